@@ -28,6 +28,8 @@
 #define WORD_PITCH 33
 #define MOST_CHANNELS 256
 #define MOST_WORDS 32  // of a row of a tile
+// Words and tiles are summed up as one number, the words in so many bits of it.
+#define WORD_BITS 40
 
 // What changes from frame to frame; packed by src/tasks/segment/cuda-segment.ts.
 struct __align__(16) MaskTable {
@@ -140,15 +142,15 @@ struct Tile {
 };
 
 // Sums over the threads up to each, and over all of them.
-template <typename T> __device__ __forceinline__ T sums_up_to(T value, T *partial, T &total) {
+__device__ __forceinline__ u64 sums_up_to(u64 value, u64 *partial, u64 &total) {
   const int lane = threadIdx.x & 31;
   for (int distance = 1; distance < 32; distance <<= 1) {
-    const T other = __shfl_up_sync(ALL, value, distance);
+    const u64 other = __shfl_up_sync(ALL, value, distance);
     if (lane >= distance) value += other;
   }
   if (lane == 31) partial[threadIdx.x >> 5] = value;
   __syncthreads();
-  T before = 0;
+  u64 before = 0;
   total = 0;
   for (int warp = 0; warp < WARPS; warp++) {
     if (warp == (int)(threadIdx.x >> 5)) before = total;
@@ -269,8 +271,7 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
   __shared__ float values[VALUES];  // before that the cells that a larger grid is made of
   __shared__ u32 signs[VALUES / WORD_PITCH];
   __shared__ float coefficients[MOST_CHANNELS];
-  __shared__ u64 partial_words[WARPS];
-  __shared__ int partial_tiles[WARPS];
+  __shared__ u64 partial[WARPS];
   __shared__ Tile tile;
   __shared__ MaskPlan plan;
 
@@ -320,17 +321,17 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
       } else {
         left = top = right = bottom = 0;
       }
-      u64 all_words;
-      int all_tiles;
-      const u64 words_end = words_before + sums_up_to(needed, partial_words, all_words);
-      const int tiles_start = tiles_before + sums_up_to(tiles, partial_tiles, all_tiles) - tiles;
+      u64 all;
+      const u64 up_to = sums_up_to((u64)tiles << WORD_BITS | needed, partial, all);
+      const u64 words_end = words_before + (up_to & ((1ull << WORD_BITS) - 1));
+      const int tiles_start = tiles_before + (int)(up_to >> WORD_BITS) - tiles;
       // Of one that fits.
       const int first_word = words_end > capacity ? -1 : (int)(words_end - needed);
       if (blockIdx.x == 0 && row < count) {
         rectangles[(u64)image * rows + row] = make_int4(left, top, right - left, bottom - top);
       }
-      words_before += all_words;
-      tiles_before += all_tiles;
+      words_before += all & ((1ull << WORD_BITS) - 1);
+      tiles_before += (int)(all >> WORD_BITS);
       for (; next < tiles_before; next += gridDim.x) {
         const int at = next - tiles_start;
         if (at >= 0 && at < tiles) {

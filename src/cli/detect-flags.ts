@@ -2,12 +2,13 @@
 
 import { z } from "zod";
 import type { OptionTable } from "../core/options.ts";
+import { DRAW_OPTIONS, type DrawOptions } from "../tasks/draw-options.ts";
 import type { MaskForm } from "../tasks/task-result.ts";
 import type { ImageFraming } from "../video/image-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./detector-flags.ts";
-import { flagsOf, valuesFrom } from "./option-flags.ts";
+import { flagsOf, optionsFrom, valuesFrom } from "./option-flags.ts";
 import { count, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
 
 const FORMATS = ["table", "json", "jsonl", "csv", "coco", "yolo", "dota"] as const;
@@ -32,6 +33,8 @@ export interface DetectArguments extends DetectorArguments {
   /** `undefined` where it was not said. */
   readonly masks: MaskForm | undefined;
   readonly save: string | undefined;
+  /** How copies are drawn on; `undefined` where it was not said. */
+  readonly draw: DrawOptions | undefined;
   /** Folder for what is cut out. */
   readonly crop: string | undefined;
   readonly isQuiet: boolean;
@@ -105,8 +108,18 @@ const VIDEO = {
 /** Those that say something of videos only. */
 export const VIDEO_FLAGS: readonly Flag[] = flagsOf(VIDEO);
 
+const DRAW_FLAGS = flagsOf(DRAW_OPTIONS);
+
 /** In the order of the help. */
-export const DETECT_FLAGS: readonly Flag[] = [...DETECTOR_FLAGS, ...flagsOf(OWN), ...VIDEO_FLAGS];
+export const DETECT_FLAGS: readonly Flag[] = [...DETECTOR_FLAGS, ...flagsOf(OWN), ...DRAW_FLAGS, ...VIDEO_FLAGS];
+
+/** How copies are drawn on; `undefined` where no flag says it. @throws {OptionError} If none are made, or a value is refused */
+function drawOptionsFrom(parsed: ParsedArguments, save: string | undefined): DrawOptions | undefined {
+  const flag = DRAW_FLAGS.find(({ name }) => parsed.flags[name] !== undefined)?.name;
+  if (flag === undefined) return undefined;
+  if (save === undefined) throw refuse(flag, `--${flag} is for annotated copies`, "add --save DIR, or leave it out");
+  return optionsFrom<DrawOptions>(parsed, DRAW_FLAGS);
+}
 
 /** Check the flags of `detect`. @throws {OptionError} If a value is refused, or flags do not go together */
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
@@ -125,5 +138,6 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     throw refuse("annotations", "--annotations needs --format coco", "add --format coco");
   }
   const videoOptions = valuesFrom(parsed, VIDEO) as VideoOptions;
-  return { ...parseDetectorFlags(parsed), ...flags, output, videoOptions };
+  const draw = drawOptionsFrom(parsed, flags.save);
+  return { ...parseDetectorFlags(parsed), ...flags, output, draw, videoOptions };
 }

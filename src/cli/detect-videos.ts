@@ -27,7 +27,7 @@ async function* detectFrames(
   detector: AnyDetector,
   video: VideoSource,
   copy: string | undefined,
-  options: VideoOptions,
+  { videoOptions: options, draw }: Pick<DetectArguments, "videoOptions" | "draw">,
   signal: AbortSignal,
 ): AsyncGenerator<WritableImage, void, undefined> {
   await using sink = copy === undefined ? undefined : await VideoSink.open(copy, annotatedOptions(video, options));
@@ -43,7 +43,7 @@ async function* detectFrames(
       isBegun = true;
       yield { file: video.name, result, frame, source: frame };
       if (sink === undefined) continue;
-      forms.paint(frame, result);
+      forms.paint(frame, result, draw);
       await sink.write(frame, frame.timestampMs);
     }
   } finally {
@@ -120,7 +120,7 @@ export async function openVideos(
       for (const [video, copy] of copyOf) {
         if (signal.aborted) break;
         try {
-          yield* detectFrames(detector, video, copy, args.videoOptions, signal);
+          yield* detectFrames(detector, video, copy, args, signal);
         } catch (error) {
           if (!(error instanceof VideoError)) throw error;
           complaints.tell(error);

@@ -10,6 +10,7 @@ import { encodeImage } from "../image/encode.ts";
 import { formatOf } from "../image/encode-options.ts";
 import { type Image, isImage } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
+import type { DrawOptions } from "../tasks/draw-options.ts";
 import type { ResultForms } from "../tasks/task-result.ts";
 import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
 import type { Rational } from "../video/video-frame.ts";
@@ -78,11 +79,16 @@ function copyPaths(save: string, files: readonly string[]): string[] {
  * Make a place ready for the copies of these files, and in a folder of others that turn up later, which keep their names.
  *
  * @param save   what `--save` says: the file itself for one image, if it is named like one; else a folder
- * @param output where results are written as well
+ * @param also.output where results are written as well
+ * @param also.draw   how copies are drawn on
  * @throws {OptionError} If one file is to hold several, or a copy would be written over an image, or over the results
  * @throws {BunTensorRtError} If it cannot be written, or two copies would have the same name
  */
-export function openSaver(save: string, files: readonly string[], output?: string): ImageSaver {
+export function openSaver(
+  save: string,
+  files: readonly string[],
+  { output, draw }: { readonly output?: string | undefined; readonly draw?: DrawOptions | undefined } = {},
+): ImageSaver {
   const copies = copyPaths(save, files);
   const paths = new Map(files.map((file, at) => [file, copies[at]!]));
   refuseCopies(copies, files, output, "an image");
@@ -90,7 +96,7 @@ export function openSaver(save: string, files: readonly string[], output?: strin
     async save(forms, { file, result, frame }, pixels) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
       const path = paths.get(file) ?? join(save, newName);
-      const drawn = await forms.draw(await pixels(), result);
+      const drawn = await forms.draw(await pixels(), result, draw);
       const format = formatOf(path)!;
       await writeFileWhole(path, await encodeImage(drawn, { format }));
       return path;

@@ -1,8 +1,7 @@
 /** @module DrawOptions: what callers may say about drawing, checked once. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
-import { type Colour, colourOfHex } from "../image/class-colour.ts";
+import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 
 /** How what was found is drawn. */
 export interface DrawOptions {
@@ -30,40 +29,54 @@ export interface DrawOptions {
 export interface DrawConfig extends Required<Omit<DrawOptions, "lineWidth" | "fontSize" | "palette">> {
   readonly lineWidth: number | undefined;
   readonly fontSize: number | undefined;
-  readonly palette: readonly Colour[] | undefined;
+  readonly palette: readonly string[] | undefined;
 }
 
 const LARGEST = 1000;
 
 const shown = z.boolean("true or false").default(true);
-const pixels = `from 1 to ${LARGEST}`;
+const WIDTH = `a whole number from 1 to ${LARGEST}`;
+const SIZE = `a number from 1 to ${LARGEST}`;
+const COLOUR = 'a colour such as "#ff8800"';
+const OPACITY = "a number from 0 to 1";
 
-const schema: z.ZodType<DrawConfig, DrawOptions> = z.strictObject({
-  boxes: shown,
-  labels: shown,
-  scores: shown,
-  masks: shown,
-  skeleton: shown,
-  lineWidth: z
-    .int(`a whole number ${pixels}`)
-    .min(1, `a whole number ${pixels}`)
-    .max(LARGEST, `a whole number ${pixels}`)
-    .optional(),
-  fontSize: z.number(`a number ${pixels}`).min(1, `a number ${pixels}`).max(LARGEST, `a number ${pixels}`).optional(),
-  palette: z
-    .array(
-      z.string('a colour such as "#ff8800"').regex(/^#[\da-f]{6}$/i, 'a colour such as "#ff8800"'),
-      "a list of colours",
-    )
-    .min(1, "a list of at least one colour")
-    .transform((colours) => colours.map(colourOfHex))
-    .optional(),
-  opacity: z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1").default(0.43),
-}) as never;
-
-const USUAL = parseOptions(schema, {}, "draw");
+/** Every option of drawing. */
+export const DRAW_OPTIONS: OptionsOf<DrawOptions> = {
+  boxes: { schema: shown, flag: "no-boxes", help: "draw no boxes" },
+  labels: { schema: shown, flag: "no-labels", help: "draw no class names" },
+  scores: { schema: shown, flag: "no-scores", help: "draw no scores" },
+  masks: { schema: shown, flag: "no-masks", help: "draw no masks" },
+  skeleton: { schema: shown, flag: "no-skeleton", help: "draw no key points" },
+  lineWidth: {
+    schema: z.int(WIDTH).min(1, WIDTH).max(LARGEST, WIDTH).optional(),
+    help: "width of drawn lines in pixels",
+    otherwise: "by the image's size",
+  },
+  fontSize: {
+    schema: z.number(SIZE).min(1, SIZE).max(LARGEST, SIZE).optional(),
+    help: "size of drawn letters in pixels",
+    otherwise: "by the image's size",
+  },
+  palette: {
+    schema: z
+      .array(z.string(COLOUR).regex(/^#[\da-f]{6}$/i, COLOUR), "a list of colours")
+      .min(1, "a list of at least one colour")
+      .optional(),
+    value: "LIST",
+    fromText: (text) => text.split(",").map((colour) => colour.trim()),
+    help: "colours of the classes in turn: #ff8800,#0088ff",
+    otherwise: "by name",
+  },
+  opacity: {
+    schema: z.number(OPACITY).min(0, OPACITY).max(1, OPACITY).default(0.43),
+    help: "how much of the image drawn masks cover, 0 to 1",
+  },
+};
+const schema = z.strictObject(shapeOf(DRAW_OPTIONS));
 
 /** Check drawing options. @throws {OptionError} If one is unknown or out of range */
 export function parseDrawOptions(options: DrawOptions | undefined): DrawConfig {
-  return options === undefined ? USUAL : parseOptions(schema, options, "draw");
+  return options === undefined ? USUAL : (parseOptions(schema, options, "draw") as DrawConfig);
 }
+
+const USUAL = parseOptions(schema, {}, "draw") as DrawConfig;

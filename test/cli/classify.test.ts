@@ -64,11 +64,9 @@ test("classify skips an image that cannot be read, and refuses another model, ea
   expect(errors).toContain("1 of 2 images could not be read");
   const detector = await runCli(["classify", path("images/a.png"), "-m", path("detector.onnx"), "--backend", "cpu"]);
   expect([detector.code, detector.errors]).toEqual([1, expect.stringContaining("Hint: load it with `Detector`")]);
-  for (const words of [["detect", path("images/a.png")], ["serve"], ["worker", "--input", "frames"]]) {
-    const refused = await runCli([...words, "--model", path("toy.onnx"), "--backend", "cpu"]);
-    expect([words[0], refused.code]).toEqual([words[0], 1]);
-    expect(refused.errors).toMatch(/it is a classifier, its task is "classify"\nHint: load it with `Classifier`/);
-  }
+  const refused = await runCli(["detect", path("images/a.png"), "--model", path("toy.onnx"), "--backend", "cpu"]);
+  expect(refused.code).toBe(1);
+  expect(refused.errors).toMatch(/it is a classifier, its task is "classify"\nHint: load it with `Classifier`/);
 });
 
 test("inspect says what a classifier's values are, and how images are prepared", async () => {

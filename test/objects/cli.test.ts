@@ -169,6 +169,34 @@ test("detect cuts out what it finds, by class, and draws it in one go", async ()
   expect([watched.code, watched.errors]).toEqual([2, expect.stringContaining("--crop must not be the folder")]);
 });
 
+test("flags say how copies are drawn", async () => {
+  const bare = ["--no-boxes", "--no-labels", "--no-scores"];
+  const drawn = async (...words: string[]): Promise<Buffer> => {
+    const { code, errors } = await detect("segment.onnx", "1.png", "--save", "styled.png", "--quiet", ...words);
+    expect([code, errors]).toEqual([0, ""]);
+    return sharp(path("styled.png")).raw().toBuffer();
+  };
+  const coloured = (data: Buffer): number => {
+    let count = 0;
+    for (let at = 0; at < data.length; at += 3) count += Number(data.readUIntBE(at, 3) > 0);
+    return count;
+  };
+  expect(coloured(await drawn(...bare, "--no-masks"))).toBe(0);
+  const all = await drawn(...bare, "--opacity", "1", "--palette", "#ff0000, #00ff00");
+  expect([coloured(all), ...all.subarray((24 * 64 + 24) * 3).subarray(0, 3)]).toEqual([32 * 24, 255, 0, 0]);
+  const framed = await drawn("--no-labels", "--no-scores", "--no-masks", "--line-width", "2");
+  expect(coloured(framed)).toBe(32 * 24 - 28 * 20);
+  const [idle, wrong] = await Promise.all([
+    detect("segment.onnx", "1.png", "--line-width", "2"),
+    detect("segment.onnx", "1.png", "--save", "styled.png", "--palette", "red"),
+  ]);
+  expect([idle.code, idle.errors]).toEqual([
+    2,
+    expect.stringContaining("--line-width is for annotated copies\nHint: "),
+  ]);
+  expect([wrong.code, wrong.errors]).toEqual([2, 'error: --palette must be a colour such as "#ff8800", got "red"\n']);
+});
+
 test.skipIf(isFfmpegMissing)(
   "videos are drawn on with what the model gives, cut out of, and numbered in CSV",
   async () => {

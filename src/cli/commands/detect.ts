@@ -74,7 +74,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const { files, noun } = source;
   using target = openTarget(args, files, output, source.isNumbered);
   const savers = [
-    ...(args.save === undefined || kind === "video" ? [] : [openSaver(args.save, files, args.output)]),
+    ...(args.save === undefined || kind === "video" ? [] : [openSaver(args.save, files, args)]),
     ...(args.crop === undefined ? [] : [openCutter(args.crop, files)]),
   ];
   const model = await findModel(args.model, context);

@@ -44,7 +44,7 @@ function commandOf<Options extends MachineChoice>({ name, facade, forms, flags }
     const files = expandImages(parsed.operands.map(localOperand), name);
     const complaints = new Complaints(terminal);
     using target = openTarget(args, files, output, false);
-    const savers = args.save === undefined ? [] : [openSaver(args.save, files, args.output)];
+    const savers = args.save === undefined ? [] : [openSaver(args.save, files, args)];
     const path = await findModel(args.model, context);
     await using model = await loadModel(facade, path, args.options, context, args.isQuiet);
     closeAfter(signal, model);

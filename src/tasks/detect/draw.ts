@@ -2,7 +2,7 @@
 
 import { logger } from "../../core/log.ts";
 import { type Canvas, canvasOf } from "../../image/canvas.ts";
-import { type Colour, classColour, readableOn } from "../../image/class-colour.ts";
+import { type Colour, classColour, colourOfHex, readableOn } from "../../image/class-colour.ts";
 import { drawableText, type GlyphMask, GlyphMasks, LINE_UNITS } from "../../image/glyphs.ts";
 import { type Image, imageOf } from "../../image/image.ts";
 import { rgbCopy } from "../../image/nv12.ts";
@@ -44,6 +44,8 @@ const MOST_CHARACTERS = 256;
 /** Masks by tenths of a pixel a grid unit: a video has one size. */
 const fonts = new Map<number, GlyphMasks>();
 const colours = new Map<string, readonly [fill: Colour, ink: Colour]>();
+/** The same of a palette, by its text. */
+const chosenColours: typeof colours = new Map();
 /** Labels that the stroke font has no letters for, by height in tenths of a pixel a grid unit and name. */
 const words = new Map<string, GlyphMask>();
 
@@ -54,14 +56,11 @@ function keep<T>(map: Map<string, T>, key: string, value: T): T {
 }
 
 function coloursOf({ label, classId }: LabelledBox, palette: DrawConfig["palette"]): readonly [Colour, Colour] {
-  if (palette !== undefined && classId !== undefined) {
-    const fill = palette[classId % palette.length]!;
-    return [fill, readableOn(fill)];
-  }
-  const known = colours.get(label);
+  const chosen = classId === undefined ? undefined : palette?.[classId % palette.length];
+  const known = (chosen === undefined ? colours : chosenColours).get(chosen ?? label);
   if (known !== undefined) return known;
-  const fill = classColour(label);
-  return keep(colours, label, [fill, readableOn(fill)]);
+  const fill = chosen === undefined ? classColour(label) : colourOfHex(chosen);
+  return keep(chosen === undefined ? colours : chosenColours, chosen ?? label, [fill, readableOn(fill)]);
 }
 
 function fontOf(tenths: number): GlyphMasks {

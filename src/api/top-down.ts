@@ -4,11 +4,12 @@ import { openBackends } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { decodeImage } from "../image/decode.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
+import { imageOf, isImage } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";
-import { type CropRule, type PersonCrop, personCrops } from "../tasks/pose/person-crop.ts";
+import { type CropRule, personImages } from "../tasks/pose/person-image.ts";
 import { type PersonBox, type PersonPoints, personPoints, poseResult } from "../tasks/pose/person-poses.ts";
 import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
@@ -46,7 +47,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     super(backends, {
       label: `TopDownPoseEstimator ${name}`,
       ...{ inFlight: slots, batch, batchWaitMs: wait, maxPixels: most!, params: undefined },
-      read: (frame, _, source) => personPoints(frame, source as Partial<PersonCrop>),
+      read: personPoints,
     });
     const { maxPixels: pixels, damaged: take, vectors: svg, decodeTimeoutMs: time } = config;
     this.#rule = { size: spec.size, padding: config.padding, isUnbiased: spec.isUnbiased };
@@ -56,12 +57,12 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes: [N, 3, height, width] in; two rows of bins for each point out
+   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes: [N, 3, height, width] in; two rows of bins for each point out
    * (SimCC), or a heat map
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or takes whole images
-   * @throws {UnavailableError} If a GPU was asked for
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
     const config = parseTopDownOptions(options);
@@ -109,10 +110,12 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     }
     const started = performance.now();
     this.assertOpen("estimate a pose");
-    const images = await Promise.all(sources.map((source) => decodeImage(source, this.#limits)));
+    const images = await Promise.all(
+      sources.map((source) => (isImage(source) ? imageOf(source.data, source) : decodeImage(source, this.#limits))),
+    );
     const decode = performance.now() - started;
-    const crops = images.flatMap((image, at) => personCrops(image, people[at]!, this.#rule));
-    const found = await this.submitAll(crops, undefined, "estimate a pose", signal);
+    const seen = images.flatMap((image, at) => personImages(image, people[at]!, this.#rule));
+    const found = await this.submitAll(seen, undefined, "estimate a pose", signal);
     return images.map((image, at) => {
       const own = found.splice(0, people[at]!.length);
       const result = poseResult(image, people[at]!, own, this.recognition, { decode, started });

@@ -168,6 +168,22 @@ export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
   return image;
 }
 
+/** True if two images are the same pixels in the same memory: one copy does for both. */
+export function isSamePixels(a: Partial<Image>, b: Partial<Image>): boolean {
+  return (
+    a.data !== undefined &&
+    a.data === b.data &&
+    a.format === b.format &&
+    a.width === b.width &&
+    a.height === b.height &&
+    a.pitchBytes === b.pitchBytes &&
+    a.chromaOffset === b.chromaOffset &&
+    a.chromaPitchBytes === b.chromaPitchBytes &&
+    a.yuvStandard === b.yuvStandard &&
+    a.yuvRange === b.yuvRange
+  );
+}
+
 /** True for pixels that are decoded already. They are not checked: `imageOf` does. */
 export function isImage(source: unknown): source is Image {
   return typeof source === "object" && source !== null && "data" in source && "width" in source;

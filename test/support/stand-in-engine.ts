@@ -18,6 +18,8 @@ import type { Engine } from "../../src/tensorrt/engine.ts";
 /** An engine of one batch size. Its outputs are whatever `outputs` holds when a batch runs. */
 export class StandInEngine extends Resource {
   readonly outputs: readonly TensorInfo[];
+  /** How often it was enqueued, captures included. */
+  runs = 0;
   readonly #sources: ReadonlyMap<string, PinnedBuffer>;
 
   constructor(device: Device, outputs: readonly TensorInfo[]) {
@@ -50,6 +52,7 @@ export class StandInEngine extends Resource {
         setAddress: (address: number) => addresses.set(name, address),
       }),
       enqueue: (stream: Stream) => {
+        this.runs += 1;
         for (const [name, source] of this.#sources) {
           const target = { pointer: addresses.get(name)!, byteLength: source.byteLength };
           copyToDevice(target as Parameters<typeof copyToDevice>[0], source, { stream });

@@ -7,6 +7,7 @@ import type { Tensor } from "../../core/tensor.ts";
 import { Event } from "../../cuda/event.ts";
 import type { EventWait } from "../../cuda/event-waits.ts";
 import type { Region } from "../../image/geometry.ts";
+import { isSamePixels } from "../../image/image.ts";
 import type { DecodedImage } from "../../image/image-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import {
@@ -215,10 +216,16 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
     let isCopied = false;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
-      // What was decoded on the device is there already, and waited for.
-      const isThere = "pixels" in image;
-      deviceImages[index] = isThere ? image : this.#frameFor(index).upload(image);
-      isCopied ||= !isThere;
+      if ("pixels" in image) {
+        // What was decoded on the device is there already, and waited for.
+        deviceImages[index] = image;
+      } else if (index > 0 && isSamePixels(image, images[index - 1]!)) {
+        // Regions of one image, as of the people in it, share its copy.
+        deviceImages[index] = deviceImages[index - 1]!;
+      } else {
+        deviceImages[index] = this.#frameFor(index).upload(image);
+        isCopied = true;
+      }
     }
     this.#trace?.ends("copyIn");
     // Without a copy of its own the batch does not wait for those of others; the marks of a trace are to be passed before it ends.

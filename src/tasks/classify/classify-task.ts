@@ -67,8 +67,11 @@ function classifierModel(spec: ClassifierSpec, model: ModelInfo, options: Classi
     },
     device: {
       async cuda() {
-        const { CudaClassify } = await import("./cuda-classify.ts");
-        return new CudaClassify(spec);
+        const [{ CudaHostTask }, { HostClassify, regionPreprocessing }] = await Promise.all([
+          import("../cuda-host-task.ts"),
+          import("./host-classify.ts"),
+        ]);
+        return new CudaHostTask(regionPreprocessing(spec), () => new HostClassify(spec));
       },
     },
   };

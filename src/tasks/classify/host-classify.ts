@@ -6,7 +6,7 @@ import { placeCentreCrop, type Region, type Size } from "../../image/geometry.ts
 import type { Image } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
-import type { HostTensors, HostWork, PixelSize } from "../../runtime/task.ts";
+import type { HostTensors, HostWork } from "../../runtime/task.ts";
 import { type BestClasses, createBestClasses, selectBest } from "./class-scores.ts";
 import type { ClassifierSpec, ClassifyParams } from "./classifier-recognition.ts";
 
@@ -31,18 +31,29 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
     return images.length;
   }
 
-  fill(tensors: HostTensors, region: number, row: number): void {
+  fill(tensors: Pick<HostTensors, "fill">, region: number, row: number): void {
     const image = this.#images[region]!;
-    const placement = placeMiddle(image, this.#spec, this.#size, this.placements[region]);
+    const { width, height } = image;
+    const last = this.placements[region];
+    const { resized, rounding } = this.#spec.preprocessing;
+    const placement =
+      last?.sourceWidth === width && last.sourceHeight === height
+        ? last
+        : placeCentreCrop([width, height], resized, this.#size, rounding);
     tensors.fill(this.#preprocessor, image, row, placement);
     this.placements[region] = placement;
   }
 
-  finish({ outputs }: HostTensors, region: number, row: number, { top }: ClassifyParams): void {
-    const { output, classes } = this.#spec;
+  finish({ outputs }: Pick<HostTensors, "outputs">, region: number, row: number, { top }: ClassifyParams): void {
+    const { output, classes, activation } = this.#spec;
     const scores = outputs.get(output)!;
     checkScores(scores, output, classes, row);
-    takeBest(this.#best, region, this.#spec, scores.data as Float32Array, row, top);
+    let best = this.#best[region];
+    if (best === undefined || best.scores.length < Math.min(top, classes)) {
+      best = createBestClasses(Math.min(top, classes));
+      this.#best[region] = best;
+    }
+    selectBest(scores.data as Float32Array, row * classes, classes, activation, top, best);
   }
 
   end(): readonly BestClasses[] {
@@ -51,38 +62,10 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
   }
 }
 
-/** Where the middle of an image lies in the input. @param last where that of the image before it lay: the same if they are as large */
-export function placeMiddle(
-  { width, height }: PixelSize,
-  { preprocessing: { resized, rounding } }: ClassifierSpec,
-  size: Size,
-  last: Region | undefined,
-): Region {
-  if (last?.sourceWidth === width && last.sourceHeight === height) return last;
-  return placeCentreCrop([width, height], resized, size, rounding);
-}
-
 /** Pre-processing as a region of an image is resized by it. */
 export function regionPreprocessing({ preprocessing }: ClassifierSpec): Preprocessing {
   const { resized: _, rounding: __, ...rest } = preprocessing;
   return { ...rest, fit: "stretch" };
-}
-
-/** Write the best classes of a row into a list that is kept from batch to batch. */
-export function takeBest(
-  list: BestClasses[],
-  index: number,
-  { classes, activation }: ClassifierSpec,
-  values: ArrayLike<number>,
-  row: number,
-  top: number,
-): void {
-  let best = list[index];
-  if (best === undefined || best.scores.length < Math.min(top, classes)) {
-    best = createBestClasses(Math.min(top, classes));
-    list[index] = best;
-  }
-  selectBest(values, row * classes, classes, activation, top, best);
 }
 
 /** @throws {ShapeError} If there is no such row, or it has another number of classes */

@@ -5,7 +5,6 @@ import type { PixelSize } from "../../runtime/task.ts";
 import type { Detection } from "../detect/detection.ts";
 import type { ObjectsOf, PoseObject } from "../objects/objects.ts";
 import { keypointNames, keypointsOf } from "./keypoints.ts";
-import type { PersonCrop } from "./person-crop.ts";
 import type { TopDownSpec } from "./top-down.ts";
 
 /** A person whose points are wanted: a box, and what a detector says of it. */
@@ -19,17 +18,9 @@ export interface PersonPoints {
   readonly postprocess: number;
 }
 
-/** Copy what a slot gave for a crop. */
-export function personPoints(
-  { output, timings }: FrameResult<Float32Array>,
-  { left = 0, top = 0 }: Partial<PersonCrop>,
-): PersonPoints {
-  const values = output.slice();
-  for (let at = 0; at < values.length; at += 3) {
-    values[at]! += left;
-    values[at + 1]! += top;
-  }
-  return { values, ...timings };
+/** Copy what a slot gave for a person. */
+export function personPoints({ output, timings }: FrameResult<Float32Array>): PersonPoints {
+  return { values: output.slice(), ...timings };
 }
 
 /** Make a result of the points of all people of an image. People may be spread over several runs: the longest counts. */

@@ -17,16 +17,8 @@ import {
 } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import {
-  type EngineShapes,
-  type HostTensors,
-  type HostWork,
-  noDevicePart,
-  type OpenedModel,
-  type Task,
-  type TaskModel,
-} from "../../runtime/task.ts";
-import { isPersonCrop } from "./person-crop.ts";
+import type { EngineShapes, HostTensors, HostWork, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import { isPersonImage } from "./person-image.ts";
 import { type FoundPoint, type Refinement, readHeatmap, readSimcc, type SimccScore } from "./point-maps.ts";
 
 /** What a caller may say of a top-down model. */
@@ -143,6 +135,7 @@ export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
     const spec = recogniseTopDown(model, opened.source, this.#options);
     const { dtype, layout } = findImageInput(model)!;
     const { output } = spec;
+    const createWork = (): HostTopDown => new HostTopDown(spec);
     return {
       task: this.name,
       spec,
@@ -156,15 +149,18 @@ export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
       idleParams: undefined,
       sizeFor: () => spec.size,
       sameParams: () => true,
-      host: () => Promise.resolve({ createWork: () => new HostTopDown(spec) }),
-      device: {},
+      host: () => Promise.resolve({ createWork }),
+      device: {
+        async cuda() {
+          const { CudaHostTask } = await import("../cuda-host-task.ts");
+          return new CudaHostTask(spec.preprocessing, createWork);
+        },
+      },
     };
   }
 
-  /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
-    await this.recognise(opened);
-    throw noDevicePart(this.name, this.action);
+    recogniseTopDown(await opened.described(this.#options.size), opened.source, this.#options);
   }
 
   engineShapes(): EngineShapes {
@@ -173,7 +169,7 @@ export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
   }
 }
 
-/** What one slot needs to find points: a region an image, what is seen of a person; of an image that is no crop, all of it. */
+/** What one slot needs to find points: a region an image, what is seen of a person; of an image of nobody, all of it. */
 class HostTopDown implements HostWork<undefined, Float32Array> {
   readonly placements: Region[] = [];
   readonly #spec: TopDownSpec;
@@ -196,16 +192,16 @@ class HostTopDown implements HostWork<undefined, Float32Array> {
     return images.length;
   }
 
-  fill(tensors: HostTensors, region: number, row: number): void {
+  fill(tensors: Pick<HostTensors, "fill">, region: number, row: number): void {
     const image = this.#images[region]!;
     const { width, height } = image;
-    const seen = isPersonCrop(image) ? image.rectangle : { x: 0, y: 0, width, height };
+    const seen = isPersonImage(image) ? image.rectangle : { x: 0, y: 0, width, height };
     const placement = placeRectangle([width, height], seen, this.#spec.size, this.#spec.preprocessing.fit);
     tensors.fill(this.#preprocessor, image, row, placement);
     this.placements[region] = placement;
   }
 
-  finish({ outputs }: HostTensors, region: number, row: number): void {
+  finish({ outputs }: Pick<HostTensors, "outputs">, region: number, row: number): void {
     const { output, keypoints, size, isUnbiased } = this.#spec;
     const input = this.#input;
     input.outputs = outputs;

@@ -1,8 +1,11 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
+import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts";
 import type { CudaTask, DeviceBatch, LoadedModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
-import type { SlotStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
+import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
+import { GpuStreams, type SlotStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import { KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { createTensor, type Tensor } from "../../../src/core/tensor.ts";
+import { Device } from "../../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
@@ -15,10 +18,14 @@ import { ClassifyTask } from "../../../src/tasks/classify/classify-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS } from "../../../src/tasks/detect/detect-task.ts";
 import { type NmsOptions, USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
+import { personImages } from "../../../src/tasks/pose/person-image.ts";
+import { TopDownTask, type TopDownTaskOptions } from "../../../src/tasks/pose/top-down.ts";
 import { chance } from "../../support/chance.ts";
 import { differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { nv12Pair } from "../../support/nv12-images.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
+import { StandInEngine, standInModel } from "../../support/stand-in-engine.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
 
@@ -44,11 +51,14 @@ function tensor(dtype: "f32" | "f16", shape: readonly number[], value: (at: numb
   return made;
 }
 
-/** A model of one input that says this of three images, as an accelerator opens it. */
-function opened(output: Tensor, metadata: Readonly<Record<string, string>>): OpenedModel {
+/** What a model says, by the names of its outputs. */
+type Said = Readonly<Record<string, Tensor>>;
+
+/** A model of one input that says this of some images, three unless there are more, as an accelerator opens it. */
+function opened(said: Said, metadata: Readonly<Record<string, string>>, batch = BATCH): OpenedModel {
   const model: ModelInfo = {
-    inputs: [{ name: "images", dtype: "f32", shape: [BATCH, 3, SIDE, SIDE] }],
-    outputs: [{ name: "output0", dtype: output.dtype, shape: output.shape }],
+    inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, SIDE, SIDE] }],
+    outputs: Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
     metadata,
   };
   const info = async (): Promise<ModelInfo> => model;
@@ -71,26 +81,27 @@ type Recognised<Params, Output> = Awaited<ReturnType<Task<unknown, Params, Outpu
 
 async function onHost<Params, Output>(
   task: Recognised<Params, Output>,
-  said: Tensor,
+  said: Said,
   params: Params,
+  images: readonly Image[] = IMAGES,
 ): Promise<Made<Output>> {
   const work = (await task.host()).createWork();
-  const input = createTensor("f32", [BATCH, 3, SIDE, SIDE]);
+  const input = createTensor("f32", [images.length, 3, SIDE, SIDE]);
   const tensors: HostTensors = {
-    outputs: new Map([["output0", said]]),
+    outputs: new Map(Object.entries(said)),
     fill: (preprocessor: Preprocessor, image: Image, row, placement) =>
       preprocessor.run(image, input as InputTensor, row, placement),
     lend: () => input as InputTensor,
   };
-  work.begin(IMAGES, [SIDE, SIDE]);
-  for (let row = 0; row < BATCH; row++) work.fill(tensors, row, row);
-  for (let row = 0; row < BATCH; row++) work.finish(tensors, row, row, params);
+  work.begin(images, [SIDE, SIDE]);
+  for (let row = 0; row < images.length; row++) work.fill(tensors, row, row);
+  for (let row = 0; row < images.length; row++) work.finish(tensors, row, row, params);
   return { input, outputs: work.end() };
 }
 
 async function onDevice<Params, Output>(
   task: Recognised<Params, Output>,
-  said: Tensor,
+  said: Said,
   params: readonly Params[],
 ): Promise<Made<Output>[]> {
   using gpu = new Gpu();
@@ -98,7 +109,8 @@ async function onDevice<Params, Output>(
   const on = { stream };
   const kernels = gpu.own(KernelLibrary.create(device));
   const images = gpu.own(DeviceBuffer.create("f32", [BATCH, 3, SIDE, SIDE], { stream }));
-  const tensors = { images, outputs: new Map([["output0", gpu.upload(said)]]) };
+  const outputs = new Map(Object.entries(said).map(([name, one]) => [name, gpu.upload(one)]));
+  const tensors = { images, outputs };
   const deviceImages = IMAGES.map((image) => {
     const { width, height, data } = image as Image & { readonly data: Uint8Array };
     const pixels = gpu.upload({ dtype: "u8", shape: [data.length], data: data as Uint8Array<ArrayBuffer> }).pointer;
@@ -168,10 +180,11 @@ const OBJECTS: readonly (readonly [
 describe("a task on a GPU makes of the same tensors what it makes on the host", () => {
   for (const [name, task, said, metadata] of OBJECTS) {
     gpuTest(`${task}: ${name}`, async () => {
-      const recognised = await new ObjectTask(task, DEFAULT_DETECT_TASK_OPTIONS).recognise(opened(said, metadata));
-      const made = await onDevice<NmsOptions, DetectionBlock>(recognised, said, SELECTIONS);
+      const outputs = { output0: said };
+      const recognised = await new ObjectTask(task, DEFAULT_DETECT_TASK_OPTIONS).recognise(opened(outputs, metadata));
+      const made = await onDevice<NmsOptions, DetectionBlock>(recognised, outputs, SELECTIONS);
       for (const [at, selection] of SELECTIONS.entries()) {
-        const wanted = await onHost<NmsOptions, DetectionBlock>(recognised, said, selection);
+        const wanted = await onHost<NmsOptions, DetectionBlock>(recognised, outputs, selection);
         expect(made[at]!.input.data).toEqual(wanted.input.data);
         for (const [index, block] of wanted.outputs.entries()) {
           expect(differenceOf(made[at]!.outputs[index]!, block), `selection ${at}, image ${index}`).toBeUndefined();
@@ -199,14 +212,69 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
   ];
   for (const [name, said, options] of CLASSIFIERS) {
     gpuTest(`classify: ${name}`, async () => {
-      const recognised = await new ClassifyTask(options).recognise(opened(said, {}));
+      const outputs = { output0: said };
+      const recognised = await new ClassifyTask(options).recognise(opened(outputs, {}));
       const params = [{ top: 1 }, { top: 5 }, { top: 100 }];
-      const made = await onDevice<{ top: number }, BestClasses>(recognised, said, params);
+      const made = await onDevice<{ top: number }, BestClasses>(recognised, outputs, params);
       for (const [at, one] of params.entries()) {
-        const wanted = await onHost<{ top: number }, BestClasses>(recognised, said, one);
+        const wanted = await onHost<{ top: number }, BestClasses>(recognised, outputs, one);
         expect(made[at]!.input.data).toEqual(wanted.input.data);
         expect(made[at]!.outputs).toEqual([...wanted.outputs]);
         expect(wanted.outputs.some(({ count }) => count > 0)).toBe(true);
+      }
+    });
+  }
+
+  // Images of two kinds: the rows of NV12 are apart, and so are its planes.
+  const { nv12, rgb } = nv12Pair(91, 61, { gap: 5, chromaGap: 3, between: 7 });
+  const frames = [rgb, nv12];
+  const PEOPLE = 10;
+  const ROWS = frames.length * PEOPLE;
+  /** Inside the image, beyond its edges, larger than it, and of less than a pixel. */
+  const boxes = Array.from({ length: PEOPLE }, (_, at) => {
+    const [x, y] = [random() * 91, random() * 61];
+    const [across, down] = at === 0 ? [0.2, 0.1] : at === 1 ? [400, 300] : [1 + random() * 40, 1 + random() * 60];
+    return { box: [x - across / 2, y - down / 2, x + across / 2, y + down / 2] as const };
+  });
+  const values = (dtype: "f32" | "f16", ...shape: number[]): Tensor => tensor(dtype, [ROWS, ...shape], random);
+  const TOP_DOWN: readonly (readonly [name: string, said: Said, options: Partial<TopDownTaskOptions>])[] = [
+    ["SimCC", { x: values("f32", 17, 64), y: values("f32", 17, 64) }, {}],
+    [
+      "SimCC in f16, blue first",
+      { x: values("f16", 5, 64), y: values("f16", 5, 64) },
+      { preprocessing: { colour: "BGR" } },
+    ],
+    ["heat maps", { map: values("f32", 17, 8, 8) }, {}],
+    ["transformers' heat maps in f16", { heatmaps: values("f16", 17, 8, 8) }, {}],
+  ];
+  for (const [name, said, options] of TOP_DOWN) {
+    gpuTest(`top-down pose: 20 people of two frames are one run, and each frame is copied once: ${name}`, async () => {
+      const task = new TopDownTask({ simccScore: "min", batch: ROWS, maxPixels: undefined, ...options } as never);
+      const recognised = await task.recognise(opened(said, {}, ROWS));
+      const { size, isUnbiased } = recognised.spec;
+      const rule = { size, padding: 1.25, isUnbiased };
+      using owned = new DisposableStack();
+      const device = owned.use(Device.open());
+      const engine = owned.use(new StandInEngine(device, opened(said, {}, ROWS).model.outputs));
+      const model = standInModel(engine, device, recognised as never, ROWS, owned);
+      const part = (await recognised.device.cuda!()) as CudaTask<undefined, Float32Array>;
+      const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+      const cuda = part.load(model, owned);
+      const gpu = { ...model, cuda, streams, trace: undefined, hasGraph: false };
+      const slot = owned.use(new GpuSlot<undefined, Float32Array>(gpu, streams));
+      engine.give(new Map(Object.entries(said)));
+      // A frame takes memory of its own where it is copied.
+      const copied = spyOn(FrameMemory.prototype, "upload");
+      owned.defer(() => copied.mockRestore());
+      // All rows, then fewer than the engine has.
+      for (const [round, people] of [boxes, boxes.slice(3)].entries()) {
+        const seen = frames.flatMap((frame) => personImages(frame, people, rule));
+        const wanted = await onHost<undefined, Float32Array>(recognised, said, undefined, seen);
+        const points = await slot.run(seen, size, undefined);
+        expect(points.slice(0, seen.length)).toEqual([...wanted.outputs]);
+        expect([engine.runs, copied.mock.calls.length]).toEqual([round + 1, (round + 1) * frames.length]);
+        const { data } = await slot.readInput();
+        expect((data as Float32Array).subarray(0, wanted.input.data.length)).toEqual(wanted.input.data as never);
       }
     });
   }

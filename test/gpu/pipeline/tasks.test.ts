@@ -3,6 +3,7 @@ import { Classifier } from "../../../src/api/classifier.ts";
 import type { ClassifierOptions } from "../../../src/api/classifier-config.ts";
 import { Model } from "../../../src/api/model.ts";
 import { OrientedDetector, PoseEstimator } from "../../../src/api/object-model.ts";
+import { TopDownPoseEstimator } from "../../../src/api/top-down.ts";
 import { imageOf } from "../../../src/image/image.ts";
 import type { ClassificationResult } from "../../../src/tasks/classify/classification.ts";
 import type { Detection } from "../../../src/tasks/detect/detection.ts";
@@ -15,6 +16,7 @@ import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 import { toyClassifier } from "../../support/toy-classifier.ts";
+import { toyTopDown } from "../../support/toy-top-down.ts";
 
 // The first use of a model builds its engine.
 setDefaultTimeout(SLOW_TEST_MS);
@@ -127,6 +129,36 @@ describe.skipIf(isTensorRtMissing)("objects on a GPU", () => {
         expect(found.map(({ classes }) => classes)).toEqual(wanted.map(({ classes }) => classes));
       }
       expect((await gpu.classify(IMAGES[1]!, { top: 3 })).classes).toEqual(wanted[1]!.classes.slice(0, 3));
+    });
+  }
+
+  for (const kind of ["simcc", "heatmap"] as const) {
+    test(`top-down pose by ${kind}: points are the CPU's, and 20 people of two images are one run`, async () => {
+      const people = IMAGES.slice(1).map(({ width, height }) =>
+        Array.from({ length: 10 }, () => {
+          const [x, y] = [random() * width, random() * height];
+          return { box: [x - 80, y - 3 - random() * 200, x + 30, y + 90] as const };
+        }),
+      );
+      const load = (backend: "cpu" | "gpu"): Promise<TopDownPoseEstimator> =>
+        TopDownPoseEstimator.load(toyTopDown(kind), { backend, precision: "fp32", preprocessing: { mean: 0, std: 1 } });
+      await using cpu = await load("cpu");
+      await using gpu = await load("gpu");
+      expect(gpu.backend.kind).toBe("gpu");
+      const wanted = (await cpu.estimateBatch(IMAGES.slice(1), people)).map(({ objects }) => objects);
+      // Scores are multiplied by the number of people of the run.
+      expect(wanted[1]![9]!.keypoints[0]!.score).toBeGreaterThan(10);
+      for (let round = 0; round < 3; round++) {
+        const found = await gpu.estimateBatch(IMAGES.slice(1), people);
+        expect(found.map(({ objects }) => objects)).toEqual(wanted);
+      }
+      await using fixed = await TopDownPoseEstimator.load(toyTopDown(kind, { batch: 4 }), {
+        ...{ backend: "gpu", precision: "fp32", preprocessing: { mean: 0, std: 1 } },
+      });
+      const { objects } = await fixed.estimate(IMAGES[1]!, people[0]!.slice(0, 5));
+      const places = (poses: typeof objects): unknown =>
+        poses.map(({ keypoints }) => keypoints.map(({ x, y }) => [x, y]));
+      expect(places(objects)).toEqual(places(wanted[0]!.slice(0, 5)));
     });
   }
 

@@ -1,0 +1,190 @@
+/**
+ * @module CudaHostTask: a task with one region an image around an engine: images are pre-processed on the device, outputs leave it
+ * as they are, and the task's own part on the host places the regions and finishes them.
+ */
+
+import type {
+  CudaModel,
+  CudaStages,
+  CudaTask,
+  CudaWork,
+  DeviceBatch,
+  DeviceTensors,
+  LoadedModel,
+  RunShape,
+} from "../accelerators/tensorrt/gpu-model.ts";
+import { KernelLaunch } from "../accelerators/tensorrt/kernels.ts";
+import {
+  type DeviceImage,
+  deviceTable,
+  IMAGE_BYTES,
+  ImageTable,
+  preprocessLaunch,
+  valueTable,
+} from "../accelerators/tensorrt/preprocess.ts";
+import { copyToDevice, copyToHost } from "../cuda/copy.ts";
+import { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import type { OnStream } from "../cuda/stream.ts";
+import { refuseOutput } from "../heads/outputs.ts";
+import type { Region } from "../image/geometry.ts";
+import type { Image } from "../image/image.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import type { Preprocessor } from "../image/preprocessor.ts";
+import type { SlotImage } from "../runtime/backend.ts";
+import type { HostTensors, HostWork } from "../runtime/task.ts";
+
+/** A task's part of one slot on the host that looks at no pixel itself, and has one region an image. */
+export interface RegionWork<Params, Output> extends HostWork<Params, Output> {
+  fill(tensors: Pick<HostTensors, "fill">, region: number, row: number): void;
+  finish(tensors: Pick<HostTensors, "outputs">, region: number, row: number, params: Params): void;
+}
+
+/** What all parts of a loaded model share. */
+interface Shared {
+  readonly model: LoadedModel;
+  readonly preprocessing: Preprocessing;
+  /** On the device: what `valueTable` gave for the pre-processing. */
+  readonly values: DeviceBuffer<"f32">;
+}
+
+/** Such a task around an engine. */
+export class CudaHostTask<Params, Output> implements CudaTask<Params, Output> {
+  readonly #preprocessing: Preprocessing;
+  readonly #createWork: () => RegionWork<Params, Output>;
+
+  /**
+   * @param preprocessing of every region
+   * @param createWork    makes the part of one slot
+   */
+  constructor(preprocessing: Preprocessing, createWork: () => RegionWork<Params, Output>) {
+    this.#preprocessing = preprocessing;
+    this.#createWork = createWork;
+  }
+
+  load(model: LoadedModel, owned: DisposableStack): CudaModel<Params, Output> {
+    const preprocessing = this.#preprocessing;
+    const values = owned.use(deviceTable("f32", valueTable(preprocessing), model.device));
+    return { createWork: () => new CudaHostWork({ model, preprocessing, values }, this.#createWork()) };
+  }
+}
+
+class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
+  readonly #shared: Shared;
+  readonly #work: RegionWork<Params, Output>;
+  #regions = 0;
+
+  constructor(shared: Shared, work: RegionWork<Params, Output>) {
+    this.#shared = shared;
+    this.#work = work;
+  }
+
+  get placements(): readonly Region[] {
+    return this.#work.placements;
+  }
+
+  regions(images: readonly SlotImage[]): number {
+    return images.length;
+  }
+
+  createStages(tensors: DeviceTensors, { batch }: RunShape): HostWorkStages {
+    return new HostWorkStages(this.#shared, tensors, batch, this.#work);
+  }
+
+  begin({ images, size }: DeviceBatch<Params>): void {
+    // Some may have no pixels on the host: only the stages look for those.
+    this.#regions = this.#work.begin(images as readonly Image[], size);
+  }
+
+  enqueueCopyOut(): void {}
+
+  read(stages: HostWorkStages, params: Params): readonly Output[] {
+    for (let region = 0; region < this.#regions; region++) this.#work.finish(stages, region, region, params);
+    return this.#work.end();
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** The launch of one shape, with its table, and the outputs in page-locked memory. */
+class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | "outputs"> {
+  /** Of the last run, once it has been waited for. */
+  readonly outputs: ReadonlyMap<string, PinnedBuffer>;
+  readonly #work: Pick<RegionWork<never, unknown>, "fill">;
+  readonly #preprocessing: Preprocessing;
+  readonly #batch: number;
+  readonly #table: ImageTable;
+  readonly #hostTable: PinnedBuffer<"u8">;
+  readonly #deviceTable: DeviceBuffer<"u8">;
+  readonly #preprocess: KernelLaunch;
+  readonly #copies: readonly (readonly [to: PinnedBuffer, from: DeviceBuffer])[];
+  readonly #owned: DisposableStack;
+  /** Of the row that is being filled. */
+  #image!: DeviceImage;
+
+  /** @throws {ShapeError} If the engine lacks an output */
+  constructor(
+    { model, preprocessing, values }: Shared,
+    tensors: DeviceTensors,
+    batch: number,
+    work: Pick<RegionWork<never, unknown>, "fill">,
+  ) {
+    const { device, kernels, task } = model;
+    this.#work = work;
+    this.#preprocessing = preprocessing;
+    this.#batch = batch;
+    using owned = new DisposableStack();
+    const bytes = [batch * IMAGE_BYTES];
+    this.#hostTable = owned.use(PinnedBuffer.create("u8", bytes, device));
+    this.#deviceTable = owned.use(DeviceBuffer.create("u8", bytes, { device }));
+    this.#hostTable.data.fill(0);
+    this.#table = new ImageTable(this.#hostTable.buffer, 0, batch);
+    const input = { output: tensors.images, images: this.#deviceTable, table: values };
+    this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, input));
+    const outputs = (task.outputs ?? [...tensors.outputs.keys()]).map((name) => {
+      const from = tensors.outputs.get(name) ?? refuseOutput(name, "there", undefined);
+      return [name, owned.use(PinnedBuffer.create(from.dtype, from.shape, device)), from] as const;
+    });
+    this.outputs = new Map(outputs.map(([name, to]) => [name, to]));
+    this.#copies = outputs.map(([, to, from]) => [to, from]);
+    this.#owned = owned.move();
+  }
+
+  reserve(): boolean {
+    return false;
+  }
+
+  /** Rows that only fill the batch repeat the first image. */
+  select({ deviceImages }: DeviceBatch<unknown>, first: number): void {
+    for (let row = 0; row < this.#batch; row++) {
+      const region = first + row < deviceImages.length ? first + row : first;
+      this.#image = deviceImages[region]!;
+      this.#work.fill(this, region, row);
+    }
+  }
+
+  /** Write a region into the table in place of the input. */
+  fill(_preprocessor: Preprocessor, _image: Image, row: number, placement: Region): void {
+    this.#table.set(row, this.#image, placement, this.#preprocessing);
+  }
+
+  setParams(): void {}
+
+  enqueueTables(on: OnStream): void {
+    copyToDevice(this.#deviceTable, this.#hostTable, on);
+  }
+
+  enqueuePreprocess(on: OnStream): void {
+    this.#preprocess.enqueue(on);
+  }
+
+  enqueuePostprocess(): void {}
+
+  enqueueCopyOut(on: OnStream): void {
+    for (const [to, from] of this.#copies) copyToHost(to, from, on);
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+}

@@ -1,0 +1,68 @@
+/** @module PersonImage: what a top-down model sees of a person: a rectangle of the image that all people of it share. */
+
+import { ArgumentError, message } from "../../core/errors.ts";
+import type { Rectangle, Size } from "../../image/geometry.ts";
+import type { Image } from "../../image/image.ts";
+import type { Box } from "../detect/detection.ts";
+
+/** An image with a person in it. */
+export type PersonImage = Image & {
+  /** What the model sees, in pixels of the image; it may reach beyond them. */
+  readonly rectangle: Rectangle;
+};
+
+/** How boxes become what a model sees. */
+export interface CropRule {
+  /** Of the model's input. */
+  readonly size: Size;
+  /** Sides of what is seen in those of the box. */
+  readonly padding: number;
+  /**
+   * True: the middles of the input's first and last pixel are the edges of what is seen (unbiased data processing); false: the
+   * edges of these pixels are.
+   */
+  readonly isUnbiased: boolean;
+}
+
+/** Where what is seen begins along an axis, and its length, in whole pixels. */
+function along(centre: number, length: number, input: number, isUnbiased: boolean): readonly [number, number] {
+  // An index of the input stands for a length of `step` in the image, and index 0 for its start.
+  const step = length / (isUnbiased ? input - 1 : input);
+  const start = centre - length / 2 - step / 2 + 0.5;
+  return [Math.round(start), Math.max(1, Math.round(step * input))];
+}
+
+/** The rectangle of an image that a model sees of a box: around its middle, in the ratio of the input. */
+function seenOf([x1, y1, x2, y2]: Box, { size: [width, height], padding, isUnbiased }: CropRule): Rectangle {
+  const ratio = width / height;
+  const across = Math.max(x2 - x1, (y2 - y1) * ratio) * padding;
+  const [x, wide] = along((x1 + x2) / 2, across, width, isUnbiased);
+  const [y, high] = along((y1 + y2) / 2, across / ratio, height, isUnbiased);
+  return { x, y, width: wide, height: high };
+}
+
+/**
+ * What a model sees of each of some people.
+ *
+ * @param people boxes in pixels of the image; they may reach beyond it
+ * @throws {ArgumentError} If one is no box, or holds nothing of the image
+ */
+export function personImages(image: Image, people: readonly { readonly box: Box }[], rule: CropRule): PersonImage[] {
+  return people.map(({ box }) => {
+    const refuse = (found: string): never => {
+      throw new ArgumentError(message("estimate a pose", `the box [${box.join(", ")}] ${found}`, "leave it out"));
+    };
+    if (!box.every(Number.isFinite) || !(box[0] < box[2] && box[1] < box[3])) refuse("has no area");
+    const rectangle = seenOf(box, rule);
+    const { x, y, width, height } = rectangle;
+    if (x >= image.width || y >= image.height || x + width <= 0 || y + height <= 0) {
+      refuse(`lies outside the image of ${image.width}x${image.height} pixels`);
+    }
+    return { ...image, rectangle };
+  });
+}
+
+/** True for the image of a person. */
+export function isPersonImage(image: Image): image is PersonImage {
+  return "rectangle" in image;
+}

@@ -114,6 +114,8 @@ function blendRow(
 export class MapResizer {
   #row = new Float32Array(0);
   #best = new Int32Array(0);
+  #most = new Float32Array(0);
+  #rival = new Int32Array(0);
 
   /**
    * Resize a map of one value a pixel.
@@ -157,10 +159,17 @@ export class MapResizer {
     if (this.#best.length < width) this.#best = new Int32Array(width);
     const line = this.#row;
     const best = this.#best.fill(0);
+    if (this.#most.length < width) this.#most = new Float32Array(width);
+    const most = this.#most.fill(Number.NEGATIVE_INFINITY);
     for (let id = 0; id < classes; id++) {
       const own = id * width;
       blendRow(values, start + id * height * width, width, rows, row, line, own);
-      for (let x = 0; x < width; x++) if (line[own + x]! > line[best[x]! * width + x]!) best[x] = id;
+      for (let x = 0; x < width; x++) {
+        const value = line[own + x]!;
+        if (!(value > most[x]!)) continue;
+        most[x] = value;
+        best[x] = id;
+      }
     }
     const { index, weight } = columns;
     if (classes === 1) {
@@ -169,22 +178,42 @@ export class MapResizer {
       }
       return;
     }
+    let [left, right, count] = [-1, -1, 0];
     for (let x = 0; x < target.length; x++) {
       const near = index[x * 2]!;
       const far = index[x * 2 + 1]!;
       let found = best[near]!;
       if (found !== best[far]!) {
+        if (near !== left || far !== right) count = this.#rivals(classes, width, near, far);
+        left = near;
+        right = far;
         const [a, b] = [weight[x * 2]!, weight[x * 2 + 1]!];
-        let most = Number.NEGATIVE_INFINITY;
-        for (let id = 0, at = 0; id < classes; id++, at += width) {
-          const value = Math.fround(line[at + near]! * a + line[at + far]! * b);
-          if (value > most) {
-            most = value;
+        let highest = Number.NEGATIVE_INFINITY;
+        for (let at = 0; at < count; at++) {
+          const id = this.#rival[at]!;
+          const value = Math.fround(line[id * width + near]! * a + line[id * width + far]! * b);
+          if (value > highest) {
+            highest = value;
             found = id;
           }
         }
       }
       target[x] = found;
     }
+  }
+
+  /** The classes that may be the best between two pixels of the row: those that another is above at both are not. @returns how many */
+  #rivals(classes: number, width: number, near: number, far: number): number {
+    const line = this.#row;
+    if (this.#rival.length < classes) this.#rival = new Int32Array(classes);
+    let least = Number.NEGATIVE_INFINITY;
+    for (let at = 0; at < classes * width; at += width) {
+      least = Math.max(least, Math.min(line[at + near]!, line[at + far]!));
+    }
+    let count = 0;
+    for (let id = 0, at = 0; id < classes; id++, at += width) {
+      if (Math.max(line[at + near]!, line[at + far]!) >= least) this.#rival[count++] = id;
+    }
+    return count;
   }
 }

@@ -1,17 +1,15 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts";
-import type { CudaTask, DeviceBatch, LoadedModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
+import type { CudaTask } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
-import { GpuStreams, type SlotStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
-import { KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
+import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import { createTensor, type Tensor } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { ModelInfo } from "../../../src/model/model-info.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
-import type { HostTensors, OpenedModel, Task } from "../../../src/runtime/task.ts";
+import type { HostTensors, OpenedModel, Task, TaskModel } from "../../../src/runtime/task.ts";
 import type { BestClasses } from "../../../src/tasks/classify/class-scores.ts";
 import type { ClassifyTaskOptions } from "../../../src/tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../../../src/tasks/classify/classify-task.ts";
@@ -22,7 +20,7 @@ import { personImages } from "../../../src/tasks/pose/person-image.ts";
 import { TopDownTask, type TopDownTaskOptions } from "../../../src/tasks/pose/top-down.ts";
 import { chance } from "../../support/chance.ts";
 import { differenceOf } from "../../support/decoded.ts";
-import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { isGpuMissing } from "../../support/gpu.ts";
 import { nv12Pair } from "../../support/nv12-images.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
 import { StandInEngine, standInModel } from "../../support/stand-in-engine.ts";
@@ -99,43 +97,29 @@ async function onHost<Params, Output>(
   return { input, outputs: work.end() };
 }
 
+/** The same through a whole slot: piece by piece at first, as a graph from then on, and stage by stage. */
 async function onDevice<Params, Output>(
   task: Recognised<Params, Output>,
   said: Said,
   params: readonly Params[],
 ): Promise<Made<Output>[]> {
-  using gpu = new Gpu();
-  const { device, stream } = gpu;
-  const on = { stream };
-  const kernels = gpu.own(KernelLibrary.create(device));
-  const images = gpu.own(DeviceBuffer.create("f32", [BATCH, 3, SIDE, SIDE], { stream }));
-  const outputs = new Map(Object.entries(said).map(([name, one]) => [name, gpu.upload(one)]));
-  const tensors = { images, outputs };
-  const deviceImages = IMAGES.map((image) => {
-    const { width, height, data } = image as Image & { readonly data: Uint8Array };
-    const pixels = gpu.upload({ dtype: "u8", shape: [data.length], data: data as Uint8Array<ArrayBuffer> }).pointer;
-    return { format: "RGB", width, height, pixels, pitchBytes: width * 3 } as const;
-  });
   using owned = new DisposableStack();
+  const device = owned.use(Device.open());
+  const infos = Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+  const engine = owned.use(new StandInEngine(device, infos));
+  engine.give(new Map(Object.entries(said)));
+  const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, BATCH, owned);
   const part = (await task.device.cuda!()) as CudaTask<Params, Output>;
-  const model = { device, kernels, task, rows: BATCH, fixedBatch: BATCH } as unknown as LoadedModel;
-  const streams = { setup: on, compute: on, copyIn: on, copyOut: on } as unknown as SlotStreams;
-  const work = owned.use(part.load(model, owned).createWork(streams));
-  const stages = owned.use(work.createStages(tensors, { batch: BATCH, size: [SIDE, SIDE] }));
+  const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+  const cuda = part.load(model, owned);
+  const slot = owned.use(new GpuSlot<Params, Output>({ ...model, cuda, streams, trace: undefined }, streams));
   const made: Made<Output>[] = [];
   for (const wanted of params) {
-    const batch: DeviceBatch<Params> = { images: IMAGES, deviceImages, size: [SIDE, SIDE], params: wanted };
-    stages.reserve(wanted);
-    work.begin(batch, on);
-    stages.select(batch, 0, on);
-    stages.enqueueTables(on);
-    stages.enqueuePreprocess(on);
-    stages.enqueuePostprocess(on);
-    stages.enqueueCopyOut(on);
-    work.enqueueCopyOut(on);
-    stream.synchronize();
-    const outputs = structuredClone(work.read(stages, wanted)) as Output[];
-    made.push({ input: { dtype: "f32", shape: images.shape, data: gpu.download(images) }, outputs });
+    const outputs = structuredClone(await slot.run(IMAGES, [SIDE, SIDE], wanted));
+    await slot.preprocess(IMAGES, [SIDE, SIDE]);
+    await slot.infer();
+    expect(await slot.postprocess(wanted)).toEqual(outputs);
+    made.push({ input: await slot.readInput(), outputs });
   }
   return made;
 }

@@ -19,7 +19,7 @@ const STRIDE = 5;
  * @param at  the first of them
  * @returns `to`
  */
-export function rotatedCorners<T extends Float32Array | number[] = number[]>(
+export function rotatedCorners<T extends Float32Array | Float64Array | number[] = number[]>(
   box: ArrayLike<number>,
   from = 0,
   to: T = [] as number[] as T,

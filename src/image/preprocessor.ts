@@ -15,7 +15,7 @@ import {
   type Preprocessing,
   paddingValues,
 } from "./preprocessing.ts";
-import { BilinearResizer, copyBytes, type RowTarget } from "./resize-rows.ts";
+import { BilinearResizer, type LumaOutput, type RowTarget } from "./resize-rows.ts";
 
 /** What stays the same from frame to frame of a stream; its row buffers are overwritten by every frame. */
 export interface PreprocessPlan {
@@ -27,8 +27,11 @@ export interface PreprocessPlan {
   readonly padding: readonly InputArray[];
   /** f32 [3 × width]: a row on its way to f16, u8 or luma; empty for f32, which is stored directly. */
   readonly staging: Float32Array<ArrayBuffer>;
-  /** Parts of `staging` that are contiguous in the tensor: one a channel for NCHW, a single one for NHWC. */
-  readonly staged: readonly Float32Array<ArrayBuffer>[];
+  /**
+   * Parts of `staging` that are contiguous in the tensor: one a channel for NCHW, a single one for NHWC. For u8 its words,
+   * whose lowest bytes are the levels; see {@linkcode LEVEL_IN_WORD}.
+   */
+  readonly staged: readonly (Float32Array | Int32Array)[];
 }
 
 function pixelBytesOf(format: PixelFormat): number | undefined {
@@ -69,6 +72,7 @@ export function createPreprocessPlan(
   const width = right - left;
   const { dtype, layout, colour, resize } = preprocessing;
   const staging = allocate("f32", dtype === "f32" && colour !== "luma" ? 0 : width * 3);
+  const values = dtype === "u8" ? new Int32Array(staging.buffer) : staging;
   return {
     region,
     pixelBytes: pixelBytesOf(format),
@@ -77,8 +81,8 @@ export function createPreprocessPlan(
     staging,
     staged:
       layout === "NCHW" && colour !== "luma"
-        ? [0, 1, 2].map((channel) => staging.subarray(channel * width, (channel + 1) * width))
-        : [staging],
+        ? [0, 1, 2].map((channel) => values.subarray(channel * width, (channel + 1) * width))
+        : [values],
   };
 }
 
@@ -96,6 +100,21 @@ const MAX_PLANS = 8;
 
 /** Levels as they are, of three channels. */
 const LEVELS: Float32Array<ArrayBuffer> = Float32Array.from({ length: 768 }, (_, at) => at & 255);
+
+/**
+ * Added to a level, in f32, has the level in the lowest byte of the word: a u8 tensor takes words in half the time that it
+ * takes numbers, which must be converted one by one.
+ */
+const LEVEL_IN_WORD = 2 ** 23;
+
+/** What rows are stored with: the values of all levels, or for u8 those that lie in words. */
+function storedTable(
+  preprocessing: Preprocessing,
+  channels: readonly [number, number, number],
+): Float32Array<ArrayBuffer> {
+  const table = levelTable(preprocessing, channels);
+  return preprocessing.dtype === "u8" ? table.map((value) => value + LEVEL_IN_WORD) : table;
+}
 
 /** A tensor that pre-processing can write. */
 export type InputTensor = Tensor<Preprocessing["dtype"]>;
@@ -142,8 +161,8 @@ export class Preprocessor {
   /** @throws {ArgumentError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
   constructor(preprocessing: Preprocessing) {
     this.#preprocessing = preprocessing;
-    this.#table = levelTable(preprocessing, [0, 1, 2]);
-    this.#swappedTable = levelTable(preprocessing, [2, 1, 0]);
+    this.#table = storedTable(preprocessing, [0, 1, 2]);
+    this.#swappedTable = storedTable(preprocessing, [2, 1, 0]);
     if (!this.#table.every(Number.isFinite)) {
       const { scale, mean, std, dtype } = preprocessing;
       throw new ArgumentError(
@@ -285,48 +304,44 @@ export class Preprocessor {
       if (!isStaged) continue;
       for (let plane = 0; plane < staged.length; plane++) {
         const to = contentStart + plane * planeLength;
-        if (data instanceof Uint8Array) copyBytes(staged[plane]!, data, to);
-        else data.set(staged[plane]!, to);
+        data.set(staged[plane]!, to);
       }
     }
   }
 
-  /** Write the luma of the resized image, by way of its levels in R, G, B. */
-  #fillLuma(
-    { resizer, staging, staged }: PreprocessPlan,
-    region: Region,
-    image: Image,
-    data: InputArray,
-    start: number,
-  ): void {
+  /** Write the luma of the resized image: f16, which is slow to store one by one, row by row through the plan's staging. */
+  #fillLuma({ resizer, staging }: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
     const { inputWidth, left, top, bottom } = region;
+    const line = this.#lumaLine;
+    const width = staging.length / 3;
+    const isStaged = data instanceof Float16Array;
+    const luma = isStaged ? staging.subarray(0, width) : data;
+    // A plain u8 store would drop the fraction of a luma and wrap around.
+    const output = luma instanceof Uint8Array ? new Uint8ClampedArray(luma.buffer, luma.byteOffset, luma.length) : luma;
+    const isPicked = resizer instanceof BilinearResizer && resizer.isPicked;
     const target = this.#target;
     const isSwapped = image.format === "BGR";
     target.table = LEVELS;
     target.output = staging;
-    const width = staging.length / 3;
     target.first = isSwapped ? 2 * width : 0;
     target.second = width;
     target.third = 2 * width - target.first;
-    const luma = staged[0]!.subarray(0, width);
-    // A plain u8 store would drop the fraction of a luma and wrap around.
-    const output = data instanceof Uint8Array ? new Uint8ClampedArray(data.buffer, data.byteOffset, data.length) : data;
     resizer.begin(image, region);
     for (let y = top; y < bottom; y++) {
-      resizer.store(image, y - top, target);
       const to = start + y * inputWidth + left;
-      if (output instanceof Float32Array) {
-        storeLuma(staging, this.#lumaLine, output, to);
-      } else {
-        storeLuma(staging, this.#lumaLine, staging, 0);
-        output.set(luma, to);
+      const at = isStaged ? 0 : to;
+      if (isPicked) resizer.storeLuma(image, y - top, line, output, at);
+      else {
+        resizer.store(image, y - top, target);
+        storeLuma(staging, line, output, at);
       }
+      if (isStaged) data.set(luma, to);
     }
   }
 }
 
 /** Store the luma of levels. @param levels f32 [3, width]: red, green, blue; `output` may be the same */
-function storeLuma(levels: Float32Array, { slope, offset }: Line, output: Float32Array, to: number): void {
+function storeLuma(levels: Float32Array, { slope, offset }: Line, output: LumaOutput, to: number): void {
   const { red, green, blue } = LUMA_WEIGHTS;
   const width = levels.length / 3;
   for (let x = 0; x < width; x++) {

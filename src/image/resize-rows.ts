@@ -4,10 +4,12 @@ import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
+import { type Line, LUMA_WEIGHTS } from "./preprocessing.ts";
 import {
   bilinearTaps,
   HALF_WEIGHT,
   isHalfSampling,
+  isUnweighted,
   pointStride,
   regionAxes,
   tileTaps,
@@ -119,21 +121,18 @@ export function storeBlend(near: Int32Array, far: Int32Array, weight: number, ta
  * @param target where the values go
  */
 export function storePoints(source: Uint8Array, start: number, stride: number, width: number, target: RowTarget): void {
-  const { output, step, table } = target;
-  let { first, second, third } = target;
-  let at = start;
+  const { output, step, first, table } = target;
+  // Their distances stay the same: three counters took a quarter longer.
+  const toSecond = target.second - first;
+  const toThird = target.third - first;
   let x = step === 1 ? storeFours(source, start, stride, width, target) : 0;
-  at += x * stride;
-  first += x;
-  second += x;
-  third += x;
+  let to = first + x * step;
+  let at = start + x * stride;
   for (; x < width; x++) {
-    output[first] = table[source[at]!]!;
-    output[second] = table[256 + source[at + 1]!]!;
-    output[third] = table[512 + source[at + 2]!]!;
-    first += step;
-    second += step;
-    third += step;
+    output[to] = table[source[at]!]!;
+    output[to + toSecond] = table[256 + source[at + 1]!]!;
+    output[to + toThird] = table[512 + source[at + 2]!]!;
+    to += step;
     at += stride;
   }
 }
@@ -204,14 +203,38 @@ export function storeMeans(
   }
 }
 
+/** What takes luma: f32, or u8 by a view that rounds and cuts what it stores. */
+export type LumaOutput = Float32Array | Uint8ClampedArray;
+
+const { red: RED, green: GREEN, blue: BLUE } = LUMA_WEIGHTS;
+
 /**
- * Copy values that are whole numbers from 0 to 255 into a u8 tensor: `set` takes three times as long.
+ * Store the luma of source pixels as they are, in a third of the time that their levels take on their way through a row.
  *
- * @param to element of `output` that takes the first value
+ * @param source  u8 pixels
+ * @param start   offset of the row in bytes
+ * @param columns what `bilinearTaps` gave for the columns, in bytes, all of weight 0
+ * @param red     offset of red in a pixel: 2 where blue is first
+ * @param output  takes the values from its element `to` on
  */
-export function copyBytes(values: Float32Array, output: Uint8Array, to: number): void {
-  const { length } = values;
-  for (let at = 0; at < length; at++) output[to + at] = values[at]!;
+function storeLumaPoints(
+  source: Uint8Array,
+  start: number,
+  columns: Int32Array,
+  red: number,
+  { slope, offset }: Line,
+  output: LumaOutput,
+  to: number,
+): void {
+  const first = red === 0 ? RED : BLUE;
+  const third = RED + BLUE - first;
+  const end = columns.length;
+  for (let k = 0, x = to; k < end; k += 3, x++) {
+    const at = start + columns[k]!;
+    const luma =
+      (Math.imul(source[at]!, first) + Math.imul(source[at + 1]!, GREEN) + Math.imul(source[at + 2]!, third)) | 0;
+    output[x] = Math.fround(Math.fround(luma * slope) + offset);
+  }
 }
 
 /** Resizes regions of one form, of images of one format; its row buffers are overwritten by every image. */
@@ -230,6 +253,8 @@ export class BilinearResizer {
   readonly #stride: number | undefined;
   /** True if the columns are means of two neighbours. */
   readonly #isHalf: boolean;
+  /** True if every pixel is one of the source, as in tiles: there is nothing to interpolate. */
+  readonly isPicked: boolean;
   readonly #width: number;
   /** Two resized rows, i32 [width, 3], levels × 128, and which source rows they are: each is resized once on the way down. */
   #near: Int32Array<ArrayBuffer>;
@@ -260,6 +285,7 @@ export class BilinearResizer {
     this.#nv12 = isNv12 ? new Nv12Rows(compact(this.#columns)) : undefined;
     this.#stride = pointStride(this.#columns);
     this.#isHalf = isHalfSampling(this.#columns);
+    this.isPicked = isUnweighted(this.#columns) && isUnweighted(this.#rows);
     this.#width = this.#columns.length / 3;
     this.#near = allocate("i32", this.#columns.length);
     this.#far = allocate("i32", this.#columns.length);
@@ -301,6 +327,19 @@ export class BilinearResizer {
       this.#load(image, nearRow, farRow, weight);
       storeBlend(this.#near, weight === 0 ? this.#near : this.#far, weight, target);
     }
+  }
+
+  /**
+   * Store the luma of one row, of a resizer that `isPicked`.
+   *
+   * @param output takes the values from its element `to` on
+   */
+  storeLuma(image: Image, y: number, line: Line, output: LumaOutput, to: number): void {
+    const row = this.#rows[y * 3]!;
+    const nv12 = this.#nv12;
+    const pixels = nv12 === undefined ? image.data : nv12.load(image, this.#x, this.#y + row);
+    const start = nv12 === undefined ? this.#start + row * image.pitchBytes : 0;
+    storeLumaPoints(pixels, start, this.#columns, image.format === "BGR" ? 2 : 0, line, output, to);
   }
 
   /** Have `#near` hold one source row and, unless the weight is 0, `#far` another. */

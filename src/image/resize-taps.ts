@@ -113,6 +113,18 @@ export function isHalfSampling(taps: Int32Array): boolean {
 }
 
 /**
+ * True if every resized pixel is a source pixel: equal lengths and odd whole ratios.
+ *
+ * @param taps what {@linkcode bilinearTaps} or {@linkcode tileTaps} returned
+ */
+export function isUnweighted(taps: Int32Array): boolean {
+  for (let at = 2; at < taps.length; at += 3) {
+    if (taps[at] !== 0) return false;
+  }
+  return true;
+}
+
+/**
  * How far the source pixels lie apart where every resized pixel lies on one, so that there is nothing to interpolate:
  * equal lengths and odd whole ratios, such as 1920 to 640. `undefined` where that is not so, or the distance varies.
  *

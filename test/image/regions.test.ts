@@ -293,6 +293,41 @@ test("luma is that of the levels, in every dtype and layout", () => {
   }
 });
 
+test("luma of pixels as they are is that of their levels to the bit, in every dtype", () => {
+  const regions = [
+    placeTile([37, 23], 3, 2, [30, 20], "reflect"),
+    placeTile([37, 23], 5, -2, [40, 30], "reflect"),
+    placeTile([37, 23], -3, 4, [64, 24], "replicate"),
+    placeRectangle([37, 23], { x: 7, y: 2, width: 40, height: 20 }, [40, 20], "stretch"),
+  ];
+  for (const [image, rgb] of [...pictures(37, 23), [patternImage(37, 23, "BGR", 1), undefined] as const]) {
+    for (const region of regions) {
+      const levels = run(rgb ?? image, { ...LEVELS, pad: [9, 9, 9] }, region);
+      for (const dtype of ["f32", "f16", "u8"] as const) {
+        const scale = dtype === "u8" ? 0.75 : 1 / 255;
+        const preprocessing: Preprocessing = {
+          ...YOLO_PREPROCESSING,
+          scale,
+          mean: [0.25, 0, 0],
+          std: [0.5, 1, 1],
+          dtype,
+          colour: "luma",
+          pad: [9, 9, 9],
+        };
+        const slope = Math.fround(scale / 0.5 / 65536);
+        const expected =
+          dtype === "u8" ? new Uint8ClampedArray(levels.length / 3) : new Float32Array(levels.length / 3);
+        for (let at = 0; at < expected.length; at++) {
+          const [r, g, b] = levels.subarray(at * 3, at * 3 + 3);
+          const value = Math.fround(Math.fround((r! * 19595 + g! * 38470 + b! * 7471) * slope) - 0.5);
+          expected[at] = dtype === "f16" ? Math.f16round(value) : value;
+        }
+        expect([...run(image, preprocessing, region)]).toEqual([...expected]);
+      }
+    }
+  }
+});
+
 test("pixels beyond the edges cannot be resized with antialias", () => {
   const region = placeTile([8, 8], 0, 0, [16, 16], "reflect");
   const preprocessing = { ...LEVELS, resize: "antialias" } as const;

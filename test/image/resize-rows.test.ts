@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
 import {
-  copyBytes,
   type RowTarget,
   resizeRow,
   storeBlend,
@@ -137,12 +136,6 @@ test("isHalfSampling() is true for even whole ratios alone", () => {
   ] as const) {
     expect(isHalf(source, target)).toBe(false);
   }
-});
-
-test("copyBytes() writes the values and nothing beside them", () => {
-  const output = new Uint8Array(6).fill(9);
-  copyBytes(Float32Array.of(0, 255, 114), output, 2);
-  expect([...output]).toEqual([9, 9, 0, 255, 114, 9]);
 });
 
 test("antialiasTaps() covers what a triangle filter reaches, inside the source, with weights that come to one", () => {

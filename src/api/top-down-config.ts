@@ -45,15 +45,29 @@ export interface TopDownPoseOptions extends DecodingLimits, MachineChoice {
 const { size, batchWaitMs, inFlight, device, maxPixels, decodeTimeoutMs, damaged, vectors } = CLASSIFIER_OPTIONS;
 
 const loadTable = {
-  padding: { schema: numberWithin(0.1, 10, "a number from 0.1 to 10").default(1.25) },
-  simccScore: { schema: z.enum(["min", "mean"], "min or mean").default("min") },
-  refinement: { schema: z.enum(["quarter", "dark"], "quarter or dark").optional() },
+  padding: {
+    schema: numberWithin(0.1, 10, "a number from 0.1 to 10").default(1.25),
+    flag: "pose-padding",
+    help: "size of what --pose-model sees of a person, in boxes",
+  },
+  simccScore: {
+    schema: z.enum(["min", "mean"], "min or mean").default("min"),
+    help: "score of a point by SimCC, of those for x and y",
+  },
+  refinement: {
+    schema: z.enum(["quarter", "dark"], "quarter or dark").optional(),
+    help: "points between pixels of heat maps",
+    otherwise: "dark: transformers, else quarter",
+  },
   preprocessing: { schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)).optional(), options: PREPROCESSING_OPTIONS },
   batch: { schema: wholeWithin(1, 1024).default(32), aliases: ["batchSize"] },
   ...{ size, batchWaitMs, inFlight, device, maxPixels, decodeTimeoutMs, damaged, vectors },
   ...MACHINE_OPTIONS,
 } satisfies OptionsOf<TopDownPoseOptions>;
 const loadSchema = z.strictObject(shapeOf(loadTable));
+
+/** Every option of `TopDownPoseEstimator.load`. */
+export const TOP_DOWN_OPTIONS: OptionsOf<TopDownPoseOptions> = loadTable;
 
 /** Complete options of `TopDownPoseEstimator.load`. */
 export interface TopDownConfig extends OpenOptions, TopDownTaskOptions {

@@ -1,6 +1,8 @@
 /** @module DetectFlags: the flags of `detect`, and what they stand for. */
 
 import { z } from "zod";
+import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
+import { TOP_DOWN_OPTIONS, type TopDownPoseOptions } from "../api/top-down-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import { DRAW_OPTIONS, type DrawOptions } from "../tasks/draw-options.ts";
 import type { MaskForm } from "../tasks/task-result.ts";
@@ -37,6 +39,9 @@ export interface DetectArguments extends DetectorArguments {
   readonly draw: DrawOptions | undefined;
   /** Folder for what is cut out. */
   readonly crop: string | undefined;
+  /** Of the model that finds the points of people; `undefined` where none is to. */
+  readonly poseModel: string | undefined;
+  readonly pose: TopDownPoseOptions;
   readonly isQuiet: boolean;
   readonly isVideo: boolean;
   /** Folder to watch. */
@@ -72,6 +77,11 @@ const OWN = {
     help: "write annotated copies to a folder, or one image or video to a file",
   },
   crop: { schema: path, value: "DIR", help: "write what was found as images of its own to a folder, by class" },
+  poseModel: {
+    schema: path,
+    value: "FILE",
+    help: "RTMPose, DWPose, ViTPose, HRNet: find the points of people, or of --classes",
+  },
   isVideo: { ...toggle, flag: "video", help: "treat the operands as videos, whatever their names" },
   watch: { schema: path, value: "DIR", help: "wait for new images in this folder, until Ctrl-C" },
   stdin: {
@@ -110,8 +120,40 @@ export const VIDEO_FLAGS: readonly Flag[] = flagsOf(VIDEO);
 
 const DRAW_FLAGS = flagsOf(DRAW_OPTIONS);
 
+/** Those that say something of the model of --pose-model only. */
+const POSE_FLAGS = flagsOf(TOP_DOWN_OPTIONS, Object.keys(DETECTOR_OPTIONS));
+
 /** In the order of the help. */
-export const DETECT_FLAGS: readonly Flag[] = [...DETECTOR_FLAGS, ...flagsOf(OWN), ...DRAW_FLAGS, ...VIDEO_FLAGS];
+export const DETECT_FLAGS: readonly Flag[] = [
+  ...DETECTOR_FLAGS,
+  ...flagsOf(OWN),
+  ...POSE_FLAGS,
+  ...DRAW_FLAGS,
+  ...VIDEO_FLAGS,
+];
+
+/** Options that hold of a detector alone, though a model of points has some of that name. */
+const OF_DETECTOR = ["size", "batch", "batchWaitMs", "inFlight", "preprocessing"];
+
+/** What is said of the model of points: where models run and how images are decoded holds of both. @throws {OptionError} If there is none */
+function poseOptionsFrom(
+  parsed: ParsedArguments,
+  model: string | undefined,
+  { device, ...detector }: DetectorOptions,
+): TopDownPoseOptions {
+  const flag = POSE_FLAGS.find(({ name }) => parsed.flags[name] !== undefined)?.name;
+  if (flag !== undefined && model === undefined) {
+    throw refuse(flag, `--${flag} is for --pose-model`, "add --pose-model FILE, or leave it out");
+  }
+  const ofBoth = Object.entries(detector).filter(
+    ([name]) => Object.hasOwn(TOP_DOWN_OPTIONS, name) && !OF_DETECTOR.includes(name),
+  );
+  return {
+    ...(Object.fromEntries(ofBoth) as TopDownPoseOptions),
+    ...(device === undefined ? {} : { device: [device].flat()[0]! }),
+    ...optionsFrom<TopDownPoseOptions>(parsed, POSE_FLAGS),
+  };
+}
 
 /** How copies are drawn on; `undefined` where no flag says it. @throws {OptionError} If none are made, or a value is refused */
 function drawOptionsFrom(parsed: ParsedArguments, save: string | undefined): DrawOptions | undefined {
@@ -139,5 +181,8 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   }
   const videoOptions = valuesFrom(parsed, VIDEO) as VideoOptions;
   const draw = drawOptionsFrom(parsed, flags.save);
-  return { ...parseDetectorFlags(parsed), ...flags, output, draw, videoOptions };
+  const { model, detector: given } = parseDetectorFlags(parsed);
+  const pose = poseOptionsFrom(parsed, flags.poseModel, given);
+  const detector = flags.poseModel === undefined ? given : { classes: ["person"], ...given };
+  return { model, detector, pose, ...flags, output, draw, videoOptions };
 }

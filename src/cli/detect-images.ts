@@ -2,13 +2,15 @@
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import type { Detector } from "../api/detector.ts";
 import type { AnyDetector } from "../api/object-model.ts";
+import type { TopDownPoseEstimator } from "../api/top-down.ts";
 import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { allEnded } from "../core/settle.ts";
 import { fileIdentity } from "../core/stats-of.ts";
 import { IMAGE_EXTENSIONS } from "../image/image-kind.ts";
 import { type ImageSource, readSource } from "../image/source.ts";
+import { peopleIn, withFound } from "../tasks/pose/person-poses.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { readImages } from "../video/image-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
@@ -29,7 +31,7 @@ export interface DetectSource extends AsyncDisposable {
   /** How many images or frames there will be, where that is known. */
   total(): number | undefined;
   /** Run them, in order. @param onBadImage called for each that cannot be read or decoded, in its turn */
-  results(detector: AnyDetector, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
+  results(detector: Finder, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
   /** What happened on the way, to be added to the summary. */
   remarks(): string;
 }
@@ -45,7 +47,11 @@ export interface NamedImage {
 const FINISH_MS = 3000;
 
 /** Close a detector a while after the signal, whatever still runs then: {@linkcode untilClosed} ends its results. */
-export function closeAfter(signal: AbortSignal, detector: Pick<Detector, "close">, waitMs: number = FINISH_MS): void {
+export function closeAfter(
+  signal: AbortSignal,
+  detector: Pick<AnyDetector, "close">,
+  waitMs: number = FINISH_MS,
+): void {
   const close = (): void => {
     detector.close({ force: true }).catch((error: Error) => logger.warn(error.message));
   };
@@ -100,6 +106,43 @@ export interface ImageStream {
     images: AsyncIterable<ImageSource>,
     options: { readonly onError: (error: unknown, index: number) => void },
   ): AsyncIterable<TaskResult>;
+}
+
+/** A detector, or one with a model of points behind it. */
+export type Finder = ImageStream & Pick<AnyDetector, "task" | "labels" | "backend" | "close">;
+
+/**
+ * A detector and the model that finds the points of what it finds, as one pose model. While points are looked for, the
+ * detector goes on with the next images.
+ */
+export function withPoints(detector: AnyDetector, estimator: TopDownPoseEstimator): Finder {
+  return {
+    task: estimator.task,
+    labels: detector.labels,
+    backend: detector.backend,
+    close: async (options) => void (await allEnded([detector.close(options), estimator.close(options)])),
+    async *stream(images, { onError }) {
+      const running: ImageSource[] = [];
+      async function* feed(): AsyncGenerator<ImageSource, void, undefined> {
+        for await (const image of images) {
+          running.push(image);
+          yield image;
+        }
+      }
+      const onBadImage = (error: unknown, index: number): void => {
+        running.shift();
+        onError(error, index);
+      };
+      for await (const found of detector.stream(feed(), { onError: onBadImage })) {
+        const posed = await estimator.estimate(running[0]!, peopleIn(found)).catch((error: unknown) => {
+          onBadImage(error, found.index);
+        });
+        if (posed === undefined) continue;
+        running.shift();
+        yield withFound(posed, found);
+      }
+    },
+  };
 }
 
 /**
@@ -168,12 +211,12 @@ function sourceOf(
 
 /** Files, folders and patterns. @throws {BunTensorRtError} If one stands for no image */
 export function openFiles(
-  { save, crop }: DetectArguments,
+  { save, crop, poseModel }: DetectArguments,
   operands: readonly string[],
   { signal }: CommandContext,
 ): DetectSource {
   const files = expandImages(operands);
-  return sourceOf(imagesOf(files, (save ?? crop) !== undefined), signal, { files, isNumbered: false });
+  return sourceOf(imagesOf(files, (save ?? crop ?? poseModel) !== undefined), signal, { files, isNumbered: false });
 }
 
 /** What images of standard input are called in results. */

@@ -1,6 +1,5 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
 
-import type { AnyDetector } from "../api/object-model.ts";
 import { VideoError } from "../core/errors.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
@@ -14,7 +13,7 @@ import { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { type DetectSource, untilClosed } from "./detect-images.ts";
+import { type DetectSource, type Finder, untilClosed } from "./detect-images.ts";
 import type { Complaints } from "./images.ts";
 import type { WritableImage } from "./result-target.ts";
 import { annotatedOptions, annotatedPaths } from "./save.ts";
@@ -24,7 +23,7 @@ const MOST_BUFFERS = 256;
 
 /** @param copy where the annotated copy goes */
 async function* detectFrames(
-  detector: AnyDetector,
+  detector: Finder,
   video: VideoSource,
   copy: string | undefined,
   { videoOptions: options, draw }: Pick<DetectArguments, "videoOptions" | "draw">,

@@ -25,6 +25,16 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
   expect(parse("").detector).toEqual({});
 });
 
+test("parseDetectFlags() gives a model of points what holds of both models, and its own flags", () => {
+  const words = "--pose-model a.onnx --device 2,0 --batch 4 --size 320 --fit stretch --jpeg cpu --damaged take";
+  const { detector, pose } = parse(`${words} --simcc-score mean --refinement dark`);
+  const both = { damaged: "take", tensorrt: { jpeg: "cpu" } } as const;
+  expect(pose).toEqual({ ...both, device: 2, simccScore: "mean", refinement: "dark" });
+  expect(detector).toMatchObject({ ...both, device: [2, 0], batch: 4, size: 320, classes: ["person"] });
+  expect(parse("--pose-model a.onnx --classes cat").detector.classes).toEqual(["cat"]);
+  expect(() => parse("--refinement dark")).toThrow("--refinement is for --pose-model");
+});
+
 test("flags bound what decoding costs; serve and worker have tighter defaults", () => {
   const flags = { "max-pixels": "100", "decode-timeout-ms": "3000", damaged: "take", vectors: true } as const;
   const limits = { maxPixels: 100, decodeTimeoutMs: 3000, damaged: "take", vectors: true } as const;

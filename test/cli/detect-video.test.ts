@@ -20,6 +20,7 @@ import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import { toyTopDown } from "../support/toy-top-down.ts";
 import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
@@ -141,6 +142,19 @@ test.skipIf(isFfmpegMissing || isOffline)(
   },
   120_000,
 );
+
+test.skipIf(isFfmpegMissing)("detect --pose-model draws the points of each frame's own objects", async () => {
+  writeFileSync(path("points.onnx"), toyTopDown("simcc"));
+  const pose = ["--pose-model", path("points.onnx"), "--classes", "cat", "--pose-padding", "1"];
+  const { code, output } = await toy("halves.mp4", ...pose, "--save", "posed.mp4", "--format", "ndjson");
+  expect(code).toBe(0);
+  expect(await countFrames(path("posed.mp4"))).toBe(60);
+  const found = lines(output) as unknown as { index: number; objects: { keypoints: number[][] }[] }[];
+  expect(found.map(({ index, objects }) => [index, objects.length])).toEqual(
+    Array.from({ length: 60 }, (_, at) => [at, at < 30 ? 1 : 0]),
+  );
+  for (const { objects } of found) for (const { keypoints } of objects) expect(keypoints.length).toBe(3);
+});
 
 test.skipIf(isFfmpegMissing)("detect takes a part of a video, and writes COCO and YOLO files by frame", async () => {
   const coco = await toy("halves.mp4", "--every", "10", "--format", "coco");

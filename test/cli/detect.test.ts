@@ -19,6 +19,7 @@ import { noiseImage } from "../support/image-models.ts";
 import { sharedPath } from "../support/shared.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
+import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 /** A photograph that only some machines have. */
@@ -135,6 +136,39 @@ test("detect does the rest of a folder with bad images, names those, and exits w
     expect(errors).toEndWith("2 of 4 images could not be read\n");
     expect(errors).not.toContain("    at ");
   }
+});
+
+test("detect --pose-model finds the points of each person, or of the classes that are named, in order", async () => {
+  type Posed = { file: string; task: string; objects: { label: string; box: number[]; keypoints: number[][] }[] };
+  const posed = async (...words: readonly string[]): Promise<CliResult & { readonly lines: Posed[] }> => {
+    const result = await toy("--pose-model", path("points.onnx"), ...words);
+    return { ...result, lines: result.output === "" ? [] : (jsonLines(result.output) as never) };
+  };
+  writeFileSync(path("points.onnx"), toyTopDown("simcc"));
+  writeFileSync(path("people.onnx"), toyDetector({ metadata: { names: "{0: 'person', 1: 'dog'}", stride: "32" } }));
+  const jsonl = ["--format", "jsonl"];
+  const people = await posed("mixed", "--model", path("people.onnx"), "--save", path("posed"), ...jsonl);
+  expect(people.code).toBe(1);
+  expect(people.errors).toEndWith("2 of 4 images could not be read\n");
+  expect(people.lines.map(({ file }) => file)).toEqual([join("mixed", "img1.jpg"), join("mixed", "img2.png")]);
+  expect(readdirSync(path("posed")).length).toBe(2);
+  for (const { task, objects } of people.lines) {
+    expect([task, objects.map(({ label }) => label)]).toEqual(["pose", ["person"]]);
+    expect(objects[0]!.keypoints.map((point) => point.length)).toEqual([3, 3, 3]);
+  }
+  const dogs = await posed("good/img1.jpg", "--classes", "dog", "--pose-padding", "2", ...jsonl);
+  expect(dogs.lines[0]!.objects.map(({ label }) => label)).toEqual(["dog", "dog"]);
+  const nobody = await posed("good/img1.jpg", "--threshold", "0.99", "--classes", "dog", ...jsonl);
+  expect(nobody.lines[0]).toMatchObject({ task: "pose", objects: [] });
+  const refused = await Promise.all([
+    posed("good"),
+    posed("good", "--classes", "dog", "--pose-model", path("toy.onnx")),
+    toy("good", "--pose-padding", "2"),
+  ]);
+  expect(refused.map(({ code }) => code)).toEqual([2, 1, 2]);
+  expect(refused[0]!.errors).toContain('Unknown class "person"');
+  expect(refused[1]!.errors).toContain("as a top-down pose model");
+  expect(refused[2]!.errors).toContain("--pose-padding is for --pose-model");
 });
 
 test("detect names what stands for no image", async () => {

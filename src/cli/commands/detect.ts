@@ -1,12 +1,13 @@
 /** @module Detect command: images and videos in, boxes out. */
 
 import { anyDetector } from "../../api/object-model.ts";
+import { TopDownPoseEstimator } from "../../api/top-down.ts";
 import { plural } from "../../core/units.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
-import { closeAfter, type DetectSource, openFiles, openFolder, openStdin } from "../detect-images.ts";
+import { closeAfter, type DetectSource, openFiles, openFolder, openStdin, withPoints } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
 import { Complaints, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
@@ -78,7 +79,13 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     ...(args.crop === undefined ? [] : [openCutter(args.crop, files)]),
   ];
   const model = await findModel(args.model, context);
-  await using detector = await loadModel(anyDetector, model, args.detector, context, args.isQuiet);
+  const poseModel = args.poseModel === undefined ? undefined : await findModel(args.poseModel, context);
+  await using finder = await loadModel(anyDetector, model, args.detector, context, args.isQuiet);
+  await using points =
+    poseModel === undefined
+      ? undefined
+      : await loadModel(TopDownPoseEstimator, poseModel, args.pose, context, args.isQuiet);
+  const detector = points === undefined ? finder : withPoints(finder, points);
   closeAfter(signal, detector);
 
   const forms = formsFor(detector.task);

@@ -2,8 +2,9 @@
 
 import type { FrameResult } from "../../runtime/pipeline.ts";
 import type { PixelSize } from "../../runtime/task.ts";
-import type { Detection } from "../detect/detection.ts";
-import type { ObjectsOf, PoseObject } from "../objects/objects.ts";
+import type { Detection, DetectionResult } from "../detect/detection.ts";
+import type { ObjectResult, ObjectsOf, PoseObject } from "../objects/objects.ts";
+import type { Timing } from "../task-result.ts";
 import { keypointNames, keypointsOf } from "./keypoints.ts";
 import type { TopDownSpec } from "./top-down.ts";
 
@@ -40,4 +41,30 @@ export function poseResult(
   const stages = { preprocess: longest("preprocess"), infer: longest("infer"), postprocess: longest("postprocess") };
   const timing = { decode, ...stages, total: performance.now() - started };
   return { task: "pose", width, height, objects, dropped: 0, implausible: 0, timing };
+}
+
+/** What a detector has found in an image, whatever else it says of it. */
+type Found = DetectionResult | ObjectResult;
+
+/** The people in a result whose boxes hold something of the image: of others there are no points. */
+export function peopleIn(found: Found): readonly PersonBox[] {
+  const { width, height } = found;
+  const people: readonly Detection[] = "detections" in found ? found.detections : found.objects;
+  return people.filter(
+    ({ box: [x1, y1, x2, y2] }) => x1 < x2 && y1 < y2 && x1 < width && y1 < height && x2 > 0 && y2 > 0,
+  );
+}
+
+/** The points of the people in a result, with what else that says of the image. Times are those of both. */
+export function withFound<Posed extends ObjectsOf<"pose">>(posed: Posed, found: Found): Posed {
+  const { dropped, implausible, damage } = found;
+  const both = (stage: keyof Timing): number => found.timing[stage] + posed.timing[stage];
+  const timing: Timing = {
+    decode: both("decode"),
+    preprocess: both("preprocess"),
+    infer: both("infer"),
+    postprocess: both("postprocess"),
+    total: both("total"),
+  };
+  return Object.assign(posed, { dropped, implausible, ...(damage === undefined ? {} : { damage }), timing });
 }

@@ -26,6 +26,7 @@ import { DEFAULT_DETECT_TASK_OPTIONS } from "../../src/tasks/detect/detect-task.
 import { ObjectTask } from "../../src/tasks/objects/object-task.ts";
 import { MaskReader, MaskTable, maskLaunch } from "../../src/tasks/segment/cuda-segment.ts";
 import { planOf, ruleOf } from "../../src/tasks/segment/mask-plan.ts";
+import type { Timing } from "../../src/tasks/task-result.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { findImage, sharedFile } from "../subject.ts";
@@ -68,11 +69,13 @@ function fourOf({ data, width, height }: Image): Image {
   return imageOf(pixels, { width, height });
 }
 
-/** A kind of frame, and what its samples are. */
+/** A kind of frame, and what its samples are: of all of it, and of its stages. */
 interface Way {
   readonly name: string;
-  readonly run: () => Promise<unknown>;
+  readonly run: () => Promise<{ readonly timing: Timing }>;
   readonly samples: number[];
+  readonly infer: number[];
+  readonly postprocess: number[];
 }
 
 const text = (value: number): string => value.toFixed(4).padStart(8);
@@ -94,8 +97,8 @@ async function frames(plan: string, image: Image): Promise<void> {
     ["50 objects", four, many],
   ] as const;
   const ways: Way[] = cases.flatMap(([name, frame, options]) => [
-    { name: `boxes, ${name}`, run: () => detector.detect(frame, options), samples: [] },
-    { name: `masks, ${name}`, run: () => segmenter.detect(frame, options), samples: [] },
+    { name: `boxes, ${name}`, run: () => detector.detect(frame, options), samples: [], infer: [], postprocess: [] },
+    { name: `masks, ${name}`, run: () => segmenter.detect(frame, options), samples: [], infer: [], postprocess: [] },
   ]);
   console.log("memory for masks: page-locked, beside the sum of the boxes' areas / 8, and 2 x that + 64 KiB");
   for (const [name, frame, options] of cases) {
@@ -110,12 +113,14 @@ async function frames(plan: string, image: Image): Promise<void> {
     );
   }
   for (const way of ways) for (let at = 0; at < 200; at++) await way.run();
-  const contestants = ways.map(({ run, samples }) => ({
+  const contestants = ways.map(({ run, samples, infer, postprocess }) => ({
     async run() {
       for (let at = 0; at < FRAMES; at++) {
         const started = performance.now();
-        await run();
+        const { timing } = await run();
         samples.push(performance.now() - started);
+        infer.push(timing.infer);
+        postprocess.push(timing.postprocess);
       }
     },
   }));
@@ -135,10 +140,11 @@ async function frames(plan: string, image: Image): Promise<void> {
   );
   const base = engineMs + copyMs;
   console.log(`\nms of ${ways[0]!.samples.length} frames each; engine ${text(engineMs)} (graph), copy ${text(copyMs)}`);
-  console.log("                        p50       p99   p50 beyond engine + copy");
-  for (const { name, samples } of ways) {
+  console.log("                        p50       p99   p50 beyond engine + copy   infer p50   postprocess p50");
+  for (const { name, samples, infer, postprocess } of ways) {
     const { p50, p99 } = summarise(samples);
-    console.log(`  ${name.padEnd(18)} ${text(p50)}  ${text(p99)}   ${text(p50 - base)}`);
+    const stages = `${text(medianOf(infer)).padStart(27)}  ${text(medianOf(postprocess)).padStart(16)}`;
+    console.log(`  ${name.padEnd(18)} ${text(p50)}  ${text(p99)}   ${text(p50 - base)}${stages}`);
   }
   const p50 = new Map(ways.map(({ name, samples }) => [name, medianOf(samples)]));
   const beyond = p50.get("masks, 30 objects")! - base;

@@ -63,6 +63,8 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   readonly #pipeline: Pipeline<ModelSpec, Params, Output>;
   readonly #batcher: MicroBatcher<Params, Output, Result>;
   readonly #options: LoadedModelOptions<Params, Output, Result>;
+  /** Calls that prepare their images. */
+  readonly #preparing = new Set<Promise<unknown>>();
   #closing = false;
 
   /** Owns the backends once this has gone well. @param backends at least one; several must have the same model */
@@ -138,6 +140,29 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     return allEnded(sources.map((source) => this.submit(source, params, action, signal).promise));
   }
 
+  /**
+   * @internal A call that prepares its images before it puts them in line: `close` waits for it as for one that runs.
+   *
+   * @throws {ClosedError} If the model has been closed
+   */
+  protected async admit<T>(
+    action: string,
+    call: (submitAll: (sources: readonly ImageSource[]) => Promise<Result[]>) => Promise<T>,
+    params: Params,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    this.assertOpen(action);
+    const running = call((sources) =>
+      allEnded(sources.map((source) => this.#batcher.submit(source, params, signal).promise)),
+    );
+    this.#preparing.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#preparing.delete(running);
+    }
+  }
+
   /** @internal Run a sequence, results in order. With batches above 1, one is read ahead where nothing is dropped. */
   protected inOrder(
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
@@ -175,10 +200,11 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
    * @param options.force fail those that are running or wait, and end their runs, also of a model that never ends; on the
    * CPU: a GPU finishes what it has begun
    */
-  close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
+  async close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
     this.#closing = true;
     this.#batcher.flush();
-    return this.#pipeline.close(force);
+    if (!force && this.#preparing.size > 0) await Promise.allSettled(this.#preparing);
+    await this.#pipeline.close(force);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -9,7 +9,7 @@ import type { ImageSource } from "../image/source.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";
-import { type CropRule, personImages } from "../tasks/pose/person-image.ts";
+import { type CropRule, type PersonImage, personImages } from "../tasks/pose/person-image.ts";
 import { type PersonBox, type PersonPoints, personPoints, poseResult } from "../tasks/pose/person-poses.ts";
 import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
@@ -18,6 +18,7 @@ import { modelSource } from "./model-source.ts";
 import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./top-down-config.ts";
 
 type TopDownBackend = Backend<TopDownSpec, undefined, Float32Array>;
+type TopDownResult = ObjectsOf<"pose"> & Drawable;
 
 /**
  * Finds the points of people whose boxes are known, by models of crops: RTMPose, DWPose, ViTPose, HRNet. All people of all images
@@ -87,7 +88,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     source: ImageSource,
     people: readonly PersonBox[],
     options: { readonly signal?: AbortSignal } = {},
-  ): Promise<ObjectsOf<"pose"> & Drawable> {
+  ): Promise<TopDownResult> {
     const [result] = await this.estimateBatch([source], [people], options);
     return result!;
   }
@@ -103,24 +104,25 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     sources: readonly ImageSource[],
     people: readonly (readonly PersonBox[])[],
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<(ObjectsOf<"pose"> & Drawable)[]> {
+  ): Promise<TopDownResult[]> {
     if (sources.length !== people.length) {
       const found = `there are ${sources.length} images and ${people.length} lists of boxes`;
       throw new OptionError(message("estimate poses", found, "give one list of boxes for each image"), "people");
     }
     const started = performance.now();
-    this.assertOpen("estimate a pose");
-    const images = await Promise.all(
-      sources.map((source) => (isImage(source) ? imageOf(source.data, source) : decodeImage(source, this.#limits))),
-    );
-    const decode = performance.now() - started;
-    const seen = images.flatMap((image, at) => personImages(image, people[at]!, this.#rule));
-    const found = await this.submitAll(seen, undefined, "estimate a pose", signal);
-    return images.map((image, at) => {
-      const own = found.splice(0, people[at]!.length);
-      const result = poseResult(image, people[at]!, own, this.recognition, { decode, started });
-      return drawable(result, formsFor("pose") as never, sources[at]!);
-    });
+    const call = async (submitAll: (seen: PersonImage[]) => Promise<PersonPoints[]>): Promise<TopDownResult[]> => {
+      const images = await Promise.all(
+        sources.map((source) => (isImage(source) ? imageOf(source.data, source) : decodeImage(source, this.#limits))),
+      );
+      const decode = performance.now() - started;
+      const found = await submitAll(images.flatMap((image, at) => personImages(image, people[at]!, this.#rule)));
+      return images.map((image, at) => {
+        const own = found.splice(0, people[at]!.length);
+        const result = poseResult(image, people[at]!, own, this.recognition, { decode, started });
+        return drawable(result, formsFor("pose") as never, sources[at]!);
+      });
+    };
+    return await this.admit("estimate a pose", call, undefined, signal);
   }
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ArgumentError, ImageError } from "../../src/core/errors.ts";
-import { freePixels, isImage } from "../../src/image/image.ts";
+import { freePixels, imageOf, isImage, isSamePixels } from "../../src/image/image.ts";
 import { readSource } from "../../src/image/source.ts";
 import { paint, paintedJpeg } from "../support/images.ts";
 
@@ -184,4 +184,28 @@ test("freePixels() empties large memory of its own, and leaves what is small or 
   freePixels(small);
   freePixels(new Uint8Array(new SharedArrayBuffer(2 ** 21)));
   expect([shared.length, small.length]).toEqual([2 ** 22, 1000]);
+});
+
+test("isSamePixels() tells images of one memory by how it is read", () => {
+  const data = new Uint8Array(64 * 48 * 3);
+  const image = imageOf(data, { width: 64, height: 48 });
+  expect(isSamePixels(image, { ...image })).toBe(true);
+  const nv12 = imageOf(data, { width: 64, height: 48, format: "NV12", pitchBytes: 64 });
+  expect(isSamePixels(nv12, { ...nv12 })).toBe(true);
+  const others = [
+    imageOf(data.subarray(), { width: 64, height: 48 }),
+    imageOf(data, { width: 48, height: 64 }),
+    imageOf(data, { width: 64, height: 48, format: "BGR" }),
+    imageOf(data, { width: 48, height: 48, pitchBytes: 192 }),
+    nv12,
+  ];
+  for (const other of others) expect(isSamePixels(image, other)).toBe(false);
+  for (const form of [
+    { chromaOffset: 4000 },
+    { chromaPitchBytes: 70 },
+    { yuvStandard: "BT.709" },
+    { yuvRange: "full" },
+  ] as const) {
+    expect(isSamePixels(nv12, { ...nv12, ...form })).toBe(false);
+  }
 });

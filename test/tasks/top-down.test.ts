@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { Detector, Model, PoseEstimator, TopDownPoseEstimator, type TopDownPoseOptions } from "../../src/index.ts";
 import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/point-maps.ts";
+import { nv12Pair } from "../support/nv12-images.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 
@@ -35,7 +37,7 @@ function load(model: Uint8Array, options: TopDownPoseOptions = {}): Promise<TopD
 
 function expectPoints(
   { keypoints }: { readonly keypoints: readonly { readonly x: number; readonly y: number }[] },
-  places: readonly (readonly [x: number, y: number])[],
+  places: readonly (readonly [x: number, y: number, ...unknown[]])[],
   within: number,
 ): void {
   expect(keypoints.length).toBe(3);
@@ -68,6 +70,55 @@ describe("TopDownPoseEstimator", () => {
     expect(estimator.recognition).toMatchObject({ isUnbiased: true, output: { refinement: "dark" } });
     const { objects } = await estimator.estimate(spots(131, 101, places), people);
     expectPoints(objects[0]!, places, 0.8);
+  });
+
+  // By transformers' VitPoseImageProcessor.post_process_pose_estimation, for a box whose crop is in whole pixels.
+  const byTransformers = [
+    [35.439, 711.024, 0.9],
+    [284.471, 359.69, 0.87998],
+    [533.503, 8.357, 0.86471],
+  ] as const;
+
+  test("transformers' ViTPose: the points of heat maps and a box are those of transformers", async () => {
+    const maps = Float32Array.from({ length: 3 * 64 * 48 }, (_, at) => {
+      const point = Math.floor(at / (64 * 48));
+      const [x, y] = [at % 48, Math.floor(at / 48) % 64];
+      return 0.9 * Math.exp(-((x - 7 - 15.3 * point) ** 2 + (y - 50 + 21.7 * point) ** 2) / 8);
+    });
+    const model = onnxModel({
+      nodes: [
+        { op: "ReduceMean", inputs: ["input"], outputs: ["mean"], attributes: { keepdims: 0 } },
+        { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
+        { op: "Add", inputs: ["maps", "nothing"], outputs: ["heatmaps"] },
+      ],
+      initializers: [
+        { name: "zero", dtype: "f32", shape: [], data: Float32Array.of(0) },
+        { name: "maps", dtype: "f32", shape: [1, 3, 64, 48], data: maps },
+      ],
+      inputs: [{ name: "input", dtype: "f32", shape: [1, 3, 256, 192] }],
+      outputs: [{ name: "heatmaps", dtype: "f32", shape: [1, 3, 64, 48] }],
+    });
+    await using estimator = await load(model);
+    const image = imageOf(new Uint8Array(640 * 900 * 3), { width: 640, height: 900 });
+    const { objects } = await estimator.estimate(image, [{ box: [64.003, 3.5, 544.003, 819.5] }]);
+    expectPoints(objects[0]!, byTransformers, 0.02);
+    for (const [at, { score }] of objects[0]!.keypoints.entries()) expect(score).toBeCloseTo(byTransformers[at]![2], 4);
+  });
+
+  test("crops in whole pixels move no point of what is in the image", async () => {
+    await using estimator = await load(toyTopDown("heatmap", { name: "heatmaps" }));
+    const [x, y] = [57.37, 61.81];
+    const data = new Uint8Array(120 * 130 * 3);
+    for (let at = 0; at < 120 * 130; at++) {
+      const distance = ((at % 120) - x) ** 2 + (Math.floor(at / 120) - y) ** 2;
+      data.fill(Math.round(230 * Math.exp(-distance / (2 * 8 ** 2))), at * 3, at * 3 + 3);
+    }
+    const image = imageOf(data, { width: 120, height: 130 });
+    const boxes = [0, 0.21, 0.43, 0.68, 0.9].map((by) => ({ box: [30 + by, 20 - by, 84 + by, 98 + by * 2] as const }));
+    for (const box of boxes) {
+      const { objects } = await estimator.estimate(image, [box]);
+      expectPoints(objects[0]!, [[x, y]], 0.1);
+    }
   });
 
   test("boxes that reach beyond the image, at each of its corners", async () => {
@@ -117,6 +168,59 @@ describe("TopDownPoseEstimator", () => {
     expectPoints(results[0]!.objects[0]!, grey, 0.8);
   });
 
+  test("NV12 with planes and rows apart gives what its RGB gives, from odd pixels on", async () => {
+    await using estimator = await load(toyTopDown("simcc"));
+    for (const [width, height, form] of [
+      [131, 101, { gap: 5, chromaGap: 3, between: 7, yuvRange: "full" }],
+      [130, 577, { yuvStandard: "BT.709" }],
+      [1, 3, { gap: 1 }],
+    ] as const) {
+      const { nv12, rgb } = nv12Pair(width, height, form);
+      const boxes = Array.from({ length: 7 }, (_, at) => ({
+        box: [(at * width) / 9 - 2, (at * height) / 8 - 3, ((at + 2) * width) / 9, ((at + 4) * height) / 8] as const,
+      }));
+      const [found, wanted] = await estimator.estimateBatch([nv12, rgb], [boxes, boxes]);
+      expect(found!.objects).toEqual([...wanted!.objects]);
+    }
+  });
+
+  test("boxes of less than a pixel, at the last edge too, and boxes much larger than the image", async () => {
+    await using estimator = await load(toyTopDown("simcc"));
+    const image = spots(131, 101, places);
+    const small = [
+      [130.5, 100.5, 131, 101],
+      [-5, -5, 0.2, 0.2],
+      [10.4, 10.4, 10.41, 10.41],
+    ] as const;
+    const { objects } = await estimator.estimate(
+      image,
+      small.map((box) => ({ box })),
+    );
+    for (const [at, { keypoints }] of objects.entries()) {
+      const [x1, y1, x2, y2] = small[at]!;
+      for (const { x, y } of keypoints) expect(Math.hypot(x - (x1 + x2) / 2, y - (y1 + y2) / 2)).toBeLessThan(6);
+    }
+    const [huge] = (await estimator.estimate(image, [{ box: [-5000, -5000, 5000, 5000] }])).objects;
+    expect(huge!.keypoints.length).toBe(3);
+    expect(estimator.estimate(image, [{ box: [-1e9, 0, 1e9, 9] }])).rejects.toThrow("is larger than 1048576 pixels");
+  });
+
+  test("a call ends well that was made before close(), and is refused after it; one that is aborted rejects alone", async () => {
+    const image = spots(131, 101, places);
+    const many = Array.from({ length: 70 }, () => people[0]);
+    const file = await encodeImage(image);
+    const estimator = await load(toyTopDown("simcc"));
+    const controller = new AbortController();
+    const aborted = estimator.estimate(image, many, { signal: controller.signal });
+    const beside = estimator.estimate(file, many);
+    controller.abort(new Error("enough"));
+    expect(aborted).rejects.toThrow("enough");
+    const closing = estimator.close();
+    expect(estimator.estimate(image, people)).rejects.toThrow("is closed");
+    expect((await beside).objects.length).toBe(70);
+    await closing;
+  });
+
   test("all people of all images of a call are one run of the model; a fixed batch takes as many as it has rows", async () => {
     const two = [
       spots(131, 101, places),
@@ -141,6 +245,9 @@ describe("TopDownPoseEstimator", () => {
       ],
       0.8,
     );
+    await using four = await load(toyTopDown("simcc", { batch: 4 }));
+    const five = await four.estimate(two[0]!, twelve.slice(0, 5));
+    expect(five.objects.map(({ keypoints }) => keypoints)).toEqual(Array(5).fill(five.objects[0]!.keypoints));
     await using single = await load(toyTopDown("simcc", { batch: 1 }));
     const { objects } = await single.estimate(two[0]!, twelve);
     for (const { keypoints } of objects) expect(keypoints[0]!.score).toBeLessThan(1.01);

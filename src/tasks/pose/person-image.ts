@@ -3,6 +3,7 @@
 import { ArgumentError, message } from "../../core/errors.ts";
 import type { Rectangle, Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
+import type { PixelSize } from "../../runtime/task.ts";
 import type { Box } from "../detect/detection.ts";
 
 /** An image with a person in it. */
@@ -41,24 +42,33 @@ function seenOf([x1, y1, x2, y2]: Box, { size: [width, height], padding, isUnbia
   return { x, y, width: wide, height: high };
 }
 
+/** Longest side of a box in pixels: more than any image has, and exact in what follows. */
+const MOST_SIDE = 2 ** 20;
+
+/** True if a box has some of an image. */
+export function isWithin([x1, y1, x2, y2]: Box, { width, height }: PixelSize): boolean {
+  return x1 < x2 && y1 < y2 && x1 < width && y1 < height && x2 > 0 && y2 > 0;
+}
+
 /**
  * What a model sees of each of some people.
  *
  * @param people boxes in pixels of the image; they may reach beyond it
- * @throws {ArgumentError} If one is no box, or holds nothing of the image
+ * @throws {ArgumentError} If one is no box, or has nothing of the image
  */
 export function personImages(image: Image, people: readonly { readonly box: Box }[], rule: CropRule): PersonImage[] {
   return people.map(({ box }) => {
     const refuse = (found: string): never => {
-      throw new ArgumentError(message("estimate a pose", `the box [${box.join(", ")}] ${found}`, "leave it out"));
+      throw new ArgumentError(message("estimate a pose", `the box [${box}] ${found}`, "leave it out"));
     };
-    if (!box.every(Number.isFinite) || !(box[0] < box[2] && box[1] < box[3])) refuse("has no area");
-    const rectangle = seenOf(box, rule);
-    const { x, y, width, height } = rectangle;
-    if (x >= image.width || y >= image.height || x + width <= 0 || y + height <= 0) {
-      refuse(`lies outside the image of ${image.width}x${image.height} pixels`);
-    }
-    return { ...image, rectangle };
+    if (!(box?.length === 4 && box.every(Number.isFinite) && box[0] < box[2] && box[1] < box[3])) refuse("has no area");
+    if (!isWithin(box, image)) refuse(`lies outside the image of ${image.width}x${image.height} pixels`);
+    if (box[2] - box[0] > MOST_SIDE || box[3] - box[1] > MOST_SIDE) refuse(`is larger than ${MOST_SIDE} pixels`);
+    const { x, y, width, height } = seenOf(box, rule);
+    // What is seen of a box of less than a pixel at the edge of the image may be rounded to what lies beside it.
+    const left = Math.min(Math.max(x, 1 - width), image.width - 1);
+    const top = Math.min(Math.max(y, 1 - height), image.height - 1);
+    return { ...image, rectangle: { x: left, y: top, width, height } };
   });
 }
 

@@ -6,6 +6,7 @@ import type { Detection, DetectionResult } from "../detect/detection.ts";
 import type { ObjectResult, ObjectsOf, PoseObject } from "../objects/objects.ts";
 import type { Timing } from "../task-result.ts";
 import { keypointNames, keypointsOf } from "./keypoints.ts";
+import { isWithin } from "./person-image.ts";
 import type { TopDownSpec } from "./top-down.ts";
 
 /** A person whose points are wanted: a box, and what a detector says of it. */
@@ -48,11 +49,8 @@ type Found = DetectionResult | ObjectResult;
 
 /** The people in a result whose boxes hold something of the image: of others there are no points. */
 export function peopleIn(found: Found): readonly PersonBox[] {
-  const { width, height } = found;
   const people: readonly Detection[] = "detections" in found ? found.detections : found.objects;
-  return people.filter(
-    ({ box: [x1, y1, x2, y2] }) => x1 < x2 && y1 < y2 && x1 < width && y1 < height && x2 > 0 && y2 > 0,
-  );
+  return people.filter(({ box }) => isWithin(box, found));
 }
 
 /** The points of the people in a result, with what else that says of the image. Times are those of both. */

@@ -1,7 +1,7 @@
 /** @module Host segment: boxes as a detector's, and the mask of each object, around a model in host memory. */
 
 import type { Tensor } from "../../core/tensor.ts";
-import type { DecodeInput, MaskRule, MaskSource } from "../../heads/head.ts";
+import type { DecodeInput, MaskSource } from "../../heads/head.ts";
 import { LARGEST_PATCH } from "../../heads/masked.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
@@ -13,7 +13,7 @@ import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 import type { MaskedBlock } from "../objects/objects.ts";
 import type { Mask } from "./mask.ts";
-import type { MaskSize } from "./mask-plan.ts";
+import { type MaskSize, ruleOf } from "./mask-plan.ts";
 import { ProtoMasks } from "./proto-masks.ts";
 
 /** Of planes and patches, which are masks as they are. */
@@ -43,24 +43,11 @@ export class HostSegment extends HostDetect {
     // Masks lie under boxes as they are: in the image, or before they are mapped to it.
     const isOfImage = this.#maskSize === "image";
     if (isOfImage) super.mapRows(block, input, region);
-    const masks = this.#finish(block, input, region);
+    // Of prototypes are those that have coefficients.
+    const masks =
+      block.extras.length > 0 ? this.#ofPrototypes(block, input, region) : this.#ofPlanes(block, input, region);
     if (!isOfImage) super.mapRows(block, input, region);
     keepMasked(block, masks);
-  }
-
-  #finish(block: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
-    switch (this.#source.rule) {
-      case "ultralytics":
-      case "yolov5":
-      case "yolact":
-        return this.#ofPrototypes(block, input, region, this.#source.rule);
-      case "logits":
-      case "mask2former":
-        return this.#ofPlanes(block, input, region, this.#source.rule);
-      case "torchvision":
-      case "mmdeploy":
-        return this.#ofPatches(block, input, region, this.#source.rule);
-    }
   }
 
   /** The values from `start` on. */
@@ -75,28 +62,21 @@ export class HostSegment extends HostDetect {
     return this.#view;
   }
 
-  #ofPrototypes({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region, rule: MaskRule): Mask[] {
+  #ofPrototypes({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
     const { index } = input;
-    const { output } = this.#source;
+    const { output, rule } = this.#source;
     const channels = this.#channels;
-    let data: Float32Array;
-    let height: number;
-    let width: number;
-    if (rule === "yolact") {
-      // A model of one image may have no batch.
-      const isFlat = index === 0 && input.outputs.get(output)?.shape.length === 3;
-      const tensor = isFlat
-        ? outputTensor(input, output, FLOATS, 1, -1, channels)
-        : outputTensor(input, output, FLOATS, index + 1, -1, -1, channels);
-      [height = 0, width = 0] = isFlat ? tensor.shape : tensor.shape.slice(1);
-      data = this.#turn(this.#look(tensor, index * channels * height * width, channels * height * width));
-    } else {
-      const tensor = outputTensor(input, output, FLOATS, index + 1, channels, -1, -1);
-      [, , height = 0, width = 0] = tensor.shape;
-      data = this.#look(tensor, index * channels * height * width, channels * height * width);
-    }
-    const objects = { count, coefficients: extras[0]!, boxes };
-    return this.#masks.finish({ data, channels, width, height }, objects, region, this.#maskSize, rule);
+    const isLast = rule === "yolact";
+    // A model of one image may have no batch.
+    const isFlat = isLast && index === 0 && input.outputs.get(output)?.shape.length === 3;
+    const tensor = isFlat
+      ? outputTensor(input, output, FLOATS, 1, -1, channels)
+      : outputTensor(input, output, FLOATS, index + 1, isLast ? -1 : channels, -1, isLast ? channels : -1);
+    const [height = 0, width = 0] = tensor.shape.slice(isFlat ? 0 : isLast ? 1 : 2);
+    const length = channels * height * width;
+    const values = this.#look(tensor, index * length, length);
+    const prototypes = { data: isLast ? this.#turn(values) : values, channels, width, height };
+    return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, this.#maskSize, rule);
   }
 
   /** Channels first, of prototypes that have them last. */
@@ -111,41 +91,18 @@ export class HostSegment extends HostDetect {
     return turned;
   }
 
-  #ofPlanes({ count, boxes, sources }: DetectionBlock, input: DecodeInput, region: Region, rule: MaskRule): Mask[] {
-    const tensor = outputTensor(input, this.#source.output, FLOATS, input.index + 1, -1, -1, -1);
-    const [, queries = 0, height = 0, width = 0] = tensor.shape;
-    const masks: Mask[] = [];
-    for (let row = 0; row < count; row++) {
-      const plane = input.index * queries + sources[row]!;
-      const data = this.#look(tensor, plane * height * width, height * width);
-      const [mask] = this.#masks.finish(
-        { data, channels: 1, width, height },
-        { count: 1, coefficients: ONE, boxes },
-        region,
-        this.#maskSize,
-        rule,
-      );
-      masks.push(mask!);
-    }
-    return masks;
-  }
-
-  /** Patches under boxes, or masks that the model has pasted into its input already. */
-  #ofPatches(
-    { count, boxes, sources }: DetectionBlock,
-    input: DecodeInput,
-    region: Region,
-    rule: "torchvision" | "mmdeploy",
-  ): Mask[] {
+  /** A plane a query, a patch under its box, or a mask that the model has pasted into its input already. */
+  #ofPlanes({ count, boxes, sources }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
     const { index, inputWidth, inputHeight } = input;
-    const { output } = this.#source;
+    const { output, rule } = this.#source;
+    const { patch } = ruleOf(rule, this.#maskSize);
     const isFlat = rule === "torchvision";
     const tensor = isFlat
       ? outputTensor(input, output, FLOATS, 0, 1, -1, -1)
       : outputTensor(input, output, FLOATS, index + 1, -1, -1, -1);
     const [, rows = 0, height = 0, width = 0] = tensor.shape;
-    const isPasted = width === inputWidth && height === inputHeight;
-    if (!isPasted && (width !== height || width > LARGEST_PATCH)) {
+    const isPatch = patch !== undefined && (width !== inputWidth || height !== inputHeight);
+    if (isPatch && (width !== height || width > LARGEST_PATCH)) {
       const expected = `as large as the input, ${inputHeight}x${inputWidth}, or squares of at most ${LARGEST_PATCH}`;
       refuseOutput(output, expected, tensor);
     }
@@ -155,9 +112,9 @@ export class HostSegment extends HostDetect {
     for (let row = 0; row < count; row++) {
       const plane = (isFlat ? 0 : index * rows) + sources[row]!;
       const data = this.#look(tensor, plane * height * width, height * width);
-      const patch = { data, channels: 1, width, height };
-      if (!isPasted && size !== "proto") masks.push(this.#masks.paste(patch, boxes, row * 4, image, rule));
-      else masks.push(...this.#masks.finish(patch, { count: 1, coefficients: ONE, boxes }, region, size, rule));
+      const cells = { data, channels: 1, width, height };
+      if (isPatch && size !== "proto") masks.push(this.#masks.paste(cells, boxes, row * 4, image, patch));
+      else masks.push(...this.#masks.finish(cells, { count: 1, coefficients: ONE, boxes }, region, size, rule));
     }
     return masks;
   }

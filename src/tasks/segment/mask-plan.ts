@@ -22,7 +22,37 @@ export interface Rule {
   readonly isRough?: boolean;
   /** Cells are enlarged to a square of so many; those above 0 are then masks, whose pixels are not interpolated. */
   readonly side?: number;
+  /** Of patches as large as their boxes. */
+  readonly patch?: PatchRule;
 }
+
+/** How a patch of probabilities is laid under its box. */
+export interface PatchRule {
+  /** What probabilities are compared with: those above it belong to the object. */
+  readonly half: number;
+  /** Where it lies along an axis with a cell around it where nothing is. @param cells of the patch */
+  readonly place: (from: number, to: number, cells: number) => readonly [origin: number, pixels: number];
+}
+
+/** Resized to whole pixels, as `paste_masks_in_image` does. */
+const WHOLE: PatchRule = {
+  half: 0.5,
+  place(from, to, cells) {
+    const reach = fround(fround(fround(to - from) * 0.5) * fround((cells + 2) / cells));
+    const centre = fround(fround(to + from) * 0.5);
+    const first = Math.trunc(fround(centre - reach));
+    return [first, Math.max(1, Math.trunc(fround(centre + reach)) - first + 1)];
+  },
+};
+
+/** Sampled where the box is; what is exactly one half belongs to the object. */
+const EXACT: PatchRule = {
+  half: fround(0.5 - 2 ** -25),
+  place(from, to, cells) {
+    const cell = (to - from) / cells;
+    return [from - cell, cell * (cells + 2)];
+  },
+};
 
 /** By the size of the masks where that matters. */
 const RULES: Readonly<Record<MaskRule, Rule | ((size: MaskSize) => Rule)>> = {
@@ -31,8 +61,8 @@ const RULES: Readonly<Record<MaskRule, Rule | ((size: MaskSize) => Rule)>> = {
   yolact: { value: "sigmoid", cut: "cells", margin: 1, isRough: true },
   logits: { cut: "none" },
   mask2former: (size) => ({ cut: "none", ...(size === "proto" ? {} : { side: 384 }) }),
-  torchvision: { value: "probability", cut: "none" },
-  mmdeploy: { value: "probability", cut: "none" },
+  torchvision: { value: "probability", cut: "none", patch: WHOLE },
+  mmdeploy: { value: "probability", cut: "none", patch: EXACT },
 };
 
 /** What a family does with masks of a size. */
@@ -201,23 +231,6 @@ export function reached(cells: Window, prototypes: Grid, plan: Plan): Window {
   const [left, right] = reach(columns, x, spanX, cropX, cropWidth, plan.width);
   const [top, bottom] = reach(rows, y, spanY, cropY, cropHeight, plan.height);
   return { left, top, right, bottom };
-}
-
-/** So that what is at least one half is above 0, in f32. */
-export const JUST_BELOW_HALF: number = fround(0.5 - 2 ** -25);
-
-/** Where a patch with a cell around it lies along an axis, as `paste_masks_in_image` has it. @param cells of the patch */
-export function wholePlace(from: number, to: number, cells: number): readonly [origin: number, pixels: number] {
-  const half = fround(fround(fround(to - from) * 0.5) * fround((cells + 2) / cells));
-  const centre = fround(fround(to + from) * 0.5);
-  const first = Math.trunc(fround(centre - half));
-  return [first, Math.max(1, Math.trunc(fround(centre + half)) - first + 1)];
-}
-
-/** Likewise where the patch is exactly as large as the box. */
-export function exactPlace(from: number, to: number, cells: number): readonly [origin: number, pixels: number] {
-  const cell = (to - from) / cells;
-  return [from - cell, cell * (cells + 2)];
 }
 
 /** The cells of a plane that are above a value. */

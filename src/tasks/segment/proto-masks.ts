@@ -8,10 +8,9 @@ import { Mask, wordsOf } from "./mask.ts";
 import {
   cellsAbove,
   cellsUnder,
-  exactPlace,
   isEmpty,
-  JUST_BELOW_HALF,
   type MaskSize,
+  type PatchRule,
   type Plan,
   pixelsUnder,
   planOf,
@@ -19,7 +18,6 @@ import {
   reached,
   ruleOf,
   type Window,
-  wholePlace,
 } from "./mask-plan.ts";
 import { MaskRows } from "./mask-rows.ts";
 
@@ -136,27 +134,24 @@ export class ProtoMasks {
    *
    * @param boxes f32: x1, y1, x2, y2 from `at` on, in pixels of the mask
    * @param size  of the mask
-   * @param name  `torchvision`: resized to whole pixels, as `paste_masks_in_image` does. `mmdeploy`: sampled where the box is
    */
   paste(
     { data, width, height }: Prototypes,
     boxes: Float32Array,
     at: number,
     size: readonly [width: number, height: number],
-    name: "torchvision" | "mmdeploy",
+    { half, place }: PatchRule,
   ): Mask {
     // A cell around the patch where nothing is.
     const pitch = width + 2;
     const count = pitch * (height + 2);
     if (count > this.#cells.length) this.#cells = new Float32Array(count);
     const cells = this.#cells;
-    const half = name === "torchvision" ? 0.5 : JUST_BELOW_HALF;
     cells.fill(-half, 0, count);
     for (let row = 0; row < height; row++) {
       const to = (row + 1) * pitch + 1;
       for (let column = 0; column < width; column++) cells[to + column] = data[row * width + column]! - half;
     }
-    const place = name === "torchvision" ? wholePlace : exactPlace;
     const [x, spanX] = place(boxes[at]!, boxes[at + 2]!, width);
     const [y, spanY] = place(boxes[at + 1]!, boxes[at + 3]!, height);
     const window = {
@@ -184,7 +179,6 @@ export class ProtoMasks {
   ): Mask {
     const { width, height, gridWidth, gridHeight } = plan;
     const isEnlarged = gridWidth !== prototypes.width || gridHeight !== prototypes.height;
-    const isNearest = rule.side !== undefined;
     let cells: Window | undefined;
     if (rule.cut === "cells") cells = cellsUnder(boxes, object * 4, plan, rule.margin ?? 0);
     else if (rule.cut === "none") cells = cellsAbove(prototypes, rule.value === "probability" ? 0.5 : 0);
@@ -192,24 +186,20 @@ export class ProtoMasks {
     if (isEmpty(window)) return emptyMask(width, height);
     const columns = this.#columns;
     const rows = this.#rows;
-    if (isNearest) {
-      columns.setNearest(window.left, window.right, plan.x, plan.spanX, plan.cropX, plan.cropWidth);
-      rows.setNearest(window.top, window.bottom, plan.y, plan.spanY, plan.cropY, plan.cropHeight);
-    } else {
-      columns.set(window.left, window.right, plan.x, plan.spanX, plan.cropX, plan.cropWidth);
-      rows.set(window.top, window.bottom, plan.y, plan.spanY, plan.cropY, plan.cropHeight);
-    }
-    let cellColumns = columns;
-    let cellRows = rows;
+    // Pixels of a mask that was enlarged to a square are the nearest of its own.
+    const set = rule.side === undefined ? "set" : "setNearest";
+    columns[set](window.left, window.right, plan.x, plan.spanX, plan.cropX, plan.cropWidth);
+    rows[set](window.top, window.bottom, plan.y, plan.spanY, plan.cropY, plan.cropHeight);
+    const cellColumns = isEnlarged ? this.#gridColumns : columns;
+    const cellRows = isEnlarged ? this.#gridRows : rows;
     if (isEnlarged) {
-      cellColumns = this.#gridColumns;
-      cellRows = this.#gridRows;
       cellColumns.set(columns.begin, columns.end, 0, gridWidth, 0, prototypes.width);
       cellRows.set(rows.begin, rows.end, 0, gridHeight, 0, prototypes.height);
     }
     this.#sum(prototypes, coefficients, object * prototypes.channels, cellColumns, cellRows);
-    if (rule.value !== undefined)
+    if (rule.value !== undefined) {
       this.#activate(rule.value, rule.cut === "cells" ? cells : undefined, cellColumns, cellRows);
+    }
     if (isEnlarged) {
       const needed = (columns.end - columns.begin) * (rows.end - rows.begin);
       if (needed > this.#grid.length) this.#grid = new Float32Array(needed);

@@ -8,7 +8,7 @@ import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
 import { decodeFaces, FACE_POINTS } from "./face-grid.ts";
 import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import type { FaceLevel, FacesPlan } from "./host-plan.ts";
-import { isFloat, type ModelTraits } from "./traits.ts";
+import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
 
 /** By the person's own sides, as COCO's are: the right eye is on the left of an image. */
 const FACE_KEYPOINTS: readonly string[] = ["right_eye", "left_eye", "nose", "right_mouth_corner", "left_mouth_corner"];
@@ -19,31 +19,32 @@ const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-left"
 /** Numbers of an anchor's points. */
 const POINT_NUMBERS = FACE_POINTS * 2;
 
-function partsOf(
-  form: FacesPlan["form"],
-  outputs: readonly TensorInfo[],
-  levels: readonly FaceLevel[],
-  preprocessing: Preprocessing,
-  usualIou: number,
-): ModelSpecParts<FacesPlan> {
-  return {
-    outputs,
-    preprocessing,
-    classes: 1,
-    names: ["face"],
-    needsNms: true,
-    usualIou,
-    keypoints: { count: FACE_POINTS, numbers: 2, names: FACE_KEYPOINTS },
-    plan: { kind: "faces", form, levels },
-  };
-}
+type FaceParts = Pick<ModelSpecParts<FacesPlan>, "outputs" | "preprocessing" | "usualIou"> & Pick<FacesPlan, "levels">;
 
 function faceHead(
   form: FacesPlan["form"],
   summary: string,
-  find: (traits: ModelTraits) => ModelSpecParts<FacesPlan> | undefined,
+  find: (traits: ModelTraits) => FaceParts | undefined,
 ): Head<FacesPlan> {
-  return defineHead(form, summary, decodeFaces, find, "pose");
+  return defineHead(
+    form,
+    summary,
+    decodeFaces,
+    (traits) => {
+      const found = find(traits);
+      if (found === undefined) return undefined;
+      const { levels, ...parts } = found;
+      return {
+        ...parts,
+        classes: 1,
+        names: ["face"],
+        needsNms: true,
+        keypoints: { count: FACE_POINTS, numbers: 2, names: FACE_KEYPOINTS },
+        plan: { kind: "faces", form, levels },
+      };
+    },
+    "pose",
+  );
 }
 
 /** Names that are numbers, as the exporter of PyTorch gives them, grow in the order of the graph. */
@@ -84,7 +85,8 @@ export const centerface: Head<FacesPlan> = faceHead(
     const outputs = found as TensorInfo[];
     const [scores, boxes, offsets, points] = outputs.map(({ name }) => name) as [string, string, string, string];
     const level = { stride: CENTERFACE_STRIDE, sizes: [CENTERFACE_STRIDE], scores, boxes, offsets, points };
-    return partsOf("centerface", outputs, [level], { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1 }, 0.3);
+    const preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1 } as const;
+    return { outputs, levels: [level], preprocessing, usualIou: 0.3 };
   },
 );
 
@@ -120,7 +122,7 @@ export const retinaface: Head<FacesPlan> = faceHead(
     const [boxes, scores, points] = (found as TensorInfo[]).map(({ name }) => name) as [string, string, string];
     const levels = USUAL_STRIDES.map((stride, at) => ({ stride, sizes: RETINAFACE_SIZES[at]!, scores, boxes, points }));
     const preprocessing = { ...LEVELS, colour: "BGR", mean: RETINAFACE_MEAN, pad: RETINAFACE_MEAN } as const;
-    return partsOf("retinaface", outputs, levels, preprocessing, 0.4);
+    return { outputs, levels, preprocessing, usualIou: 0.4 };
   },
 );
 
@@ -168,17 +170,17 @@ export const scrfd: Head<FacesPlan> = faceHead(
       return { stride, sizes: new Array(SCRFD_ANCHORS).fill(stride), scores, boxes, points };
     });
     const mean = [127.5, 127.5, 127.5] as const;
-    return partsOf("scrfd", found.flat(), levels, { ...LEVELS, mean, std: [128, 128, 128] }, 0.4);
+    return { outputs: found.flat(), levels, preprocessing: { ...LEVELS, mean, std: [128, 128, 128] }, usualIou: 0.4 };
   },
 );
 
-/** Numbers of a cell in outputs of each name. */
-const YUNET_NUMBERS: Readonly<Record<"cls" | "obj" | "bbox" | "kps", number>> = {
-  cls: 1,
-  obj: 1,
-  bbox: 4,
-  kps: POINT_NUMBERS,
-};
+/** What the outputs of each stride are called, and their numbers of a cell. */
+const YUNET_OUTPUTS = [
+  ["cls", 1],
+  ["obj", 1],
+  ["bbox", 4],
+  ["kps", POINT_NUMBERS],
+] as const;
 
 /** BGR levels. @see https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet */
 export const yunet: Head<FacesPlan> = faceHead(
@@ -186,14 +188,9 @@ export const yunet: Head<FacesPlan> = faceHead(
   "outputs cls_, obj_, bbox_ and kps_ of strides 8, 16, 32: [N, cells, 1|1|4|10] (YuNet of 2023)",
   ({ model }) => {
     const found = USUAL_STRIDES.flatMap((stride) =>
-      Object.entries(YUNET_NUMBERS).map(([name, numbers]) =>
-        model.outputs.find(
-          (info) =>
-            info.name === `${name}_${stride}` && isFloat(info) && info.shape.length === 3 && info.shape[2] === numbers,
-        ),
-      ),
+      YUNET_OUTPUTS.map(([name]) => findOutput(model, `${name}_${stride}`, 3, FLOATS)),
     );
-    if (found.some((info) => info === undefined)) return undefined;
+    if (found.some((info, at) => info?.shape[2] !== YUNET_OUTPUTS[at % 4]![1])) return undefined;
     const levels = USUAL_STRIDES.map((stride) => ({
       stride,
       sizes: [stride],
@@ -202,6 +199,6 @@ export const yunet: Head<FacesPlan> = faceHead(
       boxes: `bbox_${stride}`,
       points: `kps_${stride}`,
     }));
-    return partsOf("yunet", found as TensorInfo[], levels, { ...LEVELS, colour: "BGR" }, 0.3);
+    return { outputs: found as TensorInfo[], levels, preprocessing: { ...LEVELS, colour: "BGR" }, usualIou: 0.3 };
   },
 );

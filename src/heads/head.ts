@@ -270,7 +270,9 @@ export interface MaskSource {
 }
 
 /** What a head decides; the rest follows from the traits. */
-export interface ModelSpecParts<Plan extends DecodePlan> {
+export interface ModelSpecParts<Plan extends DecodePlan>
+  extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks">,
+    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions">> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];
   /** Further outputs that the head knows, and that change nothing of how it is read; any other makes it another model. */
@@ -279,19 +281,10 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly preprocessing: Preprocessing;
   /** Number of classes; left out where the outputs do not tell. */
   readonly classes?: number;
-  readonly needsNms: boolean;
-  readonly plan: Plan;
-  readonly sizeInputs?: readonly SizeInput[];
-  /** See {@linkcode ModelSpec.assumptions}. */
-  readonly assumptions?: readonly string[];
   /** Class names of the family, where neither the caller nor the model gives any. */
   readonly names?: readonly string[];
   /** The size that models of the family with a dynamic input are made for. */
   readonly preferredSize?: readonly [width: number, height: number];
-  readonly usualIou?: number;
-  readonly extras?: readonly RowExtra[];
-  readonly keypoints?: KeypointForm;
-  readonly masks?: MaskSource;
 }
 
 /** Complete what a head decides. @param head its name */
@@ -300,8 +293,7 @@ export function specOf<Plan extends DecodePlan>(
   traits: ModelTraits,
   parts: ModelSpecParts<Plan>,
 ): ModelSpec<Plan> {
-  const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
-  const { usualIou, extras, keypoints, masks } = parts;
+  const { outputs, auxiliary = [], preprocessing, classes, names: ofFamily, preferredSize, ...decided } = parts;
   const { image, names, stride, forced } = traits;
   const { shapesAt } = traits.model;
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
@@ -312,19 +304,14 @@ export function specOf<Plan extends DecodePlan>(
     alternatives: [],
     unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,
-    sizeInputs,
+    sizeInputs: [],
     preprocessing: preprocessingFor(image, preprocessing),
-    assumptions,
-    labels: labelsFor(classes, names ?? parts.names),
+    assumptions: [],
+    labels: labelsFor(classes, names ?? ofFamily),
     stride,
     fixedSize: image.fixedSize,
-    preferredSize: image.fixedSize ?? parts.preferredSize ?? traits.preferredSize,
-    needsNms,
-    plan,
-    usualIou,
-    ...(extras === undefined ? {} : { extras }),
-    keypoints,
-    masks,
+    preferredSize: image.fixedSize ?? preferredSize ?? traits.preferredSize,
+    ...decided,
   };
 }
 

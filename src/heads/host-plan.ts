@@ -1,5 +1,7 @@
 /** @module Host plan: what decoders need to know that run on the CPU alone. */
 
+import type { TensorInfo } from "../core/tensor.ts";
+
 /** Columns of an output that has some numbers a row. */
 export interface RowColumns {
   /** [N, rows, width], the last axis split or, of one number, left out; [rows of all images, width] where images are numbered. */
@@ -7,6 +9,11 @@ export interface RowColumns {
   readonly width: number;
   /** The first column. */
   readonly first: number;
+}
+
+/** Columns of an output. */
+export function columnsOf({ name }: TensorInfo, width: number, first = 0): RowColumns {
+  return { output: name, width, first };
 }
 
 /**
@@ -29,12 +36,12 @@ export interface PartsPlan {
   readonly isNumbered?: boolean;
   /** True: outputs are [rows, width], of the only image that the model takes. */
   readonly isSingle?: boolean;
-  /** cx, cy, w, h or x1, y1, x2, y2. */
-  readonly boxForm: "centre" | "corners";
+  /** Left out: `corners`. */
+  readonly boxForm?: "centre" | "corners";
   /** Left out: x before y. */
   readonly axes?: "yx";
-  /** Boxes and points are in `pixels` of the model's input, or a `fraction` of its width and height. */
-  readonly unit: "pixels" | "fraction";
+  /** Boxes and points are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
+  readonly boxUnit?: "pixels" | "fraction";
 }
 
 /** One stride's outputs of a {@linkcode FacesPlan}, f32 or f16. */

@@ -1,15 +1,15 @@
-/** @module Masked heads: heads of detectors whose models have masks as well, and `mask-rcnn` and `mask-rcnn-mmdeploy`. */
+/** @module Masked heads: heads of detectors whose models have masks as well, and `mask-rcnn`. */
 
 import type { TensorInfo } from "../core/tensor.ts";
-import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
 import { MASK_CHANNELS } from "./dense-reading.ts";
 import { type DecodePlan, type DensePlan, defineHead, type Head, type ModelSpec, saying } from "./head.ts";
-import type { PartsPlan } from "./host-plan.ts";
+import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { decodeParts } from "./parts.ts";
 import { rfDetr } from "./rf-detr.ts";
-import { FLOATS, findOutput, INTEGERS, isFloat, isSingleImage, type ModelTraits, NUMBERS } from "./traits.ts";
+import { FLOATS, findOutput, INTEGERS, isFloat, isSingleImage, type ModelTraits } from "./traits.ts";
 import { yoloObjectness, yoloTransposed } from "./yolo.ts";
 
 type Masks = Pick<ModelSpec, "extras" | "masks">;
@@ -66,7 +66,7 @@ export const MASKED_HEADS: readonly Head[] = [
 ];
 
 /** True for masks that may be patches under boxes, or pasted into the input already; a side may be open. */
-function mayBePatches({ shape }: TensorInfo, [width, height]: readonly [number, number]): boolean {
+export function mayBePatches({ shape }: TensorInfo, [width, height]: readonly [number, number]): boolean {
   const [, , down = -1, across = -1] = shape;
   const isPasted = (down < 0 || down === height) && (across < 0 || across === width);
   return isPasted || (Math.max(down, across) <= LARGEST_PATCH && (down === across || Math.min(down, across) < 0));
@@ -106,60 +106,12 @@ export const maskRcnn: Head<PartsPlan> = defineHead(
       needsNms: false,
       plan: {
         kind: "parts",
-        boxes: { output: boxes.name, width: 4, first: 0 },
-        scores: { output: scores.name, width: 1, first: 0 },
-        classes: { output: labels.name, width: 1, first: 0 },
+        boxes: columnsOf(boxes, 4),
+        scores: columnsOf(scores, 1),
+        classes: columnsOf(labels, 1),
         isSingle: true,
-        boxForm: "corners",
-        unit: "pixels",
       },
       masks: { output: masks.name, rule: "torchvision" },
-    };
-  },
-  "segment",
-);
-
-const MMDET_MEAN = [123.675, 116.28, 103.53] as const;
-
-/** Levels of RGB with ImageNet's mean and deviation, padded right and below with what becomes 0. */
-const MMDET_PREPROCESSING: Preprocessing = {
-  ...YOLO_PREPROCESSING,
-  fit: "letterbox-top-left",
-  scale: 1,
-  mean: MMDET_MEAN,
-  std: [58.395, 57.12, 57.375],
-  pad: MMDET_MEAN,
-};
-
-const ASSUMED_OF_MMDEPLOY =
-  "Mask R-CNN's pre-processing; mmdeploy's exports of RTMDet-Ins, SOLO and others look alike: for RTMDet-Ins give " +
-  `${saying({ colour: "BGR", mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], pad: 114 })}`;
-
-/** As mmdeploy exports mmdet's Mask R-CNN, Cascade Mask R-CNN and their kin. */
-export const maskRcnnMmdeploy: Head<PartsPlan> = defineHead(
-  "mask-rcnn-mmdeploy",
-  "outputs dets [N, n, 5]: x1, y1, x2, y2 in pixels, score, labels [N, n], masks [N, n, 28, 28] or pasted (mmdeploy)",
-  decodeParts,
-  ({ model, shapesAt }) => {
-    const dets = findOutput(model, "dets", 3, FLOATS);
-    const labels = findOutput(model, "labels", 2, NUMBERS);
-    const masks = findOutput(model, "masks", 4, FLOATS);
-    if (dets?.shape[2] !== 5 || labels === undefined || masks === undefined) return undefined;
-    if (!mayBePatches(masks, shapesAt)) return undefined;
-    return {
-      outputs: [dets, labels, masks],
-      preprocessing: MMDET_PREPROCESSING,
-      assumptions: [ASSUMED_OF_MMDEPLOY],
-      needsNms: false,
-      plan: {
-        kind: "parts",
-        boxes: { output: dets.name, width: 5, first: 0 },
-        scores: { output: dets.name, width: 5, first: 4 },
-        classes: { output: labels.name, width: 1, first: 0 },
-        boxForm: "corners",
-        unit: "pixels",
-      },
-      masks: { output: masks.name, rule: "mmdeploy" },
     };
   },
   "segment",

@@ -4,14 +4,14 @@ import type { Candidates, DetectionBlock } from "../model/rows.ts";
 import { pushBox } from "./dense.ts";
 import type { DecodeInput } from "./head.ts";
 import type { PartsPlan, RowColumns } from "./host-plan.ts";
-import { classIdOf, NumberSlice, outputTensor, refuseOutput } from "./outputs.ts";
-import { FLOATS, INTEGERS, NUMBERS } from "./traits.ts";
+import { classIdOf, NumberSlice, refuseOutput } from "./outputs.ts";
+import { rowCount } from "./rows.ts";
+import { FLOATS, NUMBERS } from "./traits.ts";
 
 const boxes: NumberSlice = new NumberSlice();
 const scores: NumberSlice = new NumberSlice();
 const classes: NumberSlice = new NumberSlice();
 const points: NumberSlice = new NumberSlice();
-const counts: NumberSlice = new NumberSlice();
 /** A box as `pushBox` reads one. */
 const box: Float32Array = new Float32Array(new ArrayBuffer(16));
 
@@ -34,19 +34,13 @@ function load(slice: NumberSlice, part: RowColumns, plan: PartsPlan, input: Deco
   return found;
 }
 
-function validRows({ counts: name }: PartsPlan, input: DecodeInput, rows: number): number {
-  if (name === undefined) return rows;
-  const isFlat = input.outputs.get(name)?.shape.length === 1;
-  counts.load(outputTensor(input, name, INTEGERS, input.index + 1, isFlat ? undefined : 1), input.index, 1);
-  return Math.min(rows, counts.data[counts.offset]!);
-}
-
 /** Append the valid rows of the image whose score reaches the threshold, in their order. */
 export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Candidates): void {
   const rows = load(boxes, plan.boxes, plan, input);
   load(scores, plan.scores, plan, input, rows);
   if (plan.classes !== undefined) load(classes, plan.classes, plan, input, rows);
-  const count = validRows(plan, input, rows);
+  const count = rowCount(plan, input, rows);
+  const { boxForm = "corners", boxUnit = "pixels" } = plan;
   const threshold = Math.fround(input.threshold);
   const x = plan.axes === "yx" ? 1 : 0;
   for (let row = 0; row < count; row++) {
@@ -59,7 +53,7 @@ export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Can
     }
     const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
     const classId = id === undefined || Number.isNaN(score) ? 0 : classIdOf(id, plan.classes!.output);
-    pushBox(plan.boxForm, plan.unit, input, candidates, box, 0, 1, score, classId, row);
+    pushBox(boxForm, boxUnit, input, candidates, box, 0, 1, score, classId, row);
   }
 }
 
@@ -70,13 +64,13 @@ export function decodePartPoints(
   block: DetectionBlock,
   target: Float32Array,
 ): void {
-  const { points: part, pointScores, pointCount = 0, unit, axes } = plan;
+  const { points: part, pointScores, pointCount = 0, boxUnit, axes } = plan;
   if (part === undefined) return;
   const rows = load(points, part, plan, input);
   if (pointScores !== undefined) load(scores, pointScores, plan, input, rows);
   const numbers = pointScores === undefined ? 3 : 2;
-  const scaleX = unit === "fraction" ? input.inputWidth : 1;
-  const scaleY = unit === "fraction" ? input.inputHeight : 1;
+  const scaleX = boxUnit === "fraction" ? input.inputWidth : 1;
+  const scaleY = boxUnit === "fraction" ? input.inputHeight : 1;
   const x = axes === "yx" ? 1 : 0;
   for (let row = 0, to = 0; row < block.count; row++) {
     const source = block.sources[row]!;

@@ -1,19 +1,18 @@
 /** @module Heads `movenet`, `rtmo` and `yolo-nas-pose`: people with their points, a row each. */
 
-import type { DType, TensorInfo } from "../core/tensor.ts";
+import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { stridesOf } from "./dense-reading.ts";
 import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
-import type { PartsPlan } from "./host-plan.ts";
+import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { decodeParts } from "./parts.ts";
 import { FLOATS, findOutput, INTEGERS, type ModelTraits } from "./traits.ts";
 
 /** Points of COCO's people. */
 const COCO_POINTS = 17;
 
-type PersonParts = Pick<ModelSpecParts<PartsPlan>, "outputs" | "preprocessing" | "needsNms"> & {
+type PersonParts = Omit<ModelSpecParts<PartsPlan>, "plan"> & {
   readonly points: number;
-  readonly preferredSize?: readonly [number, number];
   readonly plan: Omit<PartsPlan, "kind" | "pointCount">;
 };
 
@@ -59,7 +58,6 @@ export const movenet: Head<PartsPlan> = personHead(
     if (output?.dtype !== "f32" || others.length > 0 || (!forced && image.dtype !== "u8")) return undefined;
     if (image.layout !== "NHWC" || output.shape.slice(1).join() !== `${MOVENET_ROWS},${MOVENET_COLUMNS}`)
       return undefined;
-    const columns = { output: output.name, width: MOVENET_COLUMNS };
     return {
       outputs: [output],
       preprocessing: { ...YOLO_PREPROCESSING, scale: 1, pad: [0, 0, 0] },
@@ -67,12 +65,11 @@ export const movenet: Head<PartsPlan> = personHead(
       preferredSize: [256, 256],
       points: COCO_POINTS,
       plan: {
-        points: { ...columns, first: 0 },
-        boxes: { ...columns, first: COCO_POINTS * 3 },
-        scores: { ...columns, first: COCO_POINTS * 3 + 4 },
-        boxForm: "corners",
+        points: columnsOf(output, MOVENET_COLUMNS),
+        boxes: columnsOf(output, MOVENET_COLUMNS, COCO_POINTS * 3),
+        scores: columnsOf(output, MOVENET_COLUMNS, COCO_POINTS * 3 + 4),
         axes: "yx",
-        unit: "fraction",
+        boxUnit: "fraction",
       },
     };
   },
@@ -102,11 +99,9 @@ export const rtmo: Head<PartsPlan> = personHead(
       needsNms: true,
       points,
       plan: {
-        boxes: { output: dets.name, width: 5, first: 0 },
-        scores: { output: dets.name, width: 5, first: 4 },
-        points: { output: keypoints.name, width: points * 3, first: 0 },
-        boxForm: "corners",
-        unit: "pixels",
+        boxes: columnsOf(dets, 5),
+        scores: columnsOf(dets, 5, 4),
+        points: columnsOf(keypoints, points * 3),
       },
     };
   },
@@ -132,69 +127,43 @@ export const yoloNasPoseFlat: Head<PartsPlan> = personHead(
     // Of seven columns the last one is a class: YOLO-NAS.
     if (output.shape.length !== 2 || width <= FLAT_COLUMNS + 1 || (width - FLAT_COLUMNS) % 3 !== 0) return undefined;
     if (!traits.forced && !/(^|_)flat_predictions$/.test(output.name)) return undefined;
-    const columns = { output: output.name, width };
     return {
       outputs: [output],
       preprocessing: nasPreprocessing(traits),
       needsNms: false,
       points: (width - FLAT_COLUMNS) / 3,
       plan: {
-        boxes: { ...columns, first: 1 },
-        scores: { ...columns, first: 5 },
-        points: { ...columns, first: FLAT_COLUMNS },
+        boxes: columnsOf(output, width, 1),
+        scores: columnsOf(output, width, 5),
+        points: columnsOf(output, width, FLAT_COLUMNS),
         isNumbered: true,
-        boxForm: "corners",
-        unit: "pixels",
       },
     };
   },
 );
-
-/** Whole columns of an output. */
-function whole({ name }: TensorInfo, width: number): PartsPlan["boxes"] {
-  return { output: name, width, first: 0 };
-}
-
-/** Names of the batch format behind the number of the graph: count, boxes, scores, points. */
-const BATCH_NAMES = [
-  /(^|_)num_(predictions|detections)$/,
-  /(^|_)boxes$/,
-  /(^|_)scores$/,
-  /(^|_)(joints|poses)$/,
-] as const;
 
 /** Count [N, 1], boxes, scores and points of finished rows. */
 export const yoloNasPose: Head<PartsPlan> = personHead(
   "yolo-nas-pose",
   "outputs num_predictions, boxes, scores, joints: [N, 1], [N, rows, 4], [N, rows], [N, rows, points, 3] (YOLO-NAS-pose, batch format)",
   (traits) => {
-    const { outputs } = traits.model;
-    const ranks: readonly (readonly [rank: number, dtypes: readonly DType[]])[] = [
-      [2, INTEGERS],
-      [3, FLOATS],
-      [2, FLOATS],
-      [4, FLOATS],
-    ];
-    const found = ranks.map(([rank, dtypes], at) =>
-      outputs.find(
-        ({ name, dtype, shape }) => BATCH_NAMES[at]!.test(name) && dtypes.includes(dtype) && shape.length === rank,
-      ),
-    );
-    const [counts, boxes, scores, joints] = found;
+    const { model } = traits;
+    const counts = findOutput(model, /(^|_)num_(predictions|detections)$/, 2, INTEGERS);
+    const boxes = findOutput(model, /(^|_)boxes$/, 3, FLOATS);
+    const scores = findOutput(model, /(^|_)scores$/, 2, FLOATS);
+    const joints = findOutput(model, /(^|_)(joints|poses)$/, 4, FLOATS);
     const points = joints && pointsIn(joints);
-    if (!counts || boxes?.shape[2] !== 4 || !scores || points === undefined) return undefined;
+    if (!counts || boxes?.shape[2] !== 4 || !scores || !joints || points === undefined) return undefined;
     return {
-      outputs: found as TensorInfo[],
+      outputs: [counts, boxes, scores, joints],
       preprocessing: nasPreprocessing(traits),
       needsNms: false,
       points,
       plan: {
         counts: counts.name,
-        boxes: whole(boxes, 4),
-        scores: whole(scores, 1),
-        points: whole(joints!, points * 3),
-        boxForm: "corners",
-        unit: "pixels",
+        boxes: columnsOf(boxes, 4),
+        scores: columnsOf(scores, 1),
+        points: columnsOf(joints, points * 3),
       },
     };
   },
@@ -226,12 +195,10 @@ export const yoloNasPoseRaw: Head<PartsPlan> = personHead(
       needsNms: true,
       points: count,
       plan: {
-        boxes: whole(boxes, 4),
-        scores: whole(scores, 1),
-        points: whole(points, count * 2),
-        pointScores: whole(pointScores, count),
-        boxForm: "corners",
-        unit: "pixels",
+        boxes: columnsOf(boxes, 4),
+        scores: columnsOf(scores, 1),
+        points: columnsOf(points, count * 2),
+        pointScores: columnsOf(pointScores, count),
       },
     };
   },

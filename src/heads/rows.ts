@@ -53,10 +53,15 @@ const boxes: NumberSlice = new NumberSlice();
 const scores: NumberSlice = new NumberSlice();
 const classes: NumberSlice = new NumberSlice();
 
-function rowCount(plan: ColumnsPlan, input: DecodeInput, rows: number): number {
-  if (plan.counts === undefined) return rows;
-  const isFlat = input.outputs.get(plan.counts)?.shape.length === 1;
-  const tensor = outputTensor(input, plan.counts, INTEGERS, input.index + 1, isFlat ? undefined : 1);
+/** How many of an image's rows are valid: as many as a tensor [N] or [N, 1] says, or all. */
+export function rowCount(
+  { counts: name }: { readonly counts?: string | undefined },
+  input: DecodeInput,
+  rows: number,
+): number {
+  if (name === undefined) return rows;
+  const isFlat = input.outputs.get(name)?.shape.length === 1;
+  const tensor = outputTensor(input, name, INTEGERS, input.index + 1, isFlat ? undefined : 1);
   counts.load(tensor, input.index, 1);
   return Math.min(rows, counts.data[counts.offset]!);
 }

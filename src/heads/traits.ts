@@ -333,13 +333,15 @@ export function isFloat({ dtype }: TensorInfo): boolean {
   return FLOATS.includes(dtype);
 }
 
-/** The output of this name if it has the rank and one of the dtypes. */
+/** The output of this name, or one that is called so, of the rank and one of the dtypes. */
 export function findOutput(
-  model: ModelInfo,
-  name: string,
+  { outputs }: ModelInfo,
+  name: string | RegExp,
   rank: number,
   dtypes: readonly DType[],
 ): TensorInfo | undefined {
-  const info = model.outputs.find((output) => output.name === name);
-  return info !== undefined && info.shape.length === rank && dtypes.includes(info.dtype) ? info : undefined;
+  const isCalled = (own: string): boolean => (typeof name === "string" ? own === name : name.test(own));
+  return outputs.find(
+    ({ name: own, dtype, shape }) => isCalled(own) && shape.length === rank && dtypes.includes(dtype),
+  );
 }

@@ -1,0 +1,100 @@
+/** @module Heads `mmrotate` and `mask-rcnn-mmdeploy`: rows of a box and a score, and labels, as mmdeploy exports. */
+
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import { defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
+import { columnsOf, type PartsPlan } from "./host-plan.ts";
+import { mayBePatches } from "./masked.ts";
+import { decodeParts } from "./parts.ts";
+import { FLOATS, findOutput, NUMBERS } from "./traits.ts";
+
+const MEAN = [123.675, 116.28, 103.53] as const;
+
+/** Levels of RGB with ImageNet's mean and deviation, padded right and below with what becomes 0. */
+const PREPROCESSING: Preprocessing = {
+  ...YOLO_PREPROCESSING,
+  fit: "letterbox-top-left",
+  scale: 1,
+  mean: MEAN,
+  std: [58.395, 57.12, 57.375],
+  pad: MEAN,
+};
+
+/** What RTMDet wants. */
+const BGR = saying({ colour: "BGR", mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], pad: 114 });
+
+/** @param columns of a row: those of a box, then the score */
+function readRows(
+  model: ModelInfo,
+  columns: number,
+): Pick<ModelSpecParts<PartsPlan>, "outputs" | "preprocessing" | "needsNms" | "plan"> | undefined {
+  const dets = findOutput(model, "dets", 3, FLOATS);
+  const labels = findOutput(model, "labels", 2, NUMBERS);
+  if (dets?.shape[2] !== columns || labels === undefined) return undefined;
+  return {
+    outputs: [dets, labels],
+    preprocessing: PREPROCESSING,
+    needsNms: false,
+    plan: {
+      kind: "parts",
+      boxes: columnsOf(dets, columns),
+      scores: columnsOf(dets, columns, columns - 1),
+      classes: columnsOf(labels, 1),
+    },
+  };
+}
+
+/** Numbers of a row: centre, width, height, angle and score. */
+const COLUMNS = 6;
+
+/**
+ * Angles are in radians, clockwise on the screen, in all of its versions (oc, le90, le135): these differ in their range only.
+ * Padding comes after ImageNet's mean is subtracted, and is 0.
+ *
+ * @see https://github.com/open-mmlab/mmdeploy (docs/en/04-supported-codebases/mmrotate.md)
+ */
+export const mmrotate: Head<PartsPlan> = defineHead(
+  "mmrotate",
+  "outputs dets [N, rows, 6]: cx, cy, w, h in pixels, angle, score, and labels [N, rows]; no NMS (MMRotate, by mmdeploy)",
+  decodeParts,
+  ({ model }) => {
+    const parts = readRows(model, COLUMNS);
+    if (parts === undefined) return undefined;
+    const extra = { output: "dets", order: "anchor-major", channels: COLUMNS } as const;
+    return {
+      ...parts,
+      assumptions: [`RGB with ImageNet's mean and deviation, as most of MMRotate; for RTMDet-R give ${BGR}`],
+      // A file does not tell its classes, and they are hardly ever COCO's.
+      names: [],
+      extras: [
+        { ...extra, name: "sides", first: 0, length: 4 },
+        { ...extra, name: "angles", first: 4, length: 1 },
+      ],
+      plan: { ...parts.plan, boxForm: "centre" },
+    };
+  },
+  "obb",
+);
+
+const ASSUMED =
+  "Mask R-CNN's pre-processing; mmdeploy's exports of RTMDet-Ins, SOLO and others look alike: for RTMDet-Ins give " +
+  BGR;
+
+/** As mmdeploy exports mmdet's Mask R-CNN, Cascade Mask R-CNN and their kin. */
+export const maskRcnnMmdeploy: Head<PartsPlan> = defineHead(
+  "mask-rcnn-mmdeploy",
+  "outputs dets [N, n, 5]: x1, y1, x2, y2 in pixels, score, labels [N, n], masks [N, n, 28, 28] or pasted (mmdeploy)",
+  decodeParts,
+  ({ model, shapesAt }) => {
+    const parts = readRows(model, 5);
+    const masks = findOutput(model, "masks", 4, FLOATS);
+    if (parts === undefined || masks === undefined || !mayBePatches(masks, shapesAt)) return undefined;
+    return {
+      ...parts,
+      outputs: [...parts.outputs, masks],
+      assumptions: [ASSUMED],
+      masks: { output: masks.name, rule: "mmdeploy" },
+    };
+  },
+  "segment",
+);

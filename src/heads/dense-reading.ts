@@ -159,6 +159,11 @@ export function auxiliaryOutputs(
   );
 }
 
+/** The output with the prototypes of masks. */
+export function prototypesOf({ outputs }: ModelInfo): TensorInfo | undefined {
+  return outputs.find((info) => isFloat(info) && isPrototypes(info));
+}
+
 function isPrototypes({ shape }: TensorInfo): boolean {
   return shape.length === 4 && shape[1] === MASK_CHANNELS;
 }

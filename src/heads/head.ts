@@ -340,6 +340,26 @@ export function defineHead<Plan extends DecodePlan>(
   };
 }
 
+/** What the caller knows better than the model. */
+export interface RecogniseOptions {
+  /** Name of the head, and after a colon that of the output it is, where there are several: `yolo:output0`. Recognised if left out. */
+  readonly head?: string | undefined;
+  /** What is done to an image, where it is not the head's way. */
+  readonly preprocessing?: PreprocessingOptions | undefined;
+  /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
+  readonly labels?: readonly string[] | undefined;
+  /** Those of `config.json` beside the model, where neither the caller nor the model gives any: of transformers' masks only. */
+  readonly labelsBeside?: readonly string[] | undefined;
+  /** True: nothing is logged of what was assumed. */
+  readonly isSilent?: boolean | undefined;
+  /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */
+  readonly keypointShape?: readonly [count: number, numbers: 2 | 3] | undefined;
+  /** What to call the model in messages. */
+  readonly source?: string | undefined;
+  /** What it is to be used as, in messages; a detector if left out. */
+  readonly noun?: string | undefined;
+}
+
 /** How a caller says that a model has a head: `head: "yolo"` in code, or a flag. @param names one or more */
 export function naming(names: readonly string[]): string {
   const [first, ...others] = names;

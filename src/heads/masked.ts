@@ -3,7 +3,7 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
-import { MASK_CHANNELS } from "./dense-reading.ts";
+import { MASK_CHANNELS, prototypesOf } from "./dense-reading.ts";
 import { type DecodePlan, type DensePlan, defineHead, type Head, type ModelSpec, saying } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
@@ -41,8 +41,8 @@ function prototypes(rule: "ultralytics" | "yolov5") {
   return ({ model }: ModelTraits, plan: DensePlan): Masks | undefined => {
     const { output, order, channels } = plan;
     const first = plan.classChannel + plan.classes;
-    const info = model.outputs.find(({ shape }) => shape.length === 4 && shape[1] === MASK_CHANNELS);
-    if (info === undefined || !isFloat(info) || channels !== first + MASK_CHANNELS) return undefined;
+    const info = prototypesOf(model);
+    if (info === undefined || channels !== first + MASK_CHANNELS) return undefined;
     const extra = { name: "coefficients", output, order, channels, first, length: MASK_CHANNELS } as const;
     return { extras: [extra], masks: { output: info.name, rule } };
   };

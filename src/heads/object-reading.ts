@@ -1,29 +1,35 @@
 /** @module Object reading: which models say more of an object than its box, and where that lies in their outputs. */
 
-import { ModelError, message } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
-import { formatShape, type TensorInfo } from "../core/tensor.ts";
-import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { formatShape } from "../core/tensor.ts";
+import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
-import { type DenseReading, densePlan, MASK_CHANNELS, readDense } from "./dense-reading.ts";
+import { type DenseReading, densePlan, MASK_CHANNELS, prototypesOf, readDense } from "./dense-reading.ts";
 import {
   type DensePlan,
   type Head,
   type KeypointForm,
-  type MaskSource,
   type ModelSpec,
   naming,
+  type RecogniseOptions,
   type RowsPlan,
   specOf,
 } from "./head.ts";
-import { OBJECT_HEADS, type RecogniseOptions, recogniseModel } from "./registry.ts";
+import {
+  fitting,
+  headOf,
+  OBJECT_HEADS,
+  recogniseModel,
+  refuse,
+  refuseLabels,
+  refuseUnfed,
+  withSaid,
+} from "./registry.ts";
 import {
   evidentMap,
   facadeOf,
   findClassScores,
-  isFloat,
   isNamedClassifier,
   isObjectTask,
   isOfCrops,
@@ -44,10 +50,6 @@ export interface ObjectSpec extends ModelSpec {
    * angle in radians; of a segmentation model the coefficients of its prototypes. None where a plan says where the points are.
    */
   readonly extras: readonly RowExtra[];
-  /** Of a pose model. */
-  readonly keypoints: KeypointForm | undefined;
-  /** Of a segmentation model. */
-  readonly masks: MaskSource | undefined;
 }
 
 /** Channels of a box, and of a box, a score and a class. */
@@ -56,29 +58,19 @@ const ROW_CHANNELS = 6;
 /** Points of a person in COCO, x, y and a score each. */
 const COCO_KEYPOINTS = 17;
 
-/** The output with the prototypes of masks. */
-function prototypesOf({ outputs }: ModelInfo): TensorInfo | undefined {
-  return outputs.find((info) => isFloat(info) && info.shape.length === 4 && info.shape[1] === MASK_CHANNELS);
-}
-
 /** True for rows that are final, as their number of columns confirms. */
 function hasFinalRows({ channelAxis, rowKind }: DenseReading, traits: ModelTraits): boolean {
   return channelAxis === 2 && (traits.rowsAreFinal || (traits.task === undefined && rowKind === "other"));
 }
 
-/** What heads of one task, or of any, make of a model whose outputs tell it: their names do, or the caller named the head. */
-function readByHead(
-  traits: ModelTraits,
-  { head: name }: Pick<RecogniseOptions, "head">,
-  task?: ObjectTaskName,
-): { readonly head: Head; readonly spec: ModelSpec } | undefined {
-  const forced = name !== undefined;
-  for (const head of OBJECT_HEADS) {
-    if ((forced && head.name !== name) || (task !== undefined && head.task !== task)) continue;
-    const spec = head.recognise({ ...traits, forced });
-    if (spec !== undefined && (forced || spec.unexplained.length === 0)) return { head, spec };
-  }
-  return undefined;
+/** Heads of one task, or of any; of this name, if the caller named one. */
+function headsOf(name: string | undefined, task: ObjectTaskName | undefined): readonly Head[] {
+  return OBJECT_HEADS.filter((head) => (name ?? head.name) === head.name && (task ?? head.task) === head.task);
+}
+
+/** What they make of a model whose outputs tell it: their names do, or the caller named the head. */
+function readByHead(traits: ModelTraits, head: string | undefined, task?: ObjectTaskName): ModelSpec | undefined {
+  return fitting({ ...traits, forced: head !== undefined }, headsOf(head, task))[0];
 }
 
 /** The head by which a model's outputs tell its task, or that the caller named; `undefined` where metadata or numbers tell. */
@@ -87,7 +79,8 @@ export function evidentHead(
   options: Pick<RecogniseOptions, "head" | "labels" | "labelsBeside"> = {},
 ): Head | undefined {
   const traits = readTraits(model, options);
-  return traits && readByHead(traits, options)?.head;
+  const spec = traits && readByHead(traits, options.head);
+  return spec && headOf(spec);
 }
 
 /**
@@ -101,7 +94,7 @@ export function evidentTask(
   const traits = readTraits(model, options);
   if (traits === undefined || traits.family === "rtdetr") return undefined;
   if (traits.task !== undefined) return isObjectTask(traits.task) ? traits.task : undefined;
-  const byHead = readByHead(traits, options)?.head.task;
+  const byHead = evidentHead(model, options)?.task;
   if (byHead !== undefined || options.keypointShape !== undefined) return byHead ?? "pose";
   const reading = readDense(traits);
   if (reading === undefined || model.outputs.length > 2) return undefined;
@@ -145,73 +138,85 @@ function keypointNames({ metadata }: ModelInfo, count: number): readonly string[
   return isList ? (names as string[]) : [];
 }
 
-/** The points among some channels; the metadata's, else the caller's, else those of COCO. */
-function keypointsIn(model: ModelInfo, channels: number, said: KeypointShape | undefined): KeypointForm | undefined {
-  const [count, numbers] = keypointShape(model) ?? said ?? [COCO_KEYPOINTS, channels === COCO_KEYPOINTS * 2 ? 2 : 3];
+/** The points among some channels: of this shape, or those of COCO. */
+function keypointsIn(model: ModelInfo, channels: number, shape: KeypointShape | undefined): KeypointForm | undefined {
+  const [count, numbers] = shape ?? [COCO_KEYPOINTS, channels === COCO_KEYPOINTS * 2 ? 2 : 3];
   return count * numbers === channels ? { count, numbers, names: keypointNames(model, count) } : undefined;
 }
 
-/** Where models of one task say more than boxes. */
-interface ExtraReading {
-  /** Name of the extra. */
-  readonly name: string;
-  /** Channels behind box and classes; those that are no class's where nothing tells. */
-  length(traits: ModelTraits, channels: number, said: KeypointShape | undefined): number;
-}
+/** Names of what is fetched for each row. */
+const EXTRAS: Readonly<Record<ObjectTaskName, string>> = { obb: "angles", segment: "coefficients", pose: "keypoints" };
 
-const EXTRAS: Readonly<Record<ObjectTaskName, ExtraReading>> = {
-  obb: { name: "angles", length: () => 1 },
-  segment: { name: "coefficients", length: () => MASK_CHANNELS },
-  pose: {
-    name: "keypoints",
-    length({ model, classes = 1 }, channels, said) {
-      const [count, numbers] = keypointShape(model) ?? said ?? [0, 0];
-      return count * numbers || channels - BOX_CHANNELS - classes;
-    },
-  },
-};
-
-/** Where the classes of a model end and what else it says begins; `undefined` if its outputs have another form. */
-interface ObjectReading {
-  readonly reading: DenseReading;
-  readonly isFinal: boolean;
-  /** Of a raw grid. */
-  readonly classes: number | undefined;
-  /** First channel that is fetched, and how many. */
-  readonly first: number;
-  readonly length: number;
-}
-
-function readObjects(
+/** What models are read as whose metadata, or the caller, tells the task; `undefined` if the outputs have another form. */
+function readOutputs(
   task: ObjectTaskName,
   traits: ModelTraits,
   said: KeypointShape | undefined,
-): ObjectReading | undefined {
+): ModelSpec<DensePlan | RowsPlan> | undefined {
+  const { model } = traits;
   const reading = readDense(traits);
   if (reading === undefined || reading.channels < 0) return undefined;
-  const { channels } = reading;
-  if (hasFinalRows(reading, traits)) {
-    // As many columns as a raw grid of no class would have channels.
-    const length = EXTRAS[task].length({ ...traits, classes: 0 }, channels - ROW_CHANNELS + BOX_CHANNELS, said);
-    if (length < 1 || length !== channels - ROW_CHANNELS) return undefined;
-    return { reading, isFinal: true, classes: undefined, first: ROW_CHANNELS, length };
-  }
-  const length = EXTRAS[task].length(traits, channels, said);
-  const classes = channels - BOX_CHANNELS - length;
-  if (reading.channelAxis !== 1 || length < 1 || classes < 1) return undefined;
-  if (traits.classes !== undefined && traits.classes !== classes) return undefined;
-  return { reading, isFinal: false, classes, first: BOX_CHANNELS + classes, length };
+  const { output, channels } = reading;
+  const isFinal = hasFinalRows(reading, traits);
+  const shape = keypointShape(model) ?? said;
+  const [count, numbers] = shape ?? [0, 0];
+  const others = isFinal ? ROW_CHANNELS : BOX_CHANNELS + (traits.classes ?? 1);
+  const length = { obb: 1, segment: MASK_CHANNELS, pose: count * numbers || channels - others }[task];
+  const first = channels - length;
+  const classes = isFinal ? undefined : first - BOX_CHANNELS;
+  const isFit =
+    classes === undefined
+      ? first === ROW_CHANNELS
+      : reading.channelAxis === 1 && classes >= 1 && (traits.classes ?? classes) === classes;
+  const keypoints = task === "pose" ? keypointsIn(model, length, shape) : undefined;
+  const prototypes = task === "segment" ? prototypesOf(model) : undefined;
+  const isWhole = task === "obb" || (keypoints ?? prototypes) !== undefined;
+  if (length < 1 || !isFit || !isWhole) return undefined;
+  const extra = { output: output.name, order: isFinal ? "anchor-major" : "channel-major", channels } as const;
+  // Boxes as they are before they become upright.
+  const sides: RowExtra = { ...extra, name: "sides", first: 0, length: BOX_CHANNELS };
+  const named: RowExtra = { ...extra, name: EXTRAS[task], first, length };
+  const parts = {
+    outputs: prototypes === undefined ? [output] : [output, prototypes],
+    preprocessing: YOLO_PREPROCESSING,
+    needsNms: !isFinal,
+    extras: task === "obb" ? [sides, named] : [named],
+    keypoints,
+    masks: prototypes && ({ output: prototypes.name, rule: "ultralytics" } as const),
+  };
+  if (classes !== undefined)
+    return specOf(yolo.name, traits, { ...parts, classes, plan: densePlan(reading, classes, "class") });
+  const boxForm = task === "obb" ? "centre" : "corners";
+  const columns = { output: output.name, columns: channels, boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
+  return specOf(yoloEndToEnd.name, traits, { ...parts, plan: { kind: "rows", ...columns, boxForm } });
 }
 
 /** Where a model has the tensors of some heads it is for the caller to say which. */
-function refuseUntold(traits: ModelTraits, task: ObjectTaskName, refuse: (found: string, hint: string) => never): void {
-  const isFit = (head: Head): boolean =>
-    head.task === task && head.recognise({ ...traits, forced: true }) !== undefined;
-  const names = OBJECT_HEADS.filter(isFit).map(({ name }) => name);
+function refuseUntold(traits: ModelTraits, task: ObjectTaskName, options: RecogniseOptions): void {
+  const names = headsOf(undefined, task)
+    .filter((head) => head.recognise({ ...traits, forced: true }) !== undefined)
+    .map(({ name }) => name);
   if (names.length === 0) return;
-  const which = names.map((name) => JSON.stringify(name)).join(" and ");
-  const found = `its tensors fit ${names.length === 1 ? `the head ${which}` : `the heads ${which}`}, but nothing tells that it has it`;
-  refuse(found, `give its class names by \`labels\` (\`--labels FILE\`), or name the head by ${naming(names)}`);
+  const which = `the head${names.length === 1 ? "" : "s"} ${names.map((name) => JSON.stringify(name)).join(" and ")}`;
+  const hint = `give its class names by \`labels\` (\`--labels FILE\`), or name the head by ${naming(names)}`;
+  refuse(options, `its tensors fit ${which}, but nothing tells that it has it`, hint);
+}
+
+/** With the tensors, and what they must be. */
+function refuseOutputs(traits: ModelTraits, task: ObjectTaskName, options: RecogniseOptions): never {
+  const { head, keypointShape: said } = options;
+  const shapes = traits.model.outputs.map(
+    ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
+  );
+  const names = traits.classes === undefined ? "no class names" : `${traits.classes} class names`;
+  const which = said === undefined ? "" : `, and \`keypointShape\` is [${said.join(", ")}]`;
+  const known = headsOf(head, task).map(({ name, summary }) => `${name}: ${summary}`);
+  if (head === undefined) {
+    known.unshift(
+      "[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them",
+    );
+  }
+  refuse(options, `its outputs are ${shapes.join(", ")}, with ${names}${which}`, `they must be ${known.join("; or ")}`);
 }
 
 /**
@@ -220,114 +225,46 @@ function refuseUntold(traits: ModelTraits, task: ObjectTaskName, refuse: (found:
  * @throws {ModelError} If it is of another task, or its outputs do not fit
  */
 export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options: RecogniseOptions): ObjectSpec {
-  const { noun } = OBJECT_TASKS[task];
-  const { source = "the model" } = options;
-  const refuse = (found: string, hint: string): never => {
-    throw new ModelError(message(`use ${source} as ${noun}`, found, hint), source);
-  };
+  const asked: RecogniseOptions = { ...options, noun: OBJECT_TASKS[task].noun };
+  const { head } = options;
   const traits = readTraits(model, options);
   if (traits === undefined)
-    return refuse("no input takes a batch of images", "export it with an input [N, 3, height, width]");
-  if (isOfCrops(model)) refuse(OF_CROPS.found, OF_CROPS.hint);
+    return refuse(asked, "no input takes a batch of images", "export it with an input [N, 3, height, width]");
+  if (isOfCrops(model)) refuse(asked, OF_CROPS.found, OF_CROPS.hint);
   const other = evidentFacade(model, options);
   const evident = other?.task ?? traits.task;
   if (evident !== undefined && evident !== task) {
     const hint = "`Model.load` finds out which façade a model has";
-    refuse(
-      `its task is ${JSON.stringify(evident)}`,
-      other === undefined ? hint : `load it with \`${other.facade}\`; ${hint}`,
-    );
+    const load = other === undefined ? hint : `load it with \`${other.facade}\`; ${hint}`;
+    refuse(asked, `its task is ${JSON.stringify(evident)}`, load);
   }
-  const { keypointShape: said } = options;
-  const byHead = readByHead(traits, options, task)?.spec;
-  if (byHead !== undefined) {
-    const { extras = [], keypoints, masks } = byHead;
-    return completed({ ...byHead, task, extras, keypoints, masks }, options, refuse);
+  const byHead = readByHead(traits, head, task);
+  if (byHead !== undefined) return completed({ ...byHead, task, extras: byHead.extras ?? [] }, asked);
+  const spec = head === undefined ? readOutputs(task, traits, options.keypointShape) : undefined;
+  if (spec === undefined) {
+    const [named, heads] = [{ ...traits, forced: head !== undefined }, headsOf(head, task)];
+    refuseUnfed(named, asked, heads);
+    if (head === undefined) refuseUntold(traits, task, asked);
+    refuseLabels(named, asked, heads);
+    return refuseOutputs(traits, task, asked);
   }
-  const found = options.head === undefined ? readObjects(task, traits, said) : undefined;
-  const keypoints = task === "pose" && found ? keypointsIn(model, found.length, said) : undefined;
-  const prototypes = task === "segment" ? prototypesOf(model) : undefined;
-  if (found === undefined || (task === "pose" && !keypoints) || (task === "segment" && !prototypes)) {
-    const shapes = model.outputs.map(
-      ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
-    );
-    const names = traits.classes === undefined ? "no class names" : `${traits.classes} class names`;
-    if (options.head === undefined) refuseUntold(traits, task, refuse);
-    const heads = OBJECT_HEADS.filter((head) => head.task === task && (options.head ?? head.name) === head.name);
-    const known = [
-      ...(options.head === undefined
-        ? ["[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them"]
-        : []),
-      ...heads.map(({ name, summary }) => `${name}: ${summary}`),
-    ];
-    const which =
-      keypoints === undefined && said !== undefined ? `, and \`keypointShape\` is [${said.join(", ")}]` : "";
-    return refuse(`its outputs are ${shapes.join(", ")}, with ${names}${which}`, `they must be ${known.join("; or ")}`);
-  }
-  return specFor(task, traits, found, { keypoints, prototypes, options, refuse });
+  const [unknown] = spec.unexplained;
+  if (unknown !== undefined)
+    refuse(asked, `nothing is known of its output ${JSON.stringify(unknown.name)}`, "export it without");
+  return completed({ ...spec, task, extras: spec.extras ?? [] }, asked);
 }
 
-const ROW_COLUMNS = { kind: "rows", boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
-
-function specFor(
-  task: ObjectTaskName,
-  traits: ModelTraits,
-  { reading, isFinal, classes, first, length }: ObjectReading,
-  more: {
-    readonly keypoints: KeypointForm | undefined;
-    readonly prototypes: TensorInfo | undefined;
-    readonly options: RecogniseOptions;
-    readonly refuse: (found: string, hint: string) => never;
-  },
-): ObjectSpec {
-  const { keypoints, prototypes, options, refuse } = more;
-  const { output, channels } = reading;
-  const parts = {
-    outputs: prototypes === undefined ? [output] : [output, prototypes],
-    preprocessing: YOLO_PREPROCESSING,
-    needsNms: !isFinal,
-    ...(classes === undefined ? {} : { classes }),
-  };
-  const spec: ModelSpec<DensePlan | RowsPlan> = isFinal
-    ? specOf<RowsPlan>(yoloEndToEnd.name, traits, {
-        ...parts,
-        plan: {
-          ...ROW_COLUMNS,
-          output: output.name,
-          columns: channels,
-          boxForm: task === "obb" ? "centre" : "corners",
-        },
-      })
-    : specOf<DensePlan>(yolo.name, traits, { ...parts, plan: densePlan(reading, classes!, "class") });
-  const [other] = spec.unexplained;
-  if (other !== undefined) refuse(`nothing is known of its output ${JSON.stringify(other.name)}`, "export it without");
-  const order = isFinal ? "anchor-major" : "channel-major";
-  const extra = { output: output.name, order, channels } as const;
-  const named: RowExtra = { ...extra, name: EXTRAS[task].name, first, length };
-  // Boxes as they are before they become upright.
-  const sides: RowExtra = { ...extra, name: "sides", first: 0, length: BOX_CHANNELS };
-  const extras = task === "obb" ? [sides, named] : [named];
-  const masks: MaskSource | undefined = prototypes && { output: prototypes.name, rule: "ultralytics" };
-  return completed({ ...spec, task, extras, keypoints, masks }, options, refuse);
-}
-
-/** With what the caller says; what was assumed is logged. */
-function completed(
-  spec: ObjectSpec,
-  { preprocessing, keypointShape: said, isSilent, source = "the model" }: RecogniseOptions,
-  refuse: (found: string, hint: string) => never,
-): ObjectSpec {
+/** With what the caller says. */
+function completed(spec: ObjectSpec, options: RecogniseOptions): ObjectSpec {
   const { task, keypoints } = spec;
-  const made = { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing) };
-  if (task === "obb" && made.preprocessing.fit === "stretch")
-    refuse("stretched images turn its boxes into other shapes", "keep their ratio");
+  const { keypointShape: said } = options;
+  if (task === "obb" && (options.preprocessing?.fit ?? spec.preprocessing.fit) === "stretch")
+    refuse(options, "stretched images turn its boxes into other shapes", "keep their ratio");
   if (keypoints && said && (keypoints.count !== said[0] || keypoints.numbers !== said[1])) {
     const found = `it has ${keypoints.count} points of ${keypoints.numbers} numbers, and \`keypointShape\` is [${said.join(", ")}]`;
-    refuse(found, "leave `keypointShape` out: the model tells its points");
+    refuse(options, found, "leave `keypointShape` out: the model tells its points");
   }
-  if (preprocessing !== undefined) return { ...made, assumptions: [] };
-  if (isSilent !== true) for (const assumption of made.assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
-  return made;
+  return withSaid(spec, options);
 }
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */

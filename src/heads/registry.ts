@@ -4,7 +4,7 @@ import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
-import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
+import { withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
@@ -12,7 +12,7 @@ import { efficientNms } from "./efficient-nms.ts";
 import { centerface, retinaface, scrfd, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
-import { type Head, type ModelSpec, naming } from "./head.ts";
+import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { mask2former } from "./mask2former.ts";
@@ -71,24 +71,6 @@ const PLAIN_HEADS: readonly Head[] = [
 /** Every known head. */
 export const HEADS: readonly Head[] = [...PLAIN_HEADS, ...FRACTIONS];
 
-/** What the caller knows better than the model. */
-export interface RecogniseOptions {
-  /** Name of the head, and after a colon that of the output it is, where there are several: `yolo:output0`. Recognised if left out. */
-  readonly head?: string | undefined;
-  /** What is done to an image, where it is not the head's way. */
-  readonly preprocessing?: PreprocessingOptions | undefined;
-  /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
-  readonly labels?: readonly string[] | undefined;
-  /** Those of `config.json` beside the model, where neither the caller nor the model gives any: of transformers' masks only. */
-  readonly labelsBeside?: readonly string[] | undefined;
-  /** True: nothing is logged of what was assumed. */
-  readonly isSilent?: boolean | undefined;
-  /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */
-  readonly keypointShape?: readonly [count: number, numbers: 2 | 3] | undefined;
-  /** What to call the model in messages. */
-  readonly source?: string | undefined;
-}
-
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
 
@@ -116,8 +98,8 @@ function readings(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
   return found.filter((spec) => traits.model.inputs.every(({ name }) => isFedBy(spec, name)));
 }
 
-/** Those that know all of its outputs as well, unless the caller named the head. */
-function fitting(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
+/** What some heads make of a model, where they fill its inputs and know all of its outputs, unless the caller named the head. */
+export function fitting(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
   return readings(traits, heads).filter(({ unexplained }) => traits.forced || unexplained.length === 0);
 }
 
@@ -138,8 +120,13 @@ function shown({ name, dtype, shape }: TensorInfo): string {
   return `${JSON.stringify(name)} (${dtype} ${formatShape(shape)})`;
 }
 
-function refuse({ source = "the model" }: RecogniseOptions, found: string, hint: string): never {
-  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+/** @throws {ModelError} Always. @param found what is wrong with the model */
+export function refuse(
+  { source = "the model", noun = "a detector" }: RecogniseOptions,
+  found: string,
+  hint: string,
+): never {
+  throw new ModelError(message(`use ${source} as ${noun}`, found, hint), source);
 }
 
 /** With the tensors, and the heads that they were compared with. */
@@ -172,8 +159,8 @@ function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: re
     fitting({ ...traits, model: withOutput(model, name) }, heads)[0]?.head;
   const outputs = denseOutputs(model).filter((info) => headOf(info) !== undefined);
   if (outputs.length < 2) return;
-  const names = outputs.map(({ name }) => name);
   const hint = `name the head with the output, by ${naming(outputs.map((info) => `${headOf(info)}:${info.name}`))}`;
+  const names = outputs.map(({ name }) => name);
   refuse(options, `each of its outputs ${quoted(names, ", ")} may be its head, and nothing tells which`, hint);
 }
 
@@ -201,7 +188,7 @@ function refuseUnexplained(traits: ModelTraits, options: RecogniseOptions, heads
 }
 
 /** Where a model is known but for its names, given or its own, their number is what is wrong, and no head. */
-function refuseLabels(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+export function refuseLabels(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
   const { model, names, forced } = traits;
   if (names === undefined) return;
   // Names that were given are left out first: the model's own may tell how many it has.
@@ -218,10 +205,11 @@ function refuseLabels(traits: ModelTraits, options: RecogniseOptions, heads: rea
 }
 
 /** Where a model is known but for an input that nothing fills, that input is what is wrong. */
-function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+export function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
   const found = heads.map((head) => head.recognise(traits)).find((spec) => spec !== undefined);
   if (found === undefined) return;
   const unfed = traits.model.inputs.filter(({ name }) => !isFedBy(found, name)).map(shown);
+  if (unfed.length === 0) return;
   const text = `its head is ${JSON.stringify(found.head)}, which does not say what to fill ${unfed.join(", ")} with`;
   refuse(options, text, "export it so that the image is its only input");
 }
@@ -297,7 +285,7 @@ export function refuseClassifier({ outputs, metadata }: ModelInfo, source = "the
     ? `its task is ${JSON.stringify(task)}`
     : `its output ${shown(outputs[0]!)} has one score a class`;
   const hint = "load it with `Classifier`; on a command line run `classify`";
-  throw new ModelError(message(`use ${source} as a detector`, `it is a classifier, ${reason}`, hint), source);
+  return refuse({ source }, `it is a classifier, ${reason}`, hint);
 }
 
 /** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the head knows better */
@@ -328,23 +316,24 @@ function namedHead(said: string, model: ModelInfo): { readonly head: Head; reado
   return { head, model: withOutput(model, output) };
 }
 
-/** What the caller says of the pre-processing counts, and is assumed no longer. */
-function withSaid(spec: ModelSpec, { preprocessing }: RecogniseOptions): ModelSpec {
-  if (preprocessing === undefined) return spec;
-  return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions: [] };
+/** What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. */
+export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
+  const { preprocessing, isSilent, source = "the model" } = options;
+  const assumptions = preprocessing === undefined ? spec.assumptions : [];
+  if (isSilent !== true) for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
+  return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions };
 }
 
-/** What was assumed, and what was left aside where the tensors, or the caller, say otherwise than the model. */
-function warn(spec: ModelSpec, traits: ModelTraits, options: RecogniseOptions): void {
-  const { head, needsNms, unexplained, labels, plan, assumptions } = spec;
-  const { source = "the model" } = options;
+/** What was left aside where the tensors, or the caller, say otherwise than the model. */
+function warn(spec: ModelSpec, traits: ModelTraits, { head: said, source = "the model" }: RecogniseOptions): void {
+  const { head, needsNms, unexplained, labels, plan } = spec;
   const reading = `Reading ${source} with head ${JSON.stringify(head)}`;
   // Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do.
   if (head === rtdetr.name && /dinov3/i.test(source)) {
     const hint = `it wants ImageNet's mean and deviation: give ${naming([deimv2Imagenet.name])}`;
     logger.warn(`${reading}: if it is DEIMv2 with DINOv3, ${hint}`);
   }
-  if (traits.rowsAreFinal && needsNms && options.head === undefined) {
+  if (traits.rowsAreFinal && needsNms && said === undefined) {
     logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
   }
   const [main, other] = yolov9Heads(traits);
@@ -362,7 +351,6 @@ function warn(spec: ModelSpec, traits: ModelTraits, options: RecogniseOptions): 
   if (traits.names === undefined && (plan.kind === "rows" || plan.kind === "columns")) {
     logger.warn(`Assuming COCO's 80 class names as ${source} does not tell its own: give \`labels\``);
   }
-  for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
 }
 
 /**
@@ -379,12 +367,8 @@ export function recogniseModel(given: ModelInfo, options: RecogniseOptions): Mod
   const model = named?.model ?? given;
   const traits = readTraits(model, options);
   if (traits === undefined) {
-    const hint = "export it with an input of images, [N, 3, height, width] or [N, height, width, 3]";
-    return refuse(
-      options,
-      `no input takes a batch of images of three channels, in f32, f16 or u8\n${formatModelInfo(model)}`,
-      hint,
-    );
+    const found = `no input takes a batch of images of three channels, in f32, f16 or u8\n${formatModelInfo(model)}`;
+    return refuse(options, found, "export it with an input of images, [N, 3, height, width] or [N, height, width, 3]");
   }
   refuseEmptyInput(traits, options);
   if (named === undefined) refuseTask(traits, options);

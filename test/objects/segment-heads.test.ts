@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { type ObjectModelOptions, Segmenter } from "../../src/api/object-model.ts";
+import { recogniseObjects } from "../../src/heads/object-reading.ts";
 import { imageOf } from "../../src/image/image.ts";
 import golden from "../fixtures/tasks/segment-heads.json";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
@@ -261,5 +262,60 @@ test("class names come from transformers' config.json beside a model, and tell w
     expect((await yolact.detect(image)).objects.map(({ label }) => label)).toEqual(["class 0", "class 1"]);
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test("boxes of YOLACT suppress each other from its own IoU on, unless another is said", async () => {
+  // The second lies a quarter of its width beside the first: an IoU of 0.6, between YOLACT's threshold and the usual one.
+  const priors = [0.5, 0.5, 0.4, 0.4, 0.6, 0.5, 0.4, 0.4, 0.5, 0.5, 0.4, 0.4];
+  const outputs: readonly FixedOutput[] = [
+    rowsOf("loc", [[0, 0, 0, 0]], 3),
+    rowsOf("conf", [
+      [0.1, 0.75, 0.1],
+      [0.1, 0.625, 0.1],
+      [0.9, 0, 0],
+    ]),
+    rowsOf("mask", [tanh(noise(8, 5)), tanh(noise(8, 6)), tanh(noise(8, 5))]),
+    { name: "priors", shape: [3, 4], values: priors },
+    { name: "proto", shape: [1, 17, 17, 8], values: new Array<number>(17 * 17 * 8).fill(1) },
+  ];
+  const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
+  const bytes = fixedModel(outputs, { side: SIDE });
+  const countOf = async (options: ObjectModelOptions, call = {}): Promise<number> => {
+    await using detector = await Detector.load(bytes, { backend: "cpu", ...options, task: "detect" });
+    await using segmenter = await Segmenter.load(bytes, { backend: "cpu", maskSize: "input", ...options });
+    const boxes = (await detector.detect(image, call)).detections.length;
+    expect((await segmenter.detect(image, call)).objects).toHaveLength(boxes);
+    return boxes;
+  };
+  expect(await countOf({})).toBe(1);
+  expect(await countOf({ iou: 0.7 })).toBe(2);
+  expect(await countOf({}, { iou: 0.7 })).toBe(2);
+});
+
+test("a model with an input that nothing fills is refused before it fails to run", () => {
+  const inputs = [
+    { name: "images", dtype: "f32", shape: [1, 3, SIDE, SIDE] },
+    { name: "scale_factor", dtype: "f32", shape: [1, 2] },
+  ] as const;
+  const outputs = RF_DETR.map(({ name, shape }) => ({ name, shape, dtype: "f32" }) as const);
+  for (const named of [{}, { head: "rf-detr" }]) {
+    expect(() => recogniseObjects({ inputs, outputs, metadata: {} }, "segment", named)).toThrow(
+      'as a segmentation model: its head is "rf-detr", which does not say what to fill "scale_factor" (f32 [1, 2]) with',
+    );
+  }
+});
+
+test("columns of RF-DETR's classes that have no name are refused: nothing tells whether the first or the last is the background", async () => {
+  const bytes = fixedModel(RF_DETR, { side: SIDE });
+  for (const labels of [
+    ["cat", "dog"],
+    ["cat", "dog", "cow", "hen"],
+  ]) {
+    for (const named of [{}, { head: "rf-detr" }]) {
+      await expect(Segmenter.load(bytes, { backend: "cpu", labels, ...named })).rejects.toThrow(
+        `Cannot use the model from bytes as a segmentation model: it has 3 classes, got ${labels.length} class names`,
+      );
+    }
   }
 });

@@ -1,10 +1,10 @@
 /** @module Detect task: objects in images: which head a model has, and what goes into it. */
 
 import { ModelError, message } from "../../core/errors.ts";
-import type { ModelSpec } from "../../heads/head.ts";
+import type { ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { isHostPlan } from "../../heads/host-plan.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
-import { type RecogniseOptions, recogniseModel, refuseClassifier } from "../../heads/registry.ts";
+import { recogniseModel, refuseClassifier } from "../../heads/registry.ts";
 import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";

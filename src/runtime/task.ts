@@ -78,6 +78,11 @@ export interface TaskModel<ModelSpec, Params, Output> {
   readonly decodeOptions: ImageDecodeOptions;
   /** Rows of a run at most where the model leaves it open; `undefined` for what the accelerator does best. */
   readonly rows: number | undefined;
+  /**
+   * Rows that a device's run of so many regions has, where the model leaves them open: more where their number changes all the
+   * time, as each has memory and a graph of its own. Default: as many.
+   */
+  readonly rowsFor?: (regions: number) => number;
   /** Most images of a call that are run as one; `Infinity` for as many as the model takes. */
   readonly mostImages: number;
   /** Size of the input for an image of no particular size: what is measured and warmed up with. */

@@ -274,7 +274,13 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   }
 
   #known(rows: number, size: Size): GpuBinding<Params> | undefined {
-    return this.#bindings.find(this.#model.fixedBatch ?? rows, size);
+    return this.#bindings.find(this.#batchOf(rows), size);
+  }
+
+  /** Rows of the input for a run of some. */
+  #batchOf(rows: number): number {
+    const { fixedBatch, rows: most, task } = this.#model;
+    return fixedBatch ?? Math.min(task.rowsFor?.(rows) ?? rows, most);
   }
 
   /** Make the shapes of a batch's runs; `undefined` if all are there. */
@@ -292,7 +298,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   }
 
   async #make(rows: number, size: Size): Promise<GpuBinding<Params>> {
-    const batch = this.#model.fixedBatch ?? rows;
+    const batch = this.#batchOf(rows);
     const copiesOutApart = this.#streams.copiesOutApart || this.#trace !== undefined;
     const shape = { batch, size };
     return this.#bindings.add(await GpuBinding.create(this.#model, this.#streams, this.#work, shape, copiesOutApart));

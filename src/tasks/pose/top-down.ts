@@ -119,6 +119,12 @@ export function recogniseTopDown(model: ModelInfo, source: string, options: TopD
   };
 }
 
+/** Rows of a device's run for so many people, who come and go: powers of two, and halfway between. */
+function rowsFor(people: number): number {
+  const power = 2 ** Math.ceil(Math.log2(people));
+  return people <= power * 0.75 ? power * 0.75 : power;
+}
+
 /** Finds the points of one person in each crop of an image. */
 export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
   readonly name = "pose";
@@ -144,6 +150,7 @@ export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
       outputs: output.kind === "simcc" ? [output.x, output.y] : [output.map],
       decodeOptions: decodeLimits(this.#options),
       rows: Number.POSITIVE_INFINITY,
+      rowsFor,
       mostImages: Number.POSITIVE_INFINITY,
       usualSize: spec.size,
       idleParams: undefined,

@@ -244,20 +244,28 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       const part = (await recognised.device.cuda!()) as CudaTask<undefined, Float32Array>;
       const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
       const cuda = part.load(model, owned);
-      const gpu = { ...model, cuda, streams, trace: undefined, hasGraph: false };
+      const gpu = { ...model, cuda, streams, trace: undefined, hasGraph: false, fixedBatch: undefined };
       const slot = owned.use(new GpuSlot<undefined, Float32Array>(gpu, streams));
       engine.give(new Map(Object.entries(said)));
       // A frame takes memory of its own where it is copied.
       const copied = spyOn(FrameMemory.prototype, "upload");
       owned.defer(() => copied.mockRestore());
-      // All rows, then fewer than the engine has.
-      for (const [round, people] of [boxes, boxes.slice(3)].entries()) {
+      // All rows; then fewer, which are rounded up, so that some more need no memory of their own.
+      const counts = [
+        [boxes.length, ROWS],
+        [7, 16],
+        [8, 16],
+        [1, 2],
+      ] as const;
+      for (const [round, [count, rows]] of counts.entries()) {
+        const people = boxes.slice(-count);
         const seen = frames.flatMap((frame) => personImages(frame, people, rule));
         const wanted = await onHost<undefined, Float32Array>(recognised, said, undefined, seen);
         const points = await slot.run(seen, size, undefined);
         expect(points.slice(0, seen.length)).toEqual([...wanted.outputs]);
         expect([engine.runs, copied.mock.calls.length]).toEqual([round + 1, (round + 1) * frames.length]);
-        const { data } = await slot.readInput();
+        const { data, shape } = await slot.readInput();
+        expect(shape[0]).toBe(rows);
         expect((data as Float32Array).subarray(0, wanted.input.data.length)).toEqual(wanted.input.data as never);
       }
     });

@@ -133,9 +133,9 @@ describe.skipIf(isTensorRtMissing)("objects on a GPU", () => {
   }
 
   for (const kind of ["simcc", "heatmap"] as const) {
-    test(`top-down pose by ${kind}: points are the CPU's, and 20 people of two images are one run`, async () => {
+    test(`top-down pose by ${kind}: points are the CPU's, and 24 people of two images are one run`, async () => {
       const people = IMAGES.slice(1).map(({ width, height }) =>
-        Array.from({ length: 10 }, () => {
+        Array.from({ length: 12 }, () => {
           const [x, y] = [random() * width, random() * height];
           return { box: [x - 80, y - 3 - random() * 200, x + 30, y + 90] as const };
         }),
@@ -147,11 +147,19 @@ describe.skipIf(isTensorRtMissing)("objects on a GPU", () => {
       expect(gpu.backend.kind).toBe("gpu");
       const wanted = (await cpu.estimateBatch(IMAGES.slice(1), people)).map(({ objects }) => objects);
       // Scores are multiplied by the number of people of the run.
-      expect(wanted[1]![9]!.keypoints[0]!.score).toBeGreaterThan(10);
+      expect(wanted[1]![11]!.keypoints[0]!.score).toBeGreaterThan(12);
       for (let round = 0; round < 3; round++) {
         const found = await gpu.estimateBatch(IMAGES.slice(1), people);
         expect(found.map(({ objects }) => objects)).toEqual(wanted);
       }
+      // Those of 20 people have the rows of 24.
+      const twenty = [...people[0]!, ...people[0]!].slice(0, 20);
+      const score = (poses: (typeof wanted)[0]): number => poses[0]!.keypoints[0]!.score;
+      const [{ objects: one }, { objects: many }] = [
+        await gpu.estimate(IMAGES[1]!, twenty.slice(0, 1)),
+        await gpu.estimate(IMAGES[1]!, twenty),
+      ];
+      expect(Math.round(score(many) / score(one))).toBe(24);
       await using fixed = await TopDownPoseEstimator.load(toyTopDown(kind, { batch: 4 }), {
         ...{ backend: "gpu", precision: "fp32", preprocessing: { mean: 0, std: 1 } },
       });

@@ -63,6 +63,7 @@ export interface Drawable {
    *
    * @returns RGB with tight rows
    * @throws {ImageError} If the image is not there any more, or cannot be decoded
+   * @throws {ArgumentError} If the image is of another size
    * @throws {OptionError} If an option is unknown or out of range
    *
    * @example
@@ -76,6 +77,7 @@ export interface Drawable {
    * frame. Names of classes in scripts other than Latin come out as `?`.
    *
    * @throws {ShapeError} If the image's size, pitch and data do not fit together
+   * @throws {ArgumentError} If the image is of another size
    * @throws {OptionError} If an option is unknown or out of range
    */
   paint(image: Image, options?: DrawOptions): void;
@@ -107,11 +109,22 @@ class DrawableResult<Result extends TaskResult> implements Drawable {
   }
 
   async draw({ image = this.#source, ...options }: DrawResultOptions = {}): Promise<Image> {
-    return this.#forms.draw(await decodeImage(image, DETECTED_DECODING), this.#result, options);
+    const decoded = await decodeImage(image, DETECTED_DECODING);
+    this.#checkSize(decoded);
+    return this.#forms.draw(decoded, this.#result, options);
   }
 
   paint(image: Image, options?: DrawOptions): void {
+    this.#checkSize(image);
     this.#forms.paint(image, this.#result, options);
+  }
+
+  /** Places are pixels: on an image of another size they would be others. */
+  #checkSize({ width, height }: Image): void {
+    const { width: ownWidth, height: ownHeight } = this.#result;
+    if (width === ownWidth && height === ownHeight) return;
+    const found = `it was found in an image of ${ownWidth}x${ownHeight}`;
+    throw new ArgumentError(message(`draw the result on ${width}x${height} pixels`, found));
   }
 
   async save(path: string, { quality, ...options }: SaveResultOptions = {}): Promise<void> {

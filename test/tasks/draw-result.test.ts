@@ -260,6 +260,10 @@ test("results of every façade draw themselves on what they were asked for with,
       await expect(result.save("out.bmp")).rejects.toThrow(
         new ArgumentError('Cannot save "out.bmp": its name must end in .jpg, .jpeg, .png or .webp'),
       );
+      const small = imageOf(new Uint8Array(32 * 16 * 3), { width: 32, height: 16 });
+      const refused = new ArgumentError("Cannot draw the result on 32x16 pixels: it was found in an image of 64x32");
+      expect(() => result.paint(small)).toThrow(refused);
+      await expect(result.draw({ image: small })).rejects.toThrow(refused);
       // It is data as before: nothing of how it is drawn is copied, sent or written.
       expect(Object.keys(structuredClone(result))).toEqual(Object.keys(result));
       expect(JSON.parse(JSON.stringify(result))).toHaveProperty("timing");

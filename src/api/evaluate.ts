@@ -56,7 +56,7 @@ function classRun(model: Classifier, data: string, { split, selection }: Evaluat
 }
 
 function objectRun(model: AnyDetector, data: string, { images, split, selection }: EvaluateConfig): Run {
-  const dataset = openObjects(data, { task: model.task, images, split });
+  const dataset = openObjects(data, { task: model.task, images, split, classes: model.labels.length });
   const { names, matched } = classesOf(model, dataset);
   const { classes, threshold = EVALUATE_THRESHOLD } = selection;
   const { classIds } = nmsOptionsOf({ ...USUAL_SELECTION, classes }, model.labels);

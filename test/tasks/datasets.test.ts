@@ -26,7 +26,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const SIZE = { width: 200, height: 100 };
 
 function open(name: string, task: MeasuredTask = "detect", split?: string): ReturnType<typeof openObjects> {
-  return openObjects(path(name), { task, images: undefined, split });
+  return openObjects(path(name), { task, images: undefined, split, classes: 80 });
 }
 
 test("labels of Ultralytics are read by the task of the model", () => {
@@ -78,9 +78,25 @@ test("a label of another task, or of a class that is not there, is named with it
     /Hint: a line is: class cx cy .* data\.yaml has kpt_shape/,
   );
   expect(open("wrong").truth(0, SIZE)).toHaveLength(2);
-  for (const at of [1, 2]) expect(() => open("wrong").truth(at, SIZE)).toThrow(/line 2 is no label of detect, got/);
+  expect(() => open("wrong").truth(1, SIZE)).toThrow(/line 2 is no label of detect, got/);
+  expect(() => open("wrong").truth(2, SIZE)).toThrow(/line 2 has the class 1, and there are 1 from 0 on/);
   expect(() => open("wrong", "detect", "test")).toThrow(/it says nothing of the split "test"/);
   expect(() => open("nothing")).toThrow(/there is no such file/);
+});
+
+test("labels that would score as nothing are refused: none at all, classes the model has not, and pixels", () => {
+  write("bare/images/1.jpg");
+  expect(() => open("bare")).toThrow(/no image has a label file, such as .*labels.1\.txt/);
+  const lines = ["80 0.5 0.5 0.1 0.1", "0 320 240 64 48", "0 -0.2 0.5 1.9 0.1"];
+  for (const [name, line] of lines.entries()) {
+    write(`far/images/${name}.jpg`);
+    write(`far/labels/${name}.txt`, line);
+  }
+  expect(() => open("far").truth(0, SIZE)).toThrow(/line 1 has the class 80, and there are 80 from 0 on/);
+  expect(() => open("far").truth(1, SIZE)).toThrow(
+    /line 1 is no label of detect, got "0 320 240 64 48"\nHint: .*fractions/,
+  );
+  expect(open("far").truth(2, SIZE)).toHaveLength(1);
 });
 
 const annotation = { id: 7, image_id: 2, category_id: 9, bbox: [10, 20, 30, 40], area: 500 };

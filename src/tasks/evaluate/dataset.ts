@@ -33,6 +33,8 @@ export interface DatasetRequest {
   readonly images: string | undefined;
   /** Which part is read, where there are several: `val`. */
   readonly split: string | undefined;
+  /** How many classes there are where the dataset has no names: the model's. */
+  readonly classes: number;
 }
 
 /** The part of a dataset that is read where nobody says which. */

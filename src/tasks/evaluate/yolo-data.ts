@@ -80,9 +80,9 @@ function labelFile(image: string): string {
  * A dataset in Ultralytics' form.
  *
  * @param path a description, or a folder with one, or with `images` and `labels`
- * @throws {BunTensorRtError} If it cannot be read, or has no images
+ * @throws {BunTensorRtError} If it cannot be read, or has no images, or no labels
  */
-export function openYolo(path: string, { task, split }: DatasetRequest): ObjectDataset {
+export function openYolo(path: string, { task, split, classes }: DatasetRequest): ObjectDataset {
   const description = isDirectory(path) ? descriptionIn(path) : path;
   const part = split ?? USUAL_SPLIT;
   const { folder, places, names, keypoints } =
@@ -91,6 +91,10 @@ export function openYolo(path: string, { task, split }: DatasetRequest): ObjectD
   if (missing !== undefined) throw datasetError(path, `${resolve(folder, missing)} is not there`, HINT);
   const images = places.flatMap((place) => imagesAt(resolve(folder, place)));
   if (images.length === 0) throw datasetError(path, `there is no image in ${places.join(", ")}`, HINT);
+  if (!images.some((image) => existsSync(labelFile(image)))) {
+    throw datasetError(path, `no image has a label file, such as ${labelFile(images[0]!)}`, HINT);
+  }
+  const count = names?.length ?? classes;
   return {
     names,
     images,
@@ -103,7 +107,10 @@ export function openYolo(path: string, { task, split }: DatasetRequest): ObjectD
         .flatMap((line, index) => {
           if (line.trim() === "") return [];
           const [classId = -1, ...numbers] = line.trim().split(/\s+/).map(Number);
-          const isClass = Number.isInteger(classId) && classId >= 0 && (names === undefined || classId < names.length);
+          const isClass = Number.isInteger(classId) && classId >= 0;
+          if (isClass && classId >= count) {
+            throw datasetError(file, `line ${index + 1} has the class ${classId}, and there are ${count} from 0 on`);
+          }
           const object = isClass ? objectIn(numbers, task, size, keypoints) : undefined;
           if (object !== undefined) return [{ ...object, classId, isCrowd: false }];
           throw datasetError(
@@ -132,6 +139,11 @@ const RULES: Readonly<Record<MeasuredTask, string>> = {
 /** Share of a box that a person fills, where its outline is not known, as Ultralytics has it. */
 const PERSON_SHARE = 0.53;
 
+/** True for what is no fraction of an image, even of one that an object reaches far out of. */
+function isPixels(side: number): boolean {
+  return side < -1 || side > 2;
+}
+
 /** What numbers after the class stand for. @returns `undefined` if they are no label of the task */
 function objectIn(
   numbers: readonly number[],
@@ -139,7 +151,7 @@ function objectIn(
   size: ImageSize,
   keypoints: Description["keypoints"],
 ): Pick<AnnotatedObject, "box" | "area" | "mask" | "keypoints" | "xywhr"> | undefined {
-  if (!numbers.every(Number.isFinite)) return undefined;
+  if (!numbers.every(Number.isFinite) || numbers.slice(0, 4).some(isPixels)) return undefined;
   const scaled = numbers.map((number, at) => number * (at % 2 === 0 ? size.width : size.height));
   const [cx = 0, cy = 0, width = 0, height = 0] = scaled;
   const box = [cx - width / 2, cy - height / 2, width, height] as const;

@@ -235,7 +235,8 @@ async function makeWord(label: string, tenths: number): Promise<GlyphMask | unde
  *
  * @example
  * ```ts
- * const { image, detections } = await detector.detect("street.jpg");
+ * const image = await decodeImage("street.jpg");
+ * const { detections } = await detector.detect(image);
  * await Bun.write("boxes.jpg", await encodeImage(await drawDetections(image, detections)));
  * ```
  */

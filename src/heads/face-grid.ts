@@ -77,27 +77,34 @@ function loadBoxes(plan: FacesPlan, level: FaceLevel, input: DecodeInput): void 
   if (level.offsets !== undefined) load(offsets, level.offsets, 2, plan, input);
 }
 
-/** From a centre and what its size is multiplied by. */
-function spread(x: number, y: number, width: number, height: number): void {
-  face.x1 = x - width / 2;
-  face.y1 = y - height / 2;
-  face.x2 = face.x1 + width;
-  face.y2 = face.y1 + height;
-}
-
-/** How far the variances of SSD's boxes, which RetinaFace has, shrink what a network says of centres and sizes. */
-const CENTRE_VARIANCE = 0.1;
-const SIZE_VARIANCE = 0.2;
 /** Input pixels a unit of CenterFace's sizes and offsets. */
 const MAP_STRIDE = 4;
 
+type Locate = (anchor: number, column: number, row: number, size: number, level: FaceLevel, input: DecodeInput) => void;
+
+/**
+ * Offsets of the centre and logarithms of the size.
+ *
+ * @param place  of an anchor in its cell, in the cell's sides
+ * @param centre what offsets, and those of points, are multiplied by beside the size, as the variances of SSD's boxes
+ * @param spread likewise of sizes
+ */
+function aroundCells(place: number, centre: number, spread: number): Locate {
+  return (anchor, column, row, size, { stride }) => {
+    face.x = (column + place) * stride;
+    face.y = (row + place) * stride;
+    face.unitX = face.unitY = centre * size;
+    const width = Math.exp(boxes.number(anchor, 2) * spread) * size;
+    const height = Math.exp(boxes.number(anchor, 3) * spread) * size;
+    face.x1 = face.x + boxes.number(anchor, 0) * face.unitX - width / 2;
+    face.y1 = face.y + boxes.number(anchor, 1) * face.unitY - height / 2;
+    face.x2 = face.x1 + width;
+    face.y2 = face.y1 + height;
+  };
+}
+
 /** Work out the face of an anchor, by family. */
-const FACES: Readonly<
-  Record<
-    FacesPlan["form"],
-    (anchor: number, column: number, row: number, size: number, level: FaceLevel, input: DecodeInput) => void
-  >
-> = {
+const FACES: Readonly<Record<FacesPlan["form"], Locate>> = {
   /** Points are parts of the box, from its corner, which is moved into the input. */
   centerface(anchor, column, row, _, __, { inputWidth, inputHeight }) {
     const height = Math.exp(boxes.number(anchor, 0)) * MAP_STRIDE;
@@ -111,17 +118,8 @@ const FACES: Readonly<
     face.unitX = width;
     face.unitY = height;
   },
-  retinaface(anchor, column, row, size, { stride }) {
-    face.x = (column + 0.5) * stride;
-    face.y = (row + 0.5) * stride;
-    face.unitX = face.unitY = CENTRE_VARIANCE * size;
-    spread(
-      face.x + boxes.number(anchor, 0) * face.unitX,
-      face.y + boxes.number(anchor, 1) * face.unitY,
-      Math.exp(boxes.number(anchor, 2) * SIZE_VARIANCE) * size,
-      Math.exp(boxes.number(anchor, 3) * SIZE_VARIANCE) * size,
-    );
-  },
+  retinaface: aroundCells(0.5, 0.1, 0.2),
+  yunet: aroundCells(0, 1, 1),
   /** Distances from the cell's corner to the sides. */
   scrfd(anchor, column, row, size, { stride }) {
     face.x = column * stride;
@@ -131,17 +129,6 @@ const FACES: Readonly<
     face.y1 = face.y - boxes.number(anchor, 1) * size;
     face.x2 = face.x + boxes.number(anchor, 2) * size;
     face.y2 = face.y + boxes.number(anchor, 3) * size;
-  },
-  yunet(anchor, column, row, size, { stride }) {
-    face.x = column * stride;
-    face.y = row * stride;
-    face.unitX = face.unitY = size;
-    spread(
-      face.x + boxes.number(anchor, 0) * size,
-      face.y + boxes.number(anchor, 1) * size,
-      Math.exp(boxes.number(anchor, 2)) * size,
-      Math.exp(boxes.number(anchor, 3)) * size,
-    );
   },
 };
 

@@ -54,7 +54,7 @@ function byNumber(outputs: readonly TensorInfo[]): readonly TensorInfo[] | undef
 }
 
 const CENTERFACE_STRIDE = 4;
-/** Channels of the maps in the order of the graph: faces, sizes, offsets, points. */
+/** Channels of the maps in the order of the graph, faces, sizes, offsets and points, and what they are called. */
 const CENTERFACE_CHANNELS: readonly number[] = [1, 2, 2, POINT_NUMBERS];
 const CENTERFACE_NAMES: readonly RegExp[] = [/heat|score/i, /scale|size|^wh$/i, /off/i, /lm|landm|points|kps/i];
 /** A published file declares the input that it was traced with: nothing is found at such a size. */
@@ -90,12 +90,6 @@ export const centerface: Head<FacesPlan> = faceHead(
   },
 );
 
-/** Sides of the anchors of each stride's cells. */
-const RETINAFACE_SIZES: readonly (readonly number[])[] = [
-  [16, 32],
-  [64, 128],
-  [256, 512],
-];
 /** Mean of the channels, blue first. */
 const RETINAFACE_MEAN = [104, 117, 123] as const;
 /** What its own exporter calls boxes, scores and points, whose last axis it leaves open. */
@@ -120,7 +114,10 @@ export const retinaface: Head<FacesPlan> = faceHead(
     );
     if (found.some((info) => info === undefined)) return undefined;
     const [boxes, scores, points] = (found as TensorInfo[]).map(({ name }) => name) as [string, string, string];
-    const levels = USUAL_STRIDES.map((stride, at) => ({ stride, sizes: RETINAFACE_SIZES[at]!, scores, boxes, points }));
+    // Sides of the anchors: 16 and 32, 64 and 128, 256 and 512.
+    const levels = USUAL_STRIDES.map((stride, at) => {
+      return { stride, sizes: [16 * 4 ** at, 32 * 4 ** at], scores, boxes, points };
+    });
     const preprocessing = { ...LEVELS, colour: "BGR", mean: RETINAFACE_MEAN, pad: RETINAFACE_MEAN } as const;
     return { outputs, levels, preprocessing, usualIou: 0.4 };
   },

@@ -1,12 +1,18 @@
 /** @module Heads `hugging-face` and `hugging-face-softmax`: outputs logits and pred_boxes, as transformers exports. */
 
 import type { TensorInfo } from "../core/tensor.ts";
-import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
 import { decodeQueries } from "./queries.ts";
 import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
+
+/** The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias. */
+const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
+
+/** DETR's, and that of those after it. */
+export const DETR_PREPROCESSING: Preprocessing = { ...RTDETR_PREPROCESSING, mean: IMAGENET_MEAN, std: IMAGENET_STD };
 
 type Activation = QueriesPlan["activation"];
 
@@ -44,11 +50,9 @@ const ASSUMED_OF_SIGMOID =
 /** Which family a model is of, by its inputs, classes and further outputs. */
 function familyOf(
   states: readonly TensorInfo[],
-  {
-    activation,
-    classes,
-    hasMask,
-  }: { readonly activation: Activation; readonly classes: number; readonly hasMask: boolean },
+  activation: Activation,
+  classes: number,
+  hasMask: boolean,
 ): "detr" | "rtdetr" | "unknown" {
   // DETR and those after it have a mask or 91 ids; RT-DETR and D-FINE are trained on COCO's 80.
   if (activation === "softmax" || hasMask || classes === COCO_91.length) return "detr";
@@ -67,14 +71,12 @@ function find(traits: ModelTraits, activation: Activation): ModelSpecParts<Queri
   const states = model.outputs.filter(({ name }) => STATES.test(name));
   // LibreYOLO's names tell the family: of those with such outputs its registry lets RT-DETR's kin pass.
   const isLibreYolo = libreYoloFamily(model.metadata) !== undefined;
-  const family = isLibreYolo ? "rtdetr" : familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
-  // The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias.
-  const stretched = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" } as const;
+  const family = isLibreYolo ? "rtdetr" : familyOf(states, activation, classes, sizeInputs.length > 0);
   return {
     outputs: [logits, boxes],
     auxiliary: states,
     // RT-DETR and D-FINE take 0–1, DETR and those after it ImageNet's mean and deviation.
-    preprocessing: family === "detr" ? { ...stretched, mean: IMAGENET_MEAN, std: IMAGENET_STD } : stretched,
+    preprocessing: family === "detr" ? DETR_PREPROCESSING : RTDETR_PREPROCESSING,
     assumptions: family === "unknown" && !traits.forced ? [ASSUMED_OF_SIGMOID] : [],
     classes: activation === "softmax" ? classes - 1 : classes,
     needsNms: false,

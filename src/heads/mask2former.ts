@@ -1,19 +1,15 @@
 /** @module Head `mask2former`: queries of a class and a mask, without boxes, as transformers exports Mask2Former. */
 
 import { BilinearAxis } from "../image/bilinear-axis.ts";
-import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { type DecodeInput, defineHead, type Head } from "./head.ts";
 import type { MaskQueriesPlan } from "./host-plan.ts";
-import { maskInputs } from "./hugging-face.ts";
+import { DETR_PREPROCESSING, maskInputs } from "./hugging-face.ts";
 import { NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, findOutput, isFloat } from "./traits.ts";
 
 /** Cells that masks are enlarged to before they are looked at, whatever the model's input. */
 const MASK2FORMER_SIDE = 384;
-
-/** Further outputs: states, attentions and what its losses need. */
-const STATES = /hidden_states?$|attentions$|^auxiliary_/;
 
 const ASSUMED =
   "instances by Mask2Former: exports of MaskFormer, and of models for classes of pixels, look alike; of these masks differ in what " +
@@ -35,14 +31,11 @@ export const mask2former: Head<MaskQueriesPlan> = defineHead(
     if (names !== undefined && names !== classes) return undefined;
     return {
       outputs: [logits, masks],
-      auxiliary: model.outputs.filter((info) => isFloat(info) && STATES.test(info.name)),
-      preprocessing: {
-        ...YOLO_PREPROCESSING,
-        fit: "stretch",
-        resize: "antialias",
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
-      },
+      // States, attentions and what its losses need.
+      auxiliary: model.outputs.filter(
+        (info) => isFloat(info) && /hidden_states?$|attentions$|^auxiliary_/.test(info.name),
+      ),
+      preprocessing: DETR_PREPROCESSING,
       assumptions: [ASSUMED],
       sizeInputs: maskInputs(model),
       classes,
@@ -67,10 +60,8 @@ const found = { score: 0, left: 0, top: 0, right: 0, bottom: 0 };
 function look(data: Float32Array, at: number, width: number): void {
   let sum = 0;
   let count = 0;
-  found.left = MASK2FORMER_SIDE;
-  found.top = MASK2FORMER_SIDE;
-  found.right = 0;
-  found.bottom = 0;
+  found.left = found.top = MASK2FORMER_SIDE;
+  found.right = found.bottom = 0;
   for (let row = 0; row < MASK2FORMER_SIDE; row++) {
     const upper = at + rows.first[row]! * width;
     const lower = at + rows.second[row]! * width;

@@ -17,21 +17,9 @@ const YOLACT_PREPROCESSING: Preprocessing = {
   std: [58.4, 57.12, 57.38],
 };
 
-/** Of the overlaps that its own NMS lets be. */
-const YOLACT_IOU = 0.5;
-
-type Role = "boxes" | "scores" | "coefficients";
-
-/** What outputs are called where their shapes are alike. */
-const NAMES: Readonly<Record<Role, RegExp>> = {
-  boxes: /loc|box/i,
-  scores: /conf|score|cls|class/i,
-  coefficients: /mask|coef/i,
-};
-
-/** The output that a role's number of channels fits; of several the only one that is called so. */
-function ofRole(found: readonly TensorInfo[], role: Role): TensorInfo | undefined {
-  const named = found.length > 1 ? found.filter(({ name }) => NAMES[role].test(name)) : found;
+/** The only output; of several, the only one that is called so. */
+function onlyOf(found: readonly TensorInfo[], called: RegExp): TensorInfo | undefined {
+  const named = found.length > 1 ? found.filter(({ name }) => called.test(name)) : found;
   return named.length === 1 ? named[0] : undefined;
 }
 
@@ -43,36 +31,23 @@ function find({ model, classes: names }: ModelTraits): ModelSpecParts<PriorsPlan
   const prototypes = outputs.find((info) => info !== priors && !rows.includes(info));
   const channels = prototypes?.shape.at(-1) ?? -1;
   if (priors === undefined || prototypes === undefined || rows.length !== 3 || channels < 1) return undefined;
-  const boxes = ofRole(
-    rows.filter(({ shape }) => shape[2] === 4),
-    "boxes",
-  );
-  const others = rows.filter((info) => info !== boxes);
-  const coefficients = ofRole(
-    others.filter(({ shape }) => shape[2] === channels),
-    "coefficients",
-  );
-  const scores = others.find((info) => info !== coefficients);
+  const ofWidth = (width: number): TensorInfo[] => rows.filter(({ shape }) => shape[2] === width);
+  const boxes = onlyOf(ofWidth(4), /loc|box/i);
+  const others = ofWidth(channels).filter((info) => info !== boxes);
+  const coefficients = onlyOf(others, /mask|coef/i);
+  const scores = rows.find((info) => info !== boxes && info !== coefficients);
   const classes = (scores?.shape[2] ?? 0) - 1;
   if (boxes === undefined || coefficients === undefined || scores === undefined || classes < 1) return undefined;
   if (names !== undefined && names !== classes) return undefined;
+  const { name: output } = coefficients;
   return {
     outputs: [boxes, scores, coefficients, priors, prototypes],
     preprocessing: YOLACT_PREPROCESSING,
     classes,
     needsNms: true,
-    usualIou: YOLACT_IOU,
+    usualIou: 0.5,
     plan: { kind: "priors", boxes: boxes.name, scores: scores.name, priors: priors.name, classes },
-    extras: [
-      {
-        name: "coefficients",
-        output: coefficients.name,
-        order: "anchor-major",
-        channels,
-        first: 0,
-        length: channels,
-      },
-    ],
+    extras: [{ name: "coefficients", output, order: "anchor-major", channels, first: 0, length: channels }],
     masks: { output: prototypes.name, rule: "yolact" },
   };
 }

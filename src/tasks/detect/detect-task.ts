@@ -122,7 +122,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   readonly usualSize: Size;
   readonly idleParams: NmsOptions = USUAL_SELECTION;
   readonly sameParams: DetectModel["sameParams"] = sameNmsOptions;
-  readonly #options: DetectTaskOptions;
+  protected readonly options: DetectTaskOptions;
   /** Looks at the kept rows of all slots. */
   protected readonly guard: PlausibilityGuard;
 
@@ -135,12 +135,12 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     this.sizeInputs = sizeInputs;
     this.decodeOptions = decodeOptionsFor(spec, options);
     this.usualSize = fixedSize ?? options.size ?? preferredSize;
-    this.#options = options;
+    this.options = options;
   }
 
   sizeFor(images: readonly PixelSize[]): Size {
     const { fixedSize, stride } = this.spec;
-    return inputSizeFor(images, { fixedSize, stride, size: this.usualSize, rectangular: this.#options.rectangular });
+    return inputSizeFor(images, { fixedSize, stride, size: this.usualSize, rectangular: this.options.rectangular });
   }
 
   async host(): ReturnType<DetectModel["host"]> {

@@ -107,14 +107,14 @@ const RECALLS = 101;
 const WRONG = 16;
 const ALL_WRONG = ((1 << THRESHOLDS.length) - 1) << WRONG;
 
-/** What is known of a class: the objects that count, by area, and a row for each that was found, as columns. */
-interface Tally {
-  readonly truths: number[];
-  readonly scores: number[];
+/** What is known of a class, by area: how many objects count. And a row for each that was found, as columns. */
+class Tally {
+  readonly truths: number[] = AREA_NAMES.map(() => 0);
+  readonly scores: number[] = [];
   /** Place among those of its image. */
-  readonly ranks: number[];
+  readonly ranks: number[] = [];
   /** A word an area. */
-  readonly words: readonly number[][];
+  readonly words: readonly number[][] = AREA_NAMES.map(() => []);
 }
 
 /**
@@ -130,12 +130,7 @@ export class AveragePrecision<Found extends FoundObject, Truth extends TrueObjec
   constructor(measure: Measure<Found, Truth, Name>, labels: readonly string[]) {
     this.#measure = measure;
     this.#labels = labels;
-    this.#tallies = labels.map(() => ({
-      truths: AREA_NAMES.map(() => 0),
-      scores: [],
-      ranks: [],
-      words: AREA_NAMES.map(() => []),
-    }));
+    this.#tallies = labels.map(() => new Tally());
   }
 
   /** Add an image. Where scores are equal, the order of the images and of what was found in them decides. */
@@ -175,10 +170,10 @@ export class AveragePrecision<Found extends FoundObject, Truth extends TrueObjec
       const objects = this.#tallies[classId]!.truths[0]!;
       return objects === 0 ? [] : [{ label, objects, ...values[classId]! }];
     });
-    const overall = names.map((name) => {
-      const known = values.map((value) => value[name]).filter((value) => !Number.isNaN(value));
-      return [name, meanOf(known)];
-    });
+    const overall = names.map((name) => [
+      name,
+      meanOf(values.map((value) => value[name]).filter((value) => !Number.isNaN(value))),
+    ]);
     const objects = classes.reduce((sum, one) => sum + one.objects, 0);
     return { objects, ...(Object.fromEntries(overall) as Metrics<Name>), classes };
   }

@@ -6,7 +6,7 @@ import { ImageError, inShort, message } from "../../core/errors.ts";
 import { statsOf } from "../../core/stats-of.ts";
 import { Mask } from "../segment/mask.ts";
 import type { Rle } from "../segment/rle.ts";
-import { type DatasetRequest, datasetError, isDirectory, type ObjectDataset } from "./dataset.ts";
+import { type DatasetRequest, datasetError, type ImageSize, isDirectory, type ObjectDataset } from "./dataset.ts";
 import type { AnnotatedObject, MeasuredTask } from "./measures.ts";
 import { polygonMask, smallestRectangle } from "./polygons.ts";
 
@@ -28,24 +28,21 @@ interface CocoAnnotation {
   readonly keypoints?: unknown;
 }
 
-interface CocoCategory {
-  readonly id: number;
-  readonly name: string;
-  readonly keypoints?: unknown;
-}
-
 /** What is used of a file. */
 interface CocoFile {
   readonly images: readonly CocoImage[];
   readonly annotations: readonly CocoAnnotation[];
-  readonly categories: readonly CocoCategory[];
+  readonly categories: readonly { readonly id: number; readonly name: string; readonly keypoints?: unknown }[];
 }
 
 const HINT = "give the instances or keypoints file of COCO's annotations, or one in its form";
 
-function isList(value: unknown, check: (entry: Record<string, unknown>) => boolean): boolean {
-  return Array.isArray(value) && value.every((entry) => typeof entry === "object" && entry !== null && check(entry));
-}
+/** What the entries of each list must have. */
+const LISTS: readonly (readonly [key: string, rule: string, check: (entry: Record<string, unknown>) => boolean])[] = [
+  ["images", "id and file_name", ({ id, file_name }) => Number.isInteger(id) && typeof file_name === "string"],
+  ["annotations", "image_id and category_id", (one) => [one.image_id, one.category_id].every(Number.isInteger)],
+  ["categories", "id and name", ({ id, name }) => Number.isInteger(id) && typeof name === "string"],
+];
 
 function readCoco(path: string): CocoFile {
   let content: Record<string, unknown>;
@@ -54,18 +51,10 @@ function readCoco(path: string): CocoFile {
   } catch (error) {
     throw datasetError(path, (error as Error).message, HINT);
   }
-  const rules: readonly (readonly [key: string, rule: string, check: (entry: Record<string, unknown>) => boolean])[] = [
-    ["images", "id and file_name", ({ id, file_name }) => Number.isInteger(id) && typeof file_name === "string"],
-    [
-      "annotations",
-      "image_id and category_id",
-      (one) => Number.isInteger(one.image_id) && Number.isInteger(one.category_id),
-    ],
-    ["categories", "id and name", ({ id, name }) => Number.isInteger(id) && typeof name === "string"],
-  ];
-  for (const [key, rule, check] of rules) {
-    if (!isList(content?.[key], check))
-      throw datasetError(path, `"${key}" must be a list of objects with ${rule}`, HINT);
+  for (const [key, rule, check] of LISTS) {
+    const list = content?.[key];
+    const isFit = Array.isArray(list) && list.every((one) => typeof one === "object" && one !== null && check(one));
+    if (!isFit) throw datasetError(path, `"${key}" must be a list of objects with ${rule}`, HINT);
   }
   return content as unknown as CocoFile;
 }
@@ -75,13 +64,10 @@ function imageFolder(path: string, { file_name }: CocoImage, named: string | und
   const beside = dirname(path);
   // `val2017` of `instances_val2017.json`.
   const split = basename(path, ".json").replace(/^.*_/, "");
-  const places = [".", "..", ...readdirSync(beside)].flatMap((place) => [
-    place,
-    join(place, split),
-    join(place, "images"),
-    join(place, "images", split),
-  ]);
-  const folders = named === undefined ? places.map((place) => join(beside, place)) : [named];
+  const places = [".", "..", ...readdirSync(beside)].flatMap((place) =>
+    ["", split, "images", join("images", split)].map((part) => join(beside, place, part)),
+  );
+  const folders = named === undefined ? places : [named];
   const folder = folders.find((one) => statsOf(join(one, file_name))?.isFile());
   if (folder !== undefined) return folder;
   if (named !== undefined && isDirectory(named)) return named;
@@ -91,8 +77,7 @@ function imageFolder(path: string, { file_name }: CocoImage, named: string | und
 
 /** @returns the value, if it is a list of at least so many numbers */
 function numbersIn(value: unknown, least: number): readonly number[] | undefined {
-  const isFit = Array.isArray(value) && value.length >= least && value.every((one) => Number.isFinite(one));
-  return isFit ? (value as readonly number[]) : undefined;
+  return Array.isArray(value) && value.length >= least && value.every(Number.isFinite) ? value : undefined;
 }
 
 /** x and y of three corners. */
@@ -143,11 +128,8 @@ export function openCoco(path: string, { task, images: folder }: DatasetRequest)
         const classId = classIds.get(annotation.category_id);
         if (classId !== undefined) return [objectIn(path, annotation, classId, task, size)];
         if (known.has(annotation.category_id)) return [];
-        throw datasetError(
-          path,
-          `annotation ${annotation.id} has the category ${annotation.category_id}, which is not there`,
-          HINT,
-        );
+        const found = `annotation ${annotation.id} has the category ${annotation.category_id}, which is not there`;
+        throw datasetError(path, found, HINT);
       });
     },
   };
@@ -158,7 +140,7 @@ function objectIn(
   annotation: CocoAnnotation,
   classId: number,
   task: MeasuredTask,
-  { width, height }: { readonly width: number; readonly height: number },
+  { width, height }: ImageSize,
 ): AnnotatedObject {
   const { id, iscrowd = 0, segmentation, keypoints } = annotation;
   const refuse = (found: string): Error => datasetError(path, `annotation ${id} ${found}`, HINT);

@@ -78,9 +78,8 @@ export function matchClasses(labels: readonly string[], names: readonly string[]
     return [...labels.keys()];
   }
   const text = `none of the dataset's ${plural(names.length, "class")} is one of the model's ${labels.length}`;
-  throw new BunTensorRtError(
-    message("match the classes of the dataset", text, "give the model's names with `labels` (--labels)"),
-  );
+  const hint = "give the model's names with `labels` (--labels)";
+  throw new BunTensorRtError(message("match the classes of the dataset", text, hint));
 }
 
 /**

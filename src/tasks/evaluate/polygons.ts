@@ -75,13 +75,10 @@ export function polygonMask(polygons: readonly (readonly number[])[], width: num
 export function rectangleAround(points: readonly number[]): [x: number, y: number, width: number, height: number] {
   const xs = points.filter((_, at) => at % 2 === 0);
   const ys = points.filter((_, at) => at % 2 === 1);
-  const [x, y] = [xs, ys].map((sides) =>
-    sides.reduce((least, side) => Math.min(least, side), Number.POSITIVE_INFINITY),
-  );
-  const [right, foot] = [xs, ys].map((sides) =>
-    sides.reduce((most, side) => Math.max(most, side), Number.NEGATIVE_INFINITY),
-  );
-  return [x!, y!, right! - x!, foot! - y!];
+  const least = (sides: readonly number[]): number => sides.reduce((a, b) => Math.min(a, b));
+  const most = (sides: readonly number[]): number => sides.reduce((a, b) => Math.max(a, b));
+  const [x, y] = [least(xs), least(ys)];
+  return [x, y, most(xs) - x, most(ys) - y];
 }
 
 /** Corners of the convex hull, in order. */

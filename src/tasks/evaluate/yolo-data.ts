@@ -60,10 +60,8 @@ function namesIn(names: object): string[] {
 /** Images of one place: those in a folder, or those that a text file lists. */
 function imagesAt(path: string): string[] {
   if (!path.endsWith(".txt")) return imagesBelow(path);
-  const lines = readFileSync(path, "utf8")
-    .split(/\r?\n/)
-    .map((line) => line.trim());
-  return lines.filter((line) => line !== "").map((line) => resolve(dirname(path), line));
+  const lines = readFileSync(path, "utf8").match(/\S.*/g) ?? [];
+  return lines.map((line) => resolve(dirname(path), line.trim()));
 }
 
 /** `labels/val/7.txt` of `images/val/7.jpg`. */
@@ -113,11 +111,8 @@ export function openYolo(path: string, { task, split, classes }: DatasetRequest)
           }
           const object = isClass ? objectIn(numbers, task, size, keypoints) : undefined;
           if (object !== undefined) return [{ ...object, classId, isCrowd: false }];
-          throw datasetError(
-            file,
-            `line ${index + 1} is no label of ${task}, got ${JSON.stringify(line.slice(0, 80))}`,
-            RULES[task],
-          );
+          const found = `line ${index + 1} is no label of ${task}, got ${JSON.stringify(line.slice(0, 80))}`;
+          throw datasetError(file, found, RULES[task]);
         });
     },
   };
@@ -160,10 +155,8 @@ function objectIn(
   if (task === "pose") {
     if (!isPose) return undefined;
     const points = Array.from({ length: count }, (_, point) => {
-      const [x = 0, y = 0, visibility = x > 0 || y > 0 ? 2 : 0] = numbers.slice(
-        4 + point * each,
-        4 + (point + 1) * each,
-      );
+      const from = 4 + point * each;
+      const [x = 0, y = 0, visibility = x > 0 || y > 0 ? 2 : 0] = numbers.slice(from, from + each);
       return [x * size.width, y * size.height, visibility];
     });
     return { box, area: width * height * PERSON_SHARE, keypoints: points.flat() };

@@ -2,13 +2,12 @@
 
 import { message, OptionError } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
-import type { Canvas } from "../../image/canvas.ts";
-import { strokeLine } from "../../image/canvas.ts";
+import { type Canvas, strokeLine } from "../../image/canvas.ts";
 import type { Colour } from "../../image/class-colour.ts";
 import { BOX_TENSORS, boxValues, DETECT_FORMS, yoloSides } from "../detect/detect-forms.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
-import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE } from "../pose/keypoints.ts";
+import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE, type Keypoint } from "../pose/keypoints.ts";
 import { type Mask, wordsOf } from "../segment/mask.ts";
 import {
   type MaskForm,
@@ -19,7 +18,7 @@ import {
   type TensorTraits,
   tensorsOf,
 } from "../task-result.ts";
-import type { ObjectOfTask, ObjectsOf } from "./objects.ts";
+import type { ObjectOfTask, ObjectsOf, PoseObject } from "./objects.ts";
 
 /** What one kind of object has beside label, score and box. */
 interface Details<Object extends Detection> {
@@ -42,6 +41,10 @@ interface Details<Object extends Detection> {
   tensors(object: Object): readonly ResultTensor["values"][];
   /** What is drawn of it beside its label. @param line width of lines in pixels */
   shape(object: Object, image: TaskResult): Pick<LabelledShape, "paint" | "isFramed">;
+}
+
+function roundedPoints({ keypoints }: PoseObject): number[][] {
+  return keypoints.map(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]);
 }
 
 const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Name]> } = {
@@ -81,15 +84,9 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
       return [`${seen}/${keypoints.length}`];
     },
     csvColumns: ["keypoints"],
-    csvCells: ({ keypoints }) => [
-      keypoints.map(({ x, y, score }) => `${round(x, 3)} ${round(y, 3)} ${round(score, 4)}`).join(" "),
-    ],
-    json: ({ keypoints }) => ({
-      keypoints: keypoints.map(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]),
-    }),
-    coco: ({ keypoints }) => ({
-      keypoints: keypoints.flatMap(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]),
-    }),
+    csvCells: (object) => [roundedPoints(object).flat().join(" ")],
+    json: (object) => ({ keypoints: roundedPoints(object) }),
+    coco: (object) => ({ keypoints: roundedPoints(object).flat() }),
     yolo: (object, image) => [
       ...yoloSides(object, image),
       ...object.keypoints.flatMap(({ x, y, score }) => [x / image.width, y / image.height, score]),
@@ -189,12 +186,7 @@ function coverOf({ bits, bounds: { width, height } }: Mask, level: number): Uint
 }
 
 /** A square on a point, so that it stands out of the lines that meet there. */
-function paintPoint(
-  canvas: Canvas,
-  { x, y }: { readonly x: number; readonly y: number },
-  line: number,
-  colour: Colour,
-): void {
+function paintPoint(canvas: Canvas, { x, y }: Keypoint, line: number, colour: Colour): void {
   const [left, top] = [Math.round(x) - line, Math.round(y) - line];
   canvas.fillRect(left, top, left + 2 * line + 1, top + 2 * line + 1, colour);
 }
@@ -256,8 +248,8 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
   };
 }
 
-/** Results by task. */
-const OBJECT_FORMS: { readonly [Name in keyof ObjectOfTask]: ResultForms<ObjectsOf<Name>> } = {
+const FORMS: Readonly<Record<"detect" | keyof ObjectOfTask, ResultForms>> = {
+  detect: DETECT_FORMS,
   obb: formsOf("obb"),
   pose: formsOf("pose"),
   segment: formsOf("segment"),
@@ -265,5 +257,5 @@ const OBJECT_FORMS: { readonly [Name in keyof ObjectOfTask]: ResultForms<Objects
 
 /** Results of a detector, or of a model that says more of its objects. */
 export function formsFor(task: "detect" | keyof ObjectOfTask): ResultForms {
-  return task === "detect" ? DETECT_FORMS : OBJECT_FORMS[task];
+  return FORMS[task];
 }

@@ -92,7 +92,6 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
 class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
   override readonly task: string;
   override readonly device: TaskModel<unknown, unknown, unknown>["device"];
-  readonly #options: DetectTaskOptions;
 
   constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
     super(spec, source, options);
@@ -100,12 +99,11 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
     this.task = options.task === "detect" ? "detect" : spec.task;
     this.device =
       hostOnly(spec, options) === undefined ? { cuda: async () => this.cuda(await cuda(spec, options)) } : {};
-    this.#options = options;
   }
 
   override async host(): Promise<HostTask<NmsOptions, DetectionBlock>> {
     const Work = await PARTS[this.spec.task].host();
-    return { createWork: () => new Work(this.spec, this.guard, this.#options) };
+    return { createWork: () => new Work(this.spec, this.guard, this.options) };
   }
 }
 

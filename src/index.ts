@@ -1,5 +1,6 @@
 /** @module bun-tensorrt: objects in images, from Bun, on the machine at hand. Importing it opens no library. */
 
+export type { WarmUpOptions } from "./api/call-options.ts";
 export { Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
 export type { ClassifierOptions, ClassifyOptions, ClassifyStreamOptions } from "./api/classifier-config.ts";
 export { Detector } from "./api/detector.ts";
@@ -28,7 +29,6 @@ export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
 export { TopDownPoseEstimator } from "./api/top-down.ts";
 export type { TopDownPoseOptions } from "./api/top-down-config.ts";
-export type { WarmUpOptions } from "./api/warm-up-options.ts";
 export {
   ArgumentError,
   BunTensorRtError,
@@ -57,8 +57,7 @@ export {
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
 export type { ModelSpec } from "./heads/head.ts";
-export { decodeImage } from "./image/decode.ts";
-export type { DecodeOptions } from "./image/decode-options.ts";
+export { type DecodeOptions, decodeImage } from "./image/decode.ts";
 export { encodeImage } from "./image/encode.ts";
 export type { Rectangle, Region } from "./image/geometry.ts";
 export { type Image, type ImageLayout, imageOf, type PackedFormat, type PixelFormat } from "./image/image.ts";

@@ -1,9 +1,6 @@
 /** @module Classifier: a model on a machine, from an image to the classes it is of. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
-import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Backend } from "../runtime/backend.ts";
 import type { BestClasses } from "../tasks/classify/class-scores.ts";
 import { type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
 import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
@@ -12,19 +9,17 @@ import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { modelFiles } from "../tasks/model-files.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import {
+  CLASSIFY_CALLS,
   type ClassifierConfig,
   type ClassifierOptions,
   type ClassifyOptions,
   type ClassifyStreamOptions,
   parseClassifierOptions,
-  parseClassifyOptions,
-  parseClassifyStreamOptions,
 } from "./classifier-config.ts";
-import { LoadedModel, owning, tellBatchMisfits } from "./loaded-model.ts";
-import { modelSource } from "./model-source.ts";
+import { LoadedModel, type Opened, openModel, owning, tellFixedSize } from "./loaded-model.ts";
 import type { StreamSummary } from "./stream.ts";
 
-type ClassifyBackend = Backend<ClassifierSpec, ClassifyParams, BestClasses>;
+type OpenedClassifier = Opened<ClassifierSpec, ClassifyParams, BestClasses, ClassifierConfig>;
 
 type Classification = ClassificationResult & Drawable;
 
@@ -32,13 +27,6 @@ type Classification = ClassificationResult & Drawable;
 export interface ClassifyStreamResult extends ClassificationResult, Drawable {
   /** Place of the image in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
   readonly index: number;
-}
-
-/** Log a size that is ignored for this model. */
-function tellMisfits({ size }: ClassifierConfig, { fixedSize }: ClassifierSpec, name: string): void {
-  if (size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join()) {
-    logger.warn(`Ignoring \`size\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
-  }
 }
 
 /**
@@ -54,20 +42,18 @@ function tellMisfits({ size }: ClassifierConfig, { fixedSize }: ClassifierSpec, 
 export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, BestClasses, Classification> {
   /** What the model is for. */
   readonly task = "classify";
-  readonly #defaults: ClassifyParams;
 
-  private constructor(backends: readonly ClassifyBackend[], config: ClassifierConfig, name: string) {
-    const { spec } = backends[0]!.task;
-    const { labels } = spec;
-    tellMisfits(config, spec, name);
-    tellBatchMisfits(config, backends, name);
-    const { inFlight, batch, batchWaitMs, maxPixels, classify: params } = config;
-    super(backends, {
-      label: `Classifier ${name}`,
-      ...{ inFlight, batch, batchWaitMs, maxPixels, params },
+  private constructor(opened: OpenedClassifier) {
+    const { backends, config, name } = opened;
+    const { labels, fixedSize } = backends[0]!.task.spec;
+    tellFixedSize(config.size, fixedSize, name);
+    super(opened, {
+      facade: "Classifier",
+      params: config.classify,
+      calls: CLASSIFY_CALLS,
+      paramsOf: ({ top = config.classify.top }: ClassifyOptions) => ({ top }),
       read: (frame, startedAt, source) => drawable(classificationOf(frame, startedAt, labels), CLASSIFY_FORMS, source),
     });
-    this.#defaults = params;
   }
 
   /**
@@ -82,15 +68,14 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
    */
   static async load(model: string | URL | Uint8Array, options: ClassifierOptions = {}): Promise<Classifier> {
     const config = parseClassifierOptions(options);
-    const { source, name } = await modelSource(model);
-    const task = new ClassifyTask({ ...config, files: await modelFiles(source) });
-    const backends = await openBackends(source, task, config, [config.device]);
-    return Classifier.over(backends, config, name);
+    const taskOf = async (source: string | Uint8Array): Promise<ClassifyTask> =>
+      new ClassifyTask({ ...config, files: await modelFiles(source) });
+    return Classifier.over(await openModel(model, config, taskOf));
   }
 
   /** @internal A classifier over a model that was loaded as one; the backends are closed if it cannot be made. */
-  static over(backends: readonly ClassifyBackend[], config: ClassifierConfig, name: string): Classifier {
-    return owning(backends, () => new Classifier(backends, config, name));
+  static over(opened: OpenedClassifier): Classifier {
+    return owning(opened.backends, () => new Classifier(opened));
   }
 
   /** Class names by class id; empty where neither the model nor the options have any. */
@@ -111,7 +96,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
    * @throws the reason of `options.signal`
    */
   async classify(source: ImageSource, options?: ClassifyOptions): Promise<Classification> {
-    return this.submit(source, this.#paramsOf(options), "classify", options?.signal).promise;
+    return this.one(source, options);
   }
 
   /**
@@ -123,7 +108,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
    * @throws the reason of `options.signal`
    */
   async classifyBatch(sources: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[]> {
-    return this.submitAll(sources, this.#paramsOf(options), "classify", options?.signal);
+    return this.many(sources, options);
   }
 
   /**
@@ -141,13 +126,6 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: ClassifyStreamOptions = {},
   ): AsyncGenerator<ClassifyStreamResult, StreamSummary, undefined> {
-    this.assertOpen("classify");
-    const { classify: params, ...config } = parseClassifyStreamOptions(options, this.#defaults);
-    return this.inOrder(sources, { ...config, submit: (source) => this.submit(source, params, "classify") });
-  }
-
-  #paramsOf(options: ClassifyOptions | undefined): ClassifyParams {
-    this.assertOpen("classify");
-    return options === undefined ? this.#defaults : parseClassifyOptions(options, this.#defaults);
+    return this.sequence(sources, options);
   }
 }

@@ -1,22 +1,21 @@
 /** @module Detector config: what callers may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
-import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
-import { numbersFrom, sizeFrom } from "../core/from-text.ts";
+import type { OpenOptions } from "../accelerators/accelerator.ts";
+import { numbersFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
-import { type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import type { GivenOptions, OptionsOf } from "../core/options.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
-import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
-import { DECODING_OPTIONS } from "../image/decode-options.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-options.ts";
-import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
+import { CallParser, type StreamRules } from "./call-options.ts";
 import { classesIn } from "./classes.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
+import { group, LABELS_OPTION, LOAD_OPTIONS, loadingOf, type MachineChoice, SIZE_OPTION } from "./machine-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -41,20 +40,7 @@ export interface DetectOptions {
 }
 
 /** Options of `Detector.stream`. */
-export interface StreamOptions extends DetectOptions {
-  /**
-   * `"all"`: every image is detected, and the sequence is read only as fast as slots become free. `"latest"`, for live
-   * sources: the sequence is read continuously; while all slots are busy the newest image waits, and the one that waited
-   * before it is dropped. Default `"all"`.
-   */
-  readonly policy?: "all" | "latest";
-  /** Called with the error of one image and its place in the sequence; the image is skipped in the results. */
-  readonly onError?: (error: unknown, index: number) => void;
-  /** Called with the place in the sequence of each image that is dropped for a newer one. */
-  readonly onDrop?: (index: number) => void;
-  /** Aborted: no further image is begun; once those that are running have ended, the stream throws the signal's reason. */
-  readonly signal?: AbortSignal;
-}
+export interface StreamOptions extends Omit<DetectOptions, "signal">, StreamRules {}
 
 /** Options of `Detector.load`. */
 export interface DetectorOptions extends Omit<DetectOptions, "signal">, DecodingLimits, MachineChoice {
@@ -130,13 +116,15 @@ export interface DetectConfig extends Required<Omit<DetectOptions, "classes" | "
   readonly classes: DetectOptions["classes"] | undefined;
 }
 
+type GivenDetectOptions = { readonly [Name in keyof DetectConfig]?: DetectConfig[Name] | undefined };
+
 const { classIds: _, ...selection } = USUAL_SELECTION;
 const DETECT_DEFAULTS: DetectConfig = { ...selection, classes: undefined };
 
 const fraction = numberWithin(0, 1).optional();
 
 /** Of a call, and the defaults of calls. */
-const detectTable: GivenOptions<DetectOptions> = {
+const detectTable: GivenOptions<Omit<DetectOptions, "signal">> = {
   threshold: {
     schema: fraction,
     short: "t",
@@ -173,16 +161,10 @@ const detectTable: GivenOptions<DetectOptions> = {
     help: "class-agnostic NMS: suppress overlaps across classes",
     aliases: ["agnostic", "agnosticNms"],
   },
-  signal: MACHINE_OPTIONS.signal,
 };
-const detectSchema = z.strictObject(shapeOf(detectTable));
 
-const streamSchema = z.strictObject({
-  ...shapeOf(detectTable),
-  policy: z.enum(["all", "latest"], "all or latest").default("all"),
-  onError: z.custom<StreamOptions["onError"]>((value) => typeof value === "function", "a function").optional(),
-  onDrop: z.custom<StreamOptions["onDrop"]>((value) => typeof value === "function", "a function").optional(),
-});
+/** Checks what calls and streams of a detector are told. */
+export const DETECT_CALLS: CallParser<DetectOptions> = new CallParser("detect", detectTable);
 
 const DEVICE_RULE = "a number from 0 to 1023, or a list of 1 to 64 different ones";
 const deviceNumber = wholeWithin(0, 1023, DEVICE_RULE);
@@ -201,13 +183,7 @@ const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as 
 
 const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
 
-const side = wholeWithin(1, 16_384);
-/** A side in pixels, or both. */
-export const sides: z.ZodType<Size, number | readonly [number, number]> = z.union(
-  [side.transform((value): Size => [value, value]), z.tuple([side, side])],
-  "a side from 1 to 16384 pixels, or [width, height]",
-);
-const { maxPixels, ...decoding } = DECODING_OPTIONS;
+const { batch, batchWaitMs, inFlight: __, device: ___, ...common } = LOAD_OPTIONS;
 
 const loadTable = {
   device: {
@@ -217,14 +193,7 @@ const loadTable = {
     help: "number of the GPU, or several: frames go to the least loaded",
   },
   ...detectTable,
-  size: {
-    schema: sides.optional(),
-    value: "N|WxH",
-    fromText: sizeFrom,
-    help: "input size for models with a dynamic input",
-    otherwise: "the model's, else 640",
-    aliases: ["imgsz", "img", "imgSize", "inputSize"],
-  },
+  size: { ...SIZE_OPTION, otherwise: "the model's, else 640" },
   rectangular: {
     schema: z.boolean("true or false").default(false),
     help: "keep the image's aspect ratio with a dynamic input: faster",
@@ -248,17 +217,8 @@ const loadTable = {
     help: "what suppresses oriented boxes: any better one, or kept ones",
     otherwise: "any",
   },
-  batch: {
-    schema: wholeWithin(1, 1024).default(1),
-    help: "batch size",
-    aliases: ["batchSize"],
-  },
-  batchWaitMs: {
-    schema: numberWithin(0, 60_000, "0 to 60000 milliseconds").default(0),
-    value: "MS",
-    help: "how long an image waits for others to fill a batch",
-    aliases: ["batchWait"],
-  },
+  batch,
+  batchWaitMs,
   inFlight: {
     schema: wholeWithin(1, 128).optional(),
     help: "batches in flight on each device",
@@ -268,14 +228,7 @@ const loadTable = {
     schema: z.boolean("true or false").default(false),
     help: "decode large JPEGs smaller: faster, scores differ a little",
   },
-  ...decoding,
-  maxPixels: { ...maxPixels, schema: maxPixels.schema.unwrap().default(DEFAULT_MAX_PIXELS) },
-  labels: {
-    schema: z.array(z.string(), "a list of names").optional(),
-    value: "FILE",
-    help: "class names, one per line, if the model has none or others",
-    aliases: ["names", "classNames"],
-  },
+  labels: LABELS_OPTION,
   task: {
     schema: z.enum(TASKS, `one of ${TASKS.join(", ")}`).optional(),
     value: "NAME",
@@ -287,18 +240,16 @@ const loadTable = {
     help: "head (output layout), where it is not recognised",
     aliases: ["layout"],
   },
-  preprocessing: {
-    schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)).optional(),
-    options: PREPROCESSING_OPTIONS,
-  },
-  ...MACHINE_OPTIONS,
+  preprocessing: group<PreprocessingOptions>(PREPROCESSING_OPTIONS),
+  ...common,
 } satisfies OptionsOf<DetectorOptions>;
-const loadSchema = z.strictObject(shapeOf(loadTable));
+const loading = loadingOf("load a detector", loadTable);
 
 /** Every option of `Detector.load`. */
 export const DETECTOR_OPTIONS: OptionsOf<DetectorOptions> = loadTable;
 
-function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectConfig {
+/** What a call is told, complete: what it leaves out is taken from `defaults`. */
+export function detectConfig(options: GivenDetectOptions, defaults: DetectConfig): DetectConfig {
   return {
     threshold: options.threshold ?? defaults.threshold,
     iou: options.iou ?? defaults.iou,
@@ -314,75 +265,8 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
-  const parsed = parseOptions(withAccelerators(loadSchema), options, "load a detector", loadTable);
-  const {
-    device: devices,
-    batchWaitMs,
-    maxPixels,
-    labels,
-    task,
-    head,
-    size,
-    rectangular,
-    maskSize,
-    keypointShape,
-    rotatedNms,
-    batch,
-    scaledDecoding,
-  } = parsed;
-  const { damaged, vectors, decodeTimeoutMs } = parsed;
-  const preprocessing = parsed.preprocessing as PreprocessingOptions | undefined;
-  const machine = machineOf(parsed);
-  refusePadding(preprocessing);
-  refuseStrays(machine, devices);
-  return {
-    ...machine,
-    ...{
-      task,
-      head,
-      labels,
-      size,
-      rectangular,
-      maskSize,
-      keypointShape,
-      rotatedNms,
-      batch,
-      batchWaitMs,
-      scaledDecoding,
-      devices,
-    },
-    ...{ maxPixels, damaged, vectors, decodeTimeoutMs },
-    preprocessing,
-    detect: detectConfig(parsed as DetectOptions, DETECT_DEFAULTS),
-    isIouGiven: parsed.iou !== undefined,
-  };
-}
-
-/**
- * Check the options of one call; what it leaves out is taken from `defaults`.
- *
- * @throws {OptionError} If one is unknown or out of range
- */
-export function parseDetectOptions(options: DetectOptions, defaults: DetectConfig): DetectConfig {
-  return detectConfig(parseOptions(detectSchema, options, "detect", detectTable) as DetectOptions, defaults);
-}
-
-/** Complete options of one stream. */
-export interface StreamConfig {
-  readonly policy: "all" | "latest";
-  readonly onError: StreamOptions["onError"] | undefined;
-  readonly onDrop: StreamOptions["onDrop"] | undefined;
-  readonly signal: AbortSignal | undefined;
-  readonly detect: DetectConfig;
-}
-
-/**
- * Check the options of a stream; what they leave out of those of a call is taken from `defaults`.
- *
- * @throws {OptionError} If one is unknown or out of range
- */
-export function parseStreamOptions(options: StreamOptions, defaults: DetectConfig): StreamConfig {
-  const parsed = parseOptions(streamSchema, options, "detect in a stream", detectTable);
-  const { policy, onError, onDrop, signal, ...detect } = parsed;
-  return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
+  const { device: devices, threshold, iou, maxDetections, classAgnostic, classes, ...config } = loading(options);
+  refusePadding(config.preprocessing);
+  const given = { threshold, iou, maxDetections, classAgnostic, classes };
+  return { ...config, devices, detect: detectConfig(given, DETECT_DEFAULTS), isIouGiven: iou !== undefined };
 }

@@ -1,13 +1,11 @@
 /** @module Detector: a model on a machine, from an image to the objects in it; and what it shares with models that say more of them. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
 import { OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import { OBJECT_TASKS } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/rows.ts";
-import type { Backend } from "../runtime/backend.ts";
 import type { ReadResult } from "../runtime/batcher.ts";
 import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
@@ -17,26 +15,29 @@ import { orObjects } from "../tasks/objects/object-task.ts";
 import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import {
-  type DetectConfig,
+  DETECT_CALLS,
   type DetectOptions,
   type DetectorConfig,
   type DetectorOptions,
-  parseDetectOptions,
+  detectConfig,
   parseDetectorOptions,
-  parseStreamOptions,
   type StreamOptions,
 } from "./detector-config.ts";
-import { LoadedModel, owning, tellBatchMisfits } from "./loaded-model.ts";
-import { modelSource } from "./model-source.ts";
+import { LoadedModel, type Opened, openModel, owning } from "./loaded-model.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import type { StreamSummary } from "./stream.ts";
 
+/** @internal A model that was loaded for its objects, before it has its façade. */
+export type OpenedDetector<Spec extends ModelSpec, Block extends DetectionBlock = DetectionBlock> = Opened<
+  Spec,
+  NmsOptions,
+  Block,
+  DetectorConfig
+>;
+
 /** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
-function tellMisfits(
-  { size, rectangular, preprocessing, maskSize, keypointShape, rotatedNms }: DetectorConfig,
-  backends: readonly Backend<ModelSpec, NmsOptions, DetectionBlock>[],
-  name: string,
-): void {
+function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): void {
+  const { size, rectangular, preprocessing, maskSize, keypointShape, rotatedNms } = config;
   const { task, spec } = backends[0]!.task;
   const { fixedSize, stride, preprocessing: inForce } = spec;
   if (maskSize !== "image" && task !== "segment") {
@@ -70,31 +71,23 @@ export abstract class DetectingModel<
   Result extends TaskResult,
   Block extends DetectionBlock = DetectionBlock,
 > extends LoadedModel<Spec, NmsOptions, Block, Result> {
-  readonly #defaults: DetectConfig;
-  /** The selection of a call without options, made once. */
-  readonly #selection: NmsOptions;
-
   /**
    * @internal
-   * @param label `Detector yolo11n`, for messages
-   * @param read  makes a result of what a slot gave
+   * @param facade for messages
+   * @param read   makes a result of what a slot gave
    */
   protected constructor(
-    backends: readonly Backend<Spec, NmsOptions, Block>[],
-    config: DetectorConfig,
-    name: string,
-    { label, read }: { readonly label: string; readonly read: ReadResult<Block, Result> },
+    opened: OpenedDetector<Spec, Block>,
+    { facade, read }: { readonly facade: string; readonly read: ReadResult<Block, Result> },
   ) {
+    const { backends, config } = opened;
     const { labels, usualIou } = backends[0]!.task.spec;
     const { iou } = config.detect;
     const detect = { ...config.detect, iou: config.isIouGiven ? iou : (usualIou ?? iou) };
     const params = nmsOptionsOf(detect, labels);
-    tellMisfits(config, backends, name);
-    tellBatchMisfits(config, backends, name);
-    const { inFlight, batch, batchWaitMs, maxPixels } = config;
-    super(backends, { label: `${label} ${name}`, ...{ inFlight, batch, batchWaitMs, maxPixels, params, read } });
-    this.#defaults = detect;
-    this.#selection = params;
+    tellMisfits(opened);
+    const paramsOf = (given: DetectOptions): NmsOptions => nmsOptionsOf(detectConfig(given, detect), labels);
+    super(opened, { facade, params, calls: DETECT_CALLS, paramsOf, read });
   }
 
   /** Class names by class id; empty where neither the model nor the options have any. */
@@ -115,7 +108,7 @@ export abstract class DetectingModel<
    * @throws the reason of `options.signal`
    */
   async detect(source: ImageSource, options?: DetectOptions): Promise<Result> {
-    return this.submit(source, this.selectionFor(options), "detect", options?.signal).promise;
+    return this.one(source, options);
   }
 
   /**
@@ -127,7 +120,7 @@ export abstract class DetectingModel<
    * @throws the reason of `options.signal`
    */
   async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<Result[]> {
-    return this.submitAll(sources, this.selectionFor(options), "detect", options?.signal);
+    return this.many(sources, options);
   }
 
   /**
@@ -155,24 +148,9 @@ export abstract class DetectingModel<
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: StreamOptions = {},
   ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
-    this.assertOpen("detect");
-    const { detect, ...config } = parseStreamOptions(options, this.#defaults);
-    const selection = nmsOptionsOf(detect, this.labels);
-    return this.inOrder(sources, {
-      ...config,
-      submit: (source) => this.submit(source, selection, "detect"),
-    });
-  }
-
-  /** @internal Which rows a call keeps. */
-  protected selectionFor(options: DetectOptions | undefined): NmsOptions {
-    this.assertOpen("detect");
-    if (options === undefined) return this.#selection;
-    return nmsOptionsOf(parseDetectOptions(options, this.#defaults), this.labels);
+    return this.sequence(sources, options);
   }
 }
-
-type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
 
 /**
  * Finds objects in images. Loading is the expensive step: keep the detector, and close it when done.
@@ -188,10 +166,10 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
   /** What the model is for. */
   readonly task = "detect";
 
-  private constructor(backends: readonly DetectBackend[], config: DetectorConfig, name: string) {
-    const { labels } = backends[0]!.task.spec;
-    super(backends, config, name, {
-      label: "Detector",
+  private constructor(opened: OpenedDetector<ModelSpec>) {
+    const { labels } = opened.backends[0]!.task.spec;
+    super(opened, {
+      facade: "Detector",
       read: (frame, startedAt, source) => drawable(resultOf(frame, startedAt, labels), DETECT_FORMS, source),
     });
   }
@@ -218,16 +196,14 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
         "task",
       );
     }
-    const { source, name } = await modelSource(model);
     const plain = new DetectTask(config);
     const task = config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
-    const backends = await openBackends(source, task, config, config.devices);
-    return Detector.over(backends, config, name);
+    return Detector.over(await openModel(model, config, () => task));
   }
 
   /** @internal A detector over a model that was loaded as one; the backends are closed if it cannot be made. */
-  static over(backends: readonly DetectBackend[], config: DetectorConfig, name: string): Detector {
-    return owning(backends, () => new Detector(backends, config, name));
+  static over(opened: OpenedDetector<ModelSpec>): Detector {
+    return owning(opened.backends, () => new Detector(opened));
   }
 
   /**
@@ -237,7 +213,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
    * @returns owns a slot until it is closed: bind it with `using`
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
-    this.assertOpen("detect");
-    return StagedBatch.open(this.pipeline, sources, (options) => this.selectionFor(options));
+    this.assertOpen();
+    return StagedBatch.open(this.pipeline, sources, (options) => this.paramsOf(options));
   }
 }

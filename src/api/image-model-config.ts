@@ -1,18 +1,17 @@
 /** @module ImageModel config: what callers may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
-import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
+import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { sizeFrom } from "../core/from-text.ts";
 import { wholeWithin } from "../core/number-options.ts";
-import { type OptionsOf, type OptionTable, parseOptions, shapeOf } from "../core/options.ts";
-import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
-import { DECODING_OPTIONS } from "../image/decode-options.ts";
+import { type GivenOptions, type OptionsOf, type OptionTable, parseOptions, shapeOf } from "../core/options.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
-import { DETECTOR_OPTIONS, sides } from "./detector-config.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
+import { DETECTOR_OPTIONS } from "./detector-config.ts";
+import { LOAD_OPTIONS, loadingOf, type MachineChoice, sides, withAccelerators } from "./machine-options.ts";
 
 /** Options of `ImageModel.load`. What follows from the model's shapes needs none. */
 export interface ImageModelOptions extends DecodingLimits, MachineChoice {
@@ -65,7 +64,7 @@ const deviation = z.union(
   [nonZero, z.tuple([nonZero, nonZero, nonZero])],
   "a number that is not 0, or one per channel",
 );
-const range = z.union(
+const levels = z.union(
   [z.enum(["0-1", "0-255", "-1-1"]), z.strictObject({ mean: perChannel, std: deviation })],
   "0-1, 0-255, -1-1, imagenet on a command line, or { mean, std } in 0-1 units, std not 0",
 );
@@ -82,9 +81,24 @@ function rangeFrom(text: string): PixelRange | string {
   return RANGES[text] ?? text;
 }
 
-const layout = z.enum(["NCHW", "NHWC"], "NCHW or NHWC");
+const channelOrder = z.enum(["NCHW", "NHWC"], "NCHW or NHWC");
 
-const { maxPixels, ...decoding } = DECODING_OPTIONS;
+/** Options that models of maps have as well. */
+export const TILING_OPTIONS: GivenOptions<Pick<ImageModelOptions, "overlap" | "output">> = {
+  overlap: {
+    schema: wholeWithin(0, 16_384, "0 to 16384 pixels").optional(),
+    help: "pixels that tiles share",
+    otherwise: "an eighth of a tile",
+  },
+  output: {
+    schema: z.string("the name of an output").min(1, "the name of an output").optional(),
+    flag: "tensor",
+    value: "NAME",
+    help: "the output that holds the image, if several could",
+  },
+};
+
+const { batch: _, batchWaitMs: __, ...common } = LOAD_OPTIONS;
 
 const table = {
   tile: {
@@ -94,11 +108,7 @@ const table = {
     help: "largest tile of a model that takes any size",
     otherwise: "512",
   },
-  overlap: {
-    schema: wholeWithin(0, 16_384, "0 to 16384 pixels").optional(),
-    help: "pixels that tiles share",
-    otherwise: "an eighth of a tile",
-  },
+  overlap: TILING_OPTIONS.overlap,
   multiple: {
     schema: wholeWithin(1, 4096, "1 to 4096 pixels").optional(),
     help: "what sides and places of tiles are multiples of",
@@ -114,14 +124,14 @@ const table = {
     otherwise: "1, GPU 4",
   },
   range: {
-    schema: range.optional(),
+    schema: levels.optional(),
     value: RANGE_NAMES,
     fromText: rangeFrom,
     help: "value range of the model's input",
     otherwise: "0-1",
   },
   outputRange: {
-    schema: range.optional(),
+    schema: levels.optional(),
     value: RANGE_NAMES,
     fromText: rangeFrom,
     help: "value range of its output",
@@ -137,31 +147,17 @@ const table = {
     help: "and its output's",
     otherwise: "the input's",
   },
-  layout: { schema: layout.optional(), help: "where its input's channels lie, if its shape fits both" },
-  outputLayout: { schema: layout.optional(), help: "and its output's" },
-  output: {
-    schema: z.string("the name of an output").min(1, "the name of an output").optional(),
-    flag: "tensor",
-    value: "NAME",
-    help: "the output that holds the image, if several could",
-  },
+  layout: { schema: channelOrder.optional(), help: "where its input's channels lie, if its shape fits both" },
+  outputLayout: { schema: channelOrder.optional(), help: "and its output's" },
+  output: TILING_OPTIONS.output,
   alpha: {
     schema: z.enum(["keep", "drop"], "keep or drop").default("keep"),
     help: "alpha of RGBA, enlarged with the image or dropped",
   },
-  inFlight: {
-    schema: wholeWithin(1, 128).default(1),
-    help: "images in flight",
-  },
-  device: {
-    schema: wholeWithin(0, 1023, "a number from 0 to 1023").default(0),
-    help: "number of the GPU",
-  },
-  ...decoding,
-  maxPixels: { ...maxPixels, schema: maxPixels.schema.unwrap().default(DEFAULT_MAX_PIXELS) },
-  ...MACHINE_OPTIONS,
+  ...common,
+  inFlight: { ...common.inFlight, help: "images in flight" },
 } satisfies OptionsOf<ImageModelOptions>;
-const schema = z.strictObject(shapeOf(table));
+const loading = loadingOf("load an image model", table);
 
 /** Every option of `ImageModel.load`. */
 export const IMAGE_MODEL_OPTIONS: OptionsOf<ImageModelOptions> = table;
@@ -172,19 +168,13 @@ export const IMAGE_MODEL_OPTIONS: OptionsOf<ImageModelOptions> = table;
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseImageModelOptions(options: ImageModelOptions): ImageModelConfig {
-  const parsed = parseOptions(withAccelerators(schema), options, "load an image model", table);
-  const { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output } = parsed;
-  const { tile, overlap, multiple, padding, batch, alpha, inFlight, device } = parsed;
-  const { maxPixels: most, damaged, vectors, decodeTimeoutMs } = parsed;
-  const machine = machineOf(parsed);
-  refuseStrays(machine, [device]);
+  const { range, outputRange, colour, outputColour, layout, outputLayout, output, ...config } = loading(options);
+  const { accelerators } = config;
   return {
-    ...machine,
+    ...config,
     // Images are decoded on the CPU: those of a GPU may be a level off.
-    accelerators: { ...machine.accelerators, tensorrt: { ...machine.accelerators.tensorrt, jpeg: "cpu" } },
-    hints: { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output },
-    ...{ tile, overlap, multiple, padding, batch, alpha, inFlight, device },
-    ...{ maxPixels: most, damaged, vectors, decodeTimeoutMs },
+    accelerators: { ...accelerators, tensorrt: { ...accelerators.tensorrt, jpeg: "cpu" } },
+    hints: { range, outputRange, colour, outputColour, layout, outputLayout, output },
   };
 }
 

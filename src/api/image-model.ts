@@ -1,23 +1,20 @@
 /** @module ImageModel: a model that makes images of images, on a machine: super-resolution, enhancement, style. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
-import { logger } from "../core/log.ts";
 import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/nv12.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Backend } from "../runtime/backend.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { FrameResult } from "../runtime/pipeline.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";
 import type { Timing } from "../tasks/task-result.ts";
+import { CallParser, type StreamRules } from "./call-options.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
-import { LoadedModel, owning } from "./loaded-model.ts";
-import { modelSource } from "./model-source.ts";
+import { LoadedModel, type Opened, openModel, owning, tellFixedSize } from "./loaded-model.ts";
 import type { StreamSummary } from "./stream.ts";
 
-type ImageBackend = Backend<TiledImageSpec, undefined, MadeImage>;
+type OpenedImages = Opened<TiledImageSpec, undefined, MadeImage, Pick<ImageModelConfig, "inFlight" | "maxPixels">>;
 
 /** What is made of one image. */
 export interface TransformResult {
@@ -44,12 +41,7 @@ export interface TransformOptions {
 }
 
 /** Options of `ImageModel.stream`. */
-export interface TransformStreamOptions {
-  /** Ends the stream: no further image is read, what is running ends as a call does, and the stream throws its reason. */
-  readonly signal?: AbortSignal;
-  /** Called with the error of one image and its place in the sequence; the image is skipped in the results. */
-  readonly onError?: (error: unknown, index: number) => void;
-}
+export interface TransformStreamOptions extends StreamRules {}
 
 /**
  * Makes images of images. Loading is the expensive step: keep the model, and close it when done.
@@ -68,13 +60,17 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
   /** What the model is for. */
   readonly task = "image";
 
-  private constructor(
-    backends: readonly ImageBackend[],
-    { inFlight, maxPixels }: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
-    name: string,
-  ) {
-    const label = `ImageModel ${name}`;
-    super(backends, { label, inFlight, batch: 1, batchWaitMs: 0, maxPixels, params: undefined, read: resultOf });
+  private constructor({ backends, config, name }: OpenedImages) {
+    super(
+      { backends, config: { ...config, batch: 1, batchWaitMs: 0 }, name },
+      {
+        facade: "ImageModel",
+        params: undefined,
+        calls: new CallParser("transform an image"),
+        paramsOf: () => undefined,
+        read: resultOf,
+      },
+    );
   }
 
   /**
@@ -90,28 +86,17 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
    */
   static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
     const config = parseImageModelOptions(options);
-    const { source, name } = await modelSource(model);
-    const backends = await openBackends(source, new ImageTask(config), config, [config.device]);
-    const loaded = ImageModel.over(backends, config, name);
-    const { fixedWidth, fixedHeight } = loaded.recognition.tiling;
-    const size = `${fixedWidth}x${fixedHeight}`;
-    if (
-      options.tile !== undefined &&
-      fixedWidth !== undefined &&
-      fixedHeight !== undefined &&
-      config.tile.join("x") !== size
-    )
-      logger.warn(`Ignoring \`tile\`: the input of the model ${name} is fixed at ${size}`);
+    const opened = await openModel(model, config, () => new ImageTask(config));
+    const loaded = ImageModel.over(opened);
+    const { fixedWidth: width, fixedHeight: height } = loaded.recognition.tiling;
+    const fixed = width === undefined || height === undefined ? undefined : ([width, height] as const);
+    if (options.tile !== undefined) tellFixedSize(config.tile, fixed, opened.name, "tile");
     return loaded;
   }
 
   /** @internal An image model over one that was loaded as one; the backends are closed if it cannot be made. */
-  static over(
-    backends: readonly ImageBackend[],
-    config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
-    name: string,
-  ): ImageModel {
-    return owning(backends, () => new ImageModel(backends, config, name));
+  static over(opened: OpenedImages): ImageModel {
+    return owning(opened.backends, () => new ImageModel(opened));
   }
 
   /** How many times as large the images become. */
@@ -137,7 +122,7 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
    * @throws the signal's reason, if it was aborted
    */
   async transform(source: ImageSource, options: TransformOptions = {}): Promise<TransformResult> {
-    return this.#lineUp(source, options.signal).promise;
+    return this.one(source, options);
   }
 
   /**
@@ -153,26 +138,17 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: TransformStreamOptions = {},
   ): AsyncGenerator<TransformStreamResult, StreamSummary, undefined> {
-    this.assertOpen("transform an image");
-    const { onError, signal } = options;
-    return this.inOrder(sources, {
-      policy: "all",
-      submit: (source) => this.#lineUp(source),
-      onError,
-      onDrop: undefined,
-      signal,
-    });
+    return this.sequence(sources, options);
   }
 
-  #lineUp(source: ImageSource, signal?: AbortSignal): QueuedFrame<TransformResult> {
-    const frame = isImage(source) ? packed(source) : source;
-    return this.submit(frame, undefined, "transform an image", signal);
+  /** @internal Tiles are cut from interleaved pixels. */
+  protected override submit(
+    source: ImageSource,
+    params: undefined,
+    signal: AbortSignal | undefined,
+  ): QueuedFrame<TransformResult> {
+    return super.submit(isImage(source) ? packedImage(imageOf(source.data, source)) : source, params, signal);
   }
-}
-
-/** Tiles are cut from interleaved pixels. */
-function packed(image: Image): Image {
-  return packedImage(imageOf(image.data, image));
 }
 
 function resultOf({ output, timings, damage }: FrameResult<MadeImage>, startedAt: number): TransformResult {

@@ -1,5 +1,6 @@
 /** @module LoadedModel: a model of any task on its backends: what the façades of all tasks have in common. */
 
+import { type OpenOptions, openBackends } from "../accelerators/accelerator.ts";
 import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { allEnded } from "../core/settle.ts";
@@ -8,11 +9,19 @@ import { encodeImage } from "../image/encode.ts";
 import { imageOf } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { Backend } from "../runtime/backend.ts";
+import type { Backend, Size } from "../runtime/backend.ts";
 import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
 import { Pipeline, warmUp } from "../runtime/pipeline.ts";
-import { type InOrderOptions, inOrder, type StreamSummary } from "./stream.ts";
-import { parseWarmUpOptions, type WarmUpOptions } from "./warm-up-options.ts";
+import type { Task } from "../runtime/task.ts";
+import {
+  type CallOptions,
+  type CallParser,
+  parseWarmUpOptions,
+  type StreamRules,
+  type WarmUpOptions,
+} from "./call-options.ts";
+import { modelSource } from "./model-source.ts";
+import { inOrder, type StreamSummary } from "./stream.ts";
 
 /** The machine a model runs on. */
 export type BackendInfo = Pick<
@@ -20,10 +29,52 @@ export type BackendInfo = Pick<
   "kind" | "description" | "maxBatch" | "inFlight" | "jpeg" | "reruns"
 >;
 
+/** A model that was loaded for a task, before it has its façade. */
+export interface Opened<Spec, Params, Output, Config> {
+  /** At least one; several have the same model. */
+  readonly backends: readonly Backend<Spec, Params, Output>[];
+  readonly config: Config;
+  /** For messages. */
+  readonly name: string;
+}
+
+/**
+ * Load a model for a task on each device that was asked for.
+ *
+ * @param taskOf what it is loaded for, made of what the caller's word stands for
+ * @throws as `load` of a façade
+ */
+export async function openModel<
+  Spec,
+  Params,
+  Output,
+  Config extends OpenOptions & ({ readonly device: number } | { readonly devices: readonly number[] }),
+>(
+  model: string | URL | Uint8Array,
+  config: Config,
+  taskOf: (source: string | Uint8Array) => Task<Spec, Params, Output> | Promise<Task<Spec, Params, Output>>,
+): Promise<Opened<Spec, Params, Output, Config>> {
+  const { source, name } = await modelSource(model);
+  const devices = "devices" in config ? config.devices : [config.device];
+  return { backends: await openBackends(source, await taskOf(source), config, devices), config, name };
+}
+
 /** How a model's calls are run. */
 export interface LoadedModelOptions<Params, Output, Result> {
-  /** `Detector "yolo11n"`, for messages. */
-  readonly label: string;
+  /** `Detector`, for messages. */
+  readonly facade: string;
+  /** Of a call without options. */
+  readonly params: Params;
+  /** Checks what calls are told. */
+  readonly calls: CallParser;
+  /** What a call is run with. @param given its options, checked */
+  readonly paramsOf: (given: never) => Params;
+  /** Copies a result out of its slot. */
+  readonly read: ReadResult<Output, Result>;
+}
+
+/** How a model's images are run. */
+export interface RunConfig {
   /** Batches in flight on each device; `undefined` for as many as it works best with. */
   readonly inFlight: number | undefined;
   /** Most images of a run; at most what each backend takes. */
@@ -32,10 +83,6 @@ export interface LoadedModelOptions<Params, Output, Result> {
   readonly batchWaitMs: number;
   /** Of an image. */
   readonly maxPixels: number;
-  /** Of a call without options. */
-  readonly params: Params;
-  /** Copies a result out of its slot. */
-  readonly read: ReadResult<Output, Result>;
 }
 
 /** Make what owns some backends; they are closed if it cannot be made. */
@@ -48,14 +95,25 @@ export function owning<Owner>(backends: readonly { close(): void }[], make: () =
 }
 
 /** Log what is ignored of the batching that was asked for, or reduced for this model. */
-export function tellBatchMisfits(
-  { batch, batchWaitMs }: Pick<LoadedModelOptions<unknown, unknown, unknown>, "batch" | "batchWaitMs">,
+function tellBatchMisfits(
+  { batch, batchWaitMs }: RunConfig,
   backends: readonly Pick<BackendInfo, "maxBatch">[],
   name: string,
 ): void {
   if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
   const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
   if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
+}
+
+/** Log a size that is ignored for this model. @param option its name */
+export function tellFixedSize(
+  wanted: Size | undefined,
+  fixed: Size | undefined,
+  name: string,
+  option: string = "size",
+): void {
+  if (wanted === undefined || fixed === undefined || wanted.join() === fixed.join()) return;
+  logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixed.join("x")}`);
 }
 
 /** A model that is loaded. It owns the backends; calls, streams, warm-up and the end are the same for every task. */
@@ -65,18 +123,23 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   readonly #options: LoadedModelOptions<Params, Output, Result>;
   /** Calls that prepare their images. */
   readonly #preparing = new Set<Promise<unknown>>();
+  readonly #label: string;
+  readonly #maxPixels: number;
   #closing = false;
 
-  /** Owns the backends once this has gone well. @param backends at least one; several must have the same model */
+  /** Owns the backends once this has gone well. */
   protected constructor(
-    backends: readonly Backend<ModelSpec, Params, Output>[],
+    { backends, config, name }: Opened<ModelSpec, Params, Output, RunConfig>,
     options: LoadedModelOptions<Params, Output, Result>,
   ) {
-    const { inFlight, batchWaitMs, read } = options;
-    const batch = Math.min(options.batch, backends[0]!.task.mostImages, ...backends.map(({ maxBatch }) => maxBatch));
+    const { inFlight, batchWaitMs, maxPixels } = config;
+    tellBatchMisfits(config, backends, name);
+    const batch = Math.min(config.batch, backends[0]!.task.mostImages, ...backends.map(({ maxBatch }) => maxBatch));
     this.#pipeline = new Pipeline(backends, { inFlight, batch });
-    this.#batcher = new MicroBatcher(this.#pipeline, { wait: batchWaitMs, read });
+    this.#batcher = new MicroBatcher(this.#pipeline, { wait: batchWaitMs, read: options.read });
     this.#options = options;
+    this.#label = `${options.facade} ${name}`;
+    this.#maxPixels = maxPixels;
   }
 
   /** @internal */
@@ -113,31 +176,38 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     return Math.max(this.#pipeline.stalledMs, decodeGate.stalledMs);
   }
 
-  /** @internal @throws {ClosedError} If it has been closed @param action for the message */
-  protected assertOpen(action: string): void {
-    if (this.#closing) throw new ClosedError(action, this.#options.label);
+  /** @internal @throws {ClosedError} If it has been closed */
+  protected assertOpen(action: string = this.#options.calls.action): void {
+    if (this.#closing) throw new ClosedError(action, this.#label);
+  }
+
+  /** @internal What a call is run with. @throws {OptionError} If an option is unknown or out of range */
+  protected paramsOf(options: object | undefined): Params {
+    this.assertOpen();
+    const { params, calls, paramsOf } = this.#options;
+    return options === undefined ? params : paramsOf(calls.call(options) as never);
   }
 
   /**
    * @internal Put an image in line.
    *
-   * @param action for the message of one that comes too late
    * @throws {ClosedError} If the model has been closed
    * @throws the signal's reason, if it has been aborted already
    */
-  protected submit(source: ImageSource, params: Params, action: string, signal?: AbortSignal): QueuedFrame<Result> {
-    this.assertOpen(action);
+  protected submit(source: ImageSource, params: Params, signal: AbortSignal | undefined): QueuedFrame<Result> {
+    this.assertOpen();
     return this.#batcher.submit(source, params, signal);
   }
 
-  /** @internal Put several in line. @returns one result an image; rejects with the first error once all have ended */
-  protected submitAll(
-    sources: readonly ImageSource[],
-    params: Params,
-    action: string,
-    signal?: AbortSignal,
-  ): Promise<Result[]> {
-    return allEnded(sources.map((source) => this.submit(source, params, action, signal).promise));
+  /** @internal Run one image. */
+  protected one(source: ImageSource, options: CallOptions | undefined): Promise<Result> {
+    return this.submit(source, this.paramsOf(options), options?.signal).promise;
+  }
+
+  /** @internal Run several. @returns one result an image; rejects with the first error once all have ended */
+  protected many(sources: readonly ImageSource[], options: CallOptions | undefined): Promise<Result[]> {
+    const params = this.paramsOf(options);
+    return allEnded(sources.map((source) => this.submit(source, params, options?.signal).promise));
   }
 
   /**
@@ -146,14 +216,12 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
    * @throws {ClosedError} If the model has been closed
    */
   protected async admit<T>(
-    action: string,
     call: (submitAll: (sources: readonly ImageSource[]) => Promise<Result[]>) => Promise<T>,
-    params: Params,
-    signal: AbortSignal | undefined,
+    options: CallOptions | undefined,
   ): Promise<T> {
-    this.assertOpen(action);
+    const params = this.paramsOf(options);
     const running = call((sources) =>
-      allEnded(sources.map((source) => this.#batcher.submit(source, params, signal).promise)),
+      allEnded(sources.map((source) => this.#batcher.submit(source, params, options?.signal).promise)),
     );
     this.#preparing.add(running);
     try {
@@ -164,13 +232,18 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   }
 
   /** @internal Run a sequence, results in order. With batches above 1, one is read ahead where nothing is dropped. */
-  protected inOrder(
+  protected sequence(
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
-    options: Omit<InOrderOptions<Result>, "limit">,
+    options: StreamRules,
   ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
+    this.assertOpen();
+    const { calls, paramsOf } = this.#options;
+    const { call, ...rules } = calls.stream(options);
+    const params = paramsOf(call as never);
     const { inFlight, batch } = this.#pipeline;
-    const isReadAhead = batch > 1 && options.policy === "all";
-    return inOrder(sources, { ...options, limit: (inFlight + (isReadAhead ? 1 : 0)) * batch });
+    const isReadAhead = batch > 1 && rules.policy === "all";
+    const limit = (inFlight + (isReadAhead ? 1 : 0)) * batch;
+    return inOrder(sources, { ...rules, limit, submit: (source) => this.submit(source, params, undefined) });
   }
 
   /**
@@ -184,14 +257,13 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
    * @throws {NativeError} If the model itself, or its device, fails
    */
   async warmUp(options: WarmUpOptions = {}): Promise<void> {
-    const { label, maxPixels, params } = this.#options;
-    const size = parseWarmUpOptions(options, maxPixels);
+    const size = parseWarmUpOptions(options, this.#maxPixels);
     this.assertOpen("warm up");
     const started = performance.now();
     const black = imageOf(new Uint8Array(size.width * size.height * 3), size);
-    await warmUp(this.#pipeline, [black, await encodeImage(black)], params);
+    await warmUp(this.#pipeline, [black, await encodeImage(black)], this.#options.params);
     const ms = Math.round(performance.now() - started);
-    logger.debug(`Warmed up ${label}, ${this.#pipeline.inFlight} in flight, in ${ms} ms`);
+    logger.debug(`Warmed up ${this.#label}, ${this.#pipeline.inFlight} in flight, in ${ms} ms`);
   }
 
   /**

@@ -1,15 +1,27 @@
-/** @module Machine options: on what a model runs, and how; the same for every façade. */
+/** @module Machine options: on what a model runs, and how; what several façades are told at `load`, declared and checked once. */
 
 import { z } from "zod";
-import { acceleratorNames, acceleratorOptions, type OpenOptions } from "../accelerators/accelerator.ts";
+import { acceleratorNames, acceleratorOptions, type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
 import {
   ONNXRUNTIME_OPTIONS,
   type OnnxRuntimeOptions,
   TENSORRT_OPTIONS,
   type TensorRtOptions,
 } from "../accelerators/accelerator-options.ts";
-import { type Option, type OptionTable, shapeOf } from "../core/options.ts";
-import type { BuildProgress } from "../runtime/backend.ts";
+import { sizeFrom } from "../core/from-text.ts";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
+import {
+  type GivenOptions,
+  type Option,
+  type OptionTable,
+  parseOptions,
+  shapeOf,
+  type UsualOptions,
+  type ValuesOf,
+} from "../core/options.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
+import { DECODING_OPTIONS, DEFAULT_MAX_PIXELS } from "../image/decode-options.ts";
+import type { BuildProgress, Size } from "../runtime/backend.ts";
 
 /** Names of accelerators; further ones are registered. */
 export type BackendName = "auto" | "tensorrt" | "gpu" | "onnxruntime" | "cpu" | (string & {});
@@ -31,23 +43,31 @@ export interface MachineChoice extends TensorRtOptions, OnnxRuntimeOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What most façades are told at `load`, beside what is theirs alone. */
+export interface LoadOptions extends DecodingLimits, MachineChoice {
+  /** Most images the model gets at once. Default 1; at most the model's own batch. */
+  readonly batch?: number;
+  /** With `batch` above 1: most milliseconds that an image waits for others to fill a batch. Default 0. */
+  readonly batchWaitMs?: number;
+  /** Batches in flight: each owns its buffers. Default 1. */
+  readonly inFlight?: number;
+  /** Number of the GPU, from 0 on. Default 0. */
+  readonly device?: number;
+}
+
 const backend = z.string("the name of an accelerator").superRefine((name, context) => {
   const known = ["auto", ...acceleratorNames()];
   if (known.includes(name)) return;
   context.addIssue({ code: "custom", message: `one of ${known.join(", ")}` });
 });
 
-/** The options of one accelerator, under its name. */
-function group(options: OptionTable): Option<z.ZodOptional<z.ZodType<never>>> {
+/** Options under one name: those of an accelerator, or of the pre-processing. */
+export function group<Value>(options: OptionTable): Option<z.ZodOptional<z.ZodType<Value>>> {
   return { schema: z.strictObject(shapeOf(options)).optional() as never, options };
 }
 
 /** Of {@linkcode MachineChoice}. */
-export const MACHINE_OPTIONS: {
-  readonly [Name in keyof Required<MachineChoice>]: Option<
-    z.ZodOptional<z.ZodType<Exclude<MachineChoice[Name], undefined>>>
-  >;
-} = {
+export const MACHINE_OPTIONS: GivenOptions<MachineChoice> = {
   backend: {
     schema: backend.optional(),
     value: "NAME",
@@ -65,6 +85,49 @@ export const MACHINE_OPTIONS: {
       .optional(),
   },
   signal: { schema: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional() },
+};
+
+const side = wholeWithin(1, 16_384);
+/** A side in pixels, or both. */
+export const sides: z.ZodType<Size, number | readonly [number, number]> = z.union(
+  [side.transform((value): Size => [value, value]), z.tuple([side, side])],
+  "a side from 1 to 16384 pixels, or [width, height]",
+);
+
+/** Of the input of a model that leaves it open. */
+export const SIZE_OPTION: Option<z.ZodOptional<typeof sides>> = {
+  schema: sides.optional(),
+  value: "N|WxH",
+  fromText: sizeFrom,
+  help: "input size for models with a dynamic input",
+  aliases: ["imgsz", "img", "imgSize", "inputSize"],
+};
+
+/** Class names by id. */
+export const LABELS_OPTION: Option<z.ZodOptional<z.ZodType<readonly string[]>>> = {
+  schema: z.array(z.string(), "a list of names").optional(),
+  value: "FILE",
+  help: "class names, one per line, if the model has none or others",
+  aliases: ["names", "classNames"],
+};
+
+const { maxPixels, ...decoding } = DECODING_OPTIONS;
+
+/** Of {@linkcode LoadOptions}. */
+export const LOAD_OPTIONS: GivenOptions<MachineChoice & Omit<DecodingLimits, "maxPixels">> &
+  UsualOptions<Pick<LoadOptions, "batch" | "batchWaitMs" | "inFlight" | "device" | "maxPixels">> = {
+  batch: { schema: wholeWithin(1, 1024).default(1), help: "batch size", aliases: ["batchSize"] },
+  batchWaitMs: {
+    schema: numberWithin(0, 60_000, "0 to 60000 milliseconds").default(0),
+    value: "MS",
+    help: "how long an image waits for others to fill a batch",
+    aliases: ["batchWait"],
+  },
+  inFlight: { schema: wholeWithin(1, 128).default(1), help: "batches in flight" },
+  device: { schema: wholeWithin(0, 1023, "a number from 0 to 1023").default(0), help: "number of the GPU" },
+  ...decoding,
+  maxPixels: { ...maxPixels, schema: maxPixels.schema.unwrap().default(DEFAULT_MAX_PIXELS) },
+  ...MACHINE_OPTIONS,
 };
 
 /** A schema that has {@linkcode MACHINE_OPTIONS}, with the groups of accelerators that were registered since. */
@@ -105,5 +168,29 @@ export function machineOf(
       onProgress: options.onBuildProgress,
       signal: options.signal,
     },
+  };
+}
+
+/** What a façade is told at `load`, checked: what a model is opened with, and the options of the façade itself. */
+export type Loading<Table extends OptionTable> = Omit<ValuesOf<Table>, keyof MachineChoice> & OpenOptions;
+
+/**
+ * What checks the options of a façade's `load`, and fills in the defaults.
+ *
+ * @param action for messages: `load a detector`
+ * @param table  with {@linkcode MACHINE_OPTIONS} and `device`
+ * @returns throws an {@linkcode OptionError} if an option is unknown, out of range, or for another machine than was asked for
+ */
+export function loadingOf<Table extends OptionTable>(
+  action: string,
+  table: Table,
+): (options: object) => Loading<Table> {
+  const schema = z.strictObject(shapeOf(table as OptionTable));
+  return (options) => {
+    const parsed = parseOptions(withAccelerators(schema), options, action, table);
+    const machine = machineOf(parsed);
+    refuseStrays(machine, [parsed.device as number | readonly number[]].flat());
+    const own = Object.entries(parsed).filter(([name]) => !(name in MACHINE_OPTIONS));
+    return { ...Object.fromEntries(own), ...machine } as Loading<Table>;
   };
 }

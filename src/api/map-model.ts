@@ -1,49 +1,41 @@
 /** @module MapModel: models that say something of every pixel, on a machine: classes and depth. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
-import { logger } from "../core/log.ts";
-import { evidentMap, type MapTaskName } from "../heads/traits.ts";
+import { evidentMap } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Backend } from "../runtime/backend.ts";
-import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { OpenedModel, Task } from "../runtime/task.ts";
 import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
-import { DEPTH, type DepthMap, type DepthSpec } from "../tasks/depth/depth-task.ts";
+import { DEPTH, type DepthMap, type DepthSpec, type DepthTaskOptions } from "../tasks/depth/depth-task.ts";
 import { type MapForm, type MapSpec, MapTask, type MapTaskOptions } from "../tasks/image/map-task.ts";
 import { type ModelFiles, modelFiles, taskOfFiles } from "../tasks/model-files.ts";
 import { SEMANTIC_FORMS, type SemanticResult, semanticResultOf } from "../tasks/semantic/class-map.ts";
-import { type ClassMap, SEMANTIC, type SemanticSpec } from "../tasks/semantic/semantic-task.ts";
+import {
+  type ClassMap,
+  SEMANTIC,
+  type SemanticSpec,
+  type SemanticTaskOptions,
+} from "../tasks/semantic/semantic-task.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
-import { LoadedModel, type LoadedModelOptions, owning, tellBatchMisfits } from "./loaded-model.ts";
+import { CallParser } from "./call-options.ts";
+import { LoadedModel, type LoadedModelOptions, type Opened, openModel, owning, tellFixedSize } from "./loaded-model.ts";
 import {
   type DepthEstimatorOptions,
   type MapConfig,
   type MapOptions,
   type MapStreamOptions,
   parseDepthOptions,
-  parseMapOptions,
-  parseMapStreamOptions,
   parseSemanticOptions,
   type SemanticSegmenterOptions,
 } from "./map-config.ts";
-import { modelSource } from "./model-source.ts";
 import type { StreamSummary } from "./stream.ts";
 
-/** A model that was loaded for a task, before it has its façade. */
-interface Opened<Spec extends MapSpec, Output> {
-  readonly backends: readonly Backend<Spec, undefined, Output>[];
-  readonly config: MapConfig;
-  readonly name: string;
-}
+type OpenedMap<Spec extends MapSpec, Output> = Opened<Spec, undefined, Output, MapConfig>;
 
 async function open<Spec extends MapSpec, Output, Options extends MapTaskOptions>(
   form: MapForm<Spec, Output, Options>,
   model: string | URL | Uint8Array,
-  config: MapConfig<Options>,
-): Promise<Opened<Spec, Output>> {
-  const { source, name } = await modelSource(model);
-  const task = new MapTask(form, { ...config.task, files: await modelFiles(source) });
-  return { backends: await openBackends(source, task, config, [config.device]), config, name };
+  config: MapConfig & Options,
+): Promise<OpenedMap<Spec, Output>> {
+  return openModel(model, config, async (source) => new MapTask(form, { ...config, files: await modelFiles(source) }));
 }
 
 /** What the façades for maps have in common. */
@@ -54,41 +46,12 @@ abstract class MapModel<Spec extends MapSpec, Output, Result extends object> ext
   Result
 > {
   protected constructor(
-    { backends, config, name }: Opened<Spec, Output>,
-    facade: string,
-    read: LoadedModelOptions<undefined, Output, Result>["read"],
+    opened: OpenedMap<Spec, Output>,
+    options: Pick<LoadedModelOptions<undefined, Output, Result>, "facade" | "calls" | "read">,
   ) {
-    const { fixedSize } = backends[0]!.task.spec;
-    const { size } = config.task;
-    if (size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join()) {
-      logger.warn(`Ignoring \`size\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
-    }
-    tellBatchMisfits(config, backends, name);
-    const { inFlight, batch, batchWaitMs, maxPixels } = config;
-    super(backends, { label: `${facade} ${name}`, inFlight, batch, batchWaitMs, maxPixels, params: undefined, read });
-  }
-
-  /** @internal */
-  protected one(source: ImageSource, options: MapOptions, action: string): QueuedFrame<Result> {
-    this.assertOpen(action);
-    return this.submit(source, undefined, action, parseMapOptions(options, action));
-  }
-
-  /** @internal */
-  protected many(sources: readonly ImageSource[], options: MapOptions, action: string): Promise<Result[]> {
-    this.assertOpen(action);
-    return this.submitAll(sources, undefined, action, parseMapOptions(options, action));
-  }
-
-  /** @internal */
-  protected sequence(
-    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
-    options: MapStreamOptions,
-    action: string,
-  ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
-    this.assertOpen(action);
-    const config = parseMapStreamOptions(options, action);
-    return this.inOrder(sources, { ...config, submit: (source) => this.submit(source, undefined, action) });
+    const { backends, config, name } = opened;
+    tellFixedSize(config.size, backends[0]!.task.spec.fixedSize, name);
+    super(opened, { ...options, params: undefined, paramsOf: () => undefined });
   }
 }
 
@@ -107,11 +70,13 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
   /** What the model is for. */
   readonly task = "semantic";
 
-  private constructor(opened: Opened<SemanticSpec, ClassMap>) {
+  private constructor(opened: OpenedMap<SemanticSpec, ClassMap>) {
     const { labels } = opened.backends[0]!.task.spec;
-    super(opened, "SemanticSegmenter", (frame, startedAt, source) =>
-      drawable(semanticResultOf(frame, startedAt, labels), SEMANTIC_FORMS, source),
-    );
+    super(opened, {
+      facade: "SemanticSegmenter",
+      calls: new CallParser("segment an image"),
+      read: (frame, startedAt, source) => drawable(semanticResultOf(frame, startedAt, labels), SEMANTIC_FORMS, source),
+    });
   }
 
   /**
@@ -132,7 +97,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
   }
 
   /** @internal */
-  static over(opened: Opened<SemanticSpec, ClassMap>): SemanticSegmenter {
+  static over(opened: OpenedMap<SemanticSpec, ClassMap>): SemanticSegmenter {
     return owning(opened.backends, () => new SemanticSegmenter(opened));
   }
 
@@ -151,7 +116,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
    * @throws the reason of `options.signal`
    */
   async segment(source: ImageSource, options: MapOptions = {}): Promise<SemanticResult & Drawable> {
-    return this.one(source, options, "segment an image").promise;
+    return this.one(source, options);
   }
 
   /** The same of several images, in as few runs of the model as its batch allows. @returns one result an image, in order */
@@ -159,7 +124,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
     sources: readonly ImageSource[],
     options: MapOptions = {},
   ): Promise<(SemanticResult & Drawable)[]> {
-    return this.many(sources, options, "segment images");
+    return this.many(sources, options);
   }
 
   /**
@@ -171,7 +136,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: MapStreamOptions = {},
   ): AsyncGenerator<SemanticResult & Drawable & { readonly index: number }, StreamSummary, undefined> {
-    return this.sequence(sources, options, "segment images");
+    return this.sequence(sources, options);
   }
 }
 
@@ -191,11 +156,13 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
   /** What the model is for. */
   readonly task = "depth";
 
-  private constructor(opened: Opened<DepthSpec, DepthMap>) {
+  private constructor(opened: OpenedMap<DepthSpec, DepthMap>) {
     const { kind } = opened.backends[0]!.task.spec;
-    super(opened, "DepthEstimator", (frame, startedAt, source) =>
-      drawable(depthResultOf(frame, startedAt, kind), DEPTH_FORMS, source),
-    );
+    super(opened, {
+      facade: "DepthEstimator",
+      calls: new CallParser("estimate depth"),
+      read: (frame, startedAt, source) => drawable(depthResultOf(frame, startedAt, kind), DEPTH_FORMS, source),
+    });
   }
 
   /**
@@ -213,7 +180,7 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
   }
 
   /** @internal */
-  static over(opened: Opened<DepthSpec, DepthMap>): DepthEstimator {
+  static over(opened: OpenedMap<DepthSpec, DepthMap>): DepthEstimator {
     return owning(opened.backends, () => new DepthEstimator(opened));
   }
 
@@ -227,12 +194,12 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
    * @throws the reason of `options.signal`
    */
   async estimate(source: ImageSource, options: MapOptions = {}): Promise<DepthResult & Drawable> {
-    return this.one(source, options, "estimate depth").promise;
+    return this.one(source, options);
   }
 
   /** The same of several images, in as few runs of the model as its batch allows. @returns one result an image, in order */
   async estimateBatch(sources: readonly ImageSource[], options: MapOptions = {}): Promise<(DepthResult & Drawable)[]> {
-    return this.many(sources, options, "estimate depth");
+    return this.many(sources, options);
   }
 
   /**
@@ -244,31 +211,25 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: MapStreamOptions = {},
   ): AsyncGenerator<DepthResult & Drawable & { readonly index: number }, StreamSummary, undefined> {
-    return this.sequence(sources, options, "estimate depth");
+    return this.sequence(sources, options);
   }
 }
 
-/** A façade of this module. */
-export type AnyMapModel = SemanticSegmenter | DepthEstimator;
-
-/** @internal The façade of a model that was loaded for a map. */
-export function mapModelOver(
-  task: MapTaskName,
-  { backends, options, name }: Pick<Opened<never, never>, "backends" | "name"> & { readonly options: object },
-): AnyMapModel {
-  if (task === "depth") return DepthEstimator.over({ backends, config: parseDepthOptions(options), name });
-  return SemanticSegmenter.over({ backends, config: parseSemanticOptions(options), name });
+/** @internal Options of both façades. */
+export interface MapConfigs {
+  readonly semantic: MapConfig & SemanticTaskOptions;
+  readonly depth: MapConfig & DepthTaskOptions;
 }
 
-/** @internal The tasks of maps, with the common options, where a model evidently is of one; else another task. */
+/** @internal The tasks of maps where a model evidently is of one; else another task. */
 export function orMaps(
   otherwise: Task<unknown, unknown, unknown>,
-  options: object,
+  { semantic, depth }: MapConfigs,
   files: ModelFiles | undefined,
 ): Task<unknown, unknown, unknown> {
   const forms = {
-    semantic: new MapTask(SEMANTIC, { ...parseSemanticOptions(options).task, files }),
-    depth: new MapTask(DEPTH, { ...parseDepthOptions(options).task, files }),
+    semantic: new MapTask(SEMANTIC, { ...semantic, files }),
+    depth: new MapTask(DEPTH, { ...depth, files }),
   };
   const taskFor = ({ model }: OpenedModel): Task<unknown, unknown, unknown> => {
     const found = evidentMap(model) ?? (model.metadata.task === undefined ? taskOfFiles(files) : undefined);

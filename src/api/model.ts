@@ -1,20 +1,12 @@
 /** @module Model: a model whose task is found out when it is loaded. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import type { ModelSpec } from "../heads/head.ts";
-import { isMapTask, isObjectTask, isOfCrops, OF_CROPS } from "../heads/traits.ts";
+import { isOfCrops, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
-import type { DetectionBlock } from "../model/rows.ts";
-import type { Backend } from "../runtime/backend.ts";
 import type { OpenedModel, Task } from "../runtime/task.ts";
-import type { BestClasses } from "../tasks/classify/class-scores.ts";
-import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
-import type { NmsOptions } from "../tasks/detect/nms.ts";
-import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
@@ -29,20 +21,14 @@ import {
 } from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
 import { checkCommonOptions, type ImageModelConfig, parseImageModelOptions } from "./image-model-config.ts";
+import { openModel } from "./loaded-model.ts";
 import type { MachineChoice } from "./machine-options.ts";
-import { type AnyMapModel, mapModelOver, orMaps } from "./map-model.ts";
-import { modelSource } from "./model-source.ts";
-import {
-  type AnyDetector,
-  type AnyDetectorOptions,
-  type AnyObjectModel,
-  type ObjectBackend,
-  objectModelOver,
-  withLabelsBeside,
-} from "./object-model.ts";
+import { parseDepthOptions, parseSemanticOptions } from "./map-config.ts";
+import { DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./map-model.ts";
+import { type AnyDetector, OrientedDetector, PoseEstimator, Segmenter, withLabelsBeside } from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
-export type Model = Detector | AnyObjectModel | AnyMapModel | Classifier | ImageModel;
+export type Model = AnyDetector | SemanticSegmenter | DepthEstimator | Classifier | ImageModel;
 
 /** Options that every task takes; those of one task are given to its own façade. */
 export interface ModelOptions extends MachineChoice, DecodingLimits {
@@ -51,7 +37,8 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
 }
 
 /** The first of several tasks that a model is one of. */
-function firstOf(...tasks: Task<unknown, unknown, unknown>[]): Task<unknown, unknown, unknown> {
+function firstOf(tasks: readonly AnyTask[]): AnyTask {
+  if (tasks.length === 1) return tasks[0]!;
   const first = async <T>(opened: OpenedModel, look: (task: (typeof tasks)[number]) => Promise<T>): Promise<T> => {
     const { source, model } = opened;
     if (isOfCrops(model))
@@ -106,9 +93,12 @@ export const Model: {
 } = {
   async load(model, options = {}) {
     checkCommonOptions(options);
-    const detector = parseDetectorOptions(options);
-    const classifier = parseClassifierOptions(options);
-    return loadAny(model, { detector, classifier, image: parseImageModelOptions(options), maps: options });
+    return loadAny(model, {
+      detector: parseDetectorOptions(options),
+      classifier: parseClassifierOptions(options),
+      image: parseImageModelOptions(options),
+      maps: { semantic: parseSemanticOptions(options), depth: parseDepthOptions(options) },
+    });
   },
 };
 
@@ -117,38 +107,50 @@ interface TaskConfigs {
   readonly detector: DetectorConfig;
   readonly classifier?: ClassifierConfig;
   readonly image?: ImageModelConfig;
-  /** Those that every task takes. */
-  readonly maps?: ModelOptions;
+  readonly maps?: MapConfigs;
 }
 
+type AnyTask = Task<unknown, unknown, unknown>;
+
+/** The façade of a model that was loaded for a task. */
+const FACADES: { readonly [Name in Model["task"]]: (opened: never) => Model } = {
+  detect: (opened) => Detector.over(opened),
+  obb: (opened) => OrientedDetector.over(opened),
+  pose: (opened) => PoseEstimator.over(opened),
+  segment: (opened) => Segmenter.over(opened),
+  classify: (opened) => Classifier.over(opened),
+  semantic: (opened) => SemanticSegmenter.over(opened),
+  depth: (opened) => DepthEstimator.over(opened),
+  image: (opened) => ImageModel.over(opened),
+};
+
 async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
-  const { classifier, image, maps } = configs;
-  const { source, name } = await modelSource(model);
-  const detector = await withLabelsBeside(configs.detector, source);
-  const detect: unknown = new DetectTask(detector);
-  const others: unknown[] = [];
-  const files = await modelFiles(source);
-  if (classifier !== undefined) others.push(new ClassifyTask({ ...classifier, files }));
-  if (image !== undefined) others.push(new ImageTask(image));
-  const otherwise = others.length === 0 ? detect : firstOf(...([detect, ...others] as never[]));
-  const objects = orObjects(otherwise as Task<unknown, unknown, unknown>, detector);
-  const task = maps === undefined ? objects : orMaps(objects, maps, files);
-  const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
-  const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
-  if (recognised.task === "detect") {
-    return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], detector, name);
-  }
-  if (isObjectTask(recognised.task)) {
-    return objectModelOver(recognised.task, { backends: backends as ObjectBackend[], config: detector, name });
-  }
-  if (isMapTask(recognised.task)) {
-    return mapModelOver(recognised.task, { backends: backends as never, options: maps!, name });
-  }
-  if (recognised.task === "classify") {
-    return Classifier.over(backends as Backend<ClassifierSpec, ClassifyParams, BestClasses>[], classifier!, name);
-  }
-  return ImageModel.over(backends as Backend<TiledImageSpec, undefined, MadeImage>[], image!, name);
+  const { detector, classifier, image, maps } = configs;
+  const { backends, name } = await openModel(model, detector, async (source): Promise<AnyTask> => {
+    const files = await modelFiles(source);
+    const named = withLabelsBeside(detector, files);
+    const tasks: unknown[] = [new DetectTask(named)];
+    if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
+    if (image !== undefined) tasks.push(new ImageTask(image));
+    const objects = orObjects(firstOf(tasks as AnyTask[]), named);
+    return maps === undefined ? objects : orMaps(objects, maps, files);
+  });
+  const task = (backends[0]!.task as { readonly task: Model["task"] }).task;
+  const config = { ...maps, classify: classifier, image }[task as "image"] ?? detector;
+  return FACADES[task]({ backends, config, name } as never);
 }
+
+/** @internal Of models of which it is not known whether they say more than a detector. */
+export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task?: "detect" | ObjectTaskName };
+
+/** @internal Loads models whose objects are wanted, whatever is said of them. */
+export const anyDetector: {
+  load(model: string | URL | Uint8Array, options: AnyDetectorOptions): Promise<AnyDetector>;
+} = {
+  async load(model, options) {
+    return (await loadAny(model, { detector: parseDetectorOptions(options as DetectorOptions) })) as AnyDetector;
+  },
+};
 
 /** @internal What services answer with. */
 export type ServedFacade = AnyDetector | Classifier;

@@ -1,57 +1,39 @@
 /** @module ObjectModel: models that say more of an object than where it is: façades by task, and the one for any of them. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
 import { OptionError } from "../core/errors.ts";
-import type { ModelSpec } from "../heads/head.ts";
 import type { ObjectSpec } from "../heads/object-reading.ts";
 import { OBJECT_HEADS } from "../heads/registry.ts";
-import { isObjectTask, OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
-import type { DetectionBlock } from "../model/rows.ts";
-import type { Backend } from "../runtime/backend.ts";
-import { DetectTask } from "../tasks/detect/detect-task.ts";
-import type { NmsOptions } from "../tasks/detect/nms.ts";
-import { labelsOfFiles, modelFiles } from "../tasks/model-files.ts";
+import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
+import { labelsOfFiles, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
-import { ObjectTask, orObjects } from "../tasks/objects/object-task.ts";
+import { ObjectTask } from "../tasks/objects/object-task.ts";
 import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
-import { DetectingModel, Detector } from "./detector.ts";
+import { DetectingModel, type Detector, type OpenedDetector } from "./detector.ts";
 import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
-import { owning } from "./loaded-model.ts";
-import { modelSource } from "./model-source.ts";
+import { openModel, owning } from "./loaded-model.ts";
 
 /** Options of models of objects: those of a detector. */
 export type ObjectModelOptions = Omit<DetectorOptions, "task">;
 
-/** @internal Of models of which it is not known whether they say more than a detector. */
-export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task?: "detect" | ObjectTaskName };
-
-/** @internal */
-export type ObjectBackend = Backend<ObjectSpec, NmsOptions, DetectionBlock>;
-
 abstract class ObjectModel<Name extends ObjectTaskName> extends DetectingModel<ObjectSpec, ObjectsOf<Name> & Drawable> {
-  protected constructor(task: Name, backends: readonly ObjectBackend[], config: DetectorConfig, name: string) {
-    const read = objectReader(task, backends[0]!.task.spec);
+  protected constructor(task: Name, opened: OpenedObjects) {
+    const read = objectReader(task, opened.backends[0]!.task.spec);
     const forms = formsFor(task);
-    super(backends, config, name, {
-      label: OBJECT_TASKS[task].facade,
+    super(opened, {
+      facade: OBJECT_TASKS[task].facade,
       read: (frame, startedAt, source) => drawable<ObjectsOf<Name>>(read(frame, startedAt, source), forms, source),
     });
   }
 }
 
-/** A model that was loaded for a task, before it has its façade. */
-interface Opened {
-  readonly backends: readonly ObjectBackend[];
-  readonly config: DetectorConfig;
-  readonly name: string;
-}
+type OpenedObjects = OpenedDetector<ObjectSpec>;
 
 async function open(
   task: ObjectTaskName,
   model: string | URL | Uint8Array,
   options: ObjectModelOptions,
-): Promise<Opened> {
+): Promise<OpenedObjects> {
   const config = parseDetectorOptions(options);
   const heads = OBJECT_HEADS.filter((head) => head.task === task).map(({ name }) => name);
   const isOtherHead = config.head !== undefined && !heads.includes(config.head);
@@ -62,16 +44,16 @@ async function open(
       isOtherHead && heads.length > 0 ? `leave it out, or choose one of ${heads.join(", ")}` : "leave it out";
     throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: ${hint}`, option);
   }
-  const { source, name } = await modelSource(model);
-  const known = await withLabelsBeside(config, source);
-  const backends = await openBackends(source, new ObjectTask(task, known), known, known.devices);
-  return { backends, config: known, name };
+  return openModel(
+    model,
+    config,
+    async (source) => new ObjectTask(task, withLabelsBeside(config, await modelFiles(source))),
+  );
 }
 
 /** @internal With the class names of `config.json` beside a model, which may be one of transformers. */
-export async function withLabelsBeside(config: DetectorConfig, source: string | Uint8Array): Promise<DetectorConfig> {
-  if (config.labels !== undefined) return config;
-  return { ...config, labelsBeside: labelsOfFiles(await modelFiles(source), undefined) };
+export function withLabelsBeside(config: DetectorConfig, files: ModelFiles | undefined): DetectorConfig {
+  return config.labels === undefined ? { ...config, labelsBeside: labelsOfFiles(files, undefined) } : config;
 }
 
 /**
@@ -89,8 +71,8 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   /** What the model is for. */
   readonly task = "pose";
 
-  private constructor({ backends, config, name }: Opened) {
-    super("pose", backends, config, name);
+  private constructor(opened: OpenedObjects) {
+    super("pose", opened);
   }
 
   /**
@@ -107,7 +89,7 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   }
 
   /** @internal */
-  static over(opened: Opened): PoseEstimator {
+  static over(opened: OpenedObjects): PoseEstimator {
     return owning(opened.backends, () => new PoseEstimator(opened));
   }
 }
@@ -127,8 +109,8 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   /** What the model is for. */
   readonly task = "obb";
 
-  private constructor({ backends, config, name }: Opened) {
-    super("obb", backends, config, name);
+  private constructor(opened: OpenedObjects) {
+    super("obb", opened);
   }
 
   /**
@@ -145,7 +127,7 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   }
 
   /** @internal */
-  static over(opened: Opened): OrientedDetector {
+  static over(opened: OpenedObjects): OrientedDetector {
     return owning(opened.backends, () => new OrientedDetector(opened));
   }
 }
@@ -164,8 +146,8 @@ export class Segmenter extends ObjectModel<"segment"> {
   /** What the model is for. */
   readonly task = "segment";
 
-  private constructor({ backends, config, name }: Opened) {
-    super("segment", backends, config, name);
+  private constructor(opened: OpenedObjects) {
+    super("segment", opened);
   }
 
   /**
@@ -182,46 +164,10 @@ export class Segmenter extends ObjectModel<"segment"> {
   }
 
   /** @internal */
-  static over(opened: Opened): Segmenter {
+  static over(opened: OpenedObjects): Segmenter {
     return owning(opened.backends, () => new Segmenter(opened));
   }
 }
 
-/** A façade of this module. */
-export type AnyObjectModel = OrientedDetector | PoseEstimator | Segmenter;
-
-const FACADES: { readonly [Name in ObjectTaskName]: (opened: Opened) => AnyObjectModel } = {
-  obb: (opened) => OrientedDetector.over(opened),
-  segment: (opened) => Segmenter.over(opened),
-  pose: (opened) => PoseEstimator.over(opened),
-};
-
-/** @internal The façade of a model that was loaded for a task. */
-export function objectModelOver(task: ObjectTaskName, opened: Opened): AnyObjectModel {
-  return FACADES[task](opened);
-}
-
 /** A detector, or a model that says more of its objects. */
-export type AnyDetector = Detector | AnyObjectModel;
-
-/** @internal Loads models whose objects are wanted, whatever is said of them. */
-export const anyDetector: {
-  load(model: string | URL | Uint8Array, options: AnyDetectorOptions): Promise<AnyDetector>;
-} = {
-  async load(model, options) {
-    const given = parseDetectorOptions(options as DetectorOptions);
-    const { source, name } = await modelSource(model);
-    const config = await withLabelsBeside(given, source);
-    const task = orObjects(new DetectTask(config) as never, config);
-    const backends: readonly unknown[] = await openBackends(source, task, config, config.devices);
-    const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
-    if (isObjectTask(recognised.task)) {
-      return objectModelOver(recognised.task, {
-        backends: backends as ObjectBackend[],
-        config,
-        name,
-      });
-    }
-    return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], config, name);
-  },
-};
+export type AnyDetector = Detector | OrientedDetector | PoseEstimator | Segmenter;

@@ -7,7 +7,7 @@ import type { ImageSource } from "../image/source.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
 import type { Drawable } from "../tasks/task-result.ts";
-import type { StreamOptions } from "./detector-config.ts";
+import type { StreamConfig } from "./call-options.ts";
 
 /** What was found in one image of a stream. */
 export type StreamResult = DetectionResult &
@@ -29,16 +29,11 @@ export interface StreamSummary {
 }
 
 /** How {@linkcode inOrder} works. */
-export interface InOrderOptions<T> {
-  /** `all`: wait for room; `latest`: read on, and drop what is overtaken. */
-  readonly policy: "all" | "latest";
+export interface InOrderOptions<T> extends Omit<StreamConfig<unknown>, "call"> {
   /** Most images between the sequence and the caller. */
   readonly limit: number;
   /** Put an image in line. Throws where no more are taken. */
   readonly submit: (source: ImageSource) => QueuedFrame<T>;
-  readonly onDrop: StreamOptions["onDrop"] | undefined;
-  readonly onError: StreamOptions["onError"] | undefined;
-  readonly signal: AbortSignal | undefined;
 }
 
 /**

@@ -1,20 +1,18 @@
 /** @module Top-down config: what callers may set of a pose model of crops, checked once with zod. */
 
 import { z } from "zod";
-import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
+import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
-import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
-import type { DecodingLimits } from "../image/decode-limits.ts";
+import { numberWithin } from "../core/number-options.ts";
+import type { OptionsOf } from "../core/options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import type { Refinement, SimccScore } from "../tasks/pose/point-maps.ts";
 import type { TopDownTaskOptions } from "../tasks/pose/top-down.ts";
-import { CLASSIFIER_OPTIONS } from "./classifier-config.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
+import { group, LOAD_OPTIONS, type LoadOptions, loadingOf, SIZE_OPTION } from "./machine-options.ts";
 
 /** Options of `TopDownPoseEstimator.load`. */
-export interface TopDownPoseOptions extends DecodingLimits, MachineChoice {
+export interface TopDownPoseOptions extends LoadOptions {
   /** Sides of what the model sees of a person in those of the person's. Default 1.25, as the models are trained. */
   readonly padding?: number;
   /** What a score is of the largest values for x and y, where a model has SimCC: `"min"` as mmpose, `"mean"` as rtmlib. Default `"min"`. */
@@ -36,13 +34,7 @@ export interface TopDownPoseOptions extends DecodingLimits, MachineChoice {
   readonly batch?: number;
   /** With `batch` above 1: most milliseconds that people wait for others. Default 0: those of one call share runs. */
   readonly batchWaitMs?: number;
-  /** Batches in flight: each owns its buffers. Default 1. */
-  readonly inFlight?: number;
-  /** Number of the GPU, from 0 on. Default 0. */
-  readonly device?: number;
 }
-
-const { size, batchWaitMs, inFlight, device, maxPixels, decodeTimeoutMs, damaged, vectors } = CLASSIFIER_OPTIONS;
 
 const loadTable = {
   padding: {
@@ -59,12 +51,12 @@ const loadTable = {
     help: "points between pixels of heat maps",
     otherwise: "dark: transformers, else quarter",
   },
-  preprocessing: { schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)).optional(), options: PREPROCESSING_OPTIONS },
-  batch: { schema: wholeWithin(1, 1024).default(32), aliases: ["batchSize"] },
-  ...{ size, batchWaitMs, inFlight, device, maxPixels, decodeTimeoutMs, damaged, vectors },
-  ...MACHINE_OPTIONS,
+  preprocessing: group<PreprocessingOptions>(PREPROCESSING_OPTIONS),
+  size: SIZE_OPTION,
+  ...LOAD_OPTIONS,
+  batch: { ...LOAD_OPTIONS.batch, schema: LOAD_OPTIONS.batch.schema.unwrap().default(32) },
 } satisfies OptionsOf<TopDownPoseOptions>;
-const loadSchema = z.strictObject(shapeOf(loadTable));
+const loading = loadingOf("load a top-down pose model", loadTable);
 
 /** Every option of `TopDownPoseEstimator.load`. */
 export const TOP_DOWN_OPTIONS: OptionsOf<TopDownPoseOptions> = loadTable;
@@ -72,18 +64,18 @@ export const TOP_DOWN_OPTIONS: OptionsOf<TopDownPoseOptions> = loadTable;
 /** Complete options of `TopDownPoseEstimator.load`. */
 export interface TopDownConfig extends OpenOptions, TopDownTaskOptions {
   readonly padding: number;
+  readonly batch: number;
   readonly batchWaitMs: number;
+  readonly maxPixels: number;
   readonly device: number;
 }
 
 /** Check the options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
 export function parseTopDownOptions(options: TopDownPoseOptions): TopDownConfig {
-  const parsed = parseOptions(withAccelerators(loadSchema), options, "load a top-down pose model", loadTable);
-  const config = { ...machineOf(parsed as never), ...(parsed as unknown as TopDownConfig) };
+  const config = loading(options);
   if (config.preprocessing?.fit !== undefined) {
     const found = "a crop has the ratio of the input already";
     throw new OptionError(message("fit a crop", found, "leave out `fit`"), "preprocessing.fit");
   }
-  refuseStrays(config, [config.device]);
   return config;
 }

@@ -1,24 +1,22 @@
 /** @module TopDownPoseEstimator: the second stage of a pose: the points of people that a detector has found. */
 
-import { openBackends } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { decodeImage } from "../image/decode.ts";
-import type { DecodingLimits } from "../image/decode-limits.ts";
+import { type DecodingLimits, decodeLimits } from "../image/decode-limits.ts";
 import { imageOf, isImage } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Backend } from "../runtime/backend.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";
 import { type CropRule, type PersonImage, personImages } from "../tasks/pose/person-image.ts";
 import { type PersonBox, type PersonPoints, personPoints, poseResult } from "../tasks/pose/person-poses.ts";
 import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
-import { LoadedModel, owning, tellBatchMisfits } from "./loaded-model.ts";
-import { modelSource } from "./model-source.ts";
+import { CallParser } from "./call-options.ts";
+import { LoadedModel, type Opened, openModel, owning } from "./loaded-model.ts";
 import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./top-down-config.ts";
 
-type TopDownBackend = Backend<TopDownSpec, undefined, Float32Array>;
 type TopDownResult = ObjectsOf<"pose"> & Drawable;
+type OpenedTopDown = Opened<TopDownSpec, undefined, Float32Array, TopDownConfig>;
 
 /**
  * Finds the points of people whose boxes are known, by models of crops: RTMPose, DWPose, ViTPose, HRNet. All people of all images
@@ -40,19 +38,22 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   readonly #rule: CropRule;
   readonly #limits: DecodingLimits;
 
-  private constructor(backends: readonly TopDownBackend[], config: TopDownConfig, name: string) {
-    const { spec } = backends[0]!.task;
-    const { batch, batchWaitMs: wait, inFlight: slots, maxPixels: most } = config;
+  private constructor({ backends, config, name }: OpenedTopDown) {
+    const { size, isUnbiased } = backends[0]!.task.spec;
     // So many people at most: a smaller batch of the model is no misfit.
-    tellBatchMisfits({ batch: 1, batchWaitMs: batch === 1 ? wait : 0 }, backends, name);
-    super(backends, {
-      label: `TopDownPoseEstimator ${name}`,
-      ...{ inFlight: slots, batch, batchWaitMs: wait, maxPixels: most!, params: undefined },
-      read: personPoints,
-    });
-    const { maxPixels: pixels, damaged: take, vectors: svg, decodeTimeoutMs: time } = config;
-    this.#rule = { size: spec.size, padding: config.padding, isUnbiased: spec.isUnbiased };
-    this.#limits = given({ maxPixels: pixels, damaged: take, vectors: svg, decodeTimeoutMs: time });
+    const batch = Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch));
+    super(
+      { backends, config: { ...config, batch }, name },
+      {
+        facade: "TopDownPoseEstimator",
+        params: undefined,
+        calls: new CallParser("estimate a pose"),
+        paramsOf: () => undefined,
+        read: personPoints,
+      },
+    );
+    this.#rule = { size, padding: config.padding, isUnbiased };
+    this.#limits = decodeLimits(config);
   }
 
   /**
@@ -67,9 +68,8 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
    */
   static async load(model: string | URL | Uint8Array, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
     const config = parseTopDownOptions(options);
-    const { source, name } = await modelSource(model);
-    const backends = await openBackends(source, new TopDownTask(config), config, [config.device]);
-    return owning(backends, () => new TopDownPoseEstimator(backends, config, name));
+    const opened = await openModel(model, config, () => new TopDownTask(config));
+    return owning(opened.backends, () => new TopDownPoseEstimator(opened));
   }
 
   /**
@@ -103,7 +103,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   async estimateBatch(
     sources: readonly ImageSource[],
     people: readonly (readonly PersonBox[])[],
-    { signal }: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal } = {},
   ): Promise<TopDownResult[]> {
     if (sources.length !== people.length) {
       const found = `there are ${sources.length} images and ${people.length} lists of boxes`;
@@ -122,11 +122,6 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
         return drawable(result, formsFor("pose") as never, sources[at]!);
       });
     };
-    return await this.admit("estimate a pose", call, undefined, signal);
+    return await this.admit(call, options);
   }
-}
-
-/** What is given of some limits. */
-function given(limits: { readonly [Name in keyof DecodingLimits]: DecodingLimits[Name] | undefined }): DecodingLimits {
-  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
 }

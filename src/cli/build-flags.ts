@@ -1,7 +1,7 @@
 /** @module BuildFlags: the flags of `build`, and what they stand for. */
 
 import { z } from "zod";
-import { kebab, type OptionTable } from "../core/options.ts";
+import { kebab, type OptionTable, type ValuesOf } from "../core/options.ts";
 import {
   type BuildOptions,
   type InputShapes,
@@ -10,7 +10,7 @@ import {
   PROFILING_VERBOSITIES,
 } from "../tensorrt/build-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, type ValuesOf, valuesFrom } from "./option-flags.ts";
+import { flagsOf, valuesFrom } from "./option-flags.ts";
 import {
   byteCount,
   capabilityList,

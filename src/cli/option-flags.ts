@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { numberFrom } from "../core/from-text.ts";
-import { kebab, type Option, type OptionTable, ruleOf, shapeOf } from "../core/options.ts";
+import { kebab, type Option, type OptionTable, ruleOf, shapeOf, type ValuesOf } from "../core/options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 
 /** A flag, and the option it says. */
@@ -137,13 +137,6 @@ export function optionsFrom<Options extends object>(
   }
   return options as Partial<Options>;
 }
-
-/** What a table of flags stands for; what has neither been given nor a default is `undefined`. */
-export type ValuesOf<Table extends OptionTable> = {
-  readonly [Name in keyof Table]:
-    | z.output<Table[Name]["schema"]>
-    | (Table[Name]["schema"] extends z.ZodDefault ? never : undefined);
-};
 
 /** The values of all flags of a table. @throws {OptionError} If a value is refused; it names the flag */
 export function valuesFrom<Table extends OptionTable>(parsed: ParsedArguments, table: Table): ValuesOf<Table> {

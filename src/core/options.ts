@@ -144,6 +144,18 @@ export type GivenOptions<Options> = {
   readonly [Name in keyof Options]-?: Option<z.ZodOptional<z.ZodType<Exclude<Options[Name], undefined>>>>;
 };
 
+/** The same of options that have a default. */
+export type UsualOptions<Options> = {
+  readonly [Name in keyof Options]-?: Option<z.ZodDefault<z.ZodType<Exclude<Options[Name], undefined>>>>;
+};
+
+/** What a table stands for once it has been checked; what has neither been given nor a default is `undefined`. */
+export type ValuesOf<Table extends OptionTable> = {
+  readonly [Name in keyof Table]:
+    | z.output<Table[Name]["schema"]>
+    | (Table[Name]["schema"] extends z.ZodDefault ? never : undefined);
+};
+
 /** The schemas of a table, for an object schema. */
 export function shapeOf<Table extends OptionTable>(table: Table): { [Name in keyof Table]: Table[Name]["schema"] } {
   const entries = Object.entries(table).map(([name, { schema }]) => [name, schema]);

@@ -37,16 +37,8 @@ export function decodeLimits({ maxPixels, damaged, vectors, decodeTimeoutMs }: G
   };
 }
 
-/** Images with more pixels are refused unless the caller raises the limit: 268 million, 768 MiB of RGB. */
-export const DEFAULT_MAX_PIXELS: number = 2 ** 28;
 /** How long one image may take where nothing else is said, in milliseconds: thirty times what 100 million pixels do. */
 export const DEFAULT_DECODE_TIMEOUT_MS = 60_000;
-
-/** Options of a detector for images of strangers, in `serve` and `worker`: 64 Mi pixels are 192 MiB of RGB. */
-export const SERVED_DECODING: DecodingLimits = {
-  maxPixels: 2 ** 26,
-  decodeTimeoutMs: 10_000,
-};
 
 /** How a file is decoded that a detector has taken already, under whatever limits of its own. */
 export const DETECTED_DECODING: DecodingLimits = {

@@ -1,14 +1,18 @@
-/** @module DecodeOptions: what callers may say about decoding, checked once. */
+/** @module DecodeOptions: what callers may say about decoding, declared and checked once. */
 
 import { z } from "zod";
 import { secondsFlag } from "../core/from-text.ts";
 import { type GivenOptions, parseOptions } from "../core/options.ts";
 import type { DecodingLimits } from "./decode-limits.ts";
-import type { ImageDecodeOptions } from "./image-decoder.ts";
-import type { ReadSourceOptions } from "./source.ts";
 
-/** How an image is read and decoded. */
-export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
+/** Images with more pixels are refused unless the caller raises the limit: 268 million, 768 MiB of RGB. */
+export const DEFAULT_MAX_PIXELS: number = 2 ** 28;
+
+/** Options of a detector for images of strangers, in `serve` and `worker`: 64 Mi pixels are 192 MiB of RGB. */
+export const SERVED_DECODING: DecodingLimits = {
+  maxPixels: 2 ** 26,
+  decodeTimeoutMs: 10_000,
+};
 
 /** Of {@linkcode DecodingLimits}, for the options of whoever decodes. */
 export const DECODING_OPTIONS: GivenOptions<DecodingLimits> = {
@@ -50,7 +54,7 @@ const schema = z.strictObject({
   timeoutMs: z.number("a number of milliseconds").positive("more than 0").exactOptional(),
 });
 
-/** Check decoding options. @throws {OptionError} If one is unknown or out of range */
-export function parseDecodeOptions(options: DecodeOptions): DecodeOptions {
-  return parseOptions(schema, options, "decode an image");
+/** Check the options of decoding one image. @throws {OptionError} If one is unknown or out of range */
+export function parseDecodeOptions<Options extends object>(options: Options): Options {
+  return parseOptions(schema, options, "decode an image") as Options;
 }

@@ -1,10 +1,13 @@
 /** @module decodeImage: any source to pixels in one call. */
 
-import { type DecodeOptions, parseDecodeOptions } from "./decode-options.ts";
+import { parseDecodeOptions } from "./decode-options.ts";
 import { imageOf, isImage } from "./image.ts";
-import { type DecodedImage, ImageDecoder } from "./image-decoder.ts";
+import { type DecodedImage, type ImageDecodeOptions, ImageDecoder } from "./image-decoder.ts";
 import { packedImage } from "./nv12.ts";
-import { type ImageSource, readSource } from "./source.ts";
+import { type ImageSource, type ReadSourceOptions, readSource } from "./source.ts";
+
+/** How an image is read and decoded. */
+export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
 
 /**
  * Read and decode an image, off the JS thread.

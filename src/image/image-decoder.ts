@@ -11,11 +11,11 @@ import { decodeGate } from "./decode-gate.ts";
 import {
   assertJpegScans,
   DEFAULT_DECODE_TIMEOUT_MS,
-  DEFAULT_MAX_PIXELS,
   type DecodingLimits,
   tooLargeError,
   undecodableError,
 } from "./decode-limits.ts";
+import { DEFAULT_MAX_PIXELS } from "./decode-options.ts";
 import { freePixels, type PackedImage } from "./image.ts";
 import { imageKind } from "./image-kind.ts";
 import {

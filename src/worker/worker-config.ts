@@ -6,7 +6,7 @@ import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.t
 import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
 import { type Complete, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
-import { SERVED_DECODING } from "../image/decode-limits.ts";
+import { SERVED_DECODING } from "../image/decode-options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 

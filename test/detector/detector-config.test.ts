@@ -3,7 +3,12 @@ import { z } from "zod";
 import { type Registration, registerAccelerator } from "../../src/accelerators/accelerator.ts";
 import { nmsOptionsOf } from "../../src/api/classes.ts";
 import { Detector } from "../../src/api/detector.ts";
-import { type DetectorOptions, parseDetectOptions, parseDetectorOptions } from "../../src/api/detector-config.ts";
+import {
+  DETECT_CALLS,
+  type DetectorOptions,
+  detectConfig,
+  parseDetectorOptions,
+} from "../../src/api/detector-config.ts";
 import { type ImageModelOptions, parseImageModelOptions } from "../../src/api/image-model-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import type { MachineOptions } from "../../src/runtime/backend.ts";
@@ -81,8 +86,7 @@ test("options that others call otherwise, or were called so before, are told by 
     const load = (): unknown => parseDetectorOptions({ [name]: 1 } as DetectorOptions);
     expect(load).toThrow(`Unknown option "${name}". Did you mean "${right}"?`);
   }
-  const defaults = parseDetectorOptions({}).detect;
-  expect(() => parseDetectOptions({ conf: 0.5 } as never, defaults)).toThrow('Did you mean "threshold"?');
+  expect(() => DETECT_CALLS.call({ conf: 0.5 })).toThrow('Did you mean "threshold"?');
 });
 
 test("a third accelerator has options of its own under its name, and is given them", async () => {
@@ -160,10 +164,10 @@ test("parseDetectorOptions() names the option that is out of range, and what wou
   }
 });
 
-test("parseDetectOptions() takes a signal, and nothing else in its place", () => {
+test("calls take a signal, and nothing else in its place", () => {
   const defaults = parseDetectorOptions({}).detect;
-  expect(parseDetectOptions({ signal: new AbortController().signal }, defaults)).toEqual(defaults);
-  expect(() => parseDetectOptions({ signal: {} as AbortSignal }, defaults)).toThrow("an AbortSignal");
+  expect(detectConfig(DETECT_CALLS.call({ signal: new AbortController().signal }), defaults)).toEqual(defaults);
+  expect(() => DETECT_CALLS.call({ signal: {} as AbortSignal })).toThrow("an AbortSignal");
 });
 
 test("nmsOptionsOf() keeps every class that has the name, and those that detections call by their number", () => {

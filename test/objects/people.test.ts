@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
-import { Model } from "../../src/api/model.ts";
-import { anyDetector, PoseEstimator } from "../../src/api/object-model.ts";
+import { anyDetector, Model } from "../../src/api/model.ts";
+import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { Preprocessing } from "../../src/image/preprocessing.ts";
 import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";

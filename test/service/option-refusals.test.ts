@@ -1,11 +1,5 @@
 import { expect, test } from "bun:test";
-import {
-  DETECTOR_OPTIONS,
-  type DetectorOptions,
-  parseDetectOptions,
-  parseDetectorOptions,
-  parseStreamOptions,
-} from "../../src/api/detector-config.ts";
+import { DETECT_CALLS, DETECTOR_OPTIONS, parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import type { OptionTable } from "../../src/core/options.ts";
 import { parseServeOptions, SERVE_OPTIONS } from "../../src/serve/serve-config.ts";
@@ -29,13 +23,12 @@ function* wrongOptions(table: OptionTable, path: readonly string[] = []): Genera
   }
 }
 
-const { detect } = parseDetectorOptions({});
 const CASES: readonly (readonly [string, OptionTable, Parse])[] = [
   ["serve", SERVE_OPTIONS, parseServeOptions],
   ["worker", WORKER_OPTIONS, parseWorkerOptions],
   ["load", DETECTOR_OPTIONS, parseDetectorOptions],
-  ["detect", DETECTOR_OPTIONS, (options: DetectorOptions) => parseDetectOptions(options, detect)],
-  ["stream", DETECTOR_OPTIONS, (options: DetectorOptions) => parseStreamOptions(options, detect)],
+  ["detect", DETECTOR_OPTIONS, (options: object) => DETECT_CALLS.call(options)],
+  ["stream", DETECTOR_OPTIONS, (options: object) => DETECT_CALLS.stream(options)],
 ];
 
 test.each(CASES)(

@@ -312,6 +312,14 @@ test("ImageModel says that a tile is ignored where the model's input is fixed, a
   expect(lines).toEqual(["Ignoring `tile`: the input of the model from bytes is fixed at 16x16"]);
 });
 
+test("ImageModel names an option of a call or a stream that is misspelt or of another type", async () => {
+  await using model = await load(nearestModel([1, 3, 16, 16], [1, 3, 32, 32], "NCHW", 2));
+  const call = model.transform(noiseImage(4, 4), { singal: AbortSignal.abort() } as object);
+  await expect(call).rejects.toThrow('Unknown option "singal". Did you mean "signal"?');
+  expect(() => model.stream([], { onerror: () => {} } as object)).toThrow('Did you mean "onError"?');
+  expect(() => model.stream([], { policy: "newest" } as object)).toThrow('"policy" must be all or latest');
+});
+
 test("ImageModel refuses to make an image of more than 2 GiB", async () => {
   await using model = await load(nearestModel([1, 3, 16, 16], [1, 3, 512, 512], "NCHW", 32));
   await expect(model.transform(noiseImage(1000, 1000))).rejects.toThrow(

@@ -1,6 +1,6 @@
 /** @module Detect command: images and videos in, boxes out. */
 
-import { anyDetector } from "../../api/object-model.ts";
+import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
 import { plural } from "../../core/units.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";

@@ -3,7 +3,7 @@
 import { Classifier } from "../../api/classifier.ts";
 import type { DetectorOptions } from "../../api/detector-config.ts";
 import { type EvaluatedModel, evaluate } from "../../api/evaluate.ts";
-import { anyDetector } from "../../api/object-model.ts";
+import { anyDetector } from "../../api/model.ts";
 import { printable, printableJson } from "../../core/shown.ts";
 import { formatDuration, plural } from "../../core/units.ts";
 import { isClassFolder } from "../../tasks/evaluate/dataset.ts";

@@ -18,9 +18,6 @@ import type { Json } from "../model-files.ts";
 /** `metric`: metres, larger is farther. `relative`: of no unit and from no zero, and larger is nearer. */
 export type DepthKind = "metric" | "relative";
 
-/** Every kind, for option schemas. */
-export const DEPTH_KINDS: readonly [DepthKind, ...DepthKind[]] = ["metric", "relative"];
-
 /** What a caller may say of a model. */
 export interface DepthTaskOptions extends MapTaskOptions {
   readonly kind?: DepthKind | undefined;

@@ -222,7 +222,7 @@ export function isOfCrops({ outputs }: ModelInfo): boolean {
 /** What is said of such a model where images are wanted. */
 export const OF_CROPS = {
   found: "it finds the points of one person in a crop",
-  hint: "load it with `TopDownPoseEstimator`, and give it the boxes of a detector",
+  hint: "load it with `TopDownPoseEstimator`, and give it the boxes of a detector; `detect --pose-model` does",
 } as const;
 
 /** Words for classification in the metadata of exporters. */

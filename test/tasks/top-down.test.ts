@@ -4,7 +4,7 @@ import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts"
 import { Detector, Model, PoseEstimator, TopDownPoseEstimator, type TopDownPoseOptions } from "../../src/index.ts";
 import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/point-maps.ts";
 import { nv12Pair } from "../support/nv12-images.ts";
-import { onnxModel } from "../support/onnx-writer.ts";
+import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 
 /** Levels as they are, so that scores are the brightest ones. */
@@ -33,6 +33,26 @@ function spots(
 
 function load(model: Uint8Array, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
   return TopDownPoseEstimator.load(model, { ...plain, ...options });
+}
+
+/** A model of crops of 192x256 whose outputs are the same for each. */
+function fixedPoints(
+  outputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly data: Float32Array<ArrayBuffer> }>>,
+): Uint8Array {
+  const named = Object.entries(outputs);
+  return onnxModel({
+    nodes: [
+      { op: "ReduceMean", inputs: ["input"], outputs: ["mean"], attributes: { keepdims: 0 } },
+      { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
+      ...named.map(([name]): NodeSpec => ({ op: "Add", inputs: [`${name}_values`, "nothing"], outputs: [name] })),
+    ],
+    initializers: [
+      { name: "zero", dtype: "f32", shape: [], data: Float32Array.of(0) },
+      ...named.map(([name, { shape, data }]) => ({ name: `${name}_values`, dtype: "f32" as const, shape, data })),
+    ],
+    inputs: [{ name: "input", dtype: "f32", shape: [1, 3, 256, 192] }],
+    outputs: named.map(([name, { shape }]) => ({ name, dtype: "f32", shape })),
+  });
 }
 
 function expectPoints(
@@ -85,24 +105,31 @@ describe("TopDownPoseEstimator", () => {
       const [x, y] = [at % 48, Math.floor(at / 48) % 64];
       return 0.9 * Math.exp(-((x - 7 - 15.3 * point) ** 2 + (y - 50 + 21.7 * point) ** 2) / 8);
     });
-    const model = onnxModel({
-      nodes: [
-        { op: "ReduceMean", inputs: ["input"], outputs: ["mean"], attributes: { keepdims: 0 } },
-        { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
-        { op: "Add", inputs: ["maps", "nothing"], outputs: ["heatmaps"] },
-      ],
-      initializers: [
-        { name: "zero", dtype: "f32", shape: [], data: Float32Array.of(0) },
-        { name: "maps", dtype: "f32", shape: [1, 3, 64, 48], data: maps },
-      ],
-      inputs: [{ name: "input", dtype: "f32", shape: [1, 3, 256, 192] }],
-      outputs: [{ name: "heatmaps", dtype: "f32", shape: [1, 3, 64, 48] }],
-    });
+    const model = fixedPoints({ heatmaps: { shape: [1, 3, 64, 48], data: maps } });
     await using estimator = await load(model);
     const image = imageOf(new Uint8Array(640 * 900 * 3), { width: 640, height: 900 });
     const { objects } = await estimator.estimate(image, [{ box: [64.003, 3.5, 544.003, 819.5] }]);
     expectPoints(objects[0]!, byTransformers, 0.02);
     for (const [at, { score }] of objects[0]!.keypoints.entries()) expect(score).toBeCloseTo(byTransformers[at]![2], 4);
+  });
+
+  test("SimCC: the points of bins and a box are those of rtmlib", async () => {
+    const bins = (length: number, best: readonly number[]): Float32Array<ArrayBuffer> =>
+      Float32Array.from({ length: 2 * length }, (_, at) =>
+        at % length === best[Math.floor(at / length)]! ? 0.75 : 0.25,
+      );
+    const model = fixedPoints({
+      simcc_x: { shape: [1, 2, 384], data: bins(384, [100, 383]) },
+      simcc_y: { shape: [1, 2, 512], data: bins(512, [301, 0]) },
+    });
+    await using estimator = await load(model, { simccScore: "mean" });
+    const image = imageOf(new Uint8Array(640 * 900 * 3), { width: 640, height: 900 });
+    const { objects } = await estimator.estimate(image, [{ box: [74.26, 21.7, 350.74, 431.3] }]);
+    const found = objects[0]!.keypoints.map(({ x, y, score }) => [x, y, score]);
+    expect(found).toEqual([
+      [120.5, 271.5, 0.75],
+      [403.5, -29.5, 0.75],
+    ]);
   });
 
   test("crops in whole pixels move no point of what is in the image", async () => {

@@ -60,7 +60,10 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   readonly labels?: readonly string[];
   /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's `imgsz`, else 640. */
   readonly size?: number | readonly [width: number, height: number];
-  /** True: give a model with dynamic height and width the frame's own ratio instead of a square. Default false. */
+  /**
+   * True: give a model with dynamic height and width the frame's own ratio instead of a square. The images of a batch share the
+   * smallest input that holds each, so that what is found may differ with its neighbours. Default false.
+   */
   readonly rectangular?: boolean;
   /**
    * Size of the masks of a segmentation model. `"image"`: that of the image. `"input"`: that of the model's input, padding

@@ -202,6 +202,10 @@ test("a folder of folders is one of classes, in val where there is one", () => {
   expect(openClassFolder(path("classes"), "train").names).toEqual(["dog"]);
   expect(() => openClassFolder(path("classes"), "test")).toThrow(/it has no folder "test"/);
   expect(() => openClassFolder(path("classes/train/dog"), undefined)).toThrow(/no folders with images/);
+  expect(() => openClassFolder(path("nowhere"), undefined)).toThrow(/Cannot read the dataset .*there is no such file/);
+  expect(() => openClassFolder(path("classes/val/dog/1.jpg"), undefined)).toThrow(
+    /it is no folder\nHint: a classifier is scored on a folder/,
+  );
 });
 
 test("classes are matched by name, else by number where they are as many", () => {

@@ -3,7 +3,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { BunTensorRtError, message } from "../../core/errors.ts";
-import { statsOf } from "../../core/stats-of.ts";
+import { missingFile, statsOf } from "../../core/stats-of.ts";
 import { isImageName } from "../../image/image-kind.ts";
 import type { AnnotatedObject, MeasuredTask } from "./measures.ts";
 
@@ -75,12 +75,19 @@ export function isClassFolder(path: string): boolean {
   return false;
 }
 
+const CLASSES = "a classifier is scored on a folder with a folder of images for each class";
+
 /**
  * A folder with a folder of images for each class, or such a one below it for each split.
  *
  * @throws {BunTensorRtError} If there is no image in it
  */
 export function openClassFolder(path: string, split: string | undefined): Dataset<number> {
+  if (!isDirectory(path)) {
+    const { found, hint } =
+      statsOf(path) === undefined ? missingFile(path) : { found: "it is no folder", hint: CLASSES };
+    throw datasetError(path, found, hint);
+  }
   const part = join(path, split ?? USUAL_SPLIT);
   if (split !== undefined && !isDirectory(part)) {
     throw datasetError(path, `it has no folder ${JSON.stringify(split)}`, "give another --split, or leave it out");
@@ -89,6 +96,6 @@ export function openClassFolder(path: string, split: string | undefined): Datase
   const folders = readdirSync(root).filter((name) => isDirectory(join(root, name)));
   const names = folders.sort();
   const files = names.flatMap((name, id) => imagesBelow(join(root, name)).map((file) => [file, id] as const));
-  if (files.length === 0) throw datasetError(root, "it has no folders with images", "give a folder for each class");
+  if (files.length === 0) throw datasetError(root, "it has no folders with images", CLASSES);
   return { names, images: files.map(([file]) => file), truth: (at) => files[at]![1] };
 }

@@ -45,9 +45,14 @@ function seenOf([x1, y1, x2, y2]: Box, { size: [width, height], padding, isUnbia
 /** Longest side of a box in pixels: more than any image has, and exact in what follows. */
 const MOST_SIDE = 2 ** 20;
 
-/** True if a box has some of an image. */
-export function isWithin([x1, y1, x2, y2]: Box, { width, height }: PixelSize): boolean {
-  return x1 < x2 && y1 < y2 && x1 < width && y1 < height && x2 > 0 && y2 > 0;
+function isBoundless([x1, y1, x2, y2]: Box): boolean {
+  return x2 - x1 > MOST_SIDE || y2 - y1 > MOST_SIDE;
+}
+
+/** True if a box has some of an image, and an end. */
+export function isWithin(box: Box, { width, height }: PixelSize): boolean {
+  const [x1, y1, x2, y2] = box;
+  return x1 < x2 && y1 < y2 && x1 < width && y1 < height && x2 > 0 && y2 > 0 && !isBoundless(box);
 }
 
 /**
@@ -62,8 +67,8 @@ export function personImages(image: Image, people: readonly { readonly box: Box 
       throw new ArgumentError(message("estimate a pose", `the box [${box}] ${found}`, "leave it out"));
     };
     if (!(box?.length === 4 && box.every(Number.isFinite) && box[0] < box[2] && box[1] < box[3])) refuse("has no area");
+    if (isBoundless(box)) refuse(`is larger than ${MOST_SIDE} pixels`);
     if (!isWithin(box, image)) refuse(`lies outside the image of ${image.width}x${image.height} pixels`);
-    if (box[2] - box[0] > MOST_SIDE || box[3] - box[1] > MOST_SIDE) refuse(`is larger than ${MOST_SIDE} pixels`);
     const { x, y, width, height } = seenOf(box, rule);
     // What is seen of a box of less than a pixel at the edge of the image may be rounded to what lies beside it.
     const left = Math.min(Math.max(x, 1 - width), image.width - 1);

@@ -81,25 +81,12 @@ export class MaskTable {
   /** @param prototypes their size in cells */
   setPlan(index: number, plan: Plan, [width, height]: Size): void {
     const at = (TABLE_BYTES + index * PLAN_BYTES) / 4;
-    const doubles = this.#doubles;
-    doubles[at / 2] = plan.boxScaleX;
-    doubles[at / 2 + 1] = plan.boxScaleY;
-    doubles[at / 2 + 2] = plan.x;
-    doubles[at / 2 + 3] = plan.y;
-    const floats = this.#floats;
-    floats[at + 8] = plan.cropWidth / plan.spanX;
-    floats[at + 9] = plan.cropHeight / plan.spanY;
-    floats[at + 10] = width / plan.gridWidth;
-    floats[at + 11] = height / plan.gridHeight;
-    const words = this.#words;
-    words[at + 12] = plan.width;
-    words[at + 13] = plan.height;
-    words[at + 14] = plan.gridWidth;
-    words[at + 15] = plan.gridHeight;
-    words[at + 16] = plan.cropX;
-    words[at + 17] = plan.cropY;
-    words[at + 18] = plan.cropWidth;
-    words[at + 19] = plan.cropHeight;
+    this.#doubles.set([plan.boxScaleX, plan.boxScaleY, plan.x, plan.y], at / 2);
+    const cells = [plan.cropWidth / plan.spanX, plan.cropHeight / plan.spanY];
+    this.#floats.set([...cells, width / plan.gridWidth, height / plan.gridHeight], at + 8);
+    const { cropX, cropY, cropWidth, cropHeight } = plan;
+    const sizes = [plan.width, plan.height, plan.gridWidth, plan.gridHeight];
+    this.#words.set([...sizes, cropX, cropY, cropWidth, cropHeight], at + 12);
   }
 }
 
@@ -209,12 +196,8 @@ export class MaskReader {
     masks.length = count;
     let from = 0;
     for (let row = 0, at = first; row < count; row++, at += RECTANGLE_WORDS) {
-      const bounds = {
-        x: integers[at]!,
-        y: integers[at + 1]!,
-        width: integers[at + 2]!,
-        height: integers[at + 3]!,
-      };
+      const x = integers[at]!;
+      const bounds = { x, y: integers[at + 1]!, width: integers[at + 2]!, height: integers[at + 3]! };
       const bits = words.subarray(from, from + wordsOf(bounds.width) * bounds.height);
       masks[row] = new Mask({ width, height, bounds, bits });
       from += stepOf(bounds.width, bounds.height);

@@ -2,6 +2,7 @@
 
 import { ArgumentError, message } from "../../core/errors.ts";
 import type { Rectangle } from "../../image/geometry.ts";
+import { isEmpty, type Window } from "./mask-plan.ts";
 import { edgePolygons, openCvContours, type Polygon } from "./outline.ts";
 import { decodeCounts, encodeCounts, type Rle } from "./rle.ts";
 
@@ -15,16 +16,7 @@ export interface PolygonOptions {
 }
 
 /** What a mask is made of. */
-export interface MaskParts {
-  /** Width of the image in pixels. */
-  readonly width: number;
-  /** Height of the image in pixels. */
-  readonly height: number;
-  /** The rectangle of the image that the bits cover, in whole pixels; its sides are 0 where there is none. */
-  readonly bounds: Rectangle;
-  /** See {@linkcode Mask.bits}. */
-  readonly bits: Uint32Array;
-}
+export type MaskParts = Pick<Mask, "width" | "height" | "bounds" | "bits">;
 
 /**
  * Which pixels of an image belong to an object. Only a rectangle around the object is kept, a bit a pixel; everything
@@ -91,7 +83,7 @@ export class Mask {
         if (right <= x) right = x + 1;
       }
     }
-    const mask = blank(width, height, left, top, right, bottom);
+    const mask = blankMask(width, height, { left, top, right, bottom });
     const { bits } = mask;
     const words = wordsOf(mask.bounds.width);
     for (let y = top; y < bottom; y++) {
@@ -132,7 +124,7 @@ export class Mask {
       const found = `runs of ${width}x${height} have ${width * height} pixels, got ${end}`;
       throw new ArgumentError(message("read a mask's run lengths", found));
     }
-    const mask = blank(width, height, left, top, right, bottom);
+    const mask = blankMask(width, height, { left, top, right, bottom });
     const { bits } = mask;
     const words = wordsOf(mask.bounds.width);
     const flip = (x: number, y: number): void => {
@@ -298,12 +290,10 @@ export function wordsOf(width: number): number {
   return (width + 31) >>> 5;
 }
 
-/** An empty mask with room for the pixels from `left` and `top` up to before `right` and `bottom`. */
-function blank(width: number, height: number, left: number, top: number, right: number, bottom: number): Mask {
-  const isEmpty = left >= right;
-  const bounds = isEmpty
-    ? { x: 0, y: 0, width: 0, height: 0 }
-    : { x: left, y: top, width: right - left, height: bottom - top };
+/** An empty mask with room for the pixels of a window, which may be none. */
+export function blankMask(width: number, height: number, window: Window): Mask {
+  const { left: x, top: y, right, bottom } = window;
+  const bounds = isEmpty(window) ? { x: 0, y: 0, width: 0, height: 0 } : { x, y, width: right - x, height: bottom - y };
   return new Mask({ width, height, bounds, bits: new Uint32Array(wordsOf(bounds.width) * bounds.height) });
 }
 

@@ -4,7 +4,7 @@ import { ArgumentError, message } from "../../core/errors.ts";
 import type { MaskRule } from "../../heads/head.ts";
 import { BilinearAxis } from "../../image/bilinear-axis.ts";
 import type { Region } from "../../image/geometry.ts";
-import { Mask, wordsOf } from "./mask.ts";
+import { blankMask, type Mask } from "./mask.ts";
 import {
   cellsAbove,
   cellsUnder,
@@ -65,10 +65,6 @@ function addFour(
     sum = fround(sum + fround(third * data[place + 2 * plane]!));
     sums[to + column] = sum + fround(fourth * data[place + 3 * plane]!);
   }
-}
-
-function emptyMask(width: number, height: number): Mask {
-  return new Mask({ width, height, bounds: { x: 0, y: 0, width: 0, height: 0 }, bits: new Uint32Array(0) });
 }
 
 /**
@@ -160,7 +156,7 @@ export class ProtoMasks {
       right: Math.min(size[0], Math.ceil(x + spanX)),
       bottom: Math.min(size[1], Math.ceil(y + spanY)),
     };
-    if (isEmpty(window)) return emptyMask(size[0], size[1]);
+    if (isEmpty(window)) return blankMask(size[0], size[1], window);
     this.#columns.set(window.left, window.right, x, spanX, 0, pitch);
     this.#rows.set(window.top, window.bottom, y, spanY, 0, height + 2);
     // Rows of cells are complete, whatever the axes need of them.
@@ -183,7 +179,7 @@ export class ProtoMasks {
     if (rule.cut === "cells") cells = cellsUnder(boxes, object * 4, plan, rule.margin ?? 0);
     else if (rule.cut === "none") cells = cellsAbove(prototypes, rule.value === "probability" ? 0.5 : 0);
     const window = cells === undefined ? pixelsUnder(boxes, object * 4, plan) : reached(cells, prototypes, plan);
-    if (isEmpty(window)) return emptyMask(width, height);
+    if (isEmpty(window)) return blankMask(width, height, window);
     const columns = this.#columns;
     const rows = this.#rows;
     // Pixels of a mask that was enlarged to a square are the nearest of its own.
@@ -209,19 +205,14 @@ export class ProtoMasks {
   }
 
   /** Steps 3 and 4. */
-  #bitsOf(cells: Float32Array, { left, top, right, bottom }: Window, width: number, height: number): Mask {
-    const bits = new Uint32Array(wordsOf(right - left) * (bottom - top));
-    this.#maskRows.fill(cells, this.#columns, this.#rows, bits);
-    return new Mask({ width, height, bounds: { x: left, y: top, width: right - left, height: bottom - top }, bits });
+  #bitsOf(cells: Float32Array, window: Window, width: number, height: number): Mask {
+    const mask = blankMask(width, height, window);
+    this.#maskRows.fill(cells, this.#columns, this.#rows, mask.bits);
+    return mask;
   }
 
   /** Make of sums what is compared with 0. @param cells those that stay; `undefined` for all */
-  #activate(
-    value: "sigmoid" | "probability",
-    cells: Window | undefined,
-    columns: BilinearAxis,
-    rows: BilinearAxis,
-  ): void {
+  #activate(value: Rule["value"], cells: Window | undefined, columns: BilinearAxis, rows: BilinearAxis): void {
     const sums = this.#cells;
     for (let row = rows.begin, at = 0; row < rows.end; row++) {
       const isCut = cells !== undefined && (row < cells.top || row >= cells.bottom);

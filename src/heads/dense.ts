@@ -61,7 +61,7 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   const needed = (plan.classChannel + plan.classes) * anchors;
   values.load(tensor, input.index * plan.channels * anchors, needed);
   const { data, offset } = values;
-  const { boxForm = "centre" } = plan;
+  const { boxForm = "centre", boxUnit } = plan;
   if (best.length < anchors) {
     best = new Float32Array(anchors);
     bestClass = new Int32Array(anchors);
@@ -72,18 +72,7 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   for (let anchor = 0; anchor < anchors; anchor++) {
     const score = best[anchor]!;
     if (score === -1) continue;
-    pushBox(
-      boxForm,
-      plan.boxUnit,
-      input,
-      candidates,
-      data,
-      offset + anchor,
-      anchors,
-      score,
-      bestClass[anchor]!,
-      anchor,
-    );
+    pushBox(boxForm, boxUnit, input, candidates, data, offset + anchor, anchors, score, bestClass[anchor]!, anchor);
   }
 }
 

@@ -11,14 +11,9 @@ import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
 import { yoloxDecoded } from "./yolox.ts";
 
-/** Name of a head's like with boxes in fractions. */
-function fractionsOf(head: string): string {
-  return `${head}-fractions`;
-}
-
 /** The head with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
 function inFractions<Plan extends DensePlan | RowsPlan | ColumnsPlan>(head: Head<Plan>): Head<Plan> {
-  const name = fractionsOf(head.name);
+  const name = `${head.name}-fractions`;
   return {
     name,
     summary: `as ${head.name}, with boxes as fractions of the input (exports through TensorFlow); never recognised, name it`,
@@ -39,5 +34,5 @@ export const FRACTIONS: readonly Head[] = [
 
 /** Name of the head to read a model by whose boxes turned out to be fractions; `undefined` if there is none. */
 export function headInFractions(head: string): string | undefined {
-  return FRACTIONS.find(({ name }) => name === fractionsOf(head))?.name;
+  return FRACTIONS.find(({ name }) => name === `${head}-fractions`)?.name;
 }

@@ -8,8 +8,8 @@ import { libreYoloFamily } from "./libreyolo.ts";
 import { decodeQueries } from "./queries.ts";
 import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 
-/** The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias. */
-const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
+/** Upstream, and the image processors of transformers, resize by Pillow's BILINEAR, or by torchvision's with antialias. */
+export const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
 
 /** DETR's, and that of those after it. */
 export const DETR_PREPROCESSING: Preprocessing = { ...RTDETR_PREPROCESSING, mean: IMAGENET_MEAN, std: IMAGENET_STD };

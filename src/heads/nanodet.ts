@@ -1,7 +1,7 @@
 /** @module Head `nanodet`: a class map and a map of distance bins for each stride, as NanoDet exports. */
 
 import type { TensorInfo } from "../core/tensor.ts";
-import type { Preprocessing } from "../image/preprocessing.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
 import { type DecodeInput, type DistanceBinsLevel, type DistanceBinsPlan, defineHead, type Head } from "./head.ts";
@@ -10,11 +10,8 @@ import { FLOATS, isFloat } from "./traits.ts";
 
 /** Centred letterbox padded with black, BGR levels with the mean and deviation NanoDet trains with. */
 const NANODET_PREPROCESSING: Preprocessing = {
-  fit: "letterbox",
-  resize: "bilinear",
+  ...YOLO_PREPROCESSING,
   colour: "BGR",
-  layout: "NCHW",
-  dtype: "f32",
   scale: 1,
   mean: [103.53, 116.28, 123.675],
   std: [57.375, 57.12, 58.395],
@@ -31,16 +28,12 @@ function isDistances({ name, shape }: TensorInfo, other: TensorInfo): boolean {
   return shape[2] === 4 * USUAL_BINS && other.shape[2] !== shape[2];
 }
 
-interface Level {
-  readonly classMap: TensorInfo;
-  readonly distanceMap: TensorInfo;
-}
-
-function findLevel(maps: readonly TensorInfo[], cells: number): Level | undefined {
+/** The maps of so many cells: of classes, then of distances. */
+function findLevel(maps: readonly TensorInfo[], cells: number): readonly [TensorInfo, TensorInfo] | undefined {
   const [a, b, ...others] = maps.filter((map) => map.shape[1] === cells);
   if (a === undefined || b === undefined || others.length > 0) return undefined;
-  if (isDistances(a, b)) return { classMap: b, distanceMap: a };
-  return isDistances(b, a) ? { classMap: a, distanceMap: b } : undefined;
+  if (isDistances(a, b)) return [b, a];
+  return isDistances(b, a) ? [a, b] : undefined;
 }
 
 /** Three pairs of maps at strides 8, 16 and 32, told apart by their cells. NanoDet-Plus has one output and is another. */
@@ -58,8 +51,8 @@ export const nanodet: Head<DistanceBinsPlan> = defineHead(
     for (const stride of USUAL_STRIDES) {
       const level = findLevel(outputs, cellCount(size[0], size[1], [stride]));
       if (level === undefined) return undefined;
-      levels.push({ stride, classMap: level.classMap.name, distanceMap: level.distanceMap.name });
-      found.push(level.classMap, level.distanceMap);
+      levels.push({ stride, classMap: level[0].name, distanceMap: level[1].name });
+      found.push(...level);
     }
     const classes = found[0]?.shape[2] ?? -1;
     const channels = found[1]?.shape[2] ?? -1;

@@ -26,6 +26,7 @@ import {
   refuseUnfed,
   withSaid,
 } from "./registry.ts";
+import { rowsPlan } from "./rows.ts";
 import {
   evidentMap,
   facadeOf,
@@ -187,8 +188,7 @@ function readOutputs(
   if (classes !== undefined)
     return specOf(yolo.name, traits, { ...parts, classes, plan: densePlan(reading, classes, "class") });
   const boxForm = task === "obb" ? "centre" : "corners";
-  const columns = { output: output.name, columns: channels, boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
-  return specOf(yoloEndToEnd.name, traits, { ...parts, plan: { kind: "rows", ...columns, boxForm } });
+  return specOf(yoloEndToEnd.name, traits, { ...parts, plan: { ...rowsPlan(output, channels), boxForm } });
 }
 
 /** Where a model has the tensors of some heads it is for the caller to say which. */

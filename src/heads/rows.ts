@@ -1,10 +1,16 @@
 /** @module Rows decoder: finished rows of a box, a score and a class; the CPU reference of its kernel. */
 
+import type { TensorInfo } from "../core/tensor.ts";
 import type { Candidates } from "../model/rows.ts";
 import { pushBox } from "./dense.ts";
 import type { ColumnsPlan, DecodeInput, RowsPlan } from "./head.ts";
 import { classIdOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, INTEGERS, NUMBERS } from "./traits.ts";
+
+/** The plan of rows that begin with a box, a score and a class. */
+export function rowsPlan({ name: output }: TensorInfo, columns: number): RowsPlan {
+  return { kind: "rows", output, columns, boxColumn: 0, scoreColumn: 4, classColumn: 5 };
+}
 
 const values: NumberSlice = new NumberSlice();
 const counts: NumberSlice = new NumberSlice();

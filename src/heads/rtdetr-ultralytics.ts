@@ -4,7 +4,7 @@ import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { type DenseReading, densePlan, mayBeChosen, readDense } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head, type RowsPlan } from "./head.ts";
-import { decodeRows } from "./rows.ts";
+import { decodeRows, rowsPlan } from "./rows.ts";
 import type { ModelTraits } from "./traits.ts";
 
 /** Columns that, without class names, are an end-to-end or oriented YOLO rather than two or three classes. */
@@ -70,16 +70,7 @@ export const rtdetrUltralyticsRows: Head<RowsPlan> = defineHead(
       outputs: [reading.output],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
       needsNms: false,
-      plan: {
-        kind: "rows",
-        output: reading.output.name,
-        columns: ROW_COLUMNS,
-        boxColumn: 0,
-        scoreColumn: 4,
-        classColumn: 5,
-        boxForm: "centre",
-        boxUnit: "fraction",
-      },
+      plan: { ...rowsPlan(reading.output, ROW_COLUMNS), boxForm: "centre", boxUnit: "fraction" },
     };
   },
 );

@@ -1,12 +1,10 @@
 /** @module Heads `rtdetr` and `deimv2-imagenet`: outputs labels, boxes and scores, and the input orig_target_sizes. */
 
-import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
 import { type ColumnsPlan, defineHead, type Head, type ModelSpecParts } from "./head.ts";
+import { DETR_PREPROCESSING, RTDETR_PREPROCESSING } from "./hugging-face.ts";
 import { decodeColumns } from "./rows.ts";
 import { FLOATS, findOutput, type ModelTraits, NUMBERS } from "./traits.ts";
-
-/** Upstream resizes with Pillow, in training and in evaluation. */
-const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
 
 function find({ model }: ModelTraits, preprocessing: Preprocessing): ModelSpecParts<ColumnsPlan> | undefined {
   const boxes = findOutput(model, "boxes", 3, FLOATS);
@@ -30,7 +28,7 @@ export const rtdetr: Head<ColumnsPlan> = defineHead(
   "rtdetr",
   "input orig_target_sizes; outputs labels [N, rows], boxes [N, rows, 4], scores [N, rows] (RT-DETR, D-FINE, DEIM)",
   decodeColumns,
-  (traits) => find(traits, STRETCHED),
+  (traits) => find(traits, RTDETR_PREPROCESSING),
 );
 
 /** DEIMv2 S, M, L and X, which want ImageNet's mean and deviation as well. Nothing in the file tells: name it. */
@@ -38,5 +36,5 @@ export const deimv2Imagenet: Head<ColumnsPlan> = defineHead(
   "deimv2-imagenet",
   "as rtdetr, normalised with ImageNet's mean and deviation (DEIMv2 S, M, L, X); never recognised, name it",
   decodeColumns,
-  (traits) => (traits.forced ? find(traits, { ...STRETCHED, mean: IMAGENET_MEAN, std: IMAGENET_STD }) : undefined),
+  (traits) => (traits.forced ? find(traits, DETR_PREPROCESSING) : undefined),
 );

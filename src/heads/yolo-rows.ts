@@ -10,7 +10,7 @@ import {
   readDense,
 } from "./dense-reading.ts";
 import { defineHead, type Head, type ModelSpecParts, type RowsPlan, saying } from "./head.ts";
-import { decodeRows } from "./rows.ts";
+import { decodeRows, rowsPlan } from "./rows.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
 const COLUMNS = 6;
@@ -60,14 +60,14 @@ export const yoloEndToEnd: Head<RowsPlan> = defineHead(
     const reading = readDense(traits);
     if (reading?.channelAxis !== 2 || reading.channels < COLUMNS) return undefined;
     if (!traits.forced && !isEndToEnd(reading, traits)) return undefined;
-    const { output, channels: columns } = reading;
+    const { output, channels } = reading;
     return {
       outputs: [output],
       auxiliary: auxiliaryOutputs(reading, COLUMNS, 0, traits),
       preprocessing: YOLO_PREPROCESSING,
       assumptions: isDeepStream(reading, traits) ? [ASSUMED_OF_FINAL_ROWS] : [],
       needsNms: false,
-      plan: { kind: "rows", output: output.name, columns, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
+      plan: rowsPlan(output, channels),
     };
   },
 );
@@ -81,14 +81,14 @@ export const deepstream: Head<RowsPlan> = defineHead(
     const reading = readDense(traits);
     if (reading?.channelAxis !== 2 || reading.channels !== COLUMNS) return undefined;
     if (!traits.forced && (reading.rowKind === "other" || !isDeepStream(reading, traits))) return undefined;
-    const { output, channels: columns } = reading;
+    const { output, channels } = reading;
     return {
       outputs: [output],
       preprocessing: YOLO_PREPROCESSING,
       // Three rows a cell are YOLOv5's, YOLOv7's or YOLOR's, which want the same.
       assumptions: reading.rowKind === "anchors" ? [] : [ASSUMED_OF_CELLS],
       needsNms: true,
-      plan: { kind: "rows", output: output.name, columns, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
+      plan: rowsPlan(output, channels),
     };
   },
 );

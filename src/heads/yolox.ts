@@ -1,26 +1,20 @@
 /** @module Heads `yolox` and `yolox-decoded`: [N, cells, 5+classes], as YOLOX exports without and with its decoder. */
 
 import { ModelError, message } from "../core/errors.ts";
-import type { Preprocessing } from "../image/preprocessing.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense } from "./dense.ts";
 import { cellCount, type DenseReading, densePlan, isDeepStream, readClasses } from "./dense-reading.ts";
 import { type DecodeInput, type DensePlan, defineHead, type GridPlan, type Head, naming } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
-import type { ModelTraits } from "./traits.ts";
-import { FLOATS } from "./traits.ts";
+import { FLOATS, type ModelTraits } from "./traits.ts";
 
 /** Top-left letterbox padded with 114, BGR levels 0–255 as they are. */
 const YOLOX_PREPROCESSING: Preprocessing = {
+  ...YOLO_PREPROCESSING,
   fit: "letterbox-top-left",
-  resize: "bilinear",
   colour: "BGR",
-  layout: "NCHW",
-  dtype: "f32",
   scale: 1,
-  mean: [0, 0, 0],
-  std: [1, 1, 1],
-  pad: [114, 114, 114],
 };
 
 /** COCO's 80 classes without objectness. */

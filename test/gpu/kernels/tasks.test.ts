@@ -242,7 +242,7 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       const engine = owned.use(new StandInEngine(device, opened(said, {}, ROWS).model.outputs));
       const model = standInModel(engine, device, recognised as never, ROWS, owned);
       const part = (await recognised.device.cuda!()) as CudaTask<undefined, Float32Array>;
-      const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+      const streams = owned.use(new GpuStreams(model.engine, device, "one", 2));
       const cuda = part.load(model, owned);
       const gpu = { ...model, cuda, streams, trace: undefined, hasGraph: false, fixedBatch: undefined };
       const slot = owned.use(new GpuSlot<undefined, Float32Array>(gpu, streams));
@@ -267,6 +267,13 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
         const { data, shape } = await slot.readInput();
         expect(shape[0]).toBe(rows);
         expect((data as Float32Array).subarray(0, wanted.input.data.length)).toEqual(wanted.input.data as never);
+      }
+      // The second run of a number of rows is the first one's graph, with other people.
+      const replaying = owned.use(new GpuSlot<undefined, Float32Array>({ ...gpu, hasGraph: true }, streams));
+      for (const people of [boxes, boxes.toReversed(), boxes.slice(1)]) {
+        const seen = frames.flatMap((frame) => personImages(frame, people, rule));
+        const { outputs } = await onHost<undefined, Float32Array>(recognised, said, undefined, seen);
+        expect((await replaying.run(seen, size, undefined)).slice(0, seen.length)).toEqual([...outputs]);
       }
     });
   }

@@ -2,6 +2,10 @@
 
 import type { Command } from "./command.ts";
 
+const TABLE = "  table  for people";
+const JSON_LINES = "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)";
+const UNREADABLE = "Unreadable images are reported on stderr and skipped; the exit code is then 1.";
+
 /** In the order of the help. */
 export const COMMANDS: readonly Command[] = [
   {
@@ -17,7 +21,7 @@ export const COMMANDS: readonly Command[] = [
     notes: [
       "A folder means the images directly in it; for subfolders pass a quoted pattern: 'photos/**'.",
       "Boxes are x1, y1, x2, y2 in pixels of the image. Formats:",
-      "  table  for people",
+      TABLE,
       "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, implausible, damage,",
       "         timing (ms)}",
       "  jsonl  the same, one image per line, as soon as it is done (also: ndjson); frames add index and timestampMs",
@@ -39,7 +43,7 @@ export const COMMANDS: readonly Command[] = [
       "Standard input takes JPEG files back to back, or each image after its length in bytes (u32, little endian).",
       "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead of time,",
       "with all its flags. A .plan or .engine file runs as it is.",
-      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      UNREADABLE,
     ],
     examples: [
       "detect street.jpg",
@@ -62,11 +66,11 @@ export const COMMANDS: readonly Command[] = [
       "Ultralytics' models (-cls) say how images are prepared. For others preprocessor_config.json and config.json of",
       "Hugging Face are read beside the model; without them torchvision's way is assumed, and the log says so. --fit,",
       "--resize, --crop, --colour, --scale, --mean, --std and --pad say another; `inspect` shows what was found. Formats:",
-      "  table  for people",
+      TABLE,
       "  json   one array of {file, task, width, height, classes: [{label, classId, score}], timing (ms)}",
-      "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)",
+      JSON_LINES,
       "  csv    file, label, class, score: a line per class",
-      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      UNREADABLE,
     ],
     examples: [
       "classify street.jpg --model yolo11n-cls.onnx",
@@ -84,9 +88,9 @@ export const COMMANDS: readonly Command[] = [
       "Ultralytics' models (-sem) say how images are prepared. For others, such as SegFormer, preprocessor_config.json and",
       "config.json of Hugging Face are read beside the model; without them ImageNet's mean and deviation are assumed, and",
       "the log says so. --tile N looks at parts of large images one by one. Formats:",
-      "  table  for people",
+      TABLE,
       "  json   one array of {file, task, width, height, areas: [{label, classId, pixels, share}], timing (ms)}",
-      "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)",
+      JSON_LINES,
       "  csv    file, label, class, pixels, share: a line per class",
       "--save lays the colours of the classes over the images. Runs on the CPU. Unreadable images are reported on stderr and",
       "skipped; the exit code is then 1.",
@@ -106,9 +110,9 @@ export const COMMANDS: readonly Command[] = [
     notes: [
       "Ultralytics' models (-depth) give metres. For others, such as Depth Anything and DPT, preprocessor_config.json and",
       "config.json of Hugging Face are read beside the model; relative depth has no unit, and larger is nearer. Formats:",
-      "  table  for people",
+      TABLE,
       "  json   one array of {file, task, width, height, kind, min, max, timing (ms)}",
-      "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)",
+      JSON_LINES,
       "  csv    file, depth, min, max",
       "--save writes an image of the depth: near is bright. With --tile, relative depth is fitted to that of the whole image.",
       "Runs on the CPU. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
@@ -134,7 +138,7 @@ export const COMMANDS: readonly Command[] = [
       "by their probabilistic IoU, as Ultralytics does. A dash: the dataset has no such object.",
       "An object counts once, by its best class, as in `detect`. Ultralytics' own figures take every class above the threshold,",
       "which gives a few points more. Classes are matched by name.",
-      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      UNREADABLE,
     ],
     examples: [
       "val yolo11n --data annotations/instances_val2017.json --images val2017",

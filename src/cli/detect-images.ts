@@ -15,14 +15,21 @@ import type { TaskResult } from "../tasks/task-result.ts";
 import { readImages } from "../video/image-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
-import type { CommandContext } from "./command.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import type { FramePlace } from "./formats.ts";
-import { asPath, type Complaints, expandImages, isReadOnce } from "./images.ts";
-import type { OnBadImage, WritableImage } from "./result-target.ts";
+import { asPath, type Complaints, expandImages, formatImages, formatTally, isReadOnce, tellEnd } from "./images.ts";
+import { Progress } from "./progress.ts";
+import {
+  type ImageWriter,
+  type OnBadImage,
+  type ResultTarget,
+  type WritableImage,
+  writeImages,
+} from "./result-target.ts";
 
 /** What a run of `detect` reads. Close it, or bind it with `await using`. */
-export interface DetectSource extends AsyncDisposable {
+export interface DetectSource<Model extends ImageStream = Finder> extends AsyncDisposable {
   readonly noun: "image" | "frame";
   /** True where results carry their place in a video or a stream. */
   readonly isNumbered: boolean;
@@ -31,7 +38,7 @@ export interface DetectSource extends AsyncDisposable {
   /** How many images or frames there will be, where that is known. */
   total(): number | undefined;
   /** Run them, in order. @param onBadImage called for each that cannot be read or decoded, in its turn */
-  results(detector: Finder, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
+  results(detector: Model, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
   /** What happened on the way, to be added to the summary. */
   remarks(): string;
 }
@@ -197,7 +204,7 @@ function sourceOf(
   images: AsyncGenerator<NamedImage>,
   signal: AbortSignal,
   { files, isNumbered }: Pick<DetectSource, "files" | "isNumbered">,
-): DetectSource {
+): DetectSource<ImageStream> {
   return {
     noun: "image",
     isNumbered,
@@ -209,13 +216,14 @@ function sourceOf(
   };
 }
 
-/** Files, folders and patterns. @throws {BunTensorRtError} If one stands for no image */
+/** Files, folders and patterns. @param action for messages @throws {BunTensorRtError} If one stands for no image */
 export function openFiles(
-  { save, crop, poseModel }: DetectArguments,
+  { save, crop, poseModel }: { readonly [Name in "save" | "crop" | "poseModel"]?: string | undefined },
   operands: readonly string[],
   { signal }: CommandContext,
-): DetectSource {
-  const files = expandImages(operands);
+  action?: string,
+): DetectSource<ImageStream> {
+  const files = expandImages(operands, action);
   return sourceOf(imagesOf(files, (save ?? crop ?? poseModel) !== undefined), signal, { files, isNumbered: false });
 }
 
@@ -290,4 +298,44 @@ export function openFolder(
       return source.results(detector, onBadImage);
     },
   };
+}
+
+/** A model that a command runs. */
+export type RunModel = ImageStream & Pick<AnyDetector, "close"> & { readonly labels?: readonly string[] };
+
+/** What a command does with the results of a model. */
+export interface ModelRun extends Pick<ImageWriter, "forms" | "savers" | "complaints"> {
+  /** Of the command. */
+  readonly name: string;
+  readonly target: ResultTarget;
+  readonly isQuiet: boolean;
+}
+
+/** Run a model over a source, write what comes of it, and say how it went. @returns the exit code */
+export async function runModel<Model extends RunModel>(
+  model: Model,
+  source: DetectSource<Model>,
+  { name, target, isQuiet, ...writer }: ModelRun,
+  { terminal, signal }: CommandContext,
+): Promise<number> {
+  closeAfter(signal, model);
+  const { files, noun } = source;
+  const { forms, complaints } = writer;
+  const isListed = noun === "image" && files.length > 0;
+  const isShown = !isQuiet && (!isListed || files.length > 1);
+  const started = performance.now();
+  const tally = await writeImages((onBadImage) => source.results(model, onBadImage), {
+    ...writer,
+    sink: target.sink(forms, model.labels ?? []),
+    progress: isShown ? new Progress(terminal, name, `${noun}s`) : undefined,
+    total: source.total,
+  });
+  // Of classes and maps each image has some: how many there are says nothing.
+  const counts =
+    forms.noun === "object"
+      ? formatTally(tally.good, tally.objects, performance.now() - started, noun)
+      : formatImages(tally.good, started);
+  const summary = isShown && (terminal.isTerminal || !isListed) ? `${counts}${source.remarks()}` : undefined;
+  tellEnd(terminal, "read", tally, isListed ? files.length : undefined, summary);
+  return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -1,11 +1,9 @@
 /** @module DetectorFlags: the flags that say which detector is loaded, and how it detects; several commands have them. */
 
-import { refuseStrays } from "../accelerators/accelerator.ts";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
-import { machineOf } from "../api/machine-options.ts";
 import { refusePadding } from "../image/preprocessing-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, optionsFrom, spellingIn } from "./option-flags.ts";
+import { flagsOf, loadOptionsFrom, type OptionFlag, spellingIn } from "./option-flags.ts";
 
 const OPTION_FLAGS = flagsOf(DETECTOR_OPTIONS);
 
@@ -28,6 +26,13 @@ export interface DetectorArguments {
   readonly detector: DetectorOptions;
 }
 
+/** What a detector is loaded with. @throws {OptionError} If a value is refused, or flags do not go together */
+export function detectorOptionsFrom(parsed: ParsedArguments, flags: readonly OptionFlag[]): DetectorOptions {
+  const options = loadOptionsFrom<DetectorOptions>(parsed, flags);
+  refusePadding(options.preprocessing, spellingIn(flags));
+  return options;
+}
+
 /**
  * Check the flags that are in {@linkcode DETECTOR_FLAGS}; others are left alone.
  *
@@ -36,9 +41,5 @@ export interface DetectorArguments {
 export function parseDetectorFlags(parsed: ParsedArguments): DetectorArguments {
   const { model } = parsed.flags;
   if (model === "") throw refuse("model", '--model is refused, got ""', "a path or a name");
-  const detector = optionsFrom<DetectorOptions>(parsed, OPTION_FLAGS);
-  const spell = spellingIn(OPTION_FLAGS);
-  refusePadding(detector.preprocessing, spell);
-  refuseStrays(machineOf(detector), [detector.device ?? 0].flat(), spell);
-  return { model: model as string | undefined, detector };
+  return { model: model as string | undefined, detector: detectorOptionsFrom(parsed, OPTION_FLAGS) };
 }

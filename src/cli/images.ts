@@ -218,6 +218,31 @@ export function formatTally(good: number, objects: number, elapsedMs: number, no
   return `${plural(good, noun)}, ${plural(objects, "object")} in ${formatDuration(elapsedMs)}, ${rate}`;
 }
 
+/** `103 images in 12.3 s` @param startedAt by `performance.now()` */
+export function formatImages(count: number, startedAt: number): string {
+  return `${plural(count, "image")} in ${formatDuration(performance.now() - startedAt)}`;
+}
+
+/**
+ * Say how a run over images ended.
+ *
+ * @param verb    what bad ones could not be: `read`
+ * @param files   how many were to be run, where that was known
+ * @param summary said last
+ */
+export function tellEnd(
+  terminal: Terminal,
+  verb: string,
+  { good, bad }: Pick<Tally, "good" | "bad">,
+  files: number | undefined,
+  summary: string | undefined,
+): void {
+  const done = good + bad;
+  if (files !== undefined && done < files) terminal.line(`Stopped after ${done} of ${plural(files, "image")}`);
+  if (bad > 0) terminal.line(`${bad} of ${plural(done, "image")} could not be ${verb}`);
+  if (summary !== undefined) terminal.line(terminal.paint("dim", summary));
+}
+
 const HINT = "Hint: ";
 
 /** Tells of one error after the other in a line each; a hint that holds for many is given once. */

@@ -2,6 +2,8 @@
 
 import { closeSync, openSync, readSync } from "node:fs";
 import { z } from "zod";
+import { refuseStrays } from "../accelerators/accelerator.ts";
+import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import { OptionError } from "../core/errors.ts";
 import { numberFrom } from "../core/from-text.ts";
 import { kebab, type Option, type OptionTable, ruleOf, shapeOf, type ValuesOf } from "../core/options.ts";
@@ -142,6 +144,16 @@ export function optionsFrom<Options extends object>(
 export function valuesFrom<Table extends OptionTable>(parsed: ParsedArguments, table: Table): ValuesOf<Table> {
   const shape = Object.entries(shapeOf(table)).map(([name, schema]) => [name, schema.optional()]);
   return z.object(Object.fromEntries(shape)).parse(optionsFrom(parsed, flagsOf(table))) as ValuesOf<Table>;
+}
+
+/** What a model is loaded with. @throws {OptionError} If a value is refused, or an option is for another machine than was asked for */
+export function loadOptionsFrom<Options extends MachineChoice & { readonly device?: number | readonly number[] }>(
+  parsed: ParsedArguments,
+  flags: readonly OptionFlag[],
+): Options {
+  const options = optionsFrom<Options>(parsed, flags) as Options;
+  refuseStrays(machineOf(options), [options.device ?? 0].flat(), spellingIn(flags));
+  return options;
 }
 
 /** How the flags spell an option: `--no-jpeg-check` for `jpegCheck`. */

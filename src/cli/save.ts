@@ -44,6 +44,11 @@ function copyName(name: string): string {
   return formatOf(name) !== undefined ? name : withExtension(name, ".jpg");
 }
 
+/** What a copy of an image is called that was not known before, or of a frame. */
+function newName({ file, frame }: ImageResult): string {
+  return frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
+}
+
 /** @throws {OptionError} If copies would be written over what is read, or where results are written as well */
 function refuseCopies(
   copies: readonly string[],
@@ -93,10 +98,9 @@ export function openSaver(
   const paths = new Map(files.map((file, at) => [file, copies[at]!]));
   refuseCopies(copies, files, output, "an image");
   return {
-    async save(forms, { file, result, frame }, pixels) {
-      const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
-      const path = paths.get(file) ?? join(save, newName);
-      const drawn = await forms.draw(await pixels(), result, draw);
+    async save(forms, image, pixels) {
+      const path = paths.get(image.file) ?? join(save, newName(image));
+      const drawn = await forms.draw(await pixels(), image.result, draw);
       const format = formatOf(path)!;
       await writeFileWhole(path, await encodeImage(drawn, { format }));
       return path;
@@ -124,15 +128,12 @@ export function openCutter(folder: string, files: readonly string[]): ImageSaver
   const nameOf = new Map(files.map((file, at) => [file, names[at]!]));
   const sources = new Set(files.map(fileIdentity));
   return {
-    async save(forms, { file, result, frame }, pixels) {
-      const name =
-        frame === undefined
-          ? (nameOf.get(file) ?? copyName(basename(file)))
-          : `${frameName(fileStem(file), frame.index)}.jpg`;
+    async save(forms, whole, pixels) {
+      const { file, result, frame } = whole;
+      const name = (frame === undefined ? nameOf.get(file) : undefined) ?? newName(whole);
+      const cutOuts = forms.count(result) > 0 ? forms.cutOuts?.(await pixels(), result) : undefined;
       let path: string | undefined;
-      for (const { label, image, place } of forms.count(result) > 0
-        ? (forms.cutOuts?.(await pixels(), result) ?? [])
-        : []) {
+      for (const { label, image, place } of cutOuts ?? []) {
         path = join(folder, folderName(label), withExtension(name, `-${place + 1}${extname(name)}`));
         const identity = fileIdentity(path);
         if (identity !== undefined && sources.has(identity)) {

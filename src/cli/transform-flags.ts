@@ -1,13 +1,11 @@
 /** @module TransformFlags: the flags of `transform`, and what they stand for. */
 
 import { z } from "zod";
-import { refuseStrays } from "../accelerators/accelerator.ts";
 import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../api/image-model-config.ts";
-import { machineOf } from "../api/machine-options.ts";
 import type { OptionTable } from "../core/options.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";
+import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
 import { count, path, QUIET, toggle } from "./values.ts";
 
 const OPTION_FLAGS = flagsOf(IMAGE_MODEL_OPTIONS);
@@ -55,7 +53,5 @@ export function parseTransformFlags(parsed: ParsedArguments): TransformArguments
   if (output === undefined) {
     throw refuse("output", "Missing --output", "add --output large.png, or a folder");
   }
-  const options = optionsFrom<ImageModelOptions>(parsed, OPTION_FLAGS);
-  refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(OPTION_FLAGS));
-  return { ...flags, model, options, output };
+  return { ...flags, model, options: loadOptionsFrom<ImageModelOptions>(parsed, OPTION_FLAGS), output };
 }

@@ -1,14 +1,12 @@
 /** @module ValFlags: the flags of `val`, and what they stand for. */
 
-import { refuseStrays } from "../accelerators/accelerator.ts";
 import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
 import { EVALUATE_OPTIONS } from "../api/evaluate-config.ts";
-import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import type { OptionTable } from "../core/options.ts";
-import { refusePadding } from "../image/preprocessing-options.ts";
 import { type Flag, helpHint, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, type OptionFlag, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";
+import { detectorOptionsFrom } from "./detector-flags.ts";
+import { flagsOf, loadOptionsFrom, type OptionFlag, valuesFrom } from "./option-flags.ts";
 import { path, QUIET, toggle } from "./values.ts";
 
 const { images, split, threshold } = EVALUATE_OPTIONS;
@@ -63,34 +61,26 @@ export function parseValFlags(parsed: ParsedArguments): ValArguments {
   return { ...flags, model, data } as ValArguments;
 }
 
-/** Options out of flags of one kind of model. @throws {OptionError} If a flag is for the other */
-function optionsOf<Options extends MachineChoice>(
-  parsed: ParsedArguments,
+/** @throws {OptionError} If a flag is for the other kind of model only */
+function refuseForeign(
+  { flags: given }: ParsedArguments,
   flags: readonly OptionFlag[],
   others: readonly OptionFlag[],
-  nouns: readonly [noun: string, other: string],
-): Options {
-  const stray = without(others, flags).find(({ name }) => parsed.flags[name] !== undefined);
-  if (stray !== undefined) {
-    throw refuse(stray.name, `--${stray.name} is for ${nouns[1]}, and the dataset is for ${nouns[0]}`, helpHint("val"));
-  }
-  return optionsFrom<Options>(parsed, flags) as Options;
+  [noun, other]: readonly [noun: string, other: string],
+): void {
+  const stray = without(others, flags).find(({ name }) => given[name] !== undefined);
+  if (stray === undefined) return;
+  throw refuse(stray.name, `--${stray.name} is for ${other}, and the dataset is for ${noun}`, helpHint("val"));
 }
-
-const NOUNS = ["classifiers", "models of objects"] as const;
 
 /** What a classifier is loaded with. @throws {OptionError} If a value is refused, or a flag is for another kind of model */
 export function classifierOptions(parsed: ParsedArguments): ClassifierOptions {
-  const options = optionsOf<ClassifierOptions>(parsed, CLASS_FLAGS, OBJECT_FLAGS, NOUNS);
-  refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(CLASS_FLAGS));
-  return options;
+  refuseForeign(parsed, CLASS_FLAGS, OBJECT_FLAGS, ["classifiers", "models of objects"]);
+  return loadOptionsFrom<ClassifierOptions>(parsed, CLASS_FLAGS);
 }
 
 /** What another model is loaded with. @throws {OptionError} If a value is refused, or a flag is for another kind of model */
 export function detectorOptions(parsed: ParsedArguments): DetectorOptions {
-  const options = optionsOf<DetectorOptions>(parsed, OBJECT_FLAGS, CLASS_FLAGS, [NOUNS[1], NOUNS[0]]);
-  const spell = spellingIn(OBJECT_FLAGS);
-  refusePadding(options.preprocessing, spell);
-  refuseStrays(machineOf(options), [options.device ?? 0].flat(), spell);
-  return options;
+  refuseForeign(parsed, OBJECT_FLAGS, CLASS_FLAGS, ["models of objects", "classifiers"]);
+  return detectorOptionsFrom(parsed, OBJECT_FLAGS);
 }

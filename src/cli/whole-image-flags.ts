@@ -1,9 +1,8 @@
 /** @module WholeImageFlags: the flags of `classify`, `semantic` and `depth`, and what they stand for. */
 
 import { z } from "zod";
-import { refuseStrays } from "../accelerators/accelerator.ts";
 import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
-import { type MachineChoice, machineOf } from "../api/machine-options.ts";
+import type { MachineChoice } from "../api/machine-options.ts";
 import {
   DEPTH_OPTIONS,
   type DepthEstimatorOptions,
@@ -12,7 +11,7 @@ import {
 } from "../api/map-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";
+import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
 import { outputFile, path, QUIET } from "./values.ts";
 
 const FORMATS = ["table", "json", "jsonl", "csv"] as const;
@@ -66,8 +65,7 @@ function flagsFor<Options extends MachineChoice & { readonly device?: number }>(
     parse(parsed) {
       const { model, output, ...flags } = valuesFrom(parsed, OWN);
       if (model === undefined) throw refuse("model", "Missing --model", `add --model ${example}`);
-      const given = optionsFrom<Options>(parsed, optionFlags) as Options;
-      refuseStrays(machineOf(given), [given.device ?? 0], spellingIn(optionFlags));
+      const given = loadOptionsFrom<Options>(parsed, optionFlags);
       return { ...flags, model, options: given, output: outputFile(output), annotations: undefined };
     },
   };

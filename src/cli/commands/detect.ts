@@ -2,17 +2,15 @@
 
 import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
-import { plural } from "../../core/units.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
-import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import type { CommandContext } from "../command.ts";
 import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
-import { closeAfter, type DetectSource, openFiles, openFolder, openStdin, withPoints } from "../detect-images.ts";
+import { type DetectSource, openFiles, openFolder, openStdin, runModel, withPoints } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
-import { Complaints, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
+import { Complaints, localOperand, type OperandKind, operandKind } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
-import { Progress } from "../progress.ts";
-import { openTarget, writeImages } from "../result-target.ts";
+import { openTarget } from "../result-target.ts";
 import { openCutter, openSaver } from "../save.ts";
 
 /** What the operands are, all of one kind. */
@@ -65,14 +63,14 @@ function openSource(
 
 /** Run `detect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const { terminal, output, signal } = context;
+  const { terminal, output } = context;
   const args = parseDetectFlags(parsed);
   const operands = parsed.operands.map(localOperand);
   const kind = kindOf(operands, args);
   refuseIdleFlags(parsed, kind);
   const complaints = new Complaints(terminal);
   await using source = await openSource(args, operands, kind, context, complaints);
-  const { files, noun } = source;
+  const { files } = source;
   using target = openTarget(args, files, output, source.isNumbered);
   const savers = [
     ...(args.save === undefined || kind === "video" ? [] : [openSaver(args.save, files, args)]),
@@ -86,26 +84,10 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
       ? undefined
       : await loadModel(TopDownPoseEstimator, poseModel, args.pose, context, args.isQuiet);
   const detector = points === undefined ? finder : withPoints(finder, points);
-  closeAfter(signal, detector);
-
-  const forms = formsFor(detector.task);
-  const isListed = kind === "images";
-  const isShown = !args.isQuiet && (!isListed || files.length > 1);
-  const started = performance.now();
-  const tally = await writeImages((onBadImage) => source.results(detector, onBadImage), {
-    forms,
-    sink: target.sink(forms, detector.labels),
-    savers,
-    complaints,
-    progress: isShown ? new Progress(terminal, "detect", `${noun}s`) : undefined,
-    total: source.total,
-  });
-  const done = tally.good + tally.bad;
-  if (isListed && done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
-  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be read`);
-  if (isShown && (terminal.isTerminal || !isListed)) {
-    const summary = formatTally(tally.good, tally.objects, performance.now() - started, noun);
-    terminal.line(terminal.paint("dim", `${summary}${source.remarks()}`));
-  }
-  return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
+  return await runModel(
+    detector,
+    source,
+    { name: "detect", forms: formsFor(detector.task), target, savers, complaints, isQuiet: args.isQuiet },
+    context,
+  );
 }

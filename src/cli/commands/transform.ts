@@ -13,7 +13,7 @@ import type { Image } from "../../image/image.ts";
 import { isImageName } from "../../image/image-kind.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { Complaints, expandImages, isFolder, outputNames, withExtension } from "../images.ts";
+import { Complaints, expandImages, formatImages, isFolder, outputNames, tellEnd, withExtension } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
@@ -148,13 +148,8 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   await using model = await loadModel(ImageModel, path, args.options, context, args.isQuiet);
 
   const started = performance.now();
-  const { good, bad } = await transformFiles(model, args, files, paths, context);
-  const done = good + bad;
-  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
-  if (bad > 0) terminal.line(`${bad} of ${plural(done, "image")} could not be transformed`);
-  if (!args.isQuiet && terminal.isTerminal && files.length > 1) {
-    const elapsed = formatDuration(performance.now() - started);
-    terminal.line(terminal.paint("dim", `${plural(good, "image")} in ${elapsed}`));
-  }
-  return bad > 0 ? EXIT_FAILED : EXIT_OK;
+  const tally = await transformFiles(model, args, files, paths, context);
+  const isShown = !args.isQuiet && terminal.isTerminal && files.length > 1;
+  tellEnd(terminal, "transformed", tally, files.length, isShown ? formatImages(tally.good, started) : undefined);
+  return tally.bad > 0 ? EXIT_FAILED : EXIT_OK;
 }

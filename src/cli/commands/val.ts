@@ -5,13 +5,12 @@ import type { DetectorOptions } from "../../api/detector-config.ts";
 import { type EvaluatedModel, evaluate } from "../../api/evaluate.ts";
 import { anyDetector } from "../../api/model.ts";
 import { printable, printableJson } from "../../core/shown.ts";
-import { formatDuration, plural } from "../../core/units.ts";
 import { isClassFolder } from "../../tasks/evaluate/dataset.ts";
 import type { Evaluation } from "../../tasks/evaluate/evaluation.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter } from "../detect-images.ts";
-import { Complaints } from "../images.ts";
+import { Complaints, formatImages, tellEnd } from "../images.ts";
 import { findModel, loadModel, modelTitle } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
@@ -84,13 +83,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const title = { model: modelTitle(path), data };
   if (json) await output.write(`${printableJson({ ...title, ...evaluation }, 2)}\n`);
   else await output.write(formatEvaluation(evaluation, paintOf(output.hasColour)));
-  if (complaints.count > 0) {
-    const total = evaluation.images + complaints.count;
-    terminal.line(`${complaints.count} of ${plural(total, "image")} could not be scored`);
-  }
-  if (!isQuiet && terminal.isTerminal) {
-    const elapsed = formatDuration(performance.now() - started);
-    terminal.line(terminal.paint("dim", `${plural(evaluation.images, "image")} in ${elapsed}`));
-  }
+  const summary = !isQuiet && terminal.isTerminal ? formatImages(evaluation.images, started) : undefined;
+  tellEnd(terminal, "scored", { good: evaluation.images, bad: complaints.count }, undefined, summary);
   return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -3,29 +3,23 @@
 import { Classifier } from "../../api/classifier.ts";
 import type { MachineChoice } from "../../api/machine-options.ts";
 import { DepthEstimator, SemanticSegmenter } from "../../api/map-model.ts";
-import { formatDuration, plural } from "../../core/units.ts";
 import { CLASSIFY_FORMS } from "../../tasks/classify/classify-forms.ts";
 import { DEPTH_FORMS } from "../../tasks/depth/depth-map.ts";
 import { SEMANTIC_FORMS } from "../../tasks/semantic/class-map.ts";
 import type { ResultForms } from "../../tasks/task-result.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
-import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { closeAfter, detectAll, type ImageStream, imagesOf } from "../detect-images.ts";
-import { Complaints, expandImages, localOperand } from "../images.ts";
+import type { CommandContext } from "../command.ts";
+import { openFiles, type RunModel, runModel } from "../detect-images.ts";
+import { Complaints, localOperand } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
-import { Progress } from "../progress.ts";
-import { openTarget, writeImages } from "../result-target.ts";
+import { openTarget } from "../result-target.ts";
 import { openSaver } from "../save.ts";
 import { CLASSIFY_FLAGS, DEPTH_FLAGS, SEMANTIC_FLAGS, type WholeImageFlags } from "../whole-image-flags.ts";
-
-/** A loaded model of one of these. */
-type WholeImageModel = ImageStream &
-  AsyncDisposable & { readonly labels?: readonly string[]; close(options: { readonly force: boolean }): Promise<void> };
 
 /** What one of these commands is made of. */
 interface WholeImageCommand<Options extends MachineChoice> {
   readonly name: string;
-  readonly facade: { load(path: string, options: Options): Promise<WholeImageModel> };
+  readonly facade: { load(path: string, options: Options): Promise<RunModel & AsyncDisposable> };
   readonly forms: ResultForms;
   readonly flags: WholeImageFlags<Options>;
 }
@@ -35,39 +29,19 @@ type Run = (parsed: ParsedArguments, context: CommandContext) => Promise<number>
 
 function commandOf<Options extends MachineChoice>({ name, facade, forms, flags }: WholeImageCommand<Options>): Run {
   return async (parsed, context) => {
-    const { terminal, output, signal } = context;
     const args = flags.parse(parsed);
     if (parsed.operands.length === 0) {
       const hint = `bun-tensorrt ${name} street.jpg --model ${args.model}`;
       throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
     }
-    const files = expandImages(parsed.operands.map(localOperand), name);
-    const complaints = new Complaints(terminal);
-    using target = openTarget(args, files, output, false);
-    const savers = args.save === undefined ? [] : [openSaver(args.save, files, args)];
+    const source = openFiles(args, parsed.operands.map(localOperand), context, name);
+    const complaints = new Complaints(context.terminal);
+    using target = openTarget(args, source.files, context.output, false);
+    const savers = args.save === undefined ? [] : [openSaver(args.save, source.files, args)];
     const path = await findModel(args.model, context);
     await using model = await loadModel(facade, path, args.options, context, args.isQuiet);
-    closeAfter(signal, model);
-
-    const isShown = !args.isQuiet && files.length > 1;
-    const images = imagesOf(files, args.save !== undefined);
-    const started = performance.now();
-    const tally = await writeImages((onBad) => detectAll(model, images, signal, onBad), {
-      forms,
-      sink: target.sink(forms, model.labels ?? []),
-      savers,
-      complaints,
-      progress: isShown ? new Progress(terminal, name, "images") : undefined,
-      total: () => files.length,
-    });
-    const done = tally.good + tally.bad;
-    if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
-    if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be read`);
-    if (isShown && terminal.isTerminal) {
-      const elapsed = formatDuration(performance.now() - started);
-      terminal.line(terminal.paint("dim", `${plural(tally.good, "image")} in ${elapsed}`));
-    }
-    return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
+    const run = { name, forms, target, savers, complaints, isQuiet: args.isQuiet };
+    return await runModel(model, source, run, context);
   };
 }
 

@@ -34,20 +34,21 @@ async function* detectFrames(
   const stop = (): void => void video.close();
   signal.addEventListener("abort", stop);
   const forms = formsFor(detector.task);
-  let isBegun = false;
+  let isWritten = false;
   try {
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
     for await (const { frame, ...result } of untilClosed(detectVideo<TaskResult>(detector, video), signal)) {
-      isBegun = true;
       yield { file: video.name, result, frame, source: frame };
       if (sink === undefined) continue;
       forms.paint(frame, result, draw);
       await sink.write(frame, frame.timestampMs);
+      isWritten = true;
     }
   } finally {
     signal.removeEventListener("abort", stop);
-    if (isBegun) await sink?.finish();
+    // A copy without a frame is none, and ending it would hide why.
+    if (isWritten) await sink?.finish();
   }
 }
 

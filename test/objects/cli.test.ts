@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -223,6 +223,13 @@ test.skipIf(isFfmpegMissing)(
     expect(Math.max(...[0, 1, 2].map((channel) => Math.abs(drawn[at + channel]! - 128)))).toBeGreaterThan(20);
   },
 );
+
+test.skipIf(isFfmpegMissing)("what cannot be drawn on a video is named, and no copy is begun", async () => {
+  await ffmpeg("-f", "lavfi", "-i", "color=gray:size=64x32:rate=10:duration=0.1", ...FAST, path("one.mp4"));
+  const { code, errors } = await detect("segment.onnx", "one.mp4", "--mask-size", "proto", "--save", "none.mp4", "-q");
+  expect(errors).toStartWith("error: Cannot place masks in an image: they have 8x8 pixels and the image 64x32\nHint: ");
+  expect([code === 0, existsSync(path("none.mp4"))]).toEqual([false, false]);
+});
 
 test("serve answers with what a pose model gives, or with boxes only", async () => {
   for (const [words, keys] of [

@@ -1,12 +1,11 @@
 /** @module MapModel: models that say something of every pixel, on a machine: classes and depth. */
 
-import { evidentMap } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { OpenedModel, Task } from "../runtime/task.ts";
+import { chosenTask, type Task } from "../runtime/task.ts";
 import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
 import { DEPTH, type DepthMap, type DepthSpec, type DepthTaskOptions } from "../tasks/depth/depth-task.ts";
 import { type MapForm, type MapSpec, MapTask, type MapTaskOptions } from "../tasks/image/map-task.ts";
-import { type ModelFiles, modelFiles, taskOfFiles } from "../tasks/model-files.ts";
+import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { SEMANTIC_FORMS, type SemanticResult, semanticResultOf } from "../tasks/semantic/class-map.ts";
 import {
   type ClassMap,
@@ -231,18 +230,8 @@ export function orMaps(
     semantic: new MapTask(SEMANTIC, { ...semantic, files }),
     depth: new MapTask(DEPTH, { ...depth, files }),
   };
-  const taskFor = ({ model }: OpenedModel): Task<unknown, unknown, unknown> => {
-    const found = evidentMap(model) ?? (model.metadata.task === undefined ? taskOfFiles(files) : undefined);
+  return chosenTask(otherwise, ({ model }) => {
+    const found = mapTaskOf(model, files);
     return found === undefined ? otherwise : (forms[found] as never);
-  };
-  return {
-    name: otherwise.name,
-    action: otherwise.action,
-    recognise: (opened) => taskFor(opened).recognise(opened),
-    async check(opened) {
-      const task = taskFor(opened);
-      await (task.check?.(opened) ?? task.recognise(opened));
-    },
-    engineShapes: (metadata) => otherwise.engineShapes(metadata),
-  };
+  });
 }

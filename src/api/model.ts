@@ -2,13 +2,13 @@
 
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { isOfCrops, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
+import { isOfCrops, MAP_TASKS, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
-import type { OpenedModel, Task } from "../runtime/task.ts";
+import { chosenTask, type OpenedModel, type Task } from "../runtime/task.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
-import { modelFiles } from "../tasks/model-files.ts";
+import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { Classifier } from "./classifier.ts";
 import { CLASSIFIER_OPTIONS, type ClassifierConfig, parseClassifierOptions } from "./classifier-config.ts";
@@ -36,8 +36,14 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
   readonly device?: number;
 }
 
-/** The first of several tasks that a model is one of. */
-function firstOf(tasks: readonly AnyTask[]): AnyTask {
+/** For a model of which nothing is known. */
+const UNKNOWN_HINT =
+  "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
+const SERVED = "`serve` and `worker` take models of objects and classifiers";
+const UNSERVED_HINT = `${SERVED}; \`bun-tensorrt inspect\` shows what is known of this one`;
+
+/** The first of several tasks that a model is one of. @param hint for one that is of none */
+function firstOf(tasks: readonly AnyTask[], hint: string): AnyTask {
   if (tasks.length === 1) return tasks[0]!;
   const first = async <T>(opened: OpenedModel, look: (task: (typeof tasks)[number]) => Promise<T>): Promise<T> => {
     const { source, model } = opened;
@@ -52,7 +58,6 @@ function firstOf(tasks: readonly AnyTask[]): AnyTask {
         refusals.push(`${task.name}: ${inShort(error)}`);
       }
     }
-    const hint = "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
     throw new ModelError(message(`tell the task of ${source}`, `it fits none (${refusals.join("; ")})`, hint), source);
   };
   return {
@@ -65,6 +70,18 @@ function firstOf(tasks: readonly AnyTask[]): AnyTask {
     // Those of the first task, whose sizes are tiles for the others.
     engineShapes: (metadata) => tasks[0]!.engineShapes(metadata),
   };
+}
+
+/** Another task, where a model is not evidently one that no service answers for. */
+function orUnserved(otherwise: AnyTask, files: ModelFiles | undefined): AnyTask {
+  return chosenTask(otherwise, ({ source, model }) => {
+    const map = mapTaskOf(model, files);
+    if (map === undefined && !isOfCrops(model)) return otherwise;
+    const found = map === undefined ? OF_CROPS.found : `it is ${MAP_TASKS[map].noun}`;
+    const way = map === undefined ? "`detect --pose-model`" : `\`${map}\`, or use \`${MAP_TASKS[map].facade}\``;
+    const hint = `${SERVED}; on a command line run ${way}`;
+    throw new ModelError(message(`serve ${source}`, found, hint), source);
+  });
 }
 
 /** Loads models of any task. */
@@ -108,6 +125,8 @@ interface TaskConfigs {
   readonly classifier?: ClassifierConfig;
   readonly image?: ImageModelConfig;
   readonly maps?: MapConfigs;
+  /** What is loaded is asked by `serve` or `worker`. */
+  readonly isServed?: boolean;
 }
 
 type AnyTask = Task<unknown, unknown, unknown>;
@@ -125,14 +144,15 @@ const FACADES: { readonly [Name in Model["task"]]: (opened: never) => Model } = 
 };
 
 async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
-  const { detector, classifier, image, maps } = configs;
+  const { detector, classifier, image, maps, isServed } = configs;
   const { backends, name } = await openModel(model, detector, async (source): Promise<AnyTask> => {
     const files = await modelFiles(source);
     const named = withLabelsBeside(detector, files);
     const tasks: unknown[] = [new DetectTask(named)];
     if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
     if (image !== undefined) tasks.push(new ImageTask(image));
-    const objects = orObjects(firstOf(tasks as AnyTask[]), named);
+    const objects = orObjects(firstOf(tasks as AnyTask[], isServed ? UNSERVED_HINT : UNKNOWN_HINT), named);
+    if (isServed && detector.head === undefined) return orUnserved(objects, files);
     return maps === undefined ? objects : orMaps(objects, maps, files);
   });
   const task = (backends[0]!.task as { readonly task: Model["task"] }).task;
@@ -163,13 +183,15 @@ export const servedModel: {
   async load(model, options = {}) {
     const { task, head, device = 0 } = options;
     const detector = parseDetectorOptions(options as DetectorOptions);
-    if (task !== undefined || head !== undefined) return (await loadAny(model, { detector })) as ServedFacade;
+    if (task !== undefined || head !== undefined) {
+      return (await loadAny(model, { detector, isServed: true })) as ServedFacade;
+    }
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const isForeign = ([name]: readonly [name: string, value: unknown]): boolean =>
       name === "preprocessing" || (Object.hasOwn(DETECTOR_OPTIONS, name) && !Object.hasOwn(CLASSIFIER_OPTIONS, name));
     const common = Object.fromEntries(given.filter((option) => !isForeign(option)));
     const classifier = parseClassifierOptions({ ...common, device: [device].flat()[0]! });
-    const loaded = (await loadAny(model, { detector, classifier })) as ServedFacade;
+    const loaded = (await loadAny(model, { detector, classifier, isServed: true })) as ServedFacade;
     const ignored = given.filter(isForeign).map(([name]) => `\`${name}\``);
     if (loaded.task === "classify" && ignored.length > 0) {
       logger.warn(`Ignoring ${ignored.join(", ")}: the model is a classifier`);

@@ -9,12 +9,11 @@ import { formatBytes } from "../core/units.ts";
 import { cudaUnavailable, Device } from "../cuda/device.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
 import { recogniseAny } from "../heads/object-reading.ts";
-import { evidentMap } from "../heads/traits.ts";
 import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
 import { DEPTH } from "../tasks/depth/depth-task.ts";
-import { labelsOfFiles, modelFiles, taskOfFiles } from "../tasks/model-files.ts";
+import { labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
@@ -84,7 +83,7 @@ export async function recognitionOf(
   said: SaidOfModel,
 ): Promise<AnySpec> {
   const files = await modelFiles(file);
-  const map = said.head === undefined ? (evidentMap(opened.model) ?? taskOfFiles(files)) : undefined;
+  const map = said.head === undefined ? mapTaskOf(opened.model, files) : undefined;
   if (map !== undefined) {
     const options = { files, preprocessing: said.preprocessing };
     return map === "depth" ? DEPTH.recognise(opened, options) : SEMANTIC.recognise(opened, options);

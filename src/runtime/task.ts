@@ -137,6 +137,23 @@ export interface Task<ModelSpec, Params, Output> {
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes;
 }
 
+/** A task that is found out with the model. @param otherwise says what engines are built for */
+export function chosenTask(
+  otherwise: Task<unknown, unknown, unknown>,
+  taskFor: (opened: OpenedModel) => Task<unknown, unknown, unknown>,
+): Task<unknown, unknown, unknown> {
+  return {
+    name: otherwise.name,
+    action: otherwise.action,
+    recognise: async (opened) => taskFor(opened).recognise(opened),
+    async check(opened) {
+      const task = taskFor(opened);
+      await (task.check?.(opened) ?? task.recognise(opened));
+    },
+    engineShapes: (metadata) => otherwise.engineShapes(metadata),
+  };
+}
+
 /** The tensors of one run. */
 export interface HostTensors {
   /** The outputs of the last run, by name. */

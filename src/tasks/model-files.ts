@@ -2,9 +2,10 @@
 
 import { basename, dirname, join } from "node:path";
 import { logger } from "../core/log.ts";
-import type { MapTaskName } from "../heads/traits.ts";
+import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
+import type { ModelInfo } from "../model/model-info.ts";
 
 /** An object of a file. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -106,8 +107,10 @@ export function levelsOf(file: Json, usual?: number): FoundFilter & Pick<Preproc
   };
 }
 
-/** The task of a model of maps by the class that transformers has for it. */
-export function taskOfFiles(files: ModelFiles | undefined): MapTaskName | undefined {
+/** The task of a model that evidently is of maps: by itself, or where it does not say by the class that transformers has for it. */
+export function mapTaskOf(model: ModelInfo, files: ModelFiles | undefined): MapTaskName | undefined {
+  const evident = evidentMap(model);
+  if (evident !== undefined || model.metadata.task !== undefined) return evident;
   const { architectures } = files?.config ?? {};
   const [name = ""] = Array.isArray(architectures) ? architectures.map(String) : [];
   if (name.endsWith("ForSemanticSegmentation")) return "semantic";

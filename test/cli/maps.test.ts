@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { nearestModel } from "../support/image-models.ts";
 import { toyMap } from "../support/toy-map.ts";
+import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
 
 let folder = "";
@@ -90,4 +92,28 @@ test("inspect says what such models are, and the other commands name the right o
       expect.stringContaining("Hint: load it with `DepthEstimator`"),
     ]);
   }
+});
+
+test("serve and worker refuse what they cannot answer with, and say what can be done with it", async () => {
+  writeFileSync(path("points.onnx"), toyTopDown("simcc"));
+  writeFileSync(path("larger.onnx"), nearestModel([1, 3, 16, 16], [1, 3, 32, 32], "NCHW", 2));
+  const cases = [
+    ["semantic", "Cannot serve ", "it is a semantic segmentation model", "run `semantic`"],
+    ["depth", "Cannot serve ", "it is a depth model", "run `depth`, or use `DepthEstimator`"],
+    ["points", "Cannot serve ", "it finds the points of one person in a crop", "run `detect --pose-model`"],
+    ["larger", "Cannot tell the task of ", "it fits none", "`bun-tensorrt inspect` shows"],
+  ] as const;
+  for (const command of ["serve --port 0", "worker --redis redis://127.0.0.1:1"]) {
+    for (const [name, ...texts] of cases) {
+      const words = [...command.split(" "), "--model", path(`${name}.onnx`), "--backend", "cpu"];
+      const { code, errors } = await runCli(words);
+      expect([name, code]).toEqual([name, 1]);
+      for (const text of [...texts, "Hint: `serve` and `worker` take models of objects and classifiers"]) {
+        expect(errors).toContain(text);
+      }
+    }
+  }
+  // What a caller says it is, it is taken for.
+  const forced = ["serve", "--port", "0", "--model", path("semantic.onnx"), "--head", "yolo", "--backend", "cpu"];
+  expect((await runCli(forced)).errors).not.toContain("Cannot serve");
 });

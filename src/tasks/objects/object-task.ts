@@ -7,6 +7,7 @@ import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import { needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
+  chosenTask,
   type EngineShapes,
   type HostTask,
   noDevicePart,
@@ -124,17 +125,8 @@ export function orObjects(
     const evident = evidentTask(model, options);
     return task === "detect" && evident !== "obb" ? undefined : evident;
   };
-  const taskFor = (opened: OpenedModel): Task<unknown, unknown, unknown> => {
+  return chosenTask(otherwise, (opened) => {
     const found = nameFor(opened);
     return found === undefined ? otherwise : (new ObjectTask(found, options) as never);
-  };
-  return {
-    name: otherwise.name,
-    action: otherwise.action,
-    recognise: (opened) => taskFor(opened).recognise(opened),
-    async check(opened) {
-      await taskFor(opened).check?.(opened);
-    },
-    engineShapes: (metadata) => otherwise.engineShapes(metadata),
-  };
+  });
 }

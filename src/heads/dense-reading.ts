@@ -1,6 +1,7 @@
 /** @module Dense plan: the decode plan of a dense head, from how its output was read. */
 
 import type { TensorInfo } from "../core/tensor.ts";
+import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { DensePlan, ModelSpecParts } from "./head.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
@@ -273,10 +274,11 @@ export function readClasses(
   if (reading === undefined || classes === undefined) return undefined;
   if (channelAxis !== undefined && reading.channelAxis !== channelAxis) return undefined;
   const auxiliary = auxiliaryOutputs(reading, before, classes, traits);
-  return { reading, parts: { outputs: [reading.output], auxiliary, classes, needsNms: true } };
+  const outputs = [reading.output];
+  return { reading, parts: { outputs, auxiliary, preprocessing: YOLO_PREPROCESSING, classes, needsNms: true } };
 }
 
 /** What such heads decide alike. */
-interface ClassParts extends Pick<ModelSpecParts<DensePlan>, "outputs" | "auxiliary" | "needsNms"> {
+interface ClassParts extends Pick<ModelSpecParts<DensePlan>, "outputs" | "auxiliary" | "preprocessing" | "needsNms"> {
   readonly classes: number;
 }

@@ -57,11 +57,10 @@ const CENTERFACE_STRIDE = 4;
 /** Channels of the maps in the order of the graph, faces, sizes, offsets and points, and what they are called. */
 const CENTERFACE_CHANNELS: readonly number[] = [1, 2, 2, POINT_NUMBERS];
 const CENTERFACE_NAMES: readonly RegExp[] = [/heat|score/i, /scale|size|^wh$/i, /off/i, /lm|landm|points|kps/i];
-/** A published file declares the input that it was traced with: nothing is found at such a size. */
-const LEAST_SIDE = 64;
-
-function refuseTraced([width, height]: readonly [number, number]): never {
-  const found = `CenterFace's file declares the input it was traced with, ${width}x${height} pixels, in which there is room for no face`;
+/** A published file declares the input that it was traced with, 32x32: nothing is found at such a size. */
+function refuseTraced(size: readonly [number, number]): void {
+  if (Math.max(...size) >= 64) return;
+  const found = `CenterFace's file declares the input it was traced with, ${size.join("x")} pixels, in which there is room for no face`;
   const hint =
     "the network takes any size: leave batch, height and width of its input and outputs open in the file (`dim_param` in the " +
     "Python package onnx)";
@@ -81,7 +80,7 @@ export const centerface: Head<FacesPlan> = faceHead(
     if (maps.length !== CENTERFACE_CHANNELS.length) return undefined;
     const found = byNumber(maps) ?? CENTERFACE_NAMES.map((name) => maps.find((map) => name.test(map.name)));
     if (found.some((map, at) => map?.shape[1] !== CENTERFACE_CHANNELS[at])) return undefined;
-    if (image.fixedSize !== undefined && Math.max(...image.fixedSize) < LEAST_SIDE) refuseTraced(image.fixedSize);
+    if (image.fixedSize !== undefined) refuseTraced(image.fixedSize);
     const outputs = found as TensorInfo[];
     const [scores, boxes, offsets, points] = outputs.map(({ name }) => name) as [string, string, string, string];
     const level = { stride: CENTERFACE_STRIDE, sizes: [CENTERFACE_STRIDE], scores, boxes, offsets, points };

@@ -41,8 +41,7 @@ function personHead(
   );
 }
 
-/** Rows of MoveNet: at most six people, each the points, the box and the score. */
-const MOVENET_ROWS = 6;
+/** Of a person: the points, the box and the score. */
 const MOVENET_COLUMNS = COCO_POINTS * 3 + 5;
 
 /**
@@ -56,8 +55,7 @@ export const movenet: Head<PartsPlan> = personHead(
   ({ model, image, forced }) => {
     const [output, ...others] = model.outputs;
     if (output?.dtype !== "f32" || others.length > 0 || (!forced && image.dtype !== "u8")) return undefined;
-    if (image.layout !== "NHWC" || output.shape.slice(1).join() !== `${MOVENET_ROWS},${MOVENET_COLUMNS}`)
-      return undefined;
+    if (image.layout !== "NHWC" || output.shape.slice(1).join() !== `6,${MOVENET_COLUMNS}`) return undefined;
     return {
       outputs: [output],
       preprocessing: { ...YOLO_PREPROCESSING, scale: 1, pad: [0, 0, 0] },

@@ -1,6 +1,5 @@
 /** @module Heads `yolo`, `yolo-transposed` and `yolo-objectness`: a dense output before NMS, boxes as centre and size in pixels. */
 
-import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { type DenseReading, densePlan, isDeepStream, readClasses } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
@@ -27,7 +26,7 @@ export const yolo: Head<DensePlan> = defineHead(
     if (found === undefined) return undefined;
     const { reading, parts } = found;
     if (!traits.forced && traits.classes === undefined && reading.channels === POSE_CHANNELS) return undefined;
-    return { ...parts, preprocessing: YOLO_PREPROCESSING, plan: densePlan(reading, parts.classes, "class") };
+    return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },
 );
 
@@ -43,7 +42,7 @@ export const yoloTransposed: Head<DensePlan> = defineHead(
     const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
     const isOfCoco = traits.classes === undefined && reading.channels === COCO_CHANNELS_WITH_OBJECTNESS;
     if (!traits.forced && (!isGrid || isOfCoco || isOther(reading, traits))) return undefined;
-    return { ...parts, preprocessing: YOLO_PREPROCESSING, plan: densePlan(reading, parts.classes, "class") };
+    return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },
 );
 
@@ -72,6 +71,6 @@ export const yoloObjectness: Head<DensePlan> = defineHead(
     const { rowKind, output } = reading;
     const isYolov6 = rowKind === "cells" || (rowKind !== "anchors" && output.name === "outputs");
     const score = parts.classes === 1 && !isYolov6 ? "objectness" : "product";
-    return { ...parts, preprocessing: YOLO_PREPROCESSING, plan: densePlan(reading, parts.classes, score) };
+    return { ...parts, plan: densePlan(reading, parts.classes, score) };
   },
 );

@@ -15,6 +15,7 @@ import {
   type PrecisionReport,
   type TrueObject,
 } from "./average-precision.ts";
+import { rectangleAround } from "./polygons.ts";
 
 /** An object as a dataset has it; what its task has no need of may be absent. */
 export interface AnnotatedObject extends TrueObject {
@@ -32,14 +33,9 @@ export type BoxMetrics = PrecisionReport<BoxMetricName>;
 /** Figures of key points, by their object keypoint similarity. */
 export type KeypointMetrics = PrecisionReport<KeypointMetricName>;
 
-/** Of boxes and masks, as `COCOeval` has it. */
-const MOST_OBJECTS = 100;
-/** Of key points. */
-const MOST_PEOPLE = 20;
-
 const BOX: Measure<Detection, AnnotatedObject, BoxMetricName> = {
   metrics: BOX_METRICS,
-  most: MOST_OBJECTS,
+  most: 100,
   area: ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1),
   likeness({ box: [x1, y1, x2, y2] }, { box: [x, y, width, height], isCrowd }) {
     const across = Math.min(x2, x + width) - Math.max(x1, x);
@@ -53,14 +49,12 @@ const BOX: Measure<Detection, AnnotatedObject, BoxMetricName> = {
 };
 
 const MASK: Measure<SegmentedObject, AnnotatedObject, BoxMetricName> = {
-  metrics: BOX_METRICS,
-  most: MOST_OBJECTS,
+  ...BOX,
   area: ({ mask }) => mask.area,
   likeness({ mask }, { mask: truth, isCrowd }) {
     const shared = mask.intersection(truth!);
     return shared === 0 ? 0 : shared / (isCrowd ? mask.area : mask.area + truth!.area - shared);
   },
-  isIgnored: ({ isCrowd }) => isCrowd,
 };
 
 /** How far people place each of COCO's points from where others do, by the size of the person. */
@@ -84,10 +78,10 @@ function beyond(value: number, least: number, most: number): number {
 
 const KEYPOINTS: Measure<PoseObject, AnnotatedObject, KeypointMetricName> = {
   metrics: KEYPOINT_METRICS,
-  most: MOST_PEOPLE,
+  most: 20,
   area({ keypoints }) {
-    const [xs, ys] = [keypoints.map(({ x }) => x), keypoints.map(({ y }) => y)];
-    return (Math.max(...xs) - Math.min(...xs)) * (Math.max(...ys) - Math.min(...ys));
+    const [, , width, height] = rectangleAround(keypoints.flatMap(({ x, y }) => [x, y]));
+    return width * height;
   },
   likeness({ keypoints }, truth) {
     const { box, area, keypoints: points = [] } = truth;

@@ -119,14 +119,11 @@ export function orObjects(
   options: DetectTaskOptions,
 ): Task<unknown, unknown, unknown> {
   const { task, head } = options;
-  const nameFor = ({ model }: OpenedModel): ObjectTaskName | undefined => {
-    if (head !== undefined && !OBJECT_HEADS.some(({ name }) => name === head)) return undefined;
-    if (task !== undefined && task !== "detect") return task;
-    const evident = evidentTask(model, options);
-    return task === "detect" && evident !== "obb" ? undefined : evident;
-  };
-  return chosenTask(otherwise, (opened) => {
-    const found = nameFor(opened);
-    return found === undefined ? otherwise : (new ObjectTask(found, options) as never);
+  const isOther = head !== undefined && !OBJECT_HEADS.some(({ name }) => name === head);
+  return chosenTask(otherwise, ({ model }) => {
+    if (isOther) return otherwise;
+    const name = task === undefined || task === "detect" ? evidentTask(model, options) : task;
+    if (name === undefined || (task === "detect" && name !== "obb")) return otherwise;
+    return new ObjectTask(name, options) as never;
   });
 }

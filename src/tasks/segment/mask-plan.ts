@@ -148,22 +148,20 @@ export function planOf({ width: cellsX, height: cellsY }: Grid, region: Region, 
   const { x, y, width, height, padX, padY, contentWidth, contentHeight } = region;
   const span = { x, y, spanX: width, spanY: height };
   const image = { width: region.sourceWidth, height: region.sourceHeight, boxScaleX: 1, boxScaleY: 1, ...span };
-  if (rule.isRough && padX + padY > 0) {
-    const gain = Math.min(cellsX / width, cellsY / height);
-    const [cropX, cropWidth] = roughCrop(cellsX, width, gain);
-    const [cropY, cropHeight] = roughCrop(cellsY, height, gain);
-    return { ...image, gridWidth: cellsX, gridHeight: cellsY, cropX, cropY, cropWidth, cropHeight };
-  }
-  const isWhole = side > 0 || rule.isRough;
-  const factor = isWhole
-    ? 1
-    : Math.max(enlargement(inputWidth / cellsX, region), enlargement(inputHeight / cellsY, region));
-  const scaleX = (gridX * factor) / inputWidth;
-  const scaleY = (gridY * factor) / inputHeight;
-  const gridWidth = Math.round(gridX * factor);
-  const gridHeight = Math.round(gridY * factor);
-  const [cropX, cropWidth] = shownCells(padX * scaleX, contentWidth * scaleX, gridWidth);
-  const [cropY, cropHeight] = shownCells(padY * scaleY, contentHeight * scaleY, gridHeight);
+  const isCut = rule.isRough && padX + padY > 0;
+  const gain = Math.min(cellsX / width, cellsY / height);
+  const factor =
+    side > 0 || rule.isRough
+      ? 1
+      : Math.max(enlargement(inputWidth / cellsX, region), enlargement(inputHeight / cellsY, region));
+  const along = (cells: number, input: number, length: number, pad: number, content: number) => {
+    if (isCut) return [cells, ...roughCrop(cells, length, gain)] as const;
+    const scale = (cells * factor) / input;
+    const grid = Math.round(cells * factor);
+    return [grid, ...shownCells(pad * scale, content * scale, grid)] as const;
+  };
+  const [gridWidth, cropX, cropWidth] = along(gridX, inputWidth, width, padX, contentWidth);
+  const [gridHeight, cropY, cropHeight] = along(gridY, inputHeight, height, padY, contentHeight);
   return { ...image, gridWidth, gridHeight, cropX, cropY, cropWidth, cropHeight };
 }
 

@@ -15,6 +15,7 @@ import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #recognition: ModelSpec;
+  readonly #extras: readonly Pick<RowExtra, "length">[] | undefined;
   readonly #guard: PlausibilityGuard;
   readonly #head: Head;
   readonly #preprocessor: Preprocessor;
@@ -31,8 +32,14 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   };
   #images: readonly Image[] = [];
 
-  constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
+  /** @param extras what a row has beside box, score and class */
+  constructor(
+    recognition: ModelSpec,
+    guard: PlausibilityGuard,
+    extras: readonly Pick<RowExtra, "length">[] | undefined = recognition.extras,
+  ) {
     this.#recognition = recognition;
+    this.#extras = extras;
     this.#guard = guard;
     this.#head = headOf(recognition);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
@@ -56,10 +63,9 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
 
   finish(tensors: HostTensors, region: number, row: number, selection: NmsOptions): void {
     const recognition = this.#recognition;
-    const { extras } = this;
     const input = this.#decodeInput;
     const placement = this.placements[region]!;
-    const block = blockAt(this.#blocks, region, selection.maxDetections, extras);
+    const block = blockAt(this.#blocks, region, selection.maxDetections, this.#extras);
     input.outputs = tensors.outputs;
     input.threshold = selection.threshold;
     input.index = row;
@@ -72,12 +78,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#guard.check(block, placement);
   }
 
-  /** What a row has beside box, score and class. */
-  protected get extras(): readonly Pick<RowExtra, "length">[] | undefined {
-    return this.#recognition.extras;
-  }
-
-  /** Fetch it for the kept rows. */
+  /** Fetch for the kept rows what they have beside box, score and class. */
   protected gather(input: DecodeInput, block: DetectionBlock): void {
     const { extras } = this.#recognition;
     if (extras !== undefined) gatherExtras(extras, input, block);

@@ -4,9 +4,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ImageError, inShort, message } from "../../core/errors.ts";
 import { statsOf } from "../../core/stats-of.ts";
+import type { PixelSize } from "../../runtime/task.ts";
 import { Mask } from "../segment/mask.ts";
 import type { Rle } from "../segment/rle.ts";
-import { type DatasetRequest, datasetError, type ImageSize, isDirectory, type ObjectDataset } from "./dataset.ts";
+import { type DatasetRequest, datasetError, isDirectory, type ObjectDataset } from "./dataset.ts";
 import type { AnnotatedObject, MeasuredTask } from "./measures.ts";
 import { polygonMask, smallestRectangle } from "./polygons.ts";
 
@@ -140,7 +141,7 @@ function objectIn(
   annotation: CocoAnnotation,
   classId: number,
   task: MeasuredTask,
-  { width, height }: ImageSize,
+  { width, height }: PixelSize,
 ): AnnotatedObject {
   const { id, iscrowd = 0, segmentation, keypoints } = annotation;
   const refuse = (found: string): Error => datasetError(path, `annotation ${id} ${found}`, HINT);

@@ -5,13 +5,8 @@ import { join } from "node:path";
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { missingFile, statsOf } from "../../core/stats-of.ts";
 import { isImageName } from "../../image/image-kind.ts";
+import type { PixelSize } from "../../runtime/task.ts";
 import type { AnnotatedObject, MeasuredTask } from "./measures.ts";
-
-/** Of an image, in pixels. */
-export interface ImageSize {
-  readonly width: number;
-  readonly height: number;
-}
 
 /** Images with the ground truth of each, which is made when it is asked for. */
 export interface Dataset<Truth> {
@@ -20,7 +15,7 @@ export interface Dataset<Truth> {
   /** Paths of the images. */
   readonly images: readonly string[];
   /** What is on an image. @param size of the decoded image @throws {BunTensorRtError} If what is said of it makes no sense */
-  truth(at: number, size: ImageSize): Truth;
+  truth(at: number, size: PixelSize): Truth;
 }
 
 /** Objects, with what a task compares of them. */

@@ -2,11 +2,11 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
+import type { PixelSize } from "../../runtime/task.ts";
 import {
   type DatasetRequest,
   datasetError,
   descriptionIn,
-  type ImageSize,
   imagesBelow,
   isDirectory,
   type ObjectDataset,
@@ -143,7 +143,7 @@ function isPixels(side: number): boolean {
 function objectIn(
   numbers: readonly number[],
   task: MeasuredTask,
-  size: ImageSize,
+  size: PixelSize,
   keypoints: Description["keypoints"],
 ): Pick<AnnotatedObject, "box" | "area" | "mask" | "keypoints" | "xywhr"> | undefined {
   if (!numbers.every(Number.isFinite) || numbers.slice(0, 4).some(isPixels)) return undefined;

@@ -5,7 +5,7 @@ import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { decodePartPoints } from "../../heads/parts.ts";
 import type { Region } from "../../image/geometry.ts";
-import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 import { mapKeypoints } from "./keypoints.ts";
@@ -14,17 +14,12 @@ import { mapKeypoints } from "./keypoints.ts";
 export class HostPose extends HostDetect {
   readonly #plan: ObjectSpec["plan"];
   readonly #form: KeypointForm;
-  readonly #extras: readonly Pick<RowExtra, "length">[];
 
   constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
-    super(spec, guard);
+    const form = spec.keypoints!;
+    super(spec, guard, [{ length: form.count * form.numbers }]);
     this.#plan = spec.plan;
-    this.#form = spec.keypoints!;
-    this.#extras = [{ length: this.#form.count * this.#form.numbers }];
-  }
-
-  protected override get extras(): readonly Pick<RowExtra, "length">[] {
-    return this.#extras;
+    this.#form = form;
   }
 
   /** Points that are no columns of an output beside the box are worked out. */

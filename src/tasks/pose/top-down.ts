@@ -139,8 +139,8 @@ export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
   async recognise(opened: OpenedModel): Promise<TopDownModel> {
     const model = await opened.described(this.#options.size);
     const spec = recogniseTopDown(model, opened.source, this.#options);
-    const { dtype, layout } = findImageInput(model)!;
-    const { output } = spec;
+    const { output, preprocessing } = spec;
+    const { dtype, layout } = preprocessing;
     const createWork = (): HostTopDown => new HostTopDown(spec);
     return {
       task: this.name,
@@ -160,7 +160,7 @@ export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
       device: {
         async cuda() {
           const { CudaHostTask } = await import("../cuda-host-task.ts");
-          return new CudaHostTask(spec.preprocessing, createWork);
+          return new CudaHostTask(preprocessing, createWork);
         },
       },
     };

@@ -1,6 +1,5 @@
 /** @module Host segment: boxes as a detector's, and the mask of each object, around a model in host memory. */
 
-import type { Tensor } from "../../core/tensor.ts";
 import type { DecodeInput, MaskSource } from "../../heads/head.ts";
 import { LARGEST_PATCH } from "../../heads/masked.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
@@ -27,8 +26,6 @@ export class HostSegment extends HostDetect {
   readonly #maskSize: MaskSize;
   readonly #masks = new ProtoMasks();
   readonly #values = new NumberSlice();
-  /** The values as they are looked at, kept for as long as they stay where they are. */
-  #view = new Float32Array(0);
   /** Prototypes whose channels came last. */
   #turned = new Float32Array(0);
 
@@ -50,18 +47,6 @@ export class HostSegment extends HostDetect {
     keepMasked(block, masks);
   }
 
-  /** The values from `start` on. */
-  #look(tensor: Tensor, start: number, length: number): Float32Array {
-    this.#values.load(tensor, start, length);
-    const { data, offset } = this.#values;
-    const from = data.byteOffset + offset * 4;
-    const view = this.#view;
-    if (view.buffer !== data.buffer || view.byteOffset !== from || view.length !== length) {
-      this.#view = data.subarray(offset, offset + length) as Float32Array<ArrayBuffer>;
-    }
-    return this.#view;
-  }
-
   #ofPrototypes({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
     const { index } = input;
     const { output, rule } = this.#source;
@@ -74,21 +59,23 @@ export class HostSegment extends HostDetect {
       : outputTensor(input, output, FLOATS, index + 1, isLast ? -1 : channels, -1, isLast ? channels : -1);
     const [height = 0, width = 0] = tensor.shape.slice(isFlat ? 0 : isLast ? 1 : 2);
     const length = channels * height * width;
-    const values = this.#look(tensor, index * length, length);
-    const prototypes = { data: isLast ? this.#turn(values) : values, channels, width, height };
+    this.#values.load(tensor, index * length, length);
+    const { data, offset } = isLast ? this.#turn(length) : this.#values;
+    const prototypes = { data, offset, channels, width, height };
     return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, this.#maskSize, rule);
   }
 
-  /** Channels first, of prototypes that have them last. */
-  #turn(data: Float32Array): Float32Array {
+  /** The values, channels first, of prototypes that have them last. */
+  #turn(length: number): { readonly data: Float32Array; readonly offset: number } {
     const channels = this.#channels;
-    const cells = data.length / channels;
-    if (this.#turned.length !== data.length) this.#turned = new Float32Array(data.length);
+    const cells = length / channels;
+    if (this.#turned.length !== length) this.#turned = new Float32Array(length);
     const turned = this.#turned;
-    for (let cell = 0, at = 0; cell < cells; cell++) {
+    const { data, offset } = this.#values;
+    for (let cell = 0, at = offset; cell < cells; cell++) {
       for (let channel = 0; channel < channels; channel++, at++) turned[channel * cells + cell] = data[at]!;
     }
-    return turned;
+    return { data: turned, offset: 0 };
   }
 
   /** A plane a query, a patch under its box, or a mask that the model has pasted into its input already. */
@@ -111,8 +98,9 @@ export class HostSegment extends HostDetect {
     const masks: Mask[] = [];
     for (let row = 0; row < count; row++) {
       const plane = (isFlat ? 0 : index * rows) + sources[row]!;
-      const data = this.#look(tensor, plane * height * width, height * width);
-      const cells = { data, channels: 1, width, height };
+      this.#values.load(tensor, plane * height * width, height * width);
+      const { data, offset } = this.#values;
+      const cells = { data, offset, channels: 1, width, height };
       if (isPatch && size !== "proto") masks.push(this.#masks.paste(cells, boxes, row * 4, image, patch));
       else masks.push(...this.#masks.finish(cells, { count: 1, coefficients: ONE, boxes }, region, size, rule));
     }

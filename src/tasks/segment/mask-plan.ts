@@ -232,9 +232,12 @@ export function reached(cells: Window, prototypes: Grid, plan: Plan): Window {
 }
 
 /** The cells of a plane that are above a value. */
-export function cellsAbove({ data, width, height }: Grid & { readonly data: Float32Array }, value: number): Window {
+export function cellsAbove(
+  { data, offset = 0, width, height }: Grid & { readonly data: Float32Array; readonly offset?: number },
+  value: number,
+): Window {
   const found = { left: width, top: height, right: 0, bottom: 0 };
-  for (let y = 0, at = 0; y < height; y++) {
+  for (let y = 0, at = offset; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {
       if (!(data[at]! > value)) continue;
       found.top = Math.min(found.top, y);

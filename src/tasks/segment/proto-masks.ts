@@ -23,8 +23,9 @@ import { MaskRows } from "./mask-rows.ts";
 
 /** What a model says of masks: each is the sum of the prototypes times an object's coefficients. */
 export interface Prototypes {
-  /** f32 [channels, height, width]. */
+  /** f32 [channels, height, width], from `offset` on, which is 0 if left out. */
   readonly data: Float32Array;
+  readonly offset?: number;
   readonly channels: number;
   /** In cells, each of some pixels of the input. */
   readonly height: number;
@@ -112,8 +113,12 @@ export class ProtoMasks {
     name: MaskRule = "ultralytics",
   ): Mask[] {
     const { count, coefficients, boxes } = objects;
-    const { data, channels, width, height } = prototypes;
-    if (data.length < channels * width * height || coefficients.length < count * channels || boxes.length < count * 4) {
+    const { data, offset = 0, channels, width, height } = prototypes;
+    if (
+      data.length < offset + channels * width * height ||
+      coefficients.length < count * channels ||
+      boxes.length < count * 4
+    ) {
       const of = `${data.length} prototypes, ${coefficients.length} coefficients and ${boxes.length} coordinates`;
       const found = `${count} objects of ${channels}x${height}x${width} prototypes have more than ${of}`;
       throw new ArgumentError(message("make masks", found));
@@ -132,7 +137,7 @@ export class ProtoMasks {
    * @param size  of the mask
    */
   paste(
-    { data, width, height }: Prototypes,
+    { data, offset = 0, width, height }: Prototypes,
     boxes: Float32Array,
     at: number,
     size: readonly [width: number, height: number],
@@ -146,7 +151,7 @@ export class ProtoMasks {
     cells.fill(-half, 0, count);
     for (let row = 0; row < height; row++) {
       const to = (row + 1) * pitch + 1;
-      for (let column = 0; column < width; column++) cells[to + column] = data[row * width + column]! - half;
+      for (let column = 0; column < width; column++) cells[to + column] = data[offset + row * width + column]! - half;
     }
     const [x, spanX] = place(boxes[at]!, boxes[at + 2]!, width);
     const [y, spanY] = place(boxes[at + 1]!, boxes[at + 3]!, height);
@@ -232,7 +237,7 @@ export class ProtoMasks {
     columns: BilinearAxis,
     rows: BilinearAxis,
   ): void {
-    const { data, channels, width, height } = prototypes;
+    const { data, offset = 0, channels, width, height } = prototypes;
     const pitch = columns.end - columns.begin;
     const needed = pitch * (rows.end - rows.begin);
     if (needed > this.#cells.length) this.#cells = new Float32Array(needed);
@@ -240,7 +245,7 @@ export class ProtoMasks {
     const plane = width * height;
     for (let row = rows.begin, to = 0; row < rows.end; row++, to += pitch) {
       cells.fill(0, to, to + pitch);
-      let at = row * width + columns.begin;
+      let at = offset + row * width + columns.begin;
       let channel = 0;
       for (; channel + 4 <= channels; channel += 4, at += plane * 4) {
         addFour(cells, to, pitch, data, at, plane, coefficients, from + channel);

@@ -3,6 +3,7 @@ import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { Detector, Model, PoseEstimator, TopDownPoseEstimator, type TopDownPoseOptions } from "../../src/index.ts";
 import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/point-maps.ts";
+import { recogniseTopDown } from "../../src/tasks/pose/top-down.ts";
 import { nv12Pair } from "../support/nv12-images.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
@@ -362,4 +363,16 @@ describe("readHeatmap", () => {
     readHeatmap({ values: [9, 1, 1, 1], at: 0, width: 2, height: 2 }, [2, 2], how, to);
     expect(to).toEqual({ x: 0, y: 0, score: 9 });
   });
+});
+
+test("a model that takes bytes normalises them itself", () => {
+  const outputs = ["simcc_x", "simcc_y"].map(
+    (name, at) => ({ name, dtype: "f32", shape: [1, 17, [384, 512][at]!] }) as const,
+  );
+  const specOf = (dtype: "f32" | "u8") => {
+    const model = { inputs: [{ name: "input", dtype, shape: [1, 3, 256, 192] }], outputs, metadata: {} };
+    return recogniseTopDown(model, "it", { simccScore: "min", batch: 1 }).preprocessing;
+  };
+  expect(specOf("f32")).toMatchObject({ dtype: "f32", scale: 1 / 255, fit: "stretch" });
+  expect(specOf("u8")).toMatchObject({ dtype: "u8", scale: 1, mean: [0, 0, 0], std: [1, 1, 1], fit: "stretch" });
 });

@@ -4,7 +4,7 @@ import { ModelError, message, ShapeError } from "../../core/errors.ts";
 import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import { outputTensor } from "../../heads/outputs.ts";
-import { FLOATS, findImageInput, type ImageInput, isFloat } from "../../heads/traits.ts";
+import { FLOATS, findImageInput, isFloat, preprocessingFor } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { placeRectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
@@ -14,6 +14,7 @@ import {
   type Preprocessing,
   type PreprocessingOptions,
   withOptions,
+  YOLO_PREPROCESSING,
 } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
@@ -60,10 +61,13 @@ export type TopDownModel = TaskModel<TopDownSpec, undefined, Float32Array>;
 const USUAL_SIZE: Size = [192, 256];
 
 /** mmpose's; transformers has the same but for rounding. */
-function preprocessingOf({ dtype, layout }: ImageInput): Preprocessing {
-  const values = { scale: 1 / 255, mean: IMAGENET_MEAN, std: IMAGENET_STD, pad: [0, 0, 0] } as const;
-  return { fit: "stretch", resize: "bilinear", colour: "RGB", layout, dtype, ...values };
-}
+const PREPROCESSING: Preprocessing = {
+  ...YOLO_PREPROCESSING,
+  fit: "stretch",
+  mean: IMAGENET_MEAN,
+  std: IMAGENET_STD,
+  pad: [0, 0, 0],
+};
 
 /** Two rows of bins a point, x and y: by their names, else in their order where the lengths fit the input's sides. */
 function simccOf({ outputs }: ModelInfo, [width, height]: Size): readonly [x: TensorInfo, y: TensorInfo] | undefined {
@@ -114,7 +118,7 @@ export function recogniseTopDown(model: ModelInfo, source: string, options: TopD
     output,
     keypoints: { count: outputs[0]!.shape[1]!, numbers: 3, names: [] },
     size,
-    preprocessing: withOptions(preprocessingOf(image), options.preprocessing),
+    preprocessing: withOptions(preprocessingFor(image, PREPROCESSING), options.preprocessing),
     isUnbiased,
   };
 }

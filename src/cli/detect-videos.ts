@@ -128,6 +128,10 @@ export async function openVideos(
       }
     },
     remarks: () => formatLosses(videos),
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    // What reads a video may still write into a frame after an error: the memory goes last.
+    async [Symbol.asyncDispose]() {
+      await Promise.all(videos.map((video) => video.close()));
+      await stack.disposeAsync();
+    },
   };
 }

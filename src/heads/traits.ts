@@ -281,6 +281,11 @@ export function findMap({ outputs }: ModelInfo, task: MapTaskName, name?: string
   return MAP_NAMES[task].map((known) => found.find((info) => info.name === known)).find((info) => info !== undefined);
 }
 
+/** True for [N, height, width] of the input's own sides: rows of objects are of others. */
+function isPlane({ shape }: TensorInfo, [width, height]: readonly [width: number, height: number]): boolean {
+  return shape.length === 3 && width > 0 && height > 0 && shape[1] === height && shape[2] === width;
+}
+
 /**
  * The task of a model that evidently says something of every pixel: its metadata says so, or its output is of no other
  * task. What has one channel, or three at the size of the input, may be an image.
@@ -290,7 +295,8 @@ export function evidentMap(model: ModelInfo): MapTaskName | undefined {
   if (image === undefined || isOfCrops(model)) return undefined;
   const task = taskOf(model.metadata);
   if (task !== undefined) return isMapTask(task) ? task : undefined;
-  if (findMap(model, "depth", "predicted_depth") !== undefined) return "depth";
+  const depth = findMap(model, "depth", model.outputs.length === 1 ? undefined : "predicted_depth");
+  if (depth?.name === "predicted_depth" || (depth !== undefined && isPlane(depth, image.sides))) return "depth";
   const classes = findMap(model, "semantic");
   if (classes === undefined || (model.outputs.length > 1 && !MAP_NAMES.semantic.includes(classes.name)))
     return undefined;

@@ -366,11 +366,14 @@ describe("models of maps", () => {
     const semantic = toyMap({ classes: 9, size: [16, 16] });
     const depth = toyMap({ form: "depth", name: "predicted_depth", size: [16, 16] });
     const named = toyMap({ form: "depth-channel", size: [16, 16], metadata: { task: "depth-estimation" } });
+    // As MiDaS has it: the sides alone tell that it is no row of objects.
+    const nameless = toyMap({ form: "depth", name: "797", size: [64, 32] });
     warnings = [];
     for (const [model, task, facade] of [
       [semantic, "semantic", "SemanticSegmenter"],
       [depth, "depth", "DepthEstimator"],
       [named, "depth", "DepthEstimator"],
+      [nameless, "depth", "DepthEstimator"],
     ] as const) {
       await using loaded = await Model.load(model, CPU);
       expect(loaded.task).toBe(task);
@@ -425,7 +428,9 @@ describe("models of maps", () => {
     await expect(DepthEstimator.load("a.onnx", { kind: "far" } as never)).rejects.toThrow("metric or relative");
     await expect(DepthEstimator.load("a.onnx", { labels: [] } as never)).rejects.toThrow(OptionError);
     const several = toyMap({ form: "depth", name: "depth", size: [8, 8] });
-    await expect(SemanticSegmenter.load(several, CPU)).rejects.toThrow(/must have one output with logits/);
+    await expect(SemanticSegmenter.load(several, CPU)).rejects.toThrow(/its task is "depth"\nHint: .*DepthEstimator/);
+    const coarse = toyMap({ form: "depth", name: "depth", size: [8, 8], pool: 2 });
+    await expect(SemanticSegmenter.load(coarse, CPU)).rejects.toThrow(/must have one output with logits/);
     await expect(DepthEstimator.load(several, { ...CPU, output: "far" })).rejects.toThrow(/named "far"/);
   });
 });

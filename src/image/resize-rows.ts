@@ -214,6 +214,7 @@ const { red: RED, green: GREEN, blue: BLUE } = LUMA_WEIGHTS;
  * @param source  u8 pixels
  * @param start   offset of the row in bytes
  * @param columns what `bilinearTaps` gave for the columns, in bytes, all of weight 0
+ * @param stride  bytes from column to column, where it is one
  * @param red     offset of red in a pixel: 2 where blue is first
  * @param output  takes the values from its element `to` on
  */
@@ -221,6 +222,7 @@ function storeLumaPoints(
   source: Uint8Array,
   start: number,
   columns: Int32Array,
+  stride: number | undefined,
   red: number,
   { slope, offset }: Line,
   output: LumaOutput,
@@ -228,9 +230,18 @@ function storeLumaPoints(
 ): void {
   const first = red === 0 ? RED : BLUE;
   const third = RED + BLUE - first;
-  const end = columns.length;
-  for (let k = 0, x = to; k < end; k += 3, x++) {
-    const at = start + columns[k]!;
+  const end = to + columns.length / 3;
+  if (stride === undefined) {
+    for (let x = to, k = 0; x < end; x++, k += 3) {
+      const at = start + columns[k]!;
+      const luma =
+        (Math.imul(source[at]!, first) + Math.imul(source[at + 1]!, GREEN) + Math.imul(source[at + 2]!, third)) | 0;
+      output[x] = Math.fround(Math.fround(luma * slope) + offset);
+    }
+    return;
+  }
+  // Without the columns the loop takes a sixth less.
+  for (let x = to, at = start + columns[0]!; x < end; x++, at += stride) {
     const luma =
       (Math.imul(source[at]!, first) + Math.imul(source[at + 1]!, GREEN) + Math.imul(source[at + 2]!, third)) | 0;
     output[x] = Math.fround(Math.fround(luma * slope) + offset);
@@ -339,7 +350,8 @@ export class BilinearResizer {
     const nv12 = this.#nv12;
     const pixels = nv12 === undefined ? image.data : nv12.load(image, this.#x, this.#y + row);
     const start = nv12 === undefined ? this.#start + row * image.pitchBytes : 0;
-    storeLumaPoints(pixels, start, this.#columns, image.format === "BGR" ? 2 : 0, line, output, to);
+    const red = image.format === "BGR" ? 2 : 0;
+    storeLumaPoints(pixels, start, this.#columns, this.#stride, red, line, output, to);
   }
 
   /** Have `#near` hold one source row and, unless the weight is 0, `#far` another. */

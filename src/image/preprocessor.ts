@@ -148,6 +148,7 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  */
 export class Preprocessor {
   readonly #preprocessing: Preprocessing;
+  readonly #channels: number;
   /** For images whose channels are in the tensor's order, and for the others. */
   readonly #table: Float32Array<ArrayBuffer>;
   readonly #swappedTable: Float32Array<ArrayBuffer>;
@@ -161,6 +162,7 @@ export class Preprocessor {
   /** @throws {ArgumentError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
   constructor(preprocessing: Preprocessing) {
     this.#preprocessing = preprocessing;
+    this.#channels = channelsOf(preprocessing);
     this.#table = storedTable(preprocessing, [0, 1, 2]);
     this.#swappedTable = storedTable(preprocessing, [2, 1, 0]);
     if (!this.#table.every(Number.isFinite)) {
@@ -225,7 +227,7 @@ export class Preprocessor {
   run(image: Image, destination: InputTensor, index: number, region: Region, padded?: Region): void {
     this.#check(image, destination, index, region);
     const plan = this.#plan(region, image.format);
-    const start = index * channelsOf(this.#preprocessing) * region.inputWidth * region.inputHeight;
+    const start = index * this.#channels * region.inputWidth * region.inputHeight;
     if (padded === undefined || !isSamePadding(padded, region)) this.#pad(plan, destination.data, start);
     if (region.left >= region.right) return;
     if (this.#preprocessing.colour === "luma") this.#fillLuma(plan, region, image, destination.data, start);
@@ -238,7 +240,7 @@ export class Preprocessor {
       refuse("image", `${sourceWidth}x${sourceHeight} as it was placed`, `${image.width}x${image.height}`);
     }
     const isPlanar = this.#preprocessing.layout === "NCHW";
-    const channels = channelsOf(this.#preprocessing);
+    const channels = this.#channels;
     const fits =
       dtype === this.#preprocessing.dtype &&
       shape.length === 4 &&

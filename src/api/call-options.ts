@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { wholeWithin } from "../core/number-options.ts";
-import { type Option, type OptionTable, parseOptions, shapeOf } from "../core/options.ts";
+import { type Complete, type Option, type OptionTable, parseOptions, shapeOf } from "../core/options.ts";
 import { MACHINE_OPTIONS } from "./machine-options.ts";
 
 /** What every call may be told. */
@@ -29,12 +29,9 @@ export interface StreamRules {
 }
 
 /** The rules of one stream, complete, and the options of its calls. */
-export interface StreamConfig<Options> extends Pick<Required<StreamRules>, "policy"> {
-  readonly onError: StreamRules["onError"] | undefined;
-  readonly onDrop: StreamRules["onDrop"] | undefined;
-  readonly signal: AbortSignal | undefined;
+export type StreamConfig<Options> = Complete<StreamRules, "onError" | "onDrop" | "signal"> & {
   readonly call: Options;
-}
+};
 
 /** Of a function that is called back. */
 export const CALLBACK_OPTION: Option<z.ZodOptional<z.ZodType<never>>> = {

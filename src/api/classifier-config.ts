@@ -1,7 +1,6 @@
 /** @module Classifier config: what callers may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
-import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { GivenOptions, OptionsOf } from "../core/options.ts";
 import { RESIZES } from "../image/preprocessing.ts";
@@ -10,7 +9,15 @@ import { ACTIVATIONS, type Activation } from "../tasks/classify/class-scores.ts"
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import type { ClassifyParams, ClassifyTaskOptions } from "../tasks/classify/classifier-recognition.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
-import { group, LABELS_OPTION, LOAD_OPTIONS, type LoadOptions, loadingOf, SIZE_OPTION } from "./machine-options.ts";
+import {
+  group,
+  LABELS_OPTION,
+  LOAD_OPTIONS,
+  type LoadConfig,
+  type LoadOptions,
+  loadingOf,
+  SIZE_OPTION,
+} from "./machine-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface ClassifyOptions {
@@ -45,11 +52,9 @@ export interface ClassifierOptions extends Omit<ClassifyOptions, "signal">, Load
 }
 
 /** Complete options of `Classifier.load`. */
-export interface ClassifierConfig extends OpenOptions, ClassifyTaskOptions {
+export interface ClassifierConfig extends LoadConfig, ClassifyTaskOptions {
   readonly batch: number;
-  readonly batchWaitMs: number;
   readonly maxPixels: number;
-  readonly device: number;
   readonly classify: ClassifyParams;
 }
 

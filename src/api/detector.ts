@@ -40,24 +40,27 @@ function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): voi
   const { size, rectangular, preprocessing, maskSize, keypointShape, rotatedNms } = config;
   const { task, spec } = backends[0]!.task;
   const { fixedSize, stride, preprocessing: inForce } = spec;
-  if (maskSize !== "image" && task !== "segment") {
-    logger.warn(`Ignoring \`maskSize\`: the model ${name} gives no masks`);
-  }
-  if (keypointShape !== undefined && task !== "pose") {
-    logger.warn(`Ignoring \`keypointShape\`: the model ${name} gives no key points`);
-  }
   const isOriented = "task" in spec && spec.task === "obb";
-  if (rotatedNms !== undefined && !(isOriented && spec.needsNms)) {
-    const reason = isOriented ? "has its NMS inside" : "gives no oriented boxes";
-    logger.warn(`Ignoring \`rotatedNms\`: the model ${name} ${reason}`);
-  }
-  if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
-    logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
-  }
   const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
-  if (fixedSize !== undefined && (isOtherSize || rectangular)) {
-    const option = isOtherSize ? "size" : "rectangular";
-    logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
+  const fixed = `the input of the model ${name} is fixed at ${fixedSize?.join("x")}`;
+  const ignored: readonly (readonly [option: string, isIgnored: boolean, reason: string])[] = [
+    ["maskSize", maskSize !== "image" && task !== "segment", `the model ${name} gives no masks`],
+    ["keypointShape", keypointShape !== undefined && task !== "pose", `the model ${name} gives no key points`],
+    [
+      "rotatedNms",
+      rotatedNms !== undefined && !(isOriented && spec.needsNms),
+      `the model ${name} ${isOriented ? "has its NMS inside" : "gives no oriented boxes"}`,
+    ],
+    [
+      "pad",
+      preprocessing?.pad !== undefined && inForce.fit === "stretch",
+      `images are stretched to the input of the model ${name}, without padding`,
+    ],
+    ["size", isOtherSize, fixed],
+    ["rectangular", fixedSize !== undefined && rectangular && !isOtherSize, fixed],
+  ];
+  for (const [option, isIgnored, reason] of ignored) {
+    if (isIgnored) logger.warn(`Ignoring \`${option}\`: ${reason}`);
   }
   if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
     const rule = `most models take only multiples of their stride, here ${stride}`;

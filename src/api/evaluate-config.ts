@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { CALLBACK_OPTION } from "./call-options.ts";
 import { DETECTOR_OPTIONS, type DetectOptions } from "./detector-config.ts";
 
 /** Options of `evaluate`. Those of a call to `detect` hold for every image; a classifier has none of them. */
@@ -24,7 +25,6 @@ export interface EvaluateOptions extends DetectOptions {
 export const EVALUATE_THRESHOLD = 0.001;
 
 const folder = z.string("a path").min(1, "a path").optional();
-const callback = z.custom<never>((value) => typeof value === "function", "a function").optional();
 const { threshold, iou, maxDetections, classAgnostic, classes, signal } = DETECTOR_OPTIONS;
 
 /** Every option of `evaluate`. */
@@ -33,25 +33,12 @@ export const EVALUATE_OPTIONS: OptionsOf<EvaluateOptions> = {
   split: { schema: folder, value: "NAME", help: "part of the dataset to score", otherwise: "val" },
   threshold: { ...threshold, otherwise: `${EVALUATE_THRESHOLD}` },
   ...{ iou, maxDetections, classAgnostic, classes, signal },
-  onProgress: { schema: callback },
-  onError: { schema: callback },
+  onProgress: CALLBACK_OPTION,
+  onError: CALLBACK_OPTION,
 };
 const schema = z.strictObject(shapeOf(EVALUATE_OPTIONS));
 
-/** Options of one evaluation, apart from those of each call. */
-export interface EvaluateConfig {
-  readonly images: string | undefined;
-  readonly split: string | undefined;
-  readonly onProgress: EvaluateOptions["onProgress"] | undefined;
-  readonly onError: EvaluateOptions["onError"] | undefined;
-  readonly signal: AbortSignal | undefined;
-  /** What was said of the calls. */
-  readonly selection: Omit<DetectOptions, "signal">;
-}
-
 /** Check the options of an evaluation. @throws {OptionError} If one is unknown or out of range */
-export function parseEvaluateOptions(options: EvaluateOptions): EvaluateConfig {
-  const given = parseOptions(schema, options, "evaluate a model", EVALUATE_OPTIONS) as EvaluateOptions;
-  const { images, split, onProgress, onError, signal: stop, ...selection } = given;
-  return { images, split, onProgress, onError, signal: stop, selection };
+export function parseEvaluateOptions(options: EvaluateOptions): EvaluateOptions {
+  return parseOptions(schema, options, "evaluate a model", EVALUATE_OPTIONS) as EvaluateOptions;
 }

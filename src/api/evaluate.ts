@@ -16,13 +16,8 @@ import type { TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import type { Classifier } from "./classifier.ts";
 import type { ClassifyStreamOptions } from "./classifier-config.ts";
-import type { StreamOptions } from "./detector-config.ts";
-import {
-  EVALUATE_THRESHOLD,
-  type EvaluateConfig,
-  type EvaluateOptions,
-  parseEvaluateOptions,
-} from "./evaluate-config.ts";
+import type { DetectOptions, StreamOptions } from "./detector-config.ts";
+import { EVALUATE_THRESHOLD, type EvaluateOptions, parseEvaluateOptions } from "./evaluate-config.ts";
 import type { AnyDetector } from "./object-model.ts";
 
 /** A model whose results can be scored: any façade but `ImageModel`. */
@@ -37,12 +32,19 @@ interface Run {
   report(): Evaluation;
 }
 
+/** What of the options says which images are run, and how. */
+interface Asked {
+  readonly images: string | undefined;
+  readonly split: string | undefined;
+  readonly selection: Omit<DetectOptions, "signal">;
+}
+
 function classesOf(model: EvaluatedModel, { names = model.labels }: Dataset<unknown>): Omit<Classes, "counted"> {
   const labels = model.labels.length > 0 ? model.labels : names;
   return { names, matched: matchClasses(labels, names) };
 }
 
-function classRun(model: Classifier, data: string, { split, selection }: EvaluateConfig): Run {
+function classRun(model: Classifier, data: string, { split, selection }: Asked): Run {
   const dataset = openClassFolder(data, split);
   const evaluator = classEvaluator({ ...classesOf(model, dataset), counted: undefined });
   return {
@@ -55,7 +57,7 @@ function classRun(model: Classifier, data: string, { split, selection }: Evaluat
   };
 }
 
-function objectRun(model: AnyDetector, data: string, { images, split, selection }: EvaluateConfig): Run {
+function objectRun(model: AnyDetector, data: string, { images, split, selection }: Asked): Run {
   const dataset = openObjects(data, { task: model.task, images, split, classes: model.labels.length });
   const { names, matched } = classesOf(model, dataset);
   const { classes, threshold = EVALUATE_THRESHOLD } = selection;
@@ -98,10 +100,10 @@ export async function evaluate<Task extends EvaluatedModel["task"]>(
   data: string,
   options: EvaluateOptions = {},
 ): Promise<Extract<Evaluation, { readonly task: Task }>> {
-  const config = parseEvaluateOptions(options);
-  const { onProgress, onError, signal } = config;
+  const { images, split, onProgress, onError, signal, ...selection } = parseEvaluateOptions(options);
+  const asked = { images, split, selection };
   const scored: EvaluatedModel = model;
-  const run = scored.task === "classify" ? classRun(scored, data, config) : objectRun(scored, data, config);
+  const run = scored.task === "classify" ? classRun(scored, data, asked) : objectRun(scored, data, asked);
   const total = run.images.length;
   let done = 0;
   const onBadImage = (error: unknown, index: number): void => {

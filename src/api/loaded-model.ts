@@ -20,6 +20,7 @@ import {
   type StreamRules,
   type WarmUpOptions,
 } from "./call-options.ts";
+import type { LoadConfig } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
 import { inOrder, type StreamSummary } from "./stream.ts";
 
@@ -73,17 +74,8 @@ export interface LoadedModelOptions<Params, Output, Result> {
   readonly read: ReadResult<Output, Result>;
 }
 
-/** How a model's images are run. */
-export interface RunConfig {
-  /** Batches in flight on each device; `undefined` for as many as it works best with. */
-  readonly inFlight: number | undefined;
-  /** Most images of a run; at most what each backend takes. */
-  readonly batch: number;
-  /** Most milliseconds an image waits for others. */
-  readonly batchWaitMs: number;
-  /** Of an image. */
-  readonly maxPixels: number;
-}
+/** How a model's images are run. `inFlight`: on each device; `undefined` for as many as it works best with. */
+export type RunConfig = Pick<LoadConfig, "inFlight" | "batch" | "batchWaitMs" | "maxPixels">;
 
 /** Make what owns some backends; they are closed if it cannot be made. */
 export function owning<Owner>(backends: readonly { close(): void }[], make: () => Owner): Owner {

@@ -171,6 +171,17 @@ export function machineOf(
   };
 }
 
+/** How a model's images are run, complete. */
+export interface LoadConfig extends OpenOptions {
+  /** Most images of a run; at most what each backend takes. */
+  readonly batch: number;
+  /** Most milliseconds an image waits for others. */
+  readonly batchWaitMs: number;
+  /** Of an image. */
+  readonly maxPixels: number;
+  readonly device: number;
+}
+
 /** What a façade is told at `load`, checked: what a model is opened with, and the options of the façade itself. */
 export type Loading<Table extends OptionTable> = Omit<ValuesOf<Table>, keyof MachineChoice> & OpenOptions;
 

@@ -1,7 +1,6 @@
 /** @module Map config: what callers may set of models that say something of every pixel, checked once with zod. */
 
 import { z } from "zod";
-import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { sizeFrom } from "../core/from-text.ts";
 import type { GivenOptions, OptionsOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
@@ -15,6 +14,7 @@ import {
   group,
   LABELS_OPTION,
   LOAD_OPTIONS,
+  type LoadConfig,
   type LoadOptions,
   loadingOf,
   SIZE_OPTION,
@@ -106,11 +106,9 @@ const depthTable = {
 export const DEPTH_OPTIONS: OptionsOf<DepthEstimatorOptions> = depthTable;
 
 /** Complete options of either façade. */
-export interface MapConfig extends OpenOptions, MapTaskOptions {
+export interface MapConfig extends LoadConfig, MapTaskOptions {
   readonly batch: number;
-  readonly batchWaitMs: number;
   readonly maxPixels: number;
-  readonly device: number;
 }
 
 /** Checks the options of `SemanticSegmenter.load`, and throws an {@linkcode OptionError} if one is unknown or out of range. */

@@ -133,7 +133,7 @@ export class OrientedDetector extends ObjectModel<"obb"> {
 }
 
 /**
- * Finds objects and the pixels of each. Runs on the CPU. Loading is the expensive step: keep the segmenter, and close it when done.
+ * Finds objects and the pixels of each. Loading is the expensive step: keep the segmenter, and close it when done.
  *
  * @example Areas in one image
  * ```ts
@@ -153,11 +153,11 @@ export class Segmenter extends ObjectModel<"segment"> {
   /**
    * Load a model and make it ready to run. An object without a pixel in its mask is left out of the results.
    *
-   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
-   * @throws {UnavailableError} If a GPU was asked for
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {UnavailableError} If the GPU was asked for and there is none, no TensorRT, or no kernel for its masks
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<Segmenter> {
     return Segmenter.over(await open("segment", model, options));

@@ -1,7 +1,6 @@
 /** @module Top-down config: what callers may set of a pose model of crops, checked once with zod. */
 
 import { z } from "zod";
-import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { numberWithin } from "../core/number-options.ts";
 import type { OptionsOf } from "../core/options.ts";
@@ -9,7 +8,7 @@ import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import type { Refinement, SimccScore } from "../tasks/pose/point-maps.ts";
 import type { TopDownTaskOptions } from "../tasks/pose/top-down.ts";
-import { group, LOAD_OPTIONS, type LoadOptions, loadingOf, SIZE_OPTION } from "./machine-options.ts";
+import { group, LOAD_OPTIONS, type LoadConfig, type LoadOptions, loadingOf, SIZE_OPTION } from "./machine-options.ts";
 
 /** Options of `TopDownPoseEstimator.load`. */
 export interface TopDownPoseOptions extends LoadOptions {
@@ -62,12 +61,10 @@ const loading = loadingOf("load a top-down pose model", loadTable);
 export const TOP_DOWN_OPTIONS: OptionsOf<TopDownPoseOptions> = loadTable;
 
 /** Complete options of `TopDownPoseEstimator.load`. */
-export interface TopDownConfig extends OpenOptions, TopDownTaskOptions {
+export interface TopDownConfig extends LoadConfig, TopDownTaskOptions {
   readonly padding: number;
   readonly batch: number;
-  readonly batchWaitMs: number;
   readonly maxPixels: number;
-  readonly device: number;
 }
 
 /** Check the options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */

@@ -304,14 +304,10 @@ export function openFolder(
 export type RunModel = ImageStream & Pick<AnyDetector, "close"> & { readonly labels?: readonly string[] };
 
 /** What a command does with the results of a model. */
-export interface ModelRun extends Pick<ImageWriter, "forms" | "savers" | "complaints"> {
-  /** Of the command. */
-  readonly name: string;
-  readonly target: ResultTarget;
-  readonly isQuiet: boolean;
-}
+type ModelRun = Pick<ImageWriter, "forms" | "savers" | "complaints"> &
+  Pick<DetectArguments, "isQuiet"> & { readonly name: string; readonly target: ResultTarget };
 
-/** Run a model over a source, write what comes of it, and say how it went. @returns the exit code */
+/** Run a model over a source, write what comes of it, and say how it went. @param run.name of the command @returns the exit code */
 export async function runModel<Model extends RunModel>(
   model: Model,
   source: DetectSource<Model>,

@@ -68,7 +68,7 @@ function describeResized(resized: Resized): string {
 }
 
 function classifierRows(spec: ClassifierSpec): string[][] {
-  const { reason, preprocessing, size, fixedSize, classes, labels, assumptions } = spec;
+  const { reason, preprocessing, size, fixedSize, assumptions } = spec;
   const { resized } = preprocessing;
   const isCut = !isSize(resized) || resized.join() !== size.join();
   const image = describeLevels(preprocessing);
@@ -80,7 +80,7 @@ function classifierRows(spec: ClassifierSpec): string[][] {
     ...assumptions.map((assumption) => ["assumed", assumption]),
     ["if it is another", "say so: --fit, --resize, --crop, --colour, --scale, --mean, --std, --pad of `classify`"],
     ["scores", describeScores(spec)],
-    ["classes", labels.length === 0 ? `${classes}, not named` : `${classes}: ${shorten(labels.join(", "))}`],
+    ["classes", describeClasses(spec)],
   ];
 }
 
@@ -97,7 +97,7 @@ function mapRows(spec: SemanticSpec | DepthSpec): string[][] {
   ];
 }
 
-function describeClasses({ labels, classes }: SemanticSpec): string {
+function describeClasses({ labels, classes }: ClassifierSpec | SemanticSpec): string {
   return `${classes ?? "not known how many"}${labels.length === 0 ? ", not named" : `: ${shorten(labels.join(", "))}`}`;
 }
 

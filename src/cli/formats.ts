@@ -29,6 +29,9 @@ export function formatImage(forms: ResultForms, { file, result, frame }: ImageRe
   return `${lines.join("\n")}\n`;
 }
 
+/** What stands around and between the rows of a JSON array. */
+const ARRAY = { open: "[\n", separator: ",\n", close: "\n]\n" } as const;
+
 /** Blocks of lines, one an image, separated by an empty line. */
 export function tableFormat(forms: ResultForms, paint: Paint): ResultFormat {
   return { open: "", separator: "\n", close: "", rows: (image) => [formatImage(forms, image, paint)] };
@@ -45,9 +48,7 @@ export function imageJson(forms: ResultForms, { file, result, frame }: ImageResu
 /** One array, an image a line. */
 export function jsonFormat(forms: ResultForms, masks?: MaskForm): ResultFormat {
   return {
-    open: "[\n",
-    separator: ",\n",
-    close: "\n]\n",
+    ...ARRAY,
     rows: (image) => [printableJson(imageJson(forms, image, masks))],
   };
 }
@@ -92,9 +93,7 @@ export interface CocoNumbers {
 /** One array of the entries that pycocotools reads, an object a line. */
 export function cocoFormat(forms: ResultForms, { imageId, categoryId, masks }: CocoNumbers): ResultFormat {
   return {
-    open: "[\n",
-    separator: ",\n",
-    close: "\n]\n",
+    ...ARRAY,
     rows: ({ file, result, frame }) =>
       forms.coco(result, frame?.index ?? imageId(file), categoryId, masks).map((entry) => JSON.stringify(entry)),
   };

@@ -70,10 +70,20 @@ function cocoSink(
   };
 }
 
+/** One text file an image; one that was not known before goes by its own name. */
 function textFiles(folder: string, files: readonly string[]): SinkOf {
   prepareFolder(folder);
+  const root = resolve(folder);
   const names = outputNames(files, (name) => name.replace(/\.[^./\\]*$/, ""));
-  return (forms) => yoloSink(forms, resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
+  const stems = new Map(files.map((file, at) => [file, names[at]!]));
+  return (forms) => ({
+    async write({ file, result, frame }) {
+      const stem = stems.get(file) ?? fileStem(file);
+      const name = frame === undefined ? stem : frameName(stem, frame.index);
+      await writeFileWhole(join(root, `${name}.txt`), forms.yolo(result));
+    },
+    async finish() {},
+  });
 }
 
 /** The name of an image in DOTA's files, whose columns blanks separate. @throws {BunTensorRtError} If it has one */
@@ -124,8 +134,8 @@ function dotaFiles(folder: string, files: readonly string[]): ResultTarget {
 }
 
 /** What is said of where results go. */
-type TargetArguments = Pick<DetectArguments, "output" | "model" | "annotations" | "format"> &
-  Partial<Pick<DetectArguments, "masks">>;
+type TargetArguments = Pick<DetectArguments, "output" | "model" | "format"> &
+  Partial<Pick<DetectArguments, "annotations" | "masks">>;
 
 /** @throws {OptionError} If results would be written over what is read, by whatever name */
 function checkOutput({ output, model, annotations }: TargetArguments, files: readonly string[]): void {
@@ -205,24 +215,6 @@ export function textSink(output: Output, format: ResultFormat): ResultSink {
       await output.write((hasRows ? "" : format.open) + format.close);
       await output.finish();
     },
-  };
-}
-
-/**
- * One text file an image.
- *
- * @param folder exists and can be written
- * @param stems from an image's file to the name of its text file, relative to the folder, without the extension; a file
- * that is not in it, as it was not known before, goes by its own name
- */
-export function yoloSink(forms: ResultForms, folder: string, stems: ReadonlyMap<string, string>): ResultSink {
-  return {
-    async write({ file, result, frame }) {
-      const stem = stems.get(file) ?? fileStem(file);
-      const name = frame === undefined ? stem : frameName(stem, frame.index);
-      await writeFileWhole(join(folder, `${name}.txt`), forms.yolo(result));
-    },
-    async finish() {},
   };
 }
 

@@ -11,6 +11,7 @@ import {
 } from "../api/map-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
+import type { DetectArguments } from "./detect-flags.ts";
 import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
 import { outputFile, path, QUIET } from "./values.ts";
 
@@ -35,16 +36,10 @@ const OWN = {
 } satisfies OptionTable;
 
 /** The flags of such a command, checked. */
-export interface WholeImageArguments<Options> {
+export interface WholeImageArguments<Options> extends Pick<DetectArguments, "format" | "output" | "save" | "isQuiet"> {
   /** Path of the model. */
   readonly model: string;
   readonly options: Options;
-  readonly format: (typeof FORMATS)[number];
-  readonly output: string | undefined;
-  readonly save: string | undefined;
-  /** For a results file in the form of COCO, which these have not. */
-  readonly annotations: undefined;
-  readonly isQuiet: boolean;
 }
 
 /** The flags of one of these commands. */
@@ -66,7 +61,7 @@ function flagsFor<Options extends MachineChoice & { readonly device?: number }>(
       const { model, output, ...flags } = valuesFrom(parsed, OWN);
       if (model === undefined) throw refuse("model", "Missing --model", `add --model ${example}`);
       const given = loadOptionsFrom<Options>(parsed, optionFlags);
-      return { ...flags, model, options: given, output: outputFile(output), annotations: undefined };
+      return { ...flags, model, options: given, output: outputFile(output) };
     },
   };
 }

@@ -157,16 +157,12 @@ function classesOf(name: string, value: unknown): (string | number)[] {
   throw wrong(name, value, 'names or ids of classes; a quoted name ends with a quote: "lamp, red",person');
 }
 
+type Reader = (name: string, value: unknown) => unknown;
+
 /** What a request may say of each route's images, and how its value is read. */
-const READERS: Readonly<Record<AskRoute, ReadonlyMap<string, (name: string, value: unknown) => unknown>>> = {
-  detect: new Map<string, (name: string, value: unknown) => unknown>([
-    ["threshold", numberOf],
-    ["iou", numberOf],
-    ["maxDetections", numberOf],
-    ["classes", classesOf],
-    ["classAgnostic", flagOf],
-  ]),
-  classify: new Map([["top", numberOf]]),
+const READERS: Readonly<Record<AskRoute, Readonly<Record<string, Reader>>>> = {
+  detect: { threshold: numberOf, iou: numberOf, maxDetections: numberOf, classes: classesOf, classAgnostic: flagOf },
+  classify: { top: numberOf },
 };
 
 /** How a route answers: the first of each unless a request says otherwise. */
@@ -191,9 +187,8 @@ export function askOptionsOf(
 ): AskOptions | undefined {
   const readers = READERS[route];
   const options = [...values].map(([name, value]) => {
-    const reader = readers.get(name);
-    if (reader !== undefined) return [name, reader(name, value)];
-    const names = [...readers.keys(), ...others];
+    if (Object.hasOwn(readers, name)) return [name, readers[name]!(name, value)];
+    const names = [...Object.keys(readers), ...others];
     const alias = aliasOf(name, OPTIONS[route]);
     const near = alias !== undefined && names.includes(alias) ? alias : nearestWord(name, names);
     throw new OptionError(unknownWord("option", name, names, near), name);
@@ -219,7 +214,7 @@ function parseQuery(route: AskRoute, query: URLSearchParams): Answer & { readonl
   const values = new Map<string, unknown>();
   for (const name of new Set(query.keys())) {
     // Unknown names are refused below; there may be thousands.
-    if (values.size > READERS[route].size + 2) break;
+    if (values.size > Object.keys(READERS[route]).length + 2) break;
     const all = query.getAll(name);
     if (all.length > 1 && name !== "classes") throw new OptionError(`Option "${name}" is given twice`, name);
     values.set(name, all.join(","));

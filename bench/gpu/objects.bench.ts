@@ -94,8 +94,8 @@ async function compare(path: string, frames: Readonly<Record<"obb" | "pose", Ima
     GpuBackend.load(path, wanted, OPTIONS);
   const objects = await load<ObjectSpec, DetectionBlock>(new ObjectTask(task, DEFAULT_DETECT_TASK_OPTIONS));
   const opened = { backends: [objects], config, name: path };
-  await using whole = task === "obb" ? OrientedDetector.over(opened) : PoseEstimator.over(opened);
-  await using boxes = Detector.over({ backends: [await load(boxesTask)], config, name: path });
+  await using whole = task === "obb" ? new OrientedDetector(opened) : new PoseEstimator(opened);
+  await using boxes = new Detector({ backends: [await load(boxesTask)], config, name: path });
   for (const threshold of [0.9999, 0.25, 0.05]) {
     const samples: { boxes: number[]; whole: number[] } = { boxes: [], whole: [] };
     const ways = [

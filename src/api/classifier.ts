@@ -16,7 +16,7 @@ import {
   type ClassifyStreamOptions,
   parseClassifierOptions,
 } from "./classifier-config.ts";
-import { LoadedModel, type Opened, openModel, owning, tellFixedSize } from "./loaded-model.ts";
+import { LoadedModel, type Opened, openModel, owned, tellFixedSize } from "./loaded-model.ts";
 import type { StreamSummary } from "./stream.ts";
 
 type OpenedClassifier = Opened<ClassifierSpec, ClassifyParams, BestClasses, ClassifierConfig>;
@@ -43,7 +43,8 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
   /** What the model is for. */
   readonly task = "classify";
 
-  private constructor(opened: OpenedClassifier) {
+  /** @internal */
+  constructor(opened: OpenedClassifier) {
     const { backends, config, name } = opened;
     const { labels, fixedSize } = backends[0]!.task.spec;
     tellFixedSize(config.size, fixedSize, name);
@@ -70,12 +71,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
     const config = parseClassifierOptions(options);
     const taskOf = async (source: string | Uint8Array): Promise<ClassifyTask> =>
       new ClassifyTask({ ...config, files: await modelFiles(source) });
-    return Classifier.over(await openModel(model, config, taskOf));
-  }
-
-  /** @internal A classifier over a model that was loaded as one; the backends are closed if it cannot be made. */
-  static over(opened: OpenedClassifier): Classifier {
-    return owning(opened.backends, () => new Classifier(opened));
+    return owned(Classifier, await openModel(model, config, taskOf));
   }
 
   /** Class names by class id; empty where neither the model nor the options have any. */

@@ -178,10 +178,10 @@ const deviceList = z
   .refine((numbers) => new Set(numbers).size === numbers.length, DEVICE_RULE);
 const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
 
-/** Tasks that a caller may name. */
 const ROTATED_SUPPRESSIONS = ["any", "greedy"] as const satisfies readonly RotatedSuppression[];
 const MASK_SIZES = ["image", "input", "proto"] as const satisfies readonly MaskSize[];
 
+/** Tasks that a caller may name. */
 const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as const;
 
 const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";

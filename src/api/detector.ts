@@ -23,7 +23,7 @@ import {
   parseDetectorOptions,
   type StreamOptions,
 } from "./detector-config.ts";
-import { LoadedModel, type Opened, openModel, owning } from "./loaded-model.ts";
+import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import type { StreamSummary } from "./stream.ts";
 
@@ -169,7 +169,8 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
   /** What the model is for. */
   readonly task = "detect";
 
-  private constructor(opened: OpenedDetector<ModelSpec>) {
+  /** @internal */
+  constructor(opened: OpenedDetector<ModelSpec>) {
     const { labels } = opened.backends[0]!.task.spec;
     super(opened, {
       facade: "Detector",
@@ -201,12 +202,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
     }
     const plain = new DetectTask(config);
     const task = config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
-    return Detector.over(await openModel(model, config, () => task));
-  }
-
-  /** @internal A detector over a model that was loaded as one; the backends are closed if it cannot be made. */
-  static over(opened: OpenedDetector<ModelSpec>): Detector {
-    return owning(opened.backends, () => new Detector(opened));
+    return owned(Detector, await openModel(model, config, () => task));
   }
 
   /**

@@ -11,7 +11,7 @@ import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";
 import type { Timing } from "../tasks/task-result.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
-import { LoadedModel, type Opened, openModel, owning, tellFixedSize } from "./loaded-model.ts";
+import { LoadedModel, type Opened, openModel, owned, tellFixedSize } from "./loaded-model.ts";
 import type { StreamSummary } from "./stream.ts";
 
 type OpenedImages = Opened<TiledImageSpec, undefined, MadeImage, Pick<ImageModelConfig, "inFlight" | "maxPixels">>;
@@ -60,7 +60,8 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
   /** What the model is for. */
   readonly task = "image";
 
-  private constructor({ backends, config, name }: OpenedImages) {
+  /** @internal */
+  constructor({ backends, config, name }: OpenedImages) {
     super(
       { backends, config: { ...config, batch: 1, batchWaitMs: 0 }, name },
       {
@@ -87,16 +88,11 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
   static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
     const config = parseImageModelOptions(options);
     const opened = await openModel(model, config, () => new ImageTask(config));
-    const loaded = ImageModel.over(opened);
+    const loaded = owned(ImageModel, opened);
     const { fixedWidth: width, fixedHeight: height } = loaded.recognition.tiling;
     const fixed = width === undefined || height === undefined ? undefined : ([width, height] as const);
     if (options.tile !== undefined) tellFixedSize(config.tile, fixed, opened.name, "tile");
     return loaded;
-  }
-
-  /** @internal An image model over one that was loaded as one; the backends are closed if it cannot be made. */
-  static over(opened: OpenedImages): ImageModel {
-    return owning(opened.backends, () => new ImageModel(opened));
   }
 
   /** How many times as large the images become. */

@@ -77,13 +77,16 @@ export interface LoadedModelOptions<Params, Output, Result> {
 /** How a model's images are run. `inFlight`: on each device; `undefined` for as many as it works best with. */
 export type RunConfig = Pick<LoadConfig, "inFlight" | "batch" | "batchWaitMs" | "maxPixels">;
 
-/** Make what owns some backends; they are closed if it cannot be made. */
-export function owning<Owner>(backends: readonly { close(): void }[], make: () => Owner): Owner {
-  using opened = new DisposableStack();
-  for (const backend of backends) opened.defer(() => backend.close());
-  const owner = make();
-  opened.move();
-  return owner;
+/** The façade of a model that was loaded; its backends are closed if it cannot be made. */
+export function owned<Facade, Loaded extends { readonly backends: readonly { close(): void }[] }>(
+  Facade: new (opened: Loaded) => Facade,
+  opened: Loaded,
+): Facade {
+  using owner = new DisposableStack();
+  for (const backend of opened.backends) owner.defer(() => backend.close());
+  const facade = new Facade(opened);
+  owner.move();
+  return facade;
 }
 
 /** Log what is ignored of the batching that was asked for, or reduced for this model. */

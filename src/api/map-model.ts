@@ -15,7 +15,7 @@ import {
 } from "../tasks/semantic/semantic-task.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { CallParser } from "./call-options.ts";
-import { LoadedModel, type LoadedModelOptions, type Opened, openModel, owning, tellFixedSize } from "./loaded-model.ts";
+import { LoadedModel, type LoadedModelOptions, type Opened, openModel, owned, tellFixedSize } from "./loaded-model.ts";
 import {
   type DepthEstimatorOptions,
   type MapConfig,
@@ -69,7 +69,8 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
   /** What the model is for. */
   readonly task = "semantic";
 
-  private constructor(opened: OpenedMap<SemanticSpec, ClassMap>) {
+  /** @internal */
+  constructor(opened: OpenedMap<SemanticSpec, ClassMap>) {
     const { labels } = opened.backends[0]!.task.spec;
     super(opened, {
       facade: "SemanticSegmenter",
@@ -92,12 +93,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
     model: string | URL | Uint8Array,
     options: SemanticSegmenterOptions = {},
   ): Promise<SemanticSegmenter> {
-    return SemanticSegmenter.over(await open(SEMANTIC, model, parseSemanticOptions(options)));
-  }
-
-  /** @internal */
-  static over(opened: OpenedMap<SemanticSpec, ClassMap>): SemanticSegmenter {
-    return owning(opened.backends, () => new SemanticSegmenter(opened));
+    return owned(SemanticSegmenter, await open(SEMANTIC, model, parseSemanticOptions(options)));
   }
 
   /** Class names by class id; empty where neither the model nor the options have any. */
@@ -155,7 +151,8 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
   /** What the model is for. */
   readonly task = "depth";
 
-  private constructor(opened: OpenedMap<DepthSpec, DepthMap>) {
+  /** @internal */
+  constructor(opened: OpenedMap<DepthSpec, DepthMap>) {
     const { kind } = opened.backends[0]!.task.spec;
     super(opened, {
       facade: "DepthEstimator",
@@ -175,12 +172,7 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
    * @throws {LibraryLoadError} If ONNX Runtime is not found
    */
   static async load(model: string | URL | Uint8Array, options: DepthEstimatorOptions = {}): Promise<DepthEstimator> {
-    return DepthEstimator.over(await open(DEPTH, model, parseDepthOptions(options)));
-  }
-
-  /** @internal */
-  static over(opened: OpenedMap<DepthSpec, DepthMap>): DepthEstimator {
-    return owning(opened.backends, () => new DepthEstimator(opened));
+    return owned(DepthEstimator, await open(DEPTH, model, parseDepthOptions(options)));
   }
 
   /**

@@ -21,7 +21,7 @@ import {
 } from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
 import { checkCommonOptions, type ImageModelConfig, parseImageModelOptions } from "./image-model-config.ts";
-import { openModel } from "./loaded-model.ts";
+import { openModel, owned } from "./loaded-model.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import { parseDepthOptions, parseSemanticOptions } from "./map-config.ts";
 import { DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./map-model.ts";
@@ -132,15 +132,15 @@ interface TaskConfigs {
 type AnyTask = Task<unknown, unknown, unknown>;
 
 /** The façade of a model that was loaded for a task. */
-const FACADES: { readonly [Name in Model["task"]]: (opened: never) => Model } = {
-  detect: (opened) => Detector.over(opened),
-  obb: (opened) => OrientedDetector.over(opened),
-  pose: (opened) => PoseEstimator.over(opened),
-  segment: (opened) => Segmenter.over(opened),
-  classify: (opened) => Classifier.over(opened),
-  semantic: (opened) => SemanticSegmenter.over(opened),
-  depth: (opened) => DepthEstimator.over(opened),
-  image: (opened) => ImageModel.over(opened),
+const FACADES: { readonly [Name in Model["task"]]: new (opened: never) => Model } = {
+  detect: Detector,
+  obb: OrientedDetector,
+  pose: PoseEstimator,
+  segment: Segmenter,
+  classify: Classifier,
+  semantic: SemanticSegmenter,
+  depth: DepthEstimator,
+  image: ImageModel,
 };
 
 async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
@@ -157,7 +157,7 @@ async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): 
   });
   const task = (backends[0]!.task as { readonly task: Model["task"] }).task;
   const config = { ...maps, classify: classifier, image }[task as "image"] ?? detector;
-  return FACADES[task]({ backends, config, name } as never);
+  return owned(FACADES[task], { backends, config, name } as never);
 }
 
 /** @internal Of models of which it is not known whether they say more than a detector. */

@@ -11,7 +11,7 @@ import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { DetectingModel, type Detector, type OpenedDetector } from "./detector.ts";
 import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
-import { openModel, owning } from "./loaded-model.ts";
+import { openModel, owned } from "./loaded-model.ts";
 
 /** Options of models of objects: those of a detector. */
 export type ObjectModelOptions = Omit<DetectorOptions, "task">;
@@ -71,7 +71,8 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   /** What the model is for. */
   readonly task = "pose";
 
-  private constructor(opened: OpenedObjects) {
+  /** @internal */
+  constructor(opened: OpenedObjects) {
     super("pose", opened);
   }
 
@@ -85,12 +86,7 @@ export class PoseEstimator extends ObjectModel<"pose"> {
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<PoseEstimator> {
-    return PoseEstimator.over(await open("pose", model, options));
-  }
-
-  /** @internal */
-  static over(opened: OpenedObjects): PoseEstimator {
-    return owning(opened.backends, () => new PoseEstimator(opened));
+    return owned(PoseEstimator, await open("pose", model, options));
   }
 }
 
@@ -109,7 +105,8 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   /** What the model is for. */
   readonly task = "obb";
 
-  private constructor(opened: OpenedObjects) {
+  /** @internal */
+  constructor(opened: OpenedObjects) {
     super("obb", opened);
   }
 
@@ -123,12 +120,7 @@ export class OrientedDetector extends ObjectModel<"obb"> {
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<OrientedDetector> {
-    return OrientedDetector.over(await open("obb", model, options));
-  }
-
-  /** @internal */
-  static over(opened: OpenedObjects): OrientedDetector {
-    return owning(opened.backends, () => new OrientedDetector(opened));
+    return owned(OrientedDetector, await open("obb", model, options));
   }
 }
 
@@ -146,7 +138,8 @@ export class Segmenter extends ObjectModel<"segment"> {
   /** What the model is for. */
   readonly task = "segment";
 
-  private constructor(opened: OpenedObjects) {
+  /** @internal */
+  constructor(opened: OpenedObjects) {
     super("segment", opened);
   }
 
@@ -160,12 +153,7 @@ export class Segmenter extends ObjectModel<"segment"> {
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<Segmenter> {
-    return Segmenter.over(await open("segment", model, options));
-  }
-
-  /** @internal */
-  static over(opened: OpenedObjects): Segmenter {
-    return owning(opened.backends, () => new Segmenter(opened));
+    return owned(Segmenter, await open("segment", model, options));
   }
 }
 

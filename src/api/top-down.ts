@@ -12,7 +12,7 @@ import { type PersonBox, type PersonPoints, personPoints, poseResult } from "../
 import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { CallParser } from "./call-options.ts";
-import { LoadedModel, type Opened, openModel, owning } from "./loaded-model.ts";
+import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";
 import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./top-down-config.ts";
 
 type TopDownResult = ObjectsOf<"pose"> & Drawable;
@@ -38,7 +38,8 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   readonly #rule: CropRule;
   readonly #limits: DecodingLimits;
 
-  private constructor({ backends, config, name }: OpenedTopDown) {
+  /** @internal */
+  constructor({ backends, config, name }: OpenedTopDown) {
     const { size, isUnbiased } = backends[0]!.task.spec;
     // So many people at most: a smaller batch of the model is no misfit.
     const batch = Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch));
@@ -69,7 +70,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   static async load(model: string | URL | Uint8Array, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
     const config = parseTopDownOptions(options);
     const opened = await openModel(model, config, () => new TopDownTask(config));
-    return owning(opened.backends, () => new TopDownPoseEstimator(opened));
+    return owned(TopDownPoseEstimator, opened);
   }
 
   /**

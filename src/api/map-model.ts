@@ -1,10 +1,12 @@
 /** @module MapModel: models that say something of every pixel, on a machine: classes and depth. */
 
+import { taskOf } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import { chosenTask, type Task } from "../runtime/task.ts";
 import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
 import { DEPTH, type DepthMap, type DepthSpec, type DepthTaskOptions } from "../tasks/depth/depth-task.ts";
-import { type MapForm, type MapSpec, MapTask, type MapTaskOptions } from "../tasks/image/map-task.ts";
+import type { MapSpec, MapTaskOptions } from "../tasks/image/map-recognition.ts";
+import { type MapForm, MapTask } from "../tasks/image/map-task.ts";
 import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { SEMANTIC_FORMS, type SemanticResult, semanticResultOf } from "../tasks/semantic/class-map.ts";
 import {
@@ -55,8 +57,7 @@ abstract class MapModel<Spec extends MapSpec, Output, Result extends object> ext
 }
 
 /**
- * Says which class each pixel of an image is of. Runs on the CPU. Loading is the expensive step: keep the segmenter, and close it
- * when done.
+ * Says which class each pixel of an image is of. Loading is the expensive step: keep the segmenter, and close it when done.
  *
  * @example How much of one image is road
  * ```ts
@@ -82,12 +83,12 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes; beside a file, `preprocessor_config.json` and `config.json` of
-   * Hugging Face are read where they are there
+   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
+   * `config.json` of Hugging Face are read where they are there
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
-   * @throws {UnavailableError} If a GPU was asked for
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(
     model: string | URL | Uint8Array,
@@ -136,8 +137,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
 }
 
 /**
- * Says how far away what each pixel of an image shows is. Runs on the CPU. Loading is the expensive step: keep the estimator, and
- * close it when done.
+ * Says how far away what each pixel of an image shows is. Loading is the expensive step: keep the estimator, and close it when done.
  *
  * @example Depth as numbers and as an image
  * ```ts
@@ -164,12 +164,12 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes; beside a file, `preprocessor_config.json` and `config.json` of
-   * Hugging Face are read where they are there
+   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
+   * `config.json` of Hugging Face are read where they are there
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
-   * @throws {UnavailableError} If a GPU was asked for
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: DepthEstimatorOptions = {}): Promise<DepthEstimator> {
     return owned(DepthEstimator, await open(DEPTH, model, parseDepthOptions(options)));
@@ -222,8 +222,11 @@ export function orMaps(
     semantic: new MapTask(SEMANTIC, { ...semantic, files }),
     depth: new MapTask(DEPTH, { ...depth, files }),
   };
-  return chosenTask(otherwise, ({ model }) => {
-    const found = mapTaskOf(model, files);
-    return found === undefined ? otherwise : (forms[found] as never);
-  });
+  const formOf = (found: string | undefined): Task<unknown, unknown, unknown> =>
+    found === "semantic" || found === "depth" ? (forms[found] as never) : otherwise;
+  return {
+    ...chosenTask(otherwise, ({ model }) => formOf(mapTaskOf(model, files))),
+    engineShapes: (metadata) =>
+      formOf(taskOf(metadata) ?? mapTaskOf({ inputs: [], outputs: [], metadata }, files)).engineShapes(metadata),
+  };
 }

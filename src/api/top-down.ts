@@ -1,6 +1,6 @@
 /** @module TopDownPoseEstimator: the second stage of a pose: the points of people that a detector has found. */
 
-import { message, OptionError } from "../core/errors.ts";
+import { ArgumentError, message, OptionError } from "../core/errors.ts";
 import { decodeImage } from "../image/decode.ts";
 import { type DecodingLimits, decodeLimits } from "../image/decode-limits.ts";
 import { imageOf, isImage } from "../image/image.ts";
@@ -80,7 +80,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
    * @param people boxes in pixels of the image: detections, or `{ box }`
    * @returns one object a box, in order; points are pixels of the image, and are not moved onto its edge
    * @throws {ImageError} If it is missing or not an image
-   * @throws {ArgumentError} If a box has no area, or lies outside the image
+   * @throws {ArgumentError} If there are no boxes, or one has no area, or lies outside the image
    * @throws {ClosedError} If the estimator has been closed
    * @throws {NativeError} If the model itself fails
    * @throws the reason of `options.signal`
@@ -106,6 +106,10 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     people: readonly (readonly PersonBox[])[],
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<TopDownResult[]> {
+    if (!(Array.isArray(people) && people.every(Array.isArray))) {
+      const hint = "give the detections of a detector, or `{ box: [x1, y1, x2, y2] }` for each person";
+      throw new ArgumentError(message("estimate a pose", "the boxes of the people are missing", hint));
+    }
     if (sources.length !== people.length) {
       const found = `there are ${sources.length} images and ${people.length} lists of boxes`;
       throw new OptionError(message("estimate poses", found, "give one list of boxes for each image"), "people");

@@ -92,8 +92,8 @@ export const COMMANDS: readonly Command[] = [
       "  json   one array of {file, task, width, height, areas: [{label, classId, pixels, share}], timing (ms)}",
       JSON_LINES,
       "  csv    file, label, class, pixels, share: a line per class",
-      "--save lays the colours of the classes over the images. Runs on the CPU. Unreadable images are reported on stderr and",
-      "skipped; the exit code is then 1.",
+      "--save lays the colours of the classes over the images. Unreadable images are reported on stderr and skipped; the exit",
+      "code is then 1.",
     ],
     examples: [
       "semantic street.jpg --model yolo26n-sem.onnx --save map.png",
@@ -115,7 +115,7 @@ export const COMMANDS: readonly Command[] = [
       JSON_LINES,
       "  csv    file, depth, min, max",
       "--save writes an image of the depth: near is bright. With --tile, relative depth is fitted to that of the whole image.",
-      "Runs on the CPU. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
     ],
     examples: [
       "depth street.jpg --model yolo26n-depth.onnx --save depth.png",

@@ -24,6 +24,9 @@ const FOLDER_FORMATS: Readonly<Partial<Record<FormatName, string>>> = {
 /** Formats that say what masks look like in more than one way. */
 const MASK_FORMATS: readonly FormatName[] = ["json", "jsonl", "coco"];
 
+/** What a model of points is for, unless classes are named. */
+export const PEOPLE: readonly string[] = ["person"];
+
 /** How results are written. */
 export type FormatName = (typeof FORMATS)[number];
 
@@ -183,6 +186,6 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const draw = drawOptionsFrom(parsed, flags.save);
   const { model, detector: given } = parseDetectorFlags(parsed);
   const pose = poseOptionsFrom(parsed, flags.poseModel, given);
-  const detector = flags.poseModel === undefined ? given : { classes: ["person"], ...given };
+  const detector = flags.poseModel === undefined ? given : { classes: PEOPLE, ...given };
   return { model, detector, pose, ...flags, output, draw, videoOptions };
 }

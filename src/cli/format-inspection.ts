@@ -88,7 +88,7 @@ function mapRows(spec: SemanticSpec | DepthSpec): string[][] {
   const { task, reason, size, fixedSize, multiple, preprocessing, assumptions } = spec;
   const open = multiple === undefined ? "unless --size says" : `in the ratio of the image, a multiple of ${multiple}`;
   return [
-    ["task", `${task}, on the CPU`],
+    ["task", task],
     ["because of", printable(reason)],
     ["input size", fixedSize === undefined ? `open; ${size.join("x")} ${open}` : size.join("x")],
     ["image", describePreprocessing(preprocessing)],

@@ -101,7 +101,7 @@ function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["fami
 const DETECTION = /^(object[\s_-]*)?detect(ion|or)?$/;
 
 /** The task in lower case, by Ultralytics' word where it is one that others have words for; an empty one says nothing. */
-function taskOf({ task = "" }: Readonly<Record<string, string>>): string | undefined {
+export function taskOf({ task = "" }: Readonly<Record<string, string>>): string | undefined {
   const word = task.trim().toLowerCase();
   if (word === "") return undefined;
   if (DETECTION.test(word)) return "detect";

@@ -1,6 +1,6 @@
 /**
- * @module CudaHostTask: a task with one region an image around an engine: images are pre-processed on the device, outputs leave it
- * as they are, and the task's own part on the host places the regions and finishes them.
+ * @module CudaHostTask: a task whose outputs are read on the host, around an engine: images are pre-processed on the device, outputs
+ * leave it as they are, and the task's own part on the host places the regions and finishes them.
  */
 
 import type {
@@ -32,10 +32,12 @@ import type { Image } from "../image/image.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Preprocessor } from "../image/preprocessor.ts";
 import type { SlotImage } from "../runtime/backend.ts";
-import type { HostTensors, HostWork } from "../runtime/task.ts";
+import type { HostTensors, HostWork, PixelSize } from "../runtime/task.ts";
 
-/** A task's part of one slot on the host that looks at no pixel itself, and has one region an image. */
+/** A task's part of one slot on the host that looks at no pixel itself. */
 export interface RegionWork<Params, Output> extends HostWork<Params, Output> {
+  /** What `begin` would return for images of such sizes; without it, as many as there are. */
+  regions?(images: readonly PixelSize[]): number;
   fill(tensors: Pick<HostTensors, "fill">, region: number, row: number): void;
   finish(tensors: Pick<HostTensors, "outputs">, region: number, row: number, params: Params): void;
 }
@@ -72,7 +74,8 @@ export class CudaHostTask<Params, Output> implements CudaTask<Params, Output> {
 class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
   readonly #shared: Shared;
   readonly #work: RegionWork<Params, Output>;
-  #regions = 0;
+  /** Regions of the batch. */
+  count = 0;
 
   constructor(shared: Shared, work: RegionWork<Params, Output>) {
     this.#shared = shared;
@@ -84,22 +87,33 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
   }
 
   regions(images: readonly SlotImage[]): number {
-    return images.length;
+    return this.#work.regions?.(images) ?? images.length;
   }
 
   createStages(tensors: DeviceTensors, { batch }: RunShape): HostWorkStages {
-    return new HostWorkStages(this.#shared, tensors, batch, this.#work);
+    return new HostWorkStages(this.#shared, tensors, batch, this);
   }
 
   begin({ images, size }: DeviceBatch<Params>): void {
     // Some may have no pixels on the host: only the stages look for those.
-    this.#regions = this.#work.begin(images as readonly Image[], size);
+    this.count = this.#work.begin(images as readonly Image[], size);
+  }
+
+  fill(stages: Pick<HostTensors, "fill">, region: number, row: number): void {
+    this.#work.fill(stages, region, row);
+  }
+
+  take(stages: HostWorkStages, params: Params): void {
+    const { first, batch } = stages;
+    for (let row = 0; row < batch && first + row < this.count; row++) {
+      this.#work.finish(stages, first + row, row, params);
+    }
   }
 
   enqueueCopyOut(): void {}
 
   read(stages: HostWorkStages, params: Params): readonly Output[] {
-    for (let region = 0; region < this.#regions; region++) this.#work.finish(stages, region, region, params);
+    this.take(stages, params);
     return this.#work.end();
   }
 
@@ -110,29 +124,32 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
 class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | "outputs"> {
   /** Of the last run, once it has been waited for. */
   readonly outputs: ReadonlyMap<string, PinnedBuffer>;
-  readonly #work: Pick<RegionWork<never, unknown>, "fill">;
+  /** The region of its first row. */
+  first = 0;
+  readonly batch: number;
+  readonly #work: Pick<CudaHostWork<never, unknown>, "count" | "fill">;
   readonly #preprocessing: Preprocessing;
-  readonly #batch: number;
   readonly #table: ImageTable;
   readonly #hostTable: PinnedBuffer<"u8">;
   readonly #deviceTable: DeviceBuffer<"u8">;
   readonly #preprocess: KernelLaunch;
   readonly #copies: readonly (readonly [to: PinnedBuffer, from: DeviceBuffer])[];
   readonly #owned: DisposableStack;
-  /** Of the row that is being filled. */
-  #image!: DeviceImage;
+  /** Of the batch whose rows are being filled. */
+  #images: readonly SlotImage[] = [];
+  #deviceImages: readonly DeviceImage[] = [];
 
   /** @throws {ShapeError} If the engine lacks an output */
   constructor(
     { model, preprocessing, values }: Shared,
     tensors: DeviceTensors,
     batch: number,
-    work: Pick<RegionWork<never, unknown>, "fill">,
+    work: Pick<CudaHostWork<never, unknown>, "count" | "fill">,
   ) {
     const { device, kernels, task } = model;
     this.#work = work;
     this.#preprocessing = preprocessing;
-    this.#batch = batch;
+    this.batch = batch;
     using owned = new DisposableStack();
     const bytes = [batch * IMAGE_BYTES];
     this.#hostTable = owned.use(PinnedBuffer.create("u8", bytes, device));
@@ -154,18 +171,20 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
     return false;
   }
 
-  /** Rows that only fill the batch repeat the first image. */
-  select({ deviceImages }: DeviceBatch<unknown>, first: number): void {
-    for (let row = 0; row < this.#batch; row++) {
-      const region = first + row < deviceImages.length ? first + row : first;
-      this.#image = deviceImages[region]!;
-      this.#work.fill(this, region, row);
+  /** Rows that only fill the batch repeat the first region. */
+  select({ images, deviceImages }: DeviceBatch<unknown>, first: number): void {
+    this.first = first;
+    this.#images = images;
+    this.#deviceImages = deviceImages;
+    for (let row = 0; row < this.batch; row++) {
+      this.#work.fill(this, first + row < this.#work.count ? first + row : first, row);
     }
   }
 
   /** Write a region into the table in place of the input. */
-  fill(_preprocessor: Preprocessor, _image: Image, row: number, placement: Region): void {
-    this.#table.set(row, this.#image, placement, this.#preprocessing);
+  fill(_preprocessor: Preprocessor, image: Image, row: number, placement: Region): void {
+    const on = this.#deviceImages[this.#images.indexOf(image)]!;
+    this.#table.set(row, on, placement, this.#preprocessing);
   }
 
   setParams(): void {}

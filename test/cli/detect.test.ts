@@ -164,11 +164,15 @@ test("detect --pose-model finds the points of each person, or of the classes tha
     posed("good"),
     posed("good", "--classes", "dog", "--pose-model", path("toy.onnx")),
     toy("good", "--pose-padding", "2"),
+    posed("good", "--classes", "dgo"),
   ]);
-  expect(refused.map(({ code }) => code)).toEqual([2, 1, 2]);
-  expect(refused[0]!.errors).toContain('Unknown class "person"');
+  expect(refused.map(({ code }) => code)).toEqual([2, 1, 2, 2]);
+  expect(refused[0]!.errors).toMatch(
+    /--pose-model is for people, and \S+ has no class "person"\nHint: say by --classes /,
+  );
   expect(refused[1]!.errors).toContain("as a top-down pose model");
   expect(refused[2]!.errors).toContain("--pose-padding is for --pose-model");
+  expect(refused[3]!.errors).toContain('Unknown class "dgo". Did you mean "dog"?');
 });
 
 test("detect names what stands for no image", async () => {

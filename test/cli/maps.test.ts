@@ -78,7 +78,7 @@ test("depth prints its range, and writes an image of it", async () => {
 
 test("inspect says what such models are, and the other commands name the right one", async () => {
   const semantic = await runCli(["inspect", path("semantic.onnx")]);
-  expect([semantic.code, semantic.output]).toEqual([0, expect.stringMatching(/task +semantic, on the CPU\n/)]);
+  expect([semantic.code, semantic.output]).toEqual([0, expect.stringMatching(/task +semantic\n/)]);
   expect(semantic.output).toMatch(/image +letterbox, bilinear, RGB, .*\n.*classes +3: road, sky, or so, car\n/);
   const depth = JSON.parse((await runCli(["inspect", path("depth.onnx"), "--json"])).output);
   expect(depth.recognition).toMatchObject({ task: "depth", kind: "metric", filter: "corners", fixedSize: [16, 16] });

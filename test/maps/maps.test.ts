@@ -5,17 +5,24 @@ import { join } from "node:path";
 import { Classifier } from "../../src/api/classifier.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { ImageModel } from "../../src/api/image-model.ts";
-import { DepthEstimator, SemanticSegmenter } from "../../src/api/map-model.ts";
+import { DepthEstimator, orMaps, SemanticSegmenter } from "../../src/api/map-model.ts";
 import { Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
-import { ImageError, OptionError, UnavailableError } from "../../src/core/errors.ts";
+import { ImageError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
+import type { Task } from "../../src/runtime/task.ts";
 import { depthImage } from "../../src/tasks/depth/depth-map.ts";
-import { keptSize } from "../../src/tasks/image/map-task.ts";
+import { DEPTH } from "../../src/tasks/depth/depth-task.ts";
+import { keptSize } from "../../src/tasks/image/map-recognition.ts";
+import { MapTask } from "../../src/tasks/image/map-task.ts";
 import { maskOfClass } from "../../src/tasks/semantic/class-map.ts";
+import { SEMANTIC } from "../../src/tasks/semantic/semantic-task.ts";
+import { buildPlan } from "../../src/tensorrt/build-plan.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { isMissing, sharedFile, sharedPath } from "../support/shared.ts";
+import { openFrom, RTX } from "../support/tensorrt.ts";
 import { toyMap } from "../support/toy-map.ts";
 
 let folder = "";
@@ -362,7 +369,7 @@ describe("depth", () => {
 });
 
 describe("models of maps", () => {
-  test("are found out, refused by every other façade with their own, and not run on a GPU", async () => {
+  test("are found out, refused by every other façade with their own", async () => {
     const semantic = toyMap({ classes: 9, size: [16, 16] });
     const depth = toyMap({ form: "depth", name: "predicted_depth", size: [16, 16] });
     const named = toyMap({ form: "depth-channel", size: [16, 16], metadata: { task: "depth-estimation" } });
@@ -388,14 +395,54 @@ describe("models of maps", () => {
           expect.stringContaining(`Hint: load it with \`${facade}\``),
         ]);
       }
-      const own = task === "depth" ? DepthEstimator : SemanticSegmenter;
-      await expect(own.load(model, { backend: "gpu" })).rejects.toThrow(UnavailableError);
     }
     expect(warnings.some((text) => text.includes("ImageNet's mean and deviation"))).toBe(true);
     expect(warnings.some((text) => text.includes('say `kind: "metric"`'))).toBe(true);
     // One channel without a word about what it is may be an image.
     await using image = await Model.load(toyMap({ form: "depth-channel", name: "grey", size: [16, 16] }), CPU);
     expect(image.task).toBe("image");
+  });
+
+  const preprocessor = { size: { height: 28, width: 42 }, keep_aspect_ratio: true, ensure_multiple_of: 14 };
+  const kept = { preprocessor, config: { architectures: ["DepthAnythingForDepthEstimation"] } };
+  const DETECT = { name: "any", engineShapes: () => ({ size: [640, 640] }) } as unknown as Task<
+    unknown,
+    unknown,
+    unknown
+  >;
+
+  test("are built for the sizes that their files or metadata say, those that keep the ratio up to 2:1", () => {
+    const sizeOf = (task: Pick<Task<unknown, unknown, unknown>, "engineShapes">, metadata = {}): unknown =>
+      task.engineShapes(metadata).size;
+    const wide = { min: [28, 14], opt: [42, 28], max: [84, 56] };
+    expect(sizeOf(new MapTask(DEPTH, { files: kept as never }))).toEqual(wide);
+    expect(sizeOf(new MapTask(DEPTH, { files: kept as never, size: [70, 42] }))).toEqual([70, 42]);
+    expect(sizeOf(new MapTask(DEPTH, {}))).toEqual([518, 518]);
+    const own = { task: "semantic", imgsz: "[96, 64]" };
+    expect(sizeOf(new MapTask(SEMANTIC, {}), own)).toEqual([64, 96]);
+    const configs = { semantic: {}, depth: {} } as never;
+    expect(sizeOf(orMaps(DETECT, configs, kept as never))).toEqual(wide);
+    expect(sizeOf(orMaps(DETECT, configs, undefined), own)).toEqual([64, 96]);
+    expect(sizeOf(orMaps(DETECT, configs, undefined))).toEqual([640, 640]);
+  });
+
+  test("refuse an image whose ratio an engine was not built for, with the way out", async () => {
+    const outputs = [{ name: "predicted_depth", dtype: "f32", shape: [-1, -1, -1] }] as const;
+    const model = { inputs: [{ name: "pixel_values", dtype: "f32", shape: [-1, 3, -1, -1] }], outputs, metadata: {} };
+    const range = { min: [1, 3, 14, 28], max: [1, 3, 56, 84] };
+    const opened = { model, source: "the plan", described: async () => model, rangeOf: () => range } as never;
+    const { sizeFor } = await new MapTask(DEPTH, { files: kept as never }).recognise(opened);
+    expect(sizeFor([{ width: 60, height: 30 }])).toEqual([56, 28]);
+    expect(() => sizeFor([{ width: 900, height: 100 }])).toThrow(
+      /^Cannot make a map of an image of 900x100: .* would be \[1, 3, 28, 252\], .* \[1, 3, 14, 28\] to .*\nHint: say the `size`/,
+    );
+  });
+
+  test.skipIf(RTX === undefined)("are built for any ratio, as TensorRT-RTX has been fetched", async () => {
+    const shapes = new MapTask(DEPTH, { files: kept as never, batch: 3 }).engineShapes({});
+    const onnx = toyMap({ form: "depth", pool: 2, batch: "n", name: "predicted_depth" });
+    const { bytes } = await buildPlan(onnx, { ...shapes, computeCapabilities: ["8.6"] }, { library: openFrom(RTX!) });
+    expect(readPlan(bytes, "depth").origin?.computeCapabilities).toEqual([[8, 6]]);
   });
 
   test("keep the order of a stream, and errors with their image; options are checked", async () => {

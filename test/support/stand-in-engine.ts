@@ -6,27 +6,33 @@
 import type { LoadedModel } from "../../src/accelerators/tensorrt/gpu-model.ts";
 import { KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
 import { Resource } from "../../src/core/resource.ts";
-import { type Tensor, type TensorInfo, volume } from "../../src/core/tensor.ts";
-import { copyToDevice } from "../../src/cuda/copy.ts";
+import { bytesPerElement, type Shape, type Tensor, type TensorInfo, volume } from "../../src/core/tensor.ts";
+import { copyOnDevice, copyToDevice } from "../../src/cuda/copy.ts";
 import type { Device } from "../../src/cuda/device.ts";
+import type { DeviceMemory } from "../../src/cuda/device-buffer.ts";
 import { EventWaits } from "../../src/cuda/event-waits.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
 import type { TaskModel } from "../../src/runtime/task.ts";
 import type { Engine } from "../../src/tensorrt/engine.ts";
 
-/** An engine of one batch size. Its outputs are whatever `outputs` holds when a batch runs. */
+/** An engine whose outputs are whatever it was given when a batch runs; or one output, which is its input, byte for byte. */
 export class StandInEngine extends Resource {
   readonly outputs: readonly TensorInfo[];
   /** How often it was enqueued, captures included. */
   runs = 0;
   readonly #sources: ReadonlyMap<string, PinnedBuffer>;
 
-  constructor(device: Device, outputs: readonly TensorInfo[]) {
+  readonly #echoed: string | undefined;
+
+  /** @param echoed name of the input that is given back; the first axis of the output may then be open */
+  constructor(device: Device, outputs: readonly TensorInfo[], echoed?: string) {
     super("StandInEngine", device);
     this.outputs = outputs;
+    this.#echoed = echoed;
+    const given = echoed === undefined ? outputs : [];
     this.#sources = new Map(
-      outputs.map(({ name, dtype, shape }) => [name, PinnedBuffer.create(dtype, shape, device)] as const),
+      given.map(({ name, dtype, shape }) => [name, PinnedBuffer.create(dtype, shape, device)] as const),
     );
   }
 
@@ -44,19 +50,29 @@ export class StandInEngine extends Resource {
 
   createContext(): Promise<object> {
     const addresses = new Map<string, number>();
+    let shape: Shape = [];
+    const memory = (name: string, byteLength: number): DeviceMemory =>
+      ({ pointer: addresses.get(name)!, byteLength }) as DeviceMemory;
     const context = {
       setDeviceMemory() {},
       tensor: (name: string) => ({
-        shape: this.outputs.find((output) => output.name === name)?.shape,
-        setShape() {},
+        shape: this.outputs
+          .find((output) => output.name === name)
+          ?.shape.map((side, axis) => (side < 0 ? shape[axis]! : side)),
+        setShape: (given: Shape) => {
+          shape = given;
+        },
         setAddress: (address: number) => addresses.set(name, address),
       }),
       enqueue: (stream: Stream) => {
         this.runs += 1;
         for (const [name, source] of this.#sources) {
-          const target = { pointer: addresses.get(name)!, byteLength: source.byteLength };
-          copyToDevice(target as Parameters<typeof copyToDevice>[0], source, { stream });
+          copyToDevice(memory(name, source.byteLength), source, { stream });
         }
+        if (this.#echoed === undefined) return;
+        const [{ name, dtype, shape: made }] = this.outputs as [TensorInfo];
+        const byteLength = shape[0]! * volume(made.slice(1)) * bytesPerElement(dtype);
+        copyOnDevice(memory(name, byteLength), memory(this.#echoed, byteLength), { stream });
       },
       close() {},
       [Symbol.dispose]() {},

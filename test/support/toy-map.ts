@@ -14,8 +14,19 @@ export interface ToyMapOptions {
   /**
    * What comes out. `logits`: [N, classes, h, w]. `u8`, `i32`, `i64`: the best class, [N, h, w]; `i64-channel`: [N, 1, h, w]. `depth`: the
    * only channel as [N, h, w]; `depth-channel`: [N, 1, h, w]; `depth-relative`: less its mean over the input, times 3.
+   * `depth-largest`: the largest of the three values as they are. `logits-exact`: they themselves, for three classes.
    */
-  readonly form?: "logits" | "u8" | "i32" | "i64" | "i64-channel" | "depth" | "depth-channel" | "depth-relative";
+  readonly form?:
+    | "logits"
+    | "logits-exact"
+    | "u8"
+    | "i32"
+    | "i64"
+    | "i64-channel"
+    | "depth"
+    | "depth-channel"
+    | "depth-relative"
+    | "depth-largest";
   /** Of the output. */
   readonly name?: string;
   readonly metadata?: Readonly<Record<string, string>>;
@@ -49,8 +60,8 @@ export function toyMap({
   const biases = Float32Array.from({ length: classes }, (_, id) => -id / 500);
   const integer = INTEGERS[form];
   const shape: ValueSpec["shape"] =
-    form === "logits"
-      ? [batch, classes, ...sides]
+    form === "logits" || form === "logits-exact"
+      ? [batch, form === "logits" ? classes : 3, ...sides]
       : [batch, ...(form === "depth-channel" || form === "i64-channel" ? [1] : []), ...sides];
   const nodes: NodeSpec[] = [
     pool === 1
@@ -72,6 +83,10 @@ export function toyMap({
     nodes.push({ op: "Sub", inputs: ["map", "mean"], outputs: ["centred"] });
     nodes.push({ op: "Mul", inputs: ["centred", "three"], outputs: ["scaled"] });
     nodes.push({ op: "Squeeze", inputs: ["scaled", "one"], outputs: [name] });
+  } else if (form === "depth-largest") {
+    nodes.push({ op: "ReduceMax", inputs: ["images"], outputs: [name], attributes: { axes: [1], keepdims: 0 } });
+  } else if (form === "logits-exact") {
+    nodes.push({ op: "Identity", inputs: ["images"], outputs: [name] });
   } else if (form === "depth") {
     nodes.push({ op: "Squeeze", inputs: ["map", "one"], outputs: [name] });
   } else {

@@ -231,6 +231,19 @@ describe("TopDownPoseEstimator", () => {
     const [huge] = (await estimator.estimate(image, [{ box: [-5000, -5000, 5000, 5000] }])).objects;
     expect(huge!.keypoints.length).toBe(3);
     expect(estimator.estimate(image, [{ box: [-1e9, 0, 1e9, 9] }])).rejects.toThrow("is larger than 1048576 pixels");
+    const bare = estimator as unknown as Record<
+      "estimate" | "estimateBatch",
+      (...given: unknown[]) => Promise<unknown>
+    >;
+    for (const call of [
+      () => bare.estimate(image),
+      () => bare.estimate(image, {}),
+      () => bare.estimateBatch([image]),
+    ]) {
+      await expect(call()).rejects.toThrow(
+        /^Cannot estimate a pose: the boxes of the people are missing\nHint: give the/,
+      );
+    }
   });
 
   test("a call ends well that was made before close(), and is refused after it; one that is aborted rejects alone", async () => {

@@ -91,6 +91,8 @@ export interface CudaWork<Params, Output> extends Disposable {
   createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<Params>;
   /** Enqueue on `compute` what comes before the first run of a batch. */
   begin(batch: DeviceBatch<Params>, on: OnStream): void;
+  /** Take what a run said, before the next one of its batch is enqueued. Each run of a task that has this is waited for. */
+  take?(stages: CudaStages<Params>, params: Params): void;
   /** Enqueue on `copyOut` what comes after the last run of a batch. */
   enqueueCopyOut(on: OnStream): void;
   /**

@@ -104,7 +104,14 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
       rest.reserve(params);
       this.#upload(images, size, params);
       const launched = performance.now();
-      this.#enqueue(regions, whole, rest);
+      let first = 0;
+      for (; this.#work.take !== undefined && first + rows < regions; first += rows) {
+        this.#enqueue(first, first + rows, whole, whole!);
+        await this.#wait.done();
+        this.#model.device.makeCurrent();
+        this.#work.take(whole!.stages, params);
+      }
+      this.#enqueue(first, regions, whole, rest);
       const enqueued = performance.now();
       await this.#wait.done();
       this.#trace?.tell(images.length, started, enqueued, isGraph);
@@ -187,14 +194,16 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
     this.#work.enqueueCopyOut(this.#streams.compute);
   }
 
-  /** Enqueue everything behind the pixels, with the mark that is waited for at its end. */
-  #enqueue(regions: number, whole: GpuBinding<Params> | undefined, rest: GpuBinding<Params>): void {
+  /** Enqueue everything behind the pixels, of some regions, with the mark that is waited for at its end. @param rest of the last run */
+  #enqueue(from: number, end: number, whole: GpuBinding<Params> | undefined, rest: GpuBinding<Params>): void {
     const streams = this.#streams;
     const { rows } = this.#model;
-    this.#trace?.begins("compute");
-    this.#work.begin(this.#batch, streams.compute);
-    for (let first = 0; first < regions; first += rows) {
-      const binding = whole !== undefined && first + rows <= regions ? whole : rest;
+    if (from === 0) {
+      this.#trace?.begins("compute");
+      this.#work.begin(this.#batch, streams.compute);
+    }
+    for (let first = from; first < end; first += rows) {
+      const binding = whole !== undefined && first + rows <= end ? whole : rest;
       binding.stages.select(this.#batch, first, streams.compute);
       binding.enqueue();
     }

@@ -2,10 +2,11 @@
 
 import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
+import { OptionError } from "../../core/errors.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";
-import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
+import { type DetectArguments, PEOPLE, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
 import { type DetectSource, openFiles, openFolder, openStdin, runModel, withPoints } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
 import { Complaints, localOperand, type OperandKind, operandKind } from "../images.ts";
@@ -78,7 +79,12 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   ];
   const model = await findModel(args.model, context);
   const poseModel = args.poseModel === undefined ? undefined : await findModel(args.poseModel, context);
-  await using finder = await loadModel(anyDetector, model, args.detector, context, args.isQuiet);
+  const loading = loadModel(anyDetector, model, args.detector, context, args.isQuiet);
+  await using finder = await loading.catch((error: unknown) => {
+    if (!(args.detector.classes === PEOPLE && error instanceof OptionError && error.option === "classes")) throw error;
+    const hint = `say by --classes whose points are wanted; \`bun-tensorrt inspect ${model}\` lists the classes`;
+    throw refuse("classes", `--pose-model is for people, and ${model} has no class "person"`, hint);
+  });
   await using points =
     poseModel === undefined
       ? undefined

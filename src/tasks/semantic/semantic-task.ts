@@ -5,15 +5,9 @@ import { formatShape, type Tensor } from "../../core/tensor.ts";
 import { isClassMap } from "../../heads/traits.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
+import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { MapResizer, type MapValues, mapAxes, mapTaps, nearestTaps } from "../image/map-resize.ts";
-import {
-  HostMap,
-  type MapForm,
-  type MapSpec,
-  type MapTaskOptions,
-  recogniseMap,
-  type View,
-} from "../image/map-task.ts";
+import { HostMap, type MapForm, type View } from "../image/map-task.ts";
 import { labelsOfFiles } from "../model-files.ts";
 
 /** What a caller may say of a model. */

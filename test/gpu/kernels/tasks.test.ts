@@ -3,7 +3,7 @@ import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts"
 import type { CudaTask } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
-import { createTensor, type Tensor } from "../../../src/core/tensor.ts";
+import { createTensor, type DType, type Tensor, type TensorInfo, viewOf, volume } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
@@ -13,11 +13,14 @@ import type { HostTensors, OpenedModel, Task, TaskModel } from "../../../src/run
 import type { BestClasses } from "../../../src/tasks/classify/class-scores.ts";
 import type { ClassifyTaskOptions } from "../../../src/tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../../../src/tasks/classify/classify-task.ts";
+import { DEPTH } from "../../../src/tasks/depth/depth-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS } from "../../../src/tasks/detect/detect-task.ts";
 import { type NmsOptions, USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
+import { MapTask } from "../../../src/tasks/image/map-task.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
 import { personImages } from "../../../src/tasks/pose/person-image.ts";
 import { TopDownTask, type TopDownTaskOptions } from "../../../src/tasks/pose/top-down.ts";
+import { SEMANTIC } from "../../../src/tasks/semantic/semantic-task.ts";
 import { chance } from "../../support/chance.ts";
 import { differenceOf } from "../../support/decoded.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
@@ -277,4 +280,109 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       }
     });
   }
+
+  // What such a model says is its input, byte for byte, so that each tile has values of its own.
+  type MapCase = readonly [
+    name: string,
+    of: MapTask<never, unknown, never>,
+    input: "f32" | "f16" | "u8",
+    map: TensorInfo,
+  ];
+  const map = (dtype: DType, ...shape: number[]): TensorInfo => ({ name: "map", dtype, shape: [-1, ...shape] });
+  const mapTask = (form: unknown, options: object): MapCase[1] =>
+    new MapTask(form as never, { tile: [40, 30], overlap: 6, ...options } as never);
+  const MAPS: readonly MapCase[] = [
+    ["logits", mapTask(SEMANTIC, {}), "f32", map("f32", 3, SIDE, SIDE)],
+    [
+      "logits of f16, antialias, blue first",
+      mapTask(SEMANTIC, { preprocessing: { resize: "antialias", colour: "BGR" } }),
+      "f16",
+      map("f16", 12, SIDE / 2, SIDE / 2),
+    ],
+    ["chosen classes", mapTask(SEMANTIC, { preprocessing: { mean: 0, std: 1 } }), "u8", map("u8", SIDE * 3, SIDE)],
+    ["classes of 64 bits", mapTask(SEMANTIC, {}), "f32", map("i64", 48, SIDE)],
+    [
+      "metres, bars",
+      mapTask(DEPTH, { kind: "metric", preprocessing: { fit: "letterbox" } }),
+      "f32",
+      map("f32", 96, SIDE),
+    ],
+    [
+      "relative depth, bicubic, f16",
+      mapTask(DEPTH, { kind: "relative", preprocessing: { resize: "bicubic" } }),
+      "f16",
+      map("f16", 1, 96, SIDE),
+    ],
+    [
+      "relative depth of whole images",
+      mapTask(DEPTH, { kind: "relative", tile: undefined }),
+      "f32",
+      map("f32", 96, SIDE),
+    ],
+  ];
+  for (const [name, task, dtype, said] of MAPS) {
+    gpuTest(`${task.name}: tiles share the copy of their image, in one run or several: ${name}`, async () => {
+      const model = { inputs: [{ name: "images", dtype, shape: [-1, 3, SIDE, SIDE] }], outputs: [said], metadata: {} };
+      const recognised = await task.recognise({ ...opened({}, {}), model });
+      using owned = new DisposableStack();
+      const device = owned.use(Device.open());
+      const part = (await recognised.device.cuda!()) as CudaTask<undefined, ArrayBufferView>;
+      const copied = spyOn(FrameMemory.prototype, "upload");
+      owned.defer(() => copied.mockRestore());
+      for (const [rows, isFixed, hasGraph] of [
+        [64, false, false],
+        [2, false, false],
+        [4, true, false],
+        [3, false, true],
+      ] as const) {
+        const engine = owned.use(new StandInEngine(device, [said], "images"));
+        const loaded = standInModel(engine, device, recognised as never, rows, owned);
+        const streams = owned.use(new GpuStreams(loaded.engine, device, hasGraph ? "split" : "one", 1));
+        const gpu = { ...loaded, hasGraph, fixedBatch: isFixed ? rows : undefined };
+        const cuda = part.load(gpu, owned);
+        const slot = owned.use(
+          new GpuSlot<undefined, ArrayBufferView>({ ...gpu, cuda, streams, trace: undefined }, streams),
+        );
+        let runs = 0;
+        // The second time as a graph, where there is one, with images in another order.
+        for (const images of [[...IMAGES, nv12], [rgb, ...IMAGES.toReversed()], [nv12]]) {
+          copied.mockClear();
+          const wanted = await echoed(recognised as never, images, rows, dtype, said);
+          const maps = await slot.run(images, [SIDE, SIDE], undefined);
+          expect(maps.slice(0, images.length)).toEqual(wanted.maps);
+          expect(copied).toHaveBeenCalledTimes(images.length);
+          runs += Math.ceil(wanted.regions / rows);
+          if (!hasGraph) expect(engine.runs).toBe(runs);
+          if (!isFixed && wanted.regions <= rows) expect((await slot.readInput()).data).toEqual(wanted.input.data);
+        }
+        // Replayed ones are not enqueued.
+        if (hasGraph) expect(engine.runs).toBeLessThan(runs);
+      }
+    });
+  }
 });
+
+/** The maps of images by a model that says its input. */
+async function echoed(
+  task: Recognised<undefined, ArrayBufferView>,
+  images: readonly Image[],
+  rows: number,
+  dtype: DType & ("f32" | "f16" | "u8"),
+  said: TensorInfo,
+): Promise<{ readonly input: Tensor; readonly regions: number; readonly maps: ArrayBufferView[] }> {
+  const work = (await task.host()).createWork();
+  const regions = work.begin(images, [SIDE, SIDE]);
+  const count = Math.min(rows, regions);
+  const input = createTensor(dtype, [count, 3, SIDE, SIDE]) as InputTensor;
+  const data = viewOf(said.dtype, input.data.buffer as ArrayBuffer, 0, count * volume(said.shape.slice(1)));
+  const tensors: HostTensors = {
+    outputs: new Map([[said.name, { dtype: said.dtype, shape: [count, ...said.shape.slice(1)], data } as Tensor]]),
+    fill: (preprocessor: Preprocessor, image: Image, row, placement) => preprocessor.run(image, input, row, placement),
+    lend: () => input,
+  };
+  for (let region = 0; region < regions; region++) {
+    work.fill(tensors, region, region % rows);
+    work.finish(tensors, region, region % rows, undefined);
+  }
+  return { input, regions, maps: work.end().slice() };
+}

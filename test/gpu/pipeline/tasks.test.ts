@@ -1,10 +1,15 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Classifier } from "../../../src/api/classifier.ts";
 import type { ClassifierOptions } from "../../../src/api/classifier-config.ts";
+import type { DepthEstimatorOptions } from "../../../src/api/map-config.ts";
+import { DepthEstimator, SemanticSegmenter } from "../../../src/api/map-model.ts";
 import { Model } from "../../../src/api/model.ts";
 import { OrientedDetector, PoseEstimator } from "../../../src/api/object-model.ts";
 import { TopDownPoseEstimator } from "../../../src/api/top-down.ts";
-import { imageOf } from "../../../src/image/image.ts";
+import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { ClassificationResult } from "../../../src/tasks/classify/classification.ts";
 import type { Detection } from "../../../src/tasks/detect/detection.ts";
 import { imagePath, largestDifference, matched } from "../../objects/reference.ts";
@@ -16,6 +21,7 @@ import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 import { toyClassifier } from "../../support/toy-classifier.ts";
+import { toyMap } from "../../support/toy-map.ts";
 import { toyTopDown } from "../../support/toy-top-down.ts";
 
 // The first use of a model builds its engine.
@@ -169,6 +175,76 @@ describe.skipIf(isTensorRtMissing)("objects on a GPU", () => {
       expect(places(objects)).toEqual(places(wanted[0]!.slice(0, 5)));
     });
   }
+
+  const tiles = { tile: [500, 400], overlap: 40 } as const;
+  const SEMANTIC = toyMap({ form: "logits-exact", batch: "n", size: [160, 128] });
+  const DEPTH = toyMap({ form: "depth-largest", batch: "n", size: [160, 128], name: "depth" });
+  const MAPS: readonly (readonly [
+    name: string,
+    model: (folder: string) => string | Uint8Array,
+    options: DepthEstimatorOptions,
+  ])[] = [
+    ["classes", () => SEMANTIC, {}],
+    ["classes of tiles", () => SEMANTIC, tiles],
+    ["classes of tiles in runs of 4", () => SEMANTIC, { ...tiles, batch: 4, preprocessing: { resize: "antialias" } }],
+    ["metres of tiles", () => DEPTH, { ...tiles, kind: "metric", preprocessing: { fit: "letterbox" } }],
+    ["relative depth of tiles", () => DEPTH, { ...tiles, kind: "relative", batch: 3 }],
+    [
+      "relative depth in the ratio of the image",
+      (folder) => {
+        const size = { height: 112, width: 112 };
+        const files = { size, keep_aspect_ratio: true, ensure_multiple_of: 14, resample: 3 };
+        writeFileSync(join(folder, "preprocessor_config.json"), JSON.stringify(files));
+        writeFileSync(join(folder, "model.onnx"), toyMap({ form: "depth-largest", name: "predicted_depth" }));
+        return join(folder, "model.onnx");
+      },
+      { kind: "relative" },
+    ],
+  ];
+  for (const [name, made, options] of MAPS) {
+    test(`maps are the CPU's to the bit: ${name}`, async () => {
+      const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-map-"));
+      await using owned = new AsyncDisposableStack();
+      owned.defer(() => rmSync(folder, { recursive: true }));
+      const model = made(folder);
+      const { kind, ...common } = options;
+      type Maps = (images: readonly Image[]) => Promise<readonly ArrayBufferView[]>;
+      const load = async (backend: "cpu" | "gpu", owned: AsyncDisposableStack): Promise<Maps> => {
+        const machine = { backend, precision: "fp32" } as const;
+        if (kind === undefined) {
+          const segmenter = owned.use(await SemanticSegmenter.load(model, { ...common, ...machine }));
+          expect(segmenter.backend.kind).toBe(backend);
+          return async (images) => (await segmenter.segmentBatch(images)).map(({ classMap }) => classMap);
+        }
+        const estimator = owned.use(await DepthEstimator.load(model, { ...options, ...machine }));
+        expect(estimator.backend.kind).toBe(backend);
+        return async (images) => (await estimator.estimateBatch(images)).map(({ depthMap }) => depthMap);
+      };
+      const [cpu, gpu] = [await load("cpu", owned), await load("gpu", owned)];
+      const wanted = await cpu(IMAGES);
+      // Thrice: piece by piece, captured, replayed.
+      for (let round = 0; round < 3; round++) expect(await gpu(IMAGES)).toEqual([...wanted]);
+      expect(await gpu(IMAGES.slice(1, 2))).toEqual(wanted.slice(1, 2));
+    });
+  }
+
+  const OF_CLASSES = ["models", "tasks", "layouts", "yolo26-sem.onnx"] as const;
+  test.skipIf(isMissing(...OF_CLASSES))(
+    "yolo26-sem.onnx says of nearly every pixel what it says on the CPU",
+    async () => {
+      const path = sharedPath(...OF_CLASSES);
+      await using cpu = await SemanticSegmenter.load(path, { backend: "cpu" });
+      await using gpu = await SemanticSegmenter.load(path, { backend: "gpu", precision: "fp32" });
+      const [{ classMap: off }, { classMap: on }] = [
+        await cpu.segment(imagePath("bus.jpg")),
+        await gpu.segment(imagePath("bus.jpg")),
+      ];
+      expect(on.length).toBe(off.length);
+      let differing = 0;
+      for (let at = 0; at < on.length; at++) if (on[at] !== off[at]) differing++;
+      expect(differing / on.length).toBeLessThan(0.01);
+    },
+  );
 
   test("what a classifier's values are is told from a run of the engine", async () => {
     for (const hasSoftmax of [true, false]) {

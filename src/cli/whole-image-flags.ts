@@ -18,7 +18,7 @@ import { outputFile, path, QUIET } from "./values.ts";
 const FORMATS = ["table", "json", "jsonl", "csv"] as const;
 
 const OWN = {
-  model: { schema: path, short: "m", value: "FILE", help: "ONNX file of such a model" },
+  model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of such a model" },
   format: {
     schema: z.enum(FORMATS, `one of ${FORMATS.join(", ")}, ndjson`).default("table"),
     short: "f",

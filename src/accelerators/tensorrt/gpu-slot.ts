@@ -194,7 +194,11 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
     this.#work.enqueueCopyOut(this.#streams.compute);
   }
 
-  /** Enqueue everything behind the pixels, of some regions, with the mark that is waited for at its end. @param rest of the last run */
+  /**
+   * Enqueue everything behind the pixels, of the regions from one to another, with the mark that is waited for at its end.
+   *
+   * @param rest of the last run
+   */
   #enqueue(from: number, end: number, whole: GpuBinding<Params> | undefined, rest: GpuBinding<Params>): void {
     const streams = this.#streams;
     const { rows } = this.#model;

@@ -132,8 +132,8 @@ const PROJECTS: readonly (readonly [name: string, settings: object])[] = [
   ],
   ["the browser's types", { lib: ["ESNext", "DOM", "DOM.Iterable"], skipLibCheck: false }],
   [
-    "Node's resolution and no .ts imports",
-    { module: "NodeNext", moduleResolution: "NodeNext", allowImportingTsExtensions: false },
+    "Node's resolution, libraries checked and no .ts imports",
+    { module: "NodeNext", moduleResolution: "NodeNext", allowImportingTsExtensions: false, skipLibCheck: false },
   ],
   ["an older target and nothing strict", { target: "ES2022", lib: ["ES2022"], strict: false }],
 ];

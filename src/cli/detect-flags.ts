@@ -121,7 +121,17 @@ const VIDEO = {
 /** Those that say something of videos only. */
 export const VIDEO_FLAGS: readonly Flag[] = flagsOf(VIDEO);
 
-const DRAW_FLAGS = flagsOf(DRAW_OPTIONS);
+/** The one that says something of label files, too. */
+const NO_SCORES = "no-scores";
+
+const DRAW_FLAGS = flagsOf({
+  ...DRAW_OPTIONS,
+  scores: {
+    ...DRAW_OPTIONS.scores,
+    flag: NO_SCORES,
+    help: "draw no scores; with --format yolo, write none: labels for `val`",
+  },
+});
 
 /** Those that say something of the model of --pose-model only. */
 const POSE_FLAGS = flagsOf(TOP_DOWN_OPTIONS, Object.keys(DETECTOR_OPTIONS));
@@ -159,11 +169,31 @@ function poseOptionsFrom(
 }
 
 /** How copies are drawn on; `undefined` where no flag says it. @throws {OptionError} If none are made, or a value is refused */
-function drawOptionsFrom(parsed: ParsedArguments, save: string | undefined): DrawOptions | undefined {
-  const flag = DRAW_FLAGS.find(({ name }) => parsed.flags[name] !== undefined)?.name;
-  if (flag === undefined) return undefined;
-  if (save === undefined) throw refuse(flag, `--${flag} is for annotated copies`, "add --save DIR, or leave it out");
+function drawOptionsFrom(
+  parsed: ParsedArguments,
+  { save, format }: Pick<DetectArguments, "save" | "format">,
+): DrawOptions | undefined {
+  const flags = DRAW_FLAGS.filter(({ name }) => parsed.flags[name] !== undefined).map(({ name }) => name);
+  if (flags.length === 0) return undefined;
+  const idle = save === undefined ? flags.find((name) => name !== NO_SCORES || format !== "yolo") : undefined;
+  if (idle !== undefined) {
+    const [also, more] = idle === NO_SCORES ? [" and label files", " or --format yolo"] : ["", ""];
+    throw refuse(idle, `--${idle} is for annotated copies${also}`, `add --save DIR${more}, or leave it out`);
+  }
   return optionsFrom<DrawOptions>(parsed, DRAW_FLAGS);
+}
+
+/** @throws {OptionError} If masks of another size than the image's are to be written where pixels are those of the image */
+function refuseMaskSize(
+  { maskSize }: DetectorOptions,
+  { format, masks, save }: Pick<DetectArguments, "format" | "masks" | "save">,
+): void {
+  if (maskSize === undefined || maskSize === "image") return;
+  const isPlaced = format === "csv" || format === "yolo" || (format === "coco" && masks !== "none");
+  const needy = isPlaced ? `--format ${format}` : save === undefined ? undefined : "--save";
+  if (needy === undefined) return;
+  const found = `${needy} needs masks of the image's size, got --mask-size ${maskSize}`;
+  throw refuse("mask-size", found, "leave --mask-size out, or choose --format json");
 }
 
 /** Check the flags of `detect`. @throws {OptionError} If a value is refused, or flags do not go together */
@@ -183,8 +213,9 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     throw refuse("annotations", "--annotations needs --format coco", "add --format coco");
   }
   const videoOptions = valuesFrom(parsed, VIDEO) as VideoOptions;
-  const draw = drawOptionsFrom(parsed, flags.save);
+  const draw = drawOptionsFrom(parsed, flags);
   const { model, detector: given } = parseDetectorFlags(parsed);
+  refuseMaskSize(given, flags);
   const pose = poseOptionsFrom(parsed, flags.poseModel, given);
   const detector = flags.poseModel === undefined ? given : { classes: PEOPLE, ...given };
   return { model, detector, pose, ...flags, output, draw, videoOptions };

@@ -71,7 +71,7 @@ function cocoSink(
 }
 
 /** One text file an image; one that was not known before goes by its own name. */
-function textFiles(folder: string, files: readonly string[]): SinkOf {
+function textFiles(folder: string, files: readonly string[], hasScores: boolean): SinkOf {
   prepareFolder(folder);
   const root = resolve(folder);
   const names = outputNames(files, (name) => name.replace(/\.[^./\\]*$/, ""));
@@ -80,7 +80,7 @@ function textFiles(folder: string, files: readonly string[]): SinkOf {
     async write({ file, result, frame }) {
       const stem = stems.get(file) ?? fileStem(file);
       const name = frame === undefined ? stem : frameName(stem, frame.index);
-      await writeFileWhole(join(root, `${name}.txt`), forms.yolo(result));
+      await writeFileWhole(join(root, `${name}.txt`), forms.yolo(result, hasScores));
     },
     async finish() {},
   });
@@ -135,7 +135,7 @@ function dotaFiles(folder: string, files: readonly string[]): ResultTarget {
 
 /** What is said of where results go. */
 type TargetArguments = Pick<DetectArguments, "output" | "model" | "format"> &
-  Partial<Pick<DetectArguments, "annotations" | "masks">>;
+  Partial<Pick<DetectArguments, "annotations" | "masks" | "draw">>;
 
 /** @throws {OptionError} If results would be written over what is read, by whatever name */
 function checkOutput({ output, model, annotations }: TargetArguments, files: readonly string[]): void {
@@ -161,7 +161,9 @@ export function openTarget(
   standardOutput: Output,
   isNumbered: boolean,
 ): ResultTarget {
-  if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
+  if (args.format === "yolo") {
+    return { sink: textFiles(args.output!, files, args.draw?.scores !== false), [Symbol.dispose]: () => {} };
+  }
   if (args.format === "dota") return dotaFiles(args.output!, files);
   checkOutput(args, files);
   const output = args.output === undefined ? standardOutput : openFile(args, args.output);

@@ -213,8 +213,8 @@ export interface ResultForms<Result extends TaskResult = TaskResult> {
   csvRows(result: Result): string[][];
   /** For `JSON.stringify`: the same from the command line and the server. @param masks default `rle` */
   json(result: Result, masks?: MaskForm): object;
-  /** The text of a label file as Ultralytics has it. */
-  yolo(result: Result): string;
+  /** The text of a label file as Ultralytics has it. @param hasScores false: as the file of a dataset has it */
+  yolo(result: Result, hasScores?: boolean): string;
   /**
    * Entries of a results file as pycocotools reads it.
    *

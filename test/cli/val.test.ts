@@ -8,6 +8,8 @@ import { evaluate } from "../../src/api/evaluate.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
 
 let folder = "";
@@ -112,6 +114,33 @@ test("val takes labels of Ultralytics", async () => {
   const { metrics } = JSON.parse((await val("pose.onnx", "--data", "yolo", "--json")).output);
   expect([metrics.box.AP, metrics.keypoints.AP]).toEqual([1, 1]);
 });
+
+test.each([
+  ["detect", "box", toyDetector()],
+  ["pose", "keypoints", toyPose],
+  ["obb", "obb", toyObb],
+  ["segment", "mask", toySegmenter],
+])(
+  "what detect --format yolo --no-scores writes of a model of %s is a dataset, and with scores it is none",
+  async (task, figures, model) => {
+    writeFileSync(path(`own-${task}.onnx`), model);
+    await sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } })
+      .png()
+      .toFile(path("square.png"));
+    mkdirSync(path(task, "images"), { recursive: true });
+    writeFileSync(path(task, "images/square.png"), await Bun.file(path("square.png")).bytes());
+    const detect = (...words: string[]): Promise<CliResult> => {
+      const given = ["--model", `own-${task}.onnx`, "--format", "yolo", "--output", `${task}/labels`, ...words];
+      return runCli(["detect", `${task}/images/square.png`, "--backend", "cpu", "--quiet", ...given], { cwd: folder });
+    };
+    expect(await detect()).toMatchObject({ code: 0, errors: "" });
+    const scored = await val(`own-${task}.onnx`, "--data", task);
+    expect([scored.code, scored.errors]).toEqual([1, expect.stringContaining("detect --format yolo --no-scores")]);
+    expect(await detect("--no-scores")).toMatchObject({ code: 0, errors: "" });
+    const { code, output, errors } = await val(`own-${task}.onnx`, "--data", task, "--json");
+    expect([code, errors, JSON.parse(output).metrics[figures].AP]).toEqual([0, "", 1]);
+  },
+);
 
 test("val refuses a dataset with other key points than the model's", async () => {
   const keypoints = [20, 12, 2];

@@ -114,6 +114,14 @@ test("detect writes masks as run lengths, as polygons, or not at all", async () 
   expect(await coco("--masks", "polygon")).toMatchObject({ segmentation: [outer] });
   expect(await coco("--masks", "none")).not.toHaveProperty("segmentation");
   expect((await json("--mask-size", "proto")).mask).toMatchObject({ size: [8, 8] });
+  for (const format of ["csv", "coco", "yolo"]) {
+    const small = await detect("segment.onnx", "1.png", "--format", format, "-o", "small", "--mask-size", "proto");
+    expect([small.code, small.errors]).toEqual([
+      2,
+      `error: --format ${format} needs masks of the image's size, got --mask-size proto\n` +
+        "Hint: leave --mask-size out, or choose --format json\n",
+    ]);
+  }
   const wrong = await detect("segment.onnx", "1.png", "--format", "csv", "--masks", "rle");
   expect([wrong.code, wrong.errors]).toEqual([
     2,
@@ -186,6 +194,11 @@ test("flags say how copies are drawn", async () => {
   expect([coloured(all), ...all.subarray((24 * 64 + 24) * 3).subarray(0, 3)]).toEqual([32 * 24, 255, 0, 0]);
   const framed = await drawn("--no-labels", "--no-scores", "--no-masks", "--line-width", "2");
   expect(coloured(framed)).toBe(32 * 24 - 28 * 20);
+  const bareScores = await detect("segment.onnx", "1.png", "--no-scores", "--format", "json");
+  expect([bareScores.code, bareScores.errors]).toEqual([
+    2,
+    "error: --no-scores is for annotated copies and label files\nHint: add --save DIR or --format yolo, or leave it out\n",
+  ]);
   const [idle, wrong] = await Promise.all([
     detect("segment.onnx", "1.png", "--line-width", "2"),
     detect("segment.onnx", "1.png", "--save", "styled.png", "--palette", "red"),
@@ -227,7 +240,7 @@ test.skipIf(isFfmpegMissing)(
 test.skipIf(isFfmpegMissing)("what cannot be drawn on a video is named, and no copy is begun", async () => {
   await ffmpeg("-f", "lavfi", "-i", "color=gray:size=64x32:rate=10:duration=0.1", ...FAST, path("one.mp4"));
   const { code, errors } = await detect("segment.onnx", "one.mp4", "--mask-size", "proto", "--save", "none.mp4", "-q");
-  expect(errors).toStartWith("error: Cannot place masks in an image: they have 8x8 pixels and the image 64x32\nHint: ");
+  expect(errors).toStartWith("error: --save needs masks of the image's size, got --mask-size proto\nHint: ");
   expect([code === 0, existsSync(path("none.mp4"))]).toEqual([false, false]);
 });
 

@@ -3,6 +3,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { Segmenter } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { polygonMask } from "../../src/tasks/evaluate/polygons.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
 import { pulled } from "../support/catalogue.ts";
@@ -173,6 +174,33 @@ test("a result as JSON, table, label file, COCO's results and drawing", async ()
   expect(pixel(200, 200)).not.toEqual([255, 255, 255]);
   expect(Math.min(...pixel(200, 200))).toBeGreaterThan(100);
   expect(pixel(360, 200)).toEqual([255, 255, 255]);
+});
+
+/** A ring with a pixel in its hole that touches it at a corner, a part with two holes, and a single pixel, on 16 columns. */
+const HOLED = [
+  "................",
+  ".#####..########",
+  ".#...#..#.####.#",
+  ".#...#..########",
+  ".#..##..########",
+  ".#.#.#..........",
+  ".#####....#.....",
+  "................",
+];
+
+test("masks with holes keep them in COCO's polygons and in label files without scores", () => {
+  const bitmap = HOLED.flatMap((row) => [...row].map((cell) => Number(cell === "#")));
+  const mask = Mask.fromBitmap(bitmap, 16, 8);
+  const timing = { decode: 0, preprocess: 0, infer: 0, postprocess: 0, total: 0 };
+  const object = { label: "cat", classId: 0, score: 0.5, box: [1, 1, 16, 7], mask } as const;
+  const result = { width: 16, height: 8, timing, objects: [object], dropped: 0, implausible: 0 };
+  const forms = formsFor("segment");
+  const [entry] = forms.coco(result, 1, () => 1, "polygon") as { segmentation: number[][] }[];
+  expect(entry!.segmentation).toHaveLength(3);
+  expect(polygonMask(entry!.segmentation, 16, 8).toRle()).toEqual(mask.toRle());
+  const numbers = forms.yolo(result, false).trim().split(" ").slice(1).map(Number);
+  const outline = numbers.map((side, at) => side * (at % 2 === 0 ? 16 : 8));
+  expect(polygonMask([outline], 16, 8).toRle()).toEqual(mask.toRle());
 });
 
 /** What the package finds, file by file; a dynamic model was given the images' own ratio there. */

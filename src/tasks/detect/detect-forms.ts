@@ -64,6 +64,12 @@ export function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height 
   return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
 }
 
+/** A line of a label file. @param numbers what it says between class and score */
+export function labelLine({ classId, score }: Detection, numbers: readonly number[], hasScore: boolean): string {
+  const texts = [...numbers, ...(hasScore ? [score] : [])].map((number) => number.toFixed(6));
+  return `${classId} ${texts.join(" ")}\n`;
+}
+
 /** What every task says of its objects. */
 export const BOX_TENSORS: readonly TensorForm[] = [
   { name: "boxes", datatype: "FP32", shape: [-1, 4] },
@@ -100,14 +106,8 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
       ...[classId, round(score, 6), ...box.map((side) => round(side, 3))].map(String),
     ]),
   json: resultJson,
-  yolo: (image) =>
-    image.detections
-      .map((found) => {
-        const { classId, score } = found;
-        const numbers = [...yoloSides(found, image), score];
-        return `${classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
-      })
-      .join(""),
+  yolo: (image, hasScores = true) =>
+    image.detections.map((found) => labelLine(found, yoloSides(found, image), hasScores)).join(""),
   coco: ({ detections }, image_id, categoryId) =>
     detections.flatMap(({ classId, score, box: [x1, y1, x2, y2] }) => {
       const category_id = categoryId(classId);

@@ -112,7 +112,8 @@ export function openYolo(path: string, { task, split, classes }: DatasetRequest)
           const object = isClass ? objectIn(numbers, task, size, keypoints) : undefined;
           if (object !== undefined) return [{ ...object, classId, isCrowd: false }];
           const found = `line ${index + 1} is no label of ${task}, got ${JSON.stringify(line.slice(0, 80))}`;
-          throw datasetError(file, found, RULES[task]);
+          const isResult = isClass && objectIn(numbers.slice(0, -1), task, size, keypoints) !== undefined;
+          throw datasetError(file, found, isResult ? SCORED : RULES[task]);
         });
     },
   };
@@ -130,6 +131,8 @@ const RULES: Readonly<Record<MeasuredTask, string>> = {
   pose: "a line is: class cx cy width height, then x, y and visibility of each point; data.yaml has kpt_shape",
   obb: "a line is: class x1 y1 x2 y2 x3 y3 x4 y4, as fractions of the image",
 };
+
+const SCORED = "its last number seems to be a score; write labels without: detect --format yolo --no-scores";
 
 /** Share of a box that a person fills, where its outline is not known, as Ultralytics has it. */
 const PERSON_SHARE = 0.53;
@@ -164,6 +167,8 @@ function objectIn(
   if (task === "detect" && (numbers.length === 4 || (isPose && keypoints !== undefined))) {
     return { box, area: width * height };
   }
+  // Key points and a score: an even count, and yet no polygon.
+  if (keypoints !== undefined && numbers.length === 5 + count * each) return undefined;
   if (numbers.length < 6 || numbers.length % 2 !== 0 || (task === "obb" && numbers.length !== 8)) return undefined;
   const around = rectangleAround(scaled);
   const outline = { box: around, area: around[2] * around[3] };

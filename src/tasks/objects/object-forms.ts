@@ -4,7 +4,7 @@ import { message, OptionError } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
 import { type Canvas, strokeLine } from "../../image/canvas.ts";
 import type { Colour } from "../../image/class-colour.ts";
-import { BOX_TENSORS, boxValues, DETECT_FORMS, yoloSides } from "../detect/detect-forms.ts";
+import { BOX_TENSORS, boxValues, DETECT_FORMS, labelLine, yoloSides } from "../detect/detect-forms.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE, type Keypoint } from "../pose/keypoints.ts";
@@ -27,14 +27,14 @@ interface Details<Object extends Detection> {
   cells(object: Object): string[];
   /** Titles of further columns of a CSV file, and their cells. */
   readonly csvColumns: readonly string[];
-  csvCells(object: Object): (number | string)[];
+  csvCells(object: Object, image: TaskResult): (number | string)[];
   json(object: Object, masks: MaskForm): object;
   /** Further keys of a results file as pycocotools reads it. */
   coco(object: Object, image: TaskResult, masks: MaskForm): object;
   /** What a line of DOTA's Task1 files ends with. */
   readonly dota?: (object: Object) => string;
   /** What a label file has of it between class and score, as fractions of the image's width and height. */
-  yolo(object: Object, image: TaskResult): readonly number[];
+  yolo(object: Object, image: TaskResult, hasScores: boolean): readonly number[];
   /** Further outputs of the Open Inference Protocol. */
   tensorForms(model: TensorTraits): readonly TensorForm[];
   /** The values of an object in each of them. */
@@ -42,6 +42,9 @@ interface Details<Object extends Detection> {
   /** What is drawn of it beside its label. @param line width of lines in pixels */
   shape(object: Object, image: TaskResult): Pick<LabelledShape, "paint" | "isFramed">;
 }
+
+/** What a label says of a key point that is seen; 0 is one that nobody marked. */
+const VISIBLE = 2;
 
 function roundedPoints({ keypoints }: PoseObject): number[][] {
   return keypoints.map(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]);
@@ -87,9 +90,12 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     csvCells: (object) => [roundedPoints(object).flat().join(" ")],
     json: (object) => ({ keypoints: roundedPoints(object) }),
     coco: (object) => ({ keypoints: roundedPoints(object).flat() }),
-    yolo: (object, image) => [
+    yolo: (object, image, hasScores) => [
       ...yoloSides(object, image),
-      ...object.keypoints.flatMap(({ x, y, score }) => [x / image.width, y / image.height, score]),
+      ...object.keypoints.flatMap(({ x, y, score }) => {
+        const visibility = score >= DRAWN_KEYPOINT_SCORE ? VISIBLE : 0;
+        return [x / image.width, y / image.height, hasScores ? score : visibility];
+      }),
     ],
     tensorForms: ({ keypoints }) => [{ name: "keypoints", datatype: "FP32", shape: [-1, keypoints?.count ?? -1, 3] }],
     tensors: ({ keypoints }) => [keypoints.flatMap(({ x, y, score }) => [x, y, score])],
@@ -108,7 +114,7 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     columns: ["pixels"],
     cells: ({ mask }) => [`${mask.area}`],
     csvColumns: ["area"],
-    csvCells: ({ mask }) => [mask.area],
+    csvCells: ({ mask }, image) => [ofImage(mask, image).area],
     json({ mask }, form) {
       if (form === "none") return {};
       const { height, width } = mask;
@@ -120,11 +126,15 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
       if (form === "none") return {};
       const mask = ofImage(object.mask, image);
       return {
-        segmentation: form === "rle" ? mask.toJSON() : mask.toPolygons({ kind: "edges" }).map(({ outer }) => outer),
+        segmentation: form === "rle" ? mask.toJSON() : edgesOf(mask).map(joined),
       };
     },
-    yolo: ({ mask }, image) =>
-      joinedOutline(ofImage(mask, image)).map((side, at) => side / (at % 2 === 0 ? image.width : image.height)),
+    yolo: ({ mask: found }, image, hasScores) => {
+      const mask = ofImage(found, image);
+      // Results are as Ultralytics writes them; a dataset has the very pixels.
+      const outline = hasScores ? joinedContours(mask) : joined(edgesOf(mask).flat());
+      return outline.map((side, at) => side / (at % 2 === 0 ? image.width : image.height));
+    },
     tensorForms: () => [
       { name: "masks", datatype: "BYTES", shape: [-1] },
       { name: "mask_sizes", datatype: "INT64", shape: [-1, 2] },
@@ -155,18 +165,28 @@ function ofImage(mask: Mask, { width, height }: TaskResult): Mask {
   );
 }
 
+/** The rings along the edges of each part of a mask: the one around it, then its holes. */
+function edgesOf(mask: Mask): (readonly number[])[][] {
+  return mask.toPolygons({ kind: "edges" }).map(({ outer, holes }) => [outer, ...holes]);
+}
+
+/** The contours of all parts of a mask as one. */
+function joinedContours(mask: Mask): number[] {
+  const contours = mask.toPolygons({ kind: "opencv" }).map(({ outer }) => outer);
+  const rings = contours.filter((ring) => ring.length >= MIN_RING);
+  return joined(rings.length > 0 ? rings : edgesOf(mask).map(([outer = []]) => outer));
+}
+
 /**
- * The outlines of all parts of a mask as one, x and y in turns: from the first point of the first to each of the others, and
- * back the same way.
+ * Several rings as one, x and y in turns: from the first point of the first to each of the others, and back the same way. Who
+ * fills it by crossings sees nothing of these ways: parts stay parts, and holes stay holes.
  */
-function joinedOutline(mask: Mask): number[] {
-  const rings = mask.toPolygons({ kind: "opencv" }).filter(({ outer }) => outer.length >= MIN_RING);
-  const parts = rings.length > 0 ? rings : mask.toPolygons({ kind: "edges" });
-  const [{ outer: [startX = 0, startY = 0] = [] } = {}] = parts;
-  return parts.flatMap(({ outer }, at) => {
-    if (parts.length === 1) return [...outer];
-    const ring = [...outer, outer[0]!, outer[1]!];
-    return at === 0 ? ring : [...ring, startX, startY];
+function joined(rings: readonly (readonly number[])[]): number[] {
+  const [[startX = 0, startY = 0] = []] = rings;
+  return rings.flatMap((ring, at) => {
+    if (rings.length === 1) return [...ring];
+    const closed = [...ring, ring[0]!, ring[1]!];
+    return at === 0 ? closed : [...closed, startX, startY];
   });
 }
 
@@ -212,20 +232,15 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
     csvRows: (result) =>
       DETECT_FORMS.csvRows(plain(result)).map((cells, at) => [
         ...cells,
-        ...details.csvCells(result.objects[at]!).map(String),
+        ...details.csvCells(result.objects[at]!, result).map(String),
       ]),
     json(result, masks = "rle") {
       const { width, height, detections, ...rest } = DETECT_FORMS.json(plain(result)) as DetectionResult;
       const objects = detections.map((found, at) => ({ ...found, ...details.json(result.objects[at]!, masks) }));
       return { task, width, height, objects, ...rest };
     },
-    yolo: (result) =>
-      result.objects
-        .map((object) => {
-          const numbers = [...details.yolo(object, result), object.score];
-          return `${object.classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
-        })
-        .join(""),
+    yolo: (result, hasScores = true) =>
+      result.objects.map((object) => labelLine(object, details.yolo(object, result, hasScores), hasScores)).join(""),
     coco: (result, imageId, categoryId, masks = "rle") =>
       result.objects.flatMap((object) =>
         DETECT_FORMS.coco({ ...plain(result), detections: [object] }, imageId, categoryId).map((entry) => ({

@@ -58,7 +58,7 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   readonly preprocessing?: PreprocessingOptions;
   /** Class names by id. Default: the model's own, else COCO's where the count fits. */
   readonly labels?: readonly string[];
-  /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's `imgsz`, else 640. */
+  /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's `imgsz`, else 640; CenterFace's that of each image. */
   readonly size?: number | readonly [width: number, height: number];
   /**
    * True: give a model with dynamic height and width the frame's own ratio instead of a square. The images of a batch share the

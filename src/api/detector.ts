@@ -8,7 +8,7 @@ import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { ReadResult } from "../runtime/batcher.ts";
 import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
-import { DetectTask } from "../tasks/detect/detect-task.ts";
+import { DetectTask, isImageSized } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
@@ -37,7 +37,7 @@ export type OpenedDetector<Spec extends ModelSpec, Block extends DetectionBlock 
 
 /** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
 function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): void {
-  const { size, rectangular, preprocessing, maskSize, keypointShape, rotatedNms } = config;
+  const { size, rectangular, scaledDecoding, preprocessing, maskSize, keypointShape, rotatedNms } = config;
   const { task, spec } = backends[0]!.task;
   const { fixedSize, stride, preprocessing: inForce } = spec;
   const isOriented = "task" in spec && spec.task === "obb";
@@ -55,6 +55,11 @@ function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): voi
       "pad",
       preprocessing?.pad !== undefined && inForce.fit === "stretch",
       `images are stretched to the input of the model ${name}, without padding`,
+    ],
+    [
+      "scaledDecoding",
+      scaledDecoding && isImageSized(spec, config),
+      `the model ${name} takes images at their own size`,
     ],
     ["size", isOtherSize, fixed],
     ["rectangular", fixedSize !== undefined && rectangular && !isOtherSize, fixed],

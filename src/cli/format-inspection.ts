@@ -9,6 +9,7 @@ import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
 import type { DepthSpec } from "../tasks/depth/depth-task.ts";
+import { isImageSized } from "../tasks/detect/detect-task.ts";
 import { hostOnly } from "../tasks/objects/object-task.ts";
 import type { SemanticSpec } from "../tasks/semantic/semantic-task.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
@@ -106,7 +107,10 @@ function recognitionRows(recognition: AnySpec): string[][] {
   if ("multiple" in recognition) return mapRows(recognition);
   const { head, alternatives, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
     recognition;
-  const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
+  const usual = isImageSized(recognition, { size: undefined })
+    ? "that of each image"
+    : `made for ${preferredSize.join("x")}`;
+  const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; ${usual}`;
   return [
     ...("task" in recognition
       ? [["task", hostOnly(recognition, {}) === undefined ? recognition.task : `${recognition.task}, on the CPU`]]

@@ -19,7 +19,8 @@ const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-left"
 /** Numbers of an anchor's points. */
 const POINT_NUMBERS = FACE_POINTS * 2;
 
-type FaceParts = Pick<ModelSpecParts<FacesPlan>, "outputs" | "preprocessing" | "usualIou"> & Pick<FacesPlan, "levels">;
+type FaceParts = Pick<ModelSpecParts<FacesPlan>, "outputs" | "preprocessing" | "usualIou" | "isImageSized"> &
+  Pick<FacesPlan, "levels">;
 
 function faceHead(
   form: FacesPlan["form"],
@@ -68,7 +69,7 @@ function refuseTraced(size: readonly [number, number]): void {
 }
 
 /**
- * Images are stretched to a size of whole 32 pixels, RGB.
+ * Images are stretched to their own size in whole 32 pixels, RGB: at a smaller one small faces are lost.
  *
  * @see https://github.com/Star-Clouds/CenterFace
  */
@@ -85,7 +86,7 @@ export const centerface: Head<FacesPlan> = faceHead(
     const [scores, boxes, offsets, points] = outputs.map(({ name }) => name) as [string, string, string, string];
     const level = { stride: CENTERFACE_STRIDE, sizes: [CENTERFACE_STRIDE], scores, boxes, offsets, points };
     const preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1 } as const;
-    return { outputs, levels: [level], preprocessing, usualIou: 0.3 };
+    return { outputs, levels: [level], preprocessing, usualIou: 0.3, isImageSized: true };
   },
 );
 

@@ -14,6 +14,8 @@ export interface KeypointForm {
   readonly numbers: 2 | 3;
   /** One a point; empty where the model tells none. */
   readonly names: readonly string[];
+  /** True where the family moves points beyond the edge of the image onto it; else they stay where the model saw them. */
+  readonly isClipped?: boolean;
 }
 
 /** What a model was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
@@ -50,6 +52,8 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly fixedSize: readonly [width: number, height: number] | undefined;
   /** The fixed size, else the one the model was exported for (`imgsz`), else 640 × 640. */
   readonly preferredSize: readonly [width: number, height: number];
+  /** True where a dynamic input is as large as the image, in whole strides, unless the caller says a size. */
+  readonly isImageSized?: boolean | undefined;
   /** False where the model's rows are final: only a threshold and a maximum count apply. */
   readonly needsNms: boolean;
   /** What the decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
@@ -271,7 +275,7 @@ export interface MaskSource {
 
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan>
-  extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks">,
+  extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks" | "isImageSized">,
     Partial<Pick<ModelSpec, "sizeInputs" | "assumptions">> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];

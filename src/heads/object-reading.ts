@@ -142,7 +142,9 @@ function keypointNames({ metadata }: ModelInfo, count: number): readonly string[
 /** The points among some channels: of this shape, or those of COCO. */
 function keypointsIn(model: ModelInfo, channels: number, shape: KeypointShape | undefined): KeypointForm | undefined {
   const [count, numbers] = shape ?? [COCO_KEYPOINTS, channels === COCO_KEYPOINTS * 2 ? 2 : 3];
-  return count * numbers === channels ? { count, numbers, names: keypointNames(model, count) } : undefined;
+  return count * numbers === channels
+    ? { count, numbers, names: keypointNames(model, count), isClipped: true }
+    : undefined;
 }
 
 /** Names of what is fetched for each row. */

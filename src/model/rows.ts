@@ -97,12 +97,12 @@ export interface RowExtra {
 export interface DetectionBlock {
   /** Number of rows in use. */
   count: number;
-  /** Rows that were left out because a score or a coordinate was NaN. */
+  /** Rows that were left out because a score, a coordinate, a point or, on the host, what a mask is made of was NaN. */
   dropped: number;
   /** Rows that cannot be right: scores above 1, boxes outside the image, all rows alike. See `PlausibilityGuard`. */
   implausible: number;
-  /** True if a box of which the model was sure was left out as it was inside out. */
-  hasInsideOut: boolean;
+  /** True if nothing was selected or dropped, and a box of which the model was sure was inside out: of any class. */
+  hasOnlyInsideOut: boolean;
   /** f32 [capacity, 4]: x1, y1, x2, y2. */
   readonly boxes: Float32Array<ArrayBuffer>;
   /** f32 [capacity]. */
@@ -124,7 +124,7 @@ export function createDetectionBlock(
     count: 0,
     dropped: 0,
     implausible: 0,
-    hasInsideOut: false,
+    hasOnlyInsideOut: false,
     boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
     scores: new Float32Array(new ArrayBuffer(capacity * 4)),
     classIds: new Int32Array(new ArrayBuffer(capacity * 4)),
@@ -145,4 +145,37 @@ export function blockAt(
   const larger = createDetectionBlock(capacity, extras);
   blocks[index] = larger;
   return larger;
+}
+
+/** Move a row of a block to the place of one before it that is left out. */
+export function moveRow({ boxes, scores, classIds, sources, extras }: DetectionBlock, from: number, to: number): void {
+  boxes.copyWithin(to * 4, from * 4, from * 4 + 4);
+  for (let at = 0; at < extras.length; at++) {
+    const values = extras[at]!;
+    const length = values.length / scores.length;
+    values.copyWithin(to * length, from * length, (from + 1) * length);
+  }
+  scores[to] = scores[from]!;
+  classIds[to] = classIds[from]!;
+  sources[to] = sources[from]!;
+}
+
+/** Leave out the rows that have a NaN or an infinity among their extras, and count them in `dropped`: of boxes it is the same. */
+export function dropNonFinite(block: DetectionBlock): void {
+  const { extras, scores } = block;
+  let kept = 0;
+  for (let row = 0; row < block.count; row++) {
+    // A sum of some f32 cannot overflow in f64.
+    let sum = 0;
+    for (let extra = 0; extra < extras.length; extra++) {
+      const values = extras[extra]!;
+      const length = values.length / scores.length;
+      for (let at = row * length; at < (row + 1) * length; at++) sum += values[at]!;
+    }
+    if (!Number.isFinite(sum)) continue;
+    if (kept < row) moveRow(block, row, kept);
+    kept += 1;
+  }
+  block.dropped += block.count - kept;
+  block.count = kept;
 }

@@ -20,6 +20,7 @@ import { maskOfClass } from "../../src/tasks/semantic/class-map.ts";
 import { SEMANTIC } from "../../src/tasks/semantic/semantic-task.ts";
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { isMissing, sharedFile, sharedPath } from "../support/shared.ts";
 import { openFrom, RTX } from "../support/tensorrt.ts";
@@ -158,6 +159,37 @@ const ULTRALYTICS_DEPTH = [
     ],
   ],
 ] as const;
+
+test("maps of NaN are reported, once a model; infinities are not, unless there is nothing else", async () => {
+  const values = (...those: number[]): number[] => Array.from({ length: 16 }, (_, at) => those[at % those.length]!);
+  const cases = [
+    [
+      "depth",
+      values(Number.NaN),
+      /^Implausible maps of the model.*: 16 of 16 numbers of a map are NaN or infinite; FP16/,
+    ],
+    ["depth", values(1, 2, Number.NaN, Number.POSITIVE_INFINITY), /: 8 of 16 numbers/],
+    ["depth", values(Number.POSITIVE_INFINITY), /: 16 of 16 numbers/],
+    ["depth", values(1, Number.POSITIVE_INFINITY), undefined],
+    ["semantic", [...values(1), ...values(2, 2, 2, Number.NaN)], /: 4 of 32 numbers/],
+    ["semantic", [...values(1), ...values(Number.NEGATIVE_INFINITY)], undefined],
+  ] as const;
+  for (const [task, numbers, warning] of cases) {
+    const shape = task === "depth" ? [1, 4, 4] : [1, 2, 4, 4];
+    const model = fixedModel([{ name: "map", shape, values: numbers }], { metadata: { task } });
+    const image = flatImage(8, 8, 9);
+    warnings = [];
+    if (task === "depth") {
+      await using estimator = await DepthEstimator.load(model, CPU);
+      for (let call = 0; call < 2; call++) await estimator.estimate(image);
+    } else {
+      await using segmenter = await SemanticSegmenter.load(model, CPU);
+      for (let call = 0; call < 2; call++) await segmenter.segment(image);
+    }
+    const found = warnings.filter((line) => line.startsWith("Implausible"));
+    expect(found).toEqual(warning === undefined ? [] : [expect.stringMatching(warning)]);
+  }
+});
 
 describe("classes of pixels", () => {
   test("of logits are those of transformers' SegFormer, on every pixel", async () => {

@@ -79,16 +79,14 @@ test("PixelCheck lets one or two pass of which the model is not sure, or that co
 
 test("PixelCheck refuses an image in which nothing was found but boxes inside out, until some lay in pixels", () => {
   const placement = place(640, 640, 640, 640, "stretch");
-  const read = (rows: readonly number[][], pixels = new PixelCheck()): void => {
+  const read = (rows: readonly number[][], pixels = new PixelCheck(), classIds?: ReadonlySet<number>): void => {
     const candidates = new Candidates();
     for (const [x1, y1, x2, y2, score] of rows) candidates.push(x1!, y1!, x2!, y2!, score!, 0, 0);
     const block = createDetectionBlock(4);
-    const selection = { threshold: 0.01, iou: 0.5, maxDetections: 4, classAgnostic: false, classIds: undefined };
+    const selection = { threshold: 0.01, iou: 0.5, maxDetections: 4, classAgnostic: false, classIds };
     new Selector().select(candidates, selection, { needsNms: false, head: "yolo-end-to-end" }, block);
-    pixels.check(block, placement, {
-      head: "yolo-end-to-end",
-      alternatives: ["deepstream", "rtdetr-ultralytics-rows"],
-    });
+    const spec = { head: "yolo-end-to-end", alternatives: ["deepstream", "rtdetr-ultralytics-rows"] };
+    pixels.check(block, placement, spec, selection);
   };
   const centred = [0.5, 0.5, 0.3, 0.2];
   expect(() => read([[...centred, 0.9]])).toThrow(
@@ -99,6 +97,12 @@ test("PixelCheck refuses an image in which nothing was found but boxes inside ou
   read([[...centred, 0.1]]);
   read([[0, 0, 0, 0, 0.9]]);
   read([]);
+  // Others have no sides, or are of classes that were not asked for.
+  read([
+    [...centred, 0.9],
+    [0, 0, Number.NaN, 4, 0.9],
+  ]);
+  read([[...centred, 0.9]], new PixelCheck(), new Set([1]));
   const pixels = new PixelCheck();
   read(
     [

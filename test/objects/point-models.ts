@@ -97,9 +97,9 @@ export const RETINAFACE: Uint8Array<ArrayBuffer> = fixedModel([
   ),
 ]);
 
-/** CenterFace at 64x64 pixels: maps of 16x16 cells, one face at the edge. */
-export const CENTERFACE: Uint8Array<ArrayBuffer> = fixedModel(
-  (
+/** CenterFace's maps of 64 pixels of width, four pixels a cell; one face at the edge. */
+function centerFaceMaps(height: number): FixedOutput[] {
+  return (
     [
       ["537", [[0.9], [0.8], [0.6]]],
       [
@@ -121,12 +121,20 @@ export const CENTERFACE: Uint8Array<ArrayBuffer> = fixedModel(
       ["540", [five(0.3, 0.25, 0.1), five(0.3, 0.25, 0.1), five(0.4, 0.35, 0.05)]],
     ] as const
   ).map(([name, faces]): FixedOutput => {
-    const cells = 256;
+    const cells = (height / 4) * 16;
     const channels = faces[0].length;
     const values = new Array<number>(channels * cells).fill(0);
     for (const [face, numbers] of faces.entries())
       for (const [at, value] of numbers.entries()) values[at * cells + [85, 86, 0][face]!] = value;
-    return { name, shape: [1, channels, 16, 16], values };
-  }),
-  { side: 64 },
-);
+    return { name, shape: [1, channels, height / 4, 16], values };
+  });
+}
+
+/** CenterFace at 64x64 pixels. */
+export const CENTERFACE: Uint8Array<ArrayBuffer> = fixedModel(centerFaceMaps(64), { side: 64 });
+
+/** Of any size, by its declaration; its maps are those of 64 pixels of width, and as many or 32 of height. */
+export const OPEN_CENTERFACE: Readonly<Record<32 | 64, Uint8Array<ArrayBuffer>>> = {
+  32: fixedModel(centerFaceMaps(32), { side: "side" }),
+  64: fixedModel(centerFaceMaps(64), { side: "side" }),
+};

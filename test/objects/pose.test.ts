@@ -84,6 +84,22 @@ test("points have the form and the names that the metadata says, also two number
   ]);
 });
 
+test("an object with a point that is no number is dropped and counted, like a box; its neighbour keeps its own points", async () => {
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const broken = POINTS.flat().map((number, at) => (at === 20 ? value : number));
+    const grid = rawGrid(56, [
+      [3, [12, 16, 16, 12, 0.8, ...broken]],
+      [9, [28, 16, 4, 4, 0.7, ...POINTS.flat()]],
+    ]);
+    await using estimator = await PoseEstimator.load(fixedModel([grid], { metadata: METADATA }), { backend: "cpu" });
+    const { objects, dropped } = await estimator.detect(WIDE);
+    expect([objects.length, dropped, objects[0]?.score]).toEqual([1, 1, expect.closeTo(0.7, 3)]);
+    const points = objects[0]!.keypoints.map(({ x, y, score }) => [x, y, score]);
+    expect(largestDifference(points.flat(), MAPPED.flat())).toBeLessThan(0.01);
+    expect(largestDifference(objects[0]!.box, [52, 12, 60, 20])).toBeLessThan(0.01);
+  }
+});
+
 test("what a model's tensors do not tell needs the caller's word, and no word makes one task another", async () => {
   // 52 classes have the channels of a person with 17 points.
   await expect(Model.load(fixedModel([RAW]), { backend: "cpu" })).rejects.toThrow("it fits none");

@@ -112,6 +112,27 @@ test("masks are as large as is asked for, under the boxes as they are there", as
   ]);
 });
 
+test("an object whose mask is made of NaN is dropped and counted; one of an empty mask, or a box inside out, is no error", async () => {
+  const nothing = rawGrid(38, [
+    [1, [12, 16, 16, 12, 0.9, 0.1, ...coefficients(0, Number.NaN)]],
+    [3, [26, 14, 8, 8, 0.7, 0.1, ...coefficients(0, -1)]],
+    [4, [16, 16, -8, 8, 0.6, 0.1, ...coefficients(0)]],
+  ]);
+  const prototypes = PROTOTYPES.values.map((value, at) => (at === 3 * 64 + 3 * 8 + 6 ? Number.NaN : value));
+  const broken = rawGrid(38, [
+    [1, [12, 16, 16, 12, 0.9, 0.1, ...coefficients(0)]],
+    [3, [26, 14, 8, 8, 0.7, 0.1, ...coefficients(0, -1)]],
+  ]);
+  for (const maskSize of ["image", "input", "proto"] as const) {
+    const load = (outputs: readonly FixedOutput[]): Promise<Segmenter> =>
+      Segmenter.load(fixedModel(outputs, { metadata: METADATA }), { backend: "cpu", maskSize });
+    await using empty = await load([nothing, PROTOTYPES]);
+    expect(await empty.detect(WIDE)).toMatchObject({ objects: [], dropped: 1 });
+    await using partly = await load([broken, { ...PROTOTYPES, values: prototypes }]);
+    expect(await partly.detect(WIDE)).toMatchObject({ objects: [{ score: expect.closeTo(0.9, 3) }], dropped: 1 });
+  }
+});
+
 test("a segmentation model is no detector unless that is asked for", async () => {
   const model = cases[0]![1];
   const refusal = Detector.load(model, { backend: "cpu" });

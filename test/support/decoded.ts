@@ -63,8 +63,8 @@ export function differenceOf(got: DetectionBlock, want: DetectionBlock): string 
   if (got.count !== want.count || got.dropped !== want.dropped) {
     return `${got.count} rows and ${got.dropped} dropped instead of ${want.count} and ${want.dropped}`;
   }
-  if (got.hasInsideOut !== want.hasInsideOut)
-    return `boxes inside out: ${got.hasInsideOut} instead of ${want.hasInsideOut}`;
+  if (got.hasOnlyInsideOut !== want.hasOnlyInsideOut)
+    return `boxes inside out: ${got.hasOnlyInsideOut} instead of ${want.hasOnlyInsideOut}`;
   const print = (block: DetectionBlock, row: number): string =>
     `${block.scores[row]} ${block.classIds[row]} [${block.boxes.subarray(row * 4, row * 4 + 4).join(", ")}] from ${block.sources[row]} ${block.extras
       .map((extra) =>

@@ -306,6 +306,23 @@ describe("TopDownPoseEstimator", () => {
     await estimator.warmUp();
   });
 
+  test("points that are no numbers are COCO's 0, 0, 0, and their person is counted", async () => {
+    const bins = (length: number): Float32Array<ArrayBuffer> => {
+      const values = new Float32Array(2 * length);
+      values.fill(Number.NaN, 0, length);
+      values[length + 10] = 0.5;
+      return values;
+    };
+    const model = fixedPoints({
+      simcc_x: { shape: [1, 2, 384], data: bins(384) },
+      simcc_y: { shape: [1, 2, 512], data: bins(512) },
+    });
+    await using estimator = await load(model);
+    const { objects, implausible } = await estimator.estimate(spots(131, 101, places), people);
+    expect([objects.length, implausible]).toEqual([1, 1]);
+    expect(objects[0]!.keypoints).toMatchObject([{ x: 0, y: 0, score: 0 }, { score: 0.5 }]);
+  });
+
   test("scores by mmpose's rule and by rtmlib's; blue first for rtmlib's models", async () => {
     const image = spots(131, 101, [places[0]]);
     await using bgr = await load(toyTopDown("simcc"), { preprocessing: { mean: 0, std: 1, colour: "BGR" } });

@@ -4,6 +4,7 @@ import { message, ShapeError } from "../../core/errors.ts";
 import { formatShape, type Tensor } from "../../core/tensor.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
+import type { MapGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { type MapFilter, MapResizer, type MapValues, mapAxes, mapTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
@@ -51,7 +52,7 @@ async function recognise(opened: OpenedModel, options: DepthTaskOptions): Promis
 export const DEPTH: MapForm<DepthSpec, DepthMap, DepthTaskOptions> = {
   name: "depth",
   recognise,
-  createWork: (spec, options) => new HostDepth(spec, options),
+  createWork: (spec, options, guard) => new HostDepth(spec, options, guard),
 };
 
 /** A straight line that makes the values of a tile those of the whole image. */
@@ -72,8 +73,8 @@ class HostDepth extends HostMap<DepthMap> {
   /** Of a tile. */
   #part = new Float32Array(0);
 
-  constructor(spec: DepthSpec, options: MapTaskOptions) {
-    super(spec, options);
+  constructor(spec: DepthSpec, options: MapTaskOptions, guard: MapGuard) {
+    super(spec, options, guard);
     this.looksAtWhole = spec.kind === "relative";
     this.#filter = spec.filter;
   }

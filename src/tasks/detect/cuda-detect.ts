@@ -108,7 +108,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     for (let index = 0; index < this.placements.length; index++) {
       const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
       stages.read(index, block, this.placements[index]!);
-      this.#pixels.check(block, this.placements[index]!, recognition);
+      this.#pixels.check(block, this.placements[index]!, recognition, selection);
       guard.check(block, this.placements[index]!);
     }
     return this.#blocks;

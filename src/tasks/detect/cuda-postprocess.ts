@@ -348,7 +348,7 @@ export class DetectionReader {
     const fault = integers[start + 2]!;
     if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, `decode the model's output as head "${head}"`, head);
     if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
-    block.hasInsideOut = fault === FAULT_BOX;
+    block.hasOnlyInsideOut = fault === FAULT_BOX && count + block.dropped === 0;
     const boxes = start + DETECTION_HEADER_WORDS;
     const scores = boxes + this.#rows * 4;
     const classIds = scores + this.#rows;

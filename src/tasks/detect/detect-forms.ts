@@ -31,7 +31,7 @@ export interface ResultJson {
   readonly height: number;
   /** Best score first. */
   readonly detections: readonly DetectionJson[];
-  /** Rows skipped because a score or a coordinate was NaN. */
+  /** Rows skipped because a score, a coordinate, a point or a mask was NaN. */
   readonly dropped: number;
   /** Detections that cannot be right; see `DetectionResult`. */
   readonly implausible: number;

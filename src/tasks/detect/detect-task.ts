@@ -118,11 +118,13 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   readonly outputs: undefined;
   readonly decodeOptions: DetectModel["decodeOptions"];
   readonly rows: number = Number.POSITIVE_INFINITY;
-  readonly mostImages: number = Number.POSITIVE_INFINITY;
+  readonly mostImages: number;
   readonly usualSize: Size;
   readonly idleParams: NmsOptions = USUAL_SELECTION;
   readonly sameParams: DetectModel["sameParams"] = sameNmsOptions;
   protected readonly options: DetectTaskOptions;
+  /** True if inputs are as large as their images. */
+  readonly #isImageSized: boolean;
   /** Looks at the kept rows of all slots. */
   protected readonly guard: PlausibilityGuard;
 
@@ -136,11 +138,16 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     this.decodeOptions = decodeOptionsFor(spec, options);
     this.usualSize = fixedSize ?? options.size ?? preferredSize;
     this.options = options;
+    this.#isImageSized = isImageSized(spec, options);
+    // Images of several sizes have inputs of several sizes.
+    this.mostImages = this.#isImageSized ? 1 : Number.POSITIVE_INFINITY;
   }
 
   sizeFor(images: readonly PixelSize[]): Size {
     const { fixedSize, stride } = this.spec;
-    return inputSizeFor(images, { fixedSize, stride, size: this.usualSize, rectangular: this.options.rectangular });
+    const { rectangular } = this.options;
+    const size = this.#isImageSized ? undefined : this.usualSize;
+    return inputSizeFor(images, { fixedSize, stride, size, rectangular });
   }
 
   async host(): ReturnType<DetectModel["host"]> {
@@ -190,7 +197,7 @@ export function decodeOptionsFor(
 ): ImageDecodeOptions {
   const { scaledDecoding, rectangular } = options;
   const limits = decodeLimits(options);
-  if (!scaledDecoding) return limits;
+  if (!scaledDecoding || isImageSized(recognition, options)) return limits;
   const size = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
   // A rectangular input has its longer side where the image has its own.
   const longSide = Math.max(...size);
@@ -199,12 +206,20 @@ export function decodeOptionsFor(
   return { ...limits, minWidth, minHeight, needs };
 }
 
+/** True if the inputs of a model are as large as their images: its family's way, and the caller says no size. */
+export function isImageSized(
+  { isImageSized: isFamilys = false, fixedSize }: Pick<ModelSpec, "isImageSized" | "fixedSize">,
+  { size }: Pick<DetectTaskOptions, "size">,
+): boolean {
+  return isFamilys && fixedSize === undefined && size === undefined;
+}
+
 /** How the size of a model with dynamic height and width is chosen. */
 export interface InputSizePolicy {
   /** The model's own size where it has one: it wins. */
   readonly fixedSize: Size | undefined;
-  /** The size to use otherwise; the longer side where `rectangular`. */
-  readonly size: Size;
+  /** The size to use otherwise; the longer side where `rectangular`. `undefined`: that of the images, in whole strides. */
+  readonly size: Size | undefined;
   /** Use the images' own ratio. */
   readonly rectangular: boolean;
   /** Both sides of a rectangular size are multiples of it. */
@@ -218,13 +233,13 @@ export interface InputSizePolicy {
  * @param images at least one
  */
 export function inputSizeFor(images: readonly PixelSize[], policy: InputSizePolicy): Size {
-  if (policy.fixedSize !== undefined) return policy.fixedSize;
-  if (!policy.rectangular) return policy.size;
-  const { stride } = policy;
-  const limits = { longSide: Math.max(...policy.size), stride };
+  const { fixedSize, size, stride } = policy;
+  if (fixedSize !== undefined) return fixedSize;
+  if (size !== undefined && !policy.rectangular) return size;
   let [width, height] = [stride, stride];
   for (const image of images) {
-    const [w, h] = rectangularSize(image.width, image.height, limits);
+    const longSide = Math.max(...(size ?? [image.width, image.height]));
+    const [w, h] = rectangularSize(image.width, image.height, { longSide, stride });
     width = Math.max(width, w);
     height = Math.max(height, h);
   }

@@ -22,7 +22,7 @@ export interface Detection {
 export interface DetectionResult extends TaskResult {
   /** Best score first. */
   readonly detections: readonly Detection[];
-  /** Rows the model gave that were left out because a score or a coordinate was NaN. */
+  /** Rows the model gave that were left out because a score, a coordinate, a point or, on the CPU, what a mask is made of was NaN. */
   readonly dropped: number;
   /**
    * How many of the detections cannot be right: a score above 1, a box outside the image, or all of them alike. Then the head

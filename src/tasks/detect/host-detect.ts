@@ -74,7 +74,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.select(this.#candidates, selection, input, block);
     this.gather(input, block);
     this.mapRows(block, input, placement);
-    this.#pixels.check(block, placement, recognition);
+    this.#pixels.check(block, placement, recognition, selection);
     this.#guard.check(block, placement);
   }
 

@@ -103,9 +103,9 @@ export class Selector {
     }
     block.count = 0;
     block.dropped = candidates.dropped;
-    block.hasInsideOut = candidates.hasInsideOut;
     this.#order.fill(candidates, selection);
     const { rows, count } = this.#order;
+    block.hasOnlyInsideOut = candidates.hasInsideOut && count + block.dropped === 0;
     if (count === 0) return;
     assertProbability(candidates.scores[rows[0]!]!, recognition.head);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);

@@ -1,4 +1,4 @@
-/** @module Plausibility: kept rows that cannot be right are counted, and the first ones are reported with what they may mean. */
+/** @module Plausibility: kept rows and maps that cannot be right are reported, the first ones of a model, with what they may mean. */
 
 import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
@@ -8,6 +8,7 @@ import { rtdetrUltralyticsRows } from "../../heads/rtdetr-ultralytics.ts";
 import { yoloEndToEnd } from "../../heads/yolo-rows.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
+import type { NmsOptions } from "./nms.ts";
 
 /** A probability, with room for the rounding of f16 and of products. */
 const HIGHEST_SCORE = 1.001;
@@ -65,6 +66,43 @@ export class PlausibilityGuard {
   }
 }
 
+/**
+ * Looks at maps of numbers: a NaN is the lowest logit, and no depth. Keep one for a model: it reports once. Nothing is allocated for
+ * an image.
+ */
+export class MapGuard {
+  readonly #source: string;
+  #hasReported = false;
+
+  /** @param source the model, for messages */
+  constructor(source: string) {
+    this.#source = source;
+  }
+
+  /** @param values of which `length` from `start` on are the map of an image */
+  check(values: Float32Array | Float16Array, start: number, length: number): void {
+    if (this.#hasReported) return;
+    const end = start + length;
+    let sum = 0;
+    for (let at = start; at < end; at++) sum += values[at]!;
+    if (Number.isFinite(sum)) return;
+    let finite = 0;
+    let infinite = 0;
+    for (let at = start; at < end; at++) {
+      if (Number.isFinite(values[at]!)) finite += 1;
+      else if (!Number.isNaN(values[at]!)) infinite += 1;
+    }
+    // What is infinitely far away, or never chosen, may be meant.
+    if (finite > 0 && finite + infinite === length) return;
+    this.#hasReported = true;
+    const unknown = length - finite;
+    const found = `${unknown} of ${length} numbers of a map are NaN or infinite`;
+    logger.warn(
+      `Implausible maps of ${this.#source}: ${found}; FP16 may overflow, or the pre-processing may be another`,
+    );
+  }
+}
+
 /** True if all rows have one box, and one score, too, unless the box is the whole image: classes of an object share theirs. */
 function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourceHeight }: Region): boolean {
   const isWhole = boxes[0] === 0 && boxes[1] === 0 && boxes[2] === sourceWidth && boxes[3] === sourceHeight;
@@ -81,7 +119,7 @@ type NamedHead = Pick<ModelSpec, "head" | "alternatives">;
 
 /**
  * Refuses boxes that were fractions of the input where a head has pixels: all of them lie in the input's first pixel then.
- * And boxes that have another form than the head's: nothing was found but some that are inside out.
+ * And boxes that have another form than the head's: there are none but such as are inside out.
  * Keep one for a detector's slot: once a box lay elsewhere, only several that do not are refused.
  */
 export class PixelCheck {
@@ -91,11 +129,17 @@ export class PixelCheck {
    * @param block     the kept rows of an image, in its own pixels
    * @param placement what they were mapped back by
    * @param spec      for messages: which head the model was read by
+   * @param selection where it is of some classes, boxes of others may be right
    * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
    */
-  check(block: DetectionBlock, placement: Region, spec: NamedHead): void {
+  check(
+    block: DetectionBlock,
+    placement: Region,
+    spec: NamedHead,
+    { classIds }: Partial<Pick<NmsOptions, "classIds">> = {},
+  ): void {
     const { boxes, scores, count } = block;
-    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(spec);
+    if (block.hasOnlyInsideOut && classIds === undefined && !this.#hasPixels) refuseInsideOut(spec);
     if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
     const { padX, padY, scaleX, scaleY } = placement;
     // What lies beside the image is at its edge.

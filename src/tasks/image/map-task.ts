@@ -19,6 +19,7 @@ import {
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
+import { MapGuard } from "../detect/plausibility.ts";
 import { engineSize, keptSize, type MapSpec, type MapTaskOptions } from "./map-recognition.ts";
 import { type Tile, type TileRules, tileGrid } from "./tile-grid.ts";
 
@@ -53,7 +54,7 @@ export interface MapForm<Spec extends MapSpec, Map, Options extends MapTaskOptio
   readonly name: MapTaskName;
   /** @throws {ModelError} If a model is none of these */
   readonly recognise: (opened: OpenedModel, options: Options) => Promise<Spec>;
-  readonly createWork: (spec: Spec, options: Options) => HostMap<Map>;
+  readonly createWork: (spec: Spec, options: Options, guard: MapGuard) => HostMap<Map>;
 }
 
 /** Says something of every pixel of images: a region an image, or one a tile. */
@@ -74,7 +75,8 @@ export class MapTask<Spec extends MapSpec, Map, Options extends MapTaskOptions> 
   async recognise(opened: OpenedModel): Promise<TaskModel<Spec, undefined, Map>> {
     const spec = await this.#form.recognise(opened, this.#options);
     for (const assumption of spec.assumptions) logger.warn(`Assuming for ${opened.source} ${assumption}`);
-    return mapModel(this.#form, spec, this.#options, opened.rangeOf(spec.imageInput));
+    const guard = new MapGuard(opened.source);
+    return mapModel(this.#form, spec, this.#options, guard, opened.rangeOf(spec.imageInput));
   }
 
   async check(opened: OpenedModel): Promise<void> {
@@ -91,6 +93,7 @@ function mapModel<Spec extends MapSpec, Map, Options extends MapTaskOptions>(
   { createWork }: MapForm<Spec, Map, Options>,
   spec: Spec,
   options: Options,
+  guard: MapGuard,
   range: ShapeRange | undefined,
 ): TaskModel<Spec, undefined, Map> {
   const { task, imageInput: name, size, multiple, output } = spec;
@@ -116,11 +119,11 @@ function mapModel<Spec extends MapSpec, Map, Options extends MapTaskOptions>(
       return kept;
     },
     sameParams: () => true,
-    host: async () => ({ createWork: () => createWork(spec, options) }),
+    host: async () => ({ createWork: () => createWork(spec, options, guard) }),
     device: {
       async cuda() {
         const { CudaHostTask } = await import("../cuda-host-task.ts");
-        return new CudaHostTask(spec.preprocessing, () => createWork(spec, options));
+        return new CudaHostTask(spec.preprocessing, () => createWork(spec, options, guard));
       },
     },
   };
@@ -149,13 +152,15 @@ export abstract class HostMap<Map> implements HostWork<undefined, Map> {
   readonly #fit: Preprocessing["fit"];
   readonly #output: string;
   readonly #options: MapTaskOptions;
+  readonly #guard: MapGuard;
   readonly #views: View[] = [];
 
-  constructor({ preprocessing, output }: MapSpec, options: MapTaskOptions) {
+  constructor({ preprocessing, output }: MapSpec, options: MapTaskOptions, guard: MapGuard) {
     this.#preprocessor = new Preprocessor(preprocessing);
     this.#fit = preprocessing.fit;
     this.#output = output;
     this.#options = options;
+    this.#guard = guard;
   }
 
   /** Make room for what is said of an image. */
@@ -205,6 +210,9 @@ export abstract class HostMap<Map> implements HostWork<undefined, Map> {
     const isFirst = region === 0 || this.#views[region - 1]!.image !== view.image;
     const isCut = this.#views[region + 1]?.image === view.image;
     this.place(outputs, this.#output, row, view, this.looksAtWhole && isFirst && isCut);
+    const { data, shape } = outputs.get(this.#output)!;
+    const length = data.length / shape[0]!;
+    if (data instanceof Float32Array || data instanceof Float16Array) this.#guard.check(data, row * length, length);
   }
 
   end(): readonly Map[] {

@@ -46,6 +46,11 @@ interface Details<Object extends Detection> {
 /** What a label says of a key point that is seen; 0 is one that nobody marked. */
 const VISIBLE = 2;
 
+/** Of a side of the image. */
+function fraction(at: number, side: number): number {
+  return Math.min(Math.max(at / side, 0), 1);
+}
+
 function roundedPoints({ keypoints }: PoseObject): number[][] {
   return keypoints.map(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]);
 }
@@ -92,9 +97,10 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     coco: (object) => ({ keypoints: roundedPoints(object).flat() }),
     yolo: (object, image, hasScores) => [
       ...yoloSides(object, image),
+      // Ultralytics refuses files with points beyond the edge.
       ...object.keypoints.flatMap(({ x, y, score }) => {
         const visibility = score >= DRAWN_KEYPOINT_SCORE ? VISIBLE : 0;
-        return [x / image.width, y / image.height, hasScores ? score : visibility];
+        return [fraction(x, image.width), fraction(y, image.height), hasScores ? score : visibility];
       }),
     ],
     tensorForms: ({ keypoints }) => [{ name: "keypoints", datatype: "FP32", shape: [-1, keypoints?.count ?? -1, 3] }],

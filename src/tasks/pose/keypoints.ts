@@ -2,7 +2,7 @@
 
 import type { KeypointForm } from "../../heads/head.ts";
 import { pointsToSource, type Region } from "../../image/geometry.ts";
-import type { DetectionBlock } from "../../model/rows.ts";
+import { type DetectionBlock, dropNonFinite } from "../../model/rows.ts";
 
 /** A point of an object, in source pixels. */
 export interface Keypoint {
@@ -58,9 +58,13 @@ export function keypointNames({ count, names }: KeypointForm): readonly string[]
   return Array.from({ length: count }, (_, at) => `point ${at}`);
 }
 
-/** Map the points of the kept rows to source pixels. Those beyond the edge of the image are moved onto it, as sides of boxes are. */
-export function mapKeypoints({ count, extras }: DetectionBlock, form: KeypointForm, region: Region): void {
-  pointsToSource(extras[0]!, count * form.count, region, "clip", form.numbers);
+/**
+ * Map the points of the kept rows to source pixels. Those beyond the edge of the image are moved onto it where the family does so.
+ * Rows with a point that is no number are left out, and counted.
+ */
+export function mapKeypoints(block: DetectionBlock, { count, numbers, isClipped }: KeypointForm, region: Region): void {
+  dropNonFinite(block);
+  pointsToSource(block.extras[0]!, block.count * count, region, isClipped ? "clip" : "keep", numbers);
 }
 
 /** The points of a row. @param values of all rows, as they were fetched */

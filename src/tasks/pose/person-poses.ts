@@ -25,7 +25,21 @@ export function personPoints({ output, timings }: FrameResult<Float32Array>): Pe
   return { values: output.slice(), ...timings };
 }
 
-/** Make a result of the points of all people of an image. People may be spread over several runs: the longest counts. */
+/** Make points that are no numbers those that COCO has for what is not there: 0, 0 of score 0. @returns true if there were some */
+function clearUnfound(values: Float32Array): boolean {
+  let hasUnfound = false;
+  for (let at = 0; at < values.length; at += 3) {
+    if (Number.isFinite(values[at]! + values[at + 1]! + values[at + 2]!)) continue;
+    values.fill(0, at, at + 3);
+    hasUnfound = true;
+  }
+  return hasUnfound;
+}
+
+/**
+ * Make a result of the points of all people of an image. People may be spread over several runs: the longest counts. Each box has
+ * its object: people with points that are no numbers are counted in `implausible`.
+ */
 export function poseResult(
   { width, height }: PixelSize,
   people: readonly PersonBox[],
@@ -34,6 +48,7 @@ export function poseResult(
   { decode, started }: { readonly decode: number; readonly started: number },
 ): ObjectsOf<"pose"> {
   const names = keypointNames(form);
+  const implausible = found.filter(({ values }) => clearUnfound(values)).length;
   const objects = people.map(({ label = "person", classId = 0, score = 1, box }, at): PoseObject => {
     return { label, classId, score, box, keypoints: keypointsOf(found[at]!.values, 0, form, names) };
   });
@@ -41,7 +56,7 @@ export function poseResult(
     found.reduce((most, times) => Math.max(most, times[stage]), 0);
   const stages = { preprocess: longest("preprocess"), infer: longest("infer"), postprocess: longest("postprocess") };
   const timing = { decode, ...stages, total: performance.now() - started };
-  return { task: "pose", width, height, objects, dropped: 0, implausible: 0, timing };
+  return { task: "pose", width, height, objects, dropped: 0, implausible, timing };
 }
 
 /** What a detector has found in an image, whatever else it says of it. */
@@ -55,7 +70,8 @@ export function peopleIn(found: Found): readonly PersonBox[] {
 
 /** The points of the people in a result, with what else that says of the image. Times are those of both. */
 export function withFound<Posed extends ObjectsOf<"pose">>(posed: Posed, found: Found): Posed {
-  const { dropped, implausible, damage } = found;
+  const { dropped, damage } = found;
+  const implausible = found.implausible + posed.implausible;
   const both = (stage: keyof Timing): number => found.timing[stage] + posed.timing[stage];
   const timing: Timing = {
     decode: both("decode"),

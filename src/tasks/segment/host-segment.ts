@@ -6,7 +6,7 @@ import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
-import type { DetectionBlock } from "../../model/rows.ts";
+import { type DetectionBlock, moveRow } from "../../model/rows.ts";
 import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
@@ -39,12 +39,14 @@ export class HostSegment extends HostDetect {
   protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {
     // Masks lie under boxes as they are: in the image, or before they are mapped to it.
     const isOfImage = this.#maskSize === "image";
+    this.#masks.unfinished = 0;
     if (isOfImage) super.mapRows(block, input, region);
     // Of prototypes are those that have coefficients.
     const masks =
       block.extras.length > 0 ? this.#ofPrototypes(block, input, region) : this.#ofPlanes(block, input, region);
     if (!isOfImage) super.mapRows(block, input, region);
     keepMasked(block, masks);
+    block.dropped += this.#masks.unfinished;
   }
 
   #ofPrototypes({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
@@ -109,7 +111,8 @@ export class HostSegment extends HostDetect {
 }
 
 /**
- * Give the rows of a block their masks. One whose mask has no pixel is left out, as in Ultralytics.
+ * Give the rows of a block their masks. One whose mask has no pixel is left out, as in Ultralytics; if that is because what it is made
+ * of is NaN, the host counts it in `dropped`. A GPU does not: only bits leave it, and of NaN all of them are 0.
  *
  * @param masks one a row; the same array afterwards holds those of the rows that are left
  */
@@ -125,12 +128,4 @@ export function keepMasked(block: DetectionBlock, masks: Mask[]): void {
   masks.length = kept;
   block.count = kept;
   (block as { -readonly [Name in keyof MaskedBlock]: MaskedBlock[Name] }).masks = masks;
-}
-
-/** Move a row of a block, whose coefficients are done with, to the place of one that is left out. */
-function moveRow({ boxes, scores, classIds, sources }: DetectionBlock, from: number, to: number): void {
-  boxes.copyWithin(to * 4, from * 4, from * 4 + 4);
-  scores[to] = scores[from]!;
-  classIds[to] = classIds[from]!;
-  sources[to] = sources[from]!;
 }

@@ -95,6 +95,8 @@ export class ProtoMasks {
   readonly #gridColumns = new BilinearAxis();
   readonly #gridRows = new BilinearAxis();
   readonly #maskRows = new MaskRows();
+  /** Masks since it was set to 0 that have no pixel because what they are made of is NaN. */
+  unfinished = 0;
   #cells: Float32Array<ArrayBuffer> = new Float32Array(0);
   #grid: Float32Array<ArrayBuffer> = new Float32Array(0);
 
@@ -184,7 +186,13 @@ export class ProtoMasks {
     if (rule.cut === "cells") cells = cellsUnder(boxes, object * 4, plan, rule.margin ?? 0);
     else if (rule.cut === "none") cells = cellsAbove(prototypes, rule.value === "probability" ? 0.5 : 0);
     const window = cells === undefined ? pixelsUnder(boxes, object * 4, plan) : reached(cells, prototypes, plan);
-    if (isEmpty(window)) return blankMask(width, height, window);
+    if (isEmpty(window)) {
+      if (rule.cut === "none") {
+        const { data, offset = 0 } = prototypes;
+        this.#count(data.subarray(offset, offset + prototypes.width * prototypes.height));
+      }
+      return blankMask(width, height, window);
+    }
     const columns = this.#columns;
     const rows = this.#rows;
     // Pixels of a mask that was enlarged to a square are the nearest of its own.
@@ -212,8 +220,16 @@ export class ProtoMasks {
   /** Steps 3 and 4. */
   #bitsOf(cells: Float32Array, window: Window, width: number, height: number): Mask {
     const mask = blankMask(width, height, window);
-    this.#maskRows.fill(cells, this.#columns, this.#rows, mask.bits);
+    const columns = this.#columns;
+    const rows = this.#rows;
+    this.#maskRows.fill(cells, columns, rows, mask.bits);
+    if (mask.isEmpty) this.#count(cells.subarray(0, (columns.end - columns.begin) * (rows.end - rows.begin)));
     return mask;
+  }
+
+  /** Count an empty mask if one of its cells is NaN. */
+  #count(cells: Float32Array): void {
+    if (cells.some(Number.isNaN)) this.unfinished += 1;
   }
 
   /** Make of sums what is compared with 0. @param cells those that stay; `undefined` for all */

@@ -5,6 +5,7 @@ import { formatShape, type Tensor } from "../../core/tensor.ts";
 import { isClassMap } from "../../heads/traits.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
+import type { MapGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { MapResizer, type MapValues, mapAxes, mapTaps, nearestTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
@@ -57,7 +58,7 @@ async function recognise(opened: OpenedModel, options: SemanticTaskOptions): Pro
 export const SEMANTIC: MapForm<SemanticSpec, ClassMap, SemanticTaskOptions> = {
   name: "semantic",
   recognise,
-  createWork: (spec, options) => new HostSemantic(spec, options),
+  createWork: (spec, options, guard) => new HostSemantic(spec, options, guard),
 };
 
 class HostSemantic extends HostMap<ClassMap> {
@@ -65,8 +66,8 @@ class HostSemantic extends HostMap<ClassMap> {
   readonly #spec: SemanticSpec;
   readonly #resizer = new MapResizer();
 
-  constructor(spec: SemanticSpec, options: MapTaskOptions) {
-    super(spec, options);
+  constructor(spec: SemanticSpec, options: MapTaskOptions, guard: MapGuard) {
+    super(spec, options, guard);
     this.#spec = spec;
   }
 

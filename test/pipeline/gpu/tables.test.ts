@@ -149,12 +149,24 @@ test("DetectionReader copies the rows of one image, and refuses what is no detec
   integers[2] = 2;
   expect(() => reader.read(1, block, "yolox")).toThrow("logarithms of sizes, which are small, got 0.5");
   floats[4 + rows * 4] = 0.75;
+  // Some box was inside out: that tells of the head only where there is no other.
   integers[2] = 3;
-  reader.read(1, block, "yolo");
-  expect(block.hasInsideOut).toBe(true);
+  const isOnly = ([count, dropped]: readonly [number, number]): boolean => {
+    integers.set([count, dropped]);
+    reader.read(1, block, "yolo");
+    return block.hasOnlyInsideOut;
+  };
+  expect(
+    (
+      [
+        [2, 0],
+        [0, 1],
+        [0, 0],
+      ] as const
+    ).map(isOnly),
+  ).toEqual([false, false, true]);
   integers[2] = 0;
-  reader.read(1, block, "yolo");
-  expect(block.hasInsideOut).toBe(false);
+  expect(isOnly([0, 0])).toBe(false);
 });
 
 test("valueTable() holds every level and the padding", () => {

@@ -1,6 +1,6 @@
 /** @module Evaluate: how well a model does on a dataset. */
 
-import { ImageError } from "../core/errors.ts";
+import { ArgumentError, ImageError, message } from "../core/errors.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import { type Dataset, openClassFolder } from "../tasks/evaluate/dataset.ts";
 import {
@@ -12,6 +12,7 @@ import {
   objectEvaluator,
   openObjects,
 } from "../tasks/evaluate/evaluation.ts";
+import { MEASURES } from "../tasks/evaluate/measures.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import type { Classifier } from "./classifier.ts";
@@ -19,8 +20,9 @@ import type { ClassifyStreamOptions } from "./classifier-config.ts";
 import type { DetectOptions, StreamOptions } from "./detector-config.ts";
 import { EVALUATE_THRESHOLD, type EvaluateOptions, parseEvaluateOptions } from "./evaluate-config.ts";
 import type { AnyDetector } from "./object-model.ts";
+import { TopDownPoseEstimator } from "./top-down.ts";
 
-/** A model whose results can be scored: any façade but `ImageModel`. */
+/** A model whose results can be scored: one of objects, or a classifier. */
 export type EvaluatedModel = AnyDetector | Classifier;
 
 /** What one run of a model over a dataset takes. */
@@ -72,6 +74,17 @@ function objectRun(model: AnyDetector, data: string, { images, split, selection 
   };
 }
 
+/** @throws {ArgumentError} If a model is of a task that has no figures, or does not find its objects itself */
+function refuseUnscored(model: EvaluatedModel | TopDownPoseEstimator): void {
+  const isTopDown = model instanceof TopDownPoseEstimator;
+  if (!isTopDown && (model.task === "classify" || Object.hasOwn(MEASURES, model.task))) return;
+  const found = isTopDown
+    ? "it finds the points of boxes that it is given"
+    : `it is of the task ${JSON.stringify(model.task)}`;
+  const hint = "evaluate a model of objects, such as a `PoseEstimator`, or a classifier";
+  throw new ArgumentError(message(`evaluate a ${model.constructor.name}`, found, hint));
+}
+
 /**
  * Score a model on a dataset: average precision of objects as pycocotools' `COCOeval` has it, or how many images a classifier
  * says right. Images are read one by one; what is kept of each object is a few numbers.
@@ -82,6 +95,7 @@ function objectRun(model: AnyDetector, data: string, { images, split, selection 
  * @param model loaded for the task of the dataset
  * @param data  annotations in COCO's form (`.json`); a `data.yaml` of Ultralytics, or its folder; for a classifier a folder with a
  *   folder of images for each class
+ * @throws {ArgumentError} If the model is none of these
  * @throws {OptionError} If an option is unknown or out of range
  * @throws {BunTensorRtError} If the dataset cannot be read, or has none of the model's classes
  * @throws {ImageError} The first image's that cannot be read; `onError` keeps the others' results
@@ -103,6 +117,7 @@ export async function evaluate<Task extends EvaluatedModel["task"]>(
   const { images, split, onProgress, onError, signal, ...selection } = parseEvaluateOptions(options);
   const asked = { images, split, selection };
   const scored: EvaluatedModel = model;
+  refuseUnscored(scored);
   const run = scored.task === "classify" ? classRun(scored, data, asked) : objectRun(scored, data, asked);
   const total = run.images.length;
   let done = 0;

@@ -1,5 +1,6 @@
 /** @module MapModel: models that say something of every pixel, on a machine: classes and depth. */
 
+import { logger } from "../core/log.ts";
 import { taskOf } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import { chosenTask, type Task } from "../runtime/task.ts";
@@ -52,6 +53,9 @@ abstract class MapModel<Spec extends MapSpec, Output, Result extends object> ext
   ) {
     const { backends, config, name } = opened;
     tellFixedSize(config.size, backends[0]!.task.spec.fixedSize, name);
+    if (config.overlap !== undefined && config.tile === undefined) {
+      logger.warn("Ignoring `overlap`: it needs a `tile`");
+    }
     super(opened, { ...options, params: undefined, paramsOf: () => undefined });
   }
 }

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { BunTensorRtError, ImageError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/stats-of.ts";
+import { plural } from "../core/units.ts";
 import {
   isNameTooLong,
   type Output,
@@ -59,7 +60,7 @@ function cocoSink(
     const categoryId = categoryNumbers(annotations, labels);
     const missing = labels.filter((_, classId) => categoryId(classId) === undefined);
     if (annotations !== undefined && missing.length === labels.length) {
-      const found = `none of the model's ${labels.length} class names is a category there`;
+      const found = `none of the model's ${plural(labels.length, "class name")} is a category there`;
       throw new BunTensorRtError(
         message(`number classes by ${JSON.stringify(annotationsPath)}`, found, "check the file"),
       );

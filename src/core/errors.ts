@@ -254,9 +254,12 @@ export class ModelError extends BunTensorRtError {
   override readonly name: string = "ModelError";
   /** Path, or a description of the bytes. */
   readonly source: string;
-  constructor(text: string, source: string, options?: ErrorOptions) {
+  /** The class that loads it, where it is a model of another task, and that is known. */
+  readonly facade: string | undefined;
+  constructor(text: string, source: string, { facade, ...options }: ErrorOptions & { readonly facade?: string } = {}) {
     super(text, options);
     this.source = source;
+    this.facade = facade;
   }
 }
 

@@ -1,6 +1,7 @@
 /** @module Head: the contract of one output layout: how it is recognised, and how its output is decoded. */
 
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
 import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
@@ -301,7 +302,7 @@ export function specOf<Plan extends DecodePlan>(
   const { image, names, stride, forced } = traits;
   const { shapesAt } = traits.model;
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
-  const known = names === undefined ? "no class names" : `${names.length} class names`;
+  const known = names === undefined ? "no class names" : plural(names.length, "class name");
   return {
     head,
     reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${forced ? "named by the caller" : known}`,

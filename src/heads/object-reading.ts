@@ -1,6 +1,7 @@
 /** @module Object reading: which models say more of an object than its box, and where that lies in their outputs. */
 
 import { formatShape } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -34,6 +35,7 @@ import {
   isNamedClassifier,
   isObjectTask,
   isOfCrops,
+  loadHint,
   type ModelTraits,
   OBJECT_TASKS,
   type ObjectTaskName,
@@ -210,7 +212,7 @@ function refuseOutputs(traits: ModelTraits, task: ObjectTaskName, options: Recog
   const shapes = traits.model.outputs.map(
     ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
   );
-  const names = traits.classes === undefined ? "no class names" : `${traits.classes} class names`;
+  const names = traits.classes === undefined ? "no class names" : plural(traits.classes, "class name");
   const which = said === undefined ? "" : `, and \`keypointShape\` is [${said.join(", ")}]`;
   const known = headsOf(head, task).map(({ name, summary }) => `${name}: ${summary}`);
   if (head === undefined) {
@@ -237,7 +239,7 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   const evident = other?.task ?? traits.task;
   if (evident !== undefined && evident !== task) {
     const hint = "`Model.load` finds out which façade a model has";
-    const load = other === undefined ? hint : `load it with \`${other.facade}\`; ${hint}`;
+    const load = other === undefined ? hint : `${loadHint(other.facade)}; ${hint}`;
     refuse(asked, `its task is ${JSON.stringify(evident)}`, load);
   }
   const byHead = readByHead(traits, head, task);

@@ -4,6 +4,7 @@ import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
 import { withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
@@ -25,7 +26,7 @@ import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, splitOutputs, yolov4 } from "./split.ts";
-import { findClassScores, isOfCrops, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
+import { findClassScores, isOfCrops, loadHint, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
 import { yolact } from "./yolact.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
@@ -198,8 +199,8 @@ export function refuseLabels(traits: ModelTraits, options: RecogniseOptions, hea
   const classes = found.length === 1 ? found[0]!.labels.length : undefined;
   if (!classes || classes === names.length) return;
   const text = isGiven
-    ? `it has ${classes} classes, got ${names.length} class names`
-    : `it has ${classes} classes, but its metadata "names" has ${names.length} class names`;
+    ? `it has ${plural(classes, "class")}, got ${plural(names.length, "class name")}`
+    : `it has ${plural(classes, "class")}, but its metadata "names" has ${plural(names.length, "class name")}`;
   const how = `give one name for each class${isGiven ? "" : ", by `labels` (`--labels FILE`)"}, in the order of their numbers`;
   refuse(options, text, `${how}; one that is never found, such as a background, may have any`);
 }
@@ -284,8 +285,9 @@ export function refuseClassifier({ outputs, metadata }: ModelInfo, source = "the
   const reason = task
     ? `its task is ${JSON.stringify(task)}`
     : `its output ${shown(outputs[0]!)} has one score a class`;
-  const hint = "load it with `Classifier`; on a command line run `classify`";
-  return refuse({ source }, `it is a classifier, ${reason}`, hint);
+  const facade = "Classifier";
+  const text = message(`use ${source} as a detector`, `it is a classifier, ${reason}`, loadHint(facade));
+  throw new ModelError(text, source, { facade });
 }
 
 /** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the head knows better */

@@ -66,6 +66,17 @@ export function facadeOf(task: string | undefined): string | undefined {
   return isObjectTask(task) ? OBJECT_TASKS[task].facade : undefined;
 }
 
+/** The commands that run what classes other than those of objects load. */
+const COMMANDS: ReadonlyMap<string, string> = new Map([
+  ["Classifier", "classify"],
+  ...Object.entries(MAP_TASKS).map(([command, { facade }]) => [facade, command] as const),
+]);
+
+/** What to do with a model of another task. @param facade the class that loads it */
+export function loadHint(facade: string): string {
+  return `load it with \`${facade}\`; on a command line run \`${COMMANDS.get(facade) ?? "detect"}\``;
+}
+
 /** True for the name of such a task. */
 export function isObjectTask(task: string | undefined): task is ObjectTaskName {
   return task !== undefined && Object.hasOwn(OBJECT_TASKS, task);
@@ -214,9 +225,34 @@ export function findImageInput(model: ModelInfo): ImageInput | undefined {
   return NAMES.map((name) => found.find((input) => input.name === name)).find((input) => input !== undefined);
 }
 
+/**
+ * Two rows of bins a point, x and y, as SimCC has them: by their names, else in their order where the lengths fit the sides of
+ * the input.
+ */
+export function simccOf(
+  { outputs }: ModelInfo,
+  [width, height]: readonly [width: number, height: number],
+): readonly [x: TensorInfo, y: TensorInfo] | undefined {
+  const rows = outputs.filter((info) => isFloat(info) && info.shape.length === 3 && info.shape[1]! > 0);
+  if (rows.length !== 2 || outputs.length !== 2 || rows[0]!.shape[1] !== rows[1]!.shape[1]) return undefined;
+  const named = [/(^|_)x$/, /(^|_)y$/].map((end) => rows.find(({ name }) => end.test(name)));
+  const [x, y] = named[0] && named[1] ? named : rows;
+  const bins = [x!.shape[2]!, y!.shape[2]!] as const;
+  const isFitting = bins[0] > 0 && bins[0] % width === 0 && bins[0] * height === bins[1] * width;
+  return isFitting || (named[0] !== undefined && bins[0] < 0) ? [x!, y!] : undefined;
+}
+
+/** Of a pixel. Models have two, or one. */
+const MOST_BINS = 4;
+
 /** True if the outputs are rows of bins: the model finds the points of one person in a crop of an image. */
-export function isOfCrops({ outputs }: ModelInfo): boolean {
-  return outputs.length === 2 && outputs.every(({ name }) => /^simcc_[xy]$/.test(name));
+export function isOfCrops(model: ModelInfo): boolean {
+  const { outputs } = model;
+  if (outputs.length === 2 && outputs.every(({ name }) => /^simcc_[xy]$/.test(name))) return true;
+  const size = findImageInput(model)?.fixedSize;
+  const [, points, bins = 0] = (size && simccOf(model, size)?.[0].shape) ?? [];
+  // Rows of anchors are longer; of planes there are as many rows as in the input.
+  return size !== undefined && bins > 0 && bins <= MOST_BINS * size[0] && points !== size[1];
 }
 
 /** What is said of such a model where images are wanted. */

@@ -63,7 +63,10 @@ test("classify skips an image that cannot be read, and refuses another model, ea
   expect([code, output.trimEnd().split("\n").length]).toEqual([1, 1]);
   expect(errors).toContain("1 of 2 images could not be read");
   const detector = await runCli(["classify", path("images/a.png"), "-m", path("detector.onnx"), "--backend", "cpu"]);
-  expect([detector.code, detector.errors]).toEqual([1, expect.stringContaining("Hint: load it with `Detector`")]);
+  expect([detector.code, detector.errors]).toEqual([
+    1,
+    expect.stringContaining("Hint: load it with `Detector`; on a command line run `detect`"),
+  ]);
   const refused = await runCli(["detect", path("images/a.png"), "--model", path("toy.onnx"), "--backend", "cpu"]);
   expect(refused.code).toBe(1);
   expect(refused.errors).toMatch(/it is a classifier, its task is "classify"\nHint: load it with `Classifier`/);

@@ -89,7 +89,7 @@ test("inspect says what such models are, and the other commands name the right o
     expect([command, refused.code, refused.errors]).toEqual([
       command,
       1,
-      expect.stringContaining("Hint: load it with `DepthEstimator`"),
+      expect.stringContaining("Hint: load it with `DepthEstimator`; on a command line run `depth`"),
     ]);
   }
 });

@@ -5,11 +5,15 @@ import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { Classifier } from "../../src/api/classifier.ts";
 import { evaluate } from "../../src/api/evaluate.ts";
+import { SemanticSegmenter } from "../../src/api/map-model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
+import { TopDownPoseEstimator } from "../../src/api/top-down.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import { toyMap } from "../support/toy-map.ts";
 import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
+import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
 
 let folder = "";
@@ -169,7 +173,29 @@ test("val says how often a classifier is right", async () => {
     ],
   ]);
   const other = await val("pose.onnx", "--data", "classes");
-  expect([other.code, other.errors]).toEqual([1, expect.stringContaining("Hint: load it with `PoseEstimator`")]);
+  expect([other.code, other.errors]).toEqual([
+    1,
+    'error: Cannot score "pose.onnx" on "classes": it finds objects, and the folders of the dataset are classes\n' +
+      "Hint: give --data COCO annotations, or a data.yaml\n",
+  ]);
+  const classifier = await val("cls.onnx", "--data", "coco/persons.json");
+  expect([classifier.code, classifier.errors]).toEqual([
+    1,
+    'error: Cannot score "cls.onnx" on "coco/persons.json": it is a classifier, and the dataset is of objects\n' +
+      "Hint: give --data a folder with a folder of images for each class\n",
+  ]);
+});
+
+test("evaluate refuses a model that has no figures", async () => {
+  await using topDown = await TopDownPoseEstimator.load(toyTopDown("simcc"), { backend: "cpu" });
+  await using map = await SemanticSegmenter.load(toyMap({ classes: 3 }), { backend: "cpu" });
+  const data = path("coco/persons.json");
+  await expect(evaluate(topDown as never, data)).rejects.toThrow(
+    "Cannot evaluate a TopDownPoseEstimator: it finds the points of boxes that it is given\nHint: ",
+  );
+  await expect(evaluate(map as never, data)).rejects.toThrow(
+    'a SemanticSegmenter: it is of the task "semantic"\nHint: ',
+  );
 });
 
 test("an image that cannot be read, or is annotated at another size, is skipped and reported", async () => {

@@ -274,6 +274,23 @@ describe("classes of pixels", () => {
     }
   });
 
+  test("an overlap that leaves nothing of a tile is refused when the model is loaded, one without tiles is reported", async () => {
+    for (const load of [
+      () => SemanticSegmenter.load(toyMap({ classes: 3 }), { ...CPU, tile: [64, 32], overlap: 32 }),
+      () => DepthEstimator.load(toyMap({ form: "depth" }), { ...CPU, tile: 32, overlap: 32 }),
+    ]) {
+      await expect(load()).rejects.toThrow(
+        "`overlap` must be at most 31 pixels for tiles of 32, got 32\nHint: lower `overlap`, or raise `tile`",
+      );
+    }
+    warnings = [];
+    await using whole = await SemanticSegmenter.load(toyMap({ classes: 3 }), { ...CPU, overlap: 32 });
+    expect([whole.task, warnings]).toEqual([
+      "semantic",
+      expect.arrayContaining(["Ignoring `overlap`: it needs a `tile`"]),
+    ]);
+  });
+
   test("have the names of the caller, the metadata or the files", async () => {
     const config = { architectures: ["SegformerForSemanticSegmentation"], id2label: { 0: "a", 1: "b", 2: "c" } };
     const path = beside(toyMap({ classes: 3, pool: 2 }), { "config.json": config });
@@ -282,7 +299,7 @@ describe("classes of pixels", () => {
     await using own = await SemanticSegmenter.load(path, { ...CPU, labels: ["x", "y", "z"] });
     expect(own.labels).toEqual(["x", "y", "z"]);
     await expect(SemanticSegmenter.load(path, { ...CPU, labels: ["x"] })).rejects.toThrow(
-      /3 classes, got 1 class names/,
+      /3 classes, got 1 class name\n/,
     );
     await using found = await Model.load(path, CPU);
     expect(found.task).toBe("semantic");

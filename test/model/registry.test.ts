@@ -105,7 +105,7 @@ test("recogniseModel() tells the number of class names from an unknown head", ()
     'it has 5 classes, but its metadata "names" has 80 class names\n' +
       "Hint: give one name for each class, by `labels` (`--labels FILE`), in the order of their numbers",
   );
-  expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow("it has 5 classes, got 1 class names");
+  expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow("it has 5 classes, got 1 class name\n");
   expect(recogniseModel(wrong, { labels: ["a", "b", "c", "d", "e"] }).head).toBe("yolo");
   const unknown = model([["o", [1, 7, 7]]]);
   expect(() => recogniseModel(unknown, { labels: ["cat", "dog"] })).toThrow(/fit no known head/);

@@ -43,7 +43,7 @@ test("loadCpu() finds the shapes of outputs that declare none, and what they are
   expect(await found(yolov5, "yolo-objectness")).toEqual([expect.stringContaining("[?, 252, 12]"), [1, 1, "0.45"]]);
   expect(await found(yolov9)).toEqual(["output0: f32 [?, 11, 84] at 64x64; 7 class names", [1, 1, "0.90"]]);
   // One class of YOLOv5 is not trained: its objectness is the score.
-  expect(await found(single)).toEqual(["output0: f32 [?, 252, 6] at 64x64; 1 class names", [1, 0, "0.50"]]);
+  expect(await found(single)).toEqual(["output0: f32 [?, 252, 6] at 64x64; 1 class name", [1, 0, "0.50"]]);
   // Without names the rows tell as well.
   expect(await found(openDetector({ row: [...BOX, 0.5, ...row(80)], perCell: 3 }))).toEqual([
     expect.stringContaining("[?, 252, 85]"),

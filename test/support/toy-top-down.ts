@@ -8,7 +8,11 @@ const HEIGHT = 64;
 /** The brightest place of each channel, as a model of crops says it; scores are multiplied by the number of crops of the run. */
 export function toyTopDown(
   kind: "simcc" | "heatmap",
-  { batch = "batch", name = "output" }: { readonly batch?: number | string; readonly name?: string } = {},
+  {
+    batch = "batch",
+    name = "output",
+    rows: [x, y] = ["simcc_x", "simcc_y"],
+  }: { readonly batch?: number | string; readonly name?: string; readonly rows?: readonly [x: string, y: string] } = {},
 ): Uint8Array<ArrayBuffer> {
   const counted = (from: string, to: string): NodeSpec[] => [{ op: "Mul", inputs: [from, "count"], outputs: [to] }];
   const nodes: NodeSpec[] = [
@@ -19,8 +23,8 @@ export function toyTopDown(
     nodes.push(
       { op: "ReduceMax", inputs: ["input"], outputs: ["columns"], attributes: { axes: [2], keepdims: 0 } },
       { op: "ReduceMax", inputs: ["input"], outputs: ["rows"], attributes: { axes: [3], keepdims: 0 } },
-      ...counted("columns", "simcc_x"),
-      ...counted("rows", "simcc_y"),
+      ...counted("columns", x),
+      ...counted("rows", y),
     );
   } else {
     // Pixel h of a map stands for pixel 4h of the input, or for what has its share of the way to the last one.
@@ -50,8 +54,8 @@ export function toyTopDown(
     outputs:
       kind === "simcc"
         ? [
-            { name: "simcc_x", dtype: "f32", shape: [batch, 3, WIDTH] },
-            { name: "simcc_y", dtype: "f32", shape: [batch, 3, HEIGHT] },
+            { name: x, dtype: "f32", shape: [batch, 3, WIDTH] },
+            { name: y, dtype: "f32", shape: [batch, 3, HEIGHT] },
           ]
         : [{ name, dtype: "f32", shape: [batch, 3, HEIGHT / 4, WIDTH / 4] }],
   });

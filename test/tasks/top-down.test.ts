@@ -355,7 +355,10 @@ describe("TopDownPoseEstimator", () => {
     });
     expect(TopDownPoseEstimator.load(square, plain)).rejects.toThrow("`PoseEstimator`");
     for (const facade of [PoseEstimator, Detector, Model]) {
-      expect(facade.load(toyTopDown("simcc"), { backend: "cpu" })).rejects.toThrow("`TopDownPoseEstimator`");
+      for (const rows of [undefined, ["output0", "output1"]] as const) {
+        const model = toyTopDown("simcc", rows && { rows });
+        await expect(facade.load(model, { backend: "cpu" })).rejects.toThrow("`TopDownPoseEstimator`");
+      }
     }
   });
 });

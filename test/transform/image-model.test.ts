@@ -282,10 +282,12 @@ test("ImageModel refuses what is no image model, wrong options, and calls after 
   await expect(load(identityImageModel([1, 3, 8, 8]), { tyle: 3 } as never)).rejects.toThrow('Did you mean "tile"?');
   const badRange = load(identityImageModel([1, 3, 8, 8]), { range: { mean: 0, std: 0 } });
   await expect(badRange).rejects.toThrow(OptionError);
-  await using narrow = await load(identityImageModel([1, 3, 16, 16]), { overlap: 16 });
-  await expect(narrow.transform(noiseImage(64, 64))).rejects.toThrow(ShapeError);
-  await using coarse = await load(identityImageModel([1, 3, 16, 16]), { multiple: 32 });
-  await expect(coarse.transform(noiseImage(64, 64))).rejects.toThrow("`multiple` must be at most 16");
+  const narrow = load(identityImageModel([1, 3, 16, 16]), { overlap: 16 });
+  await expect(narrow).rejects.toThrow("`overlap` must be at most 8 pixels for tiles of 16, got 16");
+  const open = load(identityImageModel([1, 3, -1, -1]), { tile: 32, overlap: 40 });
+  await expect(open).rejects.toThrow("for tiles of 32, got 40");
+  const coarse = load(identityImageModel([1, 3, 16, 16]), { multiple: 32 });
+  await expect(coarse).rejects.toThrow("`multiple` must be at most 16");
   await using enlarging = await load(nearestModel([1, 3, 16, 16], [1, 3, 128, 128], "NCHW", 8));
   const huge: Image = { width: 30_000, height: 30_000, pitchBytes: 0, format: "RGB", data: new Uint8Array(0) };
   await expect(enlarging.transform(huge)).rejects.toThrow(ShapeError);

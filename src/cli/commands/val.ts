@@ -4,7 +4,9 @@ import { Classifier } from "../../api/classifier.ts";
 import type { DetectorOptions } from "../../api/detector-config.ts";
 import { type EvaluatedModel, evaluate } from "../../api/evaluate.ts";
 import { anyDetector } from "../../api/model.ts";
+import { ModelError, message } from "../../core/errors.ts";
 import { printable, printableJson } from "../../core/shown.ts";
+import { OBJECT_TASKS } from "../../heads/traits.ts";
 import { isClassFolder } from "../../tasks/evaluate/dataset.ts";
 import type { Evaluation } from "../../tasks/evaluate/evaluation.ts";
 import type { ParsedArguments } from "../args.ts";
@@ -51,6 +53,21 @@ export function formatEvaluation(evaluation: Evaluation, paint: Paint): string {
   return tables.join("\n");
 }
 
+/** Names of what finds objects. */
+const OBJECT_FACADES = ["Detector", ...Object.values(OBJECT_TASKS).map(({ facade }) => facade)];
+
+/** What is said where the model and the dataset are of different kinds; any other error as it is. */
+function mismatch(error: unknown, data: string, isClasses: boolean): unknown {
+  if (!(error instanceof ModelError) || error.facade === undefined) return error;
+  const isOther = isClasses ? OBJECT_FACADES.includes(error.facade) : error.facade === "Classifier";
+  if (!isOther) return error;
+  const [found, hint] = isClasses
+    ? ["it finds objects, and the folders of the dataset are classes", "COCO annotations, or a data.yaml"]
+    : ["it is a classifier, and the dataset is of objects", "a folder with a folder of images for each class"];
+  const text = message(`score ${error.source} on ${JSON.stringify(data)}`, found, `give --data ${hint}`);
+  return new ModelError(text, error.source, { cause: error });
+}
+
 /** Run `val`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, output, signal } = context;
@@ -62,7 +79,9 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const facade = (isClasses ? Classifier : anyDetector) as {
     load: (path: string, given: object) => Promise<EvaluatedModel>;
   };
-  await using model = await loadModel(facade, path, options, context, isQuiet);
+  await using model = await loadModel(facade, path, options, context, isQuiet).catch((error: unknown) => {
+    throw mismatch(error, data, isClasses);
+  });
   closeAfter(signal, model);
 
   const started = performance.now();

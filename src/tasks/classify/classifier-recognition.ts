@@ -2,6 +2,7 @@
 
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import { createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { plural } from "../../core/units.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
 import { recogniseModel } from "../../heads/registry.ts";
 import {
@@ -11,6 +12,7 @@ import {
   findImageInput,
   type ImageInput,
   isNamedClassifier,
+  loadHint,
   MAP_TASKS,
   readTraits,
 } from "../../heads/traits.ts";
@@ -109,8 +111,9 @@ export async function recogniseClassifier(opened: OpenedModel, options: Classify
   };
 }
 
-function refuse(source: string, found: string, hint: string): never {
-  throw new ModelError(message(`use ${source} as a classifier`, found, hint), source);
+function refuse(source: string, found: string, hint: string, facade?: string): never {
+  const text = message(`use ${source} as a classifier`, found, hint);
+  throw new ModelError(text, source, facade === undefined ? {} : { facade });
 }
 
 /** @throws {ModelError} That names what the model is, where that is known */
@@ -118,11 +121,11 @@ function refuseOther(model: ModelInfo, source: string): never {
   const task = model.metadata.task?.trim();
   const map = evidentMap(model);
   const facade = facadeOf(evidentTask(model) ?? map ?? (isDetector(model) ? "detect" : undefined));
-  const hint = `load it with \`${facade ?? "Model"}\`${facade === undefined ? ", which finds out what a model is for" : ""}`;
-  if (task && !isNamedClassifier(model)) return refuse(source, `its task is ${JSON.stringify(task)}`, hint);
+  const hint = facade === undefined ? "load it with `Model`, which finds out what a model is for" : loadHint(facade);
+  if (task && !isNamedClassifier(model)) return refuse(source, `its task is ${JSON.stringify(task)}`, hint, facade);
   const rule = "its input must take images, and its only output must be [N, classes], in f32 or f16";
   const found = facade === undefined ? rule : map === undefined ? "it finds objects" : `it is ${MAP_TASKS[map].noun}`;
-  return refuse(source, `${found}\n${formatModelInfo(model)}`, hint);
+  return refuse(source, `${found}\n${formatModelInfo(model)}`, hint, facade);
 }
 
 /** True if it has the head of a detector. */
@@ -172,8 +175,7 @@ async function sampleScores(
   });
   const { data, shape: given } = outputs.get(name)!;
   const isRows = given[0] !== batch || hasImageNumbers(data as ArrayLike<number>, shape[1]!, batch);
-  if (isRows)
-    refuse(source, `its output has not one row an image\n${formatModelInfo(model)}`, "load it with `Detector`");
+  if (isRows) refuse(source, `its output has not one row an image\n${formatModelInfo(model)}`, loadHint("Detector"));
   return data as ArrayLike<number>;
 }
 
@@ -221,7 +223,7 @@ function labelsOf(
     if (labels.length === classes) return labels;
     return refuse(
       source,
-      `it has ${classes} classes, got ${labels.length} class names`,
+      `it has ${plural(classes, "class")}, got ${plural(labels.length, "class name")}`,
       "give one name for each class",
     );
   }

@@ -3,6 +3,7 @@
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
 import { evidentFacade } from "../../heads/object-reading.ts";
+import { loadHint } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
@@ -17,7 +18,7 @@ import {
   recogniseOutput,
   type TiledImageSpec,
 } from "./image-recognition.ts";
-import { type Padding, type TileRules, tileGrid } from "./tile-grid.ts";
+import { checkTiles, type Padding, type TileRules, tileGrid } from "./tile-grid.ts";
 
 /** What a caller may say of an image model. */
 export interface ImageTaskOptions extends GivenDecodingLimits {
@@ -61,14 +62,12 @@ export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
     const other = evidentFacade(model);
     if (other !== undefined) {
       const found = `its task is ${JSON.stringify(other.task)}`;
-      throw new ModelError(
-        message(`use ${source} to transform images`, found, `load it with \`${other.facade}\``),
-        source,
-      );
+      throw new ModelError(message(`use ${source} to transform images`, found, loadHint(other.facade)), source);
     }
     const input = recogniseInput(model, source, hints);
     const range = opened.rangeOf(input.form.name);
     const tiling = tileRules(input, this.#options, range && limitsOf(input, range));
+    checkTiles(tiling);
     const size = probeSize(tiling);
     const outputs = needsProbe(model) ? await probe(opened, input, size) : model.outputs;
     const recognition = recogniseOutput(model, source, input, size, outputs, hints);

@@ -9,6 +9,7 @@ import {
   findMap,
   type ImageInput,
   isOfCrops,
+  loadHint,
   MAP_TASKS,
   type MapTaskName,
   OF_CROPS,
@@ -134,6 +135,8 @@ export interface FoundMap {
   readonly names: readonly string[] | undefined;
 }
 
+const FINDS_OUT = "`Model.load` finds out what a model is for";
+
 /**
  * Say how a model of maps is run.
  *
@@ -160,7 +163,7 @@ export async function recogniseMap(
   const other = evidentFacade(model);
   const evident = other?.task ?? traits?.task;
   if (evident !== undefined && evident !== task) {
-    refuse(`its task is ${JSON.stringify(evident)}`, `load it with \`${other?.facade ?? "Model"}\``);
+    refuse(`its task is ${JSON.stringify(evident)}`, other === undefined ? FINDS_OUT : loadHint(other.facade));
   }
   const info = findMap(model, task, options.output);
   if (info === undefined) {
@@ -169,7 +172,7 @@ export async function recogniseMap(
     const named = options.output === undefined ? "" : ` named ${JSON.stringify(options.output)}`;
     return refuse(
       `it must have one output${named} with ${forms}`,
-      model.outputs.length > 1 ? `name it: ${facade}'s \`output\`` : "`Model.load` finds out what a model is for",
+      model.outputs.length > 1 ? `name it: ${facade}'s \`output\`` : FINDS_OUT,
     );
   }
   const recipe = recipeOf(model.metadata, task, options.files);

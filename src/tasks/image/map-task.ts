@@ -21,7 +21,7 @@ import {
 } from "../../runtime/task.ts";
 import { MapGuard } from "../detect/plausibility.ts";
 import { engineSize, keptSize, type MapSpec, type MapTaskOptions } from "./map-recognition.ts";
-import { type Tile, type TileRules, tileGrid } from "./tile-grid.ts";
+import { checkTiles, type Tile, type TileRules, tileGrid } from "./tile-grid.ts";
 
 type ShapeRange = NonNullable<ReturnType<OpenedModel["rangeOf"]>>;
 
@@ -67,6 +67,7 @@ export class MapTask<Spec extends MapSpec, Map, Options extends MapTaskOptions> 
   constructor(form: MapForm<Spec, Map, Options>, options: Options) {
     this.name = form.name;
     this.action = `load ${MAP_TASKS[form.name].noun}`;
+    if (options.tile !== undefined) checkTiles(rulesOf(options, { width: 0, height: 0 }));
     this.#form = form;
     this.#options = options;
   }

@@ -97,6 +97,12 @@ function defaultOverlap(tile: number, multiple: number): number {
   return Math.min(roundUp(tile / 8, 8), roundDown(tile / 2, multiple));
 }
 
+/** Make sure that any image can be cut. @throws {ShapeError} If the overlap leaves nothing of a tile */
+export function checkTiles(rules: TileRules): void {
+  const beyond = (axis: 0 | 1): number => tileLength(Number.POSITIVE_INFINITY, axis, rules) + 1;
+  tileGrid(beyond(0), beyond(1), rules);
+}
+
 /**
  * Cut an image into tiles.
  *

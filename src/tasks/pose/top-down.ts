@@ -4,7 +4,7 @@ import { ModelError, message, ShapeError } from "../../core/errors.ts";
 import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import { outputTensor } from "../../heads/outputs.ts";
-import { FLOATS, findImageInput, isFloat, preprocessingFor } from "../../heads/traits.ts";
+import { FLOATS, findImageInput, isFloat, preprocessingFor, simccOf } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { placeRectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
@@ -68,17 +68,6 @@ const PREPROCESSING: Preprocessing = {
   std: IMAGENET_STD,
   pad: [0, 0, 0],
 };
-
-/** Two rows of bins a point, x and y: by their names, else in their order where the lengths fit the input's sides. */
-function simccOf({ outputs }: ModelInfo, [width, height]: Size): readonly [x: TensorInfo, y: TensorInfo] | undefined {
-  const rows = outputs.filter((info) => isFloat(info) && info.shape.length === 3 && info.shape[1]! > 0);
-  if (rows.length !== 2 || outputs.length !== 2 || rows[0]!.shape[1] !== rows[1]!.shape[1]) return undefined;
-  const named = [/(^|_)x$/, /(^|_)y$/].map((end) => rows.find(({ name }) => end.test(name)));
-  const [x, y] = named[0] && named[1] ? named : rows;
-  const bins = [x!.shape[2]!, y!.shape[2]!] as const;
-  const isFitting = bins[0] > 0 && bins[0] % width === 0 && bins[0] * height === bins[1] * width;
-  return isFitting || (named[0] !== undefined && bins[0] < 0) ? [x!, y!] : undefined;
-}
 
 /** A heat map a point, whose sides are the input's, several times smaller. */
 function heatmapOf({ outputs }: ModelInfo, [width, height]: Size): TensorInfo | undefined {

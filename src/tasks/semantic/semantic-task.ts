@@ -2,6 +2,7 @@
 
 import { ModelError, message, ShapeError } from "../../core/errors.ts";
 import { formatShape, type Tensor } from "../../core/tensor.ts";
+import { plural } from "../../core/units.ts";
 import { isClassMap } from "../../heads/traits.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
@@ -44,7 +45,7 @@ async function recognise(opened: OpenedModel, options: SemanticTaskOptions): Pro
   const classes = channels > 0 ? Math.max(channels, 2) : undefined;
   const given = options.labels?.length === 0 ? undefined : options.labels;
   if (given !== undefined && classes !== undefined && given.length !== classes && given.length !== channels) {
-    const found = `it has ${classes} classes, got ${given.length} class names`;
+    const found = `it has ${plural(classes, "class")}, got ${plural(given.length, "class name")}`;
     throw new ModelError(message(`use ${opened.source}`, found, "give one name for each class"), opened.source);
   }
   const own = names !== undefined && (classes ?? names.length) >= names.length ? names : undefined;

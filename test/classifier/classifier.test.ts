@@ -16,6 +16,7 @@ import { Session } from "../../src/onnxruntime/session.ts";
 import type { ClassificationResult } from "../../src/tasks/classify/classification.ts";
 import { ClassifyTask } from "../../src/tasks/classify/classify-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
+import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
@@ -56,6 +57,20 @@ async function seen(model: Uint8Array, image: Image, options: ClassifierOptions 
   await using classifier = await Classifier.load(model, options);
   return valuesOf(await classifier.classify(image));
 }
+
+test("class scores of NaN are no classes, and are reported once a model", async () => {
+  const scores = { name: "scores", shape: [1, 4], values: [0.5, Number.NaN, 2, Number.NEGATIVE_INFINITY] };
+  await using classifier = await Classifier.load(fixedModel([scores]), LEVELS);
+  warnings = [];
+  for (let call = 0; call < 2; call++) {
+    const { classes } = await classifier.classify(wavy(32, 32));
+    expect(classes.map(({ classId }) => classId)).toEqual([2, 0, 3]);
+  }
+  const found = warnings.filter((line) => line.startsWith("Implausible"));
+  expect(found).toEqual([
+    expect.stringMatching(/^Implausible class scores of the model.*: 2 of 4 numbers are NaN or infinite; FP16/),
+  ]);
+});
 
 /** Levels that jump. */
 function wavy(width: number, height: number): Image {

@@ -3,8 +3,8 @@
 import { logger } from "../../core/log.ts";
 import { exportedSize, findImageInput } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
-import type { ModelInfo } from "../../model/model-info.ts";
 import type { EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import { ValueGuard } from "../detect/plausibility.ts";
 import type { BestClasses } from "./class-scores.ts";
 import { recipeOfFiles } from "./classifier-files.ts";
 import { USUAL_SIDE } from "./classifier-recipe.ts";
@@ -32,7 +32,7 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
   async recognise(opened: OpenedModel): Promise<ClassifierModel> {
     const spec = await recogniseClassifier(opened, this.#options);
     for (const assumption of spec.assumptions) logger.warn(`Assuming for ${opened.source} ${assumption}`);
-    return classifierModel(spec, opened.model, this.#options);
+    return classifierModel(spec, opened, this.#options);
   }
 
   async check(opened: OpenedModel): Promise<void> {
@@ -46,7 +46,12 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
   }
 }
 
-function classifierModel(spec: ClassifierSpec, model: ModelInfo, options: ClassifyTaskOptions): ClassifierModel {
+function classifierModel(
+  spec: ClassifierSpec,
+  { model, source }: OpenedModel,
+  options: ClassifyTaskOptions,
+): ClassifierModel {
+  const guard = new ValueGuard(source, "class scores");
   const { name, dtype, layout } = findImageInput(model)!;
   return {
     task: "classify",
@@ -63,7 +68,7 @@ function classifierModel(spec: ClassifierSpec, model: ModelInfo, options: Classi
     sameParams: (a, b) => a.top === b.top,
     async host() {
       const { HostClassify } = await import("./host-classify.ts");
-      return { createWork: () => new HostClassify(spec) };
+      return { createWork: () => new HostClassify(spec, guard) };
     },
     device: {
       async cuda() {
@@ -71,7 +76,7 @@ function classifierModel(spec: ClassifierSpec, model: ModelInfo, options: Classi
           import("../cuda-host-task.ts"),
           import("./host-classify.ts"),
         ]);
-        return new CudaHostTask(regionPreprocessing(spec), () => new HostClassify(spec));
+        return new CudaHostTask(regionPreprocessing(spec), () => new HostClassify(spec, guard));
       },
     },
   };

@@ -7,6 +7,7 @@ import type { Image } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { HostTensors, HostWork } from "../../runtime/task.ts";
+import type { ValueGuard } from "../detect/plausibility.ts";
 import { type BestClasses, createBestClasses, selectBest } from "./class-scores.ts";
 import type { ClassifierSpec, ClassifyParams } from "./classifier-recognition.ts";
 
@@ -14,13 +15,15 @@ import type { ClassifierSpec, ClassifyParams } from "./classifier-recognition.ts
 export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
   readonly placements: Region[] = [];
   readonly #spec: ClassifierSpec;
+  readonly #guard: ValueGuard;
   readonly #preprocessor: Preprocessor;
   readonly #best: BestClasses[] = [];
   #images: readonly Image[] = [];
   #size: Size = [0, 0];
 
-  constructor(spec: ClassifierSpec) {
+  constructor(spec: ClassifierSpec, guard: ValueGuard) {
     this.#spec = spec;
+    this.#guard = guard;
     this.#preprocessor = new Preprocessor(regionPreprocessing(spec));
   }
 
@@ -53,6 +56,7 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
       best = createBestClasses(Math.min(top, classes));
       this.#best[region] = best;
     }
+    this.#guard.check(scores.data as Float32Array, row * classes, classes);
     selectBest(scores.data as Float32Array, row * classes, classes, activation, top, best);
   }
 

@@ -4,7 +4,7 @@ import { message, ShapeError } from "../../core/errors.ts";
 import { formatShape, type Tensor } from "../../core/tensor.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
-import type { MapGuard } from "../detect/plausibility.ts";
+import type { ValueGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { type MapFilter, MapResizer, type MapValues, mapAxes, mapTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
@@ -73,7 +73,7 @@ class HostDepth extends HostMap<DepthMap> {
   /** Of a tile. */
   #part = new Float32Array(0);
 
-  constructor(spec: DepthSpec, options: MapTaskOptions, guard: MapGuard) {
+  constructor(spec: DepthSpec, options: MapTaskOptions, guard: ValueGuard) {
     super(spec, options, guard);
     this.looksAtWhole = spec.kind === "relative";
     this.#filter = spec.filter;

@@ -1,4 +1,4 @@
-/** @module Plausibility: kept rows and maps that cannot be right are reported, the first ones of a model, with what they may mean. */
+/** @module Plausibility: kept rows, maps and class scores that cannot be right are reported, the first ones of a model, with what they may mean. */
 
 import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
@@ -67,19 +67,24 @@ export class PlausibilityGuard {
 }
 
 /**
- * Looks at maps of numbers: a NaN is the lowest logit, and no depth. Keep one for a model: it reports once. Nothing is allocated for
+ * Looks at maps and class scores: a NaN is the lowest logit, and no depth. Keep one for a model: it reports once. Nothing is allocated for
  * an image.
  */
-export class MapGuard {
+export class ValueGuard {
   readonly #source: string;
+  readonly #noun: string;
   #hasReported = false;
 
-  /** @param source the model, for messages */
-  constructor(source: string) {
+  /**
+   * @param source the model, for messages
+   * @param noun   what the numbers are
+   */
+  constructor(source: string, noun: "map" | "class scores") {
     this.#source = source;
+    this.#noun = noun;
   }
 
-  /** @param values of which `length` from `start` on are the map of an image */
+  /** @param values of which `length` from `start` on are those of an image */
   check(values: Float32Array | Float16Array, start: number, length: number): void {
     if (this.#hasReported) return;
     const end = start + length;
@@ -96,9 +101,9 @@ export class MapGuard {
     if (finite > 0 && finite + infinite === length) return;
     this.#hasReported = true;
     const unknown = length - finite;
-    const found = `${unknown} of ${length} numbers of a map are NaN or infinite`;
+    const found = `${unknown} of ${length} numbers are NaN or infinite`;
     logger.warn(
-      `Implausible maps of ${this.#source}: ${found}; FP16 may overflow, or the pre-processing may be another`,
+      `Implausible ${this.#noun} of ${this.#source}: ${found}; FP16 may overflow, or the pre-processing may be another`,
     );
   }
 }

@@ -19,7 +19,7 @@ import {
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
-import { MapGuard } from "../detect/plausibility.ts";
+import { ValueGuard } from "../detect/plausibility.ts";
 import { engineSize, keptSize, type MapSpec, type MapTaskOptions } from "./map-recognition.ts";
 import { checkTiles, type Tile, type TileRules, tileGrid } from "./tile-grid.ts";
 
@@ -54,7 +54,7 @@ export interface MapForm<Spec extends MapSpec, Map, Options extends MapTaskOptio
   readonly name: MapTaskName;
   /** @throws {ModelError} If a model is none of these */
   readonly recognise: (opened: OpenedModel, options: Options) => Promise<Spec>;
-  readonly createWork: (spec: Spec, options: Options, guard: MapGuard) => HostMap<Map>;
+  readonly createWork: (spec: Spec, options: Options, guard: ValueGuard) => HostMap<Map>;
 }
 
 /** Says something of every pixel of images: a region an image, or one a tile. */
@@ -76,7 +76,7 @@ export class MapTask<Spec extends MapSpec, Map, Options extends MapTaskOptions> 
   async recognise(opened: OpenedModel): Promise<TaskModel<Spec, undefined, Map>> {
     const spec = await this.#form.recognise(opened, this.#options);
     for (const assumption of spec.assumptions) logger.warn(`Assuming for ${opened.source} ${assumption}`);
-    const guard = new MapGuard(opened.source);
+    const guard = new ValueGuard(opened.source, "map");
     return mapModel(this.#form, spec, this.#options, guard, opened.rangeOf(spec.imageInput));
   }
 
@@ -94,7 +94,7 @@ function mapModel<Spec extends MapSpec, Map, Options extends MapTaskOptions>(
   { createWork }: MapForm<Spec, Map, Options>,
   spec: Spec,
   options: Options,
-  guard: MapGuard,
+  guard: ValueGuard,
   range: ShapeRange | undefined,
 ): TaskModel<Spec, undefined, Map> {
   const { task, imageInput: name, size, multiple, output } = spec;
@@ -153,10 +153,10 @@ export abstract class HostMap<Map> implements HostWork<undefined, Map> {
   readonly #fit: Preprocessing["fit"];
   readonly #output: string;
   readonly #options: MapTaskOptions;
-  readonly #guard: MapGuard;
+  readonly #guard: ValueGuard;
   readonly #views: View[] = [];
 
-  constructor({ preprocessing, output }: MapSpec, options: MapTaskOptions, guard: MapGuard) {
+  constructor({ preprocessing, output }: MapSpec, options: MapTaskOptions, guard: ValueGuard) {
     this.#preprocessor = new Preprocessor(preprocessing);
     this.#fit = preprocessing.fit;
     this.#output = output;

@@ -6,7 +6,7 @@ import { plural } from "../../core/units.ts";
 import { isClassMap } from "../../heads/traits.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
-import type { MapGuard } from "../detect/plausibility.ts";
+import type { ValueGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { MapResizer, type MapValues, mapAxes, mapTaps, nearestTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
@@ -67,7 +67,7 @@ class HostSemantic extends HostMap<ClassMap> {
   readonly #spec: SemanticSpec;
   readonly #resizer = new MapResizer();
 
-  constructor(spec: SemanticSpec, options: MapTaskOptions, guard: MapGuard) {
+  constructor(spec: SemanticSpec, options: MapTaskOptions, guard: ValueGuard) {
     super(spec, options, guard);
     this.#spec = spec;
   }

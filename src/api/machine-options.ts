@@ -107,7 +107,7 @@ export const SIZE_OPTION: Option<z.ZodOptional<typeof sides>> = {
 export const LABELS_OPTION: Option<z.ZodOptional<z.ZodType<readonly string[]>>> = {
   schema: z.array(z.string(), "a list of names").optional(),
   value: "FILE",
-  help: "class names, one per line, if the model has none or others",
+  help: "class names, one per line or JSON, if the model has none or others",
   aliases: ["names", "classNames"],
 };
 

@@ -7,6 +7,7 @@ import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import { OptionError } from "../core/errors.ts";
 import { numberFrom } from "../core/from-text.ts";
 import { kebab, type Option, type OptionTable, ruleOf, shapeOf, type ValuesOf } from "../core/options.ts";
+import { namesIn } from "../model/labels.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 
 /** A flag, and the option it says. */
@@ -97,11 +98,19 @@ function readLabels(file: string): { readonly text: string } | { readonly fault:
   }
 }
 
-/** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
+/**
+ * Class names from a file: one a line, where an empty line is a class without a name and those at the end are none; or a list or
+ * dict, as in JSON.
+ */
 function labelsFrom(file: string): readonly string[] {
   const labels = readLabels(file);
-  if ("text" in labels) return labels.text.split(/\r?\n/).map((line) => line.trim());
-  throw refuse("labels", `${JSON.stringify(file)} ${labels.fault}`, "give a file with one name a line");
+  const hint = "give a file with one name a line, or a JSON list of names";
+  if (!("text" in labels)) throw refuse("labels", `${JSON.stringify(file)} ${labels.fault}`, hint);
+  const text = labels.text.trimStart();
+  if (!/^[[{]/.test(text)) return labels.text.split(/\r?\n/).map((line) => line.trim());
+  const names = namesIn(text);
+  if (names === undefined) throw refuse("labels", `${JSON.stringify(file)} holds no list of names`, hint);
+  return names;
 }
 
 function spelt({ name, option }: OptionFlag, text: string | true): unknown {

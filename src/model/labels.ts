@@ -21,19 +21,25 @@ function entriesOf(text: string): [id: number, name: string][] | undefined {
 }
 
 /**
- * Class names out of Ultralytics' `names` metadata: a Python dict `{0: 'person', 1: "it's"}`, a list, or JSON of either.
+ * Class names out of text: a Python dict `{0: 'person', 1: "it's"}`, a list, or JSON of either.
  *
- * @returns names by class id, ids without a name being empty; `undefined`, with a line in the log, if it is none of these
+ * @returns names by class id, ids without a name being empty; `undefined` if it is none of these
  */
-export function parseNames(text: string): readonly string[] | undefined {
+export function namesIn(text: string): readonly string[] | undefined {
   const entries = entriesOf(text);
-  if (entries === undefined) {
-    logger.warn(`Ignoring the model's metadata "names" as it is no list of class names: ${text.slice(0, 80)}`);
-    return undefined;
-  }
+  if (entries === undefined) return undefined;
   const count = entries.reduce((most, [id]) => Math.max(most, id + 1), 0);
   const names: string[] = new Array(count).fill("");
   for (const [id, name] of entries) names[id] = name;
+  return names;
+}
+
+/** Those of Ultralytics' `names` metadata; with a line in the log where they are none. */
+export function parseNames(text: string): readonly string[] | undefined {
+  const names = namesIn(text);
+  if (names === undefined) {
+    logger.warn(`Ignoring the model's metadata "names" as it is no list of class names: ${text.slice(0, 80)}`);
+  }
   return names;
 }
 

@@ -12,19 +12,32 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-labels-"));
   writeFileSync(join(folder, "toy.onnx"), toyDetector());
   writeFileSync(join(folder, "names.txt"), "Katze\r\nHund\r\n\r\n");
+  writeFileSync(join(folder, "names.json"), '["Katze",\n "Hund"]\n');
+  writeFileSync(join(folder, "names.yaml"), "{0: 'Katze', 1: 'Hund'}\n");
+  writeFileSync(join(folder, "other.json"), '{"names": {"person": true}}');
   const white = sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } });
   await white.png().toFile(join(folder, "white.png"));
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test("detect --labels names the classes by a file, one name a line", async () => {
-  const words = ["detect", "white.png", "--model", "toy.onnx", "--labels", "names.txt", "--format", "json", "--quiet"];
+test.each([
+  ["a file, one name a line", "names.txt"],
+  ["a JSON list", "names.json"],
+  ["a dict by class id", "names.yaml"],
+])("detect --labels names the classes by %s", async (_, file) => {
+  const words = ["detect", "white.png", "--model", "toy.onnx", "--labels", file, "--format", "json", "--quiet"];
   const { code, output, errors } = await runCli(words, { cwd: folder });
   expect(errors).toBe("");
   expect(code).toBe(0);
   const [image] = JSON.parse(output) as { detections: { label: string }[] }[];
   expect(image?.detections.map(({ label }) => label)).toEqual(["Katze", "Hund", "Hund"]);
+});
+
+test("detect --labels says that a file of JSON is no list of names", async () => {
+  const { code, errors } = await runCli(["detect", "white.png", "--labels", "other.json"], { cwd: folder });
+  expect(code).toBe(2);
+  expect(errors).toContain('"other.json" holds no list of names');
 });
 
 test("detect --labels says which file cannot be read", async () => {

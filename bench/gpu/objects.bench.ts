@@ -57,7 +57,7 @@ const boxesTask: Task<ModelSpec, NmsOptions, DetectionBlock> = {
     });
     return new RecognisedDetector<ModelSpec>(spec, opened.source, DEFAULT_DETECT_TASK_OPTIONS);
   },
-  engineShapes: (metadata) => engineShapes(metadata, DEFAULT_DETECT_TASK_OPTIONS),
+  engineShapes: ({ model }) => engineShapes(model.metadata, DEFAULT_DETECT_TASK_OPTIONS),
 };
 
 /** Which task the metadata of a model says, or its outputs. */

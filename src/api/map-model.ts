@@ -1,7 +1,6 @@
 /** @module MapModel: models that say something of every pixel, on a machine: classes and depth. */
 
 import { logger } from "../core/log.ts";
-import { taskOf } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import { chosenTask, type Task } from "../runtime/task.ts";
 import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
@@ -228,9 +227,5 @@ export function orMaps(
   };
   const formOf = (found: string | undefined): Task<unknown, unknown, unknown> =>
     found === "semantic" || found === "depth" ? (forms[found] as never) : otherwise;
-  return {
-    ...chosenTask(otherwise, ({ model }) => formOf(mapTaskOf(model, files))),
-    engineShapes: (metadata) =>
-      formOf(taskOf(metadata) ?? mapTaskOf({ inputs: [], outputs: [], metadata }, files)).engineShapes(metadata),
-  };
+  return chosenTask(otherwise, ({ model }) => formOf(mapTaskOf(model, files)));
 }

@@ -5,11 +5,14 @@ import { logger } from "../core/log.ts";
 import { isOfCrops, MAP_TASKS, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { chosenTask, type OpenedModel, type Task } from "../runtime/task.ts";
+import { declaresClasses } from "../tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
+import { declaresImages } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
+import { declaresCrops, TopDownTask } from "../tasks/pose/top-down.ts";
 import { Classifier } from "./classifier.ts";
 import { CLASSIFIER_OPTIONS, type ClassifierConfig, parseClassifierOptions } from "./classifier-config.ts";
 import { Detector } from "./detector.ts";
@@ -26,6 +29,7 @@ import type { MachineChoice } from "./machine-options.ts";
 import { parseDepthOptions, parseSemanticOptions } from "./map-config.ts";
 import { DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./map-model.ts";
 import { type AnyDetector, OrientedDetector, PoseEstimator, Segmenter, withLabelsBeside } from "./object-model.ts";
+import { parseTopDownOptions } from "./top-down-config.ts";
 
 /** A loaded model; `task` says which façade it has. */
 export type Model = AnyDetector | SemanticSegmenter | DepthEstimator | Classifier | ImageModel;
@@ -42,8 +46,12 @@ const UNKNOWN_HINT =
 const SERVED = "`serve` and `worker` take models of objects and classifiers";
 const UNSERVED_HINT = `${SERVED}; \`bun-tensorrt inspect\` shows what is known of this one`;
 
-/** The first of several tasks that a model is one of. @param hint for one that is of none */
-function firstOf(tasks: readonly AnyTask[], hint: string): AnyTask {
+/**
+ * The first of several tasks that a model is one of. Engines are built for the one that it declares, else the first.
+ *
+ * @param hint for a model that is of none
+ */
+function firstOf(tasks: readonly AnyTask[], hint: string, files: ModelFiles | undefined): AnyTask {
   if (tasks.length === 1) return tasks[0]!;
   const first = async <T>(opened: OpenedModel, look: (task: (typeof tasks)[number]) => Promise<T>): Promise<T> => {
     const { source, model } = opened;
@@ -67,8 +75,11 @@ function firstOf(tasks: readonly AnyTask[], hint: string): AnyTask {
     async check(opened) {
       await first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened));
     },
-    // Those of the first task, whose sizes are tiles for the others.
-    engineShapes: (metadata) => tasks[0]!.engineShapes(metadata),
+    engineShapes(declared) {
+      const { model } = declared;
+      const name = declaresClasses(model, files) ? "classify" : declaresImages(model) ? "image" : undefined;
+      return (tasks.find((task) => task.name === name) ?? tasks[0]!).engineShapes(declared);
+    },
   };
 }
 
@@ -143,18 +154,41 @@ const FACADES: { readonly [Name in Model["task"]]: new (opened: never) => Model 
   image: ImageModel,
 };
 
-async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
+async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promise<AnyTask> {
   const { detector, classifier, image, maps, isServed } = configs;
-  const { backends, name } = await openModel(model, detector, async (source): Promise<AnyTask> => {
-    const files = await modelFiles(source);
-    const named = withLabelsBeside(detector, files);
-    const tasks: unknown[] = [new DetectTask(named)];
-    if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
-    if (image !== undefined) tasks.push(new ImageTask(image));
-    const objects = orObjects(firstOf(tasks as AnyTask[], isServed ? UNSERVED_HINT : UNKNOWN_HINT), named);
-    if (isServed && detector.head === undefined) return orUnserved(objects, files);
-    return maps === undefined ? objects : orMaps(objects, maps, files);
+  const files = await modelFiles(source);
+  const named = withLabelsBeside(detector, files);
+  const tasks: unknown[] = [new DetectTask(named)];
+  if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
+  if (image !== undefined) tasks.push(new ImageTask(image));
+  const objects = orObjects(firstOf(tasks as AnyTask[], isServed ? UNSERVED_HINT : UNKNOWN_HINT, files), named);
+  if (isServed && detector.head === undefined) return orUnserved(objects, files);
+  return maps === undefined ? objects : orMaps(objects, maps, files);
+}
+
+/** @internal What engines are built for ahead of time, by the task of the model. @param given `batch` and the like; each task has defaults */
+export async function engineTask(
+  source: string | Uint8Array,
+  given: { readonly batch?: number },
+): Promise<Pick<AnyTask, "engineShapes">> {
+  const crops: Pick<AnyTask, "engineShapes"> = new TopDownTask({ ...parseTopDownOptions({}), ...given });
+  const whole = await anyTask(source, {
+    detector: { ...parseDetectorOptions({}), ...given },
+    classifier: { ...parseClassifierOptions({}), ...given },
+    image: { ...parseImageModelOptions({}), ...given },
+    maps: {
+      semantic: { ...parseSemanticOptions({}), ...given },
+      depth: { ...parseDepthOptions({}), ...given },
+    },
   });
+  return {
+    engineShapes: (declared) => (declaresCrops(declared.model) ? crops : whole).engineShapes(declared),
+  };
+}
+
+async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
+  const { detector, classifier, image, maps } = configs;
+  const { backends, name } = await openModel(model, detector, (source) => anyTask(source, configs));
   const task = (backends[0]!.task as { readonly task: Model["task"] }).task;
   const config = { ...maps, classify: classifier, image }[task as "image"] ?? detector;
   return owned(FACADES[task], { backends, config, name } as never);

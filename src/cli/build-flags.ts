@@ -104,7 +104,7 @@ export interface BuildArguments {
   /** What was said; ranges of what is left open are filled in from the model. */
   readonly options: Omit<BuildOptions, "batch" | "size" | "precision">;
   readonly precision: "fp32" | "fp16" | "model" | undefined;
-  readonly batch: number | Range<number>;
+  readonly batch: number | Range<number> | undefined;
   readonly size: readonly [width: number, height: number] | Range<readonly [number, number]> | undefined;
   readonly isRectangular: boolean;
   readonly device: number;
@@ -121,14 +121,14 @@ const OWN = {
     help: "lowest precision allowed (default fp16); model: as exported",
   },
   batch: {
-    schema: countRange(65_536).default(1),
+    schema: countRange(65_536),
     value: "N|MIN,OPT,MAX",
-    help: "batch size, for models with a dynamic batch",
+    help: "batch size, for models with a dynamic batch (default its task's)",
   },
   size: {
     schema: sizeRange,
     value: "SIZE|MIN,OPT,MAX",
-    help: "input size, N or WxH, for models with a dynamic input",
+    help: "input size, N or WxH, for models with a dynamic input (default its task's)",
   },
   isRectangular: {
     ...toggle,

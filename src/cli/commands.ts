@@ -184,7 +184,10 @@ export const COMMANDS: readonly Command[] = [
     flags: async () => (await import("./build-flags.ts")).BUILD_FLAGS,
     notes: [
       "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags. Without flags, the plan is the one",
-      "`detect` uses. A plan runs on the GPU and the version it was built for, unless a flag says otherwise.",
+      "the command of the model's task uses: `detect`, `classify`, `semantic`, `depth`, `transform`. What size and batch the",
+      "model leaves open come from its metadata, the files beside it or its task: 640x640 for objects, 224x224 for classes,",
+      "512x512 for semantic models, 518x518 for depth, 192x256 and 32 people for top-down poses, tiles for images.",
+      "A plan runs on the GPU and the version it was built for, unless a flag says otherwise.",
       "TensorRT 11 and TensorRT-RTX always compute in the model's own precision. Ctrl-C cancels a build; the exit code is 130.",
     ],
     examples: [

@@ -115,6 +115,12 @@ export const ARRAYS: {
 /** Every dtype, for messages and tests. */
 export const DTYPES: readonly DType[] = Object.keys(ARRAYS) as DType[];
 
+/** Element types by the numbers that ONNX files and ONNX Runtime give them; those that are dtypes have their names. */
+export const ELEMENT_TYPES: readonly string[] = (
+  "undefined f32 u8 i8 u16 i16 i32 i64 string bool f16 f64 u32 u64 complex64 complex128 bf16 " +
+  "f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz u4 i4"
+).split(" ");
+
 /** Width of one element in bytes. */
 export function bytesPerElement(dtype: DType): number {
   return ARRAYS[dtype].BYTES_PER_ELEMENT;

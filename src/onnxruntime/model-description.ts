@@ -1,6 +1,6 @@
 /** @module Model description: inputs, outputs and metadata, read from a session. */
 
-import { DTYPES, type DType, type TensorInfo } from "../core/tensor.ts";
+import { DTYPES, type DType, ELEMENT_TYPES, type TensorInfo } from "../core/tensor.ts";
 import { cString, nativeView, OutCells, readCString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { call, made } from "./environment.ts";
@@ -13,12 +13,6 @@ export interface ModelDescription {
   /** Custom metadata, such as Ultralytics' `names` and `stride`. */
   readonly metadata: Readonly<Record<string, string>>;
 }
-
-/** ONNXTensorElementDataType, by value; those that are dtypes have their names. */
-const ELEMENT_TYPES: readonly string[] = (
-  "undefined f32 u8 i8 u16 i16 i32 i64 string bool f16 f64 u32 u64 complex64 complex128 bf16 " +
-  "f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz u4 i4"
-).split(" ");
 
 /** The number ONNX gives a dtype. */
 export function elementTypeOf(dtype: DType): number {

@@ -110,6 +110,9 @@ export interface EngineShapes {
   readonly size: Size | { readonly min: Size; readonly opt: Size; readonly max: Size };
 }
 
+/** A model as its file declares it. */
+export type DeclaredModel = Pick<OpenedModel, "model" | "source">;
+
 /** A task with what the caller says of the model. */
 export interface Task<ModelSpec, Params, Output> {
   /** `detect`. */
@@ -132,15 +135,15 @@ export interface Task<ModelSpec, Params, Output> {
   /**
    * Shapes that an engine is built for where the model leaves them open.
    *
-   * @param metadata of the ONNX model
+   * @param declared the ONNX model
    */
-  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes;
+  engineShapes(declared: DeclaredModel): EngineShapes;
 }
 
-/** A task that is found out with the model. @param otherwise says what engines are built for */
+/** A task that is found out with the model. @param otherwise for messages */
 export function chosenTask(
   otherwise: Task<unknown, unknown, unknown>,
-  taskFor: (opened: OpenedModel) => Task<unknown, unknown, unknown>,
+  taskFor: (declared: DeclaredModel) => Task<unknown, unknown, unknown>,
 ): Task<unknown, unknown, unknown> {
   return {
     name: otherwise.name,
@@ -150,7 +153,7 @@ export function chosenTask(
       const task = taskFor(opened);
       await (task.check?.(opened) ?? task.recognise(opened));
     },
-    engineShapes: (metadata) => otherwise.engineShapes(metadata),
+    engineShapes: (declared) => taskFor(declared).engineShapes(declared),
   };
 }
 

@@ -3,6 +3,7 @@ import {
   existsSync,
   linkSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -14,16 +15,22 @@ import {
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
+import { engineTask } from "../../src/api/model.ts";
 import { parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { EngineCache, FileLock } from "../../src/tensorrt/engine-cache.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { blurModel } from "../support/image-models.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { BUILD_TEST_MS, openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
+import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import { toyMap } from "../support/toy-map.ts";
+import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 setDefaultTimeout(BUILD_TEST_MS);
@@ -168,6 +175,95 @@ rtxTest("build without flags makes the plan that the detector asks for", async (
     );
     expect(asked.isHit).toBe(true);
     expect(`${asked.path}\n`).toBe(made.output);
+  }
+});
+
+/** Toys of every task whose sizes are open, and what each is built for: literals, by the docs of each façade. */
+const square = (side: number): readonly [number, number] => [side, side];
+const upTo = (most: number): object => ({ min: 1, opt: most, max: most });
+const kept = { size: { height: 28, width: 42 }, keep_aspect_ratio: true, ensure_multiple_of: 14 };
+const POSE = { task: "pose", names: "{0: 'person'}", kpt_shape: "[17, 3]", imgsz: "[96, 96]" };
+const TASKS: readonly (readonly [name: string, model: Uint8Array, shapes: object, preprocessor?: object])[] = [
+  ["classify", toyClassifier({ side: "side", scores: "means" }), { batch: upTo(1), size: square(224) }],
+  [
+    "classify-beside",
+    toyClassifier({ side: "side", scores: "means" }),
+    { batch: upTo(1), size: square(96) },
+    { size: { height: 96, width: 96 } },
+  ],
+  ["semantic", toyMap({ classes: 4, batch: "n" }), { batch: upTo(1), size: square(512) }],
+  ["depth", toyMap({ form: "depth", name: "predicted_depth", batch: "n" }), { batch: upTo(1), size: square(518) }],
+  [
+    "depth-kept",
+    toyMap({ form: "depth", name: "predicted_depth", batch: "n" }),
+    { batch: upTo(1), size: { min: [28, 14], opt: [42, 28], max: [84, 56] } },
+    kept,
+  ],
+  ["simcc", toyTopDown("simcc", { isOpen: true }), { batch: upTo(32), size: [192, 256] }],
+  ["heatmaps", toyTopDown("heatmap", { name: "heatmaps", isOpen: true }), { batch: upTo(32), size: [192, 256] }],
+  [
+    "image",
+    blurModel(["n", 3, "h", "w"]),
+    { batch: upTo(4), size: { min: square(32), opt: square(512), max: square(512) } },
+  ],
+  ["pose", fixedModel([rawGrid(56, [])], { side: "side", metadata: POSE }), { batch: upTo(1), size: square(96) }],
+  ["detect", tinyModel({ shape: ["n", 3, "h", "w"] }), { batch: upTo(1), size: square(640) }],
+];
+
+/** The toy as a file, with what lies beside it. */
+function taskFile([name, model, , preprocessor]: (typeof TASKS)[number]): string {
+  mkdirSync(path(name), { recursive: true });
+  writeFileSync(path(name, `${name}.onnx`), model);
+  if (preprocessor !== undefined) writeFileSync(path(name, "preprocessor_config.json"), JSON.stringify(preprocessor));
+  return path(name, `${name}.onnx`);
+}
+
+for (const toy of TASKS) {
+  const [name, bytes, shapes] = toy;
+  test(`engineTask() has the shapes of the model's task: ${name}`, async () => {
+    const source = taskFile(toy);
+    expect(engineOptions({ bytes, source }, await engineTask(source, {}), { precision: undefined })).toEqual(
+      shapes as never,
+    );
+  });
+
+  rtxTest(`build without flags makes the plan of the model's task: ${name}`, async () => {
+    const source = taskFile(toy);
+    const made = await build(source, ...AMPERE, "--quiet");
+    expect([made.code, made.errors]).toEqual([0, ""]);
+    const options = { ...shapes, computeCapabilities: ["8.6"] };
+    const asked = await new EngineCache(path("cache/engines")).obtain(bytes, options, {
+      library: openFrom(RTX!),
+      path: source,
+      source,
+    });
+    expect([asked.isHit, `${asked.path}\n`]).toEqual([true, made.output]);
+  });
+}
+
+test("engineTask() takes rows of seven numbers for a classifier's where something says so, and else for a detector's", async () => {
+  const inputs = [{ name: "images", dtype: "f32", shape: [-1, 3, -1, -1] }] as const;
+  const outputs = [{ name: "output", dtype: "f32", shape: [-1, 7] }] as const;
+  const sizeOf = async (source: string | Uint8Array, metadata = {}): Promise<unknown> =>
+    (await engineTask(source, {})).engineShapes({ model: { inputs, outputs, metadata }, source: "a model" }).size;
+  expect(await sizeOf(new Uint8Array())).toEqual([640, 640]);
+  expect(await sizeOf(new Uint8Array(), { task: "classify" })).toEqual([224, 224]);
+  expect(await sizeOf(taskFile(TASKS.find(([name]) => name === "classify-beside")!))).toEqual([96, 96]);
+});
+
+rtxTest("build --size and --batch win over the model's task", async () => {
+  const [, bytes] = TASKS[0]!;
+  const source = taskFile(TASKS[0]!);
+  const cache = new EngineCache(path("cache/engines"));
+  for (const [flags, shapes] of [
+    ["--size 64 --batch 2", { batch: { min: 1, opt: 2, max: 2 }, size: [64, 64] }],
+    ["--size 32,64,96", { batch: upTo(1), size: { min: [32, 32], opt: [64, 64], max: [96, 96] } }],
+    ["--rectangular", { batch: upTo(1), size: { min: [32, 32], opt: [640, 640], max: [640, 640] } }],
+  ] as const) {
+    const made = await build(source, ...AMPERE, "--quiet", ...flags.split(" "));
+    const options = { ...shapes, computeCapabilities: ["8.6"] } as never;
+    const asked = await cache.obtain(bytes, options, { library: openFrom(RTX!), path: source, source });
+    expect([asked.isHit, `${asked.path}\n`]).toEqual([true, made.output]);
   }
 });
 

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { Classifier } from "../../src/api/classifier.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { ImageModel } from "../../src/api/image-model.ts";
@@ -450,6 +451,7 @@ describe("models of maps", () => {
 
   const preprocessor = { size: { height: 28, width: 42 }, keep_aspect_ratio: true, ensure_multiple_of: 14 };
   const kept = { preprocessor, config: { architectures: ["DepthAnythingForDepthEstimation"] } };
+  const PIXELS = [{ name: "images", dtype: "f32", shape: [-1, 3, -1, -1] }] as const;
   const DETECT = { name: "any", engineShapes: () => ({ size: [640, 640] }) } as unknown as Task<
     unknown,
     unknown,
@@ -458,7 +460,7 @@ describe("models of maps", () => {
 
   test("are built for the sizes that their files or metadata say, those that keep the ratio up to 2:1", () => {
     const sizeOf = (task: Pick<Task<unknown, unknown, unknown>, "engineShapes">, metadata = {}): unknown =>
-      task.engineShapes(metadata).size;
+      task.engineShapes({ model: { inputs: PIXELS, outputs: [], metadata }, source: "a model" }).size;
     const wide = { min: [28, 14], opt: [42, 28], max: [84, 56] };
     expect(sizeOf(new MapTask(DEPTH, { files: kept as never }))).toEqual(wide);
     expect(sizeOf(new MapTask(DEPTH, { files: kept as never, size: [70, 42] }))).toEqual([70, 42]);
@@ -484,8 +486,9 @@ describe("models of maps", () => {
   });
 
   test.skipIf(RTX === undefined)("are built for any ratio, as TensorRT-RTX has been fetched", async () => {
-    const shapes = new MapTask(DEPTH, { files: kept as never, batch: 3 }).engineShapes({});
     const onnx = toyMap({ form: "depth", pool: 2, batch: "n", name: "predicted_depth" });
+    const task = new MapTask(DEPTH, { files: kept as never, batch: 3 });
+    const shapes = engineOptions({ bytes: onnx, source: "a model" }, task, { precision: undefined });
     const { bytes } = await buildPlan(onnx, { ...shapes, computeCapabilities: ["8.6"] }, { library: openFrom(RTX!) });
     expect(readPlan(bytes, "depth").origin?.computeCapabilities).toEqual([[8, 6]]);
   });

@@ -12,7 +12,14 @@ export function toyTopDown(
     batch = "batch",
     name = "output",
     rows: [x, y] = ["simcc_x", "simcc_y"],
-  }: { readonly batch?: number | string; readonly name?: string; readonly rows?: readonly [x: string, y: string] } = {},
+    isOpen = false,
+  }: {
+    readonly batch?: number | string;
+    readonly name?: string;
+    readonly rows?: readonly [x: string, y: string];
+    /** True: the sides of the input, and of what comes out, are open. */
+    readonly isOpen?: boolean;
+  } = {},
 ): Uint8Array<ArrayBuffer> {
   const counted = (from: string, to: string): NodeSpec[] => [{ op: "Mul", inputs: [from, "count"], outputs: [to] }];
   const nodes: NodeSpec[] = [
@@ -40,6 +47,7 @@ export function toyTopDown(
       ...counted("map", name),
     );
   }
+  const sides = isOpen ? ["height", "width"] : [HEIGHT, WIDTH];
   return onnxModel({
     nodes,
     initializers: [
@@ -50,13 +58,13 @@ export function toyTopDown(
         data: BigInt64Array.of(1n, 3n, BigInt(HEIGHT / 4), BigInt(WIDTH / 4)),
       },
     ],
-    inputs: [{ name: "input", dtype: "f32", shape: [batch, 3, HEIGHT, WIDTH] }],
+    inputs: [{ name: "input", dtype: "f32", shape: [batch, 3, ...sides] }],
     outputs:
       kind === "simcc"
         ? [
-            { name: x, dtype: "f32", shape: [batch, 3, WIDTH] },
-            { name: y, dtype: "f32", shape: [batch, 3, HEIGHT] },
+            { name: x, dtype: "f32", shape: [batch, 3, sides[1]!] },
+            { name: y, dtype: "f32", shape: [batch, 3, sides[0]!] },
           ]
-        : [{ name, dtype: "f32", shape: [batch, 3, HEIGHT / 4, WIDTH / 4] }],
+        : [{ name, dtype: "f32", shape: [batch, 3, ...(isOpen ? ["down", "across"] : [HEIGHT / 4, WIDTH / 4])] }],
   });
 }

@@ -3,10 +3,20 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { externalDataFiles, externalDataPaths, readOnnxMetadata } from "../../src/tensorrt/onnx-metadata.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import {
+  externalDataFiles,
+  externalDataPaths,
+  readOnnxMetadata,
+  readOnnxModel,
+} from "../../src/tensorrt/onnx-metadata.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { tinyModel } from "../support/tensorrt.ts";
+import { toyClassifier } from "../support/toy-classifier.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { toyMap } from "../support/toy-map.ts";
+import { toyTopDown } from "../support/toy-top-down.ts";
 
 test("readOnnxMetadata() reads what the writer wrote", () => {
   const metadata = { names: "{0: 'person', 1: \"it's\"}", "": "", stride: "32", umlauts: "äöü" };
@@ -19,6 +29,35 @@ test("readOnnxMetadata() stands bytes that are no model", () => {
     const noise = Uint8Array.from({ length }, (_, index) => (index * 73 + length) % 256);
     expect(readOnnxMetadata(noise)).toBeInstanceOf(Object);
     expect(readOnnxMetadata(tinyModel().subarray(0, length))).toEqual({});
+  }
+});
+
+test("readOnnxModel() reads what ONNX Runtime does of a model, also where sides or even their number are open", async () => {
+  const weight = { name: "w", dtype: "f32", shape: [1], data: Float32Array.of(2) } as const;
+  const models = [
+    tinyModel({ metadata: { task: "detect" } }),
+    toyDetector({ side: "side" }),
+    toyClassifier({ side: "side", scores: "means", dtype: "f16" }),
+    toyMap({ form: "i64", classes: 3, batch: "n" }),
+    toyTopDown("simcc", { isOpen: true }),
+    // Weights that are listed as inputs, as older exporters do.
+    onnxModel({
+      nodes: [{ op: "Mul", inputs: ["x", "w"], outputs: ["y"] }],
+      inputs: [
+        { name: "x", dtype: "f32", shape: ["n", 0] },
+        { name: "w", dtype: "f32", shape: [1] },
+      ],
+      outputs: [{ name: "y", dtype: "f32", shape: ["n", 0] }],
+      initializers: [weight],
+    }),
+  ];
+  for (const model of models) {
+    await using session = await Session.fromBytes(model, "a model");
+    const { inputs, outputs, metadata } = session.model;
+    expect(readOnnxModel(model)).toEqual({ inputs: [...inputs], outputs: [...outputs], metadata: { ...metadata } });
+  }
+  for (let length = 0; length < models[0]!.length; length += 5) {
+    expect(readOnnxModel(models[0]!.subarray(0, length)).inputs.length).toBeLessThan(2);
   }
 });
 

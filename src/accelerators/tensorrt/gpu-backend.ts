@@ -20,7 +20,7 @@ import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
-import { readOnnxMetadata } from "../../tensorrt/onnx-metadata.ts";
+import { readOnnxModel } from "../../tensorrt/onnx-metadata.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { EngineTensor } from "../../tensorrt/tensor-info.ts";
 import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
@@ -86,9 +86,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     const file = typeof source === "object" && "isPlan" in source ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
     const { build } = options;
-    const plan = await obtainPlan(file, device, engineOptions(file, task, build), build, () =>
-      assertRecognised(file, task, build.signal),
-    );
+    const plan = await obtainPlan(file, device, task, build);
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertPlainTensors(engine);
@@ -152,11 +150,12 @@ export async function cudaPart<Params, Output>(
 
 /** How an engine is built for a task. */
 export function engineOptions(
-  file: Pick<ModelFile, "bytes">,
+  { bytes, source }: Pick<ModelFile, "bytes" | "source">,
   task: Pick<Task<unknown, unknown, unknown>, "engineShapes">,
   { precision }: Pick<EngineBuild, "precision">,
 ): BuildOptions {
-  return { ...task.engineShapes(readOnnxMetadata(file.bytes)), ...(precision === undefined ? {} : { precision }) };
+  const shapes = task.engineShapes({ model: readOnnxModel(bytes), source });
+  return { ...shapes, ...(precision === undefined ? {} : { precision }) };
 }
 
 function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
@@ -257,19 +256,18 @@ export const gpuAccelerator: Accelerator = {
   read: readModelFile,
 };
 
-/** A plan: what was given, what is in the cache, or what is built. @param check called before a build begins */
+/** A plan: what was given, what is in the cache, or what is built. */
 async function obtainPlan(
   file: ModelFile,
   device: Device,
-  options: BuildOptions,
+  task: Task<unknown, unknown, unknown>,
   build: EngineBuild,
-  check: () => Promise<void>,
 ): Promise<ModelFile | CachedPlan> {
   if (file.isPlan) return file;
-  return new EngineCache().obtain(file.bytes, options, {
+  return new EngineCache().obtain(file.bytes, engineOptions(file, task, build), {
     device,
     source: file.source,
-    beforeBuild: check,
+    beforeBuild: () => assertRecognised(file, task, build.signal),
     ...(file.path === undefined ? {} : { path: file.path }),
     ...(build.signal === undefined ? {} : { signal: build.signal }),
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),

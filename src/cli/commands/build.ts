@@ -3,6 +3,7 @@
 import { resolve } from "node:path";
 import { engineOptions } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
+import { engineTask } from "../../api/model.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { overwritten } from "../../core/stats-of.ts";
@@ -37,21 +38,20 @@ const FLAG_HINTS: ReadonlyMap<string, string> = new Map([
   ],
 ]);
 
-/** What the detector would build with, and what was said on the command line over it. */
-function buildOptions(file: ModelFile, args: BuildArguments): BuildOptions {
-  const { batch, size, precision, isRectangular: rectangular } = args;
-  const task = new DetectTask({
-    ...DEFAULT_DETECT_TASK_OPTIONS,
-    batch: typeof batch === "number" ? batch : batch.max,
-    size: size === undefined || "min" in size ? undefined : size,
-    rectangular,
-  });
-  const base = engineOptions(file, task, { precision: undefined });
+/** What the model's task would build with, and what was said on the command line over it. */
+async function buildOptions(file: ModelFile, args: BuildArguments): Promise<BuildOptions> {
+  const { batch, size, precision, isRectangular } = args;
+  const given = typeof batch === "number" ? { batch } : {};
+  const fixed = size === undefined || "min" in size ? undefined : size;
+  // Only a detector has rectangular inputs.
+  const task = isRectangular
+    ? new DetectTask({ ...DEFAULT_DETECT_TASK_OPTIONS, ...given, size: fixed, rectangular: true })
+    : await engineTask(file.path ?? file.bytes, given);
   return {
-    ...base,
+    ...engineOptions(file, task, { precision: undefined }),
     ...args.options,
-    ...(typeof batch === "number" ? {} : { batch }),
-    ...(size !== undefined && "min" in size ? { size } : {}),
+    ...(typeof batch === "object" ? { batch } : {}),
+    ...(size === undefined || isRectangular ? {} : { size }),
     ...(precision === undefined ? {} : { precision }),
   };
 }
@@ -89,7 +89,7 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
   using view = args.isQuiet ? undefined : new BuildProgressView(terminal, modelTitle(file.source), signal);
   const started = performance.now();
   try {
-    const plan = await new EngineCache().obtain(file.bytes, buildOptions(file, args), {
+    const plan = await new EngineCache().obtain(file.bytes, await buildOptions(file, args), {
       library,
       signal,
       source: file.source,

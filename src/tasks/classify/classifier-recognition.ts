@@ -203,6 +203,16 @@ export async function seemsClassifier(opened: OpenedModel): Promise<boolean> {
   }
 }
 
+/**
+ * The same without a run, of a model that is not opened yet: what may be a detector with rows of seven numbers is a classifier
+ * where its metadata or the files beside it say so.
+ */
+export function declaresClasses(model: ModelInfo, files: ModelFiles | undefined): boolean {
+  const classes = findClassScores(model)?.shape[1];
+  if (classes !== NUMBERED_COLUMNS) return classes !== undefined;
+  return isNamedClassifier(model) || recipeOfFiles(files) !== undefined;
+}
+
 function activationOf(kind: ScoreKind | undefined, classes: number, model: ModelInfo, source: string): Activation {
   if (classes === 1) {
     const hint = 'say what it is by `activation`: "sigmoid" for a logit, "none" for a probability';

@@ -3,7 +3,7 @@
 import { logger } from "../../core/log.ts";
 import { exportedSize, findImageInput } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
-import type { EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import type { DeclaredModel, EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
 import { ValueGuard } from "../detect/plausibility.ts";
 import type { BestClasses } from "./class-scores.ts";
 import { recipeOfFiles } from "./classifier-files.ts";
@@ -39,9 +39,9 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
     await recogniseClassifier(opened, this.#options);
   }
 
-  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
+  engineShapes({ model }: DeclaredModel): EngineShapes {
     const { batch = 1, size, files } = this.#options;
-    const usual = exportedSize(metadata) ?? recipeOfFiles(files)?.size ?? [USUAL_SIDE, USUAL_SIDE];
+    const usual = exportedSize(model.metadata) ?? recipeOfFiles(files)?.size ?? [USUAL_SIDE, USUAL_SIDE];
     return { batch: { min: 1, opt: batch, max: batch }, size: size ?? usual };
   }
 }

@@ -12,6 +12,7 @@ import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
+  type DeclaredModel,
   type EngineShapes,
   noDevicePart,
   type OpenedModel,
@@ -84,8 +85,8 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     if (isHostPlan(plan)) throw noDevicePart(`the head "${head}"`, this.action);
   }
 
-  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
-    return engineShapes(metadata, this.#options);
+  engineShapes({ model }: DeclaredModel): EngineShapes {
+    return engineShapes(model.metadata, this.#options);
   }
 
   /** @throws {ModelError} If a model is a classifier or says more than boxes, and neither its task nor its head was named */

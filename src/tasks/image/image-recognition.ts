@@ -11,6 +11,7 @@ import {
   type TensorInfo,
 } from "../../core/tensor.ts";
 import { formatBytes } from "../../core/units.ts";
+import type { Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
 import { type Line, type Preprocessing, triple } from "../../image/preprocessing.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
@@ -68,6 +69,16 @@ function layoutsOf(shape: Shape): TensorLayout[] {
   ];
 }
 
+/** The other two axes, in pixels. */
+function sizeIn(shape: Shape, layout: TensorLayout): Size {
+  const [, second = -1, third = -1, fourth = -1] = shape;
+  return layout === "NCHW" ? [fourth, third] : [third, second];
+}
+
+function isImageTensor({ shape, dtype }: TensorInfo): boolean {
+  return shape.length === 4 && DTYPES.includes(dtype);
+}
+
 function positive(dim: number): number | undefined {
   return dim > 0 ? dim : undefined;
 }
@@ -100,7 +111,7 @@ export function recogniseInput(model: ModelInfo, source: string, hints: ImageHin
     return refuse(source, found, "export it with what else it takes built in", model);
   }
   const { shape, dtype } = info;
-  if (shape.length !== 4 || !DTYPES.includes(dtype)) {
+  if (!isImageTensor(info)) {
     const found = `its input must be f32, f16 or u8 with 4 axes: ${formatTensorInfo(info)}`;
     return refuse(source, found, "export it with an image of shape [N, 3, H, W] or [N, H, W, 3] as input", model);
   }
@@ -139,16 +150,33 @@ interface Candidate {
   readonly scale: number;
 }
 
-function candidatesOf(info: TensorInfo, size: readonly [number, number], hints: ImageHints): Candidate[] {
-  const { shape, dtype } = info;
-  if (shape.length !== 4 || !DTYPES.includes(dtype)) return [];
+function candidatesOf(
+  info: TensorInfo,
+  size: Size,
+  hints: { readonly outputLayout?: ImageHints["outputLayout"] },
+): Candidate[] {
+  const { shape } = info;
+  if (!isImageTensor(info)) return [];
   return layoutsOf(shape).flatMap((layout): Candidate[] => {
-    const [count, height, width] =
-      layout === "NCHW" ? [shape[1]!, shape[2]!, shape[3]!] : [shape[3]!, shape[1]!, shape[2]!];
+    const count = shape[layout === "NCHW" ? 1 : 3]!;
+    const [width, height] = sizeIn(shape, layout);
     const scale = width / size[0];
     const fits = Number.isInteger(scale) && scale >= 1 && height === size[1] * scale;
     return fits && layout === (hints.outputLayout ?? layout) ? [{ info, layout, count, scale }] : [];
   });
+}
+
+/** True if a model evidently makes images of images: an image goes in, and what comes out has channels and sides of one. */
+export function declaresImages(model: ModelInfo): boolean {
+  const [input, ...others] = model.inputs;
+  if (input === undefined || others.length > 0 || !isImageTensor(input)) return false;
+  const inputSizes = layoutsOf(input.shape).map((layout) => sizeIn(input.shape, layout));
+  return model.outputs.filter(isImageTensor).some((info) =>
+    inputSizes.some((size) => {
+      if (Math.min(...size) > 0) return candidatesOf(info, size, {}).length > 0;
+      return layoutsOf(info.shape).some((layout) => Math.max(...sizeIn(info.shape, layout)) < 0);
+    }),
+  );
 }
 
 /**

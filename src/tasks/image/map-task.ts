@@ -10,6 +10,7 @@ import type { Image } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import {
+  type DeclaredModel,
   type EngineShapes,
   type HostTensors,
   type HostWork,
@@ -84,9 +85,9 @@ export class MapTask<Spec extends MapSpec, Map, Options extends MapTaskOptions> 
     await this.#form.recognise(opened, this.#options);
   }
 
-  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
+  engineShapes({ model }: DeclaredModel): EngineShapes {
     const { batch = 1 } = this.#options;
-    return { batch: { min: 1, opt: batch, max: batch }, size: engineSize(metadata, this.name, this.#options) };
+    return { batch: { min: 1, opt: batch, max: batch }, size: engineSize(model.metadata, this.name, this.#options) };
   }
 }
 

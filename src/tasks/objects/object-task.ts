@@ -8,6 +8,7 @@ import { needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
   chosenTask,
+  type DeclaredModel,
   type EngineShapes,
   type HostTask,
   noDevicePart,
@@ -85,8 +86,8 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
     if (absent !== undefined) throw noDevicePart(absent, this.action);
   }
 
-  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
-    return engineShapes(metadata, this.#options);
+  engineShapes({ model }: DeclaredModel): EngineShapes {
+    return engineShapes(model.metadata, this.#options);
   }
 }
 

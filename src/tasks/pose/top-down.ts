@@ -4,7 +4,7 @@ import { ModelError, message, ShapeError } from "../../core/errors.ts";
 import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import { outputTensor } from "../../heads/outputs.ts";
-import { FLOATS, findImageInput, isFloat, preprocessingFor, simccOf } from "../../heads/traits.ts";
+import { FLOATS, findImageInput, isFloat, isOfCrops, preprocessingFor, simccOf } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { placeRectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
@@ -110,6 +110,12 @@ export function recogniseTopDown(model: ModelInfo, source: string, options: TopD
     preprocessing: withOptions(preprocessingFor(image, PREPROCESSING), options.preprocessing),
     isUnbiased,
   };
+}
+
+/** True if a model evidently is one, also where its sizes are open: rows of bins, or transformers' heat maps. */
+export function declaresCrops(model: ModelInfo): boolean {
+  const [output, ...others] = model.outputs;
+  return isOfCrops(model) || (others.length === 0 && output?.name === "heatmaps" && output.shape.length === 4);
 }
 
 /** Rows of a device's run for so many people, who come and go: powers of two, and halfway between. */

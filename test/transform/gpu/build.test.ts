@@ -13,7 +13,7 @@ const AMPERE = { computeCapabilities: ["8.6"] } as const;
 
 /** How an engine is built for an image model. */
 function imageEngineOptions(config: ImageModelConfig): BuildOptions {
-  return engineOptions({ bytes: new Uint8Array() }, new ImageTask(config), config.build);
+  return engineOptions({ bytes: new Uint8Array(), source: "a model" }, new ImageTask(config), config.build);
 }
 
 test("engineOptions() covers every tile that a model of any size is given", () => {

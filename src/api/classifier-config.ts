@@ -74,7 +74,8 @@ const callTable: GivenOptions<Omit<ClassifyOptions, "signal">> = {
 export const CLASSIFY_CALLS: CallParser<ClassifyOptions> = new CallParser("classify", callTable);
 
 const FITS = ["shorter-side", "longer-side", "stretch"] as const;
-const FILTERS = [...RESIZES, "bicubic", "lanczos"] as const;
+const FILTERS = [...RESIZES, "bicubic", "lanczos", "lanczos4"] as const;
+const ROUNDINGS = ["half-even", "floor", "nearest"] as const;
 const { colour, scale, mean, std, pad } = PREPROCESSING_OPTIONS;
 
 /** What a classifier wants done to an image. */
@@ -87,12 +88,17 @@ export const CLASSIFIER_PREPROCESSING: GivenOptions<ClassifierPreprocessingOptio
   resize: {
     schema: z.enum(FILTERS, `one of ${FILTERS.join(", ")}`).optional(),
     value: "HOW",
-    help: "bilinear as OpenCV; antialias, bicubic or lanczos as Pillow",
+    help: "bilinear, lanczos4 (CPU only) as OpenCV; antialias, bicubic, lanczos as Pillow",
   },
   crop: {
     schema: numberWithin(0.01, 1, "a share from 0.01 to 1").optional(),
     value: "SHARE",
     help: "share of the resized image that the model sees: 0.875, or 1",
+  },
+  rounding: {
+    schema: z.enum(ROUNDINGS, "half-even, floor or nearest").optional(),
+    value: "HOW",
+    help: "half-even as torchvision, floor as transformers, nearest as PaddleClas",
   },
   ...{ colour, scale, mean, std },
   pad: { ...pad, help: "padding value beside an image that is smaller than the input, 0 to 255" },

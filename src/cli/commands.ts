@@ -65,7 +65,8 @@ export const COMMANDS: readonly Command[] = [
     notes: [
       "Ultralytics' models (-cls) say how images are prepared. For others preprocessor_config.json and config.json of",
       "Hugging Face are read beside the model; without them torchvision's way is assumed, and the log says so. --fit,",
-      "--resize, --crop, --colour, --scale, --mean, --std and --pad say another; `inspect` shows what was found. Formats:",
+      "--resize, --crop, --rounding, --colour, --scale, --mean, --std and --pad say another; `inspect` shows what was found.",
+      "Formats:",
       TABLE,
       "  json   one array of {file, task, width, height, classes: [{label, classId, score}], timing (ms)}",
       JSON_LINES,

@@ -79,7 +79,10 @@ function classifierRows(spec: ClassifierSpec): string[][] {
     ["input size", fixedSize === undefined ? `open; ${size.join("x")} unless --size says` : size.join("x")],
     ["image", [describeResized(resized), ...(isCut ? [`its middle ${size.join("x")}`] : []), ...image].join(", ")],
     ...assumptions.map((assumption) => ["assumed", assumption]),
-    ["if it is another", "say so: --fit, --resize, --crop, --colour, --scale, --mean, --std, --pad of `classify`"],
+    [
+      "if it is another",
+      "say so: --fit, --resize, --crop, --rounding, --colour, --scale, --mean, --std, --pad of `classify`",
+    ],
     ["scores", describeScores(spec)],
     ["classes", describeClasses(spec)],
   ];

@@ -1,4 +1,7 @@
-/** @module Antialias resizer: rows of a resized image as Pillow's BILINEAR, BICUBIC and LANCZOS have them. The kernel does the first to the bit. */
+/**
+ * @module Antialias resizer: rows of a resized image as Pillow's BILINEAR, BICUBIC and LANCZOS have them, and OpenCV's INTER_LANCZOS4.
+ * The kernels do Pillow's to the bit, and have no other.
+ */
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
@@ -10,25 +13,40 @@ import {
   type AntialiasTaps,
   antialiasTaps,
   FILTER_BITS,
+  lanczos4Taps,
   lobedTaps,
   type RegionAxis,
   regionAxes,
 } from "./resize-taps.ts";
 
+/** Which taps an axis has. */
+type Filter = "antialias" | "bicubic" | "lanczos" | "lanczos4";
+
+function tapsOf(axis: RegionAxis, filter: Filter): AntialiasTaps {
+  if (filter === "antialias") return antialiasTaps(axis);
+  return filter === "lanczos4" ? lanczos4Taps(axis) : lobedTaps(axis, filter);
+}
+
+/** A source row on its way: levels, or for OpenCV's filter sums of levels. */
+type ResizedRow = Uint8ClampedArray | Int32Array;
+
 /** Half a level, which sums begin with, so that they are rounded when their fraction is dropped. */
 const HALF_LEVEL = 1 << (FILTER_BITS - 1);
 
 /**
- * Resizes regions of one form, of images of one format, along the rows first, each source row once, then down the columns; levels are
- * rounded in between. Its row buffers are overwritten by every image.
+ * Resizes regions of one form, of images of one format, along the rows first, each source row once, then down the columns. Pillow's
+ * levels are rounded in between; OpenCV's keep the 11 bits of the columns' weights, and have 22 in the end as well. Its row buffers are
+ * overwritten by every image.
  */
 export class AntialiasResizer {
   readonly #pixelBytes: number;
   readonly #nv12: Nv12Rows | undefined;
   readonly #columns: AntialiasTaps;
   readonly #rows: AntialiasTaps;
-  /** The last source rows, resized: row r is u8 [width, 3] at r modulo their number, which is that of a row's taps. */
-  readonly #ring: readonly Uint8ClampedArray[];
+  /** Bits that the sums along a row drop: those of a weight where levels are rounded there, else 0. */
+  readonly #droppedBits: number;
+  /** The last source rows, resized: row r is u8 or i32 [width, 3] at r modulo their number, which is that of a row's taps. */
+  readonly #ring: readonly ResizedRow[];
   /** i32 [width, 3]: what the taps so far come to. */
   readonly #sums: Int32Array<ArrayBuffer>;
   /** The region's first column that the image has. */
@@ -41,10 +59,10 @@ export class AntialiasResizer {
   #start = 0;
 
   /** @throws {ArgumentError} If pixels beyond the image's edges are asked for */
-  constructor(region: Region, format: PixelFormat, filter: "antialias" | "bicubic" | "lanczos" = "antialias") {
+  constructor(region: Region, format: PixelFormat, filter: Filter = "antialias") {
     if (region.edge !== "pad") {
       throw new ArgumentError(
-        message("resize a region with antialias", `its edge must be "pad", got "${region.edge}"`),
+        message(`resize a region by the filter "${filter}"`, `its edge must be "pad", got "${region.edge}"`),
       );
     }
     const isNv12 = format === "NV12";
@@ -52,12 +70,12 @@ export class AntialiasResizer {
     this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
     this.#low = across.low;
     this.#nv12 = isNv12 ? new Nv12Rows(across.high - across.low) : undefined;
-    const taps = (axis: RegionAxis): AntialiasTaps =>
-      filter === "antialias" ? antialiasTaps(axis) : lobedTaps(axis, filter);
-    this.#columns = taps(across);
-    this.#rows = taps(down);
+    this.#columns = tapsOf(across, filter);
+    this.#rows = tapsOf(down, filter);
     const width = across.to - across.from;
-    this.#ring = Array.from({ length: this.#rows.count }, () => new Uint8ClampedArray(width * 3));
+    this.#droppedBits = filter === "lanczos4" ? 0 : FILTER_BITS;
+    const Row = filter === "lanczos4" ? Int32Array : Uint8ClampedArray;
+    this.#ring = Array.from({ length: this.#rows.count }, () => new Row(width * 3));
     this.#sums = allocate("i32", width * 3);
   }
 
@@ -96,42 +114,43 @@ export class AntialiasResizer {
   }
 
   #load(image: Image, row: number): void {
-    const levels = this.#ring[row % this.#rows.count]!;
+    const resized = this.#ring[row % this.#rows.count]!;
     const nv12 = this.#nv12;
     const pixelBytes = this.#pixelBytes;
-    if (nv12 === undefined) {
-      filterRow(image.data, this.#start + row * image.pitchBytes, pixelBytes, this.#columns, levels);
-      return;
-    }
     const low = this.#low;
-    filterRow(nv12.load(image, this.#x + low, this.#y + row), 0 - low * pixelBytes, pixelBytes, this.#columns, levels);
+    const pixels = nv12 === undefined ? image.data : nv12.load(image, this.#x + low, this.#y + row);
+    const start = nv12 === undefined ? this.#start + row * image.pitchBytes : 0 - low * pixelBytes;
+    filterRow(pixels, start, pixelBytes, this.#columns, this.#droppedBits, resized);
   }
 }
 
 /**
  * Resize one source row horizontally.
  *
- * @param source     u8 pixels
- * @param start      offset of the row in bytes
- * @param pixelBytes from one pixel to the next
- * @param columns    what `antialiasTaps` gave for the columns
- * @param levels     u8 [width, 3], written
+ * @param source      u8 pixels
+ * @param start       offset of the row in bytes
+ * @param pixelBytes  from one pixel to the next
+ * @param columns     what `antialiasTaps` gave for the columns
+ * @param droppedBits of a sum, which is then rounded
+ * @param resized     u8 or i32 [width, 3], written
  */
 function filterRow(
   source: Uint8Array,
   start: number,
   pixelBytes: number,
   columns: AntialiasTaps,
-  levels: Uint8ClampedArray,
+  droppedBits: number,
+  resized: ResizedRow,
 ): void {
   const { first, count, weights } = columns;
   const width = first.length;
+  const half = (1 << droppedBits) >> 1;
   let tap = 0;
   for (let x = 0, k = 0; x < width; x++, k += 3) {
     let at = start + first[x]! * pixelBytes;
-    let a = HALF_LEVEL;
-    let b = HALF_LEVEL;
-    let c = HALF_LEVEL;
+    let a = half;
+    let b = half;
+    let c = half;
     for (const end = tap + count; tap < end; tap++) {
       const weight = weights[tap]!;
       a = (a + Math.imul(weight, source[at]!)) | 0;
@@ -139,16 +158,16 @@ function filterRow(
       c = (c + Math.imul(weight, source[at + 2]!)) | 0;
       at += pixelBytes;
     }
-    levels[k] = a >> FILTER_BITS;
-    levels[k + 1] = b >> FILTER_BITS;
-    levels[k + 2] = c >> FILTER_BITS;
+    resized[k] = a >> droppedBits;
+    resized[k + 1] = b >> droppedBits;
+    resized[k + 2] = c >> droppedBits;
   }
 }
 
 /** Add two weighted rows, which takes less time than one after the other. */
 function addRows(
-  upper: Uint8ClampedArray,
-  lower: Uint8ClampedArray,
+  upper: ResizedRow,
+  lower: ResizedRow,
   upperWeight: number,
   lowerWeight: number,
   sums: Int32Array,
@@ -160,9 +179,9 @@ function addRows(
 }
 
 /** Add a weighted row. */
-function addRow(levels: Uint8ClampedArray, weight: number, sums: Int32Array): void {
+function addRow(row: ResizedRow, weight: number, sums: Int32Array): void {
   const { length } = sums;
-  for (let k = 0; k < length; k++) sums[k] = (sums[k]! + Math.imul(weight, levels[k]!)) | 0;
+  for (let k = 0; k < length; k++) sums[k] = (sums[k]! + Math.imul(weight, row[k]!)) | 0;
 }
 
 /** The level that a sum comes to, cut as Pillow does: weights are rounded one by one, and some of bicubic's and Lanczos's are below 0. */

@@ -223,11 +223,14 @@ export function isSize(resized: Resized): resized is Size {
   return Array.isArray(resized);
 }
 
+/** How the middle of a resized image is rounded to whole pixels. */
+export type CropRounding = "half-even" | "floor" | "nearest";
+
 /** The size of an image after a resize: a shorter side as torchvision's `Resize` has it, a ratio as timm's `ResizeKeepRatio`. */
-function sizeAfter([width, height]: Size, resized: Resized): Size {
+function sizeAfter([width, height]: Size, resized: Resized, whole: (side: number) => number): Size {
   if (isSize(resized)) return resized;
   if (typeof resized === "number") {
-    const long = Math.max(resized, Math.trunc((resized * Math.max(width, height)) / Math.min(width, height)));
+    const long = Math.max(resized, whole((resized * Math.max(width, height)) / Math.min(width, height)));
     return width <= height ? [resized, long] : [long, resized];
   }
   const ratios = [width / resized.size[0], height / resized.size[1]];
@@ -243,16 +246,17 @@ function sizeAfter([width, height]: Size, resized: Resized): Size {
  * @param source   size of the image in pixels
  * @param resized  what it is resized to
  * @param input    size of the input in pixels
- * @param rounding of the crop's place; `floor` is transformers'
+ * @param rounding of the crop's place; `floor` is transformers', `nearest` PaddleClas's, which rounds the longer side as well
  */
 export function placeCentreCrop(
   [sourceWidth, sourceHeight]: Size,
   resized: Resized,
   [inputWidth, inputHeight]: Size,
-  rounding: "half-even" | "floor" = "half-even",
+  rounding: CropRounding = "half-even",
 ): Region {
-  const [contentWidth, contentHeight] = sizeAfter([sourceWidth, sourceHeight], resized);
-  const whole = rounding === "floor" ? Math.floor : roundHalfEven;
+  const long = rounding === "nearest" ? roundHalfEven : Math.trunc;
+  const [contentWidth, contentHeight] = sizeAfter([sourceWidth, sourceHeight], resized, long);
+  const whole = rounding === "half-even" ? roundHalfEven : Math.floor;
   const pad = (input: number, content: number): number =>
     content < input ? Math.floor((input - content) / 2) : 0 - whole((content - input) / 2);
   return regionOf({

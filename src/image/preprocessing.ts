@@ -21,9 +21,10 @@ export interface Preprocessing {
   readonly fit: Fit;
   /**
    * As the model's training did; a model that was trained with one and gets the other finds less. `bicubic` and `lanczos` are
-   * Pillow's BICUBIC and LANCZOS, with antialias as well.
+   * Pillow's BICUBIC and LANCZOS, with antialias as well. `lanczos4` is OpenCV's INTER_LANCZOS4, without antialias, and runs on the
+   * CPU only.
    */
-  readonly resize: Resize | "bicubic" | "lanczos";
+  readonly resize: Resize | "bicubic" | "lanczos" | "lanczos4";
   /** Order of the tensor's channels; `luma` is a single one, Y of BT.601 in full range, from levels before they are rounded. */
   readonly colour: "RGB" | "BGR" | "luma";
   /** Where the channels lie in the tensor. */

@@ -139,6 +139,12 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * `resize: "bicubic"` and `"lanczos"` are the same with the weights of `lobedTaps`, some below 0; levels are cut at 0 as well. They equal
  * Pillow up to version 12; 13 goes down the columns first where that is less work, which may differ by a few levels.
  *
+ * `resize: "lanczos4"`, of the CPU only, has the levels of `cv2.resize` with INTER_LANCZOS4 on every pixel:
+ *
+ * 1. `lanczos4Taps` gives each column and each row eight source pixels and weights w of 11 bits.
+ * 2. h = Σ w × pixel, along each source row.
+ * 3. level = (Σ w × h + 2 ** 21) >> 22, cut to 0–255, with the row's weights.
+ *
  * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding, and
  * `lumaLine` for luma.
  *

@@ -142,13 +142,13 @@ export function pointStride(taps: Int32Array): number | undefined {
 /** Bits of a weight of {@linkcode antialiasTaps}: 4,194,304 is the whole. Pillow's resize of 8-bit images has as many. */
 export const FILTER_BITS = 22;
 
-/** The taps of one axis of an antialiased resize: the same number for every resized pixel, some of weight 0. */
+/** The taps of one axis of a resize by a filter: the same number for every resized pixel, some of weight 0. */
 export interface AntialiasTaps {
   /** i32 [to − from]: the first source pixel; never less than that of the resized pixel before. */
   readonly first: Int32Array<ArrayBuffer>;
   /** Taps of a resized pixel, at neighbouring source pixels; none lies outside the source. */
   readonly count: number;
-  /** i32 [to − from, count]: a weight for each tap; those of a resized pixel come to 2 ** 22, give or take half a tap each. */
+  /** i32 [to − from, count]: a weight for each tap; those of a resized pixel come to the whole, give or take half a tap each. */
   readonly weights: Int32Array<ArrayBuffer>;
 }
 
@@ -252,6 +252,64 @@ export function lobedTaps(
     for (let x = begin; x < end; x++) {
       const weight = (shares[x - begin]! / sum) * (1 << FILTER_BITS);
       weights[at * count + x - first[at]!] = Math.trunc(weight < 0 ? weight - 0.5 : weight + 0.5);
+    }
+  }
+  return { first, count, weights };
+}
+
+const SIN45 = Math.SQRT1_2;
+
+/** Sine and cosine of a multiple of π / 4 for each of Lanczos4's taps: its angle is the first tap's, turned by as much. */
+const LANCZOS4_TURNS: readonly (readonly [sine: number, cosine: number])[] = [
+  [1, 0],
+  [-SIN45, -SIN45],
+  [0, 1],
+  [SIN45, -SIN45],
+  [-1, 0],
+  [SIN45, SIN45],
+  [0, -1],
+  [-SIN45, SIN45],
+];
+
+/** Write the weights of Lanczos4's eight taps, in f32 as OpenCV works them out. @param x 0–1 behind the fourth tap */
+function lanczos4Weights(x: number, weights: Float32Array): void {
+  const furthest = Math.fround(x + 3);
+  const angle = -furthest * Math.PI * 0.25;
+  const [sin, cos] = [Math.sin(angle), Math.cos(angle)];
+  let sum = 0;
+  for (const [tap, [sine, cosine]] of LANCZOS4_TURNS.entries()) {
+    const distance = Math.fround(furthest - tap);
+    const turn = -distance * Math.PI * 0.25;
+    // A tap that lies on the pixel outweighs the others, so that nothing is interpolated.
+    weights[tap] = Math.abs(distance) < 1e-6 ? 1e30 : (sine * sin + cosine * cos) / (turn * turn);
+    sum = Math.fround(sum + weights[tap]!);
+  }
+  const share = Math.fround(1 / sum);
+  for (let tap = 0; tap < weights.length; tap++) weights[tap] = weights[tap]! * share;
+}
+
+/**
+ * The taps of one axis of a resize as OpenCV's INTER_LANCZOS4 has them: eight source pixels, without antialias. Weights have
+ * {@linkcode WEIGHT_BITS} bits and may come to slightly more or less than the whole. Pixels beyond the border are that at the
+ * border again, which has their weights as well.
+ *
+ * @see https://docs.opencv.org/5.x/da/d54/group__imgproc__transform.html (INTER_LANCZOS4)
+ */
+export function lanczos4Taps({ source, target, from, to, low, high }: RegionAxis): AntialiasTaps {
+  const length = to - from;
+  const count = Math.min(LANCZOS4_TURNS.length, high - low);
+  const first = new Int32Array(new ArrayBuffer(length * 4));
+  const weights = new Int32Array(new ArrayBuffer(length * count * 4));
+  const shares = new Float32Array(LANCZOS4_TURNS.length);
+  const scale = 1 / (target / source);
+  for (let at = 0; at < length; at++) {
+    const position = Math.fround((from + at + 0.5) * scale - 0.5);
+    const below = Math.floor(position);
+    lanczos4Weights(Math.fround(position - below), shares);
+    first[at] = Math.min(Math.max(below - 3, low), high - count);
+    for (let tap = 0; tap < shares.length; tap++) {
+      const pixel = Math.min(Math.max(below - 3 + tap, low), high - 1);
+      weights[at * count + pixel - first[at]!]! += roundHalfEven(shares[tap]! * (1 << WEIGHT_BITS));
     }
   }
   return { first, count, weights };

@@ -9,6 +9,7 @@ import type { SizeInput } from "../heads/head.ts";
 import type { Region, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { ImageDecodeOptions } from "../image/image-decoder.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
 import type { InputTensor, Preprocessor } from "../image/preprocessor.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 
@@ -102,6 +103,17 @@ export interface TaskModel<ModelSpec, Params, Output> {
 /** Why what has no part for a device is not run there. Where the choice is open, the next accelerator is taken for it. */
 export function noDevicePart(what: string, action: string): UnavailableError {
   return new UnavailableError(message(action, `${what} does not run on a GPU`, 'run it with backend "cpu"'), "backend");
+}
+
+/** How a device resizes images. */
+export type DeviceResize = Exclude<Preprocessing["resize"], "lanczos4">;
+
+/** @throws {UnavailableError} If images are to be resized in a way that only the CPU has */
+export function assertDeviceResize(
+  resize: Preprocessing["resize"] | undefined,
+  action: string,
+): asserts resize is DeviceResize | undefined {
+  if (resize === "lanczos4") throw noDevicePart(`the resize "${resize}"`, action);
 }
 
 /** Shapes of an engine: up to so many images of such sizes. They count for nothing where the model fixes its own. */

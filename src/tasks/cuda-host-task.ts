@@ -32,7 +32,7 @@ import type { Image } from "../image/image.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Preprocessor } from "../image/preprocessor.ts";
 import type { SlotImage } from "../runtime/backend.ts";
-import type { HostTensors, HostWork, PixelSize } from "../runtime/task.ts";
+import { assertDeviceResize, type HostTensors, type HostWork, type PixelSize } from "../runtime/task.ts";
 
 /** A task's part of one slot on the host that looks at no pixel itself. */
 export interface RegionWork<Params, Output> extends HostWork<Params, Output> {
@@ -58,8 +58,10 @@ export class CudaHostTask<Params, Output> implements CudaTask<Params, Output> {
   /**
    * @param preprocessing of every region
    * @param createWork    makes the part of one slot
+   * @throws {UnavailableError} If only the CPU resizes in this way
    */
   constructor(preprocessing: Preprocessing, createWork: () => RegionWork<Params, Output>) {
+    assertDeviceResize(preprocessing.resize, "load the model");
     this.#preprocessing = preprocessing;
     this.#createWork = createWork;
   }

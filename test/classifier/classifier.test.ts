@@ -12,15 +12,30 @@ import { Model } from "../../src/api/model.ts";
 import { ClosedError, ImageError, ModelError, OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
+import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import type { ClassificationResult } from "../../src/tasks/classify/classification.ts";
 import { ClassifyTask } from "../../src/tasks/classify/classify-task.ts";
+import { CudaHostTask } from "../../src/tasks/cuda-host-task.ts";
+import { DEPTH } from "../../src/tasks/depth/depth-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
+import { MapTask } from "../../src/tasks/image/map-task.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+/** Forget what the environment says of backends, until disposed of. */
+function withoutBackendChoice(): Disposable {
+  const former = process.env.BUN_TENSORRT_BACKEND;
+  delete process.env.BUN_TENSORRT_BACKEND;
+  const restored = new DisposableStack();
+  restored.defer(() => {
+    if (former !== undefined) process.env.BUN_TENSORRT_BACKEND = former;
+  });
+  return restored;
+}
 
 /** The levels themselves, cut out of the image without a resize where its shorter side is the input's. */
 const LEVELS: ClassifierOptions = {
@@ -630,17 +645,42 @@ describe("calls", () => {
       load: async () => ({ unavailable: () => undefined, open: () => Promise.reject(refusal) }),
     });
     warnings = [];
-    const former = process.env.BUN_TENSORRT_BACKEND;
-    delete process.env.BUN_TENSORRT_BACKEND;
-    using restored = new DisposableStack();
-    restored.defer(() => {
-      if (former !== undefined) process.env.BUN_TENSORRT_BACKEND = former;
-    });
+    using _open = withoutBackendChoice();
     await using classifier = await Classifier.load(model);
     expect(classifier.backend.kind).toBe("cpu");
     expect(
       warnings.filter((text) => /^Running on the CPU.*task "classify" does not run on a GPU/.test(text)),
     ).toHaveLength(1);
     await expect(Classifier.load(model, { backend: "fast" })).rejects.toBe(refusal);
+  });
+
+  test("a resize that a GPU has not is refused by name before a model is looked at, and where the choice is open the CPU has it", async () => {
+    using _ = registerAccelerator({
+      names: ["fast"],
+      machine: "GPU",
+      preference: 99,
+      load: async () => ({
+        unavailable: () => undefined,
+        open: async (_source, task) => {
+          await task.check?.({} as never);
+          throw new Error("The task was not refused");
+        },
+      }),
+    });
+    const options = { ...LEVELS, preprocessing: { ...LEVELS.preprocessing, resize: "lanczos4" } } as const;
+    const refusal = 'the resize "lanczos4" does not run on a GPU\nHint: run it with backend "cpu"';
+    await expect(Classifier.load(model, { ...options, backend: "fast" })).rejects.toThrow(
+      `Cannot load a classifier: ${refusal}`,
+    );
+    await expect(new MapTask(DEPTH, { preprocessing: { resize: "lanczos4" } }).check({} as never)).rejects.toThrow(
+      `Cannot load a depth model: ${refusal}`,
+    );
+    expect(() => new CudaHostTask({ ...YOLO_PREPROCESSING, resize: "lanczos4" }, () => ({}) as never)).toThrow(refusal);
+    warnings = [];
+    using _open = withoutBackendChoice();
+    await using classifier = await Classifier.load(model, { ...options, backend: "auto" });
+    expect(classifier.backend.kind).toBe("cpu");
+    expect(classifier.recognition.preprocessing.resize).toBe("lanczos4");
+    expect(warnings.filter((text) => /^Running on the CPU.*resize "lanczos4"/.test(text))).toHaveLength(1);
   });
 });

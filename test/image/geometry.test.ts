@@ -185,6 +185,21 @@ test("placeCentreCrop() is torchvision's Resize and CenterCrop", () => {
   }
 });
 
+test("placeCentreCrop() rounds as transformers and PaddleClas do", () => {
+  // Width, height; content width, columns cut off, of 256 and 224.
+  for (const [width, height, rounding, ...wanted] of [
+    [1024, 576, "half-even", 455, 116],
+    [1024, 576, "floor", 455, 115],
+    [1024, 576, "nearest", 455, 115],
+    [1280, 759, "half-even", 431, 104],
+    [1280, 759, "floor", 431, 103],
+    [1280, 759, "nearest", 432, 104],
+  ] as const) {
+    const { contentWidth, contentHeight, padX } = placeCentreCrop([width, height], 256, [224, 224], rounding);
+    expect([rounding, contentWidth, 0 - padX, contentHeight]).toEqual([rounding, ...wanted, 256]);
+  }
+});
+
 test("boxesToSource() clips to the image and leaves further rows alone", () => {
   const placement = place(1920, 1080, 640, 640, "letterbox");
   const boxes = Float32Array.of(-10, 0, 700, 640, 0, 140, 640, 500, 1, 2, 3, 4);

@@ -46,7 +46,7 @@ test("tightRgb() of NV12 is the reference of the kernels to the bit, whatever th
 test("Preprocessor.run() gives NV12 the values of the same image in RGB, to the bit", () => {
   const variants: Preprocessing[] = [];
   for (const fit of FITS) {
-    for (const resize of RESIZES) {
+    for (const resize of [...RESIZES, "lanczos4"] as const) {
       variants.push({ ...YOLO_PREPROCESSING, fit, resize });
     }
     variants.push({ ...YOLO_PREPROCESSING, fit, colour: "BGR", layout: "NHWC", dtype: "u8", scale: 1 });

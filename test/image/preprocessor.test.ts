@@ -328,3 +328,31 @@ test.each([
     expect([width, height, toWidth, toHeight, found]).toEqual([width, height, toWidth, toHeight, sha256]);
   }
 });
+
+/** CRC-32 of what OpenCV 5.0.0 makes of `wavy` by `cv2.resize(…, (W, H), interpolation=cv2.INTER_LANCZOS4)`. */
+const LANCZOS4: readonly (readonly [w: number, h: number, W: number, H: number, crc32: string])[] = [
+  [1, 1, 3, 2, "76a4fca8"],
+  [2, 3, 5, 7, "0884053c"],
+  [7, 5, 3, 4, "32d8a1fb"],
+  [31, 17, 8, 8, "de1e63f6"],
+  [33, 64, 64, 33, "1c167dd6"],
+  [100, 700, 40, 30, "7d7784cc"],
+  [640, 37, 64, 64, "cf81aee7"],
+  [5, 301, 4, 11, "258ed595"],
+  [9, 9, 9, 9, "80e2303f"],
+  [400, 300, 96, 72, "8e321109"],
+  [13, 11, 101, 57, "7413551c"],
+  [201, 133, 67, 399, "1916c403"],
+];
+
+test.each(LANCZOS4)("Preprocessor.run() with lanczos4 of %ix%i to %ix%i equals OpenCV on every pixel", (...golden) => {
+  const [width, height, toWidth, toHeight, crc32] = golden;
+  const preprocessing = { ...LEVELS, fit: "stretch", resize: "lanczos4" } as const;
+  const { data } = preprocessed(wavy(width, height), preprocessing, toWidth, toHeight);
+  expect(
+    Bun.hash
+      .crc32(data as Uint8Array)
+      .toString(16)
+      .padStart(8, "0"),
+  ).toBe(crc32);
+});

@@ -11,6 +11,7 @@ import type { Edge, Region } from "../../image/geometry.ts";
 import type { PackedFormat } from "../../image/image.ts";
 import { channelsOf, levelTable, lumaLine, type Preprocessing, paddingValues } from "../../image/preprocessing.ts";
 import type { YuvCoefficients } from "../../image/yuv.ts";
+import { assertDeviceResize, type DeviceResize } from "../../runtime/task.ts";
 import type { LaunchSpec } from "./kernels.ts";
 
 /** Pixels of the input that one block writes. */
@@ -18,7 +19,7 @@ const TILE_WIDTH = 32;
 const TILE_HEIGHT = 16;
 
 /** Which kernels resize, and by which filter. */
-const RESIZERS: Readonly<Record<Preprocessing["resize"], Pick<LaunchSpec, "module" | "values">>> = {
+const RESIZERS: Readonly<Record<DeviceResize, Pick<LaunchSpec, "module" | "values">>> = {
   bilinear: { module: "preprocess", values: {} },
   antialias: { module: "preprocess_antialias", values: {} },
   bicubic: { module: "preprocess_lobed", values: { filter: 1 } },
@@ -46,11 +47,13 @@ function refuse(tensor: string, expected: string, actual: string): never {
 /**
  * Resize, pad and normalise every region of a batch: each element of the input is written, padding included.
  *
+ * @throws {UnavailableError} If only the CPU resizes in this way
  * @throws {ShapeError} If the tensor is not what the pre-processing writes, or a table is too small
  */
 export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
   const { output, images, table } = memory;
   const { resize, dtype, layout, colour } = preprocessing;
+  assertDeviceResize(resize, "pre-process images");
   const isPlanar = layout === "NCHW";
   const channels = channelsOf(preprocessing);
   const [batch = 0, second = 0, third = 0, fourth = 0] = output.shape;

@@ -1,7 +1,7 @@
 /** @module ClassifierRecipe: what a classifier wants done to an image, by where it comes from and what its caller says. */
 
 import { exportedSize, type ImageInput, isNamedClassifier, preprocessingFor } from "../../heads/traits.ts";
-import { isSize, type Resized, type Size } from "../../image/geometry.ts";
+import { type CropRounding, isSize, type Resized, type Size } from "../../image/geometry.ts";
 import {
   IMAGENET_MEAN,
   IMAGENET_STD,
@@ -19,8 +19,8 @@ export interface ClassifierPreprocessing extends Omit<Preprocessing, "fit"> {
    * it covers or lies within, in its ratio.
    */
   readonly resized: Resized;
-  /** How the place of the middle is rounded to whole pixels: torchvision's way, or transformers'. */
-  readonly rounding: "half-even" | "floor";
+  /** How the middle is rounded to whole pixels: torchvision's way, transformers', or PaddleClas's. */
+  readonly rounding: CropRounding;
 }
 
 /**
@@ -36,11 +36,17 @@ export interface ClassifierPreprocessingOptions
   readonly fit?: "shorter-side" | "longer-side" | "stretch";
   /**
    * `"antialias"` as Pillow's and torchvision's bilinear, `"bicubic"` and `"lanczos"` as Pillow's, `"bilinear"` as OpenCV's, without
-   * antialias.
+   * antialias, and `"lanczos4"` as OpenCV's INTER_LANCZOS4, without it too, on the CPU only.
    */
   readonly resize?: Preprocessing["resize"];
   /** Share of the resized image that is cut out, 0–1: 0.875 resizes to 256 for an input of 224. */
   readonly crop?: number;
+  /**
+   * How the resized image and its middle are rounded to whole pixels: `"half-even"` as torchvision, which truncates the longer side
+   * and rounds the middle's place, halves to even; `"floor"` as transformers, which rounds that place down; `"nearest"` as
+   * PaddleClas, which rounds the longer side and that place down.
+   */
+  readonly rounding?: CropRounding;
 }
 
 /** A way of a family of models. */
@@ -139,8 +145,9 @@ export function classifierPreprocessing(
   options: ClassifierPreprocessingOptions = {},
 ): ClassifierPreprocessing {
   // What lies beside an image that is smaller than the input is black before it is normalised, where nobody says otherwise.
-  const { resize, scale, mean, std, pad = [0, 0, 0], rounding = "half-even" } = recipe;
-  const { fit = fitOf(recipe.resized(size)), crop, resize: wanted = resize, ...values } = options;
+  const { resize, scale, mean, std, pad = [0, 0, 0] } = recipe;
+  const { fit = fitOf(recipe.resized(size)), crop, resize: wanted = resize, ...said } = options;
+  const { rounding = recipe.rounding ?? "half-even", ...values } = said;
   const found = preprocessingFor(image, { ...YOLO_PREPROCESSING, scale, mean, std, pad });
   const { fit: _, ...rest } = withOptions(found, values);
   const resized = crop === undefined ? recipe.resized(size) : cropped(crop)(size);

@@ -3,7 +3,14 @@
 import { logger } from "../../core/log.ts";
 import { exportedSize, findImageInput } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
-import type { DeclaredModel, EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import {
+  assertDeviceResize,
+  type DeclaredModel,
+  type EngineShapes,
+  type OpenedModel,
+  type Task,
+  type TaskModel,
+} from "../../runtime/task.ts";
 import { ValueGuard } from "../detect/plausibility.ts";
 import type { BestClasses } from "./class-scores.ts";
 import { recipeOfFiles } from "./classifier-files.ts";
@@ -35,7 +42,9 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
     return classifierModel(spec, opened, this.#options);
   }
 
+  /** @throws {UnavailableError} If only the CPU resizes as the options say */
   async check(opened: OpenedModel): Promise<void> {
+    assertDeviceResize(this.#options.preprocessing?.resize, this.action);
     await recogniseClassifier(opened, this.#options);
   }
 

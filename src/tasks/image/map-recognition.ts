@@ -34,7 +34,8 @@ import { isSide, type Json, levelsOf, type ModelFiles, sizeOf } from "../model-f
 /** What a caller says of the pre-processing; the rest stays as it was found. */
 export interface MapPreprocessingOptions extends Omit<PreprocessingOptions, "resize"> {
   /**
-   * `"bilinear"` as OpenCV's, without antialias; `"antialias"`, `"bicubic"` and `"lanczos"` as Pillow's.
+   * `"bilinear"` as OpenCV's, without antialias; `"antialias"`, `"bicubic"` and `"lanczos"` as Pillow's; `"lanczos4"` as OpenCV's,
+   * on the CPU only.
    */
   readonly resize?: Preprocessing["resize"];
 }

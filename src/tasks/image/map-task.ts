@@ -10,6 +10,7 @@ import type { Image } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import {
+  assertDeviceResize,
   type DeclaredModel,
   type EngineShapes,
   type HostTensors,
@@ -81,7 +82,9 @@ export class MapTask<Spec extends MapSpec, Map, Options extends MapTaskOptions> 
     return mapModel(this.#form, spec, this.#options, guard, opened.rangeOf(spec.imageInput));
   }
 
+  /** @throws {UnavailableError} If only the CPU resizes as the options say */
   async check(opened: OpenedModel): Promise<void> {
+    assertDeviceResize(this.#options.preprocessing?.resize, this.action);
     await this.#form.recognise(opened, this.#options);
   }
 

@@ -11,7 +11,7 @@ import {
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
-import { ValueGuard } from "../detect/plausibility.ts";
+import { ValueGuard } from "../value-guard.ts";
 import type { BestClasses } from "./class-scores.ts";
 import { recipeOfFiles } from "./classifier-files.ts";
 import { USUAL_SIDE } from "./classifier-recipe.ts";

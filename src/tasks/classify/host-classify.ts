@@ -7,7 +7,7 @@ import type { Image } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { HostTensors, HostWork } from "../../runtime/task.ts";
-import type { ValueGuard } from "../detect/plausibility.ts";
+import type { ValueGuard } from "../value-guard.ts";
 import { type BestClasses, createBestClasses, selectBest } from "./class-scores.ts";
 import type { ClassifierSpec, ClassifyParams } from "./classifier-recognition.ts";
 

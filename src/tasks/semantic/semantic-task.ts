@@ -6,11 +6,11 @@ import { plural } from "../../core/units.ts";
 import { isClassMap } from "../../heads/traits.ts";
 import type { Image } from "../../image/image.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
-import type { ValueGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { MapResizer, type MapValues, mapAxes, mapTaps, nearestTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
 import { labelsOfFiles } from "../model-files.ts";
+import type { ValueGuard } from "../value-guard.ts";
 
 /** What a caller may say of a model. */
 export interface SemanticTaskOptions extends MapTaskOptions {

@@ -4,7 +4,7 @@ import type { Command } from "./command.ts";
 
 const TABLE = "  table  for people";
 const JSON_LINES = "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)";
-const UNREADABLE = "Unreadable images are reported on stderr and skipped; the exit code is then 1.";
+const UNREADABLE = "Missing and unreadable inputs are reported on stderr and skipped; the exit code is then 1.";
 
 /** In the order of the help. */
 export const COMMANDS: readonly Command[] = [
@@ -93,8 +93,8 @@ export const COMMANDS: readonly Command[] = [
       "  json   one array of {file, task, width, height, areas: [{label, classId, pixels, share}], timing (ms)}",
       JSON_LINES,
       "  csv    file, label, class, pixels, share: a line per class",
-      "--save lays the colours of the classes over the images. Unreadable images are reported on stderr and skipped; the exit",
-      "code is then 1.",
+      "--save lays the colours of the classes over the images.",
+      UNREADABLE,
     ],
     examples: [
       "semantic street.jpg --model yolo26n-sem.onnx --save map.png",
@@ -116,7 +116,7 @@ export const COMMANDS: readonly Command[] = [
       JSON_LINES,
       "  csv    file, depth, min, max",
       "--save writes an image of the depth: near is bright. With --tile, relative depth is fitted to that of the whole image.",
-      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      UNREADABLE,
     ],
     examples: [
       "depth street.jpg --model yolo26n-depth.onnx --save depth.png",
@@ -160,7 +160,8 @@ export const COMMANDS: readonly Command[] = [
       "Images larger than the model's input are cut into overlapping tiles; an overlap of twice the model's receptive field",
       "leaves no seam. Smaller images are padded.",
       "The extension of --output chooses PNG, JPEG or WebP; in a folder files keep their names. An image is never overwritten",
-      "by its result. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      "by its result.",
+      UNREADABLE,
     ],
     examples: [
       "transform street.jpg --model super-resolution.onnx --output large.png",

@@ -216,14 +216,15 @@ function sourceOf(
   };
 }
 
-/** Files, folders and patterns. @param action for messages @throws {BunTensorRtError} If one stands for no image */
+/** Files, folders and patterns. @param action for messages @throws {BunTensorRtError} If none stands for an image */
 export function openFiles(
   { save, crop, poseModel }: { readonly [Name in "save" | "crop" | "poseModel"]?: string | undefined },
   operands: readonly string[],
   { signal }: CommandContext,
+  complaints: Complaints,
   action?: string,
 ): DetectSource<ImageStream> {
-  const files = expandImages(operands, action);
+  const files = expandImages(operands, complaints, action);
   return sourceOf(imagesOf(files, (save ?? crop ?? poseModel) !== undefined), signal, { files, isNumbered: false });
 }
 
@@ -317,6 +318,7 @@ export async function runModel<Model extends RunModel>(
   closeAfter(signal, model);
   const { files, noun } = source;
   const { forms, complaints } = writer;
+  const unopened = complaints.count;
   const isListed = noun === "image" && files.length > 0;
   const isShown = !isQuiet && (!isListed || files.length > 1);
   const started = performance.now();
@@ -332,6 +334,10 @@ export async function runModel<Model extends RunModel>(
       ? formatTally(tally.good, tally.objects, performance.now() - started, noun)
       : formatImages(tally.good, started);
   const summary = isShown && (terminal.isTerminal || !isListed) ? `${counts}${source.remarks()}` : undefined;
-  tellEnd(terminal, "read", tally, isListed ? files.length : undefined, summary);
+  tellEnd(terminal, "read", tally, {
+    unopened,
+    ...(isListed ? { files: files.length } : {}),
+    ...(summary === undefined ? {} : { summary }),
+  });
   return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -119,17 +119,27 @@ function expandReadable(operand: string, action: string): string[] {
  * Expand operands: a file or an http address stands for itself, a folder for the images in it (not below it), anything
  * else is a pattern. Sorted by name within each operand; a file that is named twice is taken once.
  *
- * @param action for messages, before the operand
- * @throws {BunTensorRtError} If an operand stands for no file
+ * @param action     for messages, before the operand
+ * @param complaints are told of operands that stand for no file, where others do
+ * @throws {BunTensorRtError} If no operand stands for a file: that of the last one
  */
-export function expandImages(operands: readonly string[], action = "detect in"): string[] {
+export function expandImages(operands: readonly string[], complaints: Complaints, action = "detect in"): string[] {
   const files = new Map<string, string>();
+  const faults: Error[] = [];
   for (const operand of operands) {
-    for (const file of expandReadable(operand, action)) {
-      const key = isAddress(file) ? file : resolve(file);
-      if (!files.has(key)) files.set(key, file);
+    try {
+      for (const file of expandReadable(operand, action)) {
+        const key = isAddress(file) ? file : resolve(file);
+        if (!files.has(key)) files.set(key, file);
+      }
+    } catch (error) {
+      if (!(error instanceof BunTensorRtError)) throw error;
+      faults.push(error);
     }
   }
+  const last = files.size === 0 ? faults.pop() : undefined;
+  for (const fault of faults) complaints.tell(fault);
+  if (last !== undefined) throw last;
   return [...files.values()];
 }
 
@@ -226,18 +236,19 @@ export function formatImages(count: number, startedAt: number): string {
 /**
  * Say how a run over images ended.
  *
- * @param verb    what bad ones could not be: `read`
- * @param files   how many were to be run, where that was known
- * @param summary said last
+ * @param verb     what bad ones could not be: `read`
+ * @param files    how many were to be run, where that was known
+ * @param unopened how many operands stood for nothing that can be opened
+ * @param summary  said last
  */
 export function tellEnd(
   terminal: Terminal,
   verb: string,
   { good, bad }: Pick<Tally, "good" | "bad">,
-  files: number | undefined,
-  summary: string | undefined,
+  { files, unopened = 0, summary }: { readonly files?: number; readonly unopened?: number; readonly summary?: string },
 ): void {
   const done = good + bad;
+  if (unopened > 0) terminal.line(`${plural(unopened, "input")} could not be opened`);
   if (files !== undefined && done < files) terminal.line(`Stopped after ${done} of ${plural(files, "image")}`);
   if (bad > 0) terminal.line(`${bad} of ${plural(done, "image")} could not be ${verb}`);
   if (summary !== undefined) terminal.line(terminal.paint("dim", summary));

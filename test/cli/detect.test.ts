@@ -68,6 +68,24 @@ test("detect prints a table, without colours where no terminal is", async () => 
   expect(lines[2]).toMatch(/^ {2}cat +0\.\d{3} +8\.0 +8\.0 +40\.0 +40\.0$/);
 });
 
+test("an operand that is missing does not stop the others", async () => {
+  const { code, output, errors } = await toy(
+    "none.jpg",
+    "good/img1.jpg",
+    "empty",
+    "--format",
+    "jsonl",
+    "--save",
+    "some",
+  );
+  expect(code).toBe(1);
+  expect(jsonLines(output).map(({ file }) => file)).toEqual(["good/img1.jpg"]);
+  expect(readdirSync(path("some"))).toEqual(["img1.jpg"]);
+  expect(errors).toContain('error: Cannot detect in "none.jpg": there is no such file or folder\nHint: ');
+  expect(errors).toContain('error: Cannot detect in the folder "empty": it holds no image\n');
+  expect(errors).toEndWith("\n2 inputs could not be opened\n");
+});
+
 test("detect --format json is an array of images in the order of the names, boxes in source pixels", async () => {
   const { code, output } = await toy("good", "--format", "json");
   expect(code).toBe(0);

@@ -15,7 +15,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/formats.ts";
-import { expandImages, isReadOnce, localOperand, outputNames } from "../../src/cli/images.ts";
+import { Complaints, expandImages as expand, isReadOnce, localOperand, outputNames } from "../../src/cli/images.ts";
+import { Terminal } from "../../src/cli/terminal.ts";
 import { overwritten } from "../../src/core/stats-of.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
@@ -25,6 +26,15 @@ const MODULE = JSON.stringify(join(import.meta.dir, "../../src/core/whole-file.t
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
+
+/** What was told, a line each. */
+let told: string[] = [];
+
+function expandImages(operands: readonly string[], action?: string): string[] {
+  told = [];
+  const terminal = new Terminal({ write: (line: string) => told.push(line.trimEnd()) }, (_, text) => text);
+  return expand(operands, new Complaints(terminal), action);
+}
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-files-"));
@@ -118,6 +128,19 @@ test("expandImages() names what stands for no file", () => {
   expect(() => expandImages(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
   expect(() => expandImages([path("*.gif")])).toThrow('*.gif": no image fits the pattern');
   expect(() => expandImages([path("empty")])).toThrow('empty": it holds no image');
+});
+
+test("expandImages() goes on after what stands for no file, and throws where nothing is left", () => {
+  expect(expandImages([path("c.jpg"), path("a/2.jpg"), path("empty"), path("*.gif")])).toEqual([path("a/2.jpg")]);
+  expect(told.map((line) => line.replace(`${folder}/`, ""))).toEqual([
+    'error: Cannot detect in "c.jpg": there is no such file or folder',
+    "Hint: check the path",
+    'error: Cannot detect in the folder "empty": it holds no image',
+    expect.stringContaining("Hint: an image ends in"),
+    'error: Cannot detect in "*.gif": no image fits the pattern',
+  ]);
+  expect(() => expandImages([path("c.jpg"), path("d.jpg")])).toThrow('d.jpg": there is no such file');
+  expect(told[0]).toContain('c.jpg": there is no such file');
 });
 
 test("outputNames() keeps names, and takes folders along only where names clash", () => {

@@ -59,7 +59,9 @@ function openSource(
 ): DetectSource | Promise<DetectSource> {
   if (args.watch !== undefined) return openFolder(args.watch, args, context);
   if (kind === "stdin") return openStdin(args, context, complaints);
-  return kind === "video" ? openVideos(args, operands, context, complaints) : openFiles(args, operands, context);
+  return kind === "video"
+    ? openVideos(args, operands, context, complaints)
+    : openFiles(args, operands, context, complaints);
 }
 
 /** Run `detect`. @returns the exit code */

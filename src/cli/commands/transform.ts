@@ -100,12 +100,13 @@ async function transformFiles(
   args: TransformArguments,
   files: readonly string[],
   paths: readonly string[],
+  complaints: Complaints,
   { terminal, output, signal }: CommandContext,
 ): Promise<{ readonly good: number; readonly bad: number }> {
   let good = 0;
+  const unopened = complaints.count;
   const isShown = !args.isQuiet && files.length > 1;
   const progress = isShown ? new Progress(terminal, "transform", "images") : undefined;
-  const complaints = new Complaints(terminal);
   const onError = (error: unknown): void => {
     if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
     complaints.tell(error as Error);
@@ -123,7 +124,7 @@ async function transformFiles(
       } catch (error) {
         onError(error);
       }
-      progress?.update(good + complaints.count, files.length);
+      progress?.update(good + complaints.count - unopened, files.length);
     }
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) throw error;
@@ -131,7 +132,7 @@ async function transformFiles(
     progress?.close();
   }
   if (args.isJson) await output.write(good === 0 ? "[]\n" : "\n]\n");
-  return { good, bad: complaints.count };
+  return { good, bad: complaints.count - unopened };
 }
 
 /** Run `transform`. @returns the exit code */
@@ -142,14 +143,17 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
     throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
   }
-  const files = expandImages(parsed.operands, "transform");
+  const complaints = new Complaints(terminal);
+  const files = expandImages(parsed.operands, complaints, "transform");
+  const unopened = complaints.count;
   const paths = outputPaths(args, files);
   const path = await findModel(args.model, context);
   await using model = await loadModel(ImageModel, path, args.options, context, args.isQuiet);
 
   const started = performance.now();
-  const tally = await transformFiles(model, args, files, paths, context);
+  const tally = await transformFiles(model, args, files, paths, complaints, context);
   const isShown = !args.isQuiet && terminal.isTerminal && files.length > 1;
-  tellEnd(terminal, "transformed", tally, files.length, isShown ? formatImages(tally.good, started) : undefined);
-  return tally.bad > 0 ? EXIT_FAILED : EXIT_OK;
+  const summary = isShown ? { summary: formatImages(tally.good, started) } : {};
+  tellEnd(terminal, "transformed", tally, { files: files.length, unopened, ...summary });
+  return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

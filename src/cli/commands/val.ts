@@ -103,6 +103,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   if (json) await output.write(`${printableJson({ ...title, ...evaluation }, 2)}\n`);
   else await output.write(formatEvaluation(evaluation, paintOf(output.hasColour)));
   const summary = !isQuiet && terminal.isTerminal ? formatImages(evaluation.images, started) : undefined;
-  tellEnd(terminal, "scored", { good: evaluation.images, bad: complaints.count }, undefined, summary);
+  const tally = { good: evaluation.images, bad: complaints.count };
+  tellEnd(terminal, "scored", tally, summary === undefined ? {} : { summary });
   return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -34,8 +34,8 @@ function commandOf<Options extends MachineChoice>({ name, facade, forms, flags }
       const hint = `bun-tensorrt ${name} street.jpg --model ${args.model}`;
       throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
     }
-    const source = openFiles(args, parsed.operands.map(localOperand), context, name);
     const complaints = new Complaints(context.terminal);
+    const source = openFiles(args, parsed.operands.map(localOperand), context, complaints, name);
     using target = openTarget(args, source.files, context.output, false);
     const savers = args.save === undefined ? [] : [openSaver(args.save, source.files, args)];
     const path = await findModel(args.model, context);

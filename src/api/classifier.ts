@@ -83,7 +83,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
    * Say which classes one image is of. Calls may overlap: those for which no slot is free wait in line, and with `batch` above 1
    * those with the same options share runs of the model.
    *
-   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param source path, URL, Blob, body (`Response`, `Request`, stream), bytes, or decoded pixels; pixels must not change until the promise settles
    * @param options override those of `load` for this call
    * @throws {ImageError} If it is missing or not an image
    * @throws {OptionError} If an option is unknown or out of range

@@ -112,7 +112,7 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
   /**
    * Make an image of one image. Calls may overlap: those for which no slot is free wait in line.
    *
-   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param source path, URL, Blob, body (`Response`, `Request`, stream), bytes, or decoded pixels; pixels must not change until the promise settles
    * @throws {ImageError} If it is missing or not an image, or its result would be too large
    * @throws {ClosedError} If the model has been closed
    * @throws the signal's reason, if it was aborted

@@ -108,7 +108,7 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
   /**
    * Say which class each pixel of one image is of. Calls may overlap: those for which no slot is free wait in line.
    *
-   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param source path, URL, Blob, body (`Response`, `Request`, stream), bytes, or decoded pixels; pixels must not change until the promise settles
    * @throws {ImageError} If it is missing or not an image
    * @throws {ClosedError} If the model has been closed
    * @throws {NativeError} If the model itself fails
@@ -181,7 +181,7 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
   /**
    * Estimate the depth of one image. Calls may overlap: those for which no slot is free wait in line.
    *
-   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param source path, URL, Blob, body (`Response`, `Request`, stream), bytes, or decoded pixels; pixels must not change until the promise settles
    * @throws {ImageError} If it is missing or not an image
    * @throws {ClosedError} If the model has been closed
    * @throws {NativeError} If the model itself fails

@@ -4,7 +4,7 @@ import { ArgumentError, message, OptionError } from "../core/errors.ts";
 import { decodeImage } from "../image/decode.ts";
 import { type DecodingLimits, decodeLimits } from "../image/decode-limits.ts";
 import { imageOf, isImage } from "../image/image.ts";
-import type { ImageSource } from "../image/source.ts";
+import { type ImageSource, isReadOnce } from "../image/source.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";
 import { type CropRule, type PersonImage, personImages } from "../tasks/pose/person-image.ts";
@@ -76,7 +76,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   /**
    * Find the points of people in one image.
    *
-   * @param source path, URL, Blob, bytes, or decoded pixels, which must not change until the promise settles
+   * @param source path, URL, Blob, body (`Response`, `Request`, stream), bytes, or decoded pixels, which must not change until the promise settles
    * @param people boxes in pixels of the image: detections, or `{ box }`
    * @returns one object a box, in order; points are pixels of the image, and are not moved onto its edge
    * @throws {ImageError} If it is missing or not an image
@@ -117,14 +117,18 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     const started = performance.now();
     const call = async (submitAll: (seen: PersonImage[]) => Promise<PersonPoints[]>): Promise<TopDownResult[]> => {
       const images = await Promise.all(
-        sources.map((source) => (isImage(source) ? imageOf(source.data, source) : decodeImage(source, this.#limits))),
+        sources.map((source) =>
+          isImage(source)
+            ? imageOf(source.data, source)
+            : decodeImage(source, { ...this.#limits, signal: options.signal }),
+        ),
       );
       const decode = performance.now() - started;
       const found = await submitAll(images.flatMap((image, at) => personImages(image, people[at]!, this.#rule)));
       return images.map((image, at) => {
         const own = found.splice(0, people[at]!.length);
         const result = poseResult(image, people[at]!, own, this.recognition, { decode, started });
-        return drawable(result, formsFor("pose") as never, sources[at]!);
+        return drawable(result, formsFor("pose") as never, isReadOnce(sources[at]!) ? image : sources[at]!);
       });
     };
     return await this.admit(call, options);

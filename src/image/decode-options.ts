@@ -51,7 +51,8 @@ const schema = z.strictObject({
   damaged: DECODING_OPTIONS.damaged.schema.unwrap().exactOptional(),
   vectors: DECODING_OPTIONS.vectors.schema.unwrap().exactOptional(),
   decodeTimeoutMs: DECODING_OPTIONS.decodeTimeoutMs.schema.unwrap().exactOptional(),
-  timeoutMs: z.number("a number of milliseconds").positive("more than 0").exactOptional(),
+  timeoutMs: z.number("a number of milliseconds").positive("more than 0").optional(),
+  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
 });
 
 /** Check the options of decoding one image. @throws {OptionError} If one is unknown or out of range */

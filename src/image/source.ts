@@ -2,7 +2,8 @@
 
 import { createReadStream } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { ArgumentError, message } from "../core/errors.ts";
+import { ArgumentError, ImageError, message } from "../core/errors.ts";
+import { untilAborted } from "../core/settle.ts";
 import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
@@ -10,10 +11,20 @@ import { imageError, VIDEO_HINT } from "./decode-limits.ts";
 import type { Image } from "./image.ts";
 
 /**
- * What an image can come from: a path or URL (`file:`, `http:`, `https:`) as text, a URL, a Blob or File (also
- * `Bun.file(…)`), the bytes of an image file, or pixels that are decoded already.
+ * What an image can come from: a path or URL (`file:`, `http:`, `https:`, `data:`) as text, a URL, a Blob or File (also
+ * `Bun.file(…)`), a Response, Request or ReadableStream whose body nobody has read yet, the bytes of an image file, or pixels
+ * that are decoded already.
  */
-export type ImageSource = string | URL | Blob | Uint8Array | ArrayBuffer | Image;
+export type ImageSource =
+  | string
+  | URL
+  | Blob
+  | Response
+  | Request
+  | ReadableStream<Uint8Array>
+  | Uint8Array
+  | ArrayBuffer
+  | Image;
 
 /** The bytes of an image file, and what to call them in messages. */
 export interface SourceBytes {
@@ -24,8 +35,10 @@ export interface SourceBytes {
 
 /** What {@linkcode readSource} takes beside the source. */
 export interface ReadSourceOptions {
-  /** How long a server may take, in milliseconds; default 30,000. */
-  readonly timeoutMs?: number;
+  /** How long a server, or who writes a stream, may take until all is there, in milliseconds; default 30,000. */
+  readonly timeoutMs?: number | undefined;
+  /** Aborted: reading ends, and its reason is thrown. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** No image file is larger; what is, would only fill the memory. */
@@ -72,10 +85,13 @@ async function readFile(path: string): Promise<SourceBytes> {
 }
 
 /** What comes of unknown length, given up as soon as it is longer than an image can be. */
-async function readStream(stream: AsyncIterable<Uint8Array> | null, name: string): Promise<Uint8Array> {
+async function readStream(stream: AsyncIterable<Uint8Array>, name: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let byteLength = 0;
-  for await (const chunk of stream ?? []) {
+  for await (const chunk of stream) {
+    if (!(chunk instanceof Uint8Array)) {
+      throw imageError(name, `its chunks must be Uint8Arrays, got ${typeof chunk}`, "encode them first");
+    }
     byteLength += chunk.length;
     if (byteLength > MAX_BYTES) throw tooManyBytes(name, byteLength);
     chunks.push(chunk);
@@ -83,24 +99,98 @@ async function readStream(stream: AsyncIterable<Uint8Array> | null, name: string
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, byteLength);
 }
 
-async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
-  const name = redact(url.href);
+/** The chunks of a stream, which is cancelled where they are not read to the end. */
+async function* chunksOf(stream: ReadableStream<Uint8Array>, ending: AbortSignal): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
-    if (!response.ok) {
-      const found = `the server answered ${response.status} ${response.statusText}`.trimEnd();
-      throw imageError(name, found, "open the address in a browser to see what is there");
+    for (;;) {
+      const { done, value } = await untilAborted(reader.read(), ending);
+      if (done) return;
+      yield value!;
     }
-    return { bytes: await readStream(response.body, name), name };
+  } finally {
+    // Of one that has ended this does nothing; its own errors are nobody's any more.
+    reader.cancel(ending.reason).catch(() => undefined);
+  }
+}
+
+/** What somebody else sends, within its time. @throws the reason of the caller's signal */
+async function received(
+  name: string,
+  { timeoutMs = 30_000, signal }: ReadSourceOptions,
+  read: (ending: AbortSignal) => Promise<Uint8Array>,
+): Promise<SourceBytes> {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  try {
+    return { bytes: await read(signal === undefined ? timeout : AbortSignal.any([timeout, signal])), name };
   } catch (error) {
-    if (error instanceof Error && error.name === "ImageError") throw error;
-    if (error instanceof Error && error.name === "TimeoutError") {
-      const found = `the server must answer within timeoutMs, and has not in ${timeoutMs} ms`;
-      throw imageError(name, found, "raise timeoutMs", { cause: error });
+    signal?.throwIfAborted();
+    if (error instanceof ImageError) throw error;
+    if (timeout.aborted) {
+      const found = `all of it must be there within timeoutMs, and is not after ${timeoutMs} ms`;
+      throw imageError(name, found, "raise timeoutMs, or read it yourself and pass its bytes", { cause: error });
     }
     const reason = error instanceof Error ? error.message : String(error);
+    if (name.startsWith("a ")) throw imageError(name, `it cannot be read (${reason})`, undefined, { cause: error });
     throw imageError(name, `it cannot be fetched (${reason})`, "check the address and the network", { cause: error });
   }
+}
+
+const USED_HINT = "give it before anyone reads it, or give the bytes that were read";
+
+/** The body of a message. @throws {ImageError} If there is none, it has been read already, or is no file by itself */
+async function readBody(message: Response | Request, name: string, ending: AbortSignal): Promise<Uint8Array> {
+  const { body, headers, bodyUsed } = message;
+  if ("ok" in message && !message.ok) {
+    if (!body?.locked) await body?.cancel();
+    const found = `the server answered ${message.status} ${message.statusText}`.trimEnd();
+    throw imageError(name, found, "open the address in a browser to see what is there");
+  }
+  if (bodyUsed || body?.locked) throw imageError(name, "its body has been read already", USED_HINT);
+  if (body === null) throw imageError(name, "it has no body", "send the image as the body");
+  if (/^multipart\//i.test(headers.get("content-type") ?? "")) {
+    throw imageError(name, "it is a form", "give the File in it, from (await request.formData()).get(…)");
+  }
+  const byteLength = Number(headers.get("content-length") ?? 0);
+  if (byteLength > MAX_BYTES) throw tooManyBytes(name, byteLength);
+  return readStream(chunksOf(body, ending), name);
+}
+
+function download(url: URL, options: ReadSourceOptions): Promise<SourceBytes> {
+  const name = redact(url.href);
+  return received(name, options, async (ending) => readBody(await fetch(url, { signal: ending }), name, ending));
+}
+
+/** What is called so in messages: it may have megabytes. */
+const DATA_URL = "a data URL";
+
+/** @see RFC 2397 */
+function bytesOf(dataUrl: string): SourceBytes {
+  const comma = dataUrl.indexOf(",");
+  if (comma < 0) throw imageError(DATA_URL, "it has no comma before its data", "write data:image/png;base64,…");
+  // A character stands for three quarters of a byte in base64, and is one byte at most.
+  if (dataUrl.length - comma > (MAX_BYTES / 3) * 4) throw tooManyBytes(DATA_URL, dataUrl.length - comma);
+  const text = dataUrl.slice(comma + 1);
+  const isBase64 = /;\s*base64\s*$/i.test(dataUrl.slice(0, comma));
+  try {
+    const plain = text.includes("%") ? unescaped(text) : Buffer.from(text);
+    return { bytes: isBase64 ? Uint8Array.fromBase64(plain.toString("latin1")) : plain, name: DATA_URL };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw imageError(DATA_URL, "its data is not base64", "encode the bytes of the file, by toBase64()", {
+      cause: error,
+    });
+  }
+}
+
+/** The bytes that a text with `%41` stands for; what is no such escape stands for itself. */
+function unescaped(text: string): Buffer {
+  return Buffer.from(
+    Buffer.from(text)
+      .toString("latin1")
+      .replace(/%([\da-f]{2})/gi, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16))),
+    "latin1",
+  );
 }
 
 function parseUrl(text: string): URL {
@@ -125,12 +215,13 @@ function pathOf(url: URL): string {
   }
 }
 
-async function readUrl(url: URL, timeoutMs: number): Promise<SourceBytes> {
+async function readUrl(url: URL, options: ReadSourceOptions): Promise<SourceBytes> {
   if (url.protocol === "file:") return readFile(pathOf(url));
-  if (url.protocol === "http:" || url.protocol === "https:") return download(url, timeoutMs);
+  if (url.protocol === "http:" || url.protocol === "https:") return download(url, options);
+  if (url.protocol === "data:") return bytesOf(url.href);
   throw imageError(
     redact(url.href).slice(0, 100),
-    `its scheme must be file:, http: or https:, got ${url.protocol}`,
+    `its scheme must be file:, http:, https: or data:, got ${url.protocol}`,
     STREAMS.test(url.protocol) ? VIDEO_HINT : "read it yourself and pass its bytes",
   );
 }
@@ -141,30 +232,60 @@ async function readBlob(blob: Blob): Promise<SourceBytes> {
   if (typeof given === "string" && Bun.file(given).size === blob.size && !(blob instanceof File))
     return readFile(given);
   const name = typeof given === "string" && given !== "" ? given : "a Blob";
-  // A pipe, such as Bun.stdin, does not tell its size.
+  // A pipe, such as Bun.stdin, does not tell its size, and takes its time.
   if (blob.size === Number.POSITIVE_INFINITY) return { bytes: await readStream(blob.stream(), name), name };
   if (blob.size > MAX_BYTES) throw tooManyBytes(name, blob.size);
   return { bytes: await blob.bytes(), name };
 }
 
+/** True for what can be read only once. */
+export function isReadOnce(source: ImageSource): source is Response | Request | ReadableStream<Uint8Array> {
+  return source instanceof Response || source instanceof Request || source instanceof ReadableStream;
+}
+
+function readOnce(
+  source: Response | Request | ReadableStream<Uint8Array>,
+  options: ReadSourceOptions,
+): Promise<SourceBytes> {
+  if (!(source instanceof ReadableStream)) {
+    const name = source instanceof Request ? "a Request" : redact(source.url) || "a Response";
+    return received(name, options, (ending) => readBody(source, name, ending));
+  }
+  const name = "a ReadableStream";
+  return received(name, options, async (ending) => {
+    if (source.locked) throw imageError(name, "somebody else reads it", USED_HINT);
+    return readStream(chunksOf(source, ending), name);
+  });
+}
+
+async function readAny(source: Exclude<ImageSource, Image>, options: ReadSourceOptions): Promise<SourceBytes> {
+  if (typeof source === "string") {
+    if (!isAddress(source)) return readFile(source);
+    return /^data:/i.test(source) ? bytesOf(source) : readUrl(parseUrl(source), options);
+  }
+  if (source instanceof URL) return readUrl(source, options);
+  if (source instanceof Uint8Array) return { bytes: source, name: "bytes" };
+  if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: "bytes" };
+  if (source instanceof Blob) return readBlob(source);
+  if (isReadOnce(source)) return readOnce(source, options);
+  const found = `it must be a path, URL, Blob, Response, Request, ReadableStream, bytes or Image, got ${source === null ? "null" : typeof source}`;
+  throw new ArgumentError(message("read an image", found, "wrap other binary data in a Uint8Array"));
+}
+
 /**
  * Read the bytes of an image file from wherever it is. Bytes that are given are not copied.
  *
- * @throws {ImageError} If the file is missing, cannot be read, or the server does not deliver it
+ * @throws {ImageError} If the file is missing, cannot be read, or the server does not deliver it; or if a body has been read
+ *   already
  * @throws {ArgumentError} If the source is none of {@linkcode ImageSource}
+ * @throws the reason of `options.signal`
  */
 export async function readSource(
   source: Exclude<ImageSource, Image>,
   options: ReadSourceOptions = {},
 ): Promise<SourceBytes> {
-  const { timeoutMs = 30_000 } = options;
-  if (typeof source === "string") {
-    return isAddress(source) ? readUrl(parseUrl(source), timeoutMs) : readFile(source);
-  }
-  if (source instanceof URL) return readUrl(source, timeoutMs);
-  if (source instanceof Uint8Array) return { bytes: source, name: "bytes" };
-  if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: "bytes" };
-  if (source instanceof Blob) return readBlob(source);
-  const found = `it must be a path, URL, Blob, bytes or Image, got ${source === null ? "null" : typeof source}`;
-  throw new ArgumentError(message("read an image", found, "wrap other binary data in a Uint8Array"));
+  options.signal?.throwIfAborted();
+  const read = await readAny(source, options);
+  options.signal?.throwIfAborted();
+  return read;
 }

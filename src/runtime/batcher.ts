@@ -61,8 +61,16 @@ export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListe
     return this.#source!;
   }
 
+  get signal(): AbortSignal | undefined {
+    return this.#signal;
+  }
+
   get isSettled(): boolean {
     return this.#state === "settled";
+  }
+
+  keep(bytes: Uint8Array): void {
+    this.#source = bytes;
   }
 
   /** A run has taken it. @param run ended if all of its frames are aborted */

@@ -4,7 +4,7 @@ import { ClosedError, message, NativeError, ShapeError } from "../core/errors.ts
 import { logger } from "../core/log.ts";
 import { allEnded } from "../core/settle.ts";
 import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
-import { type ImageSource, readSource, type SourceBytes } from "../image/source.ts";
+import { type ImageSource, isReadOnce, readSource, type SourceBytes } from "../image/source.ts";
 import type { Backend, Size, Slot, SlotImage, StageTimings } from "./backend.ts";
 import { SlotPool, type Waiter } from "./slots.ts";
 import type { TaskModel } from "./task.ts";
@@ -34,6 +34,10 @@ export interface Job<Output> {
   readonly source: ImageSource;
   /** Nobody waits for it any more: it is left out if it has not been decoded yet. */
   readonly isSettled: boolean;
+  /** Ends the reading of its source. */
+  readonly signal?: AbortSignal | undefined;
+  /** Its source could be read but once, and has been: these bytes stand for it from now on. */
+  keep?(bytes: Uint8Array): void;
   /** Copies the result out. */
   succeed(result: FrameResult<Output>): void;
   fail(error: unknown): void;
@@ -264,11 +268,14 @@ async function decodeFiles<Params, Output>(
 ): Promise<void> {
   const read: SourceBytes[] = [];
   const waiting: Job<Output>[] = [];
-  const settled = await Promise.allSettled(jobs.map(({ source }) => readSource(source as Exclude<ImageSource, Image>)));
+  const settled = await Promise.allSettled(
+    jobs.map(({ source, signal }) => readSource(source as Exclude<ImageSource, Image>, { signal })),
+  );
   for (const [index, result] of settled.entries()) {
     const job = jobs[index]!;
     if (result.status === "rejected") job.fail(result.reason);
     else if (!job.isSettled) {
+      if (isReadOnce(job.source)) job.keep?.(result.value.bytes);
       read.push(result.value);
       waiting.push(job);
     }

@@ -47,6 +47,38 @@ test("Detector.detect() decodes the bytes of a file", async () => {
   expect(timing.decode).toBeGreaterThan(0);
 });
 
+test("Detector.detect() takes what a server gets and a client fetches, and can still draw on it", async () => {
+  await using detector = await Detector.load(toyDetector());
+  const png = await encodeImage(flatImage(32, 32, 255), { format: "png" });
+  const url = `data:image/png;base64,${png.toBase64()}`;
+  const body = new Blob([png]).stream();
+  const request = new Request("http://localhost/", { method: "POST", body: png });
+  for (const source of [url, new Response(png), request, body, new File([png], "a.png")]) {
+    const result = await detector.detect(source);
+    expect(result.detections.length).toBe(3);
+    expect((await result.draw()).width).toBe(32);
+  }
+  await expect(detector.detect(request)).rejects.toThrow("Cannot decode a Request: its body has been read already");
+});
+
+test("Detector.detect() gives up a body that never ends when its signal is aborted, and its slot is free again", async () => {
+  await using detector = await Detector.load(toyDetector());
+  let cancelled: unknown;
+  const endless = new ReadableStream<Uint8Array>({
+    pull: () => new Promise(() => {}),
+    cancel(reason) {
+      cancelled = reason;
+    },
+  });
+  const abort = new AbortController();
+  const waiting = detector.detect(endless, { signal: abort.signal }).catch((error: unknown) => error);
+  await Bun.sleep(5);
+  abort.abort();
+  expect(await waiting).toBe(abort.signal.reason);
+  expect((await detector.detect(white)).detections.length).toBe(3);
+  expect(cancelled).toBe(abort.signal.reason);
+});
+
 test("Detector takes options at load and overrides them at each call", async () => {
   await using detector = await Detector.load(toyDetector(), { threshold: 0.65, classes: ["dog"] });
   expect((await detector.detect(white)).detections.map((one) => one.label)).toEqual(["dog"]);

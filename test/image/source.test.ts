@@ -127,12 +127,116 @@ test("readSource() says what is wrong with a URL", async () => {
   await expect(missing).rejects.toThrow("the server answered 404 Not Found");
   await expect(missing).rejects.toBeInstanceOf(ImageError);
   const slow = readSource(new URL("/slow", server.url), { timeoutMs: 50 });
-  await expect(slow).rejects.toThrow("the server must answer within timeoutMs, and has not in 50 ms");
+  await expect(slow).rejects.toThrow("all of it must be there within timeoutMs, and is not after 50 ms");
   await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("it cannot be fetched (");
-  await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow("its scheme must be file:, http: or https:");
+  await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow(
+    "its scheme must be file:, http:, https: or data:",
+  );
   await expect(readSource("rtsp://camera.local/a")).rejects.toThrow(
     "Hint: read videos and live streams by VideoSource",
   );
+});
+
+/** A stream of these pieces, which goes on without end where it is told to; `cancelled` is why it was given up. */
+function streamOf(pieces: readonly unknown[], isEndless = false): ReadableStream<Uint8Array> & { cancelled?: unknown } {
+  const left = [...pieces];
+  const stream: ReadableStream<Uint8Array> & { cancelled?: unknown } = new ReadableStream({
+    pull(controller) {
+      if (left.length > 0) controller.enqueue(left.shift() as Uint8Array);
+      else if (isEndless) return new Promise(() => {});
+      else controller.close();
+      return undefined;
+    },
+    cancel(reason) {
+      stream.cancelled = reason;
+    },
+  });
+  return stream;
+}
+
+test("readSource() reads data: URLs, in base64 and escaped, as text and as URL", async () => {
+  const base64 = `data:image/jpeg;base64,${jpeg.toBase64()}`;
+  const escaped = `data:image/jpeg;charset=x,${[...jpeg].map((byte) => `%${byte.toString(16).padStart(2, "0")}`).join("")}`;
+  const mixed = base64.replaceAll("+", "%2B").replaceAll("/", "%2f").replace("=", "%3D");
+  for (const source of [base64, new URL(base64), escaped, mixed, base64.replace(";base64", ";BASE64")]) {
+    const { bytes, name } = await readSource(source);
+    expect(Buffer.compare(bytes, jpeg)).toBe(0);
+    expect(name).toBe("a data URL");
+  }
+  expect(new TextDecoder().decode((await readSource("data:,a%20b+c%zz")).bytes)).toBe("a b+c%zz");
+  await expect(readSource("data:image/png;base64,@@@@")).rejects.toThrow(
+    "Cannot decode a data URL: its data is not base64\nHint: ",
+  );
+  await expect(readSource("data:image/png;base64")).rejects.toThrow("it has no comma before its data");
+});
+
+test("readSource() reads Response, Request and ReadableStream", async () => {
+  const url = new URL("/image.jpg", server.url);
+  const cases = [
+    [await fetch(url), url.href],
+    [new Response(jpeg), "a Response"],
+    [new Request(url.href, { method: "POST", body: jpeg }), "a Request"],
+    [new Blob([jpeg]).stream(), "a ReadableStream"],
+    [streamOf([jpeg.subarray(0, 5), jpeg.subarray(5)]), "a ReadableStream"],
+  ] as const;
+  for (const [source, expected] of cases) {
+    const { bytes, name } = await readSource(source);
+    expect(Buffer.compare(bytes, jpeg)).toBe(0);
+    expect(name).toBe(expected);
+  }
+});
+
+test("readSource() says what is wrong with a Response, Request or ReadableStream", async () => {
+  const used = new Response(jpeg);
+  await used.bytes();
+  const held = new Response(jpeg);
+  held.body!.getReader();
+  const locked = streamOf([jpeg]);
+  locked.getReader();
+  const form = new FormData();
+  form.set("image", new File([jpeg], "a.jpg"));
+  const post = { method: "POST", headers: { "content-length": String(2 ** 31) } };
+  const cases = [
+    [await fetch(new URL("/none.jpg", server.url)), "the server answered 404 Not Found"],
+    [used, "Cannot decode a Response: its body has been read already\nHint: give it before anyone reads it"],
+    [held, "its body has been read already"],
+    [locked, "Cannot decode a ReadableStream: somebody else reads it\nHint: "],
+    [new Request(server.url.href), "Cannot decode a Request: it has no body\nHint: send the image as the body"],
+    [new Request(server.url.href, { method: "POST", body: form }), "it is a form\nHint: give the File in it"],
+    [new Request(server.url.href, { ...post, body: jpeg }), "an image file must have at most 1.00 GiB, got 2.00 GiB"],
+    [new ReadableStream({ pull: (to) => to.error(new Error("no signal")) }), "it cannot be read (no signal)"],
+    [streamOf(["text"]), "its chunks must be Uint8Arrays, got string"],
+  ] as const;
+  for (const [source, text] of cases) {
+    const error = await readSource(source).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ImageError);
+    expect((error as ImageError).message).toContain(text);
+  }
+});
+
+test("readSource() gives up a stream that is too slow, too long, or not wanted any more, and cancels it", async () => {
+  const slow = streamOf([jpeg], true);
+  await expect(readSource(slow, { timeoutMs: 30 })).rejects.toThrow(
+    "Cannot decode a ReadableStream: all of it must be there within timeoutMs, and is not after 30 ms",
+  );
+  expect(slow.cancelled).toMatchObject({ name: "TimeoutError" });
+  const long = streamOf(Array(65).fill(new Uint8Array(2 ** 24)));
+  await expect(readSource(long)).rejects.toThrow("an image file must have at most 1.00 GiB, got ");
+  expect("cancelled" in long).toBe(true);
+  const reason = new Error("enough");
+  const unwanted = streamOf([jpeg], true);
+  const abort = new AbortController();
+  const reading = readSource(unwanted, { signal: abort.signal }).catch((error: unknown) => error);
+  setTimeout(() => abort.abort(reason), 10);
+  expect(await reading).toBe(reason);
+  expect(unwanted.cancelled).toBe(reason);
+  for (const source of [path, jpeg, new URL("/slow", server.url), new Response(jpeg)]) {
+    expect(await readSource(source, { signal: abort.signal }).catch((error: unknown) => error)).toBe(reason);
+  }
+  const fetching = new AbortController();
+  const download = readSource(new URL("/slow", server.url), { signal: fetching.signal }).catch((error) => error);
+  setTimeout(() => fetching.abort(reason), 10);
+  expect(await download).toBe(reason);
 });
 
 test("readSource() refuses what is no source", async () => {

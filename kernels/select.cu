@@ -4,6 +4,7 @@
 // detections  i32 [N, words]: count, dropped, fault, bits of fault_value, then f32 [rows, 4] boxes x1, y1, x2, y2 in source
 //             pixels, f32 [rows] scores, i32 [rows] class ids, i32 [rows] sources: the anchor, query or row of the output
 //             that each came from; rows past `count` keep what they held
+// host        the same, in mapped host memory: nothing of it is read
 // kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
 // counters    [N]: read, then set back to 0
 // chosen_counts  i32 [N], or null: how many keys there are where others than the decoders wrote them; set back to 0
@@ -15,7 +16,7 @@
 //
 // gather_rows, after it: what else the output says of the kept rows, by their sources.
 //
-// gathered    f32 [N, rows, length]; rows past `count` keep what they held
+// gathered    f32 [N, rows, length], in mapped host memory; rows past `count` keep what they held
 // output      [N, sources, channels] (planes 0) or [N, channels, sources] (planes 1), or [sources, channels] of all images
 //             (image_stride 0), f32 or f16: elements `first` to `first + length` of each kept source are copied
 //
@@ -121,9 +122,9 @@ __device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared
 }
 
 extern "C" __global__ void __launch_bounds__(1024) select_detections(
-    int *detections, float4 *kept, Counters *counters, int *chosen_counts, const u64 *__restrict__ keys, const float4 *__restrict__ boxes,
-    const int *__restrict__ classes, const Region *__restrict__ regions, const Selection *__restrict__ selection,
-    int capacity, int rows, int words, int needs_nms, int max_candidates, int candidates_per_source) {
+    int *detections, int *host, float4 *kept, Counters *counters, int *chosen_counts, const u64 *__restrict__ keys,
+    const float4 *__restrict__ boxes, const int *__restrict__ classes, const Region *__restrict__ regions,
+    const Selection *__restrict__ selection, int capacity, int rows, int words, int needs_nms, int max_candidates, int candidates_per_source) {
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
   __shared__ int chunk_classes[CHUNK];
@@ -142,6 +143,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   classes += (u64)image * capacity;
   kept += (u64)image * rows;
   detections += (u64)image * words;
+  host += (u64)image * words;
   float4 *row_boxes = (float4 *)(detections + HEADER_WORDS);
   float *row_scores = (float *)(row_boxes + rows);
   int *row_classes = (int *)(row_scores + rows);
@@ -231,13 +233,20 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     __syncthreads();
   }
 
-  // Every thread has read the counters.
+  // Every thread has read the counters, and every row is there. Neighbours cross the bus together.
   __syncthreads();
+  for (int at = thread; at < kept_count * 4; at += CHUNK) host[HEADER_WORDS + at] = detections[HEADER_WORDS + at];
+  for (int row = thread; row < kept_count; row += CHUNK) {
+#pragma unroll
+    for (int part = 4; part < 7; part++) {
+      const int at = HEADER_WORDS + rows * part + row;
+      host[at] = detections[at];
+    }
+  }
   if (thread == 0) {
-    detections[0] = kept_count;
-    detections[1] = counted.dropped;
-    detections[2] = counted.fault;
-    detections[3] = (int)__float_as_uint(counted.fault_value);
+    const int4 header = make_int4(kept_count, counted.dropped, counted.fault, (int)__float_as_uint(counted.fault_value));
+    *(int4 *)detections = header;
+    *(int4 *)host = header;
     counters[image] = Counters{0, 0, 0, 0.0f};
     if (chosen_counts != nullptr) chosen_counts[image] = 0;
   }

@@ -10,6 +10,7 @@ import { allocate, type DType } from "../../src/core/tensor.ts";
 import { copyToDevice, fill } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { DensePlan } from "../../src/heads/head.ts";
 import { place } from "../../src/image/geometry.ts";
 import { postprocessLaunches, postprocessSizes } from "../../src/tasks/detect/cuda-postprocess.ts";
@@ -84,6 +85,7 @@ for (const [dtype, batch, passing] of [
   copyToDevice(table, bytes, on);
   const counters = make("u8", [sizes.counters]);
   fill(counters, 0, on);
+  const host = stack.use(PinnedBuffer.create("u8", [sizes.host], device, { use: "mapped" }));
   const memory = {
     keys: make("u8", [sizes.keys]),
     boxes: make("u8", [sizes.boxes]),
@@ -91,6 +93,7 @@ for (const [dtype, batch, passing] of [
     counters,
     kept: make("u8", [sizes.kept]),
     detections: make("u8", [sizes.detections]),
+    host: host.mapped,
     table,
   };
   const launches = postprocessLaunches(recognition, outputs, input, memory, ROWS).map(

@@ -3,6 +3,7 @@
  * leave it as they are, and the task's own part on the host places the regions and finishes them.
  */
 
+import { ChangingTable, deviceTable } from "../accelerators/tensorrt/device-table.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -16,14 +17,13 @@ import type {
 import { KernelLaunch } from "../accelerators/tensorrt/kernels.ts";
 import {
   type DeviceImage,
-  deviceTable,
   IMAGE_BYTES,
   ImageTable,
   preprocessLaunch,
   valueTable,
 } from "../accelerators/tensorrt/preprocess.ts";
-import { copyToDevice, copyToHost } from "../cuda/copy.ts";
-import { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { copyToHost } from "../cuda/copy.ts";
+import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import { refuseOutput } from "../heads/outputs.ts";
@@ -132,8 +132,7 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
   readonly #work: Pick<CudaHostWork<never, unknown>, "count" | "fill">;
   readonly #preprocessing: Preprocessing;
   readonly #table: ImageTable;
-  readonly #hostTable: PinnedBuffer<"u8">;
-  readonly #deviceTable: DeviceBuffer<"u8">;
+  readonly #changing: ChangingTable;
   readonly #preprocess: KernelLaunch;
   readonly #copies: readonly (readonly [to: PinnedBuffer, from: DeviceBuffer])[];
   readonly #owned: DisposableStack;
@@ -153,12 +152,9 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
     this.#preprocessing = preprocessing;
     this.batch = batch;
     using owned = new DisposableStack();
-    const bytes = [batch * IMAGE_BYTES];
-    this.#hostTable = owned.use(PinnedBuffer.create("u8", bytes, device));
-    this.#deviceTable = owned.use(DeviceBuffer.create("u8", bytes, { device }));
-    this.#hostTable.data.fill(0);
-    this.#table = new ImageTable(this.#hostTable.buffer, 0, batch);
-    const input = { output: tensors.images, images: this.#deviceTable, table: values };
+    this.#changing = owned.use(new ChangingTable(batch * IMAGE_BYTES, device));
+    this.#table = new ImageTable(this.#changing.buffer, 0, batch);
+    const input = { output: tensors.images, images: this.#changing.device, table: values };
     this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, input));
     const outputs = (task.outputs ?? [...tensors.outputs.keys()]).map((name) => {
       const from = tensors.outputs.get(name) ?? refuseOutput(name, "there", undefined);
@@ -192,7 +188,7 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
   setParams(): void {}
 
   enqueueTables(on: OnStream): void {
-    copyToDevice(this.#deviceTable, this.#hostTable, on);
+    this.#changing.update(on);
   }
 
   enqueuePreprocess(on: OnStream): void {

@@ -1,12 +1,9 @@
 /** @module PreprocessLaunch: the pre-processing of a whole batch as one launch. */
 
 import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
-import { allocate, type DType, type DTypeMap, formatShape } from "../../core/tensor.ts";
+import { allocate, formatShape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
-import { copyToDevice } from "../../cuda/copy.ts";
-import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
-import { Stream } from "../../cuda/stream.ts";
+import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { Edge, Region } from "../../image/geometry.ts";
 import type { PackedFormat } from "../../image/image.ts";
 import { channelsOf, levelTable, lumaLine, type Preprocessing, paddingValues } from "../../image/preprocessing.ts";
@@ -205,16 +202,5 @@ export function valueTable(preprocessing: Preprocessing): Float32Array<ArrayBuff
   const values = preprocessing.colour === "luma" ? [slope, offset] : levelTable(preprocessing, [0, 1, 2]);
   table.set(values);
   table.set(paddingValues(preprocessing), values.length);
-  return table;
-}
-
-/** A table on the device that never changes. */
-export function deviceTable<T extends DType>(dtype: T, data: DTypeMap[T], device: Device): DeviceBuffer<T> {
-  using owned = new DisposableStack();
-  const table = owned.use(DeviceBuffer.create(dtype, [data.length], { device }));
-  using stream = Stream.create(device);
-  copyToDevice(table, data, { stream });
-  stream.synchronize();
-  owned.move();
   return table;
 }

@@ -1,5 +1,6 @@
 /** @module Cuda detect: images in, kept boxes out, around an engine, all of it in the frame's graph. */
 
+import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -12,7 +13,7 @@ import type {
 } from "../../accelerators/tensorrt/gpu-model.ts";
 import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import { KernelLaunch } from "../../accelerators/tensorrt/kernels.ts";
-import { deviceTable, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
+import { preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
@@ -202,7 +203,7 @@ class DetectStages implements CudaStages<NmsOptions> {
   }
 
   enqueueTables(on: OnStream): void {
-    this.#tables.enqueueCopy(on);
+    this.#tables.update(on);
   }
 
   enqueuePreprocess(on: OnStream): void {
@@ -213,9 +214,8 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#postprocess.enqueue(on);
   }
 
-  enqueueCopyOut(on: OnStream): void {
-    this.#postprocess.enqueueCopy(on);
-  }
+  /** The kernels have written the rows where they are read. */
+  enqueueCopyOut(): void {}
 
   /** Make room where a run had too little. @returns true if it is to be run again */
   grow(): boolean {

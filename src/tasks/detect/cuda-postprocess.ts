@@ -10,7 +10,7 @@ import {
 } from "../../accelerators/tensorrt/kernels.ts";
 import { Owner } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
-import { copyToHost, fill } from "../../cuda/copy.ts";
+import { fill } from "../../cuda/copy.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
@@ -31,8 +31,6 @@ export class GpuPostprocess extends Owner {
   readonly rows: number;
   readonly #head: string;
   readonly #launches: readonly KernelLaunch[];
-  readonly #device: DeviceBuffer<"i32">;
-  readonly #host: PinnedBuffer<"i32">;
   readonly #reader: DetectionReader;
   readonly #objects: CudaObjects;
   readonly #stage: ObjectStage | undefined;
@@ -61,22 +59,25 @@ export class GpuPostprocess extends Owner {
       const sizes = postprocessSizes(recognition, tensors.outputs, batch, rows);
       const allocate = <T extends DType>(dtype: T, byteLength: number): DeviceBuffer<T> =>
         this.owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
-      this.#device = allocate("i32", sizes.detections);
+      const detections = allocate("i32", sizes.detections);
+      // Kernels write the kept rows where the host reads them: a copy behind them would wait for them, and cost as much again.
+      const host = this.owned.use(PinnedBuffer.create("i32", [sizes.host / 4], device, { use: "mapped" }));
+      host.data.fill(0);
       const memory = {
         keys: allocate("i32", sizes.keys),
         boxes: allocate("i32", sizes.boxes),
         classes: allocate("i32", sizes.classes),
         counters: allocate("i32", sizes.counters),
         kept: allocate("i32", sizes.kept),
-        detections: this.#device,
+        detections,
+        host: host.mapped,
         table: tables.deviceSelection,
         ...(objects.choose && { chosen: allocate("i32", sizes.chosen) }),
       };
       if (memory.chosen !== undefined) fill(memory.chosen, 0, setup);
       fill(memory.counters, 0, setup);
-      fill(this.#device, 0, setup);
-      this.#host = this.owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
-      this.#reader = new DetectionReader(this.#host.buffer, rows, batch.batch, recognition.extras);
+      fill(detections, 0, setup);
+      this.#reader = new DetectionReader(host.buffer, rows, batch.batch, recognition.extras);
       const { outputs } = tensors;
       const launches = postprocessLaunches(recognition, outputs, batch, memory, rows, objects.choose);
       this.#launches = launches.map((spec) => new KernelLaunch(model.kernels, spec));
@@ -87,7 +88,7 @@ export class GpuPostprocess extends Owner {
         outputs,
         shape: batch,
         rows,
-        detections: this.#device,
+        detections,
         kept,
       });
       if (this.#stage !== undefined) this.owned.use(this.#stage);
@@ -108,17 +109,12 @@ export class GpuPostprocess extends Owner {
     this.#stage?.enqueue(options);
   }
 
-  /** Enqueue the copy of the kept rows to the host. */
-  enqueueCopy(options: OnStream): void {
-    copyToHost(this.#host, this.#device, options);
-  }
-
   /** Make room where a run had too little. @returns true if it is to be run again */
   grow(): boolean {
     return this.#stage?.grow() ?? false;
   }
 
-  /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the head says */
+  /** Copy one image's rows out, once the run has been waited for. @throws {ModelError} If they cannot be what the head says */
   read(index: number, block: DetectionBlock, region: Region): void {
     this.#reader.read(index, block, this.#head);
     this.#objects.mapRows?.(block, region);
@@ -141,13 +137,15 @@ export interface PostprocessSizes {
   readonly kept: number;
   /** Of those that another choice than NMS leaves; to be filled with 0 once, as the counters. */
   readonly chosen: number;
-  /** The blocks, and what was gathered behind them: what is copied back to the host. */
+  /** The blocks, for what comes after them on the device. */
   readonly detections: number;
+  /** In mapped host memory: the blocks, and what was gathered behind them. */
+  readonly host: number;
 }
 
 /** That memory. The table is what {@linkcode NmsOptionsTable} packed. */
 export type PostprocessMemory = Readonly<
-  Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "table", DeviceMemory> & {
+  Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "host" | "table", DeviceMemory> & {
     chosen?: DeviceMemory;
   }
 >;
@@ -170,7 +168,8 @@ export function postprocessSizes(
     counters: batch * COUNTER_BYTES,
     kept: batch * rows * 16,
     chosen: batch * (capacity * 8 + 4),
-    detections: extraStart(rows, batch, extras, extras.length) * 4,
+    detections: batch * detectionWords(rows) * 4,
+    host: extraStart(rows, batch, extras, extras.length) * 4,
   };
 }
 
@@ -212,6 +211,7 @@ export function postprocessLaunches(
       ...(choose && { keys: chosen }),
       chosen_counts: chosenCounts,
       detections: memory.detections.pointer,
+      host: memory.host.pointer,
       kept: memory.kept.pointer,
       classes,
       regions: memory.table.pointer + SELECTION_BYTES,
@@ -227,7 +227,7 @@ export function postprocessLaunches(
       batch,
       rows,
       detections: memory.detections.pointer,
-      gathered: memory.detections.pointer + extraStart(rows, batch, all, at) * 4,
+      gathered: memory.host.pointer + extraStart(rows, batch, all, at) * 4,
     }),
   );
   return [...decoding, ...choosing, selecting, ...gathering];
@@ -308,7 +308,7 @@ export function extraStart(
   return words;
 }
 
-/** Reads what was copied back from the device. The views are made once; a frame copies rows and nothing else. */
+/** Reads what the device has written. The views are made once; a frame copies rows and nothing else. */
 export class DetectionReader {
   readonly #integers: Int32Array<ArrayBuffer>;
   readonly #floats: Float32Array<ArrayBuffer>;
@@ -317,7 +317,7 @@ export class DetectionReader {
   readonly #extras: readonly { readonly start: number; readonly words: number }[];
 
   /**
-   * @param buffer i32 [batch, words] of the blocks, in page-locked memory
+   * @param buffer i32 [batch, words] of the blocks, in mapped host memory
    * @param rows   rows of each block
    * @param batch  images
    * @param extras what was gathered, which follows the blocks

@@ -1,49 +1,29 @@
-/** @module GpuTables: what changes from frame to frame beside the pixels, packed on the host and copied as one. */
+/** @module GpuTables: what changes from frame to frame beside the pixels, packed on the host as one table. */
 
+import { ChangingTable } from "../../accelerators/tensorrt/device-table.ts";
 import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
-import { Owner } from "../../core/resource.ts";
-import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
-import { type BufferView, DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
-import type { OnStream } from "../../cuda/stream.ts";
+import type { BufferView } from "../../cuda/device-buffer.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { NmsOptions } from "./nms.ts";
 
 /** Tables of a batch: where each image is and goes, and what is kept. */
-export class GpuTables extends Owner {
-  /** Write these before `enqueueCopy`; they must not change until the stream has passed. */
+export class GpuTables extends ChangingTable {
   readonly images: ImageTable;
   readonly selection: NmsOptionsTable;
   /** The same on the device. */
   readonly deviceImages: BufferView<"u8">;
   readonly deviceSelection: BufferView<"u8">;
-  readonly #host: PinnedBuffer<"u8">;
-  readonly #device: DeviceBuffer<"u8">;
 
   /** @param batch images */
   constructor(device: Device, batch: number) {
-    super(`GpuTables of ${batch}`, device);
     const imageBytes = batch * IMAGE_BYTES;
     const selectionBytes = NmsOptionsTable.byteLength(batch);
-    const shape = [imageBytes + selectionBytes];
-    try {
-      this.#host = this.owned.use(PinnedBuffer.create("u8", shape, device));
-      this.#device = this.owned.use(DeviceBuffer.create("u8", shape, { device }));
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-    this.#host.data.fill(0);
-    this.images = new ImageTable(this.#host.buffer, 0, batch);
-    this.selection = new NmsOptionsTable(this.#host.buffer, imageBytes, batch);
-    this.deviceImages = this.#device.view([imageBytes]);
-    this.deviceSelection = this.#device.view([selectionBytes], imageBytes);
-  }
-
-  /** Enqueue the copy to the device. */
-  enqueueCopy(options: OnStream): void {
-    copyToDevice(this.#device, this.#host, options);
+    super(imageBytes + selectionBytes, device);
+    this.images = new ImageTable(this.buffer, 0, batch);
+    this.selection = new NmsOptionsTable(this.buffer, imageBytes, batch);
+    this.deviceImages = this.device.view([imageBytes]);
+    this.deviceSelection = this.device.view([selectionBytes], imageBytes);
   }
 }
 

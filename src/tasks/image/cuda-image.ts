@@ -1,5 +1,6 @@
 /** @module Cuda image: an image in, cut, run and put together on the device, an image out. */
 
+import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -11,13 +12,7 @@ import type {
   RunShape,
 } from "../../accelerators/tensorrt/gpu-model.ts";
 import { KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
-import {
-  deviceTable,
-  IMAGE_BYTES,
-  type PackedFrame,
-  preprocessLaunch,
-  valueTable,
-} from "../../accelerators/tensorrt/preprocess.ts";
+import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
 import { copyOnDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";

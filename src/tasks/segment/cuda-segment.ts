@@ -1,5 +1,6 @@
 /** @module Cuda segment: the masks of the kept rows, made in the frame's graph and written as bits to where the host reads them. */
 
+import { ChangingTable } from "../../accelerators/tensorrt/device-table.ts";
 import {
   type DeviceOutputs,
   deviceOutput,
@@ -9,8 +10,7 @@ import {
 import { ArgumentError, message } from "../../core/errors.ts";
 import { Owner } from "../../core/resource.ts";
 import { grownLength } from "../../core/units.ts";
-import { copyToDevice } from "../../cuda/copy.ts";
-import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import type { DeviceMemory } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
@@ -213,13 +213,11 @@ class MaskStage extends Owner implements ObjectStage {
   readonly #prototypes: Size;
   readonly #launch: KernelLaunch;
   readonly #table: MaskTable;
-  readonly #hostTable: PinnedBuffer<"u8">;
-  readonly #deviceTable: DeviceBuffer<"u8">;
+  readonly #changing: ChangingTable;
   /** Of each image: where it lay when its plan was written, and the plan. */
   readonly #regions: Region[] = [];
   readonly #plans: Plan[] = [];
   readonly #masks: Mask[][] = [];
-  #images = 0;
   #memory: PinnedBuffer<"u8">;
   #reader: MaskReader;
 
@@ -234,16 +232,13 @@ class MaskStage extends Owner implements ObjectStage {
     try {
       const [, , height = 0, width = 0] = prototypesOf(spec, outputs, batch).shape;
       this.#prototypes = [width, height];
-      const byteLength = MaskTable.byteLength(batch);
-      this.#hostTable = this.owned.use(PinnedBuffer.create("u8", [byteLength], device));
-      this.#deviceTable = this.owned.use(DeviceBuffer.create("u8", [byteLength], { device }));
-      this.#hostTable.data.fill(0);
-      this.#table = new MaskTable(this.#hostTable.buffer);
+      this.#changing = this.owned.use(new ChangingTable(MaskTable.byteLength(batch), device));
+      this.#table = new MaskTable(this.#changing.buffer);
       this.owned.defer(() => this.#memory?.close());
       this.#memory = this.#allocate(FIRST_WORDS);
       this.#reader = new MaskReader(this.#memory.buffer, batch, rows);
       const blocks = device.multiprocessorCount * BLOCKS;
-      const launch = maskLaunch(spec, size, { ...gathered, batch, table: this.#deviceTable, blocks });
+      const launch = maskLaunch(spec, size, { ...gathered, batch, table: this.#changing.device, blocks });
       this.#launch = new KernelLaunch(model.kernels, launch);
     } catch (error) {
       this.close();
@@ -251,9 +246,8 @@ class MaskStage extends Owner implements ObjectStage {
     }
   }
 
-  /** The plans stay as they are for images of one size, and so does the table on the device. */
+  /** The plans stay as they are for images of one size. */
   select(regions: readonly Region[], on: OnStream): void {
-    let isChanged = this.#images !== regions.length;
     for (let index = 0; index < regions.length; index++) {
       const region = regions[index]!;
       if (this.#regions[index] === region) continue;
@@ -262,12 +256,9 @@ class MaskStage extends Owner implements ObjectStage {
       this.#regions[index] = region;
       this.#plans[index] = plan;
       this.#table.setPlan(index, plan, this.#prototypes);
-      isChanged = true;
     }
-    if (!isChanged) return;
-    this.#images = regions.length;
     this.#table.setImages(regions.length);
-    copyToDevice(this.#deviceTable, this.#hostTable, on);
+    this.#changing.update(on);
   }
 
   enqueue(on: OnStream): void {
@@ -282,7 +273,7 @@ class MaskStage extends Owner implements ObjectStage {
     this.#memory.close();
     this.#memory = larger;
     this.#reader = new MaskReader(larger.buffer, shape.batch, rows);
-    copyToDevice(this.#deviceTable, this.#hostTable, setup);
+    this.#changing.update(setup);
     setup.stream.synchronize();
     return true;
   }

@@ -44,7 +44,7 @@ test("postprocessLaunches() gives every parameter of every kernel a value, for e
     const outputs = onDevice(example);
     const sizes = postprocessSizes(example, outputs, example, ROWS);
     expect(sizes.keys).toBe(example.batch * sizes.capacity * 8);
-    const { keys, boxes, classes, counters, kept, detections } = sizes;
+    const { keys, boxes, classes, counters, kept, detections, host } = sizes;
     const buffers = {
       keys: memory(keys),
       boxes: memory(boxes),
@@ -52,6 +52,7 @@ test("postprocessLaunches() gives every parameter of every kernel a value, for e
       counters: memory(counters),
       kept: memory(kept),
       detections: memory(detections),
+      host: memory(host),
       table: memory(2048),
       chosen: memory(sizes.chosen),
     };

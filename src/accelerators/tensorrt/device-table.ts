@@ -1,0 +1,71 @@
+/** @module DeviceTable: small tables that kernels read: such as never change, and such as change from batch to batch. */
+
+import { Owner } from "../../core/resource.ts";
+import type { DType, DTypeMap } from "../../core/tensor.ts";
+import { copyToDevice } from "../../cuda/copy.ts";
+import type { Device } from "../../cuda/device.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import { type OnStream, Stream } from "../../cuda/stream.ts";
+
+/** A table on the device that never changes. */
+export function deviceTable<T extends DType>(dtype: T, data: DTypeMap[T], device: Device): DeviceBuffer<T> {
+  using owned = new DisposableStack();
+  const table = owned.use(DeviceBuffer.create(dtype, [data.length], { device }));
+  using stream = Stream.create(device);
+  copyToDevice(table, data, { stream });
+  stream.synchronize();
+  owned.move();
+  return table;
+}
+
+/**
+ * A table that is written on the host, and copied to the device before a batch where it is not what the device has: images of
+ * one size, looked at in one way, have the same one.
+ */
+export class ChangingTable extends Owner {
+  /** The table on the device; it stays where it is. */
+  readonly device: DeviceBuffer<"u8">;
+  readonly #host: PinnedBuffer<"u8">;
+  readonly #words: Int32Array;
+  /** What the device has, once there was a first copy. */
+  readonly #copied: Int32Array;
+  #isCopied = false;
+
+  /** @param byteLength a multiple of 4; all of it is 0 at first */
+  constructor(byteLength: number, device: Device) {
+    super(`ChangingTable of ${byteLength} B`, device);
+    try {
+      this.#host = this.owned.use(PinnedBuffer.create("u8", [byteLength], device));
+      this.device = this.owned.use(DeviceBuffer.create("u8", [byteLength], { device }));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    this.#host.data.fill(0);
+    this.#words = new Int32Array(this.#host.buffer);
+    this.#copied = new Int32Array(this.#words.length);
+  }
+
+  /** Write the table here; it must not change between {@linkcode update} and the end of the batch. */
+  get buffer(): ArrayBuffer {
+    return this.#host.buffer;
+  }
+
+  /** Enqueue the copy to the device, if something has changed. No part of a graph. */
+  update(on: OnStream): void {
+    if (this.#isCopied && this.#isUnchanged()) return;
+    this.#isCopied = false;
+    copyToDevice(this.device, this.#host, on);
+    this.#copied.set(this.#words);
+    this.#isCopied = true;
+  }
+
+  #isUnchanged(): boolean {
+    const words = this.#words;
+    const copied = this.#copied;
+    let at = 0;
+    while (at < words.length && words[at] === copied[at]) at += 1;
+    return at === words.length;
+  }
+}

@@ -46,10 +46,10 @@ export const HELP = `bun run bench [STUDY …]: where the time of a detection go
   --engine FILE        a plan for this GPU, which is measured instead of one built from the model
   --dynamic-model FILE ONNX model with open size and batch, for the study "shapes"
   --image FILE         a JPEG (default: a 1920x1080 photograph of ../shared, else one that is generated)
-  --out DIR            where result.json, report.html, table.txt and trace.json go (default: out/bench)
+  --out DIR            where result.json, report.html, table.txt, trace.json and figures/*.svg go (default: out/bench)
   --compare FILE       result.json of an earlier run to put beside this one
-  --report FILE        draw report.html, table.txt and trace.json of an earlier run's result.json again, beside it or in
-                       --out, and measure nothing; with --compare beside another
+  --report FILE        draw all that of an earlier run's result.json again, beside it or in --out, and measure nothing;
+                       with --compare beside another
   --backend WHERE      auto, cpu or gpu
   --duration S         seconds each measurement of throughput takes (default: 3; with --quick 0.5)
   --frames N           frames of the studies "latency" and "memory" (default: 10000 on a GPU, 300 on a CPU)

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Detector } from "../src/api/detector.ts";
 import { formatDuration } from "../src/core/units.ts";
 import { Device } from "../src/cuda/device.ts";
+import { figuresOf } from "./report/figures.ts";
 import { buildReport } from "./report/report.ts";
 import { traceOf } from "./report/trace-file.ts";
 import { type BenchResult, type EnvironmentFacts, RESULT_SCHEMA, type StudyResult } from "./result.ts";
@@ -33,19 +34,21 @@ async function writeWhole(path: string, text: string): Promise<void> {
   renameSync(`${path}.tmp`, path);
 }
 
-/** Write the result, the report, the table and the trace into a folder. */
+/** Write the result, the report, the table, the trace and the figures into a folder. */
 export async function writeRun(folder: string, result: BenchResult, compared: ComparedRuns | undefined): Promise<void> {
   mkdirSync(folder, { recursive: true });
   await writeWhole(join(folder, "result.json"), `${JSON.stringify(result)}\n`);
   await drawRun(folder, result, compared);
 }
 
-/** Write the report, the table and the trace of a result that is there already. */
+/** Write the report, the table, the trace and the figures of a result that is there already. */
 export async function drawRun(folder: string, result: BenchResult, compared: ComparedRuns | undefined): Promise<void> {
   mkdirSync(folder, { recursive: true });
   await writeWhole(join(folder, "report.html"), buildReport(result, compared));
   await writeWhole(join(folder, "table.txt"), `${resultText(result)}\n`);
   await writeWhole(join(folder, "trace.json"), `${JSON.stringify(traceOf(result))}\n`);
+  mkdirSync(join(folder, "figures"), { recursive: true });
+  for (const { name, svg } of figuresOf(result)) await writeWhole(join(folder, "figures", name), svg);
 }
 
 /** Why a study, or a part of one, is left out. */

@@ -66,7 +66,7 @@ function dots(rows: readonly Comparison[]): string {
       textElement("text", { x: WIDTH, y: y + 4, class: "value", "text-anchor": "end" }, `${formatRatio(ratio)}×`),
     );
   }
-  return drawing({ width: WIDTH, height }, "ratio of each median to the earlier run's", ...content);
+  return drawing({ width: WIDTH, height, title: "ratio of each median to the earlier run's", names: [], content });
 }
 
 /** The section of the report. */

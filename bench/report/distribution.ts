@@ -3,7 +3,7 @@
 import type { Measurement } from "../result.ts";
 import { summarise, tailFigures } from "../support/samples.ts";
 import { formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
-import { COLOURS, drawing, element, label, textElement } from "./markup.ts";
+import { type Chart, COLOURS, element, label, textElement } from "./markup.ts";
 import { linearScale, logScale, type Scale, type Span } from "./scale.ts";
 
 const WIDTH = 760;
@@ -161,7 +161,7 @@ function count(value: number): string {
 }
 
 /** Histograms under one another on one axis. @param measurements of one unit, at least one */
-export function distributions(measurements: readonly Measurement[], title: string): string {
+export function distributions(measurements: readonly Measurement[], title: string): Chart {
   const { domain, isLog } = domainOf(measurements);
   const range = { from: LEFT, to: WIDTH - RIGHT };
   const scale = isLog ? logScale(domain, range) : linearScale(domain, range);
@@ -178,5 +178,5 @@ export function distributions(measurements: readonly Measurement[], title: strin
   const caption = `${unit === "bytes" ? "bytes" : UNIT_TEXT[unit]}${isLog ? ", log scale" : ""}`;
   const unitText = textElement("text", { x: LEFT - 40, y: floor + 14, class: "axis", "text-anchor": "end" }, caption);
   const rows = measurements.map((measurement, at) => row(measurement, at, { scale, range, end: domain.to }));
-  return drawing({ width: WIDTH, height }, title, ...grid, unitText, ...rows);
+  return { width: WIDTH, height, title, names: [], content: [...grid, unitText, ...rows] };
 }

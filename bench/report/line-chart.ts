@@ -2,7 +2,7 @@
 
 import type { Block } from "../result.ts";
 import { formatWithUnit, UNIT_TEXT } from "../support/units.ts";
-import { drawing, element, legend, seriesClass, textElement } from "./markup.ts";
+import { type Chart, element, seriesClass, textElement } from "./markup.ts";
 import { linearScale, log2Scale, pointScale, type Scale, type Span } from "./scale.ts";
 
 type Lines = Extract<Block, { kind: "lines" }>;
@@ -27,7 +27,7 @@ function isLogX({ x, lines }: Lines): boolean {
 }
 
 /** Straight lines through points; with `low` and `high`, the band between them. */
-export function lineChart(block: Lines): string {
+export function lineChart(block: Lines): Chart {
   const factor = block.y.unit === "bytes" ? 1 / MIB : block.y.unit === "share" ? 100 : 1;
   const points = block.lines.flatMap((line) => line.points);
   const xs = points.map(({ x }) => x);
@@ -50,9 +50,7 @@ export function lineChart(block: Lines): string {
     textElement("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, class: "axis", "text-anchor": "end" }, block.x.label),
     ...block.lines.map((line, at) => drawLine(block, line, at, { xScale, yScale, factor })),
   ];
-  return (
-    legend(block.lines.map(({ name }) => name)) + drawing({ width: WIDTH, height: HEIGHT }, block.title, ...content)
-  );
+  return { width: WIDTH, height: HEIGHT, title: block.title, names: block.lines.map(({ name }) => name), content };
 }
 
 /** Counts get no marks between them; a single value stands in the middle. */

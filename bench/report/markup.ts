@@ -31,15 +31,27 @@ export function textElement(name: string, attributes: Attributes, text: string):
   return element(name, attributes, escapeText(text));
 }
 
-/** A drawing of this size in its own units, as wide as its column; a narrow window scrolls it. @param label what it shows, for who cannot see it */
-export function drawing(
-  size: { readonly width: number; readonly height: number },
-  label: string,
-  ...content: string[]
-): string {
-  const { width, height } = size;
-  const attributes = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "chart" };
+/** A chart, for a page or a file of its own. */
+export interface Chart {
+  /** In its own units. */
+  readonly width: number;
+  readonly height: number;
+  /** What it shows, for who cannot see it. */
+  readonly title: string;
+  /** Names of its series, by colour; empty where the chart itself names them. */
+  readonly names: readonly string[];
+  readonly content: readonly string[];
+}
+
+/** A chart in a page, as wide as its column; a narrow window scrolls it. */
+export function drawing({ width, height, title, content }: Chart): string {
+  const attributes = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, class: "chart" };
   return element("div", { class: "drawing" }, element("svg", attributes, ...content));
+}
+
+/** A chart in a page under the names of its series. */
+export function drawingWithLegend(chart: Chart): string {
+  return (chart.names.length === 0 ? "" : legend(chart.names)) + drawing(chart);
 }
 
 /** Characters of a label's line. */

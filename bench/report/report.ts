@@ -6,7 +6,7 @@ import { headlines } from "../support/headlines.ts";
 import { comparison } from "./comparison.ts";
 import { distributions } from "./distribution.ts";
 import { lineChart } from "./line-chart.ts";
-import { element, escapeText, textElement } from "./markup.ts";
+import { drawing, drawingWithLegend, element, escapeText, textElement } from "./markup.ts";
 import { stageBars } from "./stage-bars.ts";
 import { STYLE } from "./style.ts";
 import { checkTable, lineTable, percentileTable, plainTable, stageTable, table } from "./tables.ts";
@@ -16,16 +16,16 @@ function drawBlock(block: Block, measurements: ReadonlyMap<string, Measurement>)
   switch (block.kind) {
     case "distribution": {
       const shown = block.measurements.map((id) => measurements.get(id)).filter((one) => one !== undefined);
-      return shown.length === 0 ? "" : beside(distributions(shown, block.title), percentileTable(shown));
+      return shown.length === 0 ? "" : beside(drawing(distributions(shown, block.title)), percentileTable(shown));
     }
     case "stages":
       return block.bars.length > 2
-        ? below(stageBars(block), stageTable(block))
-        : beside(stageBars(block), stageTable(block));
+        ? below(drawingWithLegend(stageBars(block)), stageTable(block))
+        : beside(drawingWithLegend(stageBars(block)), stageTable(block));
     case "lines":
       return block.lines.length > 2
-        ? below(lineChart(block), lineTable(block))
-        : beside(lineChart(block), lineTable(block));
+        ? below(drawingWithLegend(lineChart(block)), lineTable(block))
+        : beside(drawingWithLegend(lineChart(block)), lineTable(block));
     case "timeline":
       return block.spans.length === 0 ? "" : timeline(block);
     case "table":

@@ -3,7 +3,7 @@
 import type { Block } from "../result.ts";
 import { stageNames } from "../support/stage-names.ts";
 import { formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
-import { COLOURS, drawing, element, label, legend, textElement } from "./markup.ts";
+import { type Chart, COLOURS, element, label, textElement } from "./markup.ts";
 import { linearScale } from "./scale.ts";
 
 type Stages = Extract<Block, { kind: "stages" }>;
@@ -18,7 +18,7 @@ const AXIS = 34;
 const LABEL_WIDTH = 38;
 
 /** The stacked bars. */
-export function stageBars(block: Stages): string {
+export function stageBars(block: Stages): Chart {
   const { bars, unit } = block;
   const names = stageNames(block);
   const totals = bars.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0));
@@ -60,5 +60,5 @@ export function stageBars(block: Stages): string {
     const text = formatWithUnit(total, unit);
     content.push(textElement("text", { x: scale.at(total) + 8, y: y + BAR / 2 + 4, class: "value" }, text));
   }
-  return legend(names) + drawing({ width: WIDTH, height }, block.title, ...content);
+  return { width: WIDTH, height, title: block.title, names, content };
 }

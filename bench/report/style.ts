@@ -1,7 +1,7 @@
-/** @module Style: how the report looks, by day and by night. */
+/** @module Style: how the report and its charts look, by day and by night. */
 
-/** The report's style sheet. The ten series colours stay apart for eyes that do not tell red from green. */
-export const STYLE: string = `
+/** Colours by name. The ten of the series stay apart for eyes that do not tell red from green. */
+const PALETTE = `
 :root {
   color-scheme: light dark;
   --ground: #fbfbfa; --card: #ffffff; --ink: #1b1f24; --soft: #5b6570; --faint: #8a949e;
@@ -17,10 +17,43 @@ export const STYLE: string = `
     --c5: #b1c24c; --c6: #7accec; --c7: #e5836a; --c8: #96a2af; --c9: #d6bb50;
   }
 }
+`;
+
+const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif';
+
+/** Of what charts are made of. */
+const CHART_RULES = `
+svg text { fill: var(--soft); font-size: 12.5px; }
+svg .tick { fill: var(--faint); font-size: 11.5px; font-variant-numeric: tabular-nums; }
+svg .axis { fill: var(--faint); font-size: 11.5px; }
+svg .label { fill: var(--ink); }
+svg .value { fill: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; }
+svg .inside { fill: #fff; font-size: 11.5px; font-variant-numeric: tabular-nums; pointer-events: none; }
+@media (prefers-color-scheme: dark) { svg .inside { fill: #101316; } }
+svg .grid { stroke: var(--grid); stroke-width: 1; } svg .base { stroke: var(--rule); stroke-width: 1; }
+svg .lane { fill: var(--lane); }
+svg .area { fill-opacity: 0.32; stroke-width: 1.2; stroke-linejoin: round; }
+svg .mark { stroke: var(--ink); stroke-width: 1.3; } svg .mark.p99 { stroke-dasharray: 3 3; }
+svg .mark-text { fill: var(--ink); font-size: 11.5px; font-variant-numeric: tabular-nums; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+svg .sample { fill-opacity: 0.55; }
+svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; } svg .line.dashed { stroke-dasharray: 7 4; }
+svg .band { fill-opacity: 0.13; } svg .dot { stroke: var(--card); stroke-width: 1.5; }
+svg .knee { fill: none; stroke-width: 2; } svg .knee-text { font-size: 11.5px; font-weight: 600; fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+svg .noise { fill: var(--grid); } svg .view { cursor: grab; } svg .span { stroke: none; } svg .span.odd { opacity: 0.72; }
+${Array.from({ length: 10 }, (_, at) => `.f${at} { fill: var(--c${at}); background: var(--c${at}); } .s${at} { stroke: var(--c${at}); }`).join("\n")}
+`;
+
+/** Style sheet of a chart that is a file of its own. */
+export const CHART_STYLE: string = `${PALETTE}svg { font-family: ${FONT}; } svg .title { font-size: 15.5px; font-weight: 600; fill: var(--ink); }
+svg .ground { fill: var(--card); } svg .swatch.dashed { fill-opacity: 0.45; }
+${CHART_RULES}`;
+
+/** The report's style sheet. */
+export const STYLE: string = `${PALETTE}
 * { box-sizing: border-box; }
 body {
   margin: 0; background: var(--ground); color: var(--ink);
-  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif;
+  font: 15px/1.55 ${FONT};
 }
 main, header > div, nav > div { max-width: 1240px; margin: 0 auto; padding: 0 28px; }
 header { padding: 44px 0 22px; }
@@ -74,29 +107,12 @@ ul.left-out { padding-left: 19px; max-width: 100ch; }
 ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 3px 18px; margin: 2px 0 8px; padding: 0; font-size: 13px; color: var(--soft); }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; vertical-align: -1px; }
 svg.chart { display: block; width: 100%; height: auto; font-family: inherit; }
-svg text { fill: var(--soft); font-size: 12.5px; }
-svg .tick { fill: var(--faint); font-size: 11.5px; font-variant-numeric: tabular-nums; }
-svg .axis { fill: var(--faint); font-size: 11.5px; }
-svg .label { fill: var(--ink); }
-svg .value { fill: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; }
-svg .inside { fill: #fff; font-size: 11.5px; font-variant-numeric: tabular-nums; pointer-events: none; }
-@media (prefers-color-scheme: dark) { svg .inside { fill: #101316; } }
-svg .grid { stroke: var(--grid); stroke-width: 1; } svg .base { stroke: var(--rule); stroke-width: 1; }
-svg .lane { fill: var(--lane); }
-svg .area { fill-opacity: 0.32; stroke-width: 1.2; stroke-linejoin: round; }
-svg .mark { stroke: var(--ink); stroke-width: 1.3; } svg .mark.p99 { stroke-dasharray: 3 3; }
-svg .mark-text { fill: var(--ink); font-size: 11.5px; font-variant-numeric: tabular-nums; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
-svg .sample { fill-opacity: 0.55; }
-svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; } svg .line.dashed { stroke-dasharray: 7 4; }
 .swatch.dashed { mask: repeating-linear-gradient(90deg, #000 0 4px, transparent 4px 7px); width: 18px; border-radius: 0; }
-svg .band { fill-opacity: 0.13; } svg .dot { stroke: var(--card); stroke-width: 1.5; }
-svg .knee { fill: none; stroke-width: 2; } svg .knee-text { font-size: 11.5px; font-weight: 600; fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
-svg .noise { fill: var(--grid); } svg .view { cursor: grab; } svg .span { stroke: none; } svg .span.odd { opacity: 0.72; }
 .timeline { user-select: none; touch-action: pan-y; } .buttons { display: flex; gap: 6px; align-items: center; margin-bottom: 8px; }
 .buttons button { font: inherit; font-size: 13px; min-width: 32px; padding: 2px 9px; border: 1px solid var(--rule); border-radius: 6px; background: var(--lane); color: var(--ink); cursor: pointer; }
 .hint { color: var(--faint); font-size: 12.5px; margin-left: 8px; }
 footer { color: var(--faint); font-size: 13px; padding: 30px 0 50px; }
-${Array.from({ length: 10 }, (_, at) => `.f${at} { fill: var(--c${at}); background: var(--c${at}); } .s${at} { stroke: var(--c${at}); }`).join("\n")}
+${CHART_RULES}
 @media (max-width: 700px) {
   main, header > div, nav > div { padding: 0 14px; }
   .block { padding: 14px 12px 12px; }

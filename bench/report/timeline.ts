@@ -2,7 +2,7 @@
 
 import type { Block } from "../result.ts";
 import { digits } from "../support/units.ts";
-import { COLOURS, drawing, element, escapeText, legend, textElement } from "./markup.ts";
+import { type Chart, COLOURS, drawing, element, escapeText, legend, textElement } from "./markup.ts";
 import { linearScale } from "./scale.ts";
 
 type Timeline = Extract<Block, { kind: "timeline" }>;
@@ -14,12 +14,11 @@ const LANE = 34;
 const BAR = 22;
 const AXIS = 30;
 
-/** Spans on lanes. Without script it shows the whole; with it, wheel and drag choose a part. */
-export function timeline(block: Timeline): string {
+/** Spans on lanes. */
+export function timelineChart(block: Timeline): Chart {
   const { lanes, spans } = block;
   const names = [...new Set(spans.map(({ name }) => name))];
-  const start = Math.min(...spans.map((span) => span.start));
-  const end = Math.max(...spans.map((span) => span.end));
+  const { start, end } = reachOf(block);
   const height = lanes.length * LANE + AXIS;
   const inner = WIDTH - LEFT - RIGHT;
   const floor = lanes.length * LANE;
@@ -53,16 +52,32 @@ export function timeline(block: Timeline): string {
       viewBox: `${start.toFixed(4)} 0 ${(end - start).toFixed(4)} ${floor}`,
       preserveAspectRatio: "none",
       class: "view",
+      "aria-label": block.title,
+      role: "img",
     },
     ...bars,
   );
-  const image = drawing(
-    { width: WIDTH, height },
-    block.title,
-    element("g", { class: "marks" }, ...marks),
-    ...rows,
-    view,
-  );
+  return {
+    width: WIDTH,
+    height,
+    title: block.title,
+    names,
+    content: [element("g", { class: "marks" }, ...marks), ...rows, view],
+  };
+}
+
+function reachOf({ spans }: Timeline): { readonly start: number; readonly end: number } {
+  return {
+    start: Math.min(...spans.map((span) => span.start)),
+    end: Math.max(...spans.map((span) => span.end)),
+  };
+}
+
+/** A timeline in a page. Without script it shows the whole; with it, wheel and drag choose a part. */
+export function timeline(block: Timeline): string {
+  const { start, end } = reachOf(block);
+  const inner = WIDTH - LEFT - RIGHT;
+  const floor = block.lanes.length * LANE;
   const data = `data-start="${start.toFixed(4)}" data-end="${end.toFixed(4)}" data-left="${LEFT}" data-inner="${inner}" data-floor="${floor}"`;
   const buttons = [
     ["in", "+", "zoom in"],
@@ -74,7 +89,9 @@ export function timeline(block: Timeline): string {
     { class: "hint" },
     "wheel with Ctrl or the buttons zoom, dragging moves, resting on a bar names it",
   );
-  return `${legend(names)}<div class="timeline" ${data}>${element("div", { class: "buttons" }, ...buttons, hint)}${image}</div>`;
+  const chart = timelineChart(block);
+  const controls = element("div", { class: "buttons" }, ...buttons, hint);
+  return `${legend(chart.names)}<div class="timeline" ${data}>${controls}${drawing(chart)}</div>`;
 }
 
 /** Zooms and pans every timeline of the page. */

@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { figuresOf } from "../../bench/report/figures.ts";
 import { buildReport } from "../../bench/report/report.ts";
 import { traceOf } from "../../bench/report/trace-file.ts";
 import type { BenchResult, Measurement } from "../../bench/result.ts";
+import { readResult } from "../../bench/result-config.ts";
 import { compareRuns, formatMissing, formatRatio } from "../../bench/support/compare.ts";
 import { comparisonText, resultText } from "../../bench/support/result-text.ts";
 import { SAMPLE_RESULT, sampleMeasurement, sampleStudy } from "./sample-result.ts";
@@ -215,4 +219,26 @@ test("the comparison says where dots lie that are beyond its axis", () => {
   };
   expect(report(2)).not.toContain("lies at the edge");
   expect(report(100)).toContain("beyond 8 times it lies at the edge");
+});
+
+test("figures are files of their own for light and dark screens, one a chart, named by study and title", () => {
+  const figures = figuresOf(SAMPLE_RESULT);
+  const charts = SAMPLE_RESULT.studies.flatMap(({ blocks }) => blocks.filter(({ kind }) => kind !== "table"));
+  expect(figures).toHaveLength(charts.length);
+  expect(new Set(figures.map(({ name }) => name)).size).toBe(figures.length);
+  for (const { name, svg } of figures) {
+    expect(name).toMatch(/^[a-z-]+-[a-z0-9-]+\.svg$/);
+    expect(unbalanced(svg)).toEqual([]);
+    expect(svg).toContain("prefers-color-scheme: dark");
+    expect(svg).not.toMatch(/<script|@import|url\(|href=/);
+    expect(svg).not.toMatch(/NaN|Infinity|undefined/);
+    expect(svg).toContain(SAMPLE_RESULT.environment.commit);
+  }
+});
+
+test("the committed run can be read, and its figures are what this version draws", async () => {
+  const folder = join(import.meta.dir, "../../bench/results/h200");
+  const figures = figuresOf(await readResult(join(folder, "result.json"), "report"));
+  expect(readdirSync(join(folder, "figures")).sort()).toEqual(figures.map(({ name }) => name).sort());
+  for (const { name, svg } of figures) expect(await Bun.file(join(folder, "figures", name)).text()).toBe(svg);
 });

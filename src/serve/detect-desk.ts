@@ -11,7 +11,7 @@ import type { ResultForms, TaskResult, TensorForm, TensorTraits } from "../tasks
 import { Admission } from "./admission.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
 import { busyError, drainingError, refusal } from "./failure.ts";
-import type { ServeConfig } from "./serve-config.ts";
+import type { HandlerConfig } from "./serve-config.ts";
 
 /** The part of a {@linkcode Detector}, or of a model that says more of its objects, that is served. */
 export interface ServedDetector
@@ -43,7 +43,7 @@ export class DetectDesk {
   readonly route: AskRoute;
   /** Outputs of the Open Inference Protocol. */
   readonly tensorForms: readonly TensorForm[];
-  readonly config: ServeConfig;
+  readonly config: HandlerConfig;
   readonly metrics: ServiceMetrics;
   readonly #admission: Admission;
   readonly #bodies: BodyBudget;
@@ -53,7 +53,7 @@ export class DetectDesk {
   /** From then on no request is let in; those that have been are finished. */
   isDraining = false;
 
-  constructor(detector: ServedModel, config: ServeConfig, metrics: ServiceMetrics) {
+  constructor(detector: ServedModel, config: HandlerConfig, metrics: ServiceMetrics) {
     this.detector = detector;
     this.forms = servedForms(detector);
     this.route = detector.task === "classify" ? "classify" : "detect";

@@ -1,21 +1,11 @@
-/** @module DetectionServer: a detector behind HTTP. */
+/** @module DetectionServer: a detector behind HTTP, at an address of its own. */
 
-import type { BunRequest } from "bun";
-import { Counter, Gauge } from "prom-client";
 import { message, OptionError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
 import { listenError, OwnHosts, removeStaleSocket } from "../service/listen.ts";
-import { ServiceMetrics } from "../service/metrics.ts";
-import { addCors, checkSite, preflight, tokenCheck } from "./admission.ts";
-import { DetectDesk, type ServedModel } from "./detect-desk.ts";
-import { failureOf, failureResponse } from "./failure.ts";
-import { allowedMethods, checkMethod, noRoute, type Route, type RouteParams, routesOf } from "./router.ts";
+import type { ServiceMetrics } from "../service/metrics.ts";
+import type { ServedModel } from "./detect-desk.ts";
+import { DetectionHandler, LAST_ANSWERS_MS } from "./handler.ts";
 import { parseServeOptions, type ServeConfig, type ServeOptions } from "./serve-config.ts";
-
-/** How often a draining server looks whether it is done, in milliseconds. */
-const DRAIN_POLL_MS = 10;
-/** How long the answers to given-up requests may take to go out, and connections to close; in milliseconds. */
-const LAST_ANSWERS_MS = 400;
 
 /** Read at once, so that a missing file is named. */
 async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: string } | undefined> {
@@ -41,64 +31,61 @@ function tlsRefusal(error: unknown): OptionError | undefined {
   });
 }
 
-/** What follows the host: it is the client's word, and need not be one; of HTTP/1.0 there is none. */
-function addressOf(url: string): string {
-  if (url.startsWith("/")) return url;
-  const at = url.indexOf("/", url.indexOf("://") + 3);
-  return at < 0 ? "/" : url.slice(at);
+function listen(
+  handler: DetectionHandler,
+  config: ServeConfig,
+  tls: { cert: string; key: string } | undefined,
+): Bun.Server<undefined> {
+  const { unix, host: hostname, port } = config;
+  const idleTimeout = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
+  const common = {
+    development: false,
+    // Longer bodies are refused by the handler, in JSON; Bun's own answer would be empty.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    fetch: handler.fetch,
+    ...(tls === undefined ? {} : { tls }),
+  };
+  try {
+    // Two servers that share a port would share its requests by chance.
+    return unix === undefined
+      ? Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout })
+      : Bun.serve({ ...common, unix });
+  } catch (error) {
+    throw tlsRefusal(error) ?? listenError("serve", config, error);
+  }
 }
 
 /** A server that answers until it is closed; made by {@linkcode serve}. The detector stays its caller's. */
 export class DetectionServer implements AsyncDisposable {
-  /** What it counts and measures; add to its registry what should be in `/metrics` as well. */
-  readonly metrics: ServiceMetrics;
-  readonly #config: ServeConfig;
-  readonly #desk: DetectDesk;
-  readonly #routes: Readonly<Record<string, Route>>;
-  readonly #checkToken: ((request: Request) => void) | undefined;
-  readonly #hosts: OwnHosts;
-  readonly #requests: Counter<"route" | "status">;
-  readonly #idleSeconds: number;
+  readonly #handler: DetectionHandler;
   readonly #server: Bun.Server<undefined>;
+  readonly #basePath: string;
   #closed: Promise<void> | undefined;
 
-  private constructor(detector: ServedModel, config: ServeConfig, tls: { cert: string; key: string } | undefined) {
-    this.#config = config;
-    this.metrics = new ServiceMetrics(config.gpu === undefined ? {} : { gpu: config.gpu });
-    const desk = new DetectDesk(detector, config, this.metrics);
-    this.#desk = desk;
-    const registers = [this.metrics.registry];
-    this.#requests = new Counter({
-      name: "bun_tensorrt_http_requests_total",
-      help: "Requests by route and status",
-      labelNames: ["route", "status"],
-      registers,
-    });
-    new Gauge({
-      name: "bun_tensorrt_requests_waiting",
-      help: "Requests that wait for their turn",
-      registers,
-      collect() {
-        this.set(desk.waiting);
-      },
-    });
-    this.#routes = routesOf(desk);
-    this.#checkToken = config.token === undefined ? undefined : tokenCheck(config.token);
-    this.#hosts = new OwnHosts(config);
-    this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
-    this.#server = this.#listen(tls);
+  private constructor(handler: DetectionHandler, server: Bun.Server<undefined>, basePath: string) {
+    this.#handler = handler;
+    this.#server = server;
+    this.#basePath = basePath;
   }
 
   /** Called by {@linkcode serve}. */
   static async open(detector: ServedModel, options: ServeOptions): Promise<DetectionServer> {
     const config = parseServeOptions(options);
     if (config.unix !== undefined) await removeStaleSocket(config.unix);
-    return new DetectionServer(detector, config, await readTls(config.tls));
+    const tls = await readTls(config.tls);
+    const handler = new DetectionHandler(detector, config, new OwnHosts(config));
+    return new DetectionServer(handler, listen(handler, config, tls), config.basePath);
   }
 
-  /** Where it listens: `http://127.0.0.1:8080/`, or `unix:///run/detector.sock`. */
+  /** What it counts and measures; add to its registry what should be in `/metrics` as well. */
+  get metrics(): ServiceMetrics {
+    return this.#handler.metrics;
+  }
+
+  /** Where it listens: `http://127.0.0.1:8080/`, with `basePath` behind it, or `unix:///run/detector.sock`. */
   get url(): URL {
-    return this.#server.url;
+    const { url } = this.#server;
+    return url.protocol === "unix:" ? url : new URL(`${this.#basePath}/`, url);
   }
 
   /**
@@ -106,7 +93,7 @@ export class DetectionServer implements AsyncDisposable {
    * listening. It settles within 1.5 s after that, whatever hangs. Calling it again waits as well.
    */
   close(): Promise<void> {
-    this.#closed ??= this.#drain();
+    this.#closed ??= this.#close();
     return this.#closed;
   }
 
@@ -114,97 +101,18 @@ export class DetectionServer implements AsyncDisposable {
     return this.close();
   }
 
-  #listen(tls: { cert: string; key: string } | undefined): Bun.Server<undefined> {
-    const { unix, host: hostname, port } = this.#config;
-    const routes = Object.fromEntries(
-      Object.entries(this.#routes).map(([address, route]) => {
-        return [
-          address,
-          (request: BunRequest, server: Bun.Server<undefined>) => this.#answer(request, server, route, request.params),
-        ];
-      }),
-    );
-    const common = {
-      development: false,
-      // Longer bodies are refused by the routes, in JSON; Bun's own answer would be empty.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      routes,
-      fetch: (request: Request, server: Bun.Server<undefined>) => this.#answer(request, server),
-      ...(tls === undefined ? {} : { tls }),
-    };
-    try {
-      // Two servers that share a port would share its requests by chance.
-      return unix === undefined
-        ? Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout: this.#idleSeconds })
-        : Bun.serve({ ...common, unix });
-    } catch (error) {
-      throw tlsRefusal(error) ?? listenError("serve", this.#config, error);
-    }
-  }
-
-  /** @param route that of the address; where there is none, nothing is there */
-  async #answer(
-    request: Request,
-    server: Bun.Server<undefined>,
-    route?: Route,
-    params: RouteParams = {},
-  ): Promise<Response> {
-    const started = performance.now();
-    // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
-    server.timeout(request, 0);
-    const address = addressOf(request.url);
-    const path = address.split("?", 1)[0]!;
-    let reached: Route | undefined;
-    let response: Response;
-    try {
-      checkSite(request, this.#hosts, this.#config.cors);
-      if (route === undefined) throw noRoute(path, this.#routes, this.#config.name);
-      reached = route;
-      const asked = preflight(request, this.#config.cors, allowedMethods(route));
-      if (asked === undefined) {
-        checkMethod(route, request.method);
-        if (!route.isOpen) this.#checkToken?.(request);
-      }
-      response = asked ?? (await route.handle(request, params));
-    } catch (error) {
-      const failure = failureOf(error);
-      this.metrics.error(failure.code);
-      response = failureResponse(failure, path);
-    }
-    const { headers } = response;
-    addCors(headers, request, this.#config.cors);
-    headers.set("X-Content-Type-Options", "nosniff");
-    if (!headers.has("cache-control")) headers.set("Cache-Control", "no-store");
-    server.timeout(request, this.#idleSeconds);
-    const elapsedMs = performance.now() - started;
-    if (reached?.isWork) this.metrics.observe("total", elapsedMs);
-    this.#requests.inc({ route: reached?.label ?? "none", status: response.status });
-    logger.debug(`${request.method} ${address} ${response.status} ${elapsedMs.toFixed(1)} ms`);
-    return response;
-  }
-
-  async #drain(): Promise<void> {
-    this.#desk.isDraining = true;
-    await this.#untilIdle(this.#config.drainTimeoutMs);
-    if (this.#server.pendingRequests > 0) {
-      logger.warn(`Gave up on ${this.#server.pendingRequests} requests that were still running`);
-      this.#desk.abandon();
-      await this.#untilIdle(LAST_ANSWERS_MS);
-    }
+  async #close(): Promise<void> {
+    // Those whose answer is on its way count as well.
+    await this.#handler.drain(() => this.#server.pendingRequests);
     for (const isForced of [false, true]) {
       await Promise.race([this.#server.stop(isForced), Bun.sleep(LAST_ANSWERS_MS)]);
     }
-  }
-
-  async #untilIdle(timeoutMs: number): Promise<void> {
-    const end = performance.now() + timeoutMs;
-    while (this.#server.pendingRequests > 0 && performance.now() < end) await Bun.sleep(DRAIN_POLL_MS);
   }
 }
 
 /**
  * Answer over HTTP with a model: `POST /detect`, or `POST /classify` of a classifier, a page at `/`, health, metrics, and the
- * Open Inference Protocol.
+ * Open Inference Protocol. {@linkcode createHandler} does the same within a server of yours.
  *
  * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector` or `Classifier`; stays its caller's: close it
  * after the server

@@ -1,7 +1,8 @@
-/** @module bun-tensorrt/serve: a detector behind HTTP. */
+/** @module bun-tensorrt/serve: a detector behind HTTP, at an address of its own or within a server of yours. */
 
 export { type GpuSample, type GpuSampler, ServiceMetrics } from "../service/metrics.ts";
 export type { DetectionJson, ResultJson } from "../tasks/detect/detect-forms.ts";
 export type { ServedDetector, ServedModel } from "./detect-desk.ts";
 export { type DetectionServer, serve } from "./detection-server.ts";
-export type { ServeOptions } from "./serve-config.ts";
+export { createHandler, type DetectionHandler } from "./handler.ts";
+export type { HandlerOptions, ServeOptions } from "./serve-config.ts";

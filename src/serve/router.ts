@@ -26,8 +26,8 @@ export interface Route {
   handle(request: Request, params: RouteParams): Response | Promise<Response>;
 }
 
-/** All routes, by address in the form of `Bun.serve`. */
-export function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
+/** All routes, by address; `:model` and `:version` stand for one part of it. */
+function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
   const { name, timeoutMs } = desk.config;
   const moving = (body: object, withinMs: number): Response => {
     const { stalledMs } = desk;
@@ -72,11 +72,50 @@ export function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
   };
 }
 
+/** A part of an address as it was meant; as it is where it is no text. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** Finds the route of an address. */
+export class Router {
+  readonly #fixed = new Map<string, Route>();
+  readonly #patterns: { readonly pattern: RegExp; readonly route: Route }[] = [];
+
+  constructor(desk: DetectDesk) {
+    for (const [address, route] of Object.entries(routesOf(desk))) {
+      const pattern = address.replace(/:(\w+)/g, "(?<$1>[^/]+)");
+      if (pattern === address) this.#fixed.set(address, route);
+      else this.#patterns.push({ pattern: new RegExp(`^${pattern}$`), route });
+    }
+  }
+
+  /** Addresses in which nothing is left open. */
+  get paths(): string[] {
+    return [...this.#fixed.keys()];
+  }
+
+  /** @param path of an address, without its query. @returns `undefined` where nothing is there */
+  find(path: string): { readonly route: Route; readonly params: RouteParams } | undefined {
+    const fixed = this.#fixed.get(path);
+    if (fixed !== undefined) return { route: fixed, params: {} };
+    for (const { pattern, route } of this.#patterns) {
+      const groups = pattern.exec(path)?.groups;
+      if (groups === undefined) continue;
+      return { route, params: Object.fromEntries(Object.entries(groups).map(([key, part]) => [key, decoded(part)])) };
+    }
+    return undefined;
+  }
+}
+
 /** 404: there is nothing at an address. @param name of the model */
-export function noRoute(path: string, routes: Readonly<Record<string, Route>>, name: string): RequestError {
-  const fixed = Object.keys(routes).filter((address) => !address.includes(":"));
-  const paths = [...fixed, `/v2/models/${name}/infer`].join(", ");
-  return refusal(404, "no-such-route", `there is nothing at ${JSON.stringify(path)}`, `there are ${paths}`);
+export function noRoute(path: string, paths: readonly string[], basePath: string, name: string): RequestError {
+  const there = [...paths, `/v2/models/${name}/infer`].map((known) => basePath + known).join(", ");
+  return refusal(404, "no-such-route", `there is nothing at ${JSON.stringify(path)}`, `there are ${there}`);
 }
 
 /** @throws {RequestError} 405 if the route takes another method */

@@ -8,16 +8,13 @@ import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
 
-/** Options of `serve`. What decoding may cost are the detector's own: `maxPixels`, `decodeTimeoutMs` of `Detector.load`. */
-export interface ServeOptions {
-  /** Address to listen on. Default `"127.0.0.1"`: this machine only; `"0.0.0.0"` or `"::"` for every network. */
-  readonly host?: string;
-  /** 0 for any free one. Default 8080. */
-  readonly port?: number;
-  /** Path of a Unix socket to listen on, instead of host and port. */
-  readonly unix?: string;
-  /** Paths of PEM files: certificate chain and private key. Default: no TLS. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+/** Options of `createHandler`. What decoding may cost are the detector's own: `maxPixels`, `decodeTimeoutMs` of `Detector.load`. */
+export interface HandlerOptions {
+  /**
+   * What the addresses begin with: `"/vision"` for `/vision/detect`. Not for what strips it, as `mount` of Hono and Elysia.
+   * Default: nothing.
+   */
+  readonly basePath?: string;
   /** Name of the model in `/v2/models/…`. Default `"detector"`. */
   readonly name?: string;
   /** What clients must send as `Authorization: Bearer …`. Default: nothing is asked. */
@@ -25,8 +22,8 @@ export interface ServeOptions {
   /** Origins whose pages may read the answers, or `"*"`. Default: none but the server's own. */
   readonly cors?: string | readonly string[];
   /**
-   * Further names that lead to this server, without a port: what `Host` may say, else 421; `"*"` for any. Default: on a
-   * loopback address the names of this machine, elsewhere and on a Unix socket any.
+   * Further names that lead to this server, without a port: what `Host` may say, else 421; `"*"` for any. Default: of `serve` on
+   * a loopback address the names of this machine, elsewhere any.
    */
   readonly allowHost?: string | readonly string[];
   /** Longest body in bytes; a longer one is refused with 413. Default 32 MiB. */
@@ -50,7 +47,7 @@ export interface ServeOptions {
   readonly bodyTimeoutMs?: number;
   /** How long an answer may take once the body is there, in milliseconds, else 503. Default 30,000. */
   readonly timeoutMs?: number;
-  /** How long a connection may be silent, in milliseconds; Bun counts in steps of some seconds. Default 10,000. */
+  /** How long a connection may be silent after an answer, in milliseconds; Bun counts in steps of some seconds. Default 10,000. */
   readonly idleTimeoutMs?: number;
   /** How long `close()` waits for requests that are running, in milliseconds. Default 15,000. */
   readonly drainTimeoutMs?: number;
@@ -58,17 +55,35 @@ export interface ServeOptions {
   readonly gpu?: GpuSampler;
 }
 
-/** The same, complete. */
-export interface ServeConfig
-  extends Required<Omit<ServeOptions, "unix" | "tls" | "token" | "cors" | "allowHost" | "gpu" | "concurrency">> {
-  readonly unix: string | undefined;
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+/** Options of `serve`: those of its handler, and where it listens. */
+export interface ServeOptions extends HandlerOptions {
+  /** Address to listen on. Default `"127.0.0.1"`: this machine only; `"0.0.0.0"` or `"::"` for every network. */
+  readonly host?: string;
+  /** 0 for any free one. Default 8080. */
+  readonly port?: number;
+  /** Path of a Unix socket to listen on, instead of host and port. */
+  readonly unix?: string;
+  /** Paths of PEM files: certificate chain and private key. Default: no TLS. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+}
+
+/** Options of a handler, complete. */
+export interface HandlerConfig
+  extends Required<Omit<HandlerOptions, "token" | "cors" | "allowHost" | "gpu" | "concurrency">> {
   readonly token: string | undefined;
   readonly cors: readonly string[];
   readonly allowHost: readonly string[];
   /** `undefined` for what fits the detector. */
   readonly concurrency: number | undefined;
   readonly gpu: GpuSampler | undefined;
+}
+
+/** Options of a server, complete. */
+export interface ServeConfig extends HandlerConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly unix: string | undefined;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
 
 const text = z.string("a text").min(1, "at least one character");
@@ -90,10 +105,11 @@ function listOf(one: z.ZodType<string, string>, rule: string): z.ZodType<readonl
   return z.union([one.transform((value): readonly string[] => [value]), z.array(one).min(1)], rule);
 }
 
+const BASE_RULE = "a path without a slash at its end, such as /vision";
 const BYTES = "a number of bytes, such as 64MiB or 1048576";
 const duration = { value: "MS" } as const;
 
-const table = {
+const listenTable = {
   host: {
     schema: text.default("127.0.0.1"),
     value: "ADDRESS",
@@ -112,6 +128,18 @@ const table = {
       cert: { schema: text, value: "FILE", help: "certificate chain in PEM, for TLS; needs --key" },
       key: { schema: text, value: "FILE", help: "private key in PEM" },
     },
+  },
+} satisfies OptionsOf<Omit<ServeOptions, keyof HandlerOptions>>;
+
+const handlerTable = {
+  basePath: {
+    schema: z
+      .string(BASE_RULE)
+      .regex(/^(\/[\w.~-]+)*$/, BASE_RULE)
+      .default(""),
+    value: "PATH",
+    help: "what the addresses begin with, such as /vision",
+    otherwise: "nothing",
   },
   token: {
     schema: text.regex(/^[\x21-\x7e]+$/, "printable ASCII without spaces").optional(),
@@ -191,11 +219,36 @@ const table = {
     aliases: [secondsFlag("drain")],
   },
   gpu: { schema: z.custom<GpuSampler>((value) => typeof value === "function", "a function").optional() },
-} satisfies OptionsOf<ServeOptions>;
+} satisfies OptionsOf<HandlerOptions>;
+const handlerSchema = z.strictObject(shapeOf(handlerTable));
+const table = { ...listenTable, ...handlerTable };
 const schema = z.strictObject(shapeOf(table));
 
 /** Every option of `serve`. */
 export const SERVE_OPTIONS: OptionsOf<ServeOptions> = table;
+
+/** @throws {OptionError} If the bodies together may have fewer bytes than one */
+function withBodyLimits(
+  parsed: Omit<HandlerConfig, "maxBodiesBytes"> & { readonly maxBodiesBytes: number | undefined },
+): HandlerConfig {
+  const { maxBodyBytes, maxBodiesBytes = Math.max(2 ** 27, maxBodyBytes) } = parsed;
+  if (maxBodiesBytes < maxBodyBytes) {
+    const found = `Option "maxBodiesBytes" must be at least "maxBodyBytes", ${maxBodyBytes}, got ${maxBodiesBytes}`;
+    throw new OptionError(`${found}\nHint: raise the one, or lower the other`, "maxBodiesBytes");
+  }
+  return { ...parsed, maxBodiesBytes };
+}
+
+/**
+ * Check the options of `createHandler` and fill in the defaults.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseHandlerOptions(options: HandlerOptions): HandlerConfig {
+  const parsed = parseOptions(handlerSchema, options, "create the handler", handlerTable);
+  const { token, gpu, concurrency, maxBodiesBytes } = parsed;
+  return withBodyLimits({ ...parsed, token, gpu, concurrency, maxBodiesBytes });
+}
 
 /**
  * Check the options of `serve` and fill in the defaults.
@@ -204,15 +257,10 @@ export const SERVE_OPTIONS: OptionsOf<ServeOptions> = table;
  */
 export function parseServeOptions(options: ServeOptions): ServeConfig {
   const parsed = parseOptions(schema, options, "serve", table);
-  const { unix, tls, token, gpu, concurrency, maxBodyBytes } = parsed;
-  const { maxBodiesBytes = Math.max(2 ** 27, maxBodyBytes) } = parsed;
+  const { unix, tls, token, gpu, concurrency, maxBodiesBytes } = parsed;
   if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {
     const found = 'Option "unix" excludes "host" and "port"';
     throw new OptionError(`${found}\nHint: leave one of them out`, "unix");
   }
-  if (maxBodiesBytes < maxBodyBytes) {
-    const found = `Option "maxBodiesBytes" must be at least "maxBodyBytes", ${maxBodyBytes}, got ${maxBodiesBytes}`;
-    throw new OptionError(`${found}\nHint: raise the one, or lower the other`, "maxBodiesBytes");
-  }
-  return { ...parsed, unix, tls, token, gpu, concurrency, maxBodiesBytes };
+  return { ...parsed, ...withBodyLimits({ ...parsed, token, gpu, concurrency, maxBodiesBytes }), unix, tls };
 }

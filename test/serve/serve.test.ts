@@ -269,3 +269,10 @@ test("a failure of the detector itself is 500, and the client learns nothing of 
   expect(JSON.parse(text).error.code).toBe("internal");
   expect(text).not.toContain("secret");
 });
+
+test("a server with a base path answers below it, and its url says so", async () => {
+  await using toy = await ToyServer.open({ basePath: "/vision" });
+  expect(toy.server.url.pathname).toBe("/vision/");
+  expect((await fetch(new URL("model", toy.server.url))).status).toBe(200);
+  expect(await failureOf(toy.get("/model"))).toBe("404 no-such-route");
+});

@@ -1,0 +1,187 @@
+/** @module DetectionHandler: requests to answers, for any server to mount. */
+
+import { Counter, Gauge } from "prom-client";
+import { logger } from "../core/log.ts";
+import { OwnHosts } from "../service/listen.ts";
+import { ServiceMetrics } from "../service/metrics.ts";
+import { addCors, checkSite, preflight, tokenCheck } from "./admission.ts";
+import { DetectDesk, type ServedModel } from "./detect-desk.ts";
+import { failureOf, failureResponse } from "./failure.ts";
+import { allowedMethods, checkMethod, noRoute, type Route, Router } from "./router.ts";
+import { type HandlerConfig, type HandlerOptions, parseHandlerOptions } from "./serve-config.ts";
+
+/** How often a draining handler looks whether it is done, in milliseconds. */
+const DRAIN_POLL_MS = 10;
+/** How long the answers to given-up requests may take to go out, and connections to close; in milliseconds. */
+export const LAST_ANSWERS_MS = 400;
+
+/** What follows the host: it is the client's word, and need not be one; of HTTP/1.0 there is none. */
+function addressOf(url: string): string {
+  if (url.startsWith("/")) return url;
+  const at = url.indexOf("/", url.indexOf("://") + 3);
+  return at < 0 ? "/" : url.slice(at);
+}
+
+/** The part of `Bun.serve`'s server that is used: what comes with a request may be another framework's. */
+interface TimeoutSetter {
+  timeout(request: Request, seconds: number): void;
+}
+
+function isTimeoutSetter(server: unknown): server is TimeoutSetter {
+  return typeof (server as Partial<TimeoutSetter> | null | undefined)?.timeout === "function";
+}
+
+/** Answers requests with a model until it is closed; made by {@linkcode createHandler}. The model stays its caller's. */
+export class DetectionHandler implements AsyncDisposable {
+  /** What it counts and measures; add to its registry what should be in `/metrics` as well. */
+  readonly metrics: ServiceMetrics;
+  /**
+   * Answer a request. It is a function by itself, which can be handed on.
+   *
+   * @param server of `Bun.serve`, if the request came by one: its idle timeout is lifted while the request is worked on, as the
+   *   handler has limits of its own, and is `idleTimeoutMs` afterwards
+   */
+  readonly fetch: (request: Request, server?: unknown) => Promise<Response>;
+  /** For `routes` of `Bun.serve`: everything below `basePath`. */
+  readonly routes: Readonly<Record<string, (request: Request, server: unknown) => Promise<Response>>>;
+  readonly #config: HandlerConfig;
+  readonly #desk: DetectDesk;
+  readonly #router: Router;
+  readonly #checkToken: ((request: Request) => void) | undefined;
+  readonly #hosts: OwnHosts;
+  readonly #requests: Counter<"route" | "status">;
+  readonly #idleSeconds: number;
+  #pending = 0;
+  #closed: Promise<void> | undefined;
+
+  /** @internal called by {@linkcode createHandler} and `serve`. */
+  constructor(detector: ServedModel, config: HandlerConfig, hosts: OwnHosts) {
+    this.#config = config;
+    this.metrics = new ServiceMetrics(config.gpu === undefined ? {} : { gpu: config.gpu });
+    const desk = new DetectDesk(detector, config, this.metrics);
+    this.#desk = desk;
+    const registers = [this.metrics.registry];
+    this.#requests = new Counter({
+      name: "bun_tensorrt_http_requests_total",
+      help: "Requests by route and status",
+      labelNames: ["route", "status"],
+      registers,
+    });
+    new Gauge({
+      name: "bun_tensorrt_requests_waiting",
+      help: "Requests that wait for their turn",
+      registers,
+      collect() {
+        this.set(desk.waiting);
+      },
+    });
+    this.#router = new Router(desk);
+    this.#checkToken = config.token === undefined ? undefined : tokenCheck(config.token);
+    this.#hosts = hosts;
+    this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
+    this.fetch = (request, server) => this.#counted(request, isTimeoutSetter(server) ? server : undefined);
+    const { basePath } = config;
+    this.routes = { ...(basePath === "" ? {} : { [basePath]: this.fetch }), [`${basePath}/*`]: this.fetch };
+  }
+
+  /**
+   * Let no request in any more (503), finish those that are running, and give up on them after `drainTimeoutMs`: each is
+   * answered with 503. The routes that need no model go on answering; `/readyz` says that it drains. Calling it again waits as well.
+   */
+  close(): Promise<void> {
+    return this.drain(() => this.#pending);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** @internal as `close`. @param pending requests that have not been answered */
+  drain(pending: () => number): Promise<void> {
+    this.#closed ??= this.#drain(pending);
+    return this.#closed;
+  }
+
+  async #drain(pending: () => number): Promise<void> {
+    const untilIdle = async (timeoutMs: number): Promise<void> => {
+      const end = performance.now() + timeoutMs;
+      while (pending() > 0 && performance.now() < end) await Bun.sleep(DRAIN_POLL_MS);
+    };
+    this.#desk.isDraining = true;
+    await untilIdle(this.#config.drainTimeoutMs);
+    if (pending() === 0) return;
+    logger.warn(`Gave up on ${pending()} requests that were still running`);
+    this.#desk.abandon();
+    await untilIdle(LAST_ANSWERS_MS);
+  }
+
+  async #counted(request: Request, server: TimeoutSetter | undefined): Promise<Response> {
+    this.#pending += 1;
+    // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
+    server?.timeout(request, 0);
+    try {
+      return await this.#answer(request);
+    } finally {
+      this.#pending -= 1;
+      server?.timeout(request, this.#idleSeconds);
+    }
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const started = performance.now();
+    const address = addressOf(request.url);
+    const { basePath, cors, name } = this.#config;
+    const full = address.split("?", 1)[0]!;
+    const isBelow = full === basePath || full.startsWith(`${basePath}/`);
+    const path = isBelow ? full.slice(basePath.length) || "/" : full;
+    let route: Route | undefined;
+    let response: Response;
+    try {
+      checkSite(request, this.#hosts, cors);
+      const found = isBelow ? this.#router.find(path) : undefined;
+      if (found === undefined) throw noRoute(full, this.#router.paths, basePath, name);
+      route = found.route;
+      const asked = preflight(request, cors, allowedMethods(route));
+      if (asked === undefined) {
+        checkMethod(route, request.method);
+        if (!route.isOpen) this.#checkToken?.(request);
+      }
+      response = asked ?? (await route.handle(request, found.params));
+    } catch (error) {
+      const failure = failureOf(error);
+      this.metrics.error(failure.code);
+      response = failureResponse(failure, path);
+    }
+    const { headers } = response;
+    addCors(headers, request, cors);
+    headers.set("X-Content-Type-Options", "nosniff");
+    if (!headers.has("cache-control")) headers.set("Cache-Control", "no-store");
+    const elapsedMs = performance.now() - started;
+    if (route?.isWork) this.metrics.observe("total", elapsedMs);
+    this.#requests.inc({ route: route?.label ?? "none", status: response.status });
+    logger.debug(`${request.method} ${address} ${response.status} ${elapsedMs.toFixed(1)} ms`);
+    return response;
+  }
+}
+
+/**
+ * What answers requests with a model as {@linkcode serve} does, for a server that is there already: `Bun.serve`, Hono, Elysia, or
+ * anything else that takes a function from `Request` to `Response`.
+ *
+ * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector` or `Classifier`; stays its caller's: close it
+ * after the handler
+ * @throws {OptionError} If an option is unknown or out of range
+ *
+ * @example
+ * ```ts
+ * await using detector = await Detector.load("yolo11n");
+ * await using vision = createHandler(detector, { basePath: "/vision" });
+ * const server = Bun.serve({ routes: { "/": new Response("my app"), ...vision.routes } });
+ * const answer = await fetch(new URL("/vision/detect", server.url), { method: "POST", body: Bun.file("street.jpg") });
+ * ```
+ */
+export function createHandler(detector: ServedModel, options: HandlerOptions = {}): DetectionHandler {
+  const config = parseHandlerOptions(options);
+  // Where it listens is the server's business; on all networks any name is its own, unless they are listed.
+  return new DetectionHandler(detector, config, new OwnHosts({ host: "0.0.0.0", allowHost: config.allowHost }));
+}

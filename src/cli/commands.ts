@@ -12,14 +12,14 @@ export const COMMANDS: readonly Command[] = [
     name: "detect",
     summary: "Detect objects in images and videos.",
     usage: [
-      "detect <file|folder|pattern>... [flags]",
-      "detect <video|address|camera>... [flags]",
+      "detect <file|folder|pattern|address|camera>... [--list FILE] [flags]",
       "detect - [--stdin jpeg|length] [flags]",
       "detect --watch <folder> [flags]",
     ],
     flags: async () => (await import("./detect-flags.ts")).DETECT_FLAGS,
     notes: [
-      "A folder means the images directly in it; for subfolders pass a quoted pattern: 'photos/**'.",
+      "A folder means the images and videos directly in it; for subfolders pass a quoted pattern: 'photos/**'. Images are done",
+      "first. A list has one input a line, seen from here or else from the folder of the list.",
       "Boxes are x1, y1, x2, y2 in pixels of the image. Formats:",
       TABLE,
       "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, implausible, damage,",
@@ -48,6 +48,7 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       "detect street.jpg",
       "detect photos --save out",
+      "detect --list photos.txt --format jsonl --output found.jsonl",
       "detect 'photos/**' --format jsonl --classes person,dog | head",
       "detect photos --model yolo11n-seg --save drawn --crop cut",
       "detect photos --pose-model rtmpose-m.onnx --save drawn",

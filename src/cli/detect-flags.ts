@@ -11,7 +11,7 @@ import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./detector-flags.ts";
 import { flagsOf, optionsFrom, valuesFrom } from "./option-flags.ts";
-import { count, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
+import { count, LIST, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
 
 const FORMATS = ["table", "json", "jsonl", "csv", "coco", "yolo", "dota"] as const;
 
@@ -32,6 +32,8 @@ export type FormatName = (typeof FORMATS)[number];
 
 /** The flags of `detect`, checked. */
 export interface DetectArguments extends DetectorArguments {
+  /** File of more operands. */
+  readonly list: string | undefined;
   readonly format: FormatName;
   readonly output: string | undefined;
   readonly annotations: string | undefined;
@@ -55,6 +57,7 @@ export interface DetectArguments extends DetectorArguments {
 }
 
 const OWN = {
+  list: LIST,
   format: {
     schema: z.enum(FORMATS, `one of ${FORMATS.join(", ")}, ndjson`).default("table"),
     short: "f",

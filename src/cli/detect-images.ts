@@ -18,7 +18,8 @@ import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import type { FramePlace } from "./formats.ts";
-import { asPath, type Complaints, expandImages, formatImages, formatTally, isReadOnce, tellEnd } from "./images.ts";
+import { type Complaints, formatImages, formatTally, tellEnd } from "./images.ts";
+import { asPath, type Inputs, isReadOnce, STDIN } from "./operands.ts";
 import { Progress } from "./progress.ts";
 import {
   type ImageWriter,
@@ -29,12 +30,10 @@ import {
 } from "./result-target.ts";
 
 /** What a run of `detect` reads. Close it, or bind it with `await using`. */
-export interface DetectSource<Model extends ImageStream = Finder> extends AsyncDisposable {
+export interface DetectSource<Model extends ImageStream = Finder> extends Inputs, AsyncDisposable {
   readonly noun: "image" | "frame";
   /** True where results carry their place in a video or a stream. */
   readonly isNumbered: boolean;
-  /** The images or videos; none where images arrive one by one. */
-  readonly files: readonly string[];
   /** How many images or frames there will be, where that is known. */
   total(): number | undefined;
   /** Run them, in order. @param onBadImage called for each that cannot be read or decoded, in its turn */
@@ -203,12 +202,13 @@ export async function* imagesOf(
 function sourceOf(
   images: AsyncGenerator<NamedImage>,
   signal: AbortSignal,
-  { files, isNumbered }: Pick<DetectSource, "files" | "isNumbered">,
+  { images: files, isNumbered }: Pick<DetectSource, "images" | "isNumbered">,
 ): DetectSource<ImageStream> {
   return {
     noun: "image",
     isNumbered,
-    files,
+    images: files,
+    videos: [],
     total: () => files.length || undefined,
     results: (detector, onBadImage) => detectAll(detector, images, signal, onBadImage),
     remarks: () => "",
@@ -216,20 +216,35 @@ function sourceOf(
   };
 }
 
-/** Files, folders and patterns. @param action for messages @throws {BunTensorRtError} If none stands for an image */
+/** Images by name. */
 export function openFiles(
   { save, crop, poseModel }: { readonly [Name in "save" | "crop" | "poseModel"]?: string | undefined },
-  operands: readonly string[],
+  images: readonly string[],
   { signal }: CommandContext,
-  complaints: Complaints,
-  action?: string,
 ): DetectSource<ImageStream> {
-  const files = expandImages(operands, complaints, action);
-  return sourceOf(imagesOf(files, (save ?? crop ?? poseModel) !== undefined), signal, { files, isNumbered: false });
+  return sourceOf(imagesOf(images, (save ?? crop ?? poseModel) !== undefined), signal, { images, isNumbered: false });
 }
 
-/** What images of standard input are called in results. */
-const STDIN = "-";
+/** Images, and then the frames of videos. */
+export function joined(images: DetectSource, videos: DetectSource): DetectSource {
+  return {
+    noun: "image",
+    isNumbered: true,
+    images: images.images,
+    videos: videos.videos,
+    total() {
+      const [count, frames] = [images.total(), videos.total()];
+      return count === undefined || frames === undefined ? undefined : count + frames;
+    },
+    async *results(detector, onBadImage) {
+      yield* images.results(detector, onBadImage);
+      yield* videos.results(detector, onBadImage);
+    },
+    remarks: () => videos.remarks(),
+    [Symbol.asyncDispose]: () => videos[Symbol.asyncDispose](),
+  };
+}
+
 const STDIN_HINT = "send images: camera | bun-tensorrt detect -";
 
 /** @throws the error itself, if it is neither that of an image nor the system's */
@@ -261,7 +276,7 @@ async function* fromStdin(
 /** Images of standard input. @throws {OptionError} If that is a terminal */
 export function openStdin(args: DetectArguments, { signal }: CommandContext, complaints: Complaints): DetectSource {
   if (process.stdin.isTTY) throw refuse("stdin", "Standard input is a terminal", STDIN_HINT);
-  return sourceOf(fromStdin(args, signal, complaints), signal, { files: [], isNumbered: true });
+  return sourceOf(fromStdin(args, signal, complaints), signal, { images: [], isNumbered: true });
 }
 
 async function* fromFolder(paths: AsyncIterable<string>): AsyncGenerator<NamedImage, void, undefined> {
@@ -291,7 +306,7 @@ export function openFolder(
     throw refuse("crop", found, "give another folder");
   }
   const paths = watchFolder(folder, { extensions: IMAGE_EXTENSIONS, signal });
-  const source = sourceOf(fromFolder(paths), signal, { files: [], isNumbered: false });
+  const source = sourceOf(fromFolder(paths), signal, { images: [], isNumbered: false });
   return {
     ...source,
     results(detector, onBadImage) {
@@ -316,11 +331,11 @@ export async function runModel<Model extends RunModel>(
   { terminal, signal }: CommandContext,
 ): Promise<number> {
   closeAfter(signal, model);
-  const { files, noun } = source;
+  const { images, noun } = source;
   const { forms, complaints } = writer;
   const unopened = complaints.count;
-  const isListed = noun === "image" && files.length > 0;
-  const isShown = !isQuiet && (!isListed || files.length > 1);
+  const isListed = images.length > 0 && !source.isNumbered;
+  const isShown = !isQuiet && (!isListed || images.length > 1);
   const started = performance.now();
   const tally = await writeImages((onBadImage) => source.results(model, onBadImage), {
     ...writer,
@@ -336,7 +351,7 @@ export async function runModel<Model extends RunModel>(
   const summary = isShown && (terminal.isTerminal || !isListed) ? `${counts}${source.remarks()}` : undefined;
   tellEnd(terminal, "read", tally, {
     unopened,
-    ...(isListed ? { files: files.length } : {}),
+    ...(isListed ? { files: images.length } : {}),
     ...(summary === undefined ? {} : { summary }),
   });
   return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;

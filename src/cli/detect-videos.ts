@@ -1,6 +1,6 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
 
-import { VideoError } from "../core/errors.ts";
+import { LibraryLoadError, VideoError } from "../core/errors.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
@@ -15,6 +15,7 @@ import type { CommandContext } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { type DetectSource, type Finder, untilClosed } from "./detect-images.ts";
 import type { Complaints } from "./images.ts";
+import type { Inputs } from "./operands.ts";
 import type { WritableImage } from "./result-target.ts";
 import { annotatedOptions, annotatedPaths } from "./save.ts";
 
@@ -76,12 +77,13 @@ function formatLosses(videos: readonly VideoSource[]): string {
 /**
  * Videos, whose frames are run one video after the other. One that cannot be read does not stop the others.
  *
- * @param files paths, addresses and cameras
- * @throws {VideoError} If it is the only one, and cannot be opened
+ * @param inputs the images beside them are not run here
+ * @throws {VideoError} If a video is the only input, and cannot be opened
+ * @throws {LibraryLoadError} If ffmpeg is not installed, and there are no images
  */
 export async function openVideos(
   args: DetectArguments,
-  files: readonly string[],
+  { images, videos: files }: Inputs,
   { signal }: CommandContext,
   complaints: Complaints,
 ): Promise<DetectSource> {
@@ -98,8 +100,11 @@ export async function openVideos(
     try {
       copyOf.set(await openVideo(file, options, signal), copies?.[at]);
     } catch (error) {
-      if (!(error instanceof VideoError) || files.length === 1) throw error;
+      const isFfmpegMissing = error instanceof LibraryLoadError && images.length > 0;
+      const isOneOfMany = error instanceof VideoError && images.length + files.length > 1;
+      if (!isFfmpegMissing && !isOneOfMany) throw error;
       complaints.tell(error);
+      if (isFfmpegMissing) break;
     }
   }
   const videos = [...copyOf.keys()];
@@ -107,7 +112,8 @@ export async function openVideos(
   return {
     noun: "frame",
     isNumbered: true,
-    files: videos.map(({ name }) => name),
+    images: [],
+    videos: videos.map(({ name }) => name),
     total: () => videos.reduce<number | undefined>((sum, { expected }) => sum && expected && sum + expected, 0),
     async *results(detector) {
       if (detector.backend.kind === "gpu") {

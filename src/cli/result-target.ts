@@ -33,6 +33,7 @@ import {
   tableFormat,
 } from "./formats.ts";
 import { type Complaints, fileStem, outputNames, type Tally } from "./images.ts";
+import type { Inputs } from "./operands.ts";
 import type { Progress } from "./progress.ts";
 import { type ImageSaver, localPath, pixelsOf } from "./save.ts";
 import { paintOf } from "./terminal.ts";
@@ -71,12 +72,16 @@ function cocoSink(
   };
 }
 
-/** One text file an image; one that was not known before goes by its own name. */
-function textFiles(folder: string, files: readonly string[], hasScores: boolean): SinkOf {
+/** One text file an image or a frame; one that was not known before goes by its own name. */
+function textFiles(folder: string, { images, videos }: Inputs, hasScores: boolean): SinkOf {
   prepareFolder(folder);
   const root = resolve(folder);
-  const names = outputNames(files, (name) => name.replace(/\.[^./\\]*$/, ""));
-  const stems = new Map(files.map((file, at) => [file, names[at]!]));
+  const stemsOf = (files: readonly string[]): [file: string, stem: string][] => {
+    const names = outputNames(files, (name) => name.replace(/\.[^./\\]*$/, ""));
+    return files.map((file, at) => [file, names[at]!]);
+  };
+  // A frame has its number: it may share its name with an image.
+  const stems = new Map([...stemsOf(images), ...stemsOf(videos)]);
   return (forms) => ({
     async write({ file, result, frame }) {
       const stem = stems.get(file) ?? fileStem(file);
@@ -95,15 +100,19 @@ function dotaName(file: string, frame?: FramePlace): string {
   throw new BunTensorRtError(message(`write ${JSON.stringify(file)} into DOTA's files`, found, "rename it"));
 }
 
-/** DOTA's Task1 files: one a class, also where nothing was found of it. */
-function dotaFiles(folder: string, files: readonly string[]): ResultTarget {
-  prepareFolder(folder);
+/** @throws {BunTensorRtError} If two files have the same name there */
+function refuseTwins(files: readonly string[]): void {
   const names = files.map((file) => dotaName(file));
   const twice = names.findIndex((name, at) => names.indexOf(name) !== at);
-  if (twice >= 0) {
-    const found = `${JSON.stringify(files[names.indexOf(names[twice]!)])} has that name, too`;
-    throw new BunTensorRtError(message(`write ${JSON.stringify(files[twice])} into DOTA's files`, found, "rename one"));
-  }
+  if (twice < 0) return;
+  const found = `${JSON.stringify(files[names.indexOf(names[twice]!)])} has that name, too`;
+  throw new BunTensorRtError(message(`write ${JSON.stringify(files[twice])} into DOTA's files`, found, "rename one"));
+}
+
+/** DOTA's Task1 files: one a class, also where nothing was found of it. */
+function dotaFiles(folder: string, { images, videos }: Inputs): ResultTarget {
+  prepareFolder(folder);
+  for (const files of [images, videos]) refuseTwins(files);
   const outputs = new Map<string, Output>();
   const outputOf = (label: string): Output => {
     const path = join(folder, `Task1_${label.replace(/[^\p{L}\p{N}._-]/gu, "-")}.txt`);
@@ -150,7 +159,7 @@ function checkOutput({ output, model, annotations }: TargetArguments, files: rea
 /**
  * Open and check what results are written to.
  *
- * @param files          the images, to be numbered or to name text files after; videos, whose frames are numbered by
+ * @param source         the images, to be numbered or to name text files after; videos, whose frames are numbered by
  * their index; none where they are not known yet
  * @param standardOutput where results go without `--output`; it stays open
  * @throws {OptionError} If it is a file that is read
@@ -158,21 +167,20 @@ function checkOutput({ output, model, annotations }: TargetArguments, files: rea
  */
 export function openTarget(
   args: TargetArguments,
-  files: readonly string[],
+  source: Inputs & { readonly isNumbered: boolean },
   standardOutput: Output,
-  isNumbered: boolean,
 ): ResultTarget {
   if (args.format === "yolo") {
-    return { sink: textFiles(args.output!, files, args.draw?.scores !== false), [Symbol.dispose]: () => {} };
+    return { sink: textFiles(args.output!, source, args.draw?.scores !== false), [Symbol.dispose]: () => {} };
   }
-  if (args.format === "dota") return dotaFiles(args.output!, files);
-  checkOutput(args, files);
+  if (args.format === "dota") return dotaFiles(args.output!, source);
+  checkOutput(args, [...source.images, ...source.videos]);
   const output = args.output === undefined ? standardOutput : openFile(args, args.output);
   const close = (): void => {
     if (output !== standardOutput) output.close();
   };
   try {
-    return { sink: textSinkOf(args, files, output, isNumbered), [Symbol.dispose]: close };
+    return { sink: textSinkOf(args, source, output), [Symbol.dispose]: close };
   } catch (error) {
     close();
     throw error;
@@ -186,11 +194,10 @@ function openFile({ format }: TargetArguments, path: string): Output {
 
 function textSinkOf(
   { format, annotations, masks }: TargetArguments,
-  files: readonly string[],
+  { images, isNumbered }: Inputs & { readonly isNumbered: boolean },
   output: Output,
-  isNumbered: boolean,
 ): SinkOf {
-  if (format === "coco") return cocoSink(output, files, { annotations, masks }, isNumbered);
+  if (format === "coco") return cocoSink(output, images, { annotations, masks }, isNumbered);
   if (format === "json") return (forms) => textSink(output, jsonFormat(forms, masks));
   if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms, masks));
   if (format === "csv") return (forms) => textSink(output, csvFormat(forms, isNumbered));

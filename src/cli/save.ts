@@ -3,12 +3,14 @@
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fileIdentity, overwritten } from "../core/stats-of.ts";
+import { plural } from "../core/units.ts";
 import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
 import { formatOf } from "../image/encode-options.ts";
 import { type Image, isImage } from "../image/image.ts";
+import { isImageName } from "../image/image-kind.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DrawOptions } from "../tasks/draw-options.ts";
 import type { ResultForms } from "../tasks/task-result.ts";
@@ -17,8 +19,9 @@ import type { Rational } from "../video/video-frame.ts";
 import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
-import { frameName, type ImageResult } from "./formats.ts";
+import { type FramePlace, frameName, type ImageResult } from "./formats.ts";
 import { fileStem, isFolder, outputNames, withExtension } from "./images.ts";
+import type { Inputs } from "./operands.ts";
 
 /** Writes images that are made of an image and its result. */
 export interface ImageSaver {
@@ -46,7 +49,12 @@ function copyName(name: string): string {
 
 /** What a copy of an image is called that was not known before, or of a frame. */
 function newName({ file, frame }: ImageResult): string {
-  return frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
+  return frame === undefined ? copyName(basename(file)) : frameCopyName(`${fileStem(file)}.jpg`, frame);
+}
+
+/** `clips/a-000012.jpg` of the frame 12 of what is named `clips/a.jpg`. */
+function frameCopyName(name: string, { index }: FramePlace): string {
+  return `${frameName(withExtension(name, ""), index)}.jpg`;
 }
 
 /** @throws {OptionError} If copies would be written over what is read, or where results are written as well */
@@ -66,9 +74,16 @@ function refuseCopies(
   throw refuse("save", `--save would overwrite ${noun} that is read: ${own}`, "give another place");
 }
 
+/** @throws {OptionError} If a place is named like a file, and what is written there is none of that kind. @param found `2 videos` */
+export function refuseOneFile(save: string, found: string): void {
+  if (isFolder(save) || !(isImageName(save) || isVideoFile(save))) return;
+  throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${found}`, "give a folder");
+}
+
 /** A path for each copy. */
 function copyPaths(save: string, files: readonly string[]): string[] {
   if (formatOf(save) === undefined || isFolder(save)) {
+    refuseOneFile(save, "images, which are written as .jpg, .png or .webp");
     prepareFolder(save);
     return outputNames(files, copyName).map((name) => join(save, name));
   }
@@ -119,18 +134,22 @@ function folderName(label: string): string {
 /**
  * Make a folder ready for cut-outs: a folder within it for each class, in which files are named by image and number.
  *
- * @param files the images; others that turn up later keep their names
- * @throws {BunTensorRtError} If it cannot be written, or two images have the same name
+ * @param inputs images and videos; images that turn up later keep their names
+ * @throws {BunTensorRtError} If it cannot be written, or two images or videos have the same name
  */
-export function openCutter(folder: string, files: readonly string[]): ImageSaver {
+export function openCutter(folder: string, { images, videos }: Inputs): ImageSaver {
   prepareFolder(folder);
-  const names = outputNames(files, copyName);
-  const nameOf = new Map(files.map((file, at) => [file, names[at]!]));
-  const sources = new Set(files.map(fileIdentity));
+  const namesOf = (files: readonly string[]): [file: string, name: string][] => {
+    const names = outputNames(files, copyName);
+    return files.map((file, at) => [file, names[at]!]);
+  };
+  const nameOf = new Map([...namesOf(images), ...namesOf(videos)]);
+  const sources = new Set([...nameOf.keys()].map(fileIdentity));
   return {
     async save(forms, whole, pixels) {
       const { file, result, frame } = whole;
-      const name = (frame === undefined ? nameOf.get(file) : undefined) ?? newName(whole);
+      const known = nameOf.get(file);
+      const name = known === undefined ? newName(whole) : frame === undefined ? known : frameCopyName(known, frame);
       const cutOuts = forms.count(result) > 0 ? forms.cutOuts?.(await pixels(), result) : undefined;
       let path: string | undefined;
       for (const { label, image, place } of cutOuts ?? []) {
@@ -173,7 +192,10 @@ export function annotatedPaths(save: string, videos: readonly string[], output?:
   if (isFile && videos.length > 1) {
     throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${videos.length} videos`, "give a folder");
   }
-  if (!isFile) prepareFolder(save);
+  if (!isFile) {
+    refuseOneFile(save, `${plural(videos.length, "video")}, written as ${VIDEO_FILE_EXTENSIONS.join(", ")}`);
+    prepareFolder(save);
+  }
   const sources = videos.map(localPath);
   const paths = isFile ? [save] : outputNames(sources, videoCopyName).map((name) => join(save, name));
   refuseCopies(paths, sources, output, "a video");

@@ -6,12 +6,13 @@ import type { OptionTable } from "../core/options.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
-import { count, path, QUIET, toggle } from "./values.ts";
+import { count, LIST, path, QUIET, toggle } from "./values.ts";
 
 const OPTION_FLAGS = flagsOf(IMAGE_MODEL_OPTIONS);
 
 const OWN = {
   model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of an image-to-image model" },
+  list: LIST,
   output: { schema: path, short: "o", value: "FILE|DIR", help: "what is written: one file, or a folder for many" },
   format: {
     schema: z.enum(["png", "jpeg", "webp"], "png, jpg or webp"),
@@ -33,6 +34,7 @@ export interface TransformArguments {
   /** Path or catalogue name. */
   readonly model: string;
   readonly options: ImageModelOptions;
+  readonly list: string | undefined;
   readonly output: string;
   readonly format: EncodedFormat | undefined;
   readonly quality: number | undefined;

@@ -95,6 +95,13 @@ export const toggle: { readonly schema: z.ZodDefault<z.ZodBoolean> } = { schema:
 /** The path of a file or a folder. */
 export const path: z.ZodType<string> = z.string().min(1, "a path");
 
+/** `--list` */
+export const LIST: Option<z.ZodOptional<z.ZodType<string>>> = {
+  schema: path.optional(),
+  value: "FILE",
+  help: "take inputs from a file as well: one a line, # for comments; - is standard input",
+};
+
 /** `--quiet` */
 export const QUIET: Option<z.ZodDefault<z.ZodBoolean>> = {
   ...toggle,

@@ -13,12 +13,13 @@ import type { OptionTable } from "../core/options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
-import { outputFile, path, QUIET } from "./values.ts";
+import { LIST, outputFile, path, QUIET } from "./values.ts";
 
 const FORMATS = ["table", "json", "jsonl", "csv"] as const;
 
 const OWN = {
   model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of such a model" },
+  list: LIST,
   format: {
     schema: z.enum(FORMATS, `one of ${FORMATS.join(", ")}, ndjson`).default("table"),
     short: "f",
@@ -36,7 +37,8 @@ const OWN = {
 } satisfies OptionTable;
 
 /** The flags of such a command, checked. */
-export interface WholeImageArguments<Options> extends Pick<DetectArguments, "format" | "output" | "save" | "isQuiet"> {
+export interface WholeImageArguments<Options>
+  extends Pick<DetectArguments, "list" | "format" | "output" | "save" | "isQuiet"> {
   /** Path of the model. */
   readonly model: string;
   readonly options: Options;

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-images.ts";
-import { operandKind } from "../../src/cli/images.ts";
+import { operandKind } from "../../src/cli/operands.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
@@ -180,6 +180,66 @@ test.skipIf(isFfmpegMissing)("detect takes a part of a video, and writes COCO an
   expect([names[0], names[9]]).toEqual(["halves-000000.txt", "halves-000009.txt"]);
   expect(readFileSync(path("labels", names[0]!), "utf8").split("\n").length).toBe(4);
   expect((await toy("halves.mp4", "long.mp4", "--format", "coco")).code).toBe(2);
+});
+
+test.skipIf(isFfmpegMissing)("a folder of images and videos is done whole, in every format and place", async () => {
+  mkdirSync(path("both"));
+  for (const [from, to] of [
+    ["white.jpg", "a.jpg"],
+    ["halves.mp4", "a.mp4"],
+    ["white.jpg", "c.jpg"],
+  ] as const) {
+    copyFileSync(path(from), path("both", to));
+  }
+  writeFileSync(path("both/broken.mp4"), "no video");
+  const words = ["both", "--every", "30", "--save", "both-drawn", "--crop", "both-cut"];
+  const made = await toy(...words, "-f", "csv", "-o", "both.csv");
+  expect(made.code).toBe(1);
+  expect(made.errors).toContain('error: Cannot open the video "both/broken.mp4": it is no video that ffmpeg can read');
+  expect(made.errors).toContain("\n1 input could not be opened\n");
+  expect(made.errors).toMatch(/\n4 images, 9 objects in /);
+  expect(readdirSync(path("both-drawn")).sort()).toEqual(["a.jpg", "a.mp4", "c.jpg"]);
+  expect(await countFrames(path("both-drawn/a.mp4"))).toBe(2);
+  expect(readdirSync(path("both-cut/cat")).sort()).toEqual(["a-000000-1.jpg", "a-1.jpg", "c-1.jpg"]);
+  const [head, ...rows] = readFileSync(path("both.csv"), "utf8").trimEnd().split("\n");
+  expect(head).toStartWith("file,index,timestampMs,label");
+  const places = rows.map((row) => row.split(",").slice(0, 3).join());
+  expect([...new Set(places)]).toEqual(["both/a.jpg,,", "both/c.jpg,,", "both/a.mp4,0,0"]);
+  await toy("both", "--every", "30", "-f", "yolo", "-o", "both-labels", "-q");
+  expect(readdirSync(path("both-labels")).sort()).toEqual(["a-000000.txt", "a-000001.txt", "a.txt", "c.txt"]);
+  const videos = await toy("both", "--video", "--every", "30", "-f", "jsonl", "-q");
+  expect(lines(videos.output).map(({ file, index }) => `${file} ${index}`)).toEqual(["both/a.mp4 0", "both/a.mp4 1"]);
+});
+
+test.skipIf(isFfmpegMissing)("what does not go with images and videos together is refused, and why", async () => {
+  for (const [words, found] of [
+    [["-f", "coco"], "--format coco numbers images by name and frames by place, got 1 image and 1 video"],
+    [["--save", "one.jpg"], '--save "one.jpg" is one file, got 1 image and 1 video'],
+    [["--save", "one.mp4"], '--save "one.mp4" is one file, got 1 image and 1 video'],
+  ] as const) {
+    const { code, errors } = await toy("white.jpg", "halves.mp4", ...words);
+    expect([code, errors]).toEqual([2, expect.stringContaining(found)]);
+  }
+  for (const [input, save, found] of [
+    ["white.jpg", "one.mp4", '--save "one.mp4" is one file, got images, which are written as .jpg'],
+    ["halves.mp4", "one.jpg", '--save "one.jpg" is one file, got 1 video, written as .mp4'],
+  ] as const) {
+    const { code, errors } = await toy(input, "--save", save);
+    expect([code, errors, existsSync(path(save))]).toEqual([2, expect.stringContaining(found), false]);
+  }
+});
+
+test("without ffmpeg the images of a mixed folder are done, and its hint is given once", async () => {
+  mkdirSync(path("bare"));
+  copyFileSync(path("white.jpg"), path("bare/a.jpg"));
+  for (const name of ["b.mp4", "c.mp4"]) writeFileSync(path("bare", name), "x");
+  const { code, output, errors } = await runCli(toyWords("bare", "-f", "jsonl", "-q"), {
+    cwd: folder,
+    env: { BUN_TENSORRT_FFPROBE: "/nowhere/ffprobe" },
+  });
+  expect(code).toBe(1);
+  expect(lines(output).map(({ file }) => file)).toEqual(["bare/a.jpg"]);
+  expect(errors.match(/Cannot run ffprobe/g)?.length).toBe(1);
 });
 
 test.skipIf(isFfmpegMissing)(
@@ -444,7 +504,7 @@ test("untilAborted() keeps none of the items it has handed on", async () => {
 
 test("detect refuses sources that do not go together, before anything is loaded", async () => {
   for (const [words, text] of [
-    [["halves.mp4", "white.jpg"], "Images, videos and standard input cannot be mixed in one run"],
+    [["-", "white.jpg"], "Standard input cannot be mixed with files in one run"],
     [["--watch", "none"], '--watch must be a folder, got "none"'],
     [["--watch", ".", "white.jpg"], 'Unexpected argument "white.jpg": --watch takes no files'],
     [["halves.mp4", "--every", "0"], "--every must be a whole number from 1 to"],

@@ -82,8 +82,37 @@ test("an operand that is missing does not stop the others", async () => {
   expect(jsonLines(output).map(({ file }) => file)).toEqual(["good/img1.jpg"]);
   expect(readdirSync(path("some"))).toEqual(["img1.jpg"]);
   expect(errors).toContain('error: Cannot detect in "none.jpg": there is no such file or folder\nHint: ');
-  expect(errors).toContain('error: Cannot detect in the folder "empty": it holds no image\n');
+  expect(errors).toContain('error: Cannot detect in the folder "empty": it holds no image or video\n');
   expect(errors).toEndWith("\n2 inputs could not be opened\n");
+});
+
+test("detect --list takes one input a line, seen from here or from the list, and beside operands", async () => {
+  mkdirSync(path("lists"), { recursive: true });
+  const lines = ["# ours", "", "  good/img2.png\r", "img1.jpg", "none.jpg"].join("\n");
+  writeFileSync(path("lists/a b.txt"), lines);
+  symlinkSync(path("good/img1.jpg"), path("lists/img1.jpg"));
+  const { code, output, errors } = await toy("good/img3.webp", "--list", "lists/a b.txt", "--format", "jsonl");
+  expect(code).toBe(1);
+  expect(jsonLines(output).map(({ file }) => file)).toEqual(["good/img3.webp", "good/img2.png", "lists/img1.jpg"]);
+  expect(errors).toContain('Cannot detect in "none.jpg": there is no such file');
+  writeFileSync(path("lists/none.txt"), "# none\n\n");
+  for (const [list, found] of [
+    ["lists/none.txt", '--list "lists/none.txt" holds no input'],
+    ["lists/missing.txt", '--list "lists/missing.txt" cannot be read: ENOENT'],
+    ["lists", '--list "lists" cannot be read: EISDIR'],
+  ] as const) {
+    const refused = await toy("--list", list);
+    expect([refused.code, refused.errors]).toEqual([2, expect.stringContaining(found)]);
+  }
+});
+
+test("detect --list - takes names from standard input", async () => {
+  const words = cliWords(["detect", "-m", "toy.onnx", "--backend", "cpu", "--list", "-", "-f", "jsonl", "-q"]);
+  const line = `find good -name '*.png' | ${words.join(" ")}`;
+  const child = Bun.spawn(["sh", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect([code, errors]).toEqual([0, ""]);
+  expect(jsonLines(output).map(({ file }) => file)).toEqual(["good/img2.png"]);
 });
 
 test("detect --format json is an array of images in the order of the names, boxes in source pixels", async () => {
@@ -198,7 +227,7 @@ test("detect names what stands for no image", async () => {
   expect(results.map(({ code }) => code)).toEqual([1, 1, 1]);
   expect(results[0]!.errors).toContain('Cannot detect in "nothing.jpg": there is no such file or folder');
   expect(results[1]!.errors).toContain('Cannot detect in the folder "empty": it holds no image');
-  expect(results[2]!.errors).toContain('Cannot detect in "good/*.gif": no image fits the pattern');
+  expect(results[2]!.errors).toContain('Cannot detect in "good/*.gif": no image or video fits the pattern');
 });
 
 test("detect finds an output that cannot be written before anything else", async () => {

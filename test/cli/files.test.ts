@@ -15,7 +15,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/formats.ts";
-import { Complaints, expandImages as expand, isReadOnce, localOperand, outputNames } from "../../src/cli/images.ts";
+import { Complaints, outputNames } from "../../src/cli/images.ts";
+import { expandOperands, isReadOnce, localOperand } from "../../src/cli/operands.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { overwritten } from "../../src/core/stats-of.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
@@ -30,10 +31,10 @@ const path = (...parts: readonly string[]): string => join(folder, ...parts);
 /** What was told, a line each. */
 let told: string[] = [];
 
-function expandImages(operands: readonly string[], action?: string): string[] {
+function expandImages(operands: readonly string[], action = "detect in"): readonly string[] {
   told = [];
   const terminal = new Terminal({ write: (line: string) => told.push(line.trimEnd()) }, (_, text) => text);
-  return expand(operands, new Complaints(terminal), action);
+  return expandOperands(operands, { action, takes: "images" }, new Complaints(terminal)).images;
 }
 
 beforeEach(() => {

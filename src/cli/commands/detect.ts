@@ -3,82 +3,109 @@
 import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
 import { OptionError } from "../../core/errors.ts";
+import { plural } from "../../core/units.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";
 import { type DetectArguments, PEOPLE, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
-import { type DetectSource, openFiles, openFolder, openStdin, runModel, withPoints } from "../detect-images.ts";
+import { type DetectSource, joined, openFiles, openFolder, openStdin, runModel, withPoints } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
-import { Complaints, localOperand, type OperandKind, operandKind } from "../images.ts";
+import { Complaints } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
+import { allOperands, expandOperands, type Inputs, STDIN } from "../operands.ts";
 import { openTarget } from "../result-target.ts";
-import { openCutter, openSaver } from "../save.ts";
+import { type ImageSaver, openCutter, openSaver, refuseOneFile } from "../save.ts";
 
-/** What the operands are, all of one kind. */
-function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): OperandKind {
+/** What a run reads: files, or images that come one by one. */
+type Input = Inputs | "stdin" | "folder";
+
+/** @throws {OptionError} If inputs are missing, or do not go together */
+function inputOf(operands: readonly string[], { isVideo, watch }: DetectArguments, complaints: Complaints): Input {
+  const [first] = operands;
   if (watch !== undefined) {
-    if (operands.length === 0) return "stdin";
-    throw refuse(
-      "watch",
-      `Unexpected argument ${JSON.stringify(operands[0])}: --watch takes no files`,
-      "leave one of them out",
-    );
+    if (first === undefined) return "folder";
+    const found = `Unexpected argument ${JSON.stringify(first)}: --watch takes no files`;
+    throw refuse("watch", found, "leave one of them out");
   }
-  if (operands.length === 0) {
+  if (first === undefined) {
     throw refuse("file", "Missing input: give a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
   }
-  const kinds = new Set(operands.map((operand) => (isVideo ? "video" : operandKind(operand))));
-  const [kind = "images", ...others] = kinds;
-  if (others.length > 0 || (kind === "stdin" && operands.length > 1)) {
-    const found = "Images, videos and standard input cannot be mixed in one run";
-    throw refuse("file", found, "run it once for each kind; --video takes every operand for a video");
+  if (!operands.includes(STDIN)) {
+    return expandOperands(operands, { action: "detect in", takes: isVideo ? "videos" : "any" }, complaints);
   }
-  return kind;
+  if (operands.length === 1 && !isVideo) return "stdin";
+  const found = `Standard input cannot be mixed with ${isVideo ? "--video" : "files"} in one run`;
+  throw refuse("file", found, "run it once for each");
 }
 
 /** @throws {OptionError} If a flag says something of another kind of input */
-function refuseIdleFlags({ flags }: ParsedArguments, kind: OperandKind): void {
+function refuseIdleFlags({ flags }: ParsedArguments, input: Input): void {
+  const hasVideos = typeof input === "object" && input.videos.length > 0;
   const ofVideos = VIDEO_FLAGS.find(({ name }) => flags[name] !== undefined)?.name;
-  if (kind !== "video" && ofVideos !== undefined) {
+  if (!hasVideos && ofVideos !== undefined) {
     const hint = "leave it out; --video treats every operand as a video";
     throw refuse(ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);
   }
-  if (flags.watch !== undefined && flags.video !== undefined) {
+  if (input === "folder" && flags.video !== undefined) {
     throw refuse("video", "--watch takes images, and --video was given", "leave --video out");
   }
-  if (flags.stdin === undefined || (kind === "stdin" && flags.watch === undefined)) return;
+  if (flags.stdin === undefined || input === "stdin") return;
   throw refuse("stdin", "--stdin is for images on standard input", "give `-` in place of files");
 }
 
-function openSource(
+function formatInputs({ images, videos }: Inputs): string {
+  return `${plural(images.length, "image")} and ${plural(videos.length, "video")}`;
+}
+
+/** @throws {OptionError} If results of images and of videos do not go into one place */
+function refuseMixture({ format, save }: DetectArguments, inputs: Inputs): void {
+  if (format === "coco") {
+    const found = `--format coco numbers images by name and frames by place, got ${formatInputs(inputs)}`;
+    throw refuse("format", found, "name the images by a pattern such as 'photos/*.jpg', or choose jsonl");
+  }
+  if (save !== undefined) refuseOneFile(save, formatInputs(inputs));
+}
+
+async function openSource(
   args: DetectArguments,
-  operands: readonly string[],
-  kind: OperandKind,
+  input: Input,
   context: CommandContext,
   complaints: Complaints,
-): DetectSource | Promise<DetectSource> {
-  if (args.watch !== undefined) return openFolder(args.watch, args, context);
-  if (kind === "stdin") return openStdin(args, context, complaints);
-  return kind === "video"
-    ? openVideos(args, operands, context, complaints)
-    : openFiles(args, operands, context, complaints);
+): Promise<DetectSource> {
+  if (input === "folder") return openFolder(args.watch!, args, context);
+  if (input === "stdin") return openStdin(args, context, complaints);
+  const { images, videos } = input;
+  if (videos.length === 0) return openFiles(args, images, context);
+  if (images.length === 0) return await openVideos(args, input, context, complaints);
+  refuseMixture(args, input);
+  return joined(openFiles(args, images, context), await openVideos(args, input, context, complaints));
+}
+
+/** What draws on images, and cuts out of them and of frames; videos are drawn on as they are read. */
+function saversOf({ save, crop, ...args }: DetectArguments, input: Input, source: DetectSource): ImageSaver[] {
+  const savers: ImageSaver[] = [];
+  const hasVideos = typeof input === "object" && input.videos.length > 0;
+  if (save !== undefined && !(hasVideos && source.images.length === 0)) {
+    const saver = openSaver(save, source.images, args);
+    const ofImages: ImageSaver = {
+      save: async (forms, image, pixels) => (image.frame ? undefined : await saver.save(forms, image, pixels)),
+    };
+    savers.push(hasVideos ? ofImages : saver);
+  }
+  if (crop !== undefined) savers.push(openCutter(crop, source));
+  return savers;
 }
 
 /** Run `detect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, output } = context;
   const args = parseDetectFlags(parsed);
-  const operands = parsed.operands.map(localOperand);
-  const kind = kindOf(operands, args);
-  refuseIdleFlags(parsed, kind);
   const complaints = new Complaints(terminal);
-  await using source = await openSource(args, operands, kind, context, complaints);
-  const { files } = source;
-  using target = openTarget(args, files, output, source.isNumbered);
-  const savers = [
-    ...(args.save === undefined || kind === "video" ? [] : [openSaver(args.save, files, args)]),
-    ...(args.crop === undefined ? [] : [openCutter(args.crop, files)]),
-  ];
+  const input = inputOf(await allOperands(parsed, args.list), args, complaints);
+  refuseIdleFlags(parsed, input);
+  await using source = await openSource(args, input, context, complaints);
+  using target = openTarget(args, source, output);
+  const savers = saversOf(args, input, source);
   const model = await findModel(args.model, context);
   const poseModel = args.poseModel === undefined ? undefined : await findModel(args.poseModel, context);
   const loading = loadModel(anyDetector, model, args.detector, context, args.isQuiet);

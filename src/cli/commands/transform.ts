@@ -13,8 +13,9 @@ import type { Image } from "../../image/image.ts";
 import { isImageName } from "../../image/image-kind.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { Complaints, expandImages, formatImages, isFolder, outputNames, tellEnd, withExtension } from "../images.ts";
+import { Complaints, formatImages, isFolder, outputNames, tellEnd, withExtension } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
+import { allOperands, expandOperands } from "../operands.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
 import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";
@@ -139,12 +140,13 @@ async function transformFiles(
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal } = context;
   const args = parseTransformFlags(parsed);
-  if (parsed.operands.length === 0) {
+  const operands = await allOperands(parsed, args.list);
+  if (operands.length === 0) {
     const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
     throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
   }
   const complaints = new Complaints(terminal);
-  const files = expandImages(parsed.operands, complaints, "transform");
+  const { images: files } = expandOperands(operands, { action: "transform", takes: "images" }, complaints);
   const unopened = complaints.count;
   const paths = outputPaths(args, files);
   const path = await findModel(args.model, context);

@@ -10,8 +10,9 @@ import type { ResultForms } from "../../tasks/task-result.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";
 import { openFiles, type RunModel, runModel } from "../detect-images.ts";
-import { Complaints, localOperand } from "../images.ts";
+import { Complaints } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
+import { allOperands, expandOperands } from "../operands.ts";
 import { openTarget } from "../result-target.ts";
 import { openSaver } from "../save.ts";
 import { CLASSIFY_FLAGS, DEPTH_FLAGS, SEMANTIC_FLAGS, type WholeImageFlags } from "../whole-image-flags.ts";
@@ -30,14 +31,16 @@ type Run = (parsed: ParsedArguments, context: CommandContext) => Promise<number>
 function commandOf<Options extends MachineChoice>({ name, facade, forms, flags }: WholeImageCommand<Options>): Run {
   return async (parsed, context) => {
     const args = flags.parse(parsed);
-    if (parsed.operands.length === 0) {
+    const operands = await allOperands(parsed, args.list);
+    if (operands.length === 0) {
       const hint = `bun-tensorrt ${name} street.jpg --model ${args.model}`;
       throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
     }
     const complaints = new Complaints(context.terminal);
-    const source = openFiles(args, parsed.operands.map(localOperand), context, complaints, name);
-    using target = openTarget(args, source.files, context.output, false);
-    const savers = args.save === undefined ? [] : [openSaver(args.save, source.files, args)];
+    const { images } = expandOperands(operands, { action: name, takes: "images" }, complaints);
+    const source = openFiles(args, images, context);
+    using target = openTarget(args, source, context.output);
+    const savers = args.save === undefined ? [] : [openSaver(args.save, images, args)];
     const path = await findModel(args.model, context);
     await using model = await loadModel(facade, path, args.options, context, args.isQuiet);
     const run = { name, forms, target, savers, complaints, isQuiet: args.isQuiet };

@@ -1,8 +1,9 @@
 /**
  * @module The whole gate in one command, `bun run ok`: format and lint, types, generated files, tests; ends with the counts.
  *
- * What does not need the other's work runs side by side: format, lint and types beside the generated files, and test files in
- * as many processes as keep all cores busy while some of them wait. The tests that share a GPU take turns, after the others.
+ * What does not need the other's work runs side by side: format, lint, types and the API reference beside the generated
+ * files, and test files in as many processes as keep all cores busy while some of them wait. The tests that share a GPU take
+ * turns, after the others.
  *
  * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
  * TensorRT-RTX, which builds engines without a GPU, is fetched for the tests, and the kernels run on the CPU. Without pip
@@ -62,6 +63,7 @@ const stages: readonly (readonly (readonly Step[])[])[] = [
     [
       { name: "format and lint", command: [process.execPath, "x", "biome", "check", "."] },
       { name: "types", command: [process.execPath, "x", "tsc"] },
+      { name: "API reference", command: [process.execPath, "scripts/docs.ts"] },
     ],
     isPipThere ? PYTHON_STEPS : [],
   ],

@@ -1,7 +1,14 @@
 /** @module bun-tensorrt: objects in images, from Bun, on the machine at hand. Importing it opens no library. */
 
+export type {
+  JpegDecoding,
+  OnnxRuntimeOptions,
+  StreamLayout,
+  TensorRtOptions,
+  ZeroCopy,
+} from "./accelerators/accelerator-options.ts";
 export type { WarmUpOptions } from "./api/call-options.ts";
-export { Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
+export { type Classification, Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
 export type { ClassifierOptions, ClassifyOptions, ClassifyStreamOptions } from "./api/classifier-config.ts";
 export { Detector } from "./api/detector.ts";
 export type { DetectOptions, DetectorOptions, StreamOptions } from "./api/detector-config.ts";
@@ -15,7 +22,7 @@ export {
   type TransformStreamResult,
 } from "./api/image-model.ts";
 export type { ImageModelOptions } from "./api/image-model-config.ts";
-export type { BackendInfo } from "./api/loaded-model.ts";
+export type { BackendName } from "./api/machine-options.ts";
 export type {
   DepthEstimatorOptions,
   MapOptions,
@@ -24,10 +31,16 @@ export type {
 } from "./api/map-config.ts";
 export { DepthEstimator, SemanticSegmenter } from "./api/map-model.ts";
 export { Model, type ModelOptions } from "./api/model.ts";
-export { type ObjectModelOptions, OrientedDetector, PoseEstimator, Segmenter } from "./api/object-model.ts";
+export {
+  type AnyDetector,
+  type ObjectModelOptions,
+  OrientedDetector,
+  PoseEstimator,
+  Segmenter,
+} from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
-export { TopDownPoseEstimator } from "./api/top-down.ts";
+export { TopDownPoseEstimator, type TopDownResult } from "./api/top-down.ts";
 export type { TopDownPoseOptions } from "./api/top-down-config.ts";
 export {
   ArgumentError,
@@ -35,6 +48,7 @@ export {
   CatalogueError,
   ClosedError,
   CudaError,
+  type CudaErrorOptions,
   DecodeStalledError,
   DecodeTimeoutError,
   ImageError,
@@ -42,6 +56,7 @@ export {
   LibraryLoadError,
   ModelError,
   NativeError,
+  type NativeErrorOptions,
   OnnxRuntimeError,
   OptionError,
   OutOfMemoryError,
@@ -50,20 +65,60 @@ export {
   RequestError,
   ShapeError,
   TensorRtError,
+  type TensorRtErrorOptions,
   TransferError,
   UnavailableError,
   VideoError,
 } from "./core/errors.ts";
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
-export type { ModelSpec } from "./heads/head.ts";
+export type {
+  ColumnsPlan,
+  DecodePlan,
+  DensePlan,
+  DistanceBinsLevel,
+  DistanceBinsPlan,
+  FastestDetPlan,
+  GridPlan,
+  KeypointForm,
+  MaskRule,
+  MaskSource,
+  ModelSpec,
+  QueriesPlan,
+  RawBoxForm,
+  RowsPlan,
+  SizeInput,
+} from "./heads/head.ts";
+export type {
+  FaceLevel,
+  FacesPlan,
+  HostPlan,
+  MaskQueriesPlan,
+  PartsPlan,
+  PriorsPlan,
+  RowColumns,
+} from "./heads/host-plan.ts";
+export type { ObjectTaskName } from "./heads/traits.ts";
 export { type DecodeOptions, decodeImage } from "./image/decode.ts";
 export { encodeImage } from "./image/encode.ts";
-export type { Rectangle, Region } from "./image/geometry.ts";
-export { type Image, type ImageLayout, imageOf, type PackedFormat, type PixelFormat } from "./image/image.ts";
+export type { EncodedFormat, EncodeOptions } from "./image/encode-options.ts";
+export type { CropRounding, Edge, Fit, Rectangle, Region, Resized, Size } from "./image/geometry.ts";
+export {
+  type Image,
+  type ImageLayout,
+  imageOf,
+  type PackedFormat,
+  type PackedImage,
+  type PixelFormat,
+} from "./image/image.ts";
+export type { DecodedImage } from "./image/image-decoder.ts";
+export type { Preprocessing, PreprocessingOptions, Resize } from "./image/preprocessing.ts";
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
+export type { RowExtra } from "./model/rows.ts";
+export type { ProviderChoice } from "./onnxruntime/providers.ts";
+export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
 export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";
 export {
   type BoxForm,
@@ -78,21 +133,37 @@ export {
   normalizeBox,
   type ScoredObject,
 } from "./tasks/boxes.ts";
+export type { Activation, ScoreKind } from "./tasks/classify/class-scores.ts";
 export type { ClassificationResult, ImageClass } from "./tasks/classify/classification.ts";
-export type { ClassifierPreprocessingOptions } from "./tasks/classify/classifier-recipe.ts";
+export type { ClassifierPreprocessing, ClassifierPreprocessingOptions } from "./tasks/classify/classifier-recipe.ts";
 export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts";
 export { type DepthImageOptions, type DepthResult, depthImage } from "./tasks/depth/depth-map.ts";
-export type { DepthKind } from "./tasks/depth/depth-task.ts";
+export type { DepthKind, DepthMap } from "./tasks/depth/depth-task.ts";
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
-export { drawDetections } from "./tasks/detect/draw.ts";
+export { drawDetections, type LabelledBox } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
 export type { DrawOptions } from "./tasks/draw-options.ts";
-export type { ClassMetrics } from "./tasks/evaluate/average-precision.ts";
-export type { ClassAccuracy, ClassEvaluation, Evaluation, ObjectEvaluation } from "./tasks/evaluate/evaluation.ts";
-export type { BoxMetrics, KeypointMetrics, MetricsOfTask } from "./tasks/evaluate/measures.ts";
-export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
-export { probiou, rotatedCorners, rotatedIou } from "./tasks/obb/rotated.ts";
 export type {
+  BoxMetricName,
+  ClassMetrics,
+  KeypointMetricName,
+  Metrics,
+  PrecisionReport,
+} from "./tasks/evaluate/average-precision.ts";
+export type { ClassAccuracy, ClassEvaluation, Evaluation, ObjectEvaluation } from "./tasks/evaluate/evaluation.ts";
+export type { BoxMetrics, KeypointMetrics, MeasuredTask, MetricsOfTask } from "./tasks/evaluate/measures.ts";
+export type {
+  ImageModelSpec,
+  PerChannel,
+  PixelChannels,
+  PixelRange,
+  PixelTensor,
+} from "./tasks/image/image-recognition.ts";
+export type { MapPreprocessingOptions } from "./tasks/image/map-recognition.ts";
+export type { Padding, Tile, TileGrid } from "./tasks/image/tile-grid.ts";
+export { probiou, type RotatedSuppression, rotatedCorners, rotatedIou } from "./tasks/obb/rotated.ts";
+export type {
+  ObjectOfTask,
   ObjectResult,
   ObjectsOf,
   OrientedObject,
@@ -102,8 +173,18 @@ export type {
 } from "./tasks/objects/objects.ts";
 export type { Keypoint } from "./tasks/pose/keypoints.ts";
 export type { PersonBox } from "./tasks/pose/person-poses.ts";
-export { Mask, type PolygonOptions } from "./tasks/segment/mask.ts";
+export type { Refinement, SimccScore } from "./tasks/pose/point-maps.ts";
+export { Mask, type MaskParts, type PolygonOptions } from "./tasks/segment/mask.ts";
+export type { MaskSize } from "./tasks/segment/mask-plan.ts";
 export type { Polygon } from "./tasks/segment/outline.ts";
 export type { Rle } from "./tasks/segment/rle.ts";
 export { type ClassArea, maskOfClass, type SemanticResult } from "./tasks/semantic/class-map.ts";
-export type { Drawable, DrawResultOptions, SaveResultOptions, Timing } from "./tasks/task-result.ts";
+export type { ClassMap } from "./tasks/semantic/semantic-task.ts";
+export type {
+  Drawable,
+  DrawResultOptions,
+  SaveResultOptions,
+  TaskResult,
+  TensorTraits,
+  Timing,
+} from "./tasks/task-result.ts";

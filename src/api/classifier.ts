@@ -21,7 +21,8 @@ import type { StreamSummary } from "./stream.ts";
 
 type OpenedClassifier = Opened<ClassifierSpec, ClassifyParams, BestClasses, ClassifierConfig>;
 
-type Classification = ClassificationResult & Drawable;
+/** The classes of one image, best first, which draw themselves. */
+export type Classification = ClassificationResult & Drawable;
 
 /** What one image of a stream is of. */
 export interface ClassifyStreamResult extends ClassificationResult, Drawable {

@@ -9,7 +9,7 @@ import { encodeImage } from "../image/encode.ts";
 import { imageOf } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { Backend, Size } from "../runtime/backend.ts";
+import type { Backend, BackendInfo, Size } from "../runtime/backend.ts";
 import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
 import { Pipeline, warmUp } from "../runtime/pipeline.ts";
 import type { Task } from "../runtime/task.ts";
@@ -23,12 +23,6 @@ import {
 import type { LoadConfig } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
 import { inOrder, type StreamSummary } from "./stream.ts";
-
-/** The machine a model runs on. */
-export type BackendInfo = Pick<
-  Backend<unknown, never, unknown>,
-  "kind" | "description" | "maxBatch" | "inFlight" | "jpeg" | "reruns"
->;
 
 /** A model that was loaded for a task, before it has its façade. */
 export interface Opened<Spec, Params, Output, Config> {
@@ -264,8 +258,8 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   /**
    * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
    *
-   * @param options.force fail those that are running or wait, and end their runs, also of a model that never ends; on the
-   * CPU: a GPU finishes what it has begun
+   * With `force`, those that are running or wait fail, and the CPU ends their runs, also of a model that never ends; a GPU
+   * finishes what it has begun.
    */
   async close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
     this.#closing = true;

@@ -15,7 +15,8 @@ import { CallParser } from "./call-options.ts";
 import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";
 import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./top-down-config.ts";
 
-type TopDownResult = ObjectsOf<"pose"> & Drawable;
+/** The people of one image with their points, which draw themselves. */
+export type TopDownResult = ObjectsOf<"pose"> & Drawable;
 type OpenedTopDown = Opened<TopDownSpec, undefined, Float32Array, TopDownConfig>;
 
 /**

@@ -38,12 +38,14 @@ export function firstError(error: unknown): unknown {
  * The base of every error that this package throws on purpose.
  *
  * @example
+ * ```ts
  * try {
- *   await detector.detect(path);
+ *   await using detector = await Detector.load("no-such-file.onnx");
  * } catch (error) {
  *   if (!(error instanceof BunTensorRtError)) throw error;
  *   console.error(error.message);
  * }
+ * ```
  */
 export class BunTensorRtError extends Error {
   override readonly name: string = "BunTensorRtError";

@@ -5,7 +5,7 @@ import { shown } from "./shown.ts";
 /** Severity of a line, least important first. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** Where the lines go, which are safe to look at as {@linkcode shown} says. Called on the JS thread. */
+/** Where the lines go. Control characters in them are escaped. Called on the JS thread. */
 export type LogSink = (level: LogLevel, text: string) => void;
 
 let installed: LogSink | undefined;

@@ -1,6 +1,8 @@
 /** @module Public surface of `bun-tensorrt/cuda`. Importing it opens no library. */
 
 export { CudaError, OutOfMemoryError } from "../core/errors.ts";
+export type { Resource } from "../core/resource.ts";
+export type { DevicePtr, Handle, HostPtr } from "../core/units.ts";
 export { cudaRuntimeVersion, formatCudaVersion } from "../ffi/cuda-runtime.ts";
 export {
   type CopyOptions,
@@ -24,7 +26,7 @@ export {
   type TypedDeviceMemory,
 } from "./device-buffer.ts";
 export { Event, type EventOptions } from "./event.ts";
-export { type EventWait, EventWaits } from "./event-waits.ts";
+export { type EventBoard, type EventCalls, type EventWait, EventWaits, type HeldEvent } from "./event-waits.ts";
 export { Graph, GraphExec } from "./graph.ts";
 export {
   Kernel,

@@ -1,7 +1,7 @@
 /** @module Dense decoder: a row an anchor, with a box and one probability a class; the CPU reference of its kernel. */
 
 import type { Candidates } from "../model/rows.ts";
-import type { BoxForm, DecodeInput, DensePlan } from "./head.ts";
+import type { DecodeInput, DensePlan, RawBoxForm } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 
@@ -133,7 +133,7 @@ export function decodeDense(plan: DensePlan, input: DecodeInput, candidates: Can
  * @param at where its four numbers begin; from one to the next it is `step` elements
  */
 export function pushBox(
-  form: BoxForm,
+  form: RawBoxForm,
   unit: "pixels" | "fraction",
   input: DecodeInput,
   candidates: Candidates,

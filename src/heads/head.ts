@@ -139,13 +139,13 @@ export interface DensePlan {
   /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. */
   readonly boxUnit: "pixels" | "fraction";
   /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `centre`. */
-  readonly boxForm?: BoxForm;
+  readonly boxForm?: RawBoxForm;
   /** Output with the boxes, [N, anchors, 4] or [N, anchors, 1, 4] of the same dtype, where an anchor-major output has none. */
   readonly boxes?: string;
 }
 
 /** What the four numbers of a box are: its centre, width and height, or its left, upper, right and lower side. */
-export type BoxForm = "centre" | "corners";
+export type RawBoxForm = "centre" | "corners";
 
 /**
  * One tensor with finished rows: a box, a score and a class id in columns. Candidate index: the row.
@@ -164,7 +164,7 @@ export interface RowsPlan {
   /** Name of an i32 or i64 [N] tensor with the number of rows of each image, whose rows follow one another. */
   readonly counts?: string | undefined;
   /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `corners`. */
-  readonly boxForm?: BoxForm;
+  readonly boxForm?: RawBoxForm;
   /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
   readonly boxUnit?: "pixels" | "fraction";
 }

@@ -109,15 +109,12 @@ export interface BuildProgress {
   readonly phase: string;
 }
 
-/** A model loaded on a machine. Closing it while slots are open is refused. */
-export interface Backend<ModelSpec, Params, Output> {
+/** The machine a model runs on. */
+export interface BackendInfo {
   /** Kind of machine: `cpu`, `gpu`. */
   readonly kind: string;
   /** For people: `ONNX Runtime 1.30.0, CPU, 2 threads`. */
   readonly description: string;
-  readonly model: ModelInfo;
-  /** What the task made of the model. */
-  readonly task: TaskModel<ModelSpec, Params, Output>;
   /** Most rows of one run; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
   readonly maxBatch: number;
   /** Batches in flight: as many as were asked for, or as keep the machine busy. */
@@ -126,6 +123,13 @@ export interface Backend<ModelSpec, Params, Output> {
   readonly jpeg?: JpegCounts | undefined;
   /** Batches of which a part was run again, as there was too little room for what came of them; `undefined` where none ever is. */
   readonly reruns?: number;
+}
+
+/** A model loaded on a machine. Closing it while slots are open is refused. */
+export interface Backend<ModelSpec, Params, Output> extends BackendInfo {
+  readonly model: ModelInfo;
+  /** What the task made of the model. */
+  readonly task: TaskModel<ModelSpec, Params, Output>;
   /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot<Params, Output>;
   close(): void;

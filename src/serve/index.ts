@@ -1,6 +1,12 @@
 /** @module bun-tensorrt/serve: a detector behind HTTP, at an address of its own or within a server of yours. */
 
-export { type GpuSample, type GpuSampler, ServiceMetrics } from "../service/metrics.ts";
+export {
+  type GpuSample,
+  type GpuSampler,
+  ServiceMetrics,
+  type ServiceMetricsOptions,
+  type ServiceStage,
+} from "../service/metrics.ts";
 export type { DetectionJson, ResultJson } from "../tasks/detect/detect-forms.ts";
 export type { ServedDetector, ServedModel } from "./detect-desk.ts";
 export { type DetectionServer, serve } from "./detection-server.ts";

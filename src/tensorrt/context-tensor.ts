@@ -100,7 +100,7 @@ export class ContextTensor {
 }
 
 /** The context whose outputs are asked for. */
-interface AllocatingContext extends NativeObject {
+export interface AllocatingContext extends NativeObject {
   tensor(name: string): ContextTensor;
   /** Free something with the context. */
   retire(free: () => void): void;

@@ -38,7 +38,7 @@ export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache">
 }
 
 /** What a cached plan depends on, beside the model and the options. */
-interface Builds {
+export interface Builds {
   readonly library: TensorRtLibrary;
   readonly device: Device | undefined;
   readonly config: BuildConfig;

@@ -13,7 +13,7 @@ import { createOffThread, HostMemory, NativeObject } from "./native-object.ts";
 import { type EngineTensor, readEngineTensor } from "./tensor-info.ts";
 
 /** What an engine was made by: a runtime, of a device. */
-interface EngineOwner extends NativeObject {
+export interface EngineOwner extends NativeObject {
   readonly device: Device | undefined;
 }
 

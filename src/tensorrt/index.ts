@@ -1,6 +1,7 @@
 /** @module Public surface of `bun-tensorrt/tensorrt`: building, loading and running engines. Importing it opens no library. */
 
 export { ModelError, OptionError, PlanMismatchError, ShapeError, TensorRtError } from "../core/errors.ts";
+export type { LibrarySpec } from "../ffi/library.ts";
 export type {
   BuildConfig,
   BuildOptions,
@@ -20,13 +21,14 @@ export {
   BuilderConfig,
   type BuilderOptions,
 } from "./builder.ts";
-export { ContextTensor, OutputAllocator } from "./context-tensor.ts";
-export { Engine, ExecutionContext, type MemoryStrategy } from "./engine.ts";
-export { type CachedPlan, EngineCache, type ObtainEnvironment } from "./engine-cache.ts";
+export { type AllocatingContext, ContextTensor, OutputAllocator } from "./context-tensor.ts";
+export { Engine, type EngineOwner, ExecutionContext, type MemoryStrategy } from "./engine.ts";
+export { type Builds, type CachedPlan, EngineCache, type ObtainEnvironment } from "./engine-cache.ts";
 export { type EngineInformation, EngineInspector } from "./engine-inspector.ts";
 export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
 export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";
-export { HostMemory } from "./native-object.ts";
+export type { LogRing } from "./log-ring.ts";
+export { HostMemory, type NativeObject } from "./native-object.ts";
 export { Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
 export { OnnxParser, type ParseOptions } from "./onnx-parser.ts";
 export { OptimizationProfile, type ShapeRange, TimingCache } from "./optimization-profile.ts";

@@ -71,6 +71,8 @@ export class TensorRtLibrary {
   /**
    * Builds take turns: they measure kernels on the same GPU, and TensorRT-RTX 1.7 keeps the GPUs that are built for in one
    * list a process.
+   *
+   * @internal
    */
   readonly builds: Turns = new Turns();
   /** True where networks are always strongly typed: the model says which tensors are FP16. TensorRT 11 and RTX. */
@@ -178,6 +180,7 @@ export class TensorRtLibrary {
    *
    * @returns a number, or what it wrote; 0 where it returns nothing
    * @throws {TensorRtError} If this version lacks it
+   * @internal
    */
   call<Name extends Exclude<ShapedMethod, PointerMethod>>(
     object: number,
@@ -187,7 +190,7 @@ export class TensorRtLibrary {
     return this.check(callMethod(this.handle, object, method, values), method);
   }
 
-  /** Call a method of an object that returns a text; the empty string where it has none. */
+  /** Call a method of an object that returns a text; the empty string where it has none. @internal */
   text<Name extends PointerMethod>(object: number, method: Name, ...values: MethodArguments<Name>): string {
     return readCString(callMethod(this.handle, object, method, values));
   }

@@ -28,6 +28,7 @@ export function severityOf(level: LogLevel): number {
 
 /** The one log of a library, for the life of the process. */
 export class LogRing {
+  /** @internal */
   readonly ring: Ring = new Ring(CAPACITY_BYTES);
   readonly #prefix: string;
   #lines: string[] = [];

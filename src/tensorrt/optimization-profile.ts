@@ -46,7 +46,7 @@ export class OptimizationProfile {
     });
   }
 
-  /** Set the values of an input that holds a shape itself. @param values up to 64 a selector */
+  /** Set the values of an input that holds a shape itself. @param range up to 64 values a selector */
   setValues(input: string, range: ShapeRange): void {
     const { library } = this.#builder;
     this.#set(input, range, (name, selector, { length }) => {

@@ -34,6 +34,7 @@ export class VideoFrame implements Image, Disposable {
   readonly #pool: FramePool;
   #holders = 1;
 
+  /** @internal */
   constructor(
     data: Uint8Array,
     pool: FramePool,

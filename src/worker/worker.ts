@@ -3,12 +3,12 @@
 import { basename } from "node:path";
 import type { Classifier } from "../api/classifier.ts";
 import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
-import type { BackendInfo } from "../api/loaded-model.ts";
 import { servedModel } from "../api/model.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
+import type { BackendInfo } from "../runtime/backend.ts";
 import { STALLED_MS } from "../service/metrics.ts";
 import { type AskedDetector, servedMessages, warmStart } from "../service/served-model.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
@@ -186,9 +186,7 @@ export class Worker {
   /**
    * Read nothing more, answer the frames in flight for as long as `drainMs` allows, hand the others back to the group,
    * and free everything. It settles within 1.2 s after `drainMs`, whatever hangs: the server, or a run of the model, which is
-   * then left behind. Calling it again waits as well.
-   *
-   * @param options.now true: hand all frames back at once
+   * then left behind. Calling it again waits as well. With `now`, all frames are handed back at once.
    */
   async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
     if (!this.#stopping.signal.aborted) this.#leaveAt = performance.now() + this.#config.drainMs;

@@ -4,7 +4,6 @@ import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "..
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import type {
-  BoxForm,
   ColumnsPlan,
   DecodePlan,
   DensePlan,
@@ -12,6 +11,7 @@ import type {
   FastestDetPlan,
   GridPlan,
   QueriesPlan,
+  RawBoxForm,
   RowsPlan,
 } from "../../heads/head.ts";
 import { FLOATS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
@@ -37,7 +37,7 @@ const BOX_FRACTION = 1;
 const BOX_CORNERS = 2;
 
 /** The bits by which a kernel reads a box: see `box_of` in kernels/decode.cuh. */
-function boxBits(form: BoxForm, unit: DensePlan["boxUnit"]): number {
+function boxBits(form: RawBoxForm, unit: DensePlan["boxUnit"]): number {
   return (unit === "fraction" ? BOX_FRACTION : 0) | (form === "corners" ? BOX_CORNERS : 0);
 }
 

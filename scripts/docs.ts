@@ -1,0 +1,73 @@
+/**
+ * @module The API reference, `bun run docs`: one static folder, `out/docs`, of every public entry point and every page in
+ * `docs/`, with a search that needs no server. What a public signature names and no entry point exports is an error, as is
+ * every other warning of TypeDoc.
+ */
+
+import { join, relative } from "node:path";
+import { plugin } from "bun";
+import manifest from "../package.json" with { type: "json" };
+
+const root = join(import.meta.dir, "..");
+
+// TypeDoc reads programs through the JS API of TypeScript 6, which the compiler in Go, TypeScript 7, does not have.
+plugin({
+  name: "typescript-6",
+  setup(build) {
+    build.module("typescript", async () => ({ exports: await import("typescript-6"), loader: "object" }));
+  },
+});
+
+/** Constants that a public type is made of; the reference shows what they hold. */
+const CONSTANTS: readonly string[] = [
+  "DEVICE_ATTRIBUTES",
+  "HARDWARE_COMPATIBILITIES",
+  "MEMORY_POOLS",
+  "OF_BOXES",
+  "OF_KEYPOINTS",
+  "PROFILING_VERBOSITIES",
+  "STRATEGIES",
+];
+
+/** Source file of an entry point, and the name it is imported by. */
+const names = new Map<string, string>();
+for (const [name, entry] of Object.entries(manifest.exports)) {
+  if (typeof entry !== "string") names.set(join(root, entry.default), `bun-tensorrt${name.slice(1)}`);
+}
+
+const { Application, Comment, LogLevel } = await import("typedoc");
+const app = await Application.bootstrap({
+  name: `bun-tensorrt ${manifest.version}`,
+  entryPoints: [...names.keys()],
+  tsconfig: join(root, "tsconfig.json"),
+  // The gate's compiler has checked the types.
+  skipErrorChecking: true,
+  excludeExternals: true,
+  excludeInternal: true,
+  excludePrivate: true,
+  excludeProtected: true,
+  readme: join(root, "README.md"),
+  projectDocuments: ["docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md"].map((page) => join(root, page)),
+  intentionallyNotExported: [...CONSTANTS],
+  highlightLanguages: ["typescript", "sh", "json", "toml", "python", "diff", "cpp", "dockerfile", "yaml", "ini"],
+  ignoredHighlightLanguages: ["mermaid"],
+  // A page may name a folder.
+  validation: { invalidPath: false },
+  cleanOutputDir: true,
+  logLevel: LogLevel.Warn,
+});
+
+const project = await app.convert();
+if (project === undefined) throw new Error("Cannot build the reference: TypeDoc could not read the sources");
+// `@module bun-tensorrt/video: frames of files, …`: the name is the import's, the rest is its description.
+for (const module of project.children ?? []) {
+  const name = names.get(module.sources?.[0]?.fullFileName ?? "");
+  if (name === undefined) continue;
+  module.comment = new Comment([{ kind: "text", text: module.name.replace(/^bun-tensorrt[\w/]*: /, "") }]);
+  module.name = name;
+}
+app.validate(project);
+const output = join(root, "out/docs");
+await app.generateDocs(project, output);
+if (app.logger.hasWarnings() || app.logger.hasErrors()) process.exit(1);
+console.log(`${relative(process.cwd(), output)}/index.html`);

@@ -7,6 +7,9 @@ import { DEFAULT_MACHINE_OPTIONS, type FrameRecord, type Span } from "../../src/
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import type { TimelineSpan } from "../result.ts";
 
+/** Slots whose copies and computing have lanes of their own in a timeline. */
+const MOST_SLOTS_APART = 8;
+
 /** Frames of each slot before records are kept: the first ones allocate and capture. */
 const WARM_UP = 30;
 
@@ -81,7 +84,8 @@ export function idleShareOf(records: readonly FrameRecord[]): number | undefined
 }
 
 /**
- * Frames out of the middle of a run, three lanes a slot on the GPU and one for JS.
+ * Frames out of the middle of a run, one lane for JS and three a slot on the GPU; one where there are many slots, as the parts of
+ * a frame follow each other.
  *
  * @param frames how many
  */
@@ -93,12 +97,16 @@ export function traceTimeline(
   const shown = records.slice(first, first + frames);
   const slots = [...new Set(shown.map(({ slot }) => slot))].sort((a, b) => a - b);
   const origin = Math.min(...shown.map(({ submittedMs }) => submittedMs));
+  const apart = slots.length <= MOST_SLOTS_APART;
   const lanes = [
     "JS thread",
-    ...slots.flatMap((slot) => [`${slot + 1}: copy in`, `${slot + 1}: compute`, `${slot + 1}: copy out`]),
+    ...slots.flatMap((slot) =>
+      apart ? [`${slot + 1}: copy in`, `${slot + 1}: compute`, `${slot + 1}: copy out`] : [`frame slot ${slot + 1}`],
+    ),
   ];
   const spans = shown.flatMap((record, frame): TimelineSpan[] => {
-    const lane = 1 + slots.indexOf(record.slot) * 3;
+    const lane = 1 + slots.indexOf(record.slot) * (apart ? 3 : 1);
+    const step = apart ? 1 : 0;
     const span = (at: number, name: string, [start, end]: Span): TimelineSpan => ({
       lane: at,
       name,
@@ -109,8 +117,8 @@ export function traceTimeline(
     return [
       span(0, "enqueue", [record.submittedMs, record.enqueuedMs]),
       span(lane, "copy in", record.copyInMs),
-      span(lane + 1, "compute", record.computeMs),
-      span(lane + 2, "copy out", record.copyOutMs),
+      span(lane + step, "compute", record.computeMs),
+      span(lane + 2 * step, "copy out", record.copyOutMs),
     ];
   });
   return { lanes, spans };

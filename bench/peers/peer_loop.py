@@ -2,7 +2,7 @@
 
 Started with its settings as JSON in the first argument. Its first line is {"ready": versions, "note": text} or, where it
 cannot take part, {"missing": reason}. A command is {"count": N}, with what else `run` takes; the answer is
-{"ms": [N times], "boxes": boxes of the last}.
+{"ms": [N times], "boxes": boxes of the last, "stages": {name: [N times]} where the peer has a clock of its own}.
 """
 
 import json
@@ -14,7 +14,8 @@ import time
 def serve(prepare):
     """Run a peer. `prepare(settings)` gives (versions, note, run), where run() does one frame or stage.
 
-    run() returns the number of boxes, or (boxes, milliseconds) where the peer measures by itself.
+    run() returns the number of boxes; (boxes, milliseconds) where the peer measures by itself; or (boxes, milliseconds by stage)
+    where it says what its time is made of.
     """
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
@@ -36,14 +37,16 @@ def serve(prepare):
     answer({"ready": versions, "note": note})
     for line in sys.stdin:
         command = json.loads(line)
-        times, boxes = [], 0
+        times, boxes, stages = [], 0, {}
         for _ in range(command.pop("count")):
             started = time.perf_counter()
             result = run(**command)
             elapsed = (time.perf_counter() - started) * 1e3
-            boxes, elapsed = result if isinstance(result, tuple) else (result, elapsed)
-            times.append(elapsed)
-        answer({"ms": times, "boxes": boxes})
+            boxes, own = result if isinstance(result, tuple) else (result, elapsed)
+            for stage, milliseconds in own.items() if isinstance(own, dict) else ():
+                stages.setdefault(stage, []).append(milliseconds)
+            times.append(elapsed if isinstance(own, dict) else own)
+        answer({"ms": times, "boxes": boxes, "stages": stages})
 
 
 def python_version():

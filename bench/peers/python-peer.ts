@@ -7,10 +7,12 @@ import { cacheFolder } from "../../src/core/paths.ts";
 export type PeerSettings = Readonly<Record<string, string | number | boolean>>;
 
 /** Some frames of a peer. */
-interface PeerAnswer {
+export interface PeerAnswer {
   /** Milliseconds of each frame. */
   readonly ms: readonly number[];
   readonly boxes: number;
+  /** Milliseconds of each frame by stage, where the peer says them. */
+  readonly stages?: Readonly<Record<string, readonly number[]>>;
 }
 
 interface Line extends Partial<PeerAnswer> {

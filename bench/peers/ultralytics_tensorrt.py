@@ -15,7 +15,8 @@ def prepare(settings):
     how = {"conf": settings["threshold"], "iou": settings["iou"], "max_det": 300, "device": 0, "verbose": False}
 
     def run():
-        return len(model.predict(image, **how)[0].boxes.data.cpu())
+        result = model.predict(image, **how)[0]
+        return len(result.boxes.data.cpu()), result.speed
 
     versions = f"ultralytics {ultralytics.__version__}, TensorRT {tensorrt}, torch {torch.__version__}, {python_version()}"
     return versions, "predict() of a decoded frame; boxes brought to the host", run

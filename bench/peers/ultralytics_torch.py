@@ -16,7 +16,8 @@ def prepare(settings):
     how = {"conf": settings["threshold"], "iou": settings["iou"], "imgsz": settings["size"], "half": True, "rect": False}
 
     def run():
-        return len(model.predict(image, device=0, verbose=False, **how)[0].boxes.data.cpu())
+        result = model.predict(image, device=0, verbose=False, **how)[0]
+        return len(result.boxes.data.cpu()), result.speed
 
     versions = f"ultralytics {ultralytics.__version__}, torch {torch.__version__}, {python_version()}"
     return versions, "yolov8n in FP16 with random weights: the same computation, but nothing for NMS to do", run

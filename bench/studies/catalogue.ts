@@ -1,8 +1,10 @@
 /** @module Catalogue: every study, in the order in which they run; later ones may look at what earlier ones found. */
 
 import type { Study } from "../study.ts";
+import { builds } from "./builds.ts";
 import { calls } from "./calls.ts";
 import { cpuStages } from "./cpu-stages.ts";
+import { host } from "./host.ts";
 import { jpeg } from "./jpeg.ts";
 import { jsThread } from "./js-thread.ts";
 import { latency } from "./latency.ts";
@@ -17,6 +19,7 @@ import { streams } from "./streams.ts";
 export const STUDIES: readonly Study[] = [
   latency,
   streams,
+  host,
   peers,
   jpeg,
   service,
@@ -25,5 +28,6 @@ export const STUDIES: readonly Study[] = [
   cpuStages,
   memory,
   shapes,
+  builds,
   levers,
 ];

@@ -16,6 +16,13 @@ const LEVERS: readonly Lever[] = [
   { name: "CUDA graph: the engine alone", without: ["latency", "raw-plain"], withIt: ["latency", "raw-graph"] },
   { name: "page-locked frames: one at a time", without: ["latency", "pageable"], withIt: ["latency", "decoded"] },
   {
+    name: "page-locked tensors, all else on the host",
+    without: ["host", "host"],
+    withIt: ["host", "pinned"],
+  },
+  { name: "pre-processing on the GPU", without: ["host", "graph"], withIt: ["host", "gpu-preprocess"] },
+  { name: "decoding and NMS on the GPU", without: ["host", "gpu-preprocess"], withIt: ["host", "gpu"] },
+  {
     name: "overlapped: frames in flight against one at a time",
     without: ["streams", "rate-*-page-locked-graph-1"],
     withIt: ["streams", "rate-*-page-locked-graph-*"],
@@ -73,6 +80,8 @@ const LEVERS: readonly Lever[] = [
   { name: "nvJPEG against the CPU: JPEG bytes", without: ["jpeg", "rate-cpu-*"], withIt: ["jpeg", "rate-gpu-*"] },
   { name: "scaled while decoding: JPEG bytes, CPU", without: ["jpeg", "rate-cpu"], withIt: ["jpeg", "rate-scaled"] },
   { name: "two in flight against one, CPU", without: ["streams", "rate-cpu-1"], withIt: ["streams", "rate-cpu-2"] },
+  { name: "engine cache: until the plan is there", without: ["builds", "build-cold"], withIt: ["builds", "build-hit"] },
+  { name: "timing cache: building again", without: ["builds", "build-cold"], withIt: ["builds", "build-warm"] },
   {
     name: "TensorRT against PyTorch, FP16, engine alone",
     without: ["peers", "pytorch"],

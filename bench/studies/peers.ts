@@ -9,8 +9,9 @@ import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { readOnnxMetadata } from "../../src/tensorrt/onnx-metadata.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
-import { type PeerSettings, ScriptPeer } from "../peers/python-peer.ts";
+import { type PeerAnswer, type PeerSettings, ScriptPeer } from "../peers/python-peer.ts";
 import { runTrtexec } from "../peers/trtexec.ts";
+import type { StagesBlock } from "../result.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { planOf } from "../support/engines.ts";
 import { keep, promise } from "../support/keep.ts";
@@ -95,7 +96,9 @@ interface Entry {
   readonly isWhole: boolean;
   readonly samples: number[];
   boxes: number;
-  readonly run: (count: number) => Promise<{ readonly ms: readonly number[]; readonly boxes: number }>;
+  /** Milliseconds by stage, where the library says them. */
+  readonly stages: Map<string, number[]>;
+  readonly run: (count: number) => Promise<PeerAnswer>;
 }
 
 /** The plan as trtexec and trtutils read it, and as Ultralytics does. */
@@ -155,7 +158,7 @@ async function startRivals(
     }
     owned.use(peer);
     output.findings.push(`${rival.name}: ${peer.note} (${peer.versions}).`);
-    entries.push({ ...rival, samples: [], boxes: 0, run: (count) => peer.run(count) });
+    entries.push({ ...rival, samples: [], boxes: 0, stages: new Map(), run: (count) => peer.run(count) });
   }
   return entries;
 }
@@ -170,15 +173,21 @@ async function ours(context: StudyContext, owned: AsyncDisposableStack): Promise
     isWhole: true,
     samples: [],
     boxes: 0,
+    stages: new Map(),
     run: async (count) => {
       const ms: number[] = [];
+      const stages = { preprocess: [] as number[], inference: [] as number[], postprocess: [] as number[] };
       let boxes = 0;
       for (let at = 0; at < count; at++) {
         const started = performance.now();
-        boxes = (await detector.detect(source)).detections.length;
+        const { detections, timing } = await detector.detect(source);
         ms.push(performance.now() - started);
+        boxes = detections.length;
+        stages.preprocess.push(timing.preprocess);
+        stages.inference.push(timing.infer);
+        stages.postprocess.push(timing.postprocess);
       }
-      return { ms, boxes };
+      return { ms, boxes, stages };
     },
   });
   if (kind === "cpu") return [entry("ours", "bun-tensorrt", image.image)];
@@ -238,6 +247,16 @@ function conclude(output: StudyOutput, entries: readonly Entry[]): void {
       rows: whole.map(({ name, samples, boxes }) => [name, medianOf(samples), medianOf(samples) / base, boxes]),
     },
   );
+  const bars = whole.filter(({ stages }) => stages.size > 0).map(ownClock);
+  if (bars.length > 1) {
+    output.blocks.push({
+      kind: "stages",
+      title: "Where each says its time goes",
+      note: 'Medians by each library\'s own clock. "inference" of bun-tensorrt on a GPU is the copy of the frame, pre-processing, the engine, decoding, NMS and the copy of the boxes in one launch. "around them" is what the call takes beyond.',
+      unit: "ms",
+      bars,
+    });
+  }
   const forward = entries.filter(({ isWhole, samples }) => !isWhole && samples.length > 0);
   if (forward.length > 0) {
     output.blocks.push({
@@ -256,6 +275,13 @@ function conclude(output: StudyOutput, entries: readonly Entry[]): void {
     const found = medianOf(rival.samples) / base;
     promise(output, `${name}: times as long as ours`, found, { least, unit: "count" });
   }
+}
+
+/** What a call is made of, and the rest of it. */
+function ownClock({ name, samples, stages }: Entry): StagesBlock["bars"][number] {
+  const parts = [...stages].map(([stage, values]) => ({ stage, value: medianOf(values) }));
+  const rest = medianOf(samples) - parts.reduce((sum, { value }) => sum + value, 0);
+  return { name, parts: [...parts, { stage: "around them", value: Math.max(0, rest) }] };
 }
 
 /** The same work by others. */
@@ -279,8 +305,11 @@ export const peers: Study = {
     const turn = async (entry: Entry, count: number): Promise<void> => {
       if (failed.has(entry)) return;
       try {
-        const { ms, boxes } = await entry.run(count);
+        const { ms, boxes, stages = {} } = await entry.run(count);
         entry.samples.push(...ms);
+        for (const [stage, samples] of Object.entries(stages)) {
+          entry.stages.set(stage, [...(entry.stages.get(stage) ?? []), ...samples]);
+        }
         entry.boxes = boxes;
       } catch (error) {
         failed.add(entry);
@@ -288,7 +317,10 @@ export const peers: Study = {
       }
     };
     for (const entry of entries) await turn(entry, isGpu ? WARM_UP_FRAMES : 1);
-    for (const entry of entries) entry.samples.length = 0;
+    for (const entry of entries) {
+      entry.samples.length = 0;
+      entry.stages.clear();
+    }
     await inRounds(
       entries.map((entry) => ({ run: () => turn(entry, perRound) })),
       ROUNDS,

@@ -26,6 +26,8 @@ const LAYOUT_NAMES: Readonly<Record<(typeof HEADS)[number], string>> = {
 /** Name of the only line without a GPU. */
 const CPU_LINE = "CPU";
 const TIMELINE_FRAMES = 40;
+/** Frames of each slot in a timeline at least. */
+const TIMELINE_ROUNDS = 4;
 /** Of trtexec's throughput with as many inferences enqueued. */
 const LEAST_OF_TRTEXEC = 0.95;
 /** trtexec enqueues an inference of a stream before the last has ended, so twice its streams are in flight. */
@@ -196,7 +198,7 @@ function timelineOf({ setting, records, spans }: Measured): TimelineBlock {
       kind: "timeline",
       title,
       note: "Frames out of the middle of a run, by GPU events on the clock of the JS thread; recording them costs some 10 µs a frame. Neighbouring frames differ in shade.",
-      ...traceTimeline(records, TIMELINE_FRAMES),
+      ...traceTimeline(records, Math.max(TIMELINE_FRAMES, setting.inFlight * TIMELINE_ROUNDS)),
     };
   }
   return {
@@ -208,14 +210,21 @@ function timelineOf({ setting, records, spans }: Measured): TimelineBlock {
   };
 }
 
-/** Of every layout with page-locked memory and a graph, and of the CPU: 3 or 4 frames in flight, else the most there are. */
+/**
+ * Of every layout with page-locked memory and a graph, and of the CPU: 3 or 4 frames in flight, else the most there are. Of
+ * parallel streams the most in flight as well, where frames share lanes and one stream copies ahead for all.
+ */
 function timelineChoice(all: readonly Measured[]): Measured[] {
   const shown = all.filter(({ setting: { line, memory, hasGraph } }) => {
     return line === CPU_LINE || (hasGraph && memory === "page-locked");
   });
-  return [...Map.groupBy(shown, ({ setting }) => setting.line).values()].map(
-    (group) => group.find(({ setting: { inFlight } }) => inFlight === 3 || inFlight === 4) ?? group.at(-1)!,
-  );
+  return [...Map.groupBy(shown, ({ setting }) => setting.line).values()]
+    .flatMap((group) => {
+      const few = group.find(({ setting: { inFlight } }) => inFlight === 3 || inFlight === 4);
+      const most = group.at(-1)!;
+      return few === undefined || most.setting.load.streams === "parallel" ? [few ?? most, most] : [few];
+    })
+    .filter((one, at, chosen) => chosen.indexOf(one) === at);
 }
 
 /** Put our rates beside trtexec's of the same plan, with as many streams as frames in flight and with half as many. */

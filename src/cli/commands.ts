@@ -18,8 +18,8 @@ export const COMMANDS: readonly Command[] = [
     ],
     flags: async () => (await import("./detect-flags.ts")).DETECT_FLAGS,
     notes: [
-      "A folder means the images and videos directly in it; for subfolders pass a quoted pattern: 'photos/**'. Images are done",
-      "first. A list has one input a line, seen from here or else from the folder of the list.",
+      "A folder means the images and videos directly in it; for subfolders pass a quoted pattern: 'photos/**'. Images are",
+      "done first. A list has one input a line, seen from here or else from the folder of the list.",
       "Boxes are x1, y1, x2, y2 in pixels of the image. Formats:",
       TABLE,
       "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, implausible, damage,",

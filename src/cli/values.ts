@@ -99,7 +99,7 @@ export const path: z.ZodType<string> = z.string().min(1, "a path");
 export const LIST: Option<z.ZodOptional<z.ZodType<string>>> = {
   schema: path.optional(),
   value: "FILE",
-  help: "take inputs from a file as well: one a line, # for comments; - is standard input",
+  help: "more inputs, one a line, # for comments; `-` is standard input",
 };
 
 /** `--quiet` */

@@ -4,6 +4,7 @@ import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
 import { OptionError } from "../../core/errors.ts";
 import { plural } from "../../core/units.ts";
+import { isImageName } from "../../image/image-kind.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";
@@ -20,7 +21,7 @@ import { type ImageSaver, openCutter, openSaver, refuseOneFile } from "../save.t
 type Input = Inputs | "stdin" | "folder";
 
 /** @throws {OptionError} If inputs are missing, or do not go together */
-function inputOf(operands: readonly string[], { isVideo, watch }: DetectArguments, complaints: Complaints): Input {
+function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): "files" | "stdin" | "folder" {
   const [first] = operands;
   if (watch !== undefined) {
     if (first === undefined) return "folder";
@@ -30,27 +31,43 @@ function inputOf(operands: readonly string[], { isVideo, watch }: DetectArgument
   if (first === undefined) {
     throw refuse("file", "Missing input: give a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
   }
-  if (!operands.includes(STDIN)) {
-    return expandOperands(operands, { action: "detect in", takes: isVideo ? "videos" : "any" }, complaints);
-  }
+  if (!operands.includes(STDIN)) return "files";
   if (operands.length === 1 && !isVideo) return "stdin";
   const found = `Standard input cannot be mixed with ${isVideo ? "--video" : "files"} in one run`;
   throw refuse("file", found, "run it once for each");
 }
 
-/** @throws {OptionError} If a flag says something of another kind of input */
-function refuseIdleFlags({ flags }: ParsedArguments, input: Input): void {
-  const hasVideos = typeof input === "object" && input.videos.length > 0;
+/** @throws {OptionError} If a flag is for videos */
+function refuseVideoFlags({ flags }: ParsedArguments): void {
   const ofVideos = VIDEO_FLAGS.find(({ name }) => flags[name] !== undefined)?.name;
-  if (!hasVideos && ofVideos !== undefined) {
-    const hint = "leave it out; --video treats every operand as a video";
-    throw refuse(ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);
-  }
-  if (input === "folder" && flags.video !== undefined) {
+  if (ofVideos === undefined) return;
+  const hint = "leave it out; --video treats every operand as a video";
+  throw refuse(ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);
+}
+
+/**
+ * What the operands stand for.
+ *
+ * @throws {OptionError} If inputs are missing or do not go together, or a flag says something of another kind of input
+ * @throws {BunTensorRtError} If no operand stands for a file
+ */
+async function inputOf(parsed: ParsedArguments, args: DetectArguments, complaints: Complaints): Promise<Input> {
+  const { flags } = parsed;
+  const operands = await allOperands(parsed, args.list);
+  const kind = kindOf(operands, args);
+  // What is wrong with the command line is told before what is missing.
+  if (!args.isVideo && (kind !== "files" || operands.every(isImageName))) refuseVideoFlags(parsed);
+  if (kind === "folder" && args.isVideo) {
     throw refuse("video", "--watch takes images, and --video was given", "leave --video out");
   }
-  if (flags.stdin === undefined || input === "stdin") return;
-  throw refuse("stdin", "--stdin is for images on standard input", "give `-` in place of files");
+  if (flags.stdin !== undefined && kind !== "stdin") {
+    throw refuse("stdin", "--stdin is for images on standard input", "give `-` in place of files");
+  }
+  if (kind !== "files") return kind;
+  const takes = args.isVideo ? "videos" : "any";
+  const inputs = expandOperands(operands, { action: "detect in", takes }, complaints);
+  if (inputs.videos.length === 0) refuseVideoFlags(parsed);
+  return inputs;
 }
 
 function formatInputs({ images, videos }: Inputs): string {
@@ -101,8 +118,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const { terminal, output } = context;
   const args = parseDetectFlags(parsed);
   const complaints = new Complaints(terminal);
-  const input = inputOf(await allOperands(parsed, args.list), args, complaints);
-  refuseIdleFlags(parsed, input);
+  const input = await inputOf(parsed, args, complaints);
   await using source = await openSource(args, input, context, complaints);
   using target = openTarget(args, source, output);
   const savers = saversOf(args, input, source);

@@ -1,0 +1,155 @@
+/** @module The pages say what is true: their programs run, their tables are complete, their pictures are there. */
+
+import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { PICTURES } from "../scripts/pictures.ts";
+import { pulled } from "./support/catalogue.ts";
+import { nearestModel } from "./support/image-models.ts";
+import { toyClassifier } from "./support/toy-classifier.ts";
+import { toyMap } from "./support/toy-map.ts";
+import { isFfmpegMissing, testVideo } from "./support/videos.ts";
+
+const root = join(import.meta.dir, "..");
+const read = (path: string): string => readFileSync(join(root, path), "utf8");
+const PAGES: readonly string[] = ["README.md", ...[...new Bun.Glob("docs/*.md").scanSync(root)].sort()];
+
+const image = await pulled("sample1");
+const models = await Promise.all(["yolo11n", "yolo11n-seg", "yolo11n-pose"].map(pulled));
+const isOffline = image === undefined || models.includes(undefined);
+
+/** The programs of a page. Those in `ts` run here; `typescript` marks what needs a server or a GPU. */
+function programs(page: string, fence: string): string[] {
+  return [...read(page).matchAll(new RegExp(`^\`\`\`${fence}\\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code]) => code!);
+}
+
+test("README.md has code to run, and fits on a few screens", () => {
+  expect(programs("README.md", "ts").length).toBeGreaterThan(0);
+  expect(read("README.md").split("\n").length).toBeLessThanOrEqual(151);
+});
+
+test("every program in README.md and docs imports what it uses of the package", () => {
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  const all = PAGES.flatMap((page) => programs(page, "(?:ts|typescript)"));
+  const lacking = all.filter(
+    (code) => !transpiler.scanImports(code).some(({ path }) => path.startsWith("bun-tensorrt")),
+  );
+  expect(all.length).toBeGreaterThan(10);
+  expect(lacking).toEqual([]);
+});
+
+const photograph = image === undefined ? undefined : await sharp(image).resize(640).jpeg().toBuffer();
+
+/** One object of the sample, in COCO's form. */
+const DATASET = {
+  images: [{ id: 1, file_name: "street.jpg", width: 640, height: 427 }],
+  annotations: [
+    {
+      id: 1,
+      image_id: 1,
+      category_id: 1,
+      bbox: [47, 83, 193, 337],
+      area: 65_041,
+      iscrowd: 0,
+      segmentation: [[47, 83, 240, 83, 240, 420, 47, 420]],
+    },
+  ],
+  categories: [{ id: 1, name: "person" }],
+};
+
+/** What the pages name and a reader brings: photographs are the catalogue's, models are toys of the same form. */
+const FILES: Readonly<Record<string, (path: string) => unknown>> = {
+  "street.jpg": (path) => writeFileSync(path, photograph!),
+  "street.mp4": (path) => testVideo(path, "320x240", 6, 6),
+  "instances_val2017.json": (path) => writeFileSync(path, JSON.stringify(DATASET)),
+  "resnet50.onnx": (path) => writeFileSync(path, toyClassifier({ side: 32, scores: "means" })),
+  "segformer/model.onnx": (path) => writeFileSync(path, toyMap({ size: [64, 48], classes: 3 })),
+  "depth-anything/model.onnx": (path) => writeFileSync(path, toyMap({ size: [64, 48], form: "depth" })),
+  "super-resolution.onnx": (path) => writeFileSync(path, nearestModel([1, 1, 224, 224], [1, 1, 448, 448])),
+};
+
+/** Writes the files that a program names into a folder. */
+async function writeFiles(folder: string, code: string): Promise<void> {
+  for (const [name, write] of Object.entries(FILES)) {
+    if (!code.includes(`"${name}"`) && !(name === "street.jpg" && code.includes("instances_val2017"))) continue;
+    mkdirSync(join(folder, name, ".."), { recursive: true });
+    await write(join(folder, name));
+  }
+}
+
+const blocks = PAGES.flatMap((page) => programs(page, "ts").map((code, at) => ({ page, code, at })));
+for (const { page, code, at } of blocks) {
+  test.skipIf(isOffline || (isFfmpegMissing && code.includes(".mp4")))(
+    `${page}: program ${at + 1} runs, ${JSON.stringify(code.split("\n").at(-2)?.slice(0, 40))}`,
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-docs-"));
+      // The package finds itself by name only from inside, so the program lies in this folder.
+      const program = join(import.meta.dir, `.docs-${process.pid}-${page.replace(/\W/g, "-")}-${at}.ts`);
+      try {
+        await writeFiles(folder, code);
+        writeFileSync(program, code);
+        const child = Bun.spawn([process.execPath, program], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+        const [output, errors, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+        expect(errors.replace(/^image 1: ImageError: [\s\S]*/, "")).toBe("");
+        expect(exitCode).toBe(0);
+        if (code.includes("console.log")) expect(output).not.toBe("");
+      } finally {
+        rmSync(program, { force: true });
+        rmSync(folder, { recursive: true });
+      }
+    },
+    120_000,
+  );
+}
+
+/** Where the environment is handed on, and read elsewhere. */
+const HANDED_ON: readonly string[] = ["src/catalogue/package-client.ts", "src/cli/main.ts", "src/cli/terminal.ts"];
+
+/** Names of the environment variables that a source reads or sets. */
+function variablesIn(path: string): string[] {
+  const text = read(path).replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const names = [
+    ...text.matchAll(/"(BUN_TENSORRT_\w+)"/g),
+    ...text.matchAll(/process\.env\.(\w+)/g),
+    ...text.matchAll(/\benvironment\.([A-Z_]+)\b/g),
+    ...text.matchAll(/setNative(?:Default|Variable)\("(\w+)"/g),
+    ...text.matchAll(/\{ name: "([A-Z_]+)", (?:value|folder): /g), // what the drivers' files set
+    ...text.matchAll(/^\s+(PIP_\w+): "/gm),
+    ...text.matchAll(/\benv: \{[^}]*?\b([A-Z]+(?:_[A-Z]+)+): "/g),
+  ].map(([, name]) => name!);
+  for (const [, list] of text.matchAll(/\{([^{}]*)\} = process\.env;/g)) {
+    names.push(...list!.split(",").map((part) => /\w+/.exec(part)![0]));
+  }
+  // Every other way to the environment is one that this test does not see.
+  const unseen = text.match(/process\.env(?!\.\w|\[\w)(?<!= process\.env)|process\.env\[["'`]/g) ?? [];
+  if (unseen.length > 0 && !HANDED_ON.includes(path)) throw new Error(`${path} reads the environment in another way`);
+  return names;
+}
+
+test("docs/environment.md has every variable that the source reads or sets, and no other", () => {
+  const sources = [...new Bun.Glob("src/**/*.ts").scanSync(root)].sort();
+  const inSource = new Set(sources.flatMap(variablesIn));
+  const inPage = new Set([...read("docs/environment.md").matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, name]) => name!));
+  inPage.delete("CUDA_VISIBLE_DEVICES"); // read by CUDA only
+  expect([...inPage].sort()).toEqual([...inSource].sort());
+});
+
+test("docs/images holds the pictures that scripts/pictures.ts makes, and a page shows each with the licence of its photograph", () => {
+  const files = [...new Bun.Glob("*").scanSync(join(root, "docs/images"))];
+  expect(PICTURES.map(({ file }) => file).toSorted()).toEqual(files.toSorted());
+  for (const { file, photograph } of PICTURES) {
+    const shown = PAGES.filter((page) => read(page).includes(`images/${file}`));
+    expect([file, shown.length]).not.toEqual([file, 0]);
+    if (photograph === undefined) continue;
+    for (const page of shown)
+      for (const words of [photograph.licence, photograph.credit]) expect(read(page)).toContain(words);
+  }
+});
+
+test("the charts are those of bench/results", async () => {
+  for (const { file, make } of PICTURES.filter(({ file }) => file.endsWith(".svg"))) {
+    expect(await make("")).toBe(read(`docs/images/${file}`));
+  }
+});

@@ -31,6 +31,7 @@ export type {
 } from "./api/map-config.ts";
 export { DepthEstimator, SemanticSegmenter } from "./api/map-model.ts";
 export { Model, type ModelOptions } from "./api/model.ts";
+export type { ModelSource } from "./api/model-source.ts";
 export {
   type AnyDetector,
   type ObjectModelOptions,

@@ -17,6 +17,7 @@ import {
   parseClassifierOptions,
 } from "./classifier-config.ts";
 import { LoadedModel, type Opened, openModel, owned, tellFixedSize } from "./loaded-model.ts";
+import type { ModelSource } from "./model-source.ts";
 import type { StreamSummary } from "./stream.ts";
 
 type OpenedClassifier = Opened<ClassifierSpec, ClassifyParams, BestClasses, ClassifierConfig>;
@@ -61,14 +62,14 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
+   * @param model path or address of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
    * `config.json` of Hugging Face are read where they are there
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {ModelError} If the file is missing, no model, or no classifier
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(model: string | URL | Uint8Array, options: ClassifierOptions = {}): Promise<Classifier> {
+  static async load(model: ModelSource, options: ClassifierOptions = {}): Promise<Classifier> {
     const config = parseClassifierOptions(options);
     const taskOf = async (source: string | Uint8Array): Promise<ClassifyTask> =>
       new ClassifyTask({ ...config, files: await modelFiles(source) });

@@ -24,6 +24,7 @@ import {
   type StreamOptions,
 } from "./detector-config.ts";
 import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";
+import type { ModelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import type { StreamSummary } from "./stream.ts";
 
@@ -186,7 +187,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or address of an ONNX file or a plan, its bytes, or a name of the catalogue: see {@linkcode ModelSource}
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {UnavailableError} If an option asks for a GPU, or for something of it, that this machine does not have
    * @throws {ModelError} If the file is missing, no model, or its outputs fit no known head
@@ -196,7 +197,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
    * @throws {CatalogueError} If the name's file cannot be fetched
    * @throws the reason of `options.signal`, while an engine is built
    */
-  static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
+  static async load(model: ModelSource, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
     if (config.task !== undefined && config.task !== "detect") {
       const hint = `load it with \`${OBJECT_TASKS[config.task].facade}\`, or give \`task: "detect"\` for what a detector finds in it`;

@@ -12,6 +12,7 @@ import type { Timing } from "../tasks/task-result.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
 import { LoadedModel, type Opened, openModel, owned, tellFixedSize } from "./loaded-model.ts";
+import type { ModelSource } from "./model-source.ts";
 import type { StreamSummary } from "./stream.ts";
 
 type OpenedImages = Opened<TiledImageSpec, undefined, MadeImage, Pick<ImageModelConfig, "inFlight" | "maxPixels">>;
@@ -77,7 +78,7 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes
+   * @param model path or address of an ONNX file or a plan, or its bytes
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or makes no images
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
@@ -85,7 +86,7 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
    * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
    * @throws {CudaError} If the GPU fails, or has not enough memory
    */
-  static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
+  static async load(model: ModelSource, options: ImageModelOptions = {}): Promise<ImageModel> {
     const config = parseImageModelOptions(options);
     const opened = await openModel(model, config, () => new ImageTask(config));
     const loaded = owned(ImageModel, opened);

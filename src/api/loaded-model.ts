@@ -21,7 +21,7 @@ import {
   type WarmUpOptions,
 } from "./call-options.ts";
 import type { LoadConfig } from "./machine-options.ts";
-import { modelSource } from "./model-source.ts";
+import { type ModelSource, modelSource } from "./model-source.ts";
 import { inOrder, type StreamSummary } from "./stream.ts";
 
 /** A model that was loaded for a task, before it has its façade. */
@@ -45,11 +45,11 @@ export async function openModel<
   Output,
   Config extends OpenOptions & ({ readonly device: number } | { readonly devices: readonly number[] }),
 >(
-  model: string | URL | Uint8Array,
+  model: ModelSource,
   config: Config,
   taskOf: (source: string | Uint8Array) => Task<Spec, Params, Output> | Promise<Task<Spec, Params, Output>>,
 ): Promise<Opened<Spec, Params, Output, Config>> {
-  const { source, name } = await modelSource(model);
+  const { source, name } = await modelSource(model, config.build.signal);
   const devices = "devices" in config ? config.devices : [config.device];
   return { backends: await openBackends(source, await taskOf(source), config, devices), config, name };
 }

@@ -27,13 +27,14 @@ import {
   parseSemanticOptions,
   type SemanticSegmenterOptions,
 } from "./map-config.ts";
+import type { ModelSource } from "./model-source.ts";
 import type { StreamSummary } from "./stream.ts";
 
 type OpenedMap<Spec extends MapSpec, Output> = Opened<Spec, undefined, Output, MapConfig>;
 
 async function open<Spec extends MapSpec, Output, Options extends MapTaskOptions>(
   form: MapForm<Spec, Output, Options>,
-  model: string | URL | Uint8Array,
+  model: ModelSource,
   config: MapConfig & Options,
 ): Promise<OpenedMap<Spec, Output>> {
   return openModel(model, config, async (source) => new MapTask(form, { ...config, files: await modelFiles(source) }));
@@ -86,17 +87,14 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
+   * @param model path or address of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
    * `config.json` of Hugging Face are read where they are there
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(
-    model: string | URL | Uint8Array,
-    options: SemanticSegmenterOptions = {},
-  ): Promise<SemanticSegmenter> {
+  static async load(model: ModelSource, options: SemanticSegmenterOptions = {}): Promise<SemanticSegmenter> {
     return owned(SemanticSegmenter, await open(SEMANTIC, model, parseSemanticOptions(options)));
   }
 
@@ -167,14 +165,14 @@ export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & 
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
+   * @param model path or address of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
    * `config.json` of Hugging Face are read where they are there
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(model: string | URL | Uint8Array, options: DepthEstimatorOptions = {}): Promise<DepthEstimator> {
+  static async load(model: ModelSource, options: DepthEstimatorOptions = {}): Promise<DepthEstimator> {
     return owned(DepthEstimator, await open(DEPTH, model, parseDepthOptions(options)));
   }
 

@@ -28,6 +28,7 @@ import { openModel, owned } from "./loaded-model.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import { parseDepthOptions, parseSemanticOptions } from "./map-config.ts";
 import { DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./map-model.ts";
+import type { ModelSource } from "./model-source.ts";
 import { type AnyDetector, OrientedDetector, PoseEstimator, Segmenter, withLabelsBeside } from "./object-model.ts";
 import { parseTopDownOptions } from "./top-down-config.ts";
 
@@ -100,7 +101,7 @@ export const Model: {
   /**
    * Load a model, find out what it is for, and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue
+   * @param model path or address of an ONNX file or a plan, its bytes, or a name of the catalogue: see {@linkcode ModelSource}
    * @returns the façade of its task: look at `task`
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of no known task; the message has every task's reason
@@ -117,7 +118,7 @@ export const Model: {
    * else console.log((await model.detect("street.jpg")).objects);
    * ```
    */
-  load(model: string | URL | Uint8Array, options?: ModelOptions): Promise<Model>;
+  load(model: ModelSource, options?: ModelOptions): Promise<Model>;
 } = {
   async load(model, options = {}) {
     checkCommonOptions(options);
@@ -186,7 +187,7 @@ export async function engineTask(
   };
 }
 
-async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
+async function loadAny(model: ModelSource, configs: TaskConfigs): Promise<Model> {
   const { detector, classifier, image, maps } = configs;
   const { backends, name } = await openModel(model, detector, (source) => anyTask(source, configs));
   const task = (backends[0]!.task as { readonly task: Model["task"] }).task;
@@ -199,7 +200,7 @@ export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task
 
 /** @internal Loads models whose objects are wanted, whatever is said of them. */
 export const anyDetector: {
-  load(model: string | URL | Uint8Array, options: AnyDetectorOptions): Promise<AnyDetector>;
+  load(model: ModelSource, options: AnyDetectorOptions): Promise<AnyDetector>;
 } = {
   async load(model, options) {
     return (await loadAny(model, { detector: parseDetectorOptions(options as DetectorOptions) })) as AnyDetector;
@@ -212,7 +213,7 @@ export type ServedFacade = AnyDetector | Classifier;
 /** @internal Loads models of objects, and classifiers, for services: options are those of a detector. */
 export const servedModel: {
   /** @throws as `Model.load` does */
-  load(model: string | URL | Uint8Array, options?: AnyDetectorOptions): Promise<ServedFacade>;
+  load(model: ModelSource, options?: AnyDetectorOptions): Promise<ServedFacade>;
 } = {
   async load(model, options = {}) {
     const { task, head, device = 0 } = options;

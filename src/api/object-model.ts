@@ -12,6 +12,7 @@ import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { DetectingModel, type Detector, type OpenedDetector } from "./detector.ts";
 import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
 import { openModel, owned } from "./loaded-model.ts";
+import type { ModelSource } from "./model-source.ts";
 
 /** Options of models of objects: those of a detector. */
 export type ObjectModelOptions = Omit<DetectorOptions, "task">;
@@ -29,11 +30,7 @@ abstract class ObjectModel<Name extends ObjectTaskName> extends DetectingModel<O
 
 type OpenedObjects = OpenedDetector<ObjectSpec>;
 
-async function open(
-  task: ObjectTaskName,
-  model: string | URL | Uint8Array,
-  options: ObjectModelOptions,
-): Promise<OpenedObjects> {
+async function open(task: ObjectTaskName, model: ModelSource, options: ObjectModelOptions): Promise<OpenedObjects> {
   const config = parseDetectorOptions(options);
   const heads = OBJECT_HEADS.filter((head) => head.task === task).map(({ name }) => name);
   const isOtherHead = config.head !== undefined && !heads.includes(config.head);
@@ -79,13 +76,13 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or address of an ONNX file or a plan, its bytes, or a name of the catalogue: see {@linkcode ModelSource}
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<PoseEstimator> {
+  static async load(model: ModelSource, options: ObjectModelOptions = {}): Promise<PoseEstimator> {
     return owned(PoseEstimator, await open("pose", model, options));
   }
 }
@@ -113,13 +110,13 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or address of an ONNX file or a plan, its bytes, or a name of the catalogue: see {@linkcode ModelSource}
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<OrientedDetector> {
+  static async load(model: ModelSource, options: ObjectModelOptions = {}): Promise<OrientedDetector> {
     return owned(OrientedDetector, await open("obb", model, options));
   }
 }
@@ -146,13 +143,13 @@ export class Segmenter extends ObjectModel<"segment"> {
   /**
    * Load a model and make it ready to run. An object without a pixel in its mask is left out of the results.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or address of an ONNX file or a plan, its bytes, or a name of the catalogue: see {@linkcode ModelSource}
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If the GPU was asked for and there is none, no TensorRT, or no kernel for its masks
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<Segmenter> {
+  static async load(model: ModelSource, options: ObjectModelOptions = {}): Promise<Segmenter> {
     return owned(Segmenter, await open("segment", model, options));
   }
 }

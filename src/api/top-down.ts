@@ -13,6 +13,7 @@ import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { CallParser } from "./call-options.ts";
 import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";
+import type { ModelSource } from "./model-source.ts";
 import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./top-down-config.ts";
 
 /** The people of one image with their points, which draw themselves. */
@@ -61,14 +62,14 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes: [N, 3, height, width] in; two rows of bins for each point out
+   * @param model path or address of an ONNX file or a plan, or its bytes: [N, 3, height, width] in; two rows of bins for each point out
    * (SimCC), or a heat map
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or takes whole images
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
-  static async load(model: string | URL | Uint8Array, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
+  static async load(model: ModelSource, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
     const config = parseTopDownOptions(options);
     const opened = await openModel(model, config, () => new TopDownTask(config));
     return owned(TopDownPoseEstimator, opened);

@@ -85,8 +85,7 @@ export class Staging implements Disposable {
 }
 
 /** Check that the disk has room before anything is downloaded. @throws {CatalogueError} If it has too little */
-export function assertRoom(name: string, neededBytes: number): void {
-  const folder = libraryFolder();
+export function assertRoom(name: string, neededBytes: number, folder: string = libraryFolder()): void {
   const { bavail, bsize } = statfsSync(folder);
   const freeBytes = bavail * bsize;
   if (freeBytes >= neededBytes) return;

@@ -30,12 +30,17 @@ export function hasSize(path: string, { byteLength }: Pick<Pinned, "byteLength">
   return existsSync(path) && statSync(path).size === byteLength;
 }
 
-/** True if the file that lies there is the pinned one; one that is not is reported. It is read in pieces: some have over a gigabyte. */
+/** SHA-256 of a file, in hexadecimal. It is read in pieces: some have over a gigabyte. */
+export async function hashOf(path: string): Promise<string> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for await (const chunk of Bun.file(path).stream()) hasher.update(chunk);
+  return hasher.digest("hex");
+}
+
+/** True if the file that lies there is the pinned one; one that is not is reported. */
 export async function isIntact(path: string, pinned: Pinned): Promise<boolean> {
   if (!existsSync(path)) return false;
-  const hasher = new Bun.CryptoHasher("sha256");
-  if (hasSize(path, pinned)) for await (const chunk of Bun.file(path).stream()) hasher.update(chunk);
-  if (hasher.digest("hex") === pinned.sha256) return true;
+  if (hasSize(path, pinned) && (await hashOf(path)) === pinned.sha256) return true;
   logger.warn(`Checksum mismatch for ${path}; downloading it again`);
   return false;
 }

@@ -5,11 +5,10 @@ import { basename } from "node:path";
 import { chooseAccelerator } from "../accelerators/accelerator.ts";
 import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
 import { type MachineChoice, machineOf } from "../api/machine-options.ts";
-import { catalogue, DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
+import { modelAddress, modelSource, refuseForeign, unknownModel } from "../api/model-source.ts";
+import { DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
 import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
-import { ModelError, message } from "../core/errors.ts";
-import { nearestWord } from "../core/options.ts";
 import { statsOf } from "../core/stats-of.ts";
 import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
@@ -100,9 +99,8 @@ export async function findModel(word: string | undefined, context: CommandContex
     const isFile = word !== undefined && statsOf(word)?.isDirectory() === false;
     return isFile ? word : await fetchEntry(entry, context);
   }
-  if (existsSync(name)) return name;
-  const names = catalogue.filter(({ kind }) => kind === "model").map((one) => one.name);
-  const near = nearestWord(name, names);
-  const hint = near === undefined ? `name an ONNX file, or one of ${names.join(", ")}` : `did you mean ${near}?`;
-  throw new ModelError(message(`load the model ${JSON.stringify(name)}`, "there is no such file", hint), name);
+  if (modelAddress(name) !== undefined) return (await modelSource(name, context.signal)).source as string;
+  if (!existsSync(name)) throw unknownModel(name);
+  await refuseForeign(name);
+  return name;
 }

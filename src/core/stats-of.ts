@@ -65,6 +65,13 @@ export function isLossyPath(path: string): boolean {
   }
 }
 
+/** The path behind what `Bun.file()` gives, all of it; `undefined` for other Blobs. */
+export function pathOfBlob(blob: Blob): string | undefined {
+  const { name } = blob as { readonly name?: unknown };
+  const isPath = typeof name === "string" && !(blob instanceof File) && Bun.file(name).size === blob.size;
+  return isPath ? name : undefined;
+}
+
 /** Why there is nothing at a path, and the way out: the two halves of a message. */
 export function missingFile(path: string): { readonly found: string; readonly hint: string } {
   if (isLossyPath(path)) {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { ArgumentError, ImageError, message } from "../core/errors.ts";
 import { untilAborted } from "../core/settle.ts";
 import { passwordHint, redact } from "../core/shown.ts";
-import { missingFile } from "../core/stats-of.ts";
+import { missingFile, pathOfBlob } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
 import { imageError, VIDEO_HINT } from "./decode-limits.ts";
 import type { Image } from "./image.ts";
@@ -227,10 +227,9 @@ async function readUrl(url: URL, options: ReadSourceOptions): Promise<SourceByte
 }
 
 async function readBlob(blob: Blob): Promise<SourceBytes> {
+  const path = pathOfBlob(blob);
+  if (path !== undefined) return readFile(path);
   const given = (blob as { readonly name?: unknown }).name;
-  // Bun.file() gives a Blob that is read from its path.
-  if (typeof given === "string" && Bun.file(given).size === blob.size && !(blob instanceof File))
-    return readFile(given);
   const name = typeof given === "string" && given !== "" ? given : "a Blob";
   // A pipe, such as Bun.stdin, does not tell its size, and takes its time.
   if (blob.size === Number.POSITIVE_INFINITY) return { bytes: await readStream(blob.stream(), name), name };

@@ -159,15 +159,15 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
   for (const [wrong, received] of [
     [undefined, "undefined"],
     [null, "null"],
-    [Bun.file("a.onnx"), "object"],
+    [{}, "object"],
   ] as const) {
     await expect(Detector.load(wrong as unknown as string)).rejects.toThrow(
-      `Cannot load a model: it must be a path, a URL of a file, bytes or a name of the catalogue, got ${received}\nHint: `,
+      `Cannot load a model: it must be a path, a URL, bytes, a Blob or a name of the catalogue, got ${received}\nHint: `,
     );
   }
   await expect(Detector.load(notAImage)).rejects.toThrow(ModelError);
-  await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow(
-    "the URL must begin with file://, got https://",
+  await expect(Detector.load(new URL("ftp://localhost/model.onnx"))).rejects.toThrow(
+    "the URL must begin with https:// or file://, got ftp://",
   );
   for (const [text, found] of [
     ["http://", '"http://" is not a valid URL\nHint: '],
@@ -176,6 +176,94 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
     const load = Detector.load(text);
     await expect(load).rejects.toThrow(ModelError);
     await expect(load).rejects.toThrow(found);
+  }
+});
+
+test("Detector.load() takes a model in whatever holds its bytes", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-forms-"));
+  try {
+    const model = toyDetector();
+    const path = join(folder, "toy.onnx");
+    writeFileSync(path, model);
+    const file = Bun.file(path);
+    for (const form of [
+      model,
+      model.slice().buffer,
+      new Blob([model]),
+      new File([model], "a.onnx"),
+      file,
+      file.slice(),
+    ]) {
+      await using detector = await Detector.load(form, { backend: "cpu" });
+      expect((await detector.detect(white)).detections.length).toBe(3);
+    }
+    const sized = Detector.load(new File([toyDetector({ batch: 1 })], "a.onnx"), { backend: "cpu", batch: 2 });
+    await using detector = await sized;
+    expect(detector.backend.maxBatch).toBe(1);
+    await expect(Detector.load(Bun.file(join(folder, "gone.onnx")))).rejects.toThrow("there is no such file");
+    await expect(Detector.load(new Blob([]))).rejects.toThrow("it is empty");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("Detector.load() suggests a name, and the way to ONNX from other formats", async () => {
+  const names = "yolo11n, yolo11n-seg, yolo11n-pose, yolov8n, yolov8s, yolov8m";
+  const load = (name: string | URL): Promise<string> =>
+    Detector.load(name).then(
+      () => "",
+      (error) => (error instanceof ModelError ? error.message : ""),
+    );
+  expect(await load("yolo11s")).toBe(
+    `Unknown model "yolo11s". Did you mean "yolo11n"?\n` +
+      `Hint: the catalogue has ${names}; export others to ONNX: yolo export model=yolo11s.pt format=onnx`,
+  );
+  expect(await load("street-signs")).toBe(
+    `Unknown model "street-signs"\nHint: the catalogue has ${names}; else give the path of an ONNX file or a plan`,
+  );
+  const cases: readonly (readonly [name: string | URL, is: string, hint: string])[] = [
+    [
+      "models/yolo11s.pt",
+      "a PyTorch checkpoint",
+      "yolo export model=yolo11s.pt format=onnx; others by torch.onnx.export",
+    ],
+    ["a.PTH", "a PyTorch checkpoint", "yolo export model=a.pt format=onnx"],
+    [
+      "model.safetensors",
+      "a file of weights without the model's graph",
+      "optimum-cli export onnx --model FOLDER onnx/",
+    ],
+    [
+      "a.torchscript.pt",
+      "a TorchScript model",
+      'torch.onnx.export(torch.jit.load("a.torchscript.pt"), example, "a.onnx")',
+    ],
+    ["a.torchscript", "a TorchScript model", "yolo export model=a.pt format=onnx"],
+    ["a.tflite", "a TensorFlow Lite model", "python -m tf2onnx.convert --tflite a.tflite --output a.onnx"],
+    ["saved_model.pb", "a TensorFlow graph", "tf2onnx.convert --saved-model FOLDER --output saved_model.onnx"],
+    ["a.keras", "a Keras model", 'keras.models.load_model("a.keras").export("a.onnx", format="onnx")'],
+    ["yolo11n.mlpackage", "a Core ML model", "export the model it was made from, with Ultralytics: yolo export"],
+    ["a_openvino_model/a.xml", "an OpenVINO model", "there is no way back to ONNX"],
+    [new URL("https://localhost/yolo11s.pt"), "a PyTorch checkpoint", "yolo export model=yolo11s.pt format=onnx"],
+  ];
+  for (const [name, is, hint] of cases) {
+    const text = await load(name);
+    expect(text).toContain(`: it is ${is}, and ONNX files and TensorRT plans are loaded\nHint: `);
+    expect(text).toContain(hint);
+  }
+});
+
+test("Detector.load() takes an ONNX file by whatever ending", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-ending-"));
+  try {
+    const path = join(folder, "old.pb");
+    writeFileSync(path, toyDetector());
+    await using detector = await Detector.load(path, { backend: "cpu" });
+    expect(detector.task).toBe("detect");
+    writeFileSync(path, Uint8Array.of(8, 1, 18, 0));
+    await expect(Detector.load(path)).rejects.toThrow("it is a TensorFlow graph");
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 

@@ -6,7 +6,7 @@
  * turns, after the others.
  *
  * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
- * TensorRT-RTX, which builds engines without a GPU, is fetched for the tests, and the kernels run on the CPU. Without pip
+ * TensorRT-RTX, which builds engines without a GPU, and Microsoft's ONNX Runtime are fetched for the tests, and the kernels run on the CPU. Without pip
  * these steps are skipped by name, and the tests that need them skip.
  */
 
@@ -35,7 +35,7 @@ function toReport(at: number): readonly string[] {
 /** Steps that install compilers and libraries with pip. */
 const PYTHON_STEPS: readonly Step[] = [
   { name: "CUDA wheels", command: [process.execPath, "scripts/cuda-wheels.ts"] },
-  { name: "TensorRT-RTX", command: [process.execPath, "scripts/test-libraries.ts", "rtx"] },
+  { name: "test libraries", command: [process.execPath, "scripts/test-libraries.ts", "rtx", "onnxruntime"] },
   { name: "generated PTX", command: [process.execPath, "scripts/kernels.ts", "--check"] },
   { name: "generated shim", command: [process.execPath, "scripts/shim.ts", "--check"] },
   { name: "generated messages", command: [process.execPath, "scripts/proto.ts", "--check"] },

@@ -1,5 +1,14 @@
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import manifest from "../package.json" with { type: "json" };
@@ -94,6 +103,13 @@ test.skipIf(isOffline)("the package, added to an empty project, detects", () => 
   expect(exitCode).toBe(0);
 });
 
+test.skipIf(isOffline)("the package and all it depends on take at most 120 MB, Bun's types included", () => {
+  const files = [...new Bun.Glob("**/*").scanSync({ cwd: join(app, "node_modules"), dot: true, followSymlinks: true })];
+  expect(files.length).toBeGreaterThan(1000);
+  const total = files.reduce((sum, file) => sum + statSync(join(app, "node_modules", file)).size, 0);
+  expect(total).toBeLessThan(120e6);
+});
+
 test.skipIf(isOffline)("the package's command runs from the project", () => {
   const { exitCode, output } = bun(["x", "bun-tensorrt", "--version"], app);
   expect(output).toContain(manifest.version);
@@ -157,17 +173,22 @@ test.skipIf(isOffline).each(PROJECTS)(
 );
 
 test("dependencies and Bun have exact versions, and only what is used", () => {
-  const versions = [...Object.values(manifest.dependencies), ...Object.values(manifest.devDependencies)];
+  const { dependencies, devDependencies, optionalDependencies } = manifest;
+  const versions = [dependencies, devDependencies, optionalDependencies].flatMap((one) => Object.values(one));
   expect(versions.filter((version) => !/^(npm:typescript@)?\d+\.\d+\.\d+$/.test(version))).toEqual([]);
-  expect(Object.keys(manifest.dependencies)).toEqual([
+  expect(Object.keys(dependencies)).toEqual([
     "@bufbuild/protobuf",
     "@remix-run/multipart-parser",
     "koffi",
-    "onnxruntime-node",
     "prom-client",
     "sharp",
     "zod",
   ]);
+  // The packages of a platform are one release: what is built and tested here is what all of them hold.
+  expect(Object.keys(optionalDependencies).every((name) => /^sherpa-onnx-(darwin|linux)-(arm64|x64)$/.test(name))).toBe(
+    true,
+  );
+  expect(new Set(Object.values(optionalDependencies)).size).toBe(1);
   const lock = readFileSync(join(root, "bun.lock"), "utf8");
   expect(lock).not.toMatch(/https?:\/\//);
   expect(manifest.packageManager).toBe(`bun@${Bun.version}`);

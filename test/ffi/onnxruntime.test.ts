@@ -29,15 +29,23 @@ function fakeBase(version: string): { address: number; close: () => void; keep: 
   return { address: addressOf(cells.cells), close, keep: [cells, text] };
 }
 
-test("openOnnxRuntime() finds the npm package's library, and opens it once", () => {
+test("openOnnxRuntime() finds the library of the platform's package, and opens it once", () => {
   const library = openOnnxRuntime();
   expect(library.version).toMatch(/^1\.\d+\.\d+/);
   expect(openOnnxRuntime()).toBe(library);
   if (named === undefined) {
-    expect(library.path).toEndWith(
-      join("onnxruntime-node/bin/napi-v6", process.platform, process.arch, ONNXRUNTIME.files[0]!),
-    );
+    const name = process.platform === "darwin" ? "libonnxruntime.dylib" : "libonnxruntime.so";
+    expect(library.path).toEndWith(join(`sherpa-onnx-${process.platform}-${process.arch}`, name));
   }
+});
+
+test.skipIf(named !== undefined)("the ONNX Runtime that is installed by default cannot open a connection", async () => {
+  // What a library imports of others stands in it by name.
+  const bytes = Buffer.from(await Bun.file(openOnnxRuntime().path).bytes());
+  const prefix = process.platform === "darwin" ? "_" : "";
+  const imports = (name: string): boolean => bytes.includes(`\0${prefix}${name}\0`);
+  expect(imports("dlopen")).toBe(true);
+  expect(["socket", "connect", "getaddrinfo"].filter(imports)).toEqual([]);
 });
 
 test("ONNXRUNTIME never names an addon, and finds the versioned file of Python's wheel", () => {

@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { createTensor, type Tensor, tensorOf } from "../../src/core/tensor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { chance } from "../support/chance.ts";
 import { sharedFile } from "../support/shared.ts";
+import { testLibrary } from "../support/tensorrt.ts";
 
 function noise(shape: readonly number[]): Tensor<"f32"> {
   const tensor = createTensor("f32", shape);
@@ -61,3 +63,32 @@ test.skipIf(deim === undefined)("deimv2: two inputs of different dtypes, three o
   expect(outputs.get("labels")!.dtype).toBe("i64");
   expect(outputs.get("boxes")!.shape).toEqual([1, outputs.get("scores")!.shape[1]!, 4]);
 });
+
+const microsoft = testLibrary("onnxruntime");
+
+test.skipIf(fixed === undefined || microsoft === undefined)(
+  "the ONNX Runtime that is installed by default computes what Microsoft's own build computes",
+  async () => {
+    const images = noise([1, 3, 640, 640]);
+    using session = await Session.load(fixed!);
+    const ours = (await session.run({ images })).get("output0")!;
+    const program = `
+      import { Session } from ${JSON.stringify(join(import.meta.dir, "../../src/onnxruntime/index.ts"))};
+      import { openOnnxRuntime } from ${JSON.stringify(join(import.meta.dir, "../../src/ffi/onnxruntime.ts"))};
+      import { tensorOf } from ${JSON.stringify(join(import.meta.dir, "../../src/core/tensor.ts"))};
+      const images = tensorOf("f32", [1, 3, 640, 640], new Float32Array(await Bun.stdin.arrayBuffer()));
+      using session = await Session.load(${JSON.stringify(fixed)});
+      console.error(openOnnxRuntime().path);
+      await Bun.write(Bun.stdout, (await session.run({ images })).get("output0").data);`;
+    const child = Bun.spawnSync([process.execPath, "-e", program], {
+      env: { ...process.env, BUN_TENSORRT_ONNXRUNTIME: microsoft! },
+      stdin: new Uint8Array(images.data.buffer, images.data.byteOffset, images.data.byteLength),
+    });
+    expect(child.stderr.toString()).toContain(join(microsoft!, "libonnxruntime.so.1."));
+    expect(child.exitCode).toBe(0);
+    const theirs = tensorOf("f32", ours.shape, new Float32Array(new Uint8Array(child.stdout).buffer));
+    // Boxes are in pixels of up to 640: other orders of the same sums.
+    expect(distance(ours as Tensor, theirs)).toBeLessThan(1e-2);
+  },
+  120_000,
+);

@@ -1,4 +1,4 @@
-/** @module TensorRT for the tests: releases that `bun scripts/test-libraries.ts` has fetched, opened without a GPU. */
+/** @module TensorRT for the tests: releases that `bun scripts/test-libraries.ts` has fetched, opened without a GPU; and Microsoft's ONNX Runtime. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { onnxModel } from "./onnx-writer.ts";
 export const BUILD_TEST_MS = 60_000;
 
 /** Folder of a fetched release, or `undefined` where it is not there: the test is then skipped. */
-export function testLibrary(name: "rtx" | "rtx-1.4" | "lean-11" | "10.6"): string | undefined {
+export function testLibrary(name: "rtx" | "rtx-1.4" | "lean-11" | "10.6" | "onnxruntime"): string | undefined {
   const folder = join(cacheFolder(), "test-libraries", name);
   return process.arch === "x64" && existsSync(folder) ? folder : undefined;
 }

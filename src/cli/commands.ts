@@ -212,6 +212,7 @@ export const COMMANDS: readonly Command[] = [
       "GET /             a page to drop an image on",
       "GET /healthz, /readyz, /metrics (Prometheus), /model",
       "GET /v2/…, POST /v2/models/NAME/infer   the Open Inference Protocol, for its clients",
+      "POST /v1/vision/…   DeepStack's answers, for Frigate, Home Assistant and Blue Iris",
       "Errors are {error: {code, message, hint}}. SIGTERM and Ctrl-C: accept no new requests, finish those that are running.",
       "docs/serve.md has every route, code and limit.",
     ],

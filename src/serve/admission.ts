@@ -136,20 +136,21 @@ function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }
 
+/** What a request says as `Authorization: Bearer …`. */
+export function bearerOf({ headers }: Request): string | undefined {
+  return /^bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
 /**
- * What checks the bearer token of requests, in a time that does not depend on what was sent.
+ * Compare what was sent with the token, in a time that does not depend on what was sent.
  *
- * @returns a function that throws a {@linkcode RequestError}, 401, for a request that does not carry the token
+ * @throws {RequestError} 401 if it is another, or none
  */
-export function tokenCheck(token: string): (request: Request) => void {
-  const expected = digest(token);
-  return ({ headers }) => {
-    const sent = /^bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
-    if (timingSafeEqual(digest(sent ?? ""), expected) && sent !== undefined) return;
-    const found = `Unauthorized: ${sent === undefined ? "a bearer token is required" : "the bearer token does not match"}`;
-    const challenge = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
-    throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", challenge);
-  };
+export function checkToken(token: string, sent: string | undefined): void {
+  if (timingSafeEqual(digest(sent ?? ""), digest(token)) && sent !== undefined) return;
+  const found = `Unauthorized: ${sent === undefined ? "a bearer token is required" : "the bearer token does not match"}`;
+  const challenge = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
+  throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", challenge);
 }
 
 /**

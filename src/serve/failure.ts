@@ -75,9 +75,26 @@ export function failureOf(error: unknown): Failure {
   return failureOf(refusal(500, "internal", "something failed inside the server", "see the server's log"));
 }
 
-/** The answer: `{"error": {code, message, hint}}`; in the Open Inference Protocol, whose routes begin with `/v2`, one text. */
+/** What DeepStack calls failures of these codes, and with which status; its clients know no other. */
+const DEEPSTACK: Readonly<Record<string, readonly [status: number, error: string]>> = {
+  "no-image": [400, "No valid image file found"],
+  "not-an-image": [400, "invalid image file"],
+  "decode-timeout": [400, "invalid image file"],
+  unauthorized: [401, "Incorrect api key"],
+  "timed-out": [500, "failed to process request before timeout"],
+};
+
+/**
+ * The answer: `{"error": {code, message, hint}}`; in the Open Inference Protocol, whose routes begin with `/v2`, one text; below
+ * `/v1/vision` what DeepStack says, with our own words as `message`.
+ */
 export function failureResponse(failure: Failure, path: string): Response {
   const { status, code, message, hint, headers } = failure;
   const text = hint === undefined ? message : `${message}. Hint: ${hint}`;
+  if (/^\/v1\/vision(?:\/|$)/.test(path)) {
+    const [itsStatus, error] = DEEPSTACK[code] ?? [status, message];
+    const body = { success: false, error, message: text, code: itsStatus, duration: 0 };
+    return Response.json(body, { status: itsStatus, headers });
+  }
   return Response.json({ error: /^\/v2(?:\/|$)/.test(path) ? text : { code, message, hint } }, { status, headers });
 }

@@ -4,7 +4,7 @@ import { Counter, Gauge } from "prom-client";
 import { logger } from "../core/log.ts";
 import { OwnHosts } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
-import { addCors, checkSite, preflight, tokenCheck } from "./admission.ts";
+import { addCors, bearerOf, checkSite, checkToken, preflight } from "./admission.ts";
 import { DetectDesk, type ServedModel } from "./detect-desk.ts";
 import { failureOf, failureResponse } from "./failure.ts";
 import { allowedMethods, checkMethod, noRoute, type Route, Router } from "./router.ts";
@@ -47,7 +47,6 @@ export class DetectionHandler implements AsyncDisposable {
   readonly #config: HandlerConfig;
   readonly #desk: DetectDesk;
   readonly #router: Router;
-  readonly #checkToken: ((request: Request) => void) | undefined;
   readonly #hosts: OwnHosts;
   readonly #requests: Counter<"route" | "status">;
   readonly #idleSeconds: number;
@@ -76,7 +75,6 @@ export class DetectionHandler implements AsyncDisposable {
       },
     });
     this.#router = new Router(desk);
-    this.#checkToken = config.token === undefined ? undefined : tokenCheck(config.token);
     this.#hosts = hosts;
     this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
     this.fetch = (request, server) => this.#counted(request, isTimeoutSetter(server) ? server : undefined);
@@ -130,7 +128,7 @@ export class DetectionHandler implements AsyncDisposable {
   async #answer(request: Request): Promise<Response> {
     const started = performance.now();
     const address = addressOf(request.url);
-    const { basePath, cors, name } = this.#config;
+    const { basePath, cors, name, token } = this.#config;
     const full = address.split("?", 1)[0]!;
     const isBelow = full === basePath || full.startsWith(`${basePath}/`);
     const path = isBelow ? full.slice(basePath.length) || "/" : full;
@@ -144,7 +142,7 @@ export class DetectionHandler implements AsyncDisposable {
       const asked = preflight(request, cors, allowedMethods(route));
       if (asked === undefined) {
         checkMethod(route, request.method);
-        if (!route.isOpen) this.#checkToken?.(request);
+        if (!route.isOpen && token !== undefined) checkToken(token, bearerOf(request));
       }
       response = asked ?? (await route.handle(request, found.params));
     } catch (error) {

@@ -5,6 +5,7 @@ import type { RequestError } from "../core/errors.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, keypointNames } from "../tasks/pose/keypoints.ts";
+import { type DeepstackKind, deepstackModels, deepstackRoute } from "./deepstack.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { drainingError, refusal, stalledError } from "./failure.ts";
@@ -19,7 +20,7 @@ export interface Route {
   /** For metrics: a word of a small fixed set. */
   readonly label: string;
   readonly method: "GET" | "POST";
-  /** True where no token is asked: for probes, and the page, which holds nothing. */
+  /** True where no token is asked: for probes, and the page, which holds nothing; and where the route asks for it itself. */
   readonly isOpen?: boolean;
   /** True if images go through it. */
   readonly isWork?: boolean;
@@ -52,6 +53,12 @@ function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
   const metadata: Route = { label: "v2-model", ...get, handle: ofModel(() => modelMetadata(desk)) };
   const modelReady: Route = { label: "v2-model-ready", ...get, handle: ofModel(() => ready({ name, ready: true })) };
   const infer: Route = { label: "v2-infer", ...work, handle: ofModel((request) => inferRoute(request, desk)) };
+  const deepstack = (kind: DeepstackKind): Route => ({
+    label: `deepstack-${kind}`,
+    ...work,
+    isOpen: true,
+    handle: (request, { model }) => deepstackRoute(request, desk, kind, model),
+  });
   return {
     "/": { label: "page", ...open, handle: pageResponse },
     "/healthz": { label: "healthz", ...open, handle: () => live({ status: "ok" }) },
@@ -60,6 +67,16 @@ function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
     "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk, "detect") },
     "/classify": { label: "classify", ...work, handle: (request) => detectRoute(request, desk, "classify") },
+    "/v1/vision/detection": deepstack("objects"),
+    "/v1/vision/face": deepstack("face"),
+    "/v1/vision/scene": deepstack("scene"),
+    "/v1/vision/custom/:model": deepstack("custom"),
+    "/v1/vision/custom/list": {
+      label: "deepstack-list",
+      method: "POST",
+      isOpen: true,
+      handle: (request) => deepstackModels(request, desk),
+    },
     "/v2": { label: "v2", ...get, handle: serverMetadata },
     "/v2/health/live": { label: "v2-live", ...open, handle: () => live({ live: true }) },
     "/v2/health/ready": { label: "v2-ready", ...open, handle: () => ready({ ready: true }) },

@@ -16,6 +16,13 @@ export interface UploadedImage {
   readonly bytes: Uint8Array;
 }
 
+/** What a form holds. */
+export interface UploadedForm {
+  readonly images: UploadedImage[];
+  /** Its other fields; `undefined` where they are refused. */
+  readonly fields?: Map<string, string>;
+}
+
 /** What was sent. */
 export interface Upload {
   /** True for `multipart/form-data`: the answer is then a list. */
@@ -27,7 +34,8 @@ export interface Upload {
 const TYPE_HINT =
   "send the image as image/jpeg, image/png, … or application/octet-stream, or images as multipart/form-data: curl -F image=@street.jpg";
 
-function typeOf(request: Request): string {
+/** What the body is declared as, without parameters, in lower case. */
+export function typeOf(request: Request): string {
   return (request.headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
 }
 
@@ -54,7 +62,7 @@ export function checkUploadLength({ length }: { readonly length: number }): void
 export async function uploadOf(request: Request, bytes: Uint8Array, maxFiles: number): Promise<Upload> {
   const isForm = typeOf(request) === "multipart/form-data";
   if (!isForm) return { isForm, images: [{ name: "bytes", bytes }] };
-  const images = await filesOf(bytes, request.headers.get("content-type") ?? "", maxFiles);
+  const { images } = await readForm(request, bytes, maxFiles, { images: [] });
   checkUploadLength(images);
   return { isForm, images };
 }
@@ -76,38 +84,52 @@ function badForm(found: string): Error {
   return refusal(400, "bad-form", `the form cannot be read: ${found}`, hint);
 }
 
-function fileOf(part: MultipartPart, index: number): UploadedImage {
+/** Longest text of a field in bytes: a key, a number. */
+const LONGEST_FIELD = 1024;
+
+/** Add a part of a form to what was found in it. */
+function addPart({ images, fields }: UploadedForm, part: MultipartPart): void {
   const { name, filename, content } = part;
-  if (name === undefined) throw badForm(`part ${index} has no Content-Disposition with a name`);
-  if (filename === undefined) {
+  if (name === undefined) throw badForm(`part ${images.length} has no Content-Disposition with a name`);
+  if (filename !== undefined) {
+    images.push({ name: filename || name, bytes: content.length === 1 ? content[0]! : part.bytes });
+    return;
+  }
+  if (fields === undefined) {
     const found = `field ${JSON.stringify(name)} of the form is not a file`;
     throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
   }
-  return { name: filename || name, bytes: content.length === 1 ? content[0]! : part.bytes };
+  if (part.size > LONGEST_FIELD) throw badForm(`field ${JSON.stringify(name.slice(0, 100))} is too long`);
+  fields.set(name, part.text);
 }
 
 /**
- * The files of a form, in their order: views of the body, but for a part that is long, which is copied.
+ * Read a form: its files in their order, views of the body but for a part that is long, which is copied.
  *
- * @param contentType value of the header field, with the boundary
- * @param maxFiles    behind one more nothing is looked at
- * @throws {RequestError} 400 if it is no complete form, or has a field that is no file; 413 if it has too many
+ * @param maxFiles behind one more file or field nothing is looked at
+ * @param form     where they go; without `fields` it may hold files only
+ * @returns the form
+ * @throws {RequestError} 400 if it is no complete form, or has a field where there may be none; 413 if it has too many
  * @see https://www.rfc-editor.org/rfc/rfc7578
  */
-async function filesOf(body: Uint8Array, contentType: string, maxFiles: number): Promise<UploadedImage[]> {
-  const boundary = getMultipartBoundary(contentType);
+export async function readForm<Form extends UploadedForm>(
+  request: Request,
+  body: Uint8Array,
+  maxFiles: number,
+  form: Form,
+): Promise<Form> {
+  const boundary = getMultipartBoundary(request.headers.get("content-type") ?? "");
   if (boundary === null) throw badForm("its Content-Type names no boundary");
   if (boundary.length > LONGEST_BOUNDARY) {
     throw badForm(`its boundary has ${boundary.length} characters, and may have ${LONGEST_BOUNDARY}`);
   }
   const parser = new MultipartParser(boundary, LIMITS);
-  const files: UploadedImage[] = [];
   try {
     for (let at = 0; at < body.length; at += SLICE) {
       if (at > 0) await setImmediate();
       for (const part of parser.write(body.subarray(at, at + SLICE))) {
-        files.push(fileOf(part, files.length));
-        if (files.length <= maxFiles) continue;
+        addPart(form, part);
+        if (form.images.length <= maxFiles && (form.fields?.size ?? 0) <= maxFiles) continue;
         const found = `a form may have at most ${maxFiles} files`;
         throw refusal(413, "too-many-files", found, "send them in several requests");
       }
@@ -118,5 +140,5 @@ async function filesOf(body: Uint8Array, contentType: string, maxFiles: number):
     if (error instanceof MultipartParseError || error instanceof TypeError) throw badForm(error.message);
     throw error;
   }
-  return files;
+  return form;
 }

@@ -234,6 +234,11 @@ export interface ResultForms<Result extends TaskResult = TaskResult> {
    * the image is left out.
    */
   cutOuts?(image: Image, result: Result): Iterable<CutOut>;
+  /**
+   * What an answer of DeepStack says of it: `predictions` of the objects, or `label` and `confidence` of the image; absent where
+   * DeepStack knows nothing of the kind.
+   */
+  deepstack?(result: Result): object;
   /** The outputs of the Open Inference Protocol. */
   tensorForms(model: TensorTraits): readonly TensorForm[];
   /** The values of each. @param forms by `tensorForms` */

@@ -34,6 +34,9 @@ export const CLASSIFY_FORMS: ResultForms<ClassificationResult> = {
     const found = "a classifier gives classes of the whole image, and no objects in it";
     throw new BunTensorRtError(message("write a results file of COCO", found));
   },
+  deepstack({ classes: [first] }) {
+    return { label: first?.label ?? "", confidence: round(first?.score ?? 0, 6) };
+  },
   tensorForms: () => [
     { name: "scores", datatype: "FP32", shape: [-1] },
     { name: "classes", datatype: "INT64", shape: [-1] },

@@ -122,6 +122,14 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
       if (isInside) yield { label, place, image: crop(image, box) };
     }
   },
+  deepstack: ({ detections }) => ({
+    // Its clients take whole pixels.
+    predictions: detections.map(({ label, score, box }) => {
+      const [x_min, y_min, x_max, y_max] = box.map(Math.trunc);
+      return { label, confidence: round(score, 6), x_min, y_min, x_max, y_max };
+    }),
+    count: detections.length,
+  }),
   tensorForms: () => BOX_TENSORS,
   tensors: ({ detections }, forms) => tensorsOf(forms, detections.length, boxValues(detections)),
   draw: (image, { detections }, options) => drawDetections(image, detections, options),

@@ -257,6 +257,7 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
     ...(dota && {
       dota: ({ objects }) => objects.map((object) => ({ label: object.label, line: dota(object) })),
     }),
+    deepstack: (result) => DETECT_FORMS.deepstack!(plain(result)),
     cutOuts: (image, result) => DETECT_FORMS.cutOuts!(image, plain(result)),
     tensorForms: (model) => [...BOX_TENSORS, ...details.tensorForms(model)],
     tensors({ objects }, forms) {

@@ -8,6 +8,8 @@ import type { BenchResult, Measurement } from "../../bench/result.ts";
 import { readResult } from "../../bench/result-config.ts";
 import { compareRuns, formatMissing, formatRatio } from "../../bench/support/compare.ts";
 import { comparisonText, resultText } from "../../bench/support/result-text.ts";
+import { summarise } from "../../bench/support/samples.ts";
+import { formatValue } from "../../bench/support/units.ts";
 import { SAMPLE_RESULT, sampleMeasurement, sampleStudy } from "./sample-result.ts";
 
 /** What is shown: neither script nor style. */
@@ -241,4 +243,68 @@ test("the committed run can be read, and its figures are what this version draws
   const figures = figuresOf(await readResult(join(folder, "result.json"), "report"));
   expect(readdirSync(join(folder, "figures")).sort()).toEqual(figures.map(({ name }) => name).sort());
   for (const { name, svg } of figures) expect(await Bun.file(join(folder, "figures", name)).text()).toBe(svg);
+});
+
+/** Figures of docs/where-the-time-goes.md: which measurement of the committed run, and which percentile. */
+const QUOTED: readonly (readonly [study: string, id: string, percentiles?: readonly ("p50" | "p99")[]])[] = [
+  ["latency", "decoded", ["p50", "p99"]],
+  ["latency", "pageable", ["p50", "p99"]],
+  ["latency", "bytes", ["p50", "p99"]],
+  ["latency", "file", ["p50", "p99"]],
+  ["latency", "raw-graph", ["p50", "p99"]],
+  ["latency", "raw-plain", ["p50", "p99"]],
+  ["latency", "copy-in", ["p50", "p99"]],
+  ["peers", "ours-pinned"],
+  ["peers", "ours"],
+  ["peers", "trtutils-complete"],
+  ["peers", "ultralytics"],
+  ["peers", "ultralytics-torch"],
+  ["peers", "onnxruntime"],
+  ["peers", "pytorch"],
+  ["peers", "pytorch-graph"],
+  ["jpeg", "decode"],
+  ["jpeg", "rate-gpu-128"],
+  ["jpeg", "rate-unchecked-128"],
+  ["jpeg", "nvjpeg"],
+  ["service", "whole"],
+  ["service", "stage-decode"],
+  ["service", "stage-serialise"],
+  ["service", "stage-send"],
+  ["js-thread", "request-auto", ["p50", "p99"]],
+  ["shapes", "contexts-1"],
+  ["shapes", "contexts-4"],
+  ["shapes", "contexts-8"],
+  ["shapes", "gpu-fp16-square-640"],
+  ["shapes", "gpu-fp16-rect-640"],
+  ["shapes", "gpu-fp32-square-640"],
+  ["shapes", "gpu-fp16-square-1280"],
+  ["shapes", "gpu-fp16-rect-1280"],
+  ["shapes", "rate-fp16-640-b1"],
+  ["shapes", "rate-fp16-640-b8"],
+  ["shapes", "gpu-fp16-640-b8"],
+  ...[1, 4, 16, 32].flatMap((count) =>
+    ["one", "split", "parallel"].map((layout) => ["streams", `rate-${layout}-page-locked-graph-${count}`] as const),
+  ),
+  ["streams", "rate-parallel-page-locked-graph-3"],
+  ["streams", "latency-parallel-page-locked-graph-3"],
+  ["streams", "latency-one-page-locked-graph-3"],
+  ["streams", "rate-one-page-locked-plain-4"],
+  ["streams", "rate-parallel-ordinary-graph-4"],
+  ["streams", "rate-parallel-ordinary-graph-32"],
+  ["streams", "rate-parallel-page-locked-plain-32"],
+];
+
+test("docs/where-the-time-goes.md quotes the committed run", async () => {
+  const { studies } = await readResult(join(import.meta.dir, "../../bench/results/h200/result.json"), "report");
+  const page = await Bun.file(join(import.meta.dir, "../../docs/where-the-time-goes.md")).text();
+  const missing = QUOTED.flatMap(([study, id, percentiles = ["p50"]]) => {
+    const found = studies.find(({ name }) => name === study)?.measurements.find((one) => one.id === id);
+    if (found === undefined) return [`${study} ${id} is not in the run`];
+    const summary = summarise(found.samples);
+    return percentiles
+      .map((percentile) => formatValue(summary[percentile], found.unit).replaceAll("\u202f", ","))
+      .filter((text) => !new RegExp(`(?<![\\d.,])${RegExp.escape(text)}(?![\\d.]|,\\d)`).test(page))
+      .map((text) => `${study} ${id}: ${text}`);
+  });
+  expect(missing).toEqual([]);
 });

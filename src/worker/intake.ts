@@ -1,9 +1,13 @@
 /** @module Intake: reads frames as long as there is room for them, and claims those of workers that died. */
 
-import { RedisError } from "../core/errors.ts";
+import { inShort, message, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { untilAborted } from "../core/settle.ts";
 import { BackOff } from "./back-off.ts";
+import type { Broker } from "./broker.ts";
 import type { Dispatcher, DispatcherParts, DispatchRules } from "./dispatcher.ts";
+import { redisAddress } from "./redis/redis-address.ts";
+import type { WorkerConfig } from "./worker-config.ts";
 
 /** What an intake works with; all of it stays its owner's. */
 interface IntakeParts extends Pick<DispatcherParts, "broker" | "metrics"> {
@@ -21,6 +25,48 @@ const READ_AHEAD = 32;
 const PASSING: ReadonlySet<string> = new Set(
   "CONNECTION LOADING MASTERDOWN CLUSTERDOWN READONLY TRYAGAIN BUSY OOM MISCONF NOREPLICAS MAXCLIENTS".split(" "),
 );
+
+/**
+ * Connect, and try again for as long as `connectTimeoutMs` says; with 0 nothing is done, as the loop itself waits for a server. One
+ * that is there and not ready is waited for by the loop as well.
+ *
+ * @throws {RedisError} If the server cannot be reached, or refuses the password, the database or the group
+ * @throws the signal's reason
+ */
+export async function connect(
+  broker: Broker,
+  { connectTimeoutMs, reconnect, redis }: Pick<WorkerConfig, "connectTimeoutMs" | "reconnect" | "redis">,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (connectTimeoutMs === 0) return;
+  const late = AbortSignal.timeout(connectTimeoutMs);
+  const ending = signal === undefined ? late : AbortSignal.any([late, signal]);
+  const backOff = new BackOff(reconnect);
+  let last: RedisError | undefined;
+  while (!ending.aborted) {
+    try {
+      return await untilAborted(broker.open(), ending);
+    } catch (error) {
+      if (ending.aborted) break;
+      if (!(error instanceof RedisError)) throw error;
+      if (error.code !== "CONNECTION" && PASSING.has(error.code)) return;
+      if (error.code !== "CONNECTION") throw error;
+      last = error;
+      await backOff.wait(ending);
+    }
+  }
+  signal?.throwIfAborted();
+  const hint = "start the server, correct the address, or wait for it without end by connectTimeoutMs: 0";
+  const text =
+    last === undefined
+      ? message(
+          `use the Redis server ${redisAddress(redis).shown}`,
+          `it has not answered in ${connectTimeoutMs} ms`,
+          hint,
+        )
+      : `${inShort(last)}, tried for ${connectTimeoutMs} ms\nHint: ${hint}`;
+  throw new RedisError(text, "CONNECTION", { cause: last });
+}
 
 /** The loop that reads. */
 export class Intake {

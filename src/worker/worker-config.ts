@@ -118,6 +118,11 @@ export interface WorkerOptions extends SourceRules {
   readonly reconnect?: ReconnectOptions;
   /** How long connecting, and each command, may take; milliseconds. Default 10,000. */
   readonly timeoutMs?: number;
+  /**
+   * How long `create` tries to reach the server before it fails, milliseconds. Default 10,000. 0: it does not, and `run` waits for
+   * a server without end.
+   */
+  readonly connectTimeoutMs?: number;
   /** How long `stop` waits for the frames in flight, milliseconds. Default 10,000. */
   readonly drainMs?: number;
   /** Default: no HTTP. */
@@ -133,7 +138,10 @@ type Plain = "redis" | "group" | "consumer" | "start" | "deleteAnswered" | "mode
 /** {@linkcode WorkerOptions}, complete. */
 export interface WorkerConfig
   extends Complete<
-    Pick<WorkerOptions, Plain | "maxHeld" | "concurrency" | "frameTimeoutMs" | "timeoutMs" | "drainMs">,
+    Pick<
+      WorkerOptions,
+      Plain | "maxHeld" | "concurrency" | "frameTimeoutMs" | "timeoutMs" | "connectTimeoutMs" | "drainMs"
+    >,
     "maxHeld" | "concurrency"
   > {
   readonly input: readonly string[];
@@ -291,6 +299,11 @@ const table = {
   claim: { schema: z.strictObject(shapeOf(claim)).prefault({}), options: claim },
   reconnect: { schema: z.strictObject(shapeOf(reconnect)).prefault({}), options: reconnect },
   timeoutMs: { schema: milliseconds.default(10_000) },
+  connectTimeoutMs: {
+    schema: z.int("a whole number of milliseconds").min(0, "0 or more").max(MAX_MS, "at most 24 days").default(10_000),
+    value: "MS",
+    help: "time to reach the server at the start; 0 waits without end",
+  },
   drainMs: {
     schema: z.int("a whole number of milliseconds").min(0, "0 or more").max(MAX_MS, "at most 24 days").default(10_000),
     value: "MS",

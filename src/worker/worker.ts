@@ -15,7 +15,7 @@ import type { Broker, StreamEntry } from "./broker.ts";
 import { Dispatcher, type DispatchRules } from "./dispatcher.ts";
 import { startHealthServer, WorkerMetrics } from "./health.ts";
 import { SourceBook } from "./held-frame.ts";
-import { Intake } from "./intake.ts";
+import { connect, Intake } from "./intake.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 import { RedisBroker } from "./redis/redis-broker.ts";
 import { isNormalized, parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
@@ -38,8 +38,10 @@ type WorkerModel = WorkerDetector | Classifier;
 export interface WorkerParts {
   /** Default: the Redis server of the options. */
   readonly broker?: Broker;
-  /** Default: the model of the options, loaded. */
-  readonly detector?: WorkerDetector | Classifier;
+  /** Default: the model of the options, loaded. A function is called once the server is reached. */
+  readonly detector?: WorkerModel | (() => Promise<WorkerModel>);
+  /** Ends `create` before it is done; its reason is thrown. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -58,6 +60,7 @@ const FIXED = [
   "model",
   "detector",
   "timeoutMs",
+  "connectTimeoutMs",
   "http",
 ] as const satisfies readonly (keyof WorkerConfig)[];
 
@@ -120,24 +123,34 @@ export class Worker {
   }
 
   /**
-   * Check the options, load the model and warm it up; nothing is read yet.
+   * Check the options, connect, load the model and warm it up; nothing is read yet.
    *
    * @throws {OptionError} If an option is unknown or out of range, or a class none of the model's
+   * @throws {RedisError} If the server cannot be reached within `connectTimeoutMs`, or refuses the password, the database or the
+   *   group
    * @throws as `Detector.load` does
    */
   static async create(options: WorkerOptions = {}, parts: WorkerParts = {}): Promise<Worker> {
     const config = parseWorkerOptions(options);
     const { detect } = parseDetectorOptions(config.detector);
-    const detector = parts.detector ?? (await servedModel.load(config.model, config.detector));
+    const { input, group, consumer, start, claim, timeoutMs } = config;
+    const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
+    const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
+    let detector: WorkerModel | undefined;
     try {
-      const { input, group, consumer, start, claim, timeoutMs } = config;
-      const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
-      const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
+      if (typeof parts.detector === "object") detector = parts.detector;
+      if (parts.broker === undefined) await connect(broker, config, parts.signal);
+      if (typeof parts.detector === "function") detector = await parts.detector();
+      detector ??= await servedModel.load(config.model, {
+        ...config.detector,
+        ...(parts.signal === undefined ? {} : { signal: parts.signal }),
+      });
       // Before the worker has anything else to close.
       await warmStart(detector);
       return new Worker(config, detect, broker, detector);
     } catch (error) {
-      await detector.close();
+      await detector?.close();
+      if (parts.broker === undefined) await broker.close();
       throw error;
     }
   }
@@ -173,7 +186,7 @@ export class Worker {
   }
 
   /**
-   * Read and answer frames until `stop`. Connects first, and waits for a server that is not there yet.
+   * Read and answer frames until `stop`. Connects first where `create` has not, and waits for a server that is away.
    *
    * @throws {RedisError} If the server refuses the password, the database or the group
    * @throws {BunTensorRtError} If the HTTP port is taken

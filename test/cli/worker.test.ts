@@ -133,6 +133,8 @@ test("worker ends within the drain and two seconds of SIGTERM, where the server 
     "0",
     "--redis",
     `redis://127.0.0.1:${silent.port}`,
+    "--connect-timeout-ms",
+    "0",
     "--port",
     "0",
   ]);
@@ -146,4 +148,27 @@ test("worker ends within the drain and two seconds of SIGTERM, where the server 
   expect(await child.exited).toBe(143);
   expect(performance.now() - started).toBeLessThan(2000);
   await logging;
+});
+
+test("worker names the address of a server that is not there, before it loads a model, and Ctrl-C ends the waiting", async () => {
+  const words = [
+    "worker",
+    "--model",
+    "nowhere.onnx",
+    "--redis",
+    "redis://me:secret@127.0.0.1:1",
+    "--connect-timeout-ms",
+  ];
+  const { code, errors } = await runCli([...words, "50"]);
+  expect(code).toBe(1);
+  expect(errors).toMatch(
+    /^error: Cannot use the Redis server redis:\/\/me:\*\*\*@127.0.0.1:1: it cannot be reached .*, tried for 50 ms\n/,
+  );
+  expect(errors).toContain("or wait for it without end by connectTimeoutMs: 0");
+  const child = spawnCli([...words, "60000"]);
+  const started = performance.now();
+  await Bun.sleep(300);
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(130);
+  expect(performance.now() - started).toBeLessThan(5000);
 });

@@ -622,3 +622,43 @@ describe("Worker", () => {
     );
   });
 });
+
+describe("a server that is not there", () => {
+  const redis = "redis://me:secret@127.0.0.1:1/0";
+  const reconnect = { firstMs: 1, mostMs: 5 };
+  const detector = (): Promise<never> => Promise.reject(new Error("the model must not be loaded"));
+
+  test("Worker.create() fails after connectTimeoutMs, with the address and without its password", async () => {
+    const error = await Worker.create({ redis, reconnect, connectTimeoutMs: 40 }, { detector }).catch(
+      (reason) => reason,
+    );
+    expect(error).toMatchObject({ name: "RedisError", code: "CONNECTION" });
+    expect(error.message).toMatch(
+      /^Cannot use the Redis server redis:\/\/me:\*\*\*@127.0.0.1:1\/0: it cannot be reached \(.*\), tried for 40 ms\nHint: start the server, /,
+    );
+    using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const mute = { redis: `redis://me:secret@127.0.0.1:${silent.port}`, reconnect, connectTimeoutMs: 40 };
+    await expect(Worker.create(mute, { detector })).rejects.toThrow(
+      `Cannot use the Redis server redis://me:***@127.0.0.1:${silent.port}: it has not answered in 40 ms\nHint: `,
+    );
+  });
+
+  test("Worker.create() ends with its signal, and closes a detector that it was given", async () => {
+    const abort = new AbortController();
+    const own = new StubDetector();
+    const creating = Worker.create({ redis, reconnect }, { detector: own, signal: abort.signal });
+    const reason = new Error("enough");
+    setTimeout(() => abort.abort(reason), 10);
+    await expect(creating).rejects.toBe(reason);
+    expect(own.isClosed).toBe(true);
+  });
+
+  test("with connectTimeoutMs 0 Worker.create() connects to nothing, and run() waits", async () => {
+    const worker = await Worker.create({ redis, reconnect, connectTimeoutMs: 0 }, { detector: new StubDetector() });
+    const running = worker.run();
+    await Bun.sleep(30);
+    expect(worker.state).toBe("starting");
+    await worker.stop({ now: true });
+    await running;
+  });
+});

@@ -1,6 +1,6 @@
 /** @module Worker command: frames from Redis streams in, detections out. */
 
-import { servedModel } from "../../api/model.ts";
+import { type ServedFacade, servedModel } from "../../api/model.ts";
 import { message, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { readConfigFile } from "../../worker/config-file.ts";
@@ -83,9 +83,11 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   // What is wrong with the options is told before a model is loaded.
   const config = parseWorkerOptions(options);
   context.endWithin(config.drainMs + LAST_MS);
-  const path = await findModel(options.model, context);
-  const detector = await loadModel(servedModel, path, config.detector, context, args.isQuiet);
-  const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector });
+  const detector = async (): Promise<ServedFacade> => {
+    const path = await findModel(options.model, context);
+    return loadModel(servedModel, path, config.detector, context, args.isQuiet);
+  };
+  const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector, signal });
 
   const reload = configReload({
     read: () => readFile(args),

@@ -5,7 +5,8 @@
  * this checkout); drawn by the same calls that a reader makes. Screenshots need Chromium.
  */
 
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import sharp from "sharp";
@@ -14,7 +15,17 @@ import type { BenchResult, StudyResult, TableBlock } from "../bench/result.ts";
 import { summarise } from "../bench/support/samples.ts";
 import { findEntry } from "../src/catalogue/catalogue.ts";
 import { pull } from "../src/catalogue/pull.ts";
-import { Classifier, Detector, type Image, Model, OrientedDetector, PoseEstimator, Segmenter } from "../src/index.ts";
+import {
+  Classifier,
+  Detector,
+  encodeImage,
+  type Image,
+  ImageModel,
+  Model,
+  OrientedDetector,
+  PoseEstimator,
+  Segmenter,
+} from "../src/index.ts";
 import { serve } from "../src/serve/index.ts";
 import { BrowserPage } from "../test/support/browser.ts";
 import { sharedPath } from "../test/support/shared.ts";
@@ -48,6 +59,11 @@ const CYCLIST: Photograph = {
   licence: CC_BY,
   credit: "https://www.flickr.com/photo.gne?id=4918743472",
 };
+const BEDROOM: Photograph = {
+  source: { coco: "000000403353.jpg" },
+  licence: CC_BY,
+  credit: "https://www.flickr.com/photo.gne?id=8245255095",
+};
 const PARTY: Photograph = { source: { entry: "sample1" }, licence: "MIT", credit: "@vladmandic/face-api" };
 
 /** One picture: its file in docs/images, what it shows, and how it is made. */
@@ -61,6 +77,10 @@ export interface Picture {
 /** Where the riders are on the beach, in pixels of the photograph. */
 const RIDERS: Part = { left: 165, top: 75, width: 440, height: 320 };
 
+/** Four by three, as all pictures of the gallery are. */
+const STREET: Part = { left: 80, top: 45, width: 560, height: 420 };
+const RIDE: Part = { left: 256, top: 98, width: 384, height: 288 };
+
 /** What the gallery shows: as few mistakes as a reader would allow. */
 const GALLERY = { threshold: 0.4 } as const;
 
@@ -73,27 +93,30 @@ export const PICTURES: readonly Picture[] = [
   {
     file: "task-detect.jpg",
     photograph: BUSES,
-    make: (image) => drawn(image, 480, () => Detector.load("yolo11n", GALLERY)),
+    make: (image) => drawn(image, 480, () => Detector.load("yolo11n", GALLERY), STREET),
   },
   {
     file: "task-segment.jpg",
     photograph: BUSES,
-    make: (image) => drawn(image, 480, () => Segmenter.load("yolo11n-seg", GALLERY)),
+    make: (image) => drawn(image, 480, () => Segmenter.load("yolo11n-seg", GALLERY), STREET),
   },
   {
     file: "task-pose.jpg",
     photograph: CYCLIST,
-    make: (image) => drawn(image, 480, () => PoseEstimator.load("yolo11n-pose")),
+    make: (image) => drawn(image, 480, () => PoseEstimator.load("yolo11n-pose"), RIDE),
   },
   {
     file: "task-obb.jpg",
     photograph: BUSES,
-    make: (image) => drawn(image, 480, () => OrientedDetector.load(sharedModel("yolo11n-obb-coco_640.onnx"), GALLERY)),
+    make: (image) =>
+      drawn(image, 480, () => OrientedDetector.load(sharedModel("yolo11n-obb-coco_640.onnx"), GALLERY), STREET),
   },
   { file: "task-classify.jpg", photograph: BUSES, make: classified },
-  { file: "serve.webp", photograph: CYCLIST, make: (image) => pageOf(image, "yolo11n") },
-  { file: "serve-masks.webp", photograph: CYCLIST, make: (image) => pageOf(image, "yolo11n-seg") },
-  { file: "serve-skeletons.webp", photograph: BEACH, make: (image) => pageOf(image, "yolo11n-pose") },
+  { file: "task-image.jpg", photograph: BEDROOM, make: enhanced },
+  { file: "serve-light.webp", photograph: BUSES, make: (image) => pageOf(image, "yolo11n", STREET, "light") },
+  { file: "serve-dark.webp", photograph: BUSES, make: (image) => pageOf(image, "yolo11n", STREET, "dark") },
+  { file: "serve-masks.webp", photograph: BUSES, make: (image) => pageOf(image, "yolo11n-seg", STREET, "light") },
+  { file: "serve-skeletons.webp", photograph: BEACH, make: (image) => pageOf(image, "yolo11n-pose", RIDERS, "light") },
 ];
 
 function sharedModel(name: string): string {
@@ -121,8 +144,22 @@ async function classified(image: string): Promise<Uint8Array> {
   await using model = await Classifier.load(sharedModel("efficientnet_lite0_imagenet.onnx"), {
     labels: await Bun.file(sharedModel("imagenet_classes.json")).json(),
   });
-  const result = await model.classify(await resized(image, 480), { top: 3 });
+  const result = await model.classify(await resized(image, 480, STREET), { top: 3 });
   return await jpeg(await result.draw());
+}
+
+/** The left half as it is, the right half as a model of dark photographs makes it. */
+async function enhanced(image: string): Promise<Uint8Array> {
+  await using model = await ImageModel.load(sharedPath("models", "i2i_tbefn_lowlight_480x640.onnx"));
+  const before = await resized(image, 480);
+  const after = (await model.transform(before)).image;
+  const half = { left: after.width / 2, top: 0, width: after.width / 2, height: after.height };
+  const right = await sharp(await encodeImage(after, { format: "png" }))
+    .extract(half)
+    .png()
+    .toBuffer();
+  const both = sharp(before).composite([{ input: right, left: half.left, top: 0 }]);
+  return await both.jpeg({ quality: 86, mozjpeg: true }).toBuffer();
 }
 
 /** A part of a photograph, in its pixels. */
@@ -145,16 +182,21 @@ async function jpeg({ data, width, height }: Image): Promise<Uint8Array> {
     .toBuffer();
 }
 
-/** The page of `serve` with an image, by day. */
-async function pageOf(image: string, name: string): Promise<Uint8Array> {
+/** The page of `serve` with an image, by day or by night. */
+async function pageOf(image: string, name: string, part: Part, scheme: "light" | "dark"): Promise<Uint8Array> {
   await using model = await Model.load(name);
   if (!("detect" in model)) throw new Error(`${name} is no model of objects`);
   await model.warmUp();
   await using server = await serve(model, { port: 0, name });
   await using page = await BrowserPage.open(1000, 760);
+  await page.send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
   await page.goto(server.url.href);
   await page.until("document.querySelector('#model').textContent !== ''");
-  await page.chooseFiles("#file", [image]);
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-pictures-"));
+  using owned = new DisposableStack();
+  owned.defer(() => rmSync(folder, { recursive: true }));
+  await Bun.write(join(folder, "street.png"), await resized(image, 2 * part.width, part));
+  await page.chooseFiles("#file", [join(folder, "street.png")]);
   await page.until("document.querySelectorAll('#list li').length > 0");
   return await sharp(await page.screenshot())
     .webp({ quality: 84 })

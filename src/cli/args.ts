@@ -1,8 +1,10 @@
 /** @module Arguments: the words of a command line split into flags and operands. */
 
+import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { OptionError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
+import { assignmentIn, FOREIGN_NAMES, foreignDevice, foreignFlag, foreignSource } from "./foreign.ts";
 
 /** One flag of a command. */
 export interface Flag {
@@ -19,6 +21,9 @@ export interface Flag {
   readonly aliases?: readonly { readonly name: string; readonly text?: string | ((text: string) => string) }[];
 }
 
+/** Signs of a pattern of file names. */
+export const PATTERN: RegExp = /[*?[\]{}]/;
+
 /** A command line, split. */
 export interface ParsedArguments {
   /** By name in kebab-case: the text given, or `true` for a flag without a value. Lists are joined by commas. */
@@ -33,28 +38,56 @@ export const COMMON_FLAGS: readonly Flag[] = [
   { name: "verbose", summary: "log what is done, and show the stack of errors (also BUN_TENSORRT_DEBUG=1)" },
 ];
 
+/** A flag by one of its names. */
+interface Spelling {
+  readonly flag: Flag;
+  readonly name: string;
+  readonly takesValue: boolean;
+  readonly text: string | ((text: string) => string) | undefined;
+}
+
+/** Every name of every flag. */
+function spellingsOf(flags: readonly Flag[]): Spelling[] {
+  return flags.flatMap((flag) => {
+    const takesValue = flag.value !== undefined;
+    const foreign = Object.keys(FOREIGN_NAMES).filter((name) => FOREIGN_NAMES[name] === flag.name);
+    const aliases = [...(flag.aliases ?? []), ...foreign.map((name) => ({ name, text: undefined }))];
+    return [
+      { flag, name: flag.name, takesValue, text: undefined },
+      ...aliases.flatMap(({ name, text }) =>
+        [...new Set([name, name.replaceAll("-", "_")])].map((spelling) => ({
+          flag,
+          name: spelling,
+          takesValue: takesValue && typeof text !== "string",
+          text,
+        })),
+      ),
+    ];
+  });
+}
+
+/** Names an operand, as `--source` does elsewhere; and `--model`, where a model is one. */
+const SOURCE: Flag = { name: "source", value: "FILE", summary: "" };
+const SOURCE_OR_MODEL: Flag = { ...SOURCE, aliases: [{ name: "model" }, { name: "weights" }] };
+
+/** `-model` is none of the letters of short flags, and `–model` has the dash of a text processor. */
+function isMisdashed(word: string, spellings: readonly Spelling[]): boolean {
+  const name = word.split("=", 1)[0]!.slice(1);
+  return /^[–—]/.test(word) || (/^-[^-]{2}/.test(word) && spellings.some((spelling) => spelling.name === name));
+}
+
 /**
- * Split a command's words.
+ * Split a command's words. `conf=0.5` is `--conf 0.5` where the command has such a flag, and there is no file of that name.
  *
  * @param command for messages: `detect`
  * @throws {OptionError} If a flag is unknown, lacks its value, or has one that it does not take
  */
 export function parseWords(command: string, words: readonly string[], flags: readonly Flag[]): ParsedArguments {
   const known = [...flags, ...COMMON_FLAGS];
-  const spelt = known.flatMap((flag) => [
-    { flag, name: flag.name, takesValue: flag.value !== undefined, text: undefined },
-    ...(flag.aliases ?? []).flatMap(({ name, text }) => {
-      const takesValue = flag.value !== undefined && typeof text !== "string";
-      return [...new Set([name, name.replaceAll("-", "_")])].map((spelling) => ({
-        flag,
-        name: spelling,
-        takesValue,
-        text,
-      }));
-    }),
-  ]);
+  const source = known.some(({ name }) => name === "model") ? SOURCE : SOURCE_OR_MODEL;
+  const spellings = spellingsOf([...known, source]);
   const options = Object.fromEntries(
-    spelt.map(({ flag, name, takesValue }) => [
+    spellings.map(({ flag, name, takesValue }) => [
       name,
       {
         type: takesValue ? ("string" as const) : ("boolean" as const),
@@ -65,34 +98,74 @@ export function parseWords(command: string, words: readonly string[], flags: rea
   const { tokens } = parseArgs({ args: [...words], options, strict: false, allowPositionals: true, tokens: true });
   const found: Record<string, string | true> = {};
   const operands: string[] = [];
+  const take = (spelling: Spelling, given: string | undefined): void => {
+    const value = said(spelling, given, command);
+    const { name, isList } = spelling.flag;
+    if (spelling.flag === source) operands.push(foreignSource(String(value)));
+    else found[name] = isList === true && found[name] !== undefined ? `${found[name]},${value}` : value;
+  };
+  const end = tokens.find(({ kind }) => kind === "option-terminator")?.index ?? words.length;
   for (const token of tokens) {
-    if (token.kind === "positional") operands.push(token.value);
-    if (token.kind !== "option") continue;
-    const spelling = spelt.find(({ name }) => name === token.name);
-    if (spelling === undefined) throw unknownFlag(command, token.rawName, known);
-    const { flag, name, takesValue, text } = spelling;
-    if (!takesValue && token.inlineValue === true) {
-      throw refuse(flag.name, `--${name} takes no value, got ${JSON.stringify(token.value)}`, helpHint(command));
+    if (token.kind === "option-terminator") continue;
+    const word = words[token.index]!;
+    const mayBeFlag = token.index < end;
+    if (mayBeFlag && isMisdashed(word, spellings)) throw unknownFlag(command, word.split("=", 1)[0]!, known);
+    if (token.kind === "option") {
+      const spelling = spellings.find(({ name }) => name === token.name);
+      if (spelling === undefined) throw unknownFlag(command, token.rawName, known);
+      take(spelling, spelling.takesValue || token.inlineValue === true ? token.value : undefined);
+      continue;
     }
-    if (takesValue && token.value === undefined) {
-      throw refuse(flag.name, `--${name} needs a value`, `write --${name} ${flag.value}`);
+    const { key = "", value = "" } = (mayBeFlag && !existsSync(word) && assignmentIn(word)) || {};
+    const spelling = spellings.find(({ name }) => name === key);
+    if (spelling === undefined) {
+      if (/^false$/i.test(value) && answerTo(key, known) !== undefined) continue;
+      const isMistaken = key !== "" && !PATTERN.test(word) && suggestionFor(key, known) !== undefined;
+      if (isMistaken) throw unknownFlag(command, key, known);
+      operands.push(word);
+    } else if (!/^false$/i.test(value)) {
+      take(spelling, /^true$/i.test(value) ? undefined : value);
     }
-    const value = typeof text === "function" ? text(token.value ?? "") : (text ?? token.value ?? true);
-    const former = flag.isList === true ? found[flag.name] : undefined;
-    found[flag.name] = former === undefined ? value : `${former},${value}`;
   }
+  if (known.some(({ name }) => name === "backend")) foreignDevice(found);
   return { flags: found, operands };
 }
 
-function unknownFlag(command: string, rawName: string, known: readonly Flag[]): OptionError {
+/** What a flag stands for, said by one of its names. @throws {OptionError} If it lacks its value, or has one that it does not take */
+function said({ flag, name, takesValue, text }: Spelling, given: string | undefined, command: string): string | true {
+  if (!takesValue && given !== undefined) {
+    throw refuse(flag.name, `--${name} takes no value, got ${JSON.stringify(given)}`, helpHint(command));
+  }
+  if (takesValue && given === undefined) {
+    throw refuse(flag.name, `--${name} needs a value`, `write --${name} ${flag.value}`);
+  }
+  return typeof text === "function" ? text(given ?? "") : (text ?? given ?? true);
+}
+
+/** What a flag of other tools is here. */
+function answerTo(name: string, known: readonly Flag[]): string | undefined {
+  return foreignFlag(name, (flag) => known.some((one) => one.name === flag));
+}
+
+/** How a message about an unknown flag ends; `undefined` where nothing is like it. */
+function suggestionFor(name: string, known: readonly Flag[]): string | undefined {
+  const answer = answerTo(name, known);
+  if (answer !== undefined) return `\nHint: ${answer}`;
+  const spellings = spellingsOf(known);
   const near = nearestWord(
-    rawName,
-    known.map((flag) => `--${flag.name}`),
+    `--${name}`,
+    spellings.map((spelling) => `--${spelling.name}`),
   );
-  const unknown = `Unknown flag ${JSON.stringify(rawName)}`;
-  return near === undefined
-    ? refuse(rawName, unknown, helpHint(command))
-    : new OptionError(`${unknown}. Did you mean ${JSON.stringify(near)}?`, rawName);
+  const flag = spellings.find((spelling) => `--${spelling.name}` === near)?.flag;
+  return flag === undefined ? undefined : `. Did you mean ${JSON.stringify(`--${flag.name}`)}?`;
+}
+
+function unknownFlag(command: string, rawName: string, known: readonly Flag[]): OptionError {
+  const suggestion = suggestionFor(rawName.replace(/^[-–—]+/, "").replaceAll("_", "-"), known);
+  return new OptionError(
+    `Unknown flag ${JSON.stringify(rawName)}${suggestion ?? `\nHint: ${helpHint(command)}`}`,
+    rawName,
+  );
 }
 
 /** An error of a command line: what was typed and what is wrong with it, one sentence; and what helps. */

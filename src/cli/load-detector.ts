@@ -100,7 +100,13 @@ export async function findModel(word: string | undefined, context: CommandContex
     return isFile ? word : await fetchEntry(entry, context);
   }
   if (modelAddress(name) !== undefined) return (await modelSource(name, context.signal)).source as string;
-  if (!existsSync(name)) throw unknownModel(name);
+  if (!existsSync(name)) {
+    // Ultralytics' tools fetch the weights of such a name; what runs here is their export.
+    const exported = /^[^/\\]+\.pt$/i.test(name) ? findEntry(name.slice(0, -".pt".length)) : undefined;
+    if (exported?.kind !== "model") throw unknownModel(name);
+    context.terminal.line(context.terminal.paint("dim", `Taking ${exported.name}, the ONNX export of ${name}`));
+    return await fetchEntry(exported, context);
+  }
   await refuseForeign(name);
   return name;
 }

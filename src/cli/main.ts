@@ -1,17 +1,23 @@
 #!/usr/bin/env bun
 /** @module Main: from a command line to an exit code. */
 
+import { existsSync } from "node:fs";
 import manifest from "../../package.json" with { type: "json" };
 import { firstError, OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
-import { unknownWord } from "../core/options.ts";
+import { nearestWord, unknownWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
+import { isImageName } from "../image/image-kind.ts";
 import { confineSharp } from "../image/sharp.ts";
-import { parseWords } from "./args.ts";
+import { parseWords, refuse } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
+import { knownCommand } from "./foreign.ts";
 import { commandHelp, overview } from "./help.ts";
+import { operandKind } from "./operands.ts";
 import { hasColour, paintOf, standardOutput, Terminal } from "./terminal.ts";
+
+const HELP = "bun-tensorrt --help lists the commands";
 
 /** Exit codes of a process ended by a signal, as shells count them. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -32,16 +38,30 @@ function exitCodeOf(error: unknown): number {
   return error instanceof OptionError && !(error instanceof UnavailableError) ? EXIT_USAGE : EXIT_FAILED;
 }
 
+function commandOf(name: string): Command | undefined {
+  return COMMANDS.find((one) => one.name === name);
+}
+
 function findCommand(name: string): Command {
-  const command = COMMANDS.find((one) => one.name === name);
+  const command = commandOf(name);
   if (command !== undefined) return command;
+  if (name.startsWith("-")) throw refuse("command", `Missing command before ${JSON.stringify(name)}`, HELP);
+  if (existsSync(name) || operandKind(name) === "video" || isImageName(name)) {
+    throw refuse("command", `Missing command before ${JSON.stringify(name)}`, `bun-tensorrt detect ${name}`);
+  }
   const names = COMMANDS.map((one) => one.name);
-  throw new OptionError(unknownWord("command", name, names), name);
+  throw new OptionError(unknownWord("command", name, names, knownCommand(name) ?? nearestWord(name, names)), name);
+}
+
+/** The words with the command first: flags may stand before it. */
+function commandFirst(words: readonly string[]): readonly string[] {
+  const at = words[0]?.startsWith("-") ? words.findIndex((word) => commandOf(word) !== undefined) : 0;
+  return at < 1 ? words : [words[at]!, ...words.toSpliced(at, 1)];
 }
 
 async function run(words: readonly string[], context: CommandContext): Promise<number> {
   const { output, terminal } = context;
-  const [first, ...rest] = words;
+  const [first, ...rest] = commandFirst(words);
   if (first === undefined) {
     terminal.line(overview(COMMANDS, manifest.version).trimEnd());
     return EXIT_USAGE;

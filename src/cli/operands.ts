@@ -8,7 +8,7 @@ import { systemReason } from "../core/whole-file.ts";
 import { IMAGE_EXTENSIONS, isImageName } from "../image/image-kind.ts";
 import { isAddress } from "../image/source.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
-import { type ParsedArguments, refuse } from "./args.ts";
+import { PATTERN, type ParsedArguments, refuse } from "./args.ts";
 import type { Complaints } from "./images.ts";
 
 /** Extensions of files that are taken for videos. */
@@ -123,8 +123,6 @@ function inFolder(folder: string, expansion: Expansion): string[] {
   const found = `it holds ${nothing(expansion)}`;
   throw new BunTensorRtError(message(`${expansion.action} the folder ${JSON.stringify(folder)}`, found, hint));
 }
-
-const PATTERN = /[*?[\]{}]/;
 
 function byPattern(pattern: string, expansion: Expansion): string[] {
   // Bun takes no link for a file. Links to folders are not followed, as they may lead in circles.

@@ -1,8 +1,11 @@
 import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
 import { DETECTOR_OPTIONS } from "../../src/api/detector-config.ts";
 import { IMAGE_MODEL_OPTIONS } from "../../src/api/image-model-config.ts";
 import { DEPTH_OPTIONS, SEMANTIC_OPTIONS } from "../../src/api/map-config.ts";
 import { type Flag, parseWords } from "../../src/cli/args.ts";
+import { BUILD_FLAGS } from "../../src/cli/build-flags.ts";
+import { DETECT_FLAGS } from "../../src/cli/detect-flags.ts";
 import { flagsOf, optionsFrom, valuesFrom } from "../../src/cli/option-flags.ts";
 import {
   byteCount,
@@ -131,6 +134,65 @@ test("a flag is known by the names that it had, and that others call it by", () 
   );
   expect(() => said("--half=1")).toThrow("--half takes no value");
   expect(() => said("--conf")).toThrow("--conf needs a value");
+});
+
+test("words of Ultralytics' command lines are understood", () => {
+  const parse = (...words: string[]): unknown => parseWords("detect", words, DETECT_FLAGS);
+  expect(
+    parse(
+      "model=yolo11n.pt",
+      "source=bus.jpg",
+      "conf=0.5",
+      "imgsz=640",
+      "half=True",
+      "agnostic_nms=False",
+      "show=False",
+    ),
+  ).toEqual({
+    flags: { model: "yolo11n.pt", threshold: "0.5", size: "640", precision: "fp16" },
+    operands: ["bus.jpg"],
+  });
+  expect(parse("--weights", "a.onnx", "--source", "0", "--conf-thres=0.3", "classes=[0, 2]", "vid_stride=2")).toEqual({
+    flags: { model: "a.onnx", threshold: "0.3", classes: "0, 2", every: "2" },
+    operands: ["/dev/video0"],
+  });
+  for (const [device, flags] of [
+    ["cpu", { backend: "cpu" }],
+    ["cuda", { device: "0" }],
+    ["cuda:1", { device: "1" }],
+    ["0,1", { device: "0,1" }],
+  ] as const) {
+    expect(parse(`device=${device}`)).toEqual({ flags, operands: [] });
+  }
+  for (const [words, found] of [
+    ["--save-txt", 'Unknown flag "--save-txt"\nHint: --format yolo --output DIR writes label files'],
+    ["save_crop=True", 'Unknown flag "save-crop"\nHint: --crop DIR'],
+    ["--project runs", 'Unknown flag "--project"\nHint: --save DIR names the folder'],
+    ["save=True", "--save needs a value\nHint: write --save DIR|FILE"],
+    ["cnof=0.5", 'Unknown flag "cnof". Did you mean "--threshold"?'],
+    ["--max-dets 5", 'Unknown flag "--max-dets". Did you mean "--max-detections"?'],
+    ["-model a.onnx", 'Unknown flag "-model". Did you mean "--model"?'],
+    ["–model a.onnx", 'Unknown flag "–model". Did you mean "--model"?'],
+    ["half=maybe", '--half takes no value, got "maybe"'],
+  ] as const) {
+    expect(() => parse(...words.split(" "))).toThrow(found);
+  }
+});
+
+test("a file or a pattern that looks like an assignment is one, and so is what follows --", () => {
+  const file = "conf=args.test";
+  writeFileSync(file, "");
+  try {
+    expect(parseWords("detect", [file, "--", "iou=0.5", "-model"], DETECT_FLAGS)).toEqual({
+      flags: {},
+      operands: [file, "iou=0.5", "-model"],
+    });
+  } finally {
+    rmSync(file);
+  }
+  expect(parseWords("detect", ["frame=*.jpg", "http://h/?conf=1"], DETECT_FLAGS).operands).toHaveLength(2);
+  const build = parseWords("build", ["--shapes", "images=1x3x8x8", "model=a.onnx"], BUILD_FLAGS);
+  expect(build).toEqual({ flags: { shapes: "images=1x3x8x8" }, operands: ["a.onnx"] });
 });
 
 test("values: whole numbers, sizes, classes", () => {

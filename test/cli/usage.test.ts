@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
 import { gpuUnavailable } from "../../src/accelerators/tensorrt/gpu-backend.ts";
+import { pulled } from "../support/catalogue.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, runProcess } from "./run-cli.ts";
 
@@ -52,6 +53,39 @@ test("--version prints the package's version", async () => {
   const version = { code: 0, output: `${manifest.version}\n`, errors: "" };
   expect(await runCli(["--version"])).toEqual(version);
   expect(await runProcess(["-v"])).toEqual(version);
+});
+
+test("flags may stand before the command, and a missing or foreign command is answered with the right one", async () => {
+  const first = await runCli(["--quiet", "detect", "none.jpg"]);
+  expect([first.code, first.errors]).toEqual([1, expect.stringContaining('Cannot detect in "none.jpg"')]);
+  for (const [words, found] of [
+    [["street.jpg"], 'Missing command before "street.jpg"\nHint: bun-tensorrt detect street.jpg'],
+    [["--conf", "0.5"], 'Missing command before "--conf"\nHint: bun-tensorrt --help lists the commands'],
+    [["predict", "model=a.onnx"], 'Unknown command "predict". Did you mean "detect"?'],
+    [["export"], 'Unknown command "export". Did you mean "build"?'],
+    [["detetc"], 'Unknown command "detetc". Did you mean "detect"?'],
+  ] as const) {
+    const { code, errors, output } = await runCli(words);
+    expect([code, errors, output]).toEqual([2, expect.stringContaining(found), ""]);
+  }
+});
+
+test("a .pt of the catalogue's is its ONNX export, and any other is answered with the way to ONNX", async () => {
+  const cwd = mkdtempSync(join(tmpdir(), "bun-tensorrt-pt-"));
+  try {
+    const { code, errors } = await runCli(["inspect", "yolo11x.pt"], { cwd });
+    expect([code, errors]).toEqual([
+      1,
+      expect.stringContaining('Cannot load the model "yolo11x.pt": there is no such'),
+    ]);
+    writeFileSync(join(cwd, "yolo11x.pt"), "x");
+    expect((await runCli(["inspect", "yolo11x.pt"], { cwd })).errors).toContain("yolo export model=yolo11x.pt");
+    if (!(await pulled("yolo11n"))) return;
+    const known = await runCli(["inspect", "yolo11n.pt"], { cwd });
+    expect([known.code, known.errors]).toEqual([0, "Taking yolo11n, the ONNX export of yolo11n.pt\n"]);
+  } finally {
+    rmSync(cwd, { recursive: true });
+  }
 });
 
 test("the process ends with the command's exit code, and with what it wrote on the streams it belongs to", async () => {

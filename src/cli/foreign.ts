@@ -1,0 +1,86 @@
+/** @module Foreign: words that users of Ultralytics' tools type, and what they are here. Aliases of options stand with the options. */
+
+/** Commands that others have, and the one here that does it. */
+const COMMANDS: Readonly<Record<string, string>> = {
+  ...{ predict: "detect", run: "detect", track: "detect", segment: "detect", pose: "detect", obb: "detect" },
+  ...{ cls: "classify", export: "build", convert: "build", compile: "build", validate: "val", eval: "val" },
+  ...{ info: "inspect", checks: "doctor", check: "doctor", pull: "models", download: "models", list: "models" },
+  ...{ upscale: "transform", enhance: "transform", completion: "completions" },
+};
+
+/** The command that does what one of that name does elsewhere. */
+export function knownCommand(name: string): string | undefined {
+  return Object.hasOwn(COMMANDS, name.toLowerCase()) ? COMMANDS[name.toLowerCase()] : undefined;
+}
+
+/** A flag that is another word here, or none. */
+interface Answer {
+  /** The flag that does it; the answer holds for commands that have it. */
+  readonly flag: string;
+  readonly text: string;
+}
+
+const PLACE: Answer = { flag: "save", text: "--save DIR names the folder of annotated copies" };
+const SHOWN: Answer = { flag: "save", text: "nothing is shown on a screen; --save DIR writes annotated copies" };
+const COMMAND: Answer = { flag: "help", text: "leave it out: the command says it" };
+const NONE: Answer = { flag: "help", text: "leave it out: there is no such step here" };
+
+/** By name in kebab-case. */
+const ANSWERS: Readonly<Record<string, Answer>> = {
+  "save-txt": { flag: "annotations", text: "--format yolo --output DIR writes label files" },
+  "save-conf": { flag: "no-scores", text: "label files of --format yolo have scores; --no-scores omits them" },
+  "save-crop": { flag: "crop", text: "--crop DIR writes what was found as images of its own" },
+  "save-json": { flag: "annotations", text: "--format coco --output FILE writes what pycocotools scores" },
+  project: PLACE,
+  name: PLACE,
+  "exist-ok": PLACE,
+  nosave: { flag: "save", text: "leave it out: nothing is drawn without --save" },
+  show: SHOWN,
+  "view-img": SHOWN,
+  "show-boxes": { flag: "no-boxes", text: "--no-boxes draws none" },
+  "show-labels": { flag: "no-labels", text: "--no-labels draws none" },
+  "show-conf": { flag: "no-scores", text: "--no-scores draws none" },
+  "retina-masks": { flag: "mask-size", text: "leave it out: masks have the size of the image" },
+  "stream-buffer": { flag: "policy", text: "--policy all queues the frames of live sources" },
+  dnn: { flag: "backend", text: "--backend chooses between ONNX Runtime and TensorRT" },
+  tracker: { flag: "help", text: "leave it out: objects are detected frame by frame" },
+  mode: COMMAND,
+  augment: NONE,
+  visualize: NONE,
+  embed: NONE,
+  update: NONE,
+};
+
+/** What to do in place of a flag that is unknown. @param has whether the command has a flag */
+export function foreignFlag(name: string, has: (flag: string) => boolean): string | undefined {
+  const answer = Object.hasOwn(ANSWERS, name) ? ANSWERS[name] : undefined;
+  return answer !== undefined && has(answer.flag) ? answer.text : undefined;
+}
+
+/** Other names of flags that several commands have, each in its own way. */
+export const FOREIGN_NAMES: Readonly<Record<string, string>> = { weights: "model" };
+
+/** `conf=0.5`: a flag and its value in one word. */
+export function assignmentIn(word: string): { readonly key: string; readonly value: string } | undefined {
+  const found = /^([a-z][\w-]*)=(.*)$/is.exec(word);
+  if (found === null) return undefined;
+  const value = found[2]!.replace(/^\[(.*)\]$/s, "$1").replace(/^(["'])(.*)\1$/s, "$2");
+  return { key: found[1]!.replaceAll("_", "-").toLowerCase(), value };
+}
+
+/** `/dev/video0` of `0`: a camera, where others take a number for one. */
+export function foreignSource(source: string): string {
+  return /^\d{1,2}$/.test(source) ? `/dev/video${source}` : source;
+}
+
+/** `0` of `cuda` and `cuda:0`; `cpu` is no number of a device, but where models run. */
+export function foreignDevice(flags: Record<string, string | true>): void {
+  const { device } = flags;
+  if (typeof device !== "string") return;
+  if (/^cpu$/i.test(device)) {
+    delete flags.device;
+    flags.backend ??= "cpu";
+  }
+  const number = /^cuda(?::(\d+))?$/i.exec(device);
+  if (number !== null) flags.device = number[1] ?? "0";
+}

@@ -94,6 +94,18 @@ test.skipIf(isOffline)("examples/08-serve.ts answers an image and refuses a text
   );
 });
 
+test.skipIf(isOffline)("examples/10-hono.ts answers below its path, beside a route of its own", () => {
+  expect(example("10-hono.ts", image!)).toBe(
+    '/persons {"persons":3}\n/vision/detect 5 objects, best: person\n/vision/detect without the token 401\n',
+  );
+});
+
+test.skipIf(isOffline)("examples/11-elysia.ts answers with two models", () => {
+  expect(example("11-elysia.ts", image!)).toBe(
+    "/persons/detect person, person, person\n/things/detect wine glass, chair\n",
+  );
+});
+
 test("every example is run by a test here", () => {
   const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];
   const tests = readFileSync(import.meta.path, "utf8");

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { Elysia } from "elysia";
+import { Hono } from "hono";
 import { Detector } from "../../src/api/detector.ts";
 import { createHandler, type DetectionHandler } from "../../src/serve/handler.ts";
 import type { HandlerOptions } from "../../src/serve/serve-config.ts";
@@ -148,3 +150,83 @@ test("createHandler refuses what only a server has, and base paths that are none
   }
   expect(made({ maxBodyBytes: 1000, maxBodiesBytes: 10 })).toThrow('Option "maxBodiesBytes" must be at least');
 });
+
+/** Servers of other people's frameworks, with the handler below `/vision`, and whether they strip that. */
+const FRAMEWORKS: readonly [string, basePath: string, (handler: DetectionHandler) => Bun.Server<unknown>][] = [
+  [
+    "Hono, all()",
+    "/vision",
+    ({ fetch: answer }) => {
+      const app = new Hono().all("/vision/*", (context) => answer(context.req.raw, context.env));
+      return Bun.serve({ port: 0, fetch: app.fetch });
+    },
+  ],
+  [
+    "Elysia, all()",
+    "/vision",
+    ({ fetch: answer }) => {
+      const app = new Elysia();
+      for (const path of ["/vision", "/vision/*"]) {
+        app.all(path, ({ request, server }) => answer(request, server), { parse: "none" });
+      }
+      return app.listen(0).server!;
+    },
+  ],
+  ["Elysia, mount()", "", ({ fetch: answer }) => new Elysia().mount("/vision", answer).listen(0).server!],
+];
+
+for (const [name, basePath, start] of FRAMEWORKS) {
+  test(`${name}: what nobody waits for any more is not worked for`, async () => {
+    await using detector = await Detector.load(toyDetector(), { backend: "cpu", threads: 1 });
+    const held = heldDetector(detector);
+    await using handler = createHandler(held.detector, { basePath, concurrency: 1 });
+    const server = start(handler);
+    const ask = (signal: AbortSignal | null = null): Promise<Response> =>
+      fetch(`http://localhost:${server.port}/vision/detect`, { method: "POST", body: WHITE_JPEG, signal });
+    const waiting = async (): Promise<boolean> => (await handler.metrics.text()).includes("_requests_waiting 1\n");
+    try {
+      const running = ask();
+      await until(() => held.held() === 1);
+      const gone = new AbortController();
+      const given = ask(gone.signal).catch((error: Error) => error.name);
+      while (!(await waiting())) await Bun.sleep(2);
+      gone.abort();
+      expect(await given).toBe("AbortError");
+      while (await waiting()) await Bun.sleep(2);
+      held.release();
+      expect((await running).status).toBe(200);
+      expect(await handler.metrics.text()).toContain('bun_tensorrt_drops_total{reason="gone"} 1');
+    } finally {
+      held.release();
+      await server.stop(true);
+    }
+  });
+
+  test(`${name}: images, forms, streams, refusals and the page are as by serve`, async () => {
+    await using detector = await Detector.load(toyDetector(), { backend: "cpu", threads: 1 });
+    await using handler = createHandler(detector, { basePath, name: "toy", maxBodyBytes: 2000 });
+    const server = start(handler);
+    const { port } = server;
+    const ask = (path: string, init: RequestInit = {}): Promise<Response> =>
+      fetch(`http://localhost:${port}/vision${path}`, init);
+    const post = (body: NonNullable<RequestInit["body"]>): Promise<Response> =>
+      ask("/detect", { method: "POST", body });
+    try {
+      const found = { width: 64, height: 64, detections: { length: 3 } };
+      expect(await (await post(WHITE_JPEG)).json()).toMatchObject(found);
+      const form = new FormData();
+      form.append("image", new File([WHITE_JPEG], "a.jpg"));
+      expect(await (await post(form)).json()).toMatchObject([{ file: "a.jpg", ...found }]);
+      expect(await (await post(new Blob([WHITE_JPEG]).stream())).json()).toMatchObject(found);
+      expect(await failureOf(post(new Uint8Array(2001)))).toBe("413 body-too-large");
+      expect(await failureOf(post("no image"))).toBe("422 not-an-image");
+      expect(await failureOf(ask("/nothing"))).toBe("404 no-such-route");
+      const wrong = await ask("/detect", { headers: { origin: `http://localhost:${port}` } });
+      expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "POST"]);
+      expect((await ask("/v2/models/toy/versions/1")).status).toBe(200);
+      expect(await (await ask("")).text()).toStartWith("<!doctype html>");
+    } finally {
+      await server.stop(true);
+    }
+  });
+}

@@ -128,12 +128,16 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
   __shared__ int chunk_classes[CHUNK];
-  __shared__ u32 alive_words[2][WARPS];
+  // What the warp whose turn it is has kept: two sets take turns, so that one barrier a turn is enough.
+  __shared__ float4 kept_boxes[2][32];
+  __shared__ int kept_classes[2][32];
+  __shared__ int kept_counts[2];
   __shared__ int gathered;
 
   const int image = blockIdx.x;
   const int thread = threadIdx.x;
   const int lane = thread & 31;
+  const int warp = thread >> 5;
   const Region region = regions[image];
   const float iou = selection->iou;
   const bool agnostic = selection->class_agnostic != 0;
@@ -202,23 +206,47 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
       }
       chunk_boxes[thread] = box;
       chunk_classes[thread] = class_id;
-      for (int phase = 0; kept_count < most; phase ^= 1) {
-        const u32 mine_alive = __ballot_sync(ALL, alive);
-        if (lane == 0) alive_words[phase][thread >> 5] = mine_alive;
-        // Two sets of words take turns, so that one barrier a round is enough.
-        __syncthreads();
-        const u32 word = alive_words[phase][lane];
-        const u32 warps = __ballot_sync(ALL, word != 0);
-        if (warps == 0) break;
-        const int warp = __ffs(warps) - 1;
-        const int best = warp * 32 + __ffs(__shfl_sync(ALL, word, warp)) - 1;
-        if (thread == best) {
-          row = kept_count;
-          alive = false;
-        } else if (alive && (agnostic || chunk_classes[best] == class_id)) {
-          alive = !overlaps(chunk_boxes[best], box, iou);
+      __syncwarp();
+      // Those behind it in its warp that a candidate overlaps, whichever of them are kept.
+      u32 overlapped = 0;
+      if (alive) {
+#pragma unroll 1
+        for (int other = lane + 1; other < 32; other++) {
+          const int at = warp * 32 + other;
+          if ((agnostic || chunk_classes[at] == class_id) && overlaps(box, chunk_boxes[at], iou)) overlapped |= 1u << other;
         }
-        kept_count += 1;
+      }
+      // The warps take turns in the order of the scores: one keeps what is left of its own, and those behind it drop what
+      // that overlaps.
+      const int turns = (considered + 31) >> 5;
+      for (int turn = 0; turn < turns && kept_count < most; turn++) {
+        const int phase = turn & 1;
+        if (warp == turn) {
+          u32 open = __ballot_sync(ALL, alive);
+          u32 chosen = 0;
+#pragma unroll 1
+          for (int left = most - kept_count; open != 0 && left > 0; left--) {
+            const int best = __ffs((int)open) - 1;
+            chosen |= 1u << best;
+            open &= ~(1u << best | __shfl_sync(ALL, overlapped, best));
+          }
+          if (chosen >> lane & 1) {
+            const int place = __popc(chosen & ((1u << lane) - 1));
+            row = kept_count + place;
+            kept_boxes[phase][place] = box;
+            kept_classes[phase][place] = class_id;
+          }
+          if (lane == 0) kept_counts[phase] = __popc(chosen);
+        }
+        __syncthreads();
+        const int more = kept_counts[phase];
+        if (warp > turn) {
+#pragma unroll 1
+          for (int other = 0; other < more && alive; other++) {
+            if (agnostic || kept_classes[phase][other] == class_id) alive = !overlaps(kept_boxes[phase][other], box, iou);
+          }
+        }
+        kept_count += more;
       }
     }
     if (row >= 0) {

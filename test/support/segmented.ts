@@ -9,7 +9,7 @@ import type { HostTensors, TaskModel } from "../../src/runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS } from "../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import { ObjectTask } from "../../src/tasks/objects/object-task.ts";
-import type { MaskedBlock } from "../../src/tasks/objects/objects.ts";
+import type { MaskedBlock, RowMasks } from "../../src/tasks/objects/objects.ts";
 import type { MaskSize } from "../../src/tasks/segment/mask-plan.ts";
 
 export type SegmentTask = TaskModel<ObjectSpec, NmsOptions, DetectionBlock>;
@@ -43,16 +43,21 @@ export async function segmentedOnCpu(
   return blocksOf(work.end(), images.length);
 }
 
+/** All of the masks of an image, to be compared. */
+export function masksOf(masks: RowMasks): object[] {
+  return Array.from({ length: masks.length }, (_, row) => {
+    const { width, height, bounds, bits } = masks.at(row)!;
+    const text = Buffer.from(bits.buffer, bits.byteOffset, bits.byteLength).toString("base64");
+    return { size: [width, height], bounds, bits: text };
+  });
+}
+
 /** All of the blocks of some images that their results are made of, to be compared. */
 export function blocksOf(blocks: readonly DetectionBlock[], images: number): object[] {
   return blocks.slice(0, images).map((block) => ({
     boxes: [...block.boxes.subarray(0, block.count * 4)],
     scores: [...block.scores.subarray(0, block.count)],
     classIds: [...block.classIds.subarray(0, block.count)],
-    masks: (block as MaskedBlock).masks.map(({ width, height, bounds, bits }) => ({
-      size: [width, height],
-      bounds,
-      bits: Buffer.from(bits.buffer, bits.byteOffset, bits.byteLength).toString("base64"),
-    })),
+    masks: masksOf((block as MaskedBlock).masks),
   }));
 }

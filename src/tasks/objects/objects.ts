@@ -33,9 +33,20 @@ export interface SegmentedObject extends Detection {
   readonly mask: Mask;
 }
 
+/** The masks of the kept rows of an image: of that image, whatever becomes of the block. */
+export interface RowMasks {
+  readonly length: number;
+  at(row: number): Mask | undefined;
+}
+
 /** The kept rows of an image with the mask of each. */
 export interface MaskedBlock extends DetectionBlock {
-  readonly masks: readonly Mask[];
+  readonly masks: RowMasks;
+}
+
+/** Hand masks over with the block whose rows they are of. */
+export function giveMasks(block: DetectionBlock, masks: RowMasks): void {
+  (block as { -readonly [Name in keyof MaskedBlock]: MaskedBlock[Name] }).masks = masks;
 }
 
 /** An object by task. */
@@ -87,7 +98,19 @@ const READERS: { readonly [Name in keyof ObjectOfTask]: (spec: ObjectSpec) => Ro
   },
   segment: () => {
     return ({ label, classId, score, box }, block, row) => {
-      return { label, classId, score, box, mask: (block as MaskedBlock).masks[row]! };
+      const { masks } = block as MaskedBlock;
+      let mask: Mask | undefined;
+      return {
+        label,
+        classId,
+        score,
+        box,
+        // Made when it is asked for: of most frames of a video nobody asks for all.
+        get mask(): Mask {
+          mask ??= masks.at(row)!;
+          return mask;
+        },
+      };
     };
   },
 };

@@ -16,10 +16,10 @@ import type { OnStream } from "../../cuda/stream.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
-import type { DetectionBlock } from "../../model/rows.ts";
+import { type DetectionBlock, moveRow } from "../../model/rows.ts";
 import { DETECTION_HEADER_WORDS, detectionWords, extraValues } from "../detect/cuda-postprocess.ts";
 import type { CudaObjects, GatheredRows, ObjectStage } from "../objects/cuda-objects.ts";
-import { keepMasked } from "./host-segment.ts";
+import { giveMasks, type RowMasks } from "../objects/objects.ts";
 import { Mask, wordsOf } from "./mask.ts";
 import { type MaskSize, type Plan, planOf, type Rule, ruleOf } from "./mask-plan.ts";
 
@@ -148,6 +148,64 @@ export function maskLaunch(
   };
 }
 
+/** Numbers of a row: its rectangle, and its first word. */
+const PLACE_LENGTH = 5;
+
+/**
+ * The masks of an image where the kernel has written them. They are copied out once one is asked for, or the memory is needed for
+ * the next image: while its pixels are on their way to the device, and not while somebody waits for this one.
+ */
+export class MappedMasks implements RowMasks {
+  /** Masks that there are. */
+  length: number;
+  readonly #size: Pick<Plan, "width" | "height">;
+  readonly #places: Int32Array;
+  #words: Uint32Array;
+  #isCopied = false;
+
+  /** @param words of all rows, in mapped memory @param places i32 [rows, {@linkcode PLACE_LENGTH}] */
+  constructor(words: Uint32Array, places: Int32Array, size: Pick<Plan, "width" | "height">) {
+    this.length = places.length / PLACE_LENGTH;
+    this.#size = size;
+    this.#places = places;
+    this.#words = words;
+  }
+
+  /** All of them are views on one copy. */
+  at(row: number): Mask | undefined {
+    if (!(row >= 0 && row < this.length)) return undefined;
+    this.copyOut();
+    const places = this.#places;
+    const at = row * PLACE_LENGTH;
+    const bounds = { x: places[at]!, y: places[at + 1]!, width: places[at + 2]!, height: places[at + 3]! };
+    const from = places[at + 4]!;
+    const bits = this.#words.subarray(from, from + wordsOf(bounds.width) * bounds.height);
+    return new Mask({ ...this.#size, bounds, bits });
+  }
+
+  /** True if a mask has no pixel. */
+  isEmpty(row: number): boolean {
+    const words = this.#words;
+    const at = row * PLACE_LENGTH;
+    const from = this.#places[at + 4]!;
+    const end = from + wordsOf(this.#places[at + 2]!) * this.#places[at + 3]!;
+    for (let word = from; word < end; word++) if (words[word] !== 0) return false;
+    return true;
+  }
+
+  /** Put a mask in the place of one that is left out. */
+  move(from: number, to: number): void {
+    this.#places.copyWithin(to * PLACE_LENGTH, from * PLACE_LENGTH, (from + 1) * PLACE_LENGTH);
+  }
+
+  /** Before the memory is written again, or is closed. */
+  copyOut(): void {
+    if (this.#isCopied) return;
+    this.#words = this.#words.slice();
+    this.#isCopied = true;
+  }
+}
+
 /** Reads the masks that the kernel has written. */
 export class MaskReader {
   readonly #integers: Int32Array<ArrayBuffer>;
@@ -178,30 +236,20 @@ export class MaskReader {
     return this.#words.length;
   }
 
-  /**
-   * Copy the masks of an image out: one copy, on which all of them are views. Images are read in their order.
-   *
-   * @param masks where they go
-   */
-  read(index: number, count: number, { width, height }: Pick<Plan, "width" | "height">, masks: Mask[]): void {
+  /** The masks of an image. Images are read in their order. */
+  read(index: number, count: number, size: Pick<Plan, "width" | "height">): MappedMasks {
     const integers = this.#integers;
-    const first = HEADER_WORDS + index * this.#rows * RECTANGLE_WORDS;
+    const places = new Int32Array(count * PLACE_LENGTH);
     const start = index === 0 ? 0 : this.#next;
     let end = start;
-    for (let row = 0, at = first; row < count; row++, at += RECTANGLE_WORDS) {
+    let at = HEADER_WORDS + index * this.#rows * RECTANGLE_WORDS;
+    for (let row = 0, to = 0; row < count; row++, at += RECTANGLE_WORDS, to += PLACE_LENGTH) {
+      for (let part = 0; part < RECTANGLE_WORDS; part++) places[to + part] = integers[at + part]!;
+      places[to + RECTANGLE_WORDS] = end - start;
       end += stepOf(integers[at + 2]!, integers[at + 3]!);
     }
     this.#next = end;
-    const words = this.#words.slice(start, end);
-    masks.length = count;
-    let from = 0;
-    for (let row = 0, at = first; row < count; row++, at += RECTANGLE_WORDS) {
-      const x = integers[at]!;
-      const bounds = { x, y: integers[at + 1]!, width: integers[at + 2]!, height: integers[at + 3]! };
-      const bits = words.subarray(from, from + wordsOf(bounds.width) * bounds.height);
-      masks[row] = new Mask({ width, height, bounds, bits });
-      from += stepOf(bounds.width, bounds.height);
-    }
+    return new MappedMasks(this.#words.subarray(start, end), places, size);
   }
 }
 
@@ -217,7 +265,8 @@ class MaskStage extends Owner implements ObjectStage {
   /** Of each image: where it lay when its plan was written, and the plan. */
   readonly #regions: Region[] = [];
   readonly #plans: Plan[] = [];
-  readonly #masks: Mask[][] = [];
+  /** What was handed over of the last batch, image by image. */
+  readonly #handed: MappedMasks[] = [];
   #memory: PinnedBuffer<"u8">;
   #reader: MaskReader;
 
@@ -235,6 +284,7 @@ class MaskStage extends Owner implements ObjectStage {
       this.#changing = this.owned.use(new ChangingTable(MaskTable.byteLength(batch), device));
       this.#table = new MaskTable(this.#changing.buffer);
       this.owned.defer(() => this.#memory?.close());
+      this.owned.defer(() => this.#copyOut());
       this.#memory = this.#allocate(FIRST_WORDS);
       this.#reader = new MaskReader(this.#memory.buffer, batch, rows);
       const blocks = device.multiprocessorCount * BLOCKS;
@@ -248,6 +298,7 @@ class MaskStage extends Owner implements ObjectStage {
 
   /** The plans stay as they are for images of one size. */
   select(regions: readonly Region[], on: OnStream): void {
+    this.#copyOut();
     for (let index = 0; index < regions.length; index++) {
       const region = regions[index]!;
       if (this.#regions[index] === region) continue;
@@ -262,6 +313,7 @@ class MaskStage extends Owner implements ObjectStage {
   }
 
   enqueue(on: OnStream): void {
+    this.#copyOut();
     this.#launch.enqueue(on);
   }
 
@@ -279,10 +331,26 @@ class MaskStage extends Owner implements ObjectStage {
   }
 
   read(index: number, block: DetectionBlock): void {
-    this.#masks[index] ??= [];
-    const masks = this.#masks[index];
-    this.#reader.read(index, block.count, this.#plans[index]!, masks);
-    keepMasked(block, masks);
+    const masks = this.#reader.read(index, block.count, this.#plans[index]!);
+    // As on the host, an object whose mask has no pixel is none.
+    let kept = 0;
+    for (let row = 0; row < block.count; row++) {
+      if (masks.isEmpty(row)) continue;
+      if (kept < row) {
+        moveRow(block, row, kept);
+        masks.move(row, kept);
+      }
+      kept += 1;
+    }
+    masks.length = kept;
+    block.count = kept;
+    giveMasks(block, masks);
+    this.#handed[index] = masks;
+  }
+
+  #copyOut(): void {
+    for (const masks of this.#handed) masks.copyOut();
+    this.#handed.length = 0;
   }
 
   /** Mapped memory: only the words that masks have cross the bus, while others are made. */

@@ -10,7 +10,7 @@ import { type DetectionBlock, moveRow } from "../../model/rows.ts";
 import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
-import type { MaskedBlock } from "../objects/objects.ts";
+import { giveMasks } from "../objects/objects.ts";
 import type { Mask } from "./mask.ts";
 import { type MaskSize, ruleOf } from "./mask-plan.ts";
 import { ProtoMasks } from "./proto-masks.ts";
@@ -116,7 +116,7 @@ export class HostSegment extends HostDetect {
  *
  * @param masks one a row; the same array afterwards holds those of the rows that are left
  */
-export function keepMasked(block: DetectionBlock, masks: Mask[]): void {
+function keepMasked(block: DetectionBlock, masks: Mask[]): void {
   let kept = 0;
   for (let row = 0; row < block.count; row++) {
     const mask = masks[row]!;
@@ -127,5 +127,5 @@ export function keepMasked(block: DetectionBlock, masks: Mask[]): void {
   }
   masks.length = kept;
   block.count = kept;
-  (block as { -readonly [Name in keyof MaskedBlock]: MaskedBlock[Name] }).masks = masks;
+  giveMasks(block, masks);
 }

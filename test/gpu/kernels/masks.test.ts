@@ -150,9 +150,8 @@ function make(gpu: Gpu, library: KernelLibrary, example: MaskCase): Made {
     needed > reader.capacity
       ? undefined
       : images.map(({ boxes }, image) => {
-          const read: Mask[] = [];
-          reader.read(image, boxes.length, plans[image]!, read);
-          return read;
+          const read = reader.read(image, boxes.length, plans[image]!);
+          return Array.from(boxes, (_, row) => read.at(row)!);
         });
   return { needed, masks, wanted, memory: written };
 }

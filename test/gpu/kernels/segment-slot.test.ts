@@ -17,7 +17,7 @@ import { imagePath } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";
 import { flatImage } from "../../support/flat-image.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
-import { blocksOf, type SegmentTask, segmentedOnCpu, segmentTask } from "../../support/segmented.ts";
+import { blocksOf, masksOf, type SegmentTask, segmentedOnCpu, segmentTask } from "../../support/segmented.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 import { StandInEngine, standInModel, tensorOf } from "../../support/stand-in-engine.ts";
 
@@ -206,11 +206,18 @@ gpuTest("masks of one frame stay as they are while the next ones run", async () 
   segmenting.give(outputsWith(8, [SMALL, []]));
   const [first] = await segmenting.slot.run(images, SIZE, ALL);
   const { masks } = first as MaskedBlock;
-  const kept = [...masks];
+  const kept = Array.from({ length: masks.length }, (_, row) => masks.at(row)!);
   const before = kept.map((mask) => mask.toRle());
+  // Nobody has asked for those of the second when the third runs.
   segmenting.give(outputsWith(9, [SMALL, []]));
+  const [second] = await segmenting.slot.run(images, SIZE, ALL);
+  const later = (second as MaskedBlock).masks;
+  const wanted = await segmenting.wanted(images, ALL);
+  segmenting.give(outputsWith(10, [SMALL, []]));
   await segmenting.run(images);
   expect(kept.map((mask) => mask.toRle())).toEqual(before);
+  expect(later.length).toBeGreaterThan(0);
+  expect(wanted).toMatchObject([{ masks: masksOf(later) }]);
 });
 
 const FILE = "yolo11n-seg_640_nms.onnx";

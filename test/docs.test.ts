@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { PICTURES } from "../scripts/pictures.ts";
+import { parseWords } from "../src/cli/args.ts";
+import { COMMANDS } from "../src/cli/commands.ts";
 import { pulled } from "./support/catalogue.ts";
 import { nearestModel } from "./support/image-models.ts";
 import { toyClassifier } from "./support/toy-classifier.ts";
@@ -103,6 +105,29 @@ for (const { page, code, at } of blocks) {
     120_000,
   );
 }
+
+test("every command line in README.md, CONTRIBUTING.md and docs is one that the program understands", async () => {
+  const lines = [...PAGES, "CONTRIBUTING.md"].flatMap((page) =>
+    [...read(page).matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(
+      ([, code]) => code!.match(/bunx bun-tensorrt .*/g) ?? [],
+    ),
+  );
+  const wrong: string[] = [];
+  for (const line of lines) {
+    const words = line
+      .replace(/ +# .*| [|>&].*|\)".*/g, "")
+      .match(/'[^']*'|\S+/g)!
+      .slice(2);
+    const command = COMMANDS.find(({ name }) => name === words[0]);
+    try {
+      parseWords(words[0]!, words.slice(1), await command!.flags());
+    } catch (error) {
+      wrong.push(`${line}: ${error}`);
+    }
+  }
+  expect(lines.length).toBeGreaterThan(40);
+  expect(wrong).toEqual([]);
+});
 
 /** Where the environment is handed on, and read elsewhere. */
 const HANDED_ON: readonly string[] = ["src/catalogue/package-client.ts", "src/cli/main.ts", "src/cli/terminal.ts"];

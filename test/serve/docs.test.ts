@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
@@ -12,7 +12,6 @@ const document = readFileSync(join(import.meta.dir, "../../docs/serve.md"), "utf
 const lines = [...document.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
   .flatMap((match) => match[1]!.trim().split("\n"))
   .filter((line) => /^(curl|\{) /.test(line));
-const programs = [...document.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map((match) => match[1]!);
 const model = await pulled("yolo11n");
 const image = await pulled("sample1");
 const isAbsent = model === undefined || image === undefined;
@@ -42,33 +41,6 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
   },
   120_000,
 );
-
-test("docs/serve.md has programs", () => {
-  expect(programs.length).toBeGreaterThanOrEqual(2);
-});
-
-for (const [index, program] of programs.entries()) {
-  test.skipIf(isAbsent)(
-    `docs/serve.md: program ${index + 1} runs`,
-    () => {
-      const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-serve-doc-"));
-      // The package finds itself by name only from inside.
-      const path = join(import.meta.dir, `.doc-${process.pid}-${index}.ts`);
-      try {
-        writeFileSync(path, program);
-        copyFileSync(image!, join(folder, "street.jpg"));
-        const child = Bun.spawnSync([process.execPath, path], { cwd: folder });
-        expect(child.stderr.toString()).toBe("");
-        expect(child.stdout.toString()).toContain("detections");
-        expect(child.exitCode).toBe(0);
-      } finally {
-        rmSync(path, { force: true });
-        rmSync(folder, { recursive: true });
-      }
-    },
-    30_000,
-  );
-}
 
 test("docs/serve.md names every code that a refusal can have", async () => {
   const files = [...new Bun.Glob("*.ts").scanSync(join(import.meta.dir, "../../src/serve"))];

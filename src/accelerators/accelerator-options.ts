@@ -27,40 +27,40 @@ export interface TensorRtOptions {
    * flight give the most frames a second. Default `"auto"`: the fastest in a short measurement, kept with the engine's cache
    * entry.
    */
-  readonly streams?: StreamLayout;
+  readonly streams?: StreamLayout | undefined;
   /**
    * How the JS thread waits for the GPU: `"poll"` answers soonest, `"off-thread"` leaves the thread to others. Default
    * `"auto"`: by the measured duration.
    */
-  readonly wait?: WaitMode;
+  readonly wait?: WaitMode | undefined;
   /**
    * Where JPEG files are decoded. Default `"auto"`: by nvJPEG where the model runs on a GPU that has engines for JPEG, and
    * the library is there.
    */
-  readonly jpeg?: JpegDecoding;
+  readonly jpeg?: JpegDecoding | undefined;
   /**
    * False: faster, for files that are known to be whole. nvJPEG does not tell where a file's data is damaged, and leaves
    * in its place what an earlier image had there: boxes may then be those of another image. What is cut short, or
    * damaged in its header, is still found. Default true: the GPU looks at the data of every file that nvJPEG decodes.
    */
-  readonly jpegCheck?: boolean;
+  readonly jpegCheck?: boolean | undefined;
   /** True: the GPU reads frames in mapped host memory, without a copy. Default `"auto"`: on GPUs that share the host's memory. */
-  readonly zeroCopy?: ZeroCopy;
+  readonly zeroCopy?: ZeroCopy | undefined;
   /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default true: one CUDA graph a frame. */
-  readonly graph?: boolean;
+  readonly graph?: boolean | undefined;
   /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
-  readonly precision?: "fp32" | "fp16";
+  readonly precision?: "fp32" | "fp16" | undefined;
 }
 
 /** What holds for models on ONNX Runtime. */
 export interface OnnxRuntimeOptions {
   /** CPU threads of one inference. Default: the physical cores. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /**
    * ONNX Runtime's own execution providers, the first one first: `["cuda"]`, `[{ name: "coreml", MLComputeUnits: "ALL" }]`;
    * what none of them runs, the CPU does. They must be in the library: see `BUN_TENSORRT_ONNXRUNTIME`. Default: the CPU's.
    */
-  readonly providers?: readonly ProviderChoice[];
+  readonly providers?: readonly ProviderChoice[] | undefined;
 }
 
 const toggle = z.boolean("true or false").optional();

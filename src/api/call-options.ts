@@ -9,7 +9,7 @@ import { MACHINE_OPTIONS } from "./machine-options.ts";
 /** What every call may be told. */
 export interface CallOptions {
   /** Aborted: the call rejects at once with the signal's reason, and an image that had no slot yet never runs. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How the images of a stream are taken, whatever the task. */
@@ -19,13 +19,13 @@ export interface StreamRules {
    * sources: the sequence is read continuously; while all slots are busy the newest image waits, and the one that waited
    * before it is dropped. Default `"all"`.
    */
-  readonly policy?: "all" | "latest";
+  readonly policy?: "all" | "latest" | undefined;
   /** Called with the error of one image and its place in the sequence; the image is skipped in the results. */
-  readonly onError?: (error: unknown, index: number) => void;
+  readonly onError?: ((error: unknown, index: number) => void) | undefined;
   /** Called with the place in the sequence of each image that is dropped for a newer one. */
-  readonly onDrop?: (index: number) => void;
+  readonly onDrop?: ((index: number) => void) | undefined;
   /** Aborted: no further image is begun; once those that are running have ended, the stream throws the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The rules of one stream, complete, and the options of its calls. */
@@ -76,7 +76,7 @@ export class CallParser<Options extends CallOptions = CallOptions> {
 /** What `Detector.warmUp` is told. */
 export interface WarmUpOptions {
   /** Width and height of the images to come, in pixels: memory is taken for as many. Default 1920 × 1080. */
-  readonly size?: readonly [width: number, height: number];
+  readonly size?: readonly [width: number, height: number] | undefined;
 }
 
 /** Sides of an image of which JPEG can hold no more. */

@@ -22,12 +22,12 @@ import {
 /** Options of one call; those given to `load` are the defaults. */
 export interface ClassifyOptions {
   /** At most this many classes an image, the best. Default 5. */
-  readonly top?: number;
+  readonly top?: number | undefined;
   /**
    * Aborted: the call rejects at once with the signal's reason. An image that had no slot yet never runs; one that is running
    * runs to its end unseen, and until then its pixels are read. Other images are not affected.
    */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of `Classifier.stream`. */
@@ -36,19 +36,19 @@ export interface ClassifyStreamOptions extends Omit<ClassifyOptions, "signal">, 
 /** Options of `Classifier.load`. */
 export interface ClassifierOptions extends Omit<ClassifyOptions, "signal">, LoadOptions {
   /** Class names by id. Default: the model's own, else those of `config.json` beside it. */
-  readonly labels?: readonly string[];
+  readonly labels?: readonly string[] | undefined;
   /**
    * What is done to the model's values: `"softmax"` makes logits probabilities that come to 1, `"sigmoid"` those of a model whose
    * images may be of several classes, `"none"` leaves them. Default: told from the model's values.
    */
-  readonly activation?: Activation;
+  readonly activation?: Activation | undefined;
   /**
    * What the model wants done to an image. Default: what Ultralytics' metadata says, else `preprocessor_config.json` and
    * `config.json` beside the model, else torchvision's way. `bun-tensorrt inspect` shows what is assumed.
    */
-  readonly preprocessing?: ClassifierPreprocessingOptions;
+  readonly preprocessing?: ClassifierPreprocessingOptions | undefined;
   /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's, else 224. */
-  readonly size?: number | readonly [width: number, height: number];
+  readonly size?: number | readonly [width: number, height: number] | undefined;
 }
 
 /** Complete options of `Classifier.load`. */

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { numbersFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
-import type { GivenOptions, OptionsOf } from "../core/options.ts";
+import type { Filled, GivenOptions, OptionsOf } from "../core/options.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
@@ -20,23 +20,23 @@ import { group, LABELS_OPTION, LOAD_OPTIONS, loadingOf, type MachineChoice, SIZE
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
   /** Lowest score that is kept, 0–1. Default 0.25. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /**
    * IoU threshold for NMS, 0–1: boxes that overlap a better one by more are suppressed. Default 0.7, or what the face detectors'
    * families have; end-to-end models ignore it.
    */
-  readonly iou?: number;
+  readonly iou?: number | undefined;
   /** At most this many detections an image. Default 300. */
-  readonly maxDetections?: number;
+  readonly maxDetections?: number | undefined;
   /** True: boxes of different classes suppress each other as well. Default false. */
-  readonly classAgnostic?: boolean;
+  readonly classAgnostic?: boolean | undefined;
   /** Names or ids of the classes to keep. Default: all. */
-  readonly classes?: readonly (string | number)[];
+  readonly classes?: readonly (string | number)[] | undefined;
   /**
    * Aborted: the call rejects at once with the signal's reason. A frame that had no slot yet never runs; one that is
    * running runs to its end unseen, and until then its pixels are read. Other frames are not affected.
    */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of `Detector.stream`. */
@@ -48,58 +48,58 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
    * `"detect"`: take a model that says more of its objects, such as key points, and give boxes only. Without it such a model is
    * refused, with the name of its own façade.
    */
-  readonly task?: "detect";
+  readonly task?: "detect" | undefined;
   /** Name of the head (output layout), where it is not recognised, or wrongly. Default: recognised. */
-  readonly head?: string;
+  readonly head?: string | undefined;
   /**
    * What the model wants done to an image, where its head's way is wrong: models of other origins may share the tensors of a
    * known head. `bun-tensorrt inspect` shows what is assumed. Default: the head's.
    */
-  readonly preprocessing?: PreprocessingOptions;
+  readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id. Default: the model's own, else COCO's where the count fits. */
-  readonly labels?: readonly string[];
+  readonly labels?: readonly string[] | undefined;
   /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's `imgsz`, else 640; CenterFace's that of each image. */
-  readonly size?: number | readonly [width: number, height: number];
+  readonly size?: number | readonly [width: number, height: number] | undefined;
   /**
    * True: give a model with dynamic height and width the frame's own ratio instead of a square. The images of a batch share the
    * smallest input that holds each, so that what is found may differ with its neighbours. Default false.
    */
-  readonly rectangular?: boolean;
+  readonly rectangular?: boolean | undefined;
   /**
    * Size of the masks of a segmentation model. `"image"`: that of the image. `"input"`: that of the model's input, padding
    * included. `"proto"`: that of the masks as the model gives them, mostly a quarter of the input's. Default `"image"`.
    */
-  readonly maskSize?: MaskSize;
+  readonly maskSize?: MaskSize | undefined;
   /**
    * Points of an object, and numbers a point, of a pose model whose metadata does not say it: `[17, 3]` for x, y and a score of each,
    * `[5, 2]` for x and y. Default: the model's own.
    */
-  readonly keypointShape?: readonly [points: number, numbers: 2 | 3];
+  readonly keypointShape?: readonly [points: number, numbers: 2 | 3] | undefined;
   /**
    * Which oriented boxes are suppressed. `"any"`: those too like any better one, be that suppressed itself or not, as Ultralytics
    * does. `"greedy"`: those too like a better one that is kept. Default `"any"`.
    */
-  readonly rotatedNms?: RotatedSuppression;
+  readonly rotatedNms?: RotatedSuppression | undefined;
   /** Most images the model gets at once. Default 1; at most the model's own batch. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /**
    * With `batch` above 1, overlapping calls of `detect` with the same options are joined to one run of at most `batch`
    * images. An image waits at most this many milliseconds for others; a full batch does not wait. Default 0: only
    * images that find no free slot, or come at the same time, are joined.
    */
-  readonly batchWaitMs?: number;
+  readonly batchWaitMs?: number | undefined;
   /** Batches in flight on each device: each owns its buffers. Default: 1 on the CPU, 2 to 8 by a measurement on a GPU. */
-  readonly inFlight?: number;
+  readonly inFlight?: number | undefined;
   /**
    * True: JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the model's input. Faster
    * for large photographs; the pixels, and so the scores, differ a little from those of the full-size image. Default false.
    */
-  readonly scaledDecoding?: boolean;
+  readonly scaledDecoding?: boolean | undefined;
   /**
    * Number of the GPU, from 0 on; or several: the model is then loaded on each, and a frame goes to the least loaded.
    * Default 0.
    */
-  readonly device?: number | readonly number[];
+  readonly device?: number | readonly number[] | undefined;
 }
 
 /** Complete options of `Detector.load`. */
@@ -115,7 +115,7 @@ export interface DetectorConfig extends OpenOptions, DetectTaskOptions {
 }
 
 /** Complete options of one call, before class names are looked up. */
-export interface DetectConfig extends Required<Omit<DetectOptions, "classes" | "signal">> {
+export interface DetectConfig extends Filled<Omit<DetectOptions, "classes" | "signal">> {
   readonly classes: DetectOptions["classes"] | undefined;
 }
 

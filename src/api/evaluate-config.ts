@@ -8,17 +8,17 @@ import { DETECTOR_OPTIONS, type DetectOptions } from "./detector-config.ts";
 /** Options of `evaluate`. Those of a call to `detect` hold for every image; a classifier has none of them. */
 export interface EvaluateOptions extends DetectOptions {
   /** Lowest score that counts, 0–1. Default 0.001, as average precision needs all that a model finds. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Names or ids of the classes to score; objects of others are left out of the ground truth. Default: all. */
-  readonly classes?: readonly (string | number)[];
+  readonly classes?: readonly (string | number)[] | undefined;
   /** Folder with the images of an annotation file. Default: a folder beside it that has them. */
-  readonly images?: string;
+  readonly images?: string | undefined;
   /** Which part of a dataset is scored, where it has several. Default `"val"`. */
-  readonly split?: string;
+  readonly split?: string | undefined;
   /** Called after each image. */
-  readonly onProgress?: (done: number, total: number) => void;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
   /** Called with an image that cannot be read or scored; it is skipped. Without it the first one ends the evaluation. */
-  readonly onError?: (error: Error, path: string) => void;
+  readonly onError?: ((error: Error, path: string) => void) | undefined;
 }
 
 /** Scores below this say nothing. */

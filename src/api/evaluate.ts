@@ -126,7 +126,7 @@ export async function evaluate<Task extends EvaluatedModel["task"]>(
     onError(error, run.images[index]!);
     onProgress?.(++done, total);
   };
-  for await (const result of run.results({ onError: onBadImage, ...(signal === undefined ? {} : { signal }) })) {
+  for await (const result of run.results({ onError: onBadImage, signal })) {
     try {
       run.add(result);
     } catch (error) {

@@ -16,38 +16,38 @@ import { LOAD_OPTIONS, loadingOf, type MachineChoice, sides, withAccelerators } 
 /** Options of `ImageModel.load`. What follows from the model's shapes needs none. */
 export interface ImageModelOptions extends DecodingLimits, MachineChoice {
   /** What the values of the input stand for. Default `"0-1"`; `"0-255"` for u8. See the model's card: shapes do not show it. */
-  readonly range?: PixelRange;
+  readonly range?: PixelRange | undefined;
   /** The same of the output. Default: the input's, unless that is a mean and a deviation, then `"0-1"`; `"0-255"` for u8. */
-  readonly outputRange?: PixelRange;
+  readonly outputRange?: PixelRange | undefined;
   /** Order of the input's channels. Default `"RGB"` for three, `"luma"` for one. */
-  readonly colour?: "RGB" | "BGR" | "luma";
+  readonly colour?: "RGB" | "BGR" | "luma" | undefined;
   /** Order of the output's three channels. Default: the input's. */
-  readonly outputColour?: "RGB" | "BGR";
+  readonly outputColour?: "RGB" | "BGR" | undefined;
   /** Where the input's channels lie. Default: on the axis that holds 1 or 3. */
-  readonly layout?: TensorLayout;
+  readonly layout?: TensorLayout | undefined;
   /** Where the output's channels lie. Default: as its shape fits the input's size. */
-  readonly outputLayout?: TensorLayout;
+  readonly outputLayout?: TensorLayout | undefined;
   /** Name of the output that holds the image, if several could. */
-  readonly output?: string;
+  readonly output?: string | undefined;
   /**
    * Largest tile of a model with dynamic height and width, in pixels of the source: a side, or [width, height]; an image
    * within it is run in one piece. Default 512. A model of fixed size has its own.
    */
-  readonly tile?: number | readonly [width: number, height: number];
+  readonly tile?: number | readonly [width: number, height: number] | undefined;
   /** Pixels that neighbouring tiles share at least. Default an eighth of the tile; twice the receptive radius hides every seam. */
-  readonly overlap?: number;
+  readonly overlap?: number | undefined;
   /** Sides and places of tiles are multiples of it. Default 1; 8 for a model of fixed size that is such a multiple itself. */
-  readonly multiple?: number;
+  readonly multiple?: number | undefined;
   /** What an image smaller than its tile is filled up with: its last pixels, or itself mirrored. Default `"replicate"`. */
-  readonly padding?: Padding;
+  readonly padding?: Padding | undefined;
   /** Tiles the model gets at once, where its batch is dynamic. Default 1 on the CPU, 4 on a GPU. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Alpha of RGBA, enlarged with the image; `"drop"` leaves that of files out. Default `"keep"`. */
-  readonly alpha?: "keep" | "drop";
+  readonly alpha?: "keep" | "drop" | undefined;
   /** Images in flight: each owns its buffers. Default 1. */
-  readonly inFlight?: number;
+  readonly inFlight?: number | undefined;
   /** Number of the GPU, from 0 on. Default 0. */
-  readonly device?: number;
+  readonly device?: number | undefined;
 }
 
 /** Complete options of `ImageModel.load`. */

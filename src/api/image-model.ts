@@ -38,7 +38,7 @@ export interface TransformStreamResult extends TransformResult {
 /** Options of one call. */
 export interface TransformOptions {
   /** Ends the work before it begins, and on the CPU between two runs of the model; the promise rejects with its reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of `ImageModel.stream`. */

@@ -261,7 +261,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
    * With `force`, those that are running or wait fail, and the CPU ends their runs, also of a model that never ends; a GPU
    * finishes what it has begun.
    */
-  async close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
+  async close({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> {
     this.#closing = true;
     this.#batcher.flush();
     if (!force && this.#preparing.size > 0) await Promise.allSettled(this.#preparing);

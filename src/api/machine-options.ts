@@ -32,27 +32,27 @@ export interface MachineChoice extends TensorRtOptions, OnnxRuntimeOptions {
    * Where to run: `"tensorrt"` or `"gpu"`, `"onnxruntime"` or `"cpu"`, or another accelerator that is registered. Default
    * `"auto"`: what `$BUN_TENSORRT_BACKEND` says, else the GPU where there is one, else the CPU.
    */
-  readonly backend?: BackendName;
+  readonly backend?: BackendName | undefined;
   /** Options of TensorRT. */
-  readonly tensorrt?: TensorRtOptions;
+  readonly tensorrt?: TensorRtOptions | undefined;
   /** Options of ONNX Runtime. */
-  readonly onnxruntime?: OnnxRuntimeOptions;
+  readonly onnxruntime?: OnnxRuntimeOptions | undefined;
   /** Told a few times a second while an engine is built, which takes minutes; the plan is then kept. */
-  readonly onBuildProgress?: (progress: BuildProgress) => void;
+  readonly onBuildProgress?: ((progress: BuildProgress) => void) | undefined;
   /** Ends the building of an engine; its reason is thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What most façades are told at `load`, beside what is theirs alone. */
 export interface LoadOptions extends DecodingLimits, MachineChoice {
   /** Most images the model gets at once. Default 1; at most the model's own batch. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** With `batch` above 1: most milliseconds that an image waits for others to fill a batch. Default 0. */
-  readonly batchWaitMs?: number;
+  readonly batchWaitMs?: number | undefined;
   /** Batches in flight: each owns its buffers. Default 1. */
-  readonly inFlight?: number;
+  readonly inFlight?: number | undefined;
   /** Number of the GPU, from 0 on. Default 0. */
-  readonly device?: number;
+  readonly device?: number | undefined;
 }
 
 const backend = z.string("the name of an accelerator").superRefine((name, context) => {

@@ -33,29 +33,29 @@ export interface MapModelOptions extends LoadOptions {
    * What the model wants done to an image. Default: what Ultralytics' metadata says, else `preprocessor_config.json` beside the
    * model, else stretched with ImageNet's mean and deviation, and the log says so.
    */
-  readonly preprocessing?: MapPreprocessingOptions;
+  readonly preprocessing?: MapPreprocessingOptions | undefined;
   /**
    * Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's, or
    * that of the file beside it, which may keep the ratio of the image.
    */
-  readonly size?: number | readonly [width: number, height: number];
+  readonly size?: number | readonly [width: number, height: number] | undefined;
   /**
    * Size in pixels of the tiles that an image is cut into, each of which the model sees as it would see an image: a side, or
    * [width, height]. For detail that is lost where a large image is made as small as the input. Default: no tiles.
    */
-  readonly tile?: number | readonly [width: number, height: number];
+  readonly tile?: number | readonly [width: number, height: number] | undefined;
   /** Pixels that neighbouring tiles share at least; they are cut in the middle of what they share. Default an eighth of a tile. */
-  readonly overlap?: number;
+  readonly overlap?: number | undefined;
   /** Name of the output that holds the map, if several could. */
-  readonly output?: string;
+  readonly output?: string | undefined;
   /** Most images or tiles the model gets at once. Default 1; at most the model's own batch. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
 }
 
 /** Options of `SemanticSegmenter.load`. */
 export interface SemanticSegmenterOptions extends MapModelOptions {
   /** Class names by id. Default: the model's own, else those of `config.json` beside it. */
-  readonly labels?: readonly string[];
+  readonly labels?: readonly string[] | undefined;
 }
 
 /** Options of `DepthEstimator.load`. */
@@ -64,7 +64,7 @@ export interface DepthEstimatorOptions extends MapModelOptions {
    * What the model's numbers are: metres (`"metric"`), or of no unit, larger is nearer (`"relative"`). Default: what the metadata
    * or `config.json` beside the model says, else relative, and the log says so.
    */
-  readonly kind?: DepthKind;
+  readonly kind?: DepthKind | undefined;
 }
 
 const PREPROCESSING: GivenOptions<MapPreprocessingOptions> = {

@@ -38,7 +38,7 @@ export type Model = AnyDetector | SemanticSegmenter | DepthEstimator | Classifie
 /** Options that every task takes; those of one task are given to its own façade. */
 export interface ModelOptions extends MachineChoice, DecodingLimits {
   /** Number of the GPU, from 0 on. Default 0. */
-  readonly device?: number;
+  readonly device?: number | undefined;
 }
 
 /** For a model of which nothing is known. */
@@ -196,7 +196,9 @@ async function loadAny(model: ModelSource, configs: TaskConfigs): Promise<Model>
 }
 
 /** @internal Of models of which it is not known whether they say more than a detector. */
-export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task?: "detect" | ObjectTaskName };
+export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & {
+  readonly task?: "detect" | ObjectTaskName | undefined;
+};
 
 /** @internal Loads models whose objects are wanted, whatever is said of them. */
 export const anyDetector: {

@@ -13,26 +13,26 @@ import { group, LOAD_OPTIONS, type LoadConfig, type LoadOptions, loadingOf, SIZE
 /** Options of `TopDownPoseEstimator.load`. */
 export interface TopDownPoseOptions extends LoadOptions {
   /** Sides of what the model sees of a person in those of the person's. Default 1.25, as the models are trained. */
-  readonly padding?: number;
+  readonly padding?: number | undefined;
   /** What a score is of the largest values for x and y, where a model has SimCC: `"min"` as mmpose, `"mean"` as rtmlib. Default `"min"`. */
-  readonly simccScore?: SimccScore;
+  readonly simccScore?: SimccScore | undefined;
   /**
    * How points are found between the pixels of a heat map: `"quarter"` moves them a quarter of a pixel towards the larger
    * neighbour, as HRNet does, `"dark"` by a parabola through the neighbours. Default: `"dark"` for ViTPose as transformers exports
    * it, else `"quarter"`.
    */
-  readonly refinement?: Refinement;
+  readonly refinement?: Refinement | undefined;
   /**
    * What the model wants done to a crop. Default: RGB by ImageNet's mean and deviation, black beyond the image. rtmlib gives its
    * models BGR by the same numbers: `{ colour: "BGR" }`.
    */
-  readonly preprocessing?: PreprocessingOptions;
+  readonly preprocessing?: PreprocessingOptions | undefined;
   /** Input size in pixels of a model with dynamic height and width. Default: the model's, else 192x256. */
-  readonly size?: number | readonly [width: number, height: number];
+  readonly size?: number | readonly [width: number, height: number] | undefined;
   /** Most people in a run of a model whose batch is open. Default 32; at most the model's own batch. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** With `batch` above 1: most milliseconds that people wait for others. Default 0: those of one call share runs. */
-  readonly batchWaitMs?: number;
+  readonly batchWaitMs?: number | undefined;
 }
 
 const loadTable = {

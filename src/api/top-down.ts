@@ -90,7 +90,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   async estimate(
     source: ImageSource,
     people: readonly PersonBox[],
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<TopDownResult> {
     const [result] = await this.estimateBatch([source], [people], options);
     return result!;
@@ -106,7 +106,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   async estimateBatch(
     sources: readonly ImageSource[],
     people: readonly (readonly PersonBox[])[],
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<TopDownResult[]> {
     if (!(Array.isArray(people) && people.every(Array.isArray))) {
       const hint = "give the detections of a detector, or `{ box: [x1, y1, x2, y2] }` for each person";

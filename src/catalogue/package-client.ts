@@ -7,11 +7,11 @@ import type { Attempt } from "./attempt.ts";
 export interface ClientOptions {
   readonly timeoutMs: number;
   /** What is said where it fails, before the reason. Default: that the program failed. */
-  readonly failure?: string;
+  readonly failure?: string | undefined;
   /** Where it runs; clients read settings of the folder they are in. Default: the current one. */
   readonly cwd?: string | undefined;
   /** Beside the environment of this process. */
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>> | undefined;
   /** Ends the client when aborted; its reason is thrown. */
   readonly signal?: AbortSignal | undefined;
 }

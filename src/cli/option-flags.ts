@@ -156,10 +156,9 @@ export function valuesFrom<Table extends OptionTable>(parsed: ParsedArguments, t
 }
 
 /** What a model is loaded with. @throws {OptionError} If a value is refused, or an option is for another machine than was asked for */
-export function loadOptionsFrom<Options extends MachineChoice & { readonly device?: number | readonly number[] }>(
-  parsed: ParsedArguments,
-  flags: readonly OptionFlag[],
-): Options {
+export function loadOptionsFrom<
+  Options extends MachineChoice & { readonly device?: number | readonly number[] | undefined },
+>(parsed: ParsedArguments, flags: readonly OptionFlag[]): Options {
   const options = optionsFrom<Options>(parsed, flags) as Options;
   refuseStrays(machineOf(options), [options.device ?? 0].flat(), spellingIn(flags));
   return options;

@@ -52,7 +52,7 @@ export interface WholeImageFlags<Options> {
   parse(parsed: ParsedArguments): WholeImageArguments<Options>;
 }
 
-function flagsFor<Options extends MachineChoice & { readonly device?: number }>(
+function flagsFor<Options extends MachineChoice & { readonly device?: number | undefined }>(
   options: OptionTable,
   example: string,
 ): WholeImageFlags<Options> {

@@ -65,10 +65,18 @@ export function unknownWord(
   return `${unknown}\nHint: choose one of ${known.join(", ")}`;
 }
 
-/** Options with every default filled in; those of `Open` may stay `undefined`. */
-export type Complete<Options, Open extends keyof Options> = Required<Omit<Options, Open>> & {
+/** Options with every default filled in. */
+export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
+
+/** The same, where those of `Open` may stay `undefined`. */
+export type Complete<Options, Open extends keyof Options> = Filled<Omit<Options, Open>> & {
   readonly [Name in Open]: Options[Name] | undefined;
 };
+
+/** The options that are given: laid over others, those that are `undefined` would hide them. */
+export function givenOf<Options extends object>(options: Options): Options {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
+}
 
 /** What zod expects of a value, where a schema gives no rule of its own. */
 const EXPECTED: Readonly<Record<string, string>> = {

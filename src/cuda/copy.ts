@@ -19,10 +19,10 @@ const DEVICE_TO_DEVICE = 3;
 /** Which part of the memories is copied; without it, as much as the source holds. */
 export interface CopyOptions extends OnStream {
   /** Default: all of the source, less its offset. */
-  readonly byteLength?: number;
+  readonly byteLength?: number | undefined;
   /** Bytes before the part in the target and in the source, default 0. */
-  readonly targetOffsetBytes?: number;
-  readonly sourceOffsetBytes?: number;
+  readonly targetOffsetBytes?: number | undefined;
+  readonly sourceOffsetBytes?: number | undefined;
 }
 
 /** A rectangle of bytes: rows of `widthBytes`, whose starts lie a pitch apart. */

@@ -23,9 +23,9 @@ const FORMER: Readonly<Record<string, string>> = { purpose: "timing", waiting: "
 /** What {@linkcode Event.create} takes. */
 export interface EventOptions {
   /** True: time can be measured with it. Default false, which is faster. */
-  readonly timing?: boolean;
+  readonly timing?: boolean | undefined;
   /** True: a thread that waits in `synchronize` or off-thread sleeps, and frees its core. Default false: it spins, which is quicker. */
-  readonly blocking?: boolean;
+  readonly blocking?: boolean | undefined;
 }
 
 /** A mark that is put into a stream and is done when the work before it is. May be recorded again and again. */

@@ -26,7 +26,7 @@ export interface LaunchConfig {
   /** Threads of a block in x, y, z. */
   readonly block: readonly [x: number, y: number, z: number];
   /** Dynamic shared-memory size per thread block in bytes, default 0. */
-  readonly sharedBytes?: number;
+  readonly sharedBytes?: number | undefined;
 }
 
 /** A kernel of a loaded module; borrowed from it. */

@@ -22,7 +22,7 @@ const out = new OutCells(1);
 /** What {@linkcode MemoryPool.create} takes. */
 export interface MemoryPoolOptions {
   /** Most bytes the pool may take; 0, the default, for all the device has. Drivers before CUDA 12.2 ignore it. */
-  readonly maxBytes?: number;
+  readonly maxBytes?: number | undefined;
 }
 
 /** A pool of one's own: what it holds is counted, limited and given back apart from everyone else's. */

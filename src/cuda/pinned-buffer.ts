@@ -25,7 +25,7 @@ export interface PinnedOptions {
    * `"copy"` (the default) is copied to and from; `"mapped"` kernels can also read and write in place;
    * `"upload"` is quicker to copy to the device and very slow to read from JS.
    */
-  readonly use?: "copy" | "mapped" | "upload";
+  readonly use?: "copy" | "mapped" | "upload" | undefined;
 }
 
 /** What a buffer is made of. */

@@ -17,7 +17,7 @@ let created = 0;
 /** What {@linkcode Stream.create} takes. */
 export interface StreamOptions {
   /** Lower is more urgent, within `device.priorityRange()`; default 0, the least urgent. */
-  readonly priority?: number;
+  readonly priority?: number | undefined;
 }
 
 /** An event as a stream sees it: what {@linkcode Stream.waitFor} takes. */

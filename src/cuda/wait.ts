@@ -28,7 +28,7 @@ export interface WaitOptions {
    * `"poll"` asks once a turn of the event loop: quickest, and keeps one core busy. `"off-thread"` costs some 12 µs
    * more and no core. `"auto"`, the default, polls where waits are short.
    */
-  readonly mode?: WaitMode;
+  readonly mode?: WaitMode | undefined;
 }
 
 /** Waits of up to this length are polled, in milliseconds: the thread's wake-up would cost over a percent of them. */

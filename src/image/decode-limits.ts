@@ -8,33 +8,25 @@ import { readTiffBlocks } from "./tiff.ts";
 /** What decoding an image may cost, and what is taken. */
 export interface DecodingLimits {
   /** Images with more pixels are refused before they are decoded. Default 2^28, 268 million. */
-  readonly maxPixels?: number;
+  readonly maxPixels?: number | undefined;
   /**
    * `"take"`: of a JPEG or GIF that is cut short or damaged comes what its decoder made of it, and the result says so in
    * `damage`; the rest is grey, or wrong. Default `"refuse"`: such a file is an `ImageError`. A file without its end marker is whole if every
    * pixel is there.
    */
-  readonly damaged?: "refuse" | "take";
+  readonly damaged?: "refuse" | "take" | undefined;
   /**
    * True: SVG is rendered. A few bytes of SVG can keep a core busy for ever, which no time limit ends: for images you trust
    * alone. Default false.
    */
-  readonly vectors?: boolean;
+  readonly vectors?: boolean | undefined;
   /** How long decoding an image may take, from its beginning, in milliseconds, before it is given up. Default 60,000. */
-  readonly decodeTimeoutMs?: number;
+  readonly decodeTimeoutMs?: number | undefined;
 }
 
-/** The same as a caller's options hold them once they are checked: `undefined` is left to the decoder. */
-export type GivenDecodingLimits = { readonly [Key in keyof DecodingLimits]: DecodingLimits[Key] | undefined };
-
-/** What of a caller's options decoding goes by, without those that are left to it. */
-export function decodeLimits({ maxPixels, damaged, vectors, decodeTimeoutMs }: GivenDecodingLimits): DecodingLimits {
-  return {
-    ...(maxPixels === undefined ? {} : { maxPixels }),
-    ...(damaged === undefined ? {} : { damaged }),
-    ...(vectors === undefined ? {} : { vectors }),
-    ...(decodeTimeoutMs === undefined ? {} : { decodeTimeoutMs }),
-  };
+/** What of a caller's options decoding goes by. */
+export function decodeLimits({ maxPixels, damaged, vectors, decodeTimeoutMs }: DecodingLimits): DecodingLimits {
+  return { maxPixels, damaged, vectors, decodeTimeoutMs };
 }
 
 /** How long one image may take where nothing else is said, in milliseconds: thirty times what 100 million pixels do. */

@@ -43,14 +43,14 @@ export const DECODING_OPTIONS: GivenOptions<DecodingLimits> = {
 
 const pixels = DECODING_OPTIONS.maxPixels.schema.unwrap();
 const schema = z.strictObject({
-  maxPixels: pixels.exactOptional(),
-  minWidth: pixels.exactOptional(),
-  minHeight: pixels.exactOptional(),
-  needs: z.enum(["both", "either"], "both or either").exactOptional(),
-  alpha: z.enum(["drop", "keep"], "drop or keep").exactOptional(),
-  damaged: DECODING_OPTIONS.damaged.schema.unwrap().exactOptional(),
-  vectors: DECODING_OPTIONS.vectors.schema.unwrap().exactOptional(),
-  decodeTimeoutMs: DECODING_OPTIONS.decodeTimeoutMs.schema.unwrap().exactOptional(),
+  maxPixels: pixels.optional(),
+  minWidth: pixels.optional(),
+  minHeight: pixels.optional(),
+  needs: z.enum(["both", "either"], "both or either").optional(),
+  alpha: z.enum(["drop", "keep"], "drop or keep").optional(),
+  damaged: DECODING_OPTIONS.damaged.schema.unwrap().optional(),
+  vectors: DECODING_OPTIONS.vectors.schema.unwrap().optional(),
+  decodeTimeoutMs: DECODING_OPTIONS.decodeTimeoutMs.schema.unwrap().optional(),
   timeoutMs: z.number("a number of milliseconds").positive("more than 0").optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
 });

@@ -2,7 +2,7 @@
 
 import { extname } from "node:path";
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { type Filled, parseOptions } from "../core/options.ts";
 
 /** File formats that can be written. */
 export type EncodedFormat = "jpeg" | "png" | "webp";
@@ -22,15 +22,15 @@ export function formatOf(path: string): EncodedFormat | undefined {
 /** How an image is written. */
 export interface EncodeOptions {
   /** Default `"jpeg"`. */
-  readonly format?: EncodedFormat;
+  readonly format?: EncodedFormat | undefined;
   /** 1 (small) to 100 (like the original), default 90; PNG loses nothing and takes none. */
-  readonly quality?: number;
+  readonly quality?: number | undefined;
   /** `keep`: PNG and WebP keep the alpha of RGBA; JPEG has none. Default `drop`: it is left out, not blended. */
-  readonly alpha?: "drop" | "keep";
+  readonly alpha?: "drop" | "keep" | undefined;
 }
 
 /** The same, complete. */
-export type EncodeConfig = Required<EncodeOptions>;
+export type EncodeConfig = Filled<EncodeOptions>;
 
 const schema = z.strictObject({
   format: z.enum(["jpeg", "png", "webp"], "jpeg, png or webp").default("jpeg"),

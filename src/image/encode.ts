@@ -20,7 +20,7 @@ import { loadSharp } from "./sharp.ts";
  * await Bun.write("out.webp", await encodeImage(image, { format: "webp", quality: 80 }));
  * ```
  */
-export async function encodeImage(image: Image, options: EncodeOptions = {}): Promise<Uint8Array> {
+export async function encodeImage(image: Image, options: EncodeOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   const { format, quality, alpha } = parseEncodeOptions(options);
   const complete = imageOf(image.data, image);
   const { width, height } = complete;

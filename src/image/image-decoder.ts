@@ -35,13 +35,13 @@ export interface ImageDecodeOptions extends DecodingLimits {
    * Where fewer pixels will do: a JPEG may come at 1/2, 1/4 or 1/8 of its size, which decodes faster, but never narrower
    * than this; pixels. Only libturbojpeg uses it. Default: the whole size.
    */
-  readonly minWidth?: number;
+  readonly minWidth?: number | undefined;
   /** As `minWidth`, for the height. */
-  readonly minHeight?: number;
+  readonly minHeight?: number | undefined;
   /** `either`: one of the two sides is enough, as where the image is fitted inside at its own ratio. Default `both`. */
-  readonly needs?: "both" | "either";
+  readonly needs?: "both" | "either" | undefined;
   /** `keep`: a file with an alpha channel gives RGBA. Default `drop`: all files give RGB. */
-  readonly alpha?: "drop" | "keep";
+  readonly alpha?: "drop" | "keep" | undefined;
 }
 
 /** A decoded image in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
@@ -91,12 +91,12 @@ export interface ImageDecoderOptions {
    * Where the pixels go: called when more bytes than before are needed, after which the former memory is not used any
    * more. For pinned memory; it stays its owner's. Default: JS memory, with a quarter to spare from the second time on.
    */
-  readonly allocate?: (byteLength: number) => Uint8Array;
+  readonly allocate?: ((byteLength: number) => Uint8Array) | undefined;
   /**
    * Goes with `allocate`: decoding took too long, and native code may write to the memory that was given last until `ended`
    * settles. What `allocate` gives next must be other memory.
    */
-  readonly abandon?: (ended: Promise<unknown>) => void;
+  readonly abandon?: ((ended: Promise<unknown>) => void) | undefined;
 }
 
 /** What is there of a damaged image where nothing was decoded. */

@@ -49,19 +49,19 @@ export interface PreprocessingOptions {
    * `"letterbox"` keeps the image's ratio and centres it, `"letterbox-top-left"` pads right and below, `"stretch"` fills
    * the input.
    */
-  readonly fit?: Fit;
+  readonly fit?: Fit | undefined;
   /** `"bilinear"` as OpenCV's, `"antialias"` as Pillow's and torchvision's, which most DETRs are trained with. */
-  readonly resize?: Resize;
+  readonly resize?: Resize | undefined;
   /** Order of the input's channels. */
-  readonly colour?: "RGB" | "BGR";
+  readonly colour?: "RGB" | "BGR" | undefined;
   /** Multiplies the levels 0–255: 1/255 for an input in 0–1, 1 for one in 0–255. */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** Subtracted from the scaled levels: one number, or one for each channel. */
-  readonly mean?: number | readonly [number, number, number];
+  readonly mean?: number | readonly [number, number, number] | undefined;
   /** Divides what is left: one number, or one for each channel; never 0. */
-  readonly std?: number | readonly [number, number, number];
+  readonly std?: number | readonly [number, number, number] | undefined;
   /** Level 0–255 of the padding: one number, or one for each channel. */
-  readonly pad?: number | readonly [number, number, number];
+  readonly pad?: number | readonly [number, number, number] | undefined;
 }
 
 /** Channels of the tensor. */

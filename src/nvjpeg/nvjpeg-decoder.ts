@@ -32,7 +32,7 @@ const HYBRID_LANES = 8;
 /** How one image is decoded; `minWidth`, `minHeight` and `needs` count for images that the CPU decodes alone. */
 export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
   /** Path, URL or description of the bytes, for messages; default `bytes`. */
-  readonly source?: string;
+  readonly source?: string | undefined;
 }
 
 /**

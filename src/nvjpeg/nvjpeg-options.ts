@@ -1,7 +1,7 @@
 /** @module NvJpegOptions: what callers may say about a decoder, checked once. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { type Filled, parseOptions } from "../core/options.ts";
 
 /** Options of `NvJpegDecoder.create`. */
 export interface NvJpegOptions {
@@ -10,20 +10,20 @@ export interface NvJpegOptions {
    * multiprocessors, and a CPU core for longer than libjpeg-turbo would need it. Default `auto`: the engines where there
    * are some.
    */
-  readonly backend?: "auto" | "hardware" | "hybrid";
+  readonly backend?: "auto" | "hardware" | "hybrid" | undefined;
   /** Most images nvJPEG gets at once. Default: as many as there are engines, 7 on an H100; 1 for the hybrid backend. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Most batches under way. Default 5, and 8 for the hybrid backend. */
-  readonly lanes?: number;
+  readonly lanes?: number | undefined;
   /**
    * False: files whose data is damaged are not looked for. nvJPEG does not tell them, and leaves in their place what an
    * earlier image had there. Default true: the GPU looks for them while the engines work.
    */
-  readonly check?: boolean;
+  readonly check?: boolean | undefined;
 }
 
 /** Complete options; what is left out is for the decoder to choose. */
-type NvJpegConfig = Required<Pick<NvJpegOptions, "backend" | "check">> & {
+type NvJpegConfig = Filled<Pick<NvJpegOptions, "backend" | "check">> & {
   readonly batch?: number | undefined;
   readonly lanes?: number | undefined;
 };

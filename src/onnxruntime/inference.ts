@@ -13,7 +13,7 @@ import { createValue } from "./value.ts";
 /** Options of one run. */
 export interface InferenceRunOptions {
   /** Ends the run between two operators; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { type Filled, parseOptions } from "../core/options.ts";
 import { cString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { call, made } from "./environment.ts";
@@ -19,29 +19,29 @@ export type Optimization = "disable" | "basic" | "extended" | "all";
  */
 export interface SessionOptions {
   /** Threads of one operator, the calling one included. Default: the physical cores this process may use. */
-  readonly intraOpThreads?: number;
+  readonly intraOpThreads?: number | undefined;
   /** Operators run at the same time; more than 1 helps only graphs with wide branches. Default 1. */
-  readonly interOpThreads?: number;
+  readonly interOpThreads?: number | undefined;
   /** Default `"all"`. */
-  readonly optimization?: Optimization;
+  readonly optimization?: Optimization | undefined;
   /** False: give memory back to the system after each run, which takes up to twice the time. Default true. */
-  readonly arena?: boolean;
+  readonly arena?: boolean | undefined;
   /**
    * True: after a run the threads keep their cores busy for some 20 ms or more, waiting for the next, which then starts
    * sooner. False leaves the cores to others. Default true.
    */
-  readonly spinning?: boolean;
+  readonly spinning?: boolean | undefined;
   /**
    * Execution providers, the first one first; what none of them runs, the CPU does. They must be in the library, or it is an
    * `UnavailableError` that lists those which are. Default: the CPU's.
    *
    * @see onnxruntime.ai/docs/execution-providers for their options
    */
-  readonly providers?: readonly ProviderChoice[];
+  readonly providers?: readonly ProviderChoice[] | undefined;
 }
 
 /** Complete options of a session. */
-export interface SessionConfig extends Required<Omit<SessionOptions, "providers">> {
+export interface SessionConfig extends Filled<Omit<SessionOptions, "providers">> {
   readonly providers: readonly Provider[];
 }
 

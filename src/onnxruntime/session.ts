@@ -20,9 +20,9 @@ import {
 /** Options of one run. */
 export interface RunOptions {
   /** Names of the outputs to compute. Default: all. */
-  readonly outputs?: readonly string[];
+  readonly outputs?: readonly string[] | undefined;
   /** Ends the run between two operators; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A model on its way into a session. */

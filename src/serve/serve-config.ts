@@ -4,7 +4,7 @@ import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
 import { wholeWithin } from "../core/number-options.ts";
-import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
 
@@ -14,62 +14,62 @@ export interface HandlerOptions {
    * What the addresses begin with: `"/vision"` for `/vision/detect`. Not for what strips it, as `mount` of Hono and Elysia.
    * Default: nothing.
    */
-  readonly basePath?: string;
+  readonly basePath?: string | undefined;
   /** Name of the model in `/v2/models/…`. Default `"detector"`. */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** What clients must send as `Authorization: Bearer …`. Default: nothing is asked. */
-  readonly token?: string;
+  readonly token?: string | undefined;
   /** Origins whose pages may read the answers, or `"*"`. Default: none but the server's own. */
-  readonly cors?: string | readonly string[];
+  readonly cors?: string | readonly string[] | undefined;
   /**
    * Further names that lead to this server, without a port: what `Host` may say, else 421; `"*"` for any. Default: of `serve` on
    * a loopback address the names of this machine, elsewhere any.
    */
-  readonly allowHost?: string | readonly string[];
+  readonly allowHost?: string | readonly string[] | undefined;
   /** Longest body in bytes; a longer one is refused with 413. Default 32 MiB. */
-  readonly maxBodyBytes?: number;
+  readonly maxBodyBytes?: number | undefined;
   /**
    * Bytes of all bodies in memory together, from their arrival to the end of their work; where they are more, the largest that
    * is not worked on yet is refused with 429. At least `maxBodyBytes`. Default 128 MiB, or `maxBodyBytes` if that is more.
    */
-  readonly maxBodiesBytes?: number;
+  readonly maxBodiesBytes?: number | undefined;
   /** Most images in one multipart body. Default 32. */
-  readonly maxFiles?: number;
+  readonly maxFiles?: number | undefined;
   /** Most pixels of an image that is answered with `format=image`. Default 16 Mi: drawing takes 13 bytes a pixel. */
-  readonly maxDrawnPixels?: number;
+  readonly maxDrawnPixels?: number | undefined;
   /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Requests that may wait for their turn; more are refused with 429. Default 64. */
-  readonly queue?: number;
+  readonly queue?: number | undefined;
   /** Bodies that may be on their way at once; more are refused with 429. Default 256. */
-  readonly maxReceiving?: number;
+  readonly maxReceiving?: number | undefined;
   /** How long a body may take to arrive, in milliseconds, else 408. Default 20,000. */
-  readonly bodyTimeoutMs?: number;
+  readonly bodyTimeoutMs?: number | undefined;
   /** How long an answer may take once the body is there, in milliseconds, else 503. Default 30,000. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** How long a connection may be silent after an answer, in milliseconds; Bun counts in steps of some seconds. Default 10,000. */
-  readonly idleTimeoutMs?: number;
+  readonly idleTimeoutMs?: number | undefined;
   /** How long `close()` waits for requests that are running, in milliseconds. Default 15,000. */
-  readonly drainTimeoutMs?: number;
+  readonly drainTimeoutMs?: number | undefined;
   /** Asked for the GPU gauges of `/metrics`. Default: none. */
-  readonly gpu?: GpuSampler;
+  readonly gpu?: GpuSampler | undefined;
 }
 
 /** Options of `serve`: those of its handler, and where it listens. */
 export interface ServeOptions extends HandlerOptions {
   /** Address to listen on. Default `"127.0.0.1"`: this machine only; `"0.0.0.0"` or `"::"` for every network. */
-  readonly host?: string;
+  readonly host?: string | undefined;
   /** 0 for any free one. Default 8080. */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** Path of a Unix socket to listen on, instead of host and port. */
-  readonly unix?: string;
+  readonly unix?: string | undefined;
   /** Paths of PEM files: certificate chain and private key. Default: no TLS. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
 }
 
 /** Options of a handler, complete. */
 export interface HandlerConfig
-  extends Required<Omit<HandlerOptions, "token" | "cors" | "allowHost" | "gpu" | "concurrency">> {
+  extends Filled<Omit<HandlerOptions, "token" | "cors" | "allowHost" | "gpu" | "concurrency">> {
   readonly token: string | undefined;
   readonly cors: readonly string[];
   readonly allowHost: readonly string[];

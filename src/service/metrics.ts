@@ -35,7 +35,7 @@ export type GpuSampler = () => readonly GpuSample[];
 /** What {@linkcode ServiceMetrics} is made with. */
 export interface ServiceMetricsOptions {
   /** Default: no GPU. */
-  readonly gpu?: GpuSampler;
+  readonly gpu?: GpuSampler | undefined;
 }
 
 /** Upper bounds in seconds: 0.1 ms to 10 s. */

@@ -9,13 +9,13 @@ import type { NmsOptions } from "./detect/nms.ts";
 /** Which objects `nms` keeps. */
 export interface NmsChoice {
   /** Objects that overlap a better one by more are left out, 0–1. Default 0.7. */
-  readonly iou?: number;
+  readonly iou?: number | undefined;
   /** Objects with a lower score are left out, 0–1. Default 0. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** At most this many. Default: all. */
-  readonly maxDetections?: number;
+  readonly maxDetections?: number | undefined;
   /** True: objects of different classes suppress each other as well. Default false. */
-  readonly classAgnostic?: boolean;
+  readonly classAgnostic?: boolean | undefined;
 }
 
 const FRACTION = "a number from 0 to 1";

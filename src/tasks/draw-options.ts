@@ -1,32 +1,32 @@
 /** @module DrawOptions: what callers may say about drawing, checked once. */
 
 import { z } from "zod";
-import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 
 /** How what was found is drawn. */
 export interface DrawOptions {
   /** Boxes, upright and oriented ones. Default true. */
-  readonly boxes?: boolean;
+  readonly boxes?: boolean | undefined;
   /** Names of classes. Default true. */
-  readonly labels?: boolean;
+  readonly labels?: boolean | undefined;
   /** Scores beside the names, or in their place. Default true. */
-  readonly scores?: boolean;
+  readonly scores?: boolean | undefined;
   /** The pixels of each object, tinted. Default true. */
-  readonly masks?: boolean;
+  readonly masks?: boolean | undefined;
   /** Key points, and the lines between those of COCO's persons. Default true. */
-  readonly skeleton?: boolean;
+  readonly skeleton?: boolean | undefined;
   /** Width of lines in whole pixels. Default: a 700th of the image's width and height together. */
-  readonly lineWidth?: number;
+  readonly lineWidth?: number | undefined;
   /** Size of letters in pixels. Default: a 167th of the image's width and height together, at least 13. */
-  readonly fontSize?: number;
+  readonly fontSize?: number | undefined;
   /** Colours such as `"#ff8800"`, by class id, from the first again where there are more classes. Default: a colour by the name. */
-  readonly palette?: readonly string[];
+  readonly palette?: readonly string[] | undefined;
   /** How much of a mask's colour covers the image, 0–1. Default 0.43. */
-  readonly opacity?: number;
+  readonly opacity?: number | undefined;
 }
 
 /** The same, complete; `undefined` where it goes by the image. */
-export interface DrawConfig extends Required<Omit<DrawOptions, "lineWidth" | "fontSize" | "palette">> {
+export interface DrawConfig extends Filled<Omit<DrawOptions, "lineWidth" | "fontSize" | "palette">> {
   readonly lineWidth: number | undefined;
   readonly fontSize: number | undefined;
   readonly palette: readonly string[] | undefined;

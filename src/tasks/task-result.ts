@@ -47,13 +47,13 @@ export interface TaskResult {
 /** How a result is drawn, and on what. */
 export interface DrawResultOptions extends DrawOptions {
   /** The image, where it is another than the result was asked for with. */
-  readonly image?: ImageSource;
+  readonly image?: ImageSource | undefined;
 }
 
 /** How a drawn result is written to a file. */
 export interface SaveResultOptions extends DrawResultOptions {
   /** 1 (small) to 100 (like the original), default 90; PNG loses nothing. */
-  readonly quality?: number;
+  readonly quality?: number | undefined;
 }
 
 /** What every result of images does. It keeps the path, bytes or pixels that it was asked for with, and reads them anew. */

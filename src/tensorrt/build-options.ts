@@ -1,7 +1,7 @@
 /** @module Build options: what callers may set of a build, checked once. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { type Filled, parseOptions } from "../core/options.ts";
 
 /** Memory a build or its engine may use, by nvinfer1::MemoryPoolType. */
 export const MEMORY_POOLS = [
@@ -61,7 +61,7 @@ export interface DlaOptions {
   /** Number of the core, from 0 on. */
   readonly core: number;
   /** Layers it cannot run go to the GPU instead of failing the build. Default true. */
-  readonly gpuFallback?: boolean;
+  readonly gpuFallback?: boolean | undefined;
 }
 
 /**
@@ -71,48 +71,48 @@ export interface DlaOptions {
  */
 export interface BuildOptions {
   /** Default "fp16". TensorRT 11 and TensorRT-RTX always build what the model says. */
-  readonly precision?: Precision;
+  readonly precision?: Precision | undefined;
   /** Let FP32 use TF32's shorter mantissa on tensor cores. Default true. */
-  readonly tf32?: boolean;
+  readonly tf32?: boolean | undefined;
   /** Images in a batch, where the model leaves it open. */
-  readonly batch?: number | CountRange;
+  readonly batch?: number | CountRange | undefined;
   /** Size of the input, where the model leaves it open. */
-  readonly size?: BuildSize | SizeRange;
+  readonly size?: BuildSize | SizeRange | undefined;
   /** One entry a profile: shapes by input name. Wins over `batch` and `size`. */
-  readonly profiles?: readonly Readonly<Record<string, InputShapes>>[];
+  readonly profiles?: readonly Readonly<Record<string, InputShapes>>[] | undefined;
   /** Limits in bytes; `workspace` is what layers may use beside activations. Default: TensorRT's. */
-  readonly memoryPools?: Readonly<Partial<Record<MemoryPool, number>>>;
+  readonly memoryPools?: Readonly<Partial<Record<MemoryPool, number>>> | undefined;
   /** 0 builds fastest, 5 runs fastest. Default: TensorRT's, 3. */
-  readonly optimizationLevel?: number;
+  readonly optimizationLevel?: number | undefined;
   /** The plan loads under later versions of the same major version as well, and is larger. Default false. */
-  readonly versionCompatible?: boolean;
+  readonly versionCompatible?: boolean | undefined;
   /** Which other GPUs the plan runs on, at some loss of speed. Default "none". */
-  readonly hardwareCompatibility?: HardwareCompatibility;
+  readonly hardwareCompatibility?: HardwareCompatibility | undefined;
   /** Run on a deep-learning accelerator. */
-  readonly dla?: DlaOptions;
+  readonly dla?: DlaOptions | undefined;
   /** What the engine can tell of its layers. Default "layer-names". */
-  readonly profilingVerbosity?: ProfilingVerbosity;
+  readonly profilingVerbosity?: ProfilingVerbosity | undefined;
   /** Most streams beside the main one. Default: TensorRT chooses. */
-  readonly maxAuxStreams?: number;
+  readonly maxAuxStreams?: number | undefined;
   /** GPUs that a TensorRT-RTX plan is built for, as `8.6`; needed where the machine has none. */
-  readonly computeCapabilities?: readonly string[];
+  readonly computeCapabilities?: readonly string[] | undefined;
   /** Register NVIDIA's plugins first, for models that use them. Default false. */
-  readonly plugins?: boolean;
+  readonly plugins?: boolean | undefined;
   /** Threads of the builder. Default: TensorRT's. */
-  readonly maxThreads?: number;
+  readonly maxThreads?: number | undefined;
 }
 
 /** Options that are left to TensorRT where nobody says. */
 type Open = "batch" | "size" | "optimizationLevel" | "dla" | "maxAuxStreams" | "maxThreads";
 
 /** Complete options of a build; what is `undefined` is left to TensorRT. */
-export interface BuildConfig extends Required<Omit<BuildOptions, Open>> {
+export interface BuildConfig extends Filled<Omit<BuildOptions, Open>> {
   /** True if the caller chose it. */
   readonly isPrecisionChosen: boolean;
   readonly batch?: CountRange | undefined;
   readonly size?: SizeRange | undefined;
   readonly optimizationLevel?: number | undefined;
-  readonly dla?: Required<DlaOptions> | undefined;
+  readonly dla?: Filled<DlaOptions> | undefined;
   readonly maxAuxStreams?: number | undefined;
   readonly maxThreads?: number | undefined;
 }

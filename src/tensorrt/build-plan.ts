@@ -17,19 +17,19 @@ import { type BuildEvent, ProgressMonitor } from "./progress.ts";
 /** What a build runs with, beside its options. */
 export interface BuildEnvironment {
   /** Default: {@linkcode openTensorRt}. */
-  readonly library?: TensorRtLibrary;
+  readonly library?: TensorRtLibrary | undefined;
   /** The GPU that is built for and measured on. Default: CUDA's device 0; TensorRT-RTX needs none. */
   readonly device?: Device | undefined;
   /** Ends the build at its next step; its reason is thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Told on the JS thread, a few times a second, in batches. What it throws ends the build, and is thrown. */
-  readonly onProgress?: (event: BuildEvent) => void;
+  readonly onProgress?: ((event: BuildEvent) => void) | undefined;
   /** What an earlier build on the same GPU returned. One that does not fit is left aside with a line in the log. */
   readonly timingCache?: Uint8Array | undefined;
   /** Path of the model: its folder is where external weights are looked for. */
-  readonly path?: string;
+  readonly path?: string | undefined;
   /** What to call the model in messages; default the path, else "the model". */
-  readonly source?: string;
+  readonly source?: string | undefined;
 }
 
 /** What {@linkcode buildPlan} makes. */

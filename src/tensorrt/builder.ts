@@ -22,7 +22,7 @@ import type { ProgressMonitor } from "./progress.ts";
 /** What {@linkcode Builder.create} takes. */
 export interface BuilderOptions {
   /** Default: {@linkcode openTensorRt}. */
-  readonly library?: TensorRtLibrary;
+  readonly library?: TensorRtLibrary | undefined;
   /** The GPU that is built for and measured on. Default: CUDA's device 0; TensorRT-RTX needs none. */
   readonly device?: Device | undefined;
 }
@@ -78,7 +78,7 @@ export class Builder extends NativeObject {
    *
    * @param options.stronglyTyped tensors keep the element types of the model; always so from TensorRT 11 on
    */
-  createNetwork(options: { readonly stronglyTyped?: boolean } = {}): Network {
+  createNetwork(options: { readonly stronglyTyped?: boolean | undefined } = {}): Network {
     const flags = options.stronglyTyped === true && !this.library.isStronglyTyped ? STRONGLY_TYPED_10 : 0;
     return new Network(this, this.pointer("create a network", "Builder.createNetworkV2", flags));
   }

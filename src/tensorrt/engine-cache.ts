@@ -30,11 +30,11 @@ export interface CachedPlan {
 /** What {@linkcode EngineCache.obtain} runs with, beside the options of the build. */
 export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache"> {
   /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
-  readonly timingCachePath?: string;
+  readonly timingCachePath?: string | undefined;
   /** Called where a build is due, before it begins; what it throws is thrown, and nothing is built. */
-  readonly beforeBuild?: () => Promise<void>;
+  readonly beforeBuild?: (() => Promise<void>) | undefined;
   /** Build even where the plan is there, and put the new one in its place. Default false. */
-  readonly rebuild?: boolean;
+  readonly rebuild?: boolean | undefined;
 }
 
 /** What a cached plan depends on, beside the model and the options. */
@@ -129,7 +129,7 @@ export class EngineCache {
   async path(
     model: Uint8Array,
     builds: Builds,
-    where: { readonly path?: string; readonly source?: string },
+    where: { readonly path?: string | undefined; readonly source?: string | undefined },
   ): Promise<string> {
     const { config, library, device } = builds;
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.

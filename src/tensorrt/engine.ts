@@ -110,7 +110,7 @@ export class Engine extends NativeObject {
    *
    * @param options.memory where activations live; default "static": allocated with the context, for its largest profile
    */
-  async createContext(options: { readonly memory?: MemoryStrategy } = {}): Promise<ExecutionContext> {
+  async createContext(options: { readonly memory?: MemoryStrategy | undefined } = {}): Promise<ExecutionContext> {
     return await ExecutionContext.create(this, options.memory ?? "static");
   }
 

@@ -34,7 +34,7 @@ const FILES: Readonly<Record<TensorRtFamily, readonly string[]>> = {
 /** What {@linkcode openTensorRt} takes. */
 export interface OpenTensorRtOptions {
   /** Default: TensorRT where it is found, else TensorRT-RTX. */
-  readonly family?: TensorRtFamily;
+  readonly family?: TensorRtFamily | undefined;
 }
 
 /** Where TensorRT may lie; also what `doctor` prints. */

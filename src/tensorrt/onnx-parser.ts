@@ -47,7 +47,7 @@ export interface ParseOptions {
   /** Path of the model: its folder is where external weights are looked for. */
   readonly path?: string | undefined;
   /** What to call the model in messages; default the path, else "the model". */
-  readonly source?: string;
+  readonly source?: string | undefined;
 }
 
 /** The parser of one network. It holds weights that the build reads, so it stays open until the network is built. */

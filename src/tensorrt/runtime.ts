@@ -12,21 +12,21 @@ import { checkPlan, readPlan } from "./plan-file.ts";
 /** What {@linkcode Runtime.create} takes. */
 export interface RuntimeOptions {
   /** Default: {@linkcode openTensorRt}. */
-  readonly library?: TensorRtLibrary;
+  readonly library?: TensorRtLibrary | undefined;
   /** The GPU that engines run on; the runtime holds it open. Default: CUDA's device 0. */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
   /** Accept version-compatible plans, which bring a runtime of their own as machine code: only from a source you trust. */
-  readonly hostCodeAllowed?: boolean;
+  readonly hostCodeAllowed?: boolean | undefined;
   /** Deep-learning accelerator (Jetson) that engines built for one run on. */
-  readonly dlaCore?: number;
+  readonly dlaCore?: number | undefined;
 }
 
 /** What {@linkcode Runtime.deserialize} takes. */
 export interface DeserializeOptions {
   /** What to call the plan in messages; default "the plan". */
-  readonly source?: string;
+  readonly source?: string | undefined;
   /** The plan was built hardware-compatible: do not compare its GPU with this one. */
-  readonly hardwareCompatible?: boolean;
+  readonly hardwareCompatible?: boolean | undefined;
 }
 
 /** The part of TensorRT that runs engines. One is enough for a process and a device. */

@@ -16,7 +16,7 @@ export interface FrameDetector<Result extends TaskResult = DetectionResult> {
 /** Options of {@linkcode detectVideo}. */
 export interface DetectVideoOptions extends DetectOptions {
   /** Called with the error of one frame, which is left out; without it the first one ends the whole. */
-  readonly onError?: (error: unknown, index: number) => void;
+  readonly onError?: ((error: unknown, index: number) => void) | undefined;
 }
 
 /** What was found in one frame. */

@@ -13,9 +13,9 @@ export type ImageFraming = "jpeg" | "length";
 export interface ReadImagesOptions {
   readonly framing: ImageFraming;
   /** What the stream is called in messages. Default `"standard input"`. */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** Images of more bytes are refused. Default 2^28, 256 MiB. */
-  readonly maxBytes?: number;
+  readonly maxBytes?: number | undefined;
 }
 
 const LENGTH_BYTES = 4;

@@ -1,71 +1,71 @@
 /** @module Video options: what callers may set of a source or a sink, checked once with zod. */
 
 import { z } from "zod";
-import { type Complete, parseOptions } from "../core/options.ts";
+import { type Complete, type Filled, parseOptions } from "../core/options.ts";
 import { parseRational, type Rational } from "./video-frame.ts";
 
 /** How a live source is opened again after it has stopped. */
 export interface ReconnectOptions {
   /** Tries in a row that give no frame before it is given up. Default: without end. */
-  readonly attempts?: number;
+  readonly attempts?: number | undefined;
   /** Wait before the first try, in milliseconds; it doubles with each. Default 500. */
-  readonly firstDelayMs?: number;
+  readonly firstDelayMs?: number | undefined;
   /** Longest wait, in milliseconds. Default 15,000. */
-  readonly longestDelayMs?: number;
+  readonly longestDelayMs?: number | undefined;
 }
 
 /** Options of `VideoSource.open`. */
 export interface VideoOptions {
   /** Size of the frames in pixels. Default: the video's own. */
-  readonly size?: readonly [width: number, height: number];
+  readonly size?: readonly [width: number, height: number] | undefined;
   /**
    * `"nv12"`: frames as decoders give them, in half the bytes; colours have half the resolution, which most video has
    * anyway. `"rgb"`: three bytes a pixel, converted by ffmpeg. Default `"nv12"`.
    */
-  readonly pixels?: "nv12" | "rgb";
+  readonly pixels?: "nv12" | "rgb" | undefined;
   /** Hand out every n-th frame. Default 1: all. */
-  readonly every?: number;
+  readonly every?: number | undefined;
   /** Hand out at most this many frames per second, spread evenly; none is repeated. Default: all. */
-  readonly fps?: number;
+  readonly fps?: number | undefined;
   /** Begin here, in milliseconds. Default 0. */
-  readonly startMs?: number;
+  readonly startMs?: number | undefined;
   /** End after this much of the video, in milliseconds. Default: at its end. */
-  readonly durationMs?: number;
+  readonly durationMs?: number | undefined;
   /** True: it has no end of its own, and is opened again when it stops. Default: cameras, and addresses of unknown length. */
-  readonly live?: boolean;
+  readonly live?: boolean | undefined;
   /** How a live source is opened again; false: never. */
-  readonly reconnect?: false | ReconnectOptions;
+  readonly reconnect?: false | ReconnectOptions | undefined;
   /** A live source that gives nothing for this long is opened again, in milliseconds. Default 10,000. */
-  readonly stallMs?: number;
+  readonly stallMs?: number | undefined;
   /** How long opening may take, in milliseconds. Default 30,000. */
-  readonly openTimeoutMs?: number;
+  readonly openTimeoutMs?: number | undefined;
   /** Frames decoded ahead of the reader, at least 1. Default 2. */
-  readonly readAhead?: number;
+  readonly readAhead?: number | undefined;
   /**
    * Where frames are kept, such as page-locked memory: called once for each of `buffers`. Each frame must then be
    * released, as there are no others.
    */
-  readonly allocate?: (byteLength: number) => Uint8Array;
+  readonly allocate?: ((byteLength: number) => Uint8Array) | undefined;
   /** Buffers that `allocate` is asked for, at most. Default 8. */
-  readonly buffers?: number;
+  readonly buffers?: number | undefined;
   /** Further options of ffmpeg for its input: `["-framerate", "60"]` for a camera. */
-  readonly inputArguments?: readonly string[];
+  readonly inputArguments?: readonly string[] | undefined;
   /** The same for decoding alone, which ffprobe does not know: `["-hwaccel", "cuda"]`. */
-  readonly decoderArguments?: readonly string[];
+  readonly decoderArguments?: readonly string[] | undefined;
   /**
    * `"all"`: a source that is faster than its reader waits. `"latest"`: it does not wait; a frame that nobody has taken
    * is replaced by the next one, and counted. Default `"latest"` for live sources, else `"all"`.
    */
-  readonly policy?: "all" | "latest";
+  readonly policy?: "all" | "latest" | undefined;
   /** Ends the source; its reason is thrown by the iteration. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** {@linkcode VideoOptions}, complete; `undefined` where the default depends on the video. */
 export type VideoConfig = Complete<
   Omit<VideoOptions, "reconnect">,
   "size" | "fps" | "durationMs" | "live" | "allocate" | "policy" | "signal"
-> & { readonly reconnect: false | Required<ReconnectOptions> };
+> & { readonly reconnect: false | Filled<ReconnectOptions> };
 
 /** Options of `VideoSink.open`. */
 export interface VideoSinkOptions {
@@ -73,11 +73,11 @@ export interface VideoSinkOptions {
   readonly width: number;
   readonly height: number;
   /** Frames per second, as a number or as `"30000/1001"`; each frame is then equally long. Default: by the frames' own times. */
-  readonly rate?: number | string | Rational;
+  readonly rate?: number | string | Rational | undefined;
   /** 0 (best) to 51 (worst) for H.264, 63 for VP9. Default 23, 33 for VP9. */
-  readonly quality?: number;
+  readonly quality?: number | undefined;
   /** Further options of ffmpeg for its output: `["-c:v", "libx265"]`. */
-  readonly outputArguments?: readonly string[];
+  readonly outputArguments?: readonly string[] | undefined;
 }
 
 /** {@linkcode VideoSinkOptions}, complete; `undefined` where the default depends on the frames or the format. */

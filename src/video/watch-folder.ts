@@ -11,11 +11,11 @@ export interface WatchFolderOptions {
   /** Extensions of images, with the dot, in small letters. */
   readonly extensions: readonly string[];
   /** True: images that are there already come first. Default false. */
-  readonly existing?: boolean;
+  readonly existing?: boolean | undefined;
   /** A file is complete when its size has not changed for this long, in milliseconds. Default 200. */
-  readonly settleMs?: number;
+  readonly settleMs?: number | undefined;
   /** Ends the watch. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Size and time of a file, by which one that is written again is known. */

@@ -1,10 +1,11 @@
 /** @module BackOff: how long to wait before a server is tried again, and work that is tried until it is done. */
 
 import { RedisError } from "../core/errors.ts";
+import type { Filled } from "../core/options.ts";
 import { pause } from "../core/settle.ts";
 import type { ReconnectOptions } from "./worker-config.ts";
 
-type BackOffBounds = Required<ReconnectOptions>;
+type BackOffBounds = Filled<ReconnectOptions>;
 
 /**
  * Waits that grow with every failure: a random time from half a bound to all of it, where the bound doubles, so that

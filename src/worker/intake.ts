@@ -65,7 +65,7 @@ export async function connect(
           hint,
         )
       : `${inShort(last)}, tried for ${connectTimeoutMs} ms\nHint: ${hint}`;
-  throw new RedisError(text, "CONNECTION", { cause: last });
+  throw new RedisError(text, "CONNECTION", last === undefined ? {} : { cause: last });
 }
 
 /** The loop that reads. */

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
 import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
-import { type Complete, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { type Complete, type Filled, givenOf, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { SERVED_DECODING } from "../image/decode-options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-address.ts";
@@ -16,53 +16,53 @@ export interface SourceRules {
    * `all`: every frame is looked at. `latest`: a frame that waits is dropped, acknowledged without an answer, as soon as
    * this worker has read a newer one of its source. Default `all`.
    */
-  readonly policy?: "all" | "latest";
+  readonly policy?: "all" | "latest" | undefined;
   /** Lowest score that is kept, 0–1. Default: the detector's. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Names or ids of the classes to keep. Default: the detector's. */
-  readonly classes?: readonly (string | number)[];
+  readonly classes?: readonly (string | number)[] | undefined;
   /** Leave out boxes that come this close to an edge of the frame, in pixels; 0: those that touch it. Default: keep them. */
-  readonly edgeMargin?: number;
+  readonly edgeMargin?: number | undefined;
 }
 
 /** Where answers go. */
 export interface OutputOptions {
   /** Default `detections`. */
-  readonly stream?: string;
+  readonly stream?: string | undefined;
   /** About how many answers the stream keeps; older ones are trimmed. Default 100,000. */
-  readonly maxLength?: number;
+  readonly maxLength?: number | undefined;
   /** `protobuf`: one field `detections` with the message. `fields`: plain fields, boxes as JSON. Default `protobuf`. */
-  readonly format?: "protobuf" | "fields";
+  readonly format?: "protobuf" | "fields" | undefined;
   /** `pixels` of the frame, or `normalized`: fractions of its width and height. Default `pixels`. */
-  readonly boxes?: "pixels" | "normalized";
+  readonly boxes?: "pixels" | "normalized" | undefined;
 }
 
 /** Where frames go that cannot be answered. */
 export interface DeadLetterOptions {
   /** Default: the output stream's name and `:dead`. */
-  readonly stream?: string;
+  readonly stream?: string | undefined;
   /** About how many the stream keeps. Default 1,000. */
-  readonly maxLength?: number;
+  readonly maxLength?: number | undefined;
   /** A frame that has been given to a worker this often without an answer goes there. Default 3. */
-  readonly maxDeliveries?: number;
+  readonly maxDeliveries?: number | undefined;
   /** Frames that are no images: `answer` them with an error, or put them there at once (`bury`). Default `answer`. */
-  readonly badFrames?: "answer" | "bury";
+  readonly badFrames?: "answer" | "bury" | undefined;
 }
 
 /** Taking over the frames of workers that died. */
 export interface ClaimOptions {
   /** A frame that its worker has not answered, nor said that it still works on it, for this long; milliseconds. Default 30,000. */
-  readonly idleMs?: number;
+  readonly idleMs?: number | undefined;
   /** How often to look, milliseconds. Default 5,000. */
-  readonly intervalMs?: number;
+  readonly intervalMs?: number | undefined;
 }
 
 /** Waiting before the server is tried again: a random time from half a bound to all of it; the bound doubles with every failure. */
 export interface ReconnectOptions {
   /** First bound, milliseconds. Default 100. */
-  readonly firstMs?: number;
+  readonly firstMs?: number | undefined;
   /** Highest bound, milliseconds. Default 10,000. */
-  readonly mostMs?: number;
+  readonly mostMs?: number | undefined;
 }
 
 /** Health, readiness and metrics over HTTP. */
@@ -70,63 +70,63 @@ export interface HttpOptions {
   /** 0: any free one. */
   readonly port: number;
   /** Address to listen at. Default `127.0.0.1`: this machine alone. */
-  readonly host?: string;
+  readonly host?: string | undefined;
   /** Further names that lead to it, without a port; `*` for any. Default: on a loopback address none, elsewhere any. */
-  readonly allowHost?: string | readonly string[];
+  readonly allowHost?: string | readonly string[] | undefined;
 }
 
 /** {@linkcode HttpOptions}, complete. */
-export interface HttpConfig extends Required<Omit<HttpOptions, "allowHost">> {
+export interface HttpConfig extends Filled<Omit<HttpOptions, "allowHost">> {
   readonly allowHost: readonly string[];
 }
 
 /** Options of `Worker.create`, and of its file. */
 export interface WorkerOptions extends SourceRules {
   /** URL of the server. Default `$REDIS_URL`, else `redis://127.0.0.1:6379`. */
-  readonly redis?: string;
+  readonly redis?: string | undefined;
   /** Streams to read. Default `frames`. */
-  readonly input?: string | readonly string[];
+  readonly input?: string | readonly string[] | undefined;
   /** Consumer group: workers of one group share the frames. Default `bun-tensorrt`. */
-  readonly group?: string;
+  readonly group?: string | undefined;
   /** Name of this worker in the group, its own. Default: host, process id and a random part. */
-  readonly consumer?: string;
+  readonly consumer?: string | undefined;
   /** Where a group that does not exist yet starts: at the `first` entry there is, or with `new` ones. Default `first`. */
-  readonly start?: "first" | "new";
+  readonly start?: "first" | "new" | undefined;
   /** True: delete a frame from its stream when it is answered; right where one group alone reads it. Default false. */
-  readonly deleteAnswered?: boolean;
-  readonly output?: OutputOptions;
-  readonly deadLetter?: DeadLetterOptions;
+  readonly deleteAnswered?: boolean | undefined;
+  readonly output?: OutputOptions | undefined;
+  readonly deadLetter?: DeadLetterOptions | undefined;
   /** ONNX file, plan, or a name of the catalogue. Default `yolo11n`. */
-  readonly model?: string;
+  readonly model?: string | undefined;
   /** Options of `Detector.load`; `maxPixels` is 2^26 and `decodeTimeoutMs` 10,000 here unless they say otherwise. */
-  readonly detector?: Omit<DetectorOptions, "signal" | "onBuildProgress">;
+  readonly detector?: Omit<DetectorOptions, "signal" | "onBuildProgress"> | undefined;
   /**
    * Frames this worker holds at most, from reading to the written answer. Default: twice `concurrency`, at least 4, and
    * one more for each stream beside the first.
    */
-  readonly maxHeld?: number;
+  readonly maxHeld?: number | undefined;
   /** Frames given to the detector at a time. Default: as many as its slots and batches take. */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /**
    * How long a frame may be at the detector, milliseconds: then it is given up, stays pending, and is tried again when it is
    * claimed. Default 60,000.
    */
-  readonly frameTimeoutMs?: number;
+  readonly frameTimeoutMs?: number | undefined;
   /** Rules by source id. */
-  readonly sources?: Readonly<Record<string, SourceRules>>;
-  readonly claim?: ClaimOptions;
-  readonly reconnect?: ReconnectOptions;
+  readonly sources?: Readonly<Record<string, SourceRules>> | undefined;
+  readonly claim?: ClaimOptions | undefined;
+  readonly reconnect?: ReconnectOptions | undefined;
   /** How long connecting, and each command, may take; milliseconds. Default 10,000. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /**
    * How long `create` tries to reach the server before it fails, milliseconds. Default 10,000. 0: it does not, and `run` waits for
    * a server without end.
    */
-  readonly connectTimeoutMs?: number;
+  readonly connectTimeoutMs?: number | undefined;
   /** How long `stop` waits for the frames in flight, milliseconds. Default 10,000. */
-  readonly drainMs?: number;
+  readonly drainMs?: number | undefined;
   /** Default: no HTTP. */
-  readonly http?: HttpOptions;
+  readonly http?: HttpOptions | undefined;
 }
 
 /** {@linkcode SourceRules}, complete; `undefined`: the detector's own. */
@@ -145,13 +145,13 @@ export interface WorkerConfig
     "maxHeld" | "concurrency"
   > {
   readonly input: readonly string[];
-  readonly output: Required<OutputOptions>;
-  readonly deadLetter: Required<DeadLetterOptions>;
+  readonly output: Filled<OutputOptions>;
+  readonly deadLetter: Filled<DeadLetterOptions>;
   /** Of every source that `sources` does not name. */
   readonly rules: SourceConfig;
   readonly sources: ReadonlyMap<string, SourceConfig>;
-  readonly claim: Required<ClaimOptions>;
-  readonly reconnect: Required<ReconnectOptions>;
+  readonly claim: Filled<ClaimOptions>;
+  readonly reconnect: Filled<ReconnectOptions>;
   readonly http: HttpConfig | undefined;
 }
 
@@ -352,7 +352,7 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     consumer: parsed.consumer ?? `${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`,
     deadLetter: { ...parsed.deadLetter, stream: deadStream },
     // Frames are strangers' images.
-    detector: { ...SERVED_DECODING, ...(parsed.detector as WorkerConfig["detector"]) },
+    detector: { ...SERVED_DECODING, ...givenOf(parsed.detector as WorkerConfig["detector"]) },
     maxHeld: parsed.maxHeld,
     concurrency: parsed.concurrency,
     rules: sourceConfig({}, options),

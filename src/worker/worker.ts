@@ -37,11 +37,11 @@ type WorkerModel = WorkerDetector | Classifier;
 /** What `Worker.create` makes unless it is given; the worker owns it from then on. */
 export interface WorkerParts {
   /** Default: the Redis server of the options. */
-  readonly broker?: Broker;
+  readonly broker?: Broker | undefined;
   /** Default: the model of the options, loaded. A function is called once the server is reached. */
-  readonly detector?: WorkerModel | (() => Promise<WorkerModel>);
+  readonly detector?: WorkerModel | (() => Promise<WorkerModel>) | undefined;
   /** Ends `create` before it is done; its reason is thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -141,10 +141,7 @@ export class Worker {
       if (typeof parts.detector === "object") detector = parts.detector;
       if (parts.broker === undefined) await connect(broker, config, parts.signal);
       if (typeof parts.detector === "function") detector = await parts.detector();
-      detector ??= await servedModel.load(config.model, {
-        ...config.detector,
-        ...(parts.signal === undefined ? {} : { signal: parts.signal }),
-      });
+      detector ??= await servedModel.load(config.model, { ...config.detector, signal: parts.signal });
       // Before the worker has anything else to close.
       await warmStart(detector);
       return new Worker(config, detect, broker, detector);
@@ -201,7 +198,7 @@ export class Worker {
    * and free everything. It settles within 1.2 s after `drainMs`, whatever hangs: the server, or a run of the model, which is
    * then left behind. Calling it again waits as well. With `now`, all frames are handed back at once.
    */
-  async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
+  async stop({ now = false }: { readonly now?: boolean | undefined } = {}): Promise<void> {
     if (!this.#stopping.signal.aborted) this.#leaveAt = performance.now() + this.#config.drainMs;
     this.#stopping.abort();
     if (now) this.#leaving.abort();

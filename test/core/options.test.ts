@@ -1,7 +1,13 @@
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
+import { CLASSIFIER_OPTIONS, parseClassifierOptions } from "../../src/api/classifier-config.ts";
+import { DETECTOR_OPTIONS, parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
-import { nearestWord, parseOptions } from "../../src/core/options.ts";
+import { givenOf, nearestWord, type OptionTable, parseOptions } from "../../src/core/options.ts";
+import { DECODING_OPTIONS, parseDecodeOptions, SERVED_DECODING } from "../../src/image/decode-options.ts";
+import { parseWorkerOptions, WORKER_OPTIONS } from "../../src/worker/worker-config.ts";
 
 const schema = z.strictObject({
   threshold: z.number().min(0).max(1).default(0.25),
@@ -62,4 +68,34 @@ test("nearestWord() does not spell out a long word for thousands of others", () 
   const started = performance.now();
   expect(nearestWord("x".repeat(16_000), names)).toBeUndefined();
   expect(performance.now() - started).toBeLessThan(500);
+});
+
+test("every option takes undefined, as programs with exactOptionalPropertyTypes hand theirs on", () => {
+  const src = join(import.meta.dir, "../../src");
+  const missing = [...new Bun.Glob("**/*.ts").scanSync(src)].flatMap((path) => {
+    const text = readFileSync(join(src, path), "utf8");
+    const interfaces = text.matchAll(
+      /^export interface (\w*(?:Options|Choice|Rules|Limits|WorkerParts))\b[^{]*\{\n(.*?)^\}/gms,
+    );
+    return [...interfaces].flatMap(([, name, body = ""]) =>
+      [...body.matchAll(/^ {2}readonly (\w+)\?:(.*?);\n(?! {3})/gms)]
+        .filter(([, , type = ""]) => !/\| undefined$|: undefined$/.test(type))
+        .map(([, option]) => `${name}.${option}`),
+    );
+  });
+  expect(missing).toEqual([]);
+});
+
+test("an option that is undefined is as one that is left out", () => {
+  const nothing = (table: OptionTable): object => Object.fromEntries(Object.keys(table).map((key) => [key, undefined]));
+  const parsers: readonly (readonly [table: OptionTable, parse: (options: object) => unknown])[] = [
+    [DETECTOR_OPTIONS, parseDetectorOptions],
+    [CLASSIFIER_OPTIONS, parseClassifierOptions],
+    [WORKER_OPTIONS, (options) => parseWorkerOptions({ ...options, consumer: "a" })],
+    [DECODING_OPTIONS, parseDecodeOptions],
+  ];
+  for (const [table, parse] of parsers)
+    expect(givenOf(parse(nothing(table)) as object)).toEqual(givenOf(parse({}) as object));
+  const served = { maxPixels: undefined, decodeTimeoutMs: undefined };
+  expect(parseWorkerOptions({ detector: served }).detector).toEqual(SERVED_DECODING);
 });

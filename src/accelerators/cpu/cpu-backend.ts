@@ -65,8 +65,8 @@ export class CpuBackend<ModelSpec, Params, Output> extends Resource implements B
   ): Promise<CpuBackend<ModelSpec, Params, Output>> {
     const { threads, providers } = options;
     const chosen = {
-      ...(threads === undefined ? {} : { intraOpThreads: threads }),
-      ...(providers === undefined ? {} : { providers }),
+      intraOpThreads: threads,
+      providers,
     };
     const session =
       typeof source === "string"
@@ -296,7 +296,7 @@ class InputBinding extends Resource implements HostTensors {
     this.#images = images;
     this.#padded = new Array(batch).fill(undefined);
     try {
-      this.#inference = session.prepare(inputs, outputs === undefined ? {} : { outputs });
+      this.#inference = session.prepare(inputs, { outputs });
     } catch (error) {
       this.close();
       throw error;

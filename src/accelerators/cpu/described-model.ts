@@ -71,7 +71,7 @@ export async function describedModel(
       model.inputs.map((info) => [info.name, placeholder(info, info.name === image.name, size, image.layout)]),
     );
     try {
-      const outputs = await session.run(inputs, signal === undefined ? {} : { signal });
+      const outputs = await session.run(inputs, { signal });
       return new Map([...outputs].map(([name, { shape }]) => [name, shape]));
     } catch (error) {
       signal?.throwIfAborted();
@@ -87,12 +87,9 @@ export function openedSession(session: Session, source: string, signal: AbortSig
     source,
     described: (size) => describedModel(session, source, signal, size),
     rangeOf: () => undefined,
-    sample: (input, tensor) => session.run({ [input]: tensor }, signal === undefined ? {} : { signal }),
+    sample: (input, tensor) => session.run({ [input]: tensor }, { signal }),
     async outputsFor(input, dtype, shape) {
-      const outputs = await session.run(
-        { [input]: createTensor(dtype, shape) },
-        signal === undefined ? {} : { signal },
-      );
+      const outputs = await session.run({ [input]: createTensor(dtype, shape) }, { signal });
       return session.outputs.map((info) => ({
         name: info.name,
         dtype: info.dtype,

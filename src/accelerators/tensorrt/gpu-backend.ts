@@ -155,7 +155,7 @@ export function engineOptions(
   { precision }: Pick<EngineBuild, "precision">,
 ): BuildOptions {
   const shapes = task.engineShapes({ model: readOnnxModel(bytes), source });
-  return { ...shapes, ...(precision === undefined ? {} : { precision }) };
+  return { ...shapes, precision };
 }
 
 function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
@@ -268,8 +268,8 @@ async function obtainPlan(
     device,
     source: file.source,
     beforeBuild: () => assertRecognised(file, task, build.signal),
-    ...(file.path === undefined ? {} : { path: file.path }),
-    ...(build.signal === undefined ? {} : { signal: build.signal }),
+    path: file.path,
+    signal: build.signal,
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
   });
 }

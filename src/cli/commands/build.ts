@@ -52,7 +52,7 @@ async function buildOptions(file: ModelFile, args: BuildArguments): Promise<Buil
     ...args.options,
     ...(typeof batch === "object" ? { batch } : {}),
     ...(size === undefined || isRectangular ? {} : { size }),
-    ...(precision === undefined ? {} : { precision }),
+    precision,
   };
 }
 
@@ -95,9 +95,9 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
       source: file.source,
       rebuild: args.isForced,
       onProgress: ({ fraction, phase, phases }) => view?.update({ fraction, phase: phases.at(-1)?.name ?? phase.name }),
-      ...(device === undefined ? {} : { device }),
-      ...(file.path === undefined ? {} : { path: file.path }),
-      ...(args.timingCache === undefined ? {} : { timingCachePath: args.timingCache }),
+      device,
+      path: file.path,
+      timingCachePath: args.timingCache,
     });
     return { plan, elapsedMs: performance.now() - started };
   } catch (error) {

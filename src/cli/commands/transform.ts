@@ -71,7 +71,7 @@ function outputPaths(args: TransformArguments, files: readonly string[]): string
 
 /** Encode and write an image; PNG and WebP keep alpha. @throws {ImageError} If the format cannot hold it */
 async function write(path: string, image: Image, { quality }: TransformArguments): Promise<void> {
-  const options = { format: formatOf(path)!, alpha: "keep", ...(quality === undefined ? {} : { quality }) } as const;
+  const options = { format: formatOf(path)!, alpha: "keep", quality } as const;
   await writeFileWhole(path, await encodeImage(image, options));
 }
 

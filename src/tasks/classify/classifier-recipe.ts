@@ -33,20 +33,20 @@ export interface ClassifierPreprocessingOptions
    * `"shorter-side"` keeps the image's ratio, and what is beside the middle is cut off; `"longer-side"` keeps it as well, and pads;
    * `"stretch"` does not keep it.
    */
-  readonly fit?: "shorter-side" | "longer-side" | "stretch";
+  readonly fit?: "shorter-side" | "longer-side" | "stretch" | undefined;
   /**
    * `"antialias"` as Pillow's and torchvision's bilinear, `"bicubic"` and `"lanczos"` as Pillow's, `"bilinear"` as OpenCV's, without
    * antialias, and `"lanczos4"` as OpenCV's INTER_LANCZOS4, without it too, on the CPU only.
    */
-  readonly resize?: Preprocessing["resize"];
+  readonly resize?: Preprocessing["resize"] | undefined;
   /** Share of the resized image that is cut out, 0–1: 0.875 resizes to 256 for an input of 224. */
-  readonly crop?: number;
+  readonly crop?: number | undefined;
   /**
    * How the resized image and its middle are rounded to whole pixels: `"half-even"` as torchvision, which truncates the longer side
    * and rounds the middle's place, halves to even; `"floor"` as transformers, which rounds that place down; `"nearest"` as
    * PaddleClas, which rounds the longer side and that place down.
    */
-  readonly rounding?: CropRounding;
+  readonly rounding?: CropRounding | undefined;
 }
 
 /** A way of a family of models. */

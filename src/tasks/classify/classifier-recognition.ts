@@ -16,7 +16,7 @@ import {
   MAP_TASKS,
   readTraits,
 } from "../../heads/traits.ts";
-import type { GivenDecodingLimits } from "../../image/decode-limits.ts";
+import type { DecodingLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
 import { inputShape, type OpenedModel } from "../../runtime/task.ts";
@@ -32,7 +32,7 @@ import {
 } from "./classifier-recipe.ts";
 
 /** What a caller may say of a classifier. */
-export interface ClassifyTaskOptions extends GivenDecodingLimits {
+export interface ClassifyTaskOptions extends DecodingLimits {
   readonly labels?: readonly string[] | undefined;
   readonly preprocessing?: ClassifierPreprocessingOptions | undefined;
   /** Of the input of a model with dynamic height and width. */
@@ -42,7 +42,7 @@ export interface ClassifyTaskOptions extends GivenDecodingLimits {
   /** What lies beside the model. */
   readonly files?: ModelFiles | undefined;
   /** Most images in a batch of a model that leaves it open. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
 }
 
 /** What a classifier was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */

@@ -51,10 +51,10 @@ export function depthResultOf(
 /** How depth becomes colour: near is bright. `inferno` as matplotlib's. */
 export interface DepthImageOptions {
   /** Default `"inferno"`. */
-  readonly palette?: "inferno" | "grey";
+  readonly palette?: "inferno" | "grey" | undefined;
   /** Depth of the darkest and the brightest colour, whichever is which. Default: those of the map. */
-  readonly min?: number;
-  readonly max?: number;
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
 }
 
 /** matplotlib's inferno at every sixteenth: in between it differs by 7 levels at most. */

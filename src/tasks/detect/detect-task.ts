@@ -6,7 +6,7 @@ import { isHostPlan } from "../../heads/host-plan.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
 import { recogniseModel, refuseClassifier } from "../../heads/registry.ts";
 import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
-import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
+import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
@@ -30,7 +30,7 @@ import { PlausibilityGuard } from "./plausibility.ts";
 /** What a caller may say of a detector. */
 export interface DetectTaskOptions
   extends Pick<RecogniseOptions, "head" | "labels" | "labelsBeside" | "preprocessing" | "keypointShape">,
-    GivenDecodingLimits {
+    DecodingLimits {
   /** `detect`: take a model of another task for its boxes only. */
   readonly task?: "detect" | ObjectTaskName | undefined;
   /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */

@@ -4,7 +4,7 @@ import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
 import { evidentFacade } from "../../heads/object-reading.ts";
 import { loadHint } from "../../heads/traits.ts";
-import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
+import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import {
@@ -21,7 +21,7 @@ import {
 import { checkTiles, type Padding, type TileRules, tileGrid } from "./tile-grid.ts";
 
 /** What a caller may say of an image model. */
-export interface ImageTaskOptions extends GivenDecodingLimits {
+export interface ImageTaskOptions extends DecodingLimits {
   readonly hints: ImageHints;
   /** Largest tile of a model with dynamic height and width. */
   readonly tile: Size;

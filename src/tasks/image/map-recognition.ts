@@ -17,7 +17,7 @@ import {
   readTraits,
   taskOf,
 } from "../../heads/traits.ts";
-import type { GivenDecodingLimits } from "../../image/decode-limits.ts";
+import type { DecodingLimits } from "../../image/decode-limits.ts";
 import { roundHalfEven, type Size } from "../../image/geometry.ts";
 import {
   IMAGENET_MEAN,
@@ -37,11 +37,11 @@ export interface MapPreprocessingOptions extends Omit<PreprocessingOptions, "res
    * `"bilinear"` as OpenCV's, without antialias; `"antialias"`, `"bicubic"` and `"lanczos"` as Pillow's; `"lanczos4"` as OpenCV's,
    * on the CPU only.
    */
-  readonly resize?: Preprocessing["resize"];
+  readonly resize?: Preprocessing["resize"] | undefined;
 }
 
 /** What a caller may say of such a model. */
-export interface MapTaskOptions extends GivenDecodingLimits {
+export interface MapTaskOptions extends DecodingLimits {
   readonly preprocessing?: MapPreprocessingOptions | undefined;
   /** Of the input of a model with dynamic height and width. */
   readonly size?: Size | undefined;
@@ -54,7 +54,7 @@ export interface MapTaskOptions extends GivenDecodingLimits {
   /** What lies beside the model. */
   readonly files?: ModelFiles | undefined;
   /** Images or tiles of a run. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
 }
 
 /** What a model was recognised by. Plain data. */

@@ -5,7 +5,7 @@ import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import { outputTensor } from "../../heads/outputs.ts";
 import { FLOATS, findImageInput, isFloat, isOfCrops, preprocessingFor, simccOf } from "../../heads/traits.ts";
-import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
+import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { placeRectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import {
@@ -23,7 +23,7 @@ import { isPersonImage } from "./person-image.ts";
 import { type FoundPoint, type Refinement, readHeatmap, readSimcc, type SimccScore } from "./point-maps.ts";
 
 /** What a caller may say of a top-down model. */
-export interface TopDownTaskOptions extends GivenDecodingLimits {
+export interface TopDownTaskOptions extends DecodingLimits {
   readonly preprocessing?: PreprocessingOptions | undefined;
   /** Of the input of a model with dynamic height and width. */
   readonly size?: Size | undefined;

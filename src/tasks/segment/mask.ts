@@ -184,9 +184,9 @@ export class Mask {
    * @param options.compressed as the string of pycocotools, rather than as a list
    */
   toRle(options: { readonly compressed: true }): Rle<string>;
-  toRle(options?: { readonly compressed?: false }): Rle<number[]>;
-  toRle(options?: { readonly compressed?: boolean }): Rle;
-  toRle({ compressed = false }: { readonly compressed?: boolean } = {}): Rle {
+  toRle(options?: { readonly compressed?: false | undefined }): Rle<number[]>;
+  toRle(options?: { readonly compressed?: boolean | undefined }): Rle;
+  toRle({ compressed = false }: { readonly compressed?: boolean | undefined } = {}): Rle {
     const runs = this.#runs();
     return { size: [this.height, this.width], counts: compressed ? encodeCounts(runs) : runs };
   }

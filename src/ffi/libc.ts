@@ -9,6 +9,7 @@ const SPEC: LibrarySpec = {
   name: "libc",
   variable: "BUN_TENSORRT_LIBC",
   files: ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`],
+  hasMuslBuild: true,
   hint: "pipes and the environment of native libraries are reached through the C library of Linux, which other systems lack",
 };
 

@@ -1,7 +1,7 @@
 /** @module Library: find a shared library on this machine and open it once, lazily; a failure lists every path tried. */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
-import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -21,8 +21,24 @@ export interface LibrarySpec {
   readonly python?: readonly string[];
   /** Further absolute folders: `/usr/local/cuda/lib64`. */
   readonly folders?: readonly string[];
+  /** True if there are builds for musl. */
+  readonly hasMuslBuild?: boolean;
   /** What to do about it, one sentence. */
   readonly hint: string;
+}
+
+/** What to do about musl: libraries that are for glibc cannot be mended there. */
+export const MUSL_HINT = "use an image with glibc, such as debian:bookworm-slim or oven/bun:slim";
+
+/**
+ * True if this program was started by musl's dynamic linker, as in Alpine's containers.
+ *
+ * @param maps what Linux says of the process's memory
+ */
+export function isMusl(
+  maps: string = process.platform === "linux" ? readFileSync("/proc/self/maps", "utf8") : "",
+): boolean {
+  return /\/ld-musl-[\w.-]+$/m.test(maps);
 }
 
 /** C types of a parameter or result; pointers and sizes travel as numbers below 2^53. Those of 64 bits are the shim's. */
@@ -172,9 +188,10 @@ export function openLibrary<Table extends SymbolTable>(
   probe?: (symbols: NativeCalls<Table>) => string | undefined,
 ): OpenLibrary<Table> {
   const tried: string[] = [];
+  const needsGlibc = (): boolean => spec.hasMuslBuild !== true && isMusl();
   const refuse = (candidate: string, reason: string): void => {
     tried.push(`${candidate}: ${reason}`);
-    if (candidate.includes("/")) logger.warn(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
+    if (candidate.includes("/") && !needsGlibc()) logger.warn(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
   };
   for (const candidate of candidatePaths(spec)) {
     const isPath = candidate.includes("/");
@@ -205,6 +222,10 @@ export function openLibrary<Table extends SymbolTable>(
     } catch (error) {
       refuse(candidate, (error as Error).message);
     }
+  }
+  if (needsGlibc()) {
+    const found = "this system has musl (Alpine Linux), and the library is made for glibc";
+    throw new LibraryLoadError(message(`load the library ${spec.name}`, found, MUSL_HINT), spec.name, tried);
   }
   const list = tried.map((line) => `\n  ${line}`).join("");
   throw new LibraryLoadError(

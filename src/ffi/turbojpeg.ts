@@ -10,6 +10,7 @@ const SPEC: LibrarySpec = {
   variable: "BUN_TENSORRT_TURBOJPEG",
   files: process.platform === "darwin" ? ["libturbojpeg.dylib", "libturbojpeg.0.dylib"] : ["libturbojpeg.so.0"],
   folders: process.platform === "darwin" ? ["/opt/homebrew/opt/jpeg-turbo/lib", "/usr/local/opt/jpeg-turbo/lib"] : [],
+  hasMuslBuild: true,
   hint: "install it (Debian: libturbojpeg0, Ubuntu and Fedora: libturbojpeg or turbojpeg, macOS: jpeg-turbo), or set BUN_TENSORRT_TURBOJPEG to the file",
 };
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { candidatePaths, type LibrarySpec, openLibrary } from "../../src/ffi/library.ts";
+import { candidatePaths, isMusl, type LibrarySpec, openLibrary } from "../../src/ffi/library.ts";
 
 const LIBC = "libc.so.6";
 const TABLE = { abs: { args: ["i32"], returns: "i32" } } as const;
@@ -147,3 +147,44 @@ test.skipIf(!isLinux)("openLibrary() leaves a bare name to the dynamic linker, a
   const missing = () => openLibrary(spec({ files: [LIBC] }), { no_such_symbol: { args: [], returns: "i32" } } as const);
   expect(missing).toThrow("no_such_symbol");
 });
+
+test("isMusl() goes by the dynamic linker that the process was started by", () => {
+  const line = (path: string): string => `7f3f000-7f40000 r-xp 00000000 00:2a 1234   ${path}\n`;
+  expect(isMusl(line("/usr/bin/bun") + line("/lib/ld-musl-x86_64.so.1"))).toBe(true);
+  expect(isMusl(line("/lib/ld-musl-aarch64.so.1"))).toBe(true);
+  expect(isMusl(line("/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"))).toBe(false);
+  // A folder of that name, as where somebody keeps Alpine's files, is none.
+  expect(isMusl(line("/opt/ld-musl-files/libprobe.so"))).toBe(false);
+  expect(isMusl("")).toBe(false);
+});
+
+test.skipIf(!hasLibm)(
+  "on musl a library that is made for glibc is answered with one line that names an image with it",
+  () => {
+    // In a process of its own, which has a file of that name in memory as musl has its linker.
+    const linker = copyOfLibrary(join(folder, "ld-musl-x86_64.so.1"));
+    const script = `
+    import { dlopen } from "bun:ffi";
+    import { setLogSink } from ${JSON.stringify(join(import.meta.dir, "../../src/core/log.ts"))};
+    import { openLibrary } from ${JSON.stringify(join(import.meta.dir, "../../src/ffi/library.ts"))};
+    setLogSink((level, text) => console.log(level, text.slice(0, 14)));
+    dlopen(${JSON.stringify(linker)}, { fabs: { args: ["f64"], returns: "f64" } });
+    for (const hasMuslBuild of [false, true]) {
+      try {
+        openLibrary({ name: "probe", variable: "BUN_TENSORRT_PROBE", files: ["libprobe.so"], hint: "install it", hasMuslBuild }, {});
+      } catch (error) {
+        console.log(error.message.split("\\n")[0], "|", error.message.split("\\n").at(-1));
+      }
+    }`;
+    writeFileSync(join(folder, "libprobe.so"), "no library");
+    const child = Bun.spawnSync([process.execPath, "-e", script], {
+      env: { ...process.env, BUN_TENSORRT_PROBE: join(folder, "libprobe.so") },
+    });
+    expect(child.stdout.toString().trim().split("\n")).toEqual([
+      "Cannot load the library probe: this system has musl (Alpine Linux), and the library is made for glibc | Hint: use an image with glibc, such as debian:bookworm-slim or oven/bun:slim",
+      // The library that musl could have is the only one that is warned of.
+      "warn Ignoring probe",
+      "Cannot load the library probe: it was found at none of these paths: | Hint: install it",
+    ]);
+  },
+);

@@ -9,6 +9,7 @@ import { isInstalled } from "../../catalogue/store.ts";
 import { LibraryLoadError } from "../../core/errors.ts";
 import { cacheFolder } from "../../core/paths.ts";
 import { formatBytes, plural } from "../../core/units.ts";
+import { isMusl, MUSL_HINT } from "../../ffi/library.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp.ts";
@@ -20,6 +21,10 @@ import { installCommand, type SystemPackageNames, thisSystem } from "./gpu.ts";
 export function findBun(): Finding {
   const wanted = manifest.engines.bun;
   const found = `${Bun.version} (${process.platform}-${process.arch})`;
+  if (isMusl()) {
+    const musl = `${found}, made for musl (Alpine Linux): ONNX Runtime and NVIDIA's libraries are made for glibc`;
+    return { name: "Bun", state: "broken", found: musl, fix: MUSL_HINT };
+  }
   if (Bun.semver.satisfies(Bun.version, wanted)) return { name: "Bun", state: "ok", found };
   return { name: "Bun", state: "broken", found: `${found}, needed is ${wanted}`, fix: "bun upgrade" };
 }
@@ -60,8 +65,9 @@ export function findOnnxRuntime(): Finding {
   const find = (): string => `${openOnnxRuntime().version} at ${openOnnxRuntime().path}`;
   return search("ONNX Runtime", find, ({ tried }) => ({
     state: "broken",
-    found: `not found, or not usable: ${plural(tried.length, "path")} tried`,
-    fix: "bun add onnxruntime-node",
+    ...(isMusl()
+      ? { found: "made for glibc, which this system lacks", fix: MUSL_HINT }
+      : { found: `not found, or not usable: ${plural(tried.length, "path")} tried`, fix: "bun add onnxruntime-node" }),
   }));
 }
 

@@ -7,11 +7,13 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, posix } from "node:path";
+import { dirname, join, posix } from "node:path";
 import manifest from "../package.json" with { type: "json" };
+import { docstringSnippets, documentSnippets, exampleSnippets } from "./support/snippets.ts";
 import { toyDetector } from "./support/toy-detector.ts";
 
 const root = join(import.meta.dir, "..");
@@ -171,6 +173,49 @@ test.skipIf(isOffline).each(PROJECTS)(
   },
   TYPE_CHECK_MS,
 );
+
+const snippets = [...documentSnippets(), ...docstringSnippets(), ...exampleSnippets()];
+
+test("every program that documentation shows imports what it uses of the package, and none casts to any", () => {
+  expect(snippets.length).toBeGreaterThan(60);
+  expect(snippets.filter(({ code }) => !/from "bun-tensorrt[/"]/.test(code)).map(({ where }) => where)).toEqual([]);
+  expect(snippets.filter(({ code }) => /\bas any\b|: any\b|@ts-/.test(code)).map(({ where }) => where)).toEqual([]);
+});
+
+const SNIPPET_PROJECTS: readonly (readonly [name: string, settings: object])[] = [
+  ["the settings of `bun init`", {}],
+  ["`strict` and no more", { noUncheckedIndexedAccess: false, noImplicitOverride: false }],
+  ["`exactOptionalPropertyTypes`", { exactOptionalPropertyTypes: true }],
+  ["`skipLibCheck: false`", { skipLibCheck: false }],
+];
+
+test.skipIf(isOffline).each(SNIPPET_PROJECTS)(
+  "every program that documentation shows type-checks against the package with %s",
+  (_, settings) => {
+    const folder = join(app, "snippets");
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder);
+    for (const { where, code } of snippets) {
+      writeFileSync(join(folder, `${where.replaceAll(/[/:]/g, "_").replace(/\.ts$/, "")}.ts`), code);
+      // Frameworks that an example is for are here for the tests alone.
+      for (const [, name] of code.matchAll(/from "((?:@[\w-]+\/)?[\w-]+)/g)) borrow(name!);
+    }
+    const compilerOptions = { ...INIT, ...settings };
+    writeFileSync(join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["snippets"] }));
+    const { exitCode, output } = bun([join(root, "node_modules/typescript/bin/tsc"), "-p", "."], app);
+    expect(output).toBe("");
+    expect(exitCode).toBe(0);
+  },
+  TYPE_CHECK_MS,
+);
+
+/** Let the project find a package that only this repository has. */
+function borrow(name: string): void {
+  const [theirs, ours] = [join(app, "node_modules", name), join(root, "node_modules", name)];
+  if (existsSync(theirs) || !existsSync(ours)) return;
+  mkdirSync(dirname(theirs), { recursive: true });
+  symlinkSync(ours, theirs);
+}
 
 test("dependencies and Bun have exact versions, and only what is used", () => {
   const { dependencies, devDependencies, optionalDependencies } = manifest;

@@ -36,6 +36,8 @@ export interface ClassifyStreamResult extends ClassificationResult, Drawable {
  *
  * @example The best classes of one image
  * ```ts
+ * import { Classifier } from "bun-tensorrt";
+ *
  * await using classifier = await Classifier.load("yolo11n-cls.onnx");
  * const { classes } = await classifier.classify("street.jpg");
  * for (const { label, score } of classes) console.log(label, score.toFixed(3));

@@ -145,12 +145,22 @@ export abstract class DetectingModel<
    *
    * @example
    * ```ts
-   * for await (const { index, detections } of detector.stream(["a.jpg", "b.jpg"])) console.log(index, detections.length);
+   * import { Detector } from "bun-tensorrt";
+   *
+   * await using detector = await Detector.load("yolo11n");
+   * const stream = detector.stream(["street.jpg", "street.jpg"]);
+   * for await (const { index, detections } of stream) console.log(index, detections.length);
    * ```
    * @example A camera that is faster than the model
    * ```ts
+   * import { Detector } from "bun-tensorrt";
+   * import { VideoSource } from "bun-tensorrt/video";
+   *
+   * await using detector = await Detector.load("yolo11n");
+   * await using camera = await VideoSource.open("street.mp4");
    * const onDrop = (index: number) => console.log(`frame ${index} was overtaken`);
-   * for await (const { detections } of detector.stream(camera, { policy: "latest", onDrop })) show(detections);
+   * const stream = detector.stream(camera, { policy: "latest", onDrop });
+   * for await (const { index, detections } of stream) console.log(index, detections.length);
    * ```
    */
   stream(
@@ -166,6 +176,8 @@ export abstract class DetectingModel<
  *
  * @example Boxes in one image
  * ```ts
+ * import { Detector } from "bun-tensorrt";
+ *
  * await using detector = await Detector.load("yolo11n");
  * const { detections } = await detector.detect("street.jpg");
  * for (const { label, score, box } of detections) console.log(label, score.toFixed(2), box);

@@ -103,6 +103,8 @@ function refuseUnscored(model: EvaluatedModel | TopDownPoseEstimator): void {
  *
  * @example Mask AP on COCO
  * ```ts
+ * import { evaluate, Segmenter } from "bun-tensorrt";
+ *
  * await using segmenter = await Segmenter.load("yolo11n-seg");
  * const { metrics } = await evaluate(segmenter, "annotations/instances_val2017.json", { images: "val2017" });
  * console.log(metrics.mask.AP, metrics.mask.AP50);

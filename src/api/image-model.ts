@@ -50,8 +50,10 @@ export interface TransformStreamOptions extends StreamRules {}
  * An image larger than the model's input is cut into overlapping tiles; a smaller one is padded. A model for luma gets
  * only the luma, and the colours are enlarged bicubically.
  *
- * @example Three times as large
+ * @example Larger, as a super-resolution model makes it
  * ```ts
+ * import { encodeImage, ImageModel } from "bun-tensorrt";
+ *
  * await using model = await ImageModel.load("super-resolution.onnx");
  * const { image } = await model.transform("street.jpg");
  * await Bun.write("large.png", await encodeImage(image, { format: "png" }));

@@ -65,6 +65,8 @@ abstract class MapModel<Spec extends MapSpec, Output, Result extends object> ext
  *
  * @example How much of one image is road
  * ```ts
+ * import { SemanticSegmenter } from "bun-tensorrt";
+ *
  * await using segmenter = await SemanticSegmenter.load("segformer/model.onnx");
  * const { areas, classMap, width } = await segmenter.segment("street.jpg");
  * console.log(areas.find(({ label }) => label === "road")?.share, classMap[20 * width + 10]);
@@ -142,6 +144,8 @@ export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, Semantic
  *
  * @example Depth as numbers and as an image
  * ```ts
+ * import { DepthEstimator, depthImage, encodeImage } from "bun-tensorrt";
+ *
  * await using estimator = await DepthEstimator.load("depth-anything/model.onnx");
  * const result = await estimator.estimate("street.jpg");
  * console.log(result.kind, result.min, result.max, result.depthMap[20 * result.width + 10]);

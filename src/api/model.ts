@@ -109,6 +109,8 @@ export const Model: {
    *
    * @example
    * ```ts
+   * import { Model } from "bun-tensorrt";
+   *
    * await using model = await Model.load("yolo11n");
    * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
    * else if (model.task === "image") console.log((await model.transform("street.jpg")).image);

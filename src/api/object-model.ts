@@ -59,6 +59,8 @@ export function withLabelsBeside(config: DetectorConfig, files: ModelFiles | und
  *
  * @example Wrists in one image
  * ```ts
+ * import { PoseEstimator } from "bun-tensorrt";
+ *
  * await using estimator = await PoseEstimator.load("yolo11n-pose");
  * const { objects } = await estimator.detect("street.jpg");
  * for (const { keypoints } of objects) console.log(keypoints.filter(({ name }) => name.endsWith("wrist")));
@@ -93,6 +95,8 @@ export class PoseEstimator extends ObjectModel<"pose"> {
  *
  * @example Corners in one image
  * ```ts
+ * import { OrientedDetector } from "bun-tensorrt";
+ *
  * await using detector = await OrientedDetector.load("yolo11n-obb.onnx");
  * const { objects } = await detector.detect("harbour.jpg");
  * for (const { label, corners, angle } of objects) console.log(label, corners, angle);
@@ -126,6 +130,8 @@ export class OrientedDetector extends ObjectModel<"obb"> {
  *
  * @example Areas in one image
  * ```ts
+ * import { Segmenter } from "bun-tensorrt";
+ *
  * await using segmenter = await Segmenter.load("yolo11n-seg");
  * const { objects } = await segmenter.detect("street.jpg");
  * for (const { label, mask } of objects) console.log(label, mask.area, mask.toPolygons({ kind: "edges" }).length);

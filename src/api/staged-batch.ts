@@ -24,10 +24,14 @@ const STAGES = ["preprocess", "infer", "postprocess"] as const;
  *
  * @example
  * ```ts
+ * import { Detector } from "bun-tensorrt";
+ *
+ * await using detector = await Detector.load("yolo11n");
  * using batch = await detector.staged(["street.jpg"]);
  * await batch.preprocess();
  * await batch.infer();
  * const [detections] = await batch.postprocess({ threshold: 0.1 });
+ * console.log(detections?.length);
  * ```
  */
 export class StagedBatch extends Resource {

@@ -26,12 +26,14 @@ type OpenedTopDown = Opened<TopDownSpec, undefined, Float32Array, TopDownConfig>
  *
  * @example A detector, then the points of each person it finds
  * ```ts
+ * import { Detector, decodeImage, TopDownPoseEstimator } from "bun-tensorrt";
+ *
  * await using detector = await Detector.load("yolo11n", { classes: ["person"] });
  * await using estimator = await TopDownPoseEstimator.load("rtmpose-m.onnx");
  * const image = await decodeImage("street.jpg");
  * const { detections } = await detector.detect(image);
  * const { objects } = await estimator.estimate(image, detections);
- * for (const { box, keypoints } of objects) console.log(box, keypoints);
+ * for (const { box, keypoints } of objects) console.log(box, keypoints.length);
  * ```
  */
 export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Float32Array, PersonPoints> {

@@ -39,11 +39,14 @@ export function firstError(error: unknown): unknown {
  *
  * @example
  * ```ts
+ * import { BunTensorRtError, Detector } from "bun-tensorrt";
+ *
  * try {
  *   await using detector = await Detector.load("no-such-file.onnx");
+ *   console.log(detector.labels);
  * } catch (error) {
  *   if (!(error instanceof BunTensorRtError)) throw error;
- *   console.error(error.message);
+ *   console.log(error.message);
  * }
  * ```
  */

@@ -27,6 +27,15 @@ export const logger: Readonly<Record<LogLevel, (text: string) => void>> = {
  *
  * @param sink called for every line, or `undefined` for silence
  * @returns the sink that was installed before
+ *
+ * @example
+ * ```ts
+ * import { setLogSink } from "bun-tensorrt";
+ *
+ * setLogSink((level, text) => {
+ *   if (level !== "debug") console.error(level, text);
+ * });
+ * ```
  */
 export function setLogSink(sink: LogSink | undefined): LogSink | undefined {
   const former = installed;

@@ -33,6 +33,14 @@ export function createTensor<T extends DType>(dtype: T, shape: Shape): Tensor<T>
  * A tensor over an array the caller owns; nothing is copied.
  *
  * @throws {ShapeError} If the array has another number of elements than the shape
+ *
+ * @example
+ * ```ts
+ * import { tensorOf } from "bun-tensorrt/onnxruntime";
+ *
+ * const { dtype, shape, data } = tensorOf("f32", [1, 3], Float32Array.of(0.1, 0.2, 0.3));
+ * console.log(dtype, shape, data.length);
+ * ```
  */
 export function tensorOf<T extends DType>(dtype: T, shape: Shape, data: DTypeMap[T]): Tensor<T> {
   if (data.length !== volume(shape)) {

@@ -30,7 +30,22 @@ const second = out.cells.subarray(1);
 /** The device that is current on this thread, as far as this module made it so; -1 before the first. */
 let current = -1;
 
-/** A GPU. Everything made on it holds it open; the device numbers are those CUDA_VISIBLE_DEVICES leaves. */
+/**
+ * A GPU. Everything made on it holds it open; the device numbers are those CUDA_VISIBLE_DEVICES leaves.
+ *
+ * @example There and back
+ * ```ts
+ * import { copyToDevice, copyToHost, Device, DeviceBuffer, Stream } from "bun-tensorrt/cuda";
+ *
+ * using device = Device.open();
+ * using stream = Stream.create(device);
+ * using buffer = DeviceBuffer.create("f32", [4], { stream });
+ * copyToDevice(buffer, Float32Array.of(1, 2, 3, 4), { stream });
+ * const back = new Float32Array(4);
+ * copyToHost(back, buffer, { stream }); // to an ordinary array: waits
+ * console.log(device.name, back);
+ * ```
+ */
 export class Device extends Resource {
   readonly index: number;
   /** As the driver calls it: `NVIDIA H200`. */

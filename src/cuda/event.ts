@@ -28,7 +28,25 @@ export interface EventOptions {
   readonly blocking?: boolean | undefined;
 }
 
-/** A mark that is put into a stream and is done when the work before it is. May be recorded again and again. */
+/**
+ * A mark that is put into a stream and is done when the work before it is. May be recorded again and again.
+ *
+ * @example
+ * ```ts
+ * import { Device, DeviceBuffer, Event, fill, Stream } from "bun-tensorrt/cuda";
+ *
+ * using device = Device.open();
+ * using stream = Stream.create(device);
+ * using buffer = DeviceBuffer.create("u8", [2 ** 26], { device });
+ * using begin = Event.create(device, { timing: true });
+ * using end = Event.create(device, { timing: true });
+ * begin.record({ stream });
+ * fill(buffer, 0, { stream });
+ * end.record({ stream });
+ * await end.wait();
+ * console.log(`${end.elapsedMsSince(begin).toFixed(3)} ms`);
+ * ```
+ */
 export class Event extends Resource {
   readonly device: Device;
   /** The `cudaEvent_t` (the driver's `CUevent` as well). Borrowed: valid while the event is open. */

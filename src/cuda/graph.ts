@@ -31,7 +31,22 @@ const out = new OutCells(1);
 /** `cudaGraphExecUpdateResultInfo`: the result, the node, and the node an edge comes from. */
 const updateInfo = new OutCells(3);
 
-/** Work as captured: a template, from which executable graphs are made and updated. */
+/**
+ * Work as captured: a template, from which executable graphs are made and updated.
+ *
+ * @example
+ * ```ts
+ * import { Device, DeviceBuffer, fill, Graph, Stream } from "bun-tensorrt/cuda";
+ *
+ * using device = Device.open();
+ * using stream = Stream.create(device);
+ * using buffer = DeviceBuffer.create("u8", [1024], { device });
+ * using graph = Graph.capture("clear", () => fill(buffer, 0, { stream }), { stream });
+ * using replay = graph.instantiate();
+ * for (let frame = 0; frame < 10; frame++) replay.launch({ stream });
+ * stream.synchronize();
+ * ```
+ */
 export class Graph extends Resource {
   readonly device: Device;
   readonly name: string;

@@ -39,6 +39,21 @@ interface PinnedMemory {
 /**
  * Host memory that the GPU copies from and to at full speed and without the JS thread. It never moves.
  * `close()` detaches every view of it, so a stale one reads as empty.
+ *
+ * @example
+ * ```ts
+ * import { copyToDevice, Device, DeviceBuffer, Event, PinnedBuffer, Stream } from "bun-tensorrt/cuda";
+ *
+ * using device = Device.open();
+ * using stream = Stream.create(device);
+ * using pixels = PinnedBuffer.create("u8", [1080, 1920, 3], device);
+ * using buffer = DeviceBuffer.create("u8", pixels.shape, { stream });
+ * pixels.data.fill(128);
+ * copyToDevice(buffer, pixels, { stream }); // returns at once
+ * using copied = Event.create(device);
+ * copied.record({ stream });
+ * await copied.wait(); // from here on the pixels may change
+ * ```
  */
 export class PinnedBuffer<T extends DType = DType> extends Resource {
   readonly dtype: T;

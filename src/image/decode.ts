@@ -26,7 +26,10 @@ export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
  *
  * @example
  * ```ts
- * const image = await decodeImage("street.jpg");
+ * import { decodeImage } from "bun-tensorrt";
+ *
+ * const { width, height, data } = await decodeImage("street.jpg");
+ * console.log(width, height, data[0]); // the red of the first pixel
  * ```
  */
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<DecodedImage> {

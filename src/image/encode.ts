@@ -17,6 +17,9 @@ import { loadSharp } from "./sharp.ts";
  *
  * @example
  * ```ts
+ * import { decodeImage, encodeImage } from "bun-tensorrt";
+ *
+ * const image = await decodeImage("street.jpg");
  * await Bun.write("out.webp", await encodeImage(image, { format: "webp", quality: 80 }));
  * ```
  */

@@ -119,15 +119,14 @@ function regionOf(placed: Placed): Region {
  * larger part goes right and below. As YOLOX's `preproc` for `letterbox-top-left`: the resized size is truncated, so
  * that a product just below an integer, which binary fractions give, leaves one more pixel of padding, there as here.
  * A side never becomes less than 1, where theirs becomes 0 and fails. Boxes go back by the size the rectangle really has
- * on each axis; for `letterbox-top-left` by the one ratio before truncation, as YOLOX does.
+ * on each axis; for `letterbox-top-left` by the one ratio before truncation, as YOLOX does. A slice of a frame is
+ * `placeRectangle([1920, 1080], { x: 1280, y: 440, width: 640, height: 640 }, [640, 640], "letterbox")`.
  *
  * @param source    size of the image in pixels
  * @param rectangle of it, in whole pixels; it may reach beyond the image
  * @param input     size of the input in pixels
  * @param fit       how the ratio is treated
  * @throws {ShapeError} If it holds nothing of the image
- * @example
- * placeRectangle([1920, 1080], { x: 1280, y: 440, width: 640, height: 640 }, [640, 640], "letterbox");
  */
 export function placeRectangle(
   [sourceWidth, sourceHeight]: Size,

@@ -167,7 +167,7 @@ class Workplace {
  * Decodes image files one after the other: JPEG through libturbojpeg where the machine has it, everything else, and
  * JPEG without it, through sharp; both give the same pixels. One call at a time: make one per image in flight.
  *
- * @example Frames from a camera
+ * Frames from a camera:
  * ```ts
  * using decoder = ImageDecoder.create();
  * for await (const bytes of frames) {

@@ -146,6 +146,15 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
  * @param data   u8 [height, width, channels], rows `pitchBytes` apart; NV12 as {@linkcode Image} says
  * @param layout size, pixel format and row pitch
  * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, a pitch too small or the data too short
+ *
+ * @example
+ * ```ts
+ * import { Detector, imageOf } from "bun-tensorrt";
+ *
+ * await using detector = await Detector.load("yolo11n");
+ * const frame = imageOf(new Uint8Array(640 * 480 * 3), { width: 640, height: 480, format: "BGR" });
+ * console.log((await detector.detect(frame)).detections.length);
+ * ```
  */
 export function imageOf(data: Uint8Array, layout: ImageLayout & { readonly format?: PackedFormat }): PackedImage;
 export function imageOf(data: Uint8Array, layout: ImageLayout): Image;

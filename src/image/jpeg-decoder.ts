@@ -75,7 +75,7 @@ function createHandle({ symbols }: TurboJpeg): TjHandle {
  *
  * Closing it while a call is in flight is allowed: the call ends as usual, and the handle is destroyed after it.
  *
- * @example Decode into memory of one's own
+ * Decoding into memory of one's own:
  * ```ts
  * using decoder = JpegDecoder.create();
  * const header = decoder.readHeader(bytes, "street.jpg");

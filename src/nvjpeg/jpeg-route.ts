@@ -82,6 +82,14 @@ function refusalOf({ frame, isOrderly }: JpegMarkers, end: number): JpegRefusal 
  * Choose the decoder of a file. Microseconds: no pixel is looked at.
  *
  * @param bytes a whole file of any kind
+ *
+ * @example
+ * ```ts
+ * import { routeJpeg } from "bun-tensorrt/nvjpeg";
+ *
+ * const { refusal, markers } = routeJpeg(await Bun.file("street.jpg").bytes());
+ * console.log(refusal ?? "a GPU decodes it", markers.frame?.width, markers.frame?.height);
+ * ```
  */
 export function routeJpeg(bytes: Uint8Array): JpegRoute {
   const byteLength = bytes.length;

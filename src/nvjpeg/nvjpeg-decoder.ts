@@ -43,10 +43,14 @@ export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
  *
  * @example
  * ```ts
+ * import { Device } from "bun-tensorrt/cuda";
+ * import { JpegSurface, NvJpegDecoder } from "bun-tensorrt/nvjpeg";
+ *
  * using device = Device.open();
  * using decoder = await NvJpegDecoder.create(device);
  * using surface = JpegSurface.create(device);
  * const image = await decoder.decode(await Bun.file("street.jpg").bytes(), surface);
+ * console.log(image.width, image.height);
  * ```
  */
 export class NvJpegDecoder extends Owner {

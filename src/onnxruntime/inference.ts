@@ -19,6 +19,20 @@ export interface InferenceRunOptions {
 /**
  * A run that was prepared once: names, values and pointers are in place, so a frame costs no allocation beyond its
  * promise. Made by `Session.prepare`, which stays open for as long.
+ *
+ * @example
+ * ```ts
+ * import { createTensor, Session } from "bun-tensorrt/onnxruntime";
+ *
+ * await using session = await Session.load("yolo11n.onnx");
+ * const images = createTensor("f32", [1, 3, 640, 640]);
+ * using inference = session.prepare({ images });
+ * for (let frame = 0; frame < 3; frame++) {
+ *   images.data.fill(frame / 2);
+ *   const outputs = await inference.run();
+ *   console.log(outputs.get("output0")?.data[0]);
+ * }
+ * ```
  */
 export class Inference extends Resource {
   /** Write the next frame into these before `run`; their arrays must stay where they are. */

@@ -42,8 +42,11 @@ interface Source {
  *
  * @example
  * ```ts
+ * import { createTensor, Session } from "bun-tensorrt/onnxruntime";
+ *
  * await using session = await Session.load("yolo11n.onnx");
  * const outputs = await session.run({ images: createTensor("f32", [1, 3, 640, 640]) });
+ * for (const [name, { dtype, shape }] of outputs) console.log(name, dtype, shape);
  * ```
  */
 export class Session extends Resource implements AsyncDisposable {

@@ -121,9 +121,13 @@ export class DetectionServer implements AsyncDisposable {
  *
  * @example
  * ```ts
+ * import { Detector } from "bun-tensorrt";
+ * import { serve } from "bun-tensorrt/serve";
+ *
  * await using detector = await Detector.load("yolo11n");
  * await using server = await serve(detector, { port: 0 });
  * const answer = await fetch(new URL("/detect", server.url), { method: "POST", body: Bun.file("street.jpg") });
+ * console.log(await answer.json());
  * ```
  */
 export function serve(detector: ServedModel, options: ServeOptions = {}): Promise<DetectionServer> {

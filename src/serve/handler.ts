@@ -172,10 +172,14 @@ export class DetectionHandler implements AsyncDisposable {
  *
  * @example
  * ```ts
+ * import { Detector } from "bun-tensorrt";
+ * import { createHandler } from "bun-tensorrt/serve";
+ *
  * await using detector = await Detector.load("yolo11n");
  * await using vision = createHandler(detector, { basePath: "/vision" });
- * const server = Bun.serve({ routes: { "/": new Response("my app"), ...vision.routes } });
+ * await using server = Bun.serve({ port: 0, routes: { "/": new Response("my app"), ...vision.routes } });
  * const answer = await fetch(new URL("/vision/detect", server.url), { method: "POST", body: Bun.file("street.jpg") });
+ * console.log(await answer.json());
  * ```
  */
 export function createHandler(detector: ServedModel, options: HandlerOptions = {}): DetectionHandler {

@@ -41,7 +41,10 @@ const OF_CORNERS: Readonly<Record<BoxForm, (box: BoxNumbers) => BoxNumbers>> = {
  *
  * @example
  * ```ts
- * const [x, y, width, height] = convertBox(found.box, "xyxy", "xywh");
+ * import { convertBox } from "bun-tensorrt";
+ *
+ * const [x, y, width, height] = convertBox([10, 20, 110, 70], "xyxy", "xywh");
+ * console.log(x, y, width, height); // 10 20 100 50
  * ```
  */
 export function convertBox(box: BoxNumbers, from: BoxForm, to: BoxForm): BoxNumbers {
@@ -52,12 +55,34 @@ export function convertBox(box: BoxNumbers, from: BoxForm, to: BoxForm): BoxNumb
   return OF_CORNERS[to](TO_CORNERS[from](box));
 }
 
-/** A box of whatever form in fractions of an image's width and height. @param size in pixels, such as a result or an image */
+/**
+ * A box of whatever form in fractions of an image's width and height.
+ *
+ * @param size in pixels, such as a result or an image
+ *
+ * @example
+ * ```ts
+ * import { normalizeBox } from "bun-tensorrt";
+ *
+ * console.log(normalizeBox([192, 108, 960, 540], { width: 1920, height: 1080 })); // [0.1, 0.1, 0.5, 0.5]
+ * ```
+ */
 export function normalizeBox([a, b, c, d]: BoxNumbers, { width, height }: Pick<Image, "width" | "height">): BoxNumbers {
   return [a / width, b / height, c / width, d / height];
 }
 
-/** A box of whatever form in pixels, from fractions of an image's width and height. @param size in pixels */
+/**
+ * A box of whatever form in pixels, from fractions of an image's width and height.
+ *
+ * @param size in pixels
+ *
+ * @example
+ * ```ts
+ * import { denormalizeBox } from "bun-tensorrt";
+ *
+ * console.log(denormalizeBox([0.1, 0.1, 0.5, 0.5], { width: 1920, height: 1080 })); // [192, 108, 960, 540]
+ * ```
+ */
 export function denormalizeBox(
   [a, b, c, d]: BoxNumbers,
   { width, height }: Pick<Image, "width" | "height">,
@@ -85,9 +110,15 @@ export interface ScoredObject {
  * @throws {OptionError} If an option is unknown or out of range
  * @throws {ArgumentError} If a score is above 1
  *
- * @example
+ * @example What two models find, without what both find
  * ```ts
+ * import { Detector, nms } from "bun-tensorrt";
+ *
+ * await using coarse = await Detector.load("yolo11n", { size: 320 });
+ * await using fine = await Detector.load("yolo11n");
+ * const [left, right] = await Promise.all([coarse.detect("street.jpg"), fine.detect("street.jpg")]);
  * const kept = nms([...left.detections, ...right.detections], { iou: 0.5 });
+ * console.log(kept.length);
  * ```
  */
 export function nms<Found extends ScoredObject>(objects: readonly Found[], options: NmsChoice = {}): Found[] {
@@ -134,8 +165,14 @@ function span(a: number, b: number, margin: number, length: number): readonly [s
  *
  * @example
  * ```ts
+ * import { crop, Detector, decodeImage, encodeImage } from "bun-tensorrt";
+ *
+ * await using detector = await Detector.load("yolo11n");
  * const image = await decodeImage("street.jpg");
- * for (const { box } of detections) await Bun.write("cut.jpg", await encodeImage(crop(image, box)));
+ * const { detections } = await detector.detect(image);
+ * for (const [index, { box }] of detections.entries()) {
+ *   await Bun.write(`object-${index}.jpg`, await encodeImage(crop(image, box)));
+ * }
  * ```
  */
 export function crop(image: Image, box: Box, margin = 0): Image {
@@ -182,7 +219,11 @@ export interface Letterboxed {
  *
  * @example
  * ```ts
+ * import { boxToSource, decodeImage, letterbox } from "bun-tensorrt";
+ *
  * const { image: input, region } = letterbox(await decodeImage("street.jpg"), [640, 640]);
+ * console.log(input.width, input.height); // 640 640
+ * console.log(boxToSource([100, 200, 300, 400], region)); // that box of the input, in pixels of street.jpg
  * ```
  */
 export function letterbox(

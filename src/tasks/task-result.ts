@@ -68,7 +68,12 @@ export interface Drawable {
    *
    * @example
    * ```ts
+   * import { Detector, encodeImage } from "bun-tensorrt";
+   *
+   * await using detector = await Detector.load("yolo11n");
+   * const result = await detector.detect("street.jpg");
    * const drawn = await result.draw({ scores: false, lineWidth: 4, palette: ["#ff8800", "#0088ff"] });
+   * await Bun.write("drawn.png", await encodeImage(drawn, { format: "png" }));
    * ```
    */
   draw(options?: DrawResultOptions): Promise<Image>;
@@ -91,6 +96,9 @@ export interface Drawable {
    *
    * @example
    * ```ts
+   * import { Detector } from "bun-tensorrt";
+   *
+   * await using detector = await Detector.load("yolo11n");
    * const result = await detector.detect("street.jpg");
    * await result.save("out/street.png");
    * ```

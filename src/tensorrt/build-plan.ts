@@ -59,6 +59,14 @@ export function targetCapabilities(config: BuildConfig, device: Device | undefin
  * @throws {OptionError} If an option is wrong, or a dynamic input has no range
  * @throws {ModelError} If the model cannot be parsed; it names node and operator
  * @throws {TensorRtError} If the build fails; `log` holds TensorRT's own lines
+ *
+ * @example
+ * ```ts
+ * import { buildPlan } from "bun-tensorrt/tensorrt";
+ *
+ * const { bytes } = await buildPlan(await Bun.file("yolo11n.onnx").bytes(), { precision: "fp16" });
+ * await Bun.write("yolo11n.plan", bytes);
+ * ```
  */
 export async function buildPlan(
   model: Uint8Array,

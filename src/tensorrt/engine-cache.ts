@@ -68,7 +68,18 @@ function unwritable(action: string, place: string, cause: unknown): Error {
   return new BunTensorRtError(message(action, `${place} cannot be written (${text})`, hint), { cause });
 }
 
-/** Plans in a folder. Several processes may use it at once. */
+/**
+ * Plans in a folder. Several processes may use it at once.
+ *
+ * @example
+ * ```ts
+ * import { EngineCache } from "bun-tensorrt/tensorrt";
+ *
+ * const onnx = await Bun.file("yolo11n.onnx").bytes();
+ * const { path } = await new EngineCache().obtain(onnx, { precision: "fp16" });
+ * console.log(path); // built the first time, found from then on
+ * ```
+ */
 export class EngineCache {
   readonly folder: string;
 

@@ -84,6 +84,14 @@ const SEARCHED_BYTES = 512;
  *
  * @param source path, for messages
  * @throws {ModelError} If the bytes are empty, are fewer than the header says, or have metadata that is damaged
+ *
+ * @example
+ * ```ts
+ * import { readPlan } from "bun-tensorrt/tensorrt";
+ *
+ * const { header, metadata } = readPlan(await Bun.file("yolo11n.plan").bytes(), "yolo11n.plan");
+ * console.log(header, metadata);
+ * ```
  */
 export function readPlan(bytes: Uint8Array, source: string): PlanFile {
   if (bytes.byteLength === 0) throw damaged(source, "it is empty");

@@ -29,7 +29,20 @@ export interface DeserializeOptions {
   readonly hardwareCompatible?: boolean | undefined;
 }
 
-/** The part of TensorRT that runs engines. One is enough for a process and a device. */
+/**
+ * The part of TensorRT that runs engines. One is enough for a process and a device.
+ *
+ * @example
+ * ```ts
+ * import { Device } from "bun-tensorrt/cuda";
+ * import { Runtime } from "bun-tensorrt/tensorrt";
+ *
+ * using device = Device.open();
+ * using runtime = await Runtime.create({ device });
+ * using engine = await runtime.load("yolo11n.plan");
+ * for (const { name, dtype, shape } of [...engine.inputs, ...engine.outputs]) console.log(name, dtype, shape);
+ * ```
+ */
 export class Runtime extends NativeObject {
   /** `undefined` for CUDA's device 0. */
   readonly device: Device | undefined;

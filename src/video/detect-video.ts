@@ -36,6 +36,10 @@ export type VideoResult<Result extends TaskResult = DetectionResult> = Result & 
  *
  * @example
  * ```ts
+ * import { Detector } from "bun-tensorrt";
+ * import { detectVideo, VideoSource } from "bun-tensorrt/video";
+ *
+ * await using detector = await Detector.load("yolo11n");
  * await using video = await VideoSource.open("street.mp4");
  * for await (const { frame, detections } of detectVideo(detector, video)) {
  *   console.log(frame.timestampMs, detections.length);

@@ -196,6 +196,18 @@ class JpegReader {
  *
  * @returns the bytes of each image file, a copy of its own; they are not decoded here
  * @throws {VideoError} If a length is 0 or too large, the stream ends within an image, or holds no JPEG
+ *
+ * @example
+ * ```ts
+ * import { Detector } from "bun-tensorrt";
+ * import { readImages } from "bun-tensorrt/video";
+ *
+ * await using detector = await Detector.load("yolo11n");
+ * const stream = Bun.file("street.jpg").stream(); // or Bun.stdin.stream(), with one JPEG after the other
+ * for await (const bytes of readImages(stream, { framing: "jpeg" })) {
+ *   console.log((await detector.detect(bytes)).detections.length);
+ * }
+ * ```
  */
 export async function* readImages(
   stream: AsyncIterable<Uint8Array>,

@@ -78,7 +78,11 @@ class EncodeRun extends Resource {
  *
  * @example
  * ```ts
- * await using sink = await VideoSink.open("out.mp4", { width: 1280, height: 720, rate: 25 });
+ * import { decodeImage } from "bun-tensorrt";
+ * import { VideoSink } from "bun-tensorrt/video";
+ *
+ * const image = await decodeImage("street.jpg");
+ * await using sink = await VideoSink.open("still.mp4", { width: image.width, height: image.height, rate: 25 });
  * await sink.write(image, 0);
  * await sink.finish();
  * ```

@@ -23,6 +23,8 @@ const SAME_TIME_MS = 0.5;
  *
  * @example
  * ```ts
+ * import { VideoSource } from "bun-tensorrt/video";
+ *
  * await using video = await VideoSource.open("street.mp4", { fps: 5 });
  * for await (using frame of video) console.log(frame.index, frame.timestampMs);
  * ```

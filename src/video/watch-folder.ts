@@ -116,6 +116,18 @@ class FolderState {
  *
  * @returns paths, each when its file has stopped growing; ends with the signal
  * @throws {VideoError} If the folder cannot be read, at once; from the iteration, if it has gone
+ *
+ * @example
+ * ```ts
+ * import { Detector } from "bun-tensorrt";
+ * import { watchFolder } from "bun-tensorrt/video";
+ *
+ * await using detector = await Detector.load("yolo11n");
+ * const signal = AbortSignal.timeout(2000);
+ * for await (const path of watchFolder("incoming", { extensions: [".jpg"], existing: true, signal })) {
+ *   console.log(path, (await detector.detect(path)).detections.length);
+ * }
+ * ```
  */
 export function watchFolder(folder: string, options: WatchFolderOptions): AsyncGenerator<string, void, undefined> {
   return settledFiles(folder, options, new FolderState(folder, options));

@@ -23,6 +23,14 @@ function refused(path: string, found: string, hint: string, cause?: unknown): Op
  *
  * @param path its extension tells the format
  * @throws {OptionError} If it is missing, in no known format, or broken
+ *
+ * @example
+ * ```ts
+ * import { readConfigFile } from "bun-tensorrt/worker";
+ *
+ * const options = await readConfigFile("worker.toml");
+ * console.log(options.input, options.threshold);
+ * ```
  */
 export async function readConfigFile(path: string): Promise<WorkerOptions> {
   const extension = extname(path).toLowerCase();

@@ -83,7 +83,9 @@ function keepFixed(wanted: WorkerConfig, former: WorkerConfig): WorkerConfig {
  *
  * @example
  * ```ts
- * const worker = await Worker.create({ redis: "redis://127.0.0.1:6379", input: "frames", model: "yolo11n" });
+ * import { Worker } from "bun-tensorrt/worker";
+ *
+ * await using worker = await Worker.create({ redis: "redis://127.0.0.1:6379", input: "frames", model: "yolo11n" });
  * process.once("SIGTERM", () => worker.stop());
  * await worker.run();
  * ```

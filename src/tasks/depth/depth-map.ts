@@ -96,8 +96,13 @@ function paletteOf(name: DepthImageOptions["palette"] = "inferno"): readonly Col
  * @returns RGB with tight rows; `encodeImage` makes a file of it
  *
  * @example
- * const result = await estimator.estimate("street.jpg");
- * await Bun.write("depth.png", await encodeImage(depthImage(result), { format: "png" }));
+ * ```ts
+ * import { DepthEstimator, depthImage, encodeImage } from "bun-tensorrt";
+ *
+ * await using estimator = await DepthEstimator.load("depth-anything/model.onnx");
+ * const image = depthImage(await estimator.estimate("street.jpg"), { palette: "grey" });
+ * await Bun.write("depth.png", await encodeImage(image, { format: "png" }));
+ * ```
  */
 export function depthImage(result: DepthResult, options: DepthImageOptions = {}): PackedImage {
   const { width, height } = result;

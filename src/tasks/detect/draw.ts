@@ -181,6 +181,17 @@ const paintRows: PaintRows = (canvas, rows, wordOf, config) => {
  * @param options what is drawn, and how
  * @throws {ShapeError} If the image's size, pitch and data do not fit together
  * @throws {OptionError} If an option is unknown or out of range
+ *
+ * @example
+ * ```ts
+ * import { Detector, decodeImage, encodeImage } from "bun-tensorrt";
+ * import { paintDetections } from "bun-tensorrt/video";
+ *
+ * await using detector = await Detector.load("yolo11n");
+ * const image = await decodeImage("street.jpg");
+ * paintDetections(image, (await detector.detect(image)).detections, { scores: false });
+ * await Bun.write("painted.jpg", await encodeImage(image));
+ * ```
  */
 export function paintDetections(image: Image, rows: readonly LabelledBox[], options?: DrawOptions): void {
   paintShapes(image, rows, options);
@@ -235,6 +246,9 @@ async function makeWord(label: string, tenths: number): Promise<GlyphMask | unde
  *
  * @example
  * ```ts
+ * import { Detector, decodeImage, drawDetections, encodeImage } from "bun-tensorrt";
+ *
+ * await using detector = await Detector.load("yolo11n");
  * const image = await decodeImage("street.jpg");
  * const { detections } = await detector.detect(image);
  * await Bun.write("boxes.jpg", await encodeImage(await drawDetections(image, detections)));

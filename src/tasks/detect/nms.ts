@@ -317,6 +317,13 @@ const pair = new Float32Array(new ArrayBuffer(32));
  * @param a x1, y1, x2, y2
  * @param b likewise
  * @returns 0 to 1; 0 if neither has an area
+ *
+ * @example
+ * ```ts
+ * import { boxIou } from "bun-tensorrt";
+ *
+ * console.log(boxIou([0, 0, 10, 10], [5, 0, 15, 10])); // 0.333…
+ * ```
  */
 export function boxIou(a: ArrayLike<number>, b: ArrayLike<number>): number {
   pair.set(a);

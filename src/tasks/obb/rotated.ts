@@ -283,6 +283,17 @@ function cornersAround(box: ArrayLike<number>, from: number, x: number, y: numbe
  * @param a [cx, cy, w, h, angle], from `atA` on
  * @param b likewise, from `atB` on
  * @returns 0 to 1; 0 if one of them has no area
+ *
+ * @example
+ * ```ts
+ * import { probiou, rotatedCorners, rotatedIou } from "bun-tensorrt";
+ *
+ * const [ship, quay] = [
+ *   [50, 50, 40, 10, Math.PI / 6],
+ *   [52, 50, 40, 10, Math.PI / 5],
+ * ];
+ * console.log(rotatedIou(ship, quay), probiou(ship, quay), rotatedCorners(ship));
+ * ```
  */
 export function rotatedIou(a: ArrayLike<number>, b: ArrayLike<number>, atA = 0, atB = 0): number {
   const areaA = Math.abs(a[atA + 2]! * a[atA + 3]!);

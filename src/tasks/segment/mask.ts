@@ -23,8 +23,17 @@ export type MaskParts = Pick<Mask, "width" | "height" | "bounds" | "bits">;
  * else is computed when it is asked for, in the time of that rectangle's area.
  *
  * @example
- * const rle = mask.toRle({ compressed: true }); // as pycocotools encodes it
- * const [largest] = mask.toPolygons({ kind: "edges" }).sort((a, b) => b.outer.length - a.outer.length);
+ * ```ts
+ * import { Segmenter } from "bun-tensorrt";
+ *
+ * await using segmenter = await Segmenter.load("yolo11n-seg");
+ * const { objects } = await segmenter.detect("street.jpg");
+ * for (const { mask } of objects) {
+ *   const rle = mask.toRle({ compressed: true }); // as pycocotools encodes it
+ *   const [largest] = mask.toPolygons({ kind: "edges" }).sort((a, b) => b.outer.length - a.outer.length);
+ *   console.log(rle.size, largest?.outer.length);
+ * }
+ * ```
  */
 export class Mask {
   /** Width of the image in pixels. */

@@ -62,7 +62,13 @@ export function semanticResultOf(
  * The pixels of one class, for `toRle()`, `toPolygons()` and `toBitmap()`.
  *
  * @example
- * const rle = maskOfClass(result, 7).toRle({ compressed: true });
+ * ```ts
+ * import { maskOfClass, SemanticSegmenter } from "bun-tensorrt";
+ *
+ * await using segmenter = await SemanticSegmenter.load("segformer/model.onnx");
+ * const result = await segmenter.segment("street.jpg");
+ * for (const { label, classId } of result.areas) console.log(label, maskOfClass(result, classId).toRle({ compressed: true }));
+ * ```
  */
 export function maskOfClass({ classMap, width, height }: SemanticResult, classId: number): Mask {
   return Mask.fromBitmap(

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decodeImage } from "../src/image/decode.ts";
 import { encodeImage } from "../src/image/encode.ts";
+import { BrowserPage, chromium } from "./support/browser.ts";
 import { pulled } from "./support/catalogue.ts";
 import { nearestModel, noiseImage } from "./support/image-models.ts";
 import { isRedisUnreachable } from "./support/redis-server.ts";
@@ -106,8 +107,87 @@ test.skipIf(isOffline)("examples/11-elysia.ts answers with two models", () => {
   );
 });
 
+/** Start an example that serves; ask it until it is done, and end it as Ctrl-C does. @returns what it printed after its address */
+async function served(name: string, ask: (url: URL) => Promise<void>): Promise<string> {
+  const child = Bun.spawn([process.execPath, join(root, "examples", name), "0"], {
+    cwd: root,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    let text = "";
+    while (!text.includes("\n")) text += (await reader.read()).value ?? "(ended)\n";
+    await ask(new URL(/^open (http:\S+)\n/.exec(text)![1]!));
+    child.kill("SIGINT");
+    expect([await child.exited, await child.stderr.text()]).toEqual([0, ""]);
+    let rest = "";
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) rest += chunk.value;
+    return rest;
+  } finally {
+    child.kill();
+  }
+}
+
+interface CameraAnswer {
+  readonly index: number;
+  readonly width: number;
+  readonly detections: readonly { readonly label: string }[];
+  readonly dropped: number;
+}
+
+test.skipIf(isOffline)(
+  "examples/12-camera.ts answers the newest frames of a WebSocket, and drops older ones",
+  async () => {
+    const printed = await served("12-camera.ts", async (url) => {
+      const address = new URL("/frames", url.href.replace("http", "ws"));
+      expect((await fetch(new URL("/frames", url))).status).toBe(403);
+      const jpeg = await Bun.file(image!).bytes();
+      const headers = { origin: url.origin };
+      const socket = new WebSocket(address, { headers });
+      await new Promise((resolve) => socket.addEventListener("open", resolve));
+      const answers: CameraAnswer[] = [];
+      socket.addEventListener("message", ({ data }) => answers.push(JSON.parse(data)));
+      for (let frame = 0; frame < 20; frame++) socket.send(jpeg);
+      socket.send(jpeg.subarray(0, 1000));
+      socket.send(jpeg);
+      // The newest always has its answer; what is no image has none.
+      while (answers.at(-1)?.index !== 21) await Bun.sleep(5);
+      const { width, detections, dropped } = answers.at(-1)!;
+      expect([width, detections.filter(({ label }) => label === "person").length]).toEqual([1920, 3]);
+      expect(dropped).toBeGreaterThan(5);
+      expect(answers.length + dropped).toBeGreaterThanOrEqual(21);
+      expect(answers.map(({ index }) => index)).toEqual(answers.map(({ index }) => index).sort((a, b) => a - b));
+      socket.close();
+    });
+    expect(printed).toMatch(/^(frame 20: Cannot .*\n)?$/);
+  },
+);
+
+test.skipIf(isOffline || chromium === undefined)(
+  "examples/12-camera.html draws on the camera of a browser",
+  async () => {
+    await served("12-camera.ts", async (url) => {
+      const flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+      await using page = await BrowserPage.open(1000, 700, flags);
+      await page.goto(url.href);
+      await page.until(`/frame [1-9]\\d* of/.test(document.querySelector("p").textContent)`);
+      expect(await page.evaluate<string>(`document.querySelector("p").textContent`)).toMatch(
+        /^\d+ objects, \d+ ms a frame; frame \d+ of \d+, \d+ dropped$/,
+      );
+      expect(page.console).toEqual([]);
+    });
+  },
+);
+
+test.skipIf(isOffline)("examples/13-worker-threads.ts shares images between threads", () => {
+  const lines = example("13-worker-threads.ts", image!, join(root, "package.json"), image!).split("\n");
+  expect(lines.filter((line) => line.endsWith("sample1.jpg: person, person, wine glass, person"))).toHaveLength(2);
+  expect(lines[1]).toContain("package.json: Cannot decode bytes");
+});
+
 test("every example is run by a test here", () => {
   const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];
   const tests = readFileSync(import.meta.path, "utf8");
-  expect(names.filter((name) => !tests.includes(`example("${name}"`))).toEqual([]);
+  expect(names.filter((name) => !new RegExp(`(?:example|served)\\("${RegExp.escape(name)}"`).test(tests))).toEqual([]);
 });

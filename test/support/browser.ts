@@ -45,8 +45,8 @@ export class BrowserPage implements AsyncDisposable {
     socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(data as string) as Reply));
   }
 
-  /** Start Chromium with an empty page. Sizes in CSS pixels. */
-  static async open(width: number, height: number): Promise<BrowserPage> {
+  /** Start Chromium with an empty page. Sizes in CSS pixels. @param flags further words of its command line */
+  static async open(width: number, height: number, flags: readonly string[] = []): Promise<BrowserPage> {
     const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-browser-"));
     const words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
     const child = Bun.spawn(
@@ -56,6 +56,7 @@ export class BrowserPage implements AsyncDisposable {
         "--hide-scrollbars",
         "--remote-debugging-port=0",
         `--user-data-dir=${folder}`,
+        ...flags,
         "about:blank",
       ],
       { stdin: "ignore", stdout: "ignore", stderr: "pipe" },

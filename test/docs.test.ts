@@ -64,6 +64,7 @@ const DATASET = {
 /** What the pages name and a reader brings: photographs are the catalogue's, models are toys of the same form. */
 const FILES: Readonly<Record<string, (path: string) => unknown>> = {
   "street.jpg": (path) => writeFileSync(path, photograph!),
+  "beach.jpg": (path) => writeFileSync(path, photograph!),
   "street.mp4": (path) => testVideo(path, "320x240", 6, 6),
   "instances_val2017.json": (path) => writeFileSync(path, JSON.stringify(DATASET)),
   "resnet50.onnx": (path) => writeFileSync(path, toyClassifier({ side: 32, scores: "means" })),

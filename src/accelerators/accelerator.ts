@@ -1,7 +1,7 @@
 /** @module Accelerator: what models run on, registered by name and imported when first used. */
 
 import { inShort, ModelError, message, OptionError, UnavailableError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
+import { logger, warnAloud } from "../core/log.ts";
 import type { OptionTable } from "../core/options.ts";
 import type { Accelerator, Backend, MachineOptions } from "../runtime/backend.ts";
 import type { Task } from "../runtime/task.ts";
@@ -22,6 +22,8 @@ export interface Registration {
   readonly options?: OptionTable;
   /** Compiled models that run on it alone; `undefined` where it takes ONNX models only. */
   readonly compiled?: (source: string | Uint8Array) => Promise<boolean>;
+  /** True where the machine has such a device, whether or not it can be used; left out where that is no question. */
+  readonly isPresent?: () => Promise<boolean>;
   /** True where it has several devices, told apart by number. */
   readonly isNumbered?: boolean;
   /** Import it. */
@@ -65,6 +67,7 @@ registerAccelerator({
   preference: 10,
   options: TENSORRT_OPTIONS,
   compiled: async (source) => (await import("./tensorrt/model-file.ts")).isPlanSource(source),
+  isPresent: async () => (await import("../cuda/device.ts")).hasCard(),
   isNumbered: true,
   load: async () => (await import("./tensorrt/gpu-backend.ts")).gpuAccelerator,
 });
@@ -74,12 +77,17 @@ interface Choice {
   readonly registration: Registration;
   readonly accelerator: Accelerator;
   /** Why a better one cannot be used, in one line, where the choice was open. */
-  readonly fault: { readonly machine: string; readonly reason: string } | undefined;
+  readonly fault:
+    | { readonly machine: string; readonly reason: string /** It is there. */; readonly isPresent: boolean }
+    | undefined;
 }
 
 /** What to do where what was asked for cannot be used. */
 const ANY_MODEL_HINT = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
 const COMPILED_HINT = "bunx bun-tensorrt doctor says what is missing; the ONNX model it was built from runs anywhere";
+
+const UNUSED_HINT =
+  '\nHint: bunx bun-tensorrt doctor says what is missing; backend: "cpu" or BUN_TENSORRT_BACKEND=cpu, or setLogSink, silences this';
 
 /**
  * Choose an accelerator: the one that was asked for, or the best there is.
@@ -106,7 +114,7 @@ export async function chooseAccelerator(
     const accelerator = await registration.load();
     const reason = accelerator.unavailable();
     if (reason === undefined) return { registration, accelerator, fault };
-    fault ??= { machine: registration.machine, reason };
+    fault ??= { machine: registration.machine, reason, isPresent: (await registration.isPresent?.()) === true };
   }
   throw new UnavailableError(message(action, `no accelerator can be used, ${fault?.reason}`, hint), "backend");
 }
@@ -195,7 +203,11 @@ export async function openBackends<ModelSpec, Params, Output>(
   const hint = compiledFor === undefined ? undefined : COMPILED_HINT;
   const { registration, accelerator, fault } = await chooseAccelerator(options.backend, task.action, hint);
   const { machine } = registration;
-  if (fault !== undefined) {
+  if (fault?.isPresent) {
+    warnAloud(
+      `Running on the ${machine}, and the ${fault.machine} of this machine is not used: ${fault.reason}${UNUSED_HINT}`,
+    );
+  } else if (fault !== undefined) {
     logger.info(`Running on the ${machine}, as the ${fault.machine} cannot be used: ${fault.reason}`);
   }
   if (compiledFor !== undefined && compiledFor !== registration) {
@@ -215,7 +227,7 @@ export async function openBackends<ModelSpec, Params, Output>(
     if (!isRefused || options.backend !== "auto" || wantedByEnvironment(task.action) !== "auto") throw error;
     const other = await nextTo(registration);
     if (other === undefined) throw error;
-    logger.info(`Running on the ${other.machine}: ${inShort(error)}`);
+    warnAloud(`Running on the ${other.machine}: ${inShort(error)}`);
     return openBackends(source, task, { ...options, backend: other.names[0]! }, devices);
   }
 }

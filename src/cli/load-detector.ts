@@ -31,7 +31,8 @@ export async function isPlanFile(path: string): Promise<boolean> {
 async function mayBuild(backend: string, { terminal }: CommandContext): Promise<boolean> {
   if (backend !== "auto" || !terminal.isTerminal) return !CPU_NAMES.includes(backend);
   const { registration, fault } = await chooseAccelerator(backend);
-  if (fault !== undefined) {
+  // Of one that is there a warning tells.
+  if (fault !== undefined && !fault.isPresent) {
     const note = `Running on the ${registration.machine}, as the ${fault.machine} cannot be used: ${fault.reason}`;
     terminal.line(terminal.paint("dim", note));
   }

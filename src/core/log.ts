@@ -9,6 +9,10 @@ export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogSink = (level: LogLevel, text: string) => void;
 
 let installed: LogSink | undefined;
+/** Somebody has said where lines go, or that they go nowhere. */
+let isChosen = false;
+/** Warnings that standard error has had. */
+const told = new Set<string>();
 
 function voice(level: LogLevel): (text: string) => void {
   return (text) => installed?.(level, shown(text));
@@ -23,7 +27,17 @@ export const logger: Readonly<Record<LogLevel, (text: string) => void>> = {
 };
 
 /**
- * Choose where the library's log lines go; by default nowhere.
+ * A warning that nobody must miss: where no sink was ever chosen it goes to standard error, each text once.
+ */
+export function warnAloud(text: string): void {
+  if (isChosen) logger.warn(text);
+  if (isChosen || told.has(text)) return;
+  told.add(text);
+  process.stderr.write(`bun-tensorrt: ${shown(text)}\n`);
+}
+
+/**
+ * Choose where the library's log lines go; by default nowhere, but for a warning on standard error where a GPU stays unused.
  *
  * @param sink called for every line, or `undefined` for silence
  * @returns the sink that was installed before
@@ -40,6 +54,7 @@ export const logger: Readonly<Record<LogLevel, (text: string) => void>> = {
 export function setLogSink(sink: LogSink | undefined): LogSink | undefined {
   const former = installed;
   installed = sink;
+  isChosen = true;
   return former;
 }
 

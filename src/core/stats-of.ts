@@ -1,6 +1,6 @@
 /** @module StatsOf: what the system knows of a path, if there is anything, and what to say where there is nothing. */
 
-import { readdirSync, type Stats, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { basename, dirname, isAbsolute } from "node:path";
 
 /**
@@ -17,6 +17,11 @@ export function statsOf(path: string): Stats | undefined {
     if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return undefined;
     throw error;
   }
+}
+
+/** The text of a small file; `undefined` where there is none. */
+export function readIfThere(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, "utf8") : undefined;
 }
 
 /** What lies at a path, in words: `a pipe`. */

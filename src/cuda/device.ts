@@ -1,7 +1,10 @@
 /** @module Device: one GPU of this machine, with its primary context retained while it is open. */
 
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { ArgumentError, CudaError, inShort, LibraryLoadError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
+import { readIfThere } from "../core/stats-of.ts";
 import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
@@ -220,4 +223,22 @@ export function cudaUnavailable(): string | undefined {
     if (!isAbsent) throw error;
     return inShort(error);
   }
+}
+
+/** NVIDIA's cards and boards, by what the kernel says: it needs no library. */
+export function cardNames(): string[] {
+  const folder = "/proc/driver/nvidia/gpus";
+  const cards = existsSync(folder) ? readdirSync(folder) : [];
+  const names = cards.map((card) => readIfThere(join(folder, card, "information"))?.match(/^Model:\s*(.+)$/m)?.[1]);
+  const jetson = readIfThere("/proc/device-tree/model")?.replaceAll("\0", "");
+  const known = [...names.filter((name) => name !== undefined), ...(jetson?.includes("NVIDIA") ? [jetson] : [])];
+  // WSL has its node for cards of every make, and this library for NVIDIA's alone.
+  const isInWindows = existsSync("/dev/dxg") && existsSync("/usr/lib/wsl/lib/libnvidia-ml.so.1");
+  const hasNode = existsSync("/dev/nvidiactl") || isInWindows;
+  return known.length === 0 && hasNode ? ["a card that the kernel does not name"] : known;
+}
+
+/** True if the machine has a card, whether CUDA can use it or not. */
+export function hasCard(): boolean {
+  return cardNames().length > 0;
 }

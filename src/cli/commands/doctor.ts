@@ -2,6 +2,7 @@
 
 import { logger, setLogSink } from "../../core/log.ts";
 import { printableJson } from "../../core/shown.ts";
+import { hasCard } from "../../cuda/device.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import {
@@ -12,7 +13,7 @@ import {
   type GpuFindings,
   isHealthy,
 } from "../doctor/finding.ts";
-import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt, hasCard } from "../doctor/gpu.ts";
+import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt } from "../doctor/gpu.ts";
 import {
   findBun,
   findCache,

@@ -1,13 +1,14 @@
 /** @module GPU: what `doctor` says of the graphics cards, their driver, and whether the package's kernels run on them. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import ptx from "../../../ptx/manifest.json" with { type: "json" };
 import { KernelLibrary } from "../../accelerators/tensorrt/kernels.ts";
 import { CudaError, LibraryLoadError } from "../../core/errors.ts";
+import { readIfThere } from "../../core/stats-of.ts";
 import { formatBytes } from "../../core/units.ts";
 import { checkDriver, explain } from "../../cuda/check.ts";
-import { cudaUnavailable, Device } from "../../cuda/device.ts";
+import { cardNames, cudaUnavailable, Device } from "../../cuda/device.ts";
 import { CUDA_DRIVER_SPEC, cudaDriver } from "../../ffi/cuda-driver.ts";
 import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import type { LibrarySpec } from "../../ffi/library.ts";
@@ -30,10 +31,6 @@ export function driverVersion(versionFile: string): string | undefined {
   return versionFile.match(/Kernel Module(?: for \S+)?\s+([\d.]+)/)?.[1];
 }
 
-function readIfThere(path: string): string | undefined {
-  return existsSync(path) ? readFileSync(path, "utf8") : undefined;
-}
-
 /** `driver 535.183.01, CUDA 12.2`: the kernel module's version where it tells, and the newest CUDA the driver runs. */
 function driverText(cuda: number): string {
   const version = driverVersion(readIfThere("/proc/driver/nvidia/version") ?? "");
@@ -45,22 +42,6 @@ export function driverCuda(): number {
   const out = new OutCells(1);
   checkDriver(cudaDriver().cuDriverGetVersion(out.cells), "cuDriverGetVersion");
   return out.i32();
-}
-
-/** Cards, by what the kernel says: it needs no library. */
-function cardNames(): string[] {
-  const folder = "/proc/driver/nvidia/gpus";
-  const cards = existsSync(folder) ? readdirSync(folder) : [];
-  const names = cards.map((card) => readIfThere(join(folder, card, "information"))?.match(/^Model:\s*(.+)$/m)?.[1]);
-  const jetson = readIfThere("/proc/device-tree/model")?.replaceAll("\0", "");
-  const known = [...names.filter((name) => name !== undefined), ...(jetson?.includes("NVIDIA") ? [jetson] : [])];
-  const hasNode = existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
-  return known.length === 0 && hasNode ? ["a card that the kernel does not name"] : known;
-}
-
-/** True if the machine has a card, whether CUDA can use it or not. */
-export function hasCard(): boolean {
-  return cardNames().length > 0;
 }
 
 function firstLine(error: Error): string {

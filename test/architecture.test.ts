@@ -20,6 +20,7 @@ const src = join(root, "src");
 /** Lowest first: a file imports its own layer or an earlier one. */
 const LAYERS = [
   "core",
+  "embed",
   "ffi",
   "cuda",
   "tensorrt",

@@ -3,6 +3,7 @@
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { EMBED_HINT, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -13,6 +14,8 @@ export interface LibrarySpec {
   readonly name: string;
   /** Environment variable that holds the path of the file, or of its folder; it wins over everything else. */
   readonly variable: string;
+  /** The file that the package or the executable has itself; it is looked for nowhere else then. */
+  readonly own?: () => string | undefined;
   /** File names, best first: `libonnxruntime.so.1`. One `*` stands for a version: `libonnxruntime.so.1.*`, newest first. */
   readonly files: readonly string[];
   /** Folders inside an npm package: `["onnxruntime-node", "bin/napi-v6/linux/x64"]`. */
@@ -96,17 +99,11 @@ function listFolder(path: string): string[] | undefined {
 }
 
 function npmFolders(spec: LibrarySpec): string[] {
-  const found: string[] = [];
-  for (const [packageName, folder] of spec.npm ?? []) {
-    try {
-      found.push(join(dirname(Bun.resolveSync(`${packageName}/package.json`, import.meta.dir)), folder));
-    } catch (error) {
-      if ((error as { readonly code?: string }).code !== "ERR_MODULE_NOT_FOUND") throw error;
-      // Not installed, or inside a compiled executable: the folder the program runs in may still hold it.
-      found.push(join("node_modules", packageName, folder));
-    }
-  }
-  return found;
+  return (spec.npm ?? []).map(([packageName, folder]) => {
+    const found = installedFile(`${packageName}/package.json`);
+    // What is not installed is named in the list of what was tried.
+    return join(found === undefined ? join("node_modules", packageName) : dirname(found), folder);
+  });
 }
 
 function pythonFolders(spec: LibrarySpec): string[] {
@@ -153,15 +150,17 @@ function filesIn(folder: string, spec: LibrarySpec): string[] {
 }
 
 /**
- * Every path at which a library is looked for, in order: the environment variable, npm packages, the catalogue's cache,
+ * Every path at which a library is looked for, in order: the environment variable, the file that the program brings, npm packages, the catalogue's cache,
  * Python's site-packages, the given folders, then the system's. A bare file name is left to the dynamic linker.
  */
 export function candidatePaths(spec: LibrarySpec): string[] {
   const named = process.env[spec.variable];
   if (named !== undefined && named !== "") {
-    const path = resolve(named);
+    const path = openablePath(resolve(named));
     return listFolder(path) === undefined ? [path] : filesIn(path, spec);
   }
+  const own = spec.own?.();
+  if (own !== undefined) return [own];
   const folders = [
     ...npmFolders(spec),
     join(cacheFolder(), "lib"),
@@ -229,10 +228,24 @@ export function openLibrary<Table extends SymbolTable>(
   }
   const list = tried.map((line) => `\n  ${line}`).join("");
   throw new LibraryLoadError(
-    message(`load the library ${spec.name}`, `it was found at none of these paths:${list}`, spec.hint),
+    message(`load the library ${spec.name}`, `it was found at none of these paths:${list}`, hintOf(spec)),
     spec.name,
     tried,
   );
+}
+
+/**
+ * Load a library that others are linked against: from then on the dynamic linker knows its name, and looks in no folder.
+ *
+ * @param symbol one that it has, a function
+ */
+export function preload(path: string, symbol: string): void {
+  loaded.push(dlopen(path, { [symbol]: {} }));
+}
+
+/** A bundle is mostly where npm's packages are not. */
+function hintOf({ npm, hint }: LibrarySpec): string {
+  return IS_BUNDLED && npm !== undefined ? EMBED_HINT : hint;
 }
 
 const MAGIC = 0x464c457f;

@@ -2,6 +2,7 @@
 
 import { createRequire } from "node:module";
 import type { TypeObject } from "koffi";
+import { addonError, installedFile, nativePart } from "../core/embedded.ts";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { NativeType, Prototype } from "./library.ts";
@@ -68,13 +69,29 @@ function setUp(loaded: Koffi): void {
   }
 }
 
+/** @throws {LibraryLoadError} If it is neither installed nor part of the program, or does not open */
+function openKoffi(): Koffi {
+  const embedded = nativePart("koffi");
+  const installed = embedded === undefined ? installedFile("koffi") : undefined;
+  if (embedded === undefined && installed === undefined) throw addonError("koffi");
+  try {
+    if (embedded === undefined) return createRequire(import.meta.url)(installed!) as Koffi;
+    // koffi's own module around the addon only looks for it, and warns of old names.
+    const module = { exports: {} as Koffi };
+    process.dlopen(module, embedded);
+    return module.exports;
+  } catch (error) {
+    throw addonError("koffi", error);
+  }
+}
+
 /** koffi is an addon: it is loaded with the first off-thread function, so that importing the package loads nothing. */
 function loadKoffi(): Koffi {
   if (!Bun.semver.satisfies(Bun.version, `>=${OLDEST_BUN}`)) {
     const found = `Bun must be ${OLDEST_BUN} or newer, got ${Bun.version}`;
     throw new BunTensorRtError(message("call native code off the JS thread", found, "update Bun"));
   }
-  const loaded = createRequire(import.meta.url)("koffi") as Koffi;
+  const loaded = openKoffi();
   setUp(loaded);
   // koffi keeps stacks only once it has loaded a library; our functions are addresses. This one is the process itself.
   loaded.load(null);

@@ -1,6 +1,7 @@
 /** @module ONNX Runtime binding: the library is found, tested and bound at the first use, then kept. */
 
 import { type FFIFunction, linkSymbols } from "bun:ffi";
+import { nativePart } from "../core/embedded.ts";
 import { type LibrarySpec, type NativeCalls, openLibrary, type Prototype, selfTest } from "./library.ts";
 import { addressOf, nativeView, OutCells, readCString } from "./memory.ts";
 import { setNativeVariable } from "./native-environment.ts";
@@ -124,6 +125,7 @@ const FILES: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
 export const ONNXRUNTIME: LibrarySpec = {
   name: "onnxruntime",
   variable: "BUN_TENSORRT_ONNXRUNTIME",
+  own: () => nativePart("onnxruntime"),
   files: FILES[process.platform] ?? [],
   npm: [
     ["onnxruntime-node", `bin/napi-v6/${process.platform}/${process.arch}`],

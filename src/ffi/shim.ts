@@ -4,6 +4,9 @@ import { dlopen } from "bun:ffi";
 import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import linuxArm64 from "../../native/prebuilt/linux-arm64/libbun_tensorrt_shim.so" with { type: "file" };
+import linuxX64 from "../../native/prebuilt/linux-x64/libbun_tensorrt_shim.so" with { type: "file" };
+import { importedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
 import { addressOf, cString, readCString } from "./memory.ts";
@@ -77,12 +80,22 @@ export const SHIM_STATUS: Readonly<Record<"ok" | "failed" | "noMethod" | "noDevi
   badCall: SHIM_CONSTANTS.BT_BAD_CALL,
 };
 
+/// <reference path="../core/files.d.ts" />
+
+/** The shim by the platform it is made for. */
+const SHIMS: Readonly<Record<string, string>> = { "linux-arm64": linuxArm64, "linux-x64": linuxX64 };
+
+function ownShim(): string | undefined {
+  const path = SHIMS[`${process.platform}-${process.arch}`];
+  return path === undefined ? undefined : openablePath(importedFile(path));
+}
+
 /** Where the shim lies; also what `doctor` goes by. */
 export const SHIM_SPEC: LibrarySpec = {
   name: "libbun_tensorrt_shim",
   variable: "BUN_TENSORRT_SHIM",
+  own: ownShim,
   files: ["libbun_tensorrt_shim.so"],
-  folders: [join(import.meta.dir, "../../native/prebuilt", `${process.platform}-${process.arch}`)],
   hint: "the package brings it for linux-x64 and linux-arm64; elsewhere set BUN_TENSORRT_SHIM to one that `bun run shim` built",
 };
 

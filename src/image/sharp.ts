@@ -2,10 +2,12 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { LibraryLoadError, message } from "../core/errors.ts";
+import { addonError, installedFile, nativePart, nativeParts } from "../core/embedded.ts";
+import { LibraryLoadError } from "../core/errors.ts";
 import { logger, type RepeatedLine } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { writeWhole } from "../core/whole-file.ts";
+import { preload } from "../ffi/library.ts";
 import { setNativeDefault } from "../ffi/native-environment.ts";
 import {
   assertJpegScans,
@@ -246,19 +248,30 @@ export function prepareFonts(): Promise<void> {
   return fonts;
 }
 
+async function importSharp(): Promise<Sharp> {
+  const { sharp } = nativeParts;
+  if (sharp === undefined) {
+    const installed = installedFile("sharp");
+    if (installed === undefined) throw addonError("sharp");
+    return ((await import(installed)) as typeof import("sharp")).default;
+  }
+  // The addon has no folder of its own where it would look: the linker then takes what is in the process already.
+  const libvips = nativePart("libvips");
+  if (libvips !== undefined) preload(libvips, "vips_shutdown");
+  return sharp() as Sharp;
+}
+
 async function load(): Promise<Sharp> {
   if (process.platform === "linux") setNativeDefault("FONTCONFIG_FILE", fontsFile());
   try {
-    const { default: sharp } = await import("sharp");
+    const sharp = await importSharp();
     if (isConfined) {
       sharp.block({ operation: ["VipsForeignLoad"] });
       sharp.unblock({ operation: [...LOADERS] });
     }
     return sharp;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const text = message("load the library sharp", `its addon does not open (${reason})`, "run `bun add sharp` again");
-    throw new LibraryLoadError(text, "sharp", ["sharp"], { cause: error });
+    throw error instanceof LibraryLoadError ? error : addonError("sharp", error);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { createReadStream } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { isEmbedded } from "../core/embedded.ts";
 import { ArgumentError, ImageError, message } from "../core/errors.ts";
 import { untilAborted } from "../core/settle.ts";
 import { passwordHint, redact } from "../core/shown.ts";
@@ -64,6 +65,8 @@ async function readFile(path: string): Promise<SourceBytes> {
   try {
     // Throws at once where the path itself cannot be one.
     const file = Bun.file(path);
+    // Bun tells no more of a file inside an executable than its size.
+    if (isEmbedded(path)) return { bytes: await file.bytes(), name: path };
     const { size, isFile, isDirectory } = await file.stat().then((stat) => ({
       size: stat.size,
       isFile: stat.isFile(),

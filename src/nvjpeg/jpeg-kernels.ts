@@ -1,10 +1,11 @@
 /** @module JpegKernels: the kernels that look at what nvJPEG wrote, and turn it upright. */
 
-/// <reference path="../cuda/ptx.d.ts" />
+/// <reference path="../core/files.d.ts" />
 
 import { readFileSync } from "node:fs";
 import jpegPtx from "../../ptx/jpeg.ptx" with { type: "file" };
 import checkPtx from "../../ptx/jpeg_check.ptx" with { type: "file" };
+import { importedFile } from "../core/embedded.ts";
 import { Owner } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
@@ -35,8 +36,10 @@ export class JpegKernels extends Owner {
   private constructor(device: Device) {
     super("JpegKernels", device);
     try {
-      const module = this.owned.use(Module.load(device, readFileSync(jpegPtx), { name: "jpeg.ptx" }));
-      const checkModule = this.owned.use(Module.load(device, readFileSync(checkPtx), { name: "jpeg_check.ptx" }));
+      const module = this.owned.use(Module.load(device, readFileSync(importedFile(jpegPtx)), { name: "jpeg.ptx" }));
+      const checkModule = this.owned.use(
+        Module.load(device, readFileSync(importedFile(checkPtx)), { name: "jpeg_check.ptx" }),
+      );
       this.#mark = module.kernel("jpeg_mark", kernelParameters("jpeg", "jpeg_mark"));
       this.#inspect = module.kernel("jpeg_inspect", kernelParameters("jpeg", "jpeg_inspect"));
       this.#orient = module.kernel("jpeg_orient", kernelParameters("jpeg", "jpeg_orient"));

@@ -1,6 +1,8 @@
 /** @module Session: a model loaded by ONNX Runtime, and its runs off the JS thread. */
 
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { isEmbedded } from "../core/embedded.ts";
 import { Resource } from "../core/resource.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import { addressOf, cString, OutCells } from "../ffi/memory.ts";
@@ -74,6 +76,7 @@ export class Session extends Resource implements AsyncDisposable {
    * @throws {LibraryLoadError} If ONNX Runtime is not there
    */
   static async load(path: string, options: SessionOptions = {}): Promise<Session> {
+    if (isEmbedded(path)) return Session.fromBytes(readFileSync(path), path, options);
     const config = parseSessionOptions(options);
     const head = inspectModelFile(path);
     return Session.#create(config, { name: path, head, memory: cString(resolve(path)), call: "CreateSession" });

@@ -14,6 +14,7 @@ import preprocessLobed from "../../../ptx/preprocess_lobed.ptx" with { type: "fi
 import rotated from "../../../ptx/rotated.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
 import transform from "../../../ptx/transform.ptx" with { type: "file" };
+import { importedFile } from "../../core/embedded.ts";
 import { ArgumentError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
@@ -71,7 +72,7 @@ export class KernelLaunch {
   }
 }
 
-/// <reference path="../../cuda/ptx.d.ts" />
+/// <reference path="../../core/files.d.ts" />
 
 /** A source of `kernels/`, without its ending; that of nvjpeg/ is loaded there. */
 export type KernelModule = Exclude<OwnModule, "jpeg" | "jpeg_check">;
@@ -127,7 +128,7 @@ export class KernelLibrary extends Resource {
   #load(name: KernelModule): Module {
     const known = this.#modules.get(name);
     if (known !== undefined) return known;
-    const module = Module.load(this.device, readFileSync(PATHS[name]), { name: `${name}.ptx` });
+    const module = Module.load(this.device, readFileSync(importedFile(PATHS[name])), { name: `${name}.ptx` });
     this.#modules.set(name, module);
     return module;
   }

@@ -1,5 +1,6 @@
 /** @module ModelFile: the bytes of a model, and whether they are a plan or an ONNX model. */
 
+import { isEmbedded } from "../../core/embedded.ts";
 import { inspectModelFile } from "../../onnxruntime/model-source.ts";
 import { readPlan } from "../../tensorrt/plan-file.ts";
 
@@ -9,7 +10,7 @@ const PLAN_FILE = /\.(plan|engine|trt)$/i;
 /** A model as it was given. */
 export interface ModelFile {
   readonly bytes: Uint8Array;
-  /** `undefined` for bytes. */
+  /** `undefined` for bytes, and for a file inside an executable. */
   readonly path: string | undefined;
   /** For messages. */
   readonly source: string;
@@ -40,8 +41,13 @@ export function isPlanSource(source: string | Uint8Array): boolean {
  * @throws {ModelError} If the file is missing, a folder, empty or not readable
  */
 export async function readModelFile(model: string | Uint8Array): Promise<ModelFile> {
-  const path = typeof model === "string" ? model : undefined;
-  if (path !== undefined) inspectModelFile(path);
-  const bytes = typeof model === "string" ? await Bun.file(model).bytes() : model;
-  return { bytes, path, source: path ?? "the model from bytes", isPlan: isPlan(bytes, path), isRead: true };
+  if (typeof model !== "string") {
+    const source = "the model from bytes";
+    return { bytes: model, path: undefined, source, isPlan: isPlan(model, undefined), isRead: true };
+  }
+  const isFile = !isEmbedded(model);
+  if (isFile) inspectModelFile(model);
+  const bytes = await Bun.file(model).bytes();
+  const path = isFile ? model : undefined;
+  return { bytes, path, source: model, isPlan: isPlan(bytes, model), isRead: true };
 }

@@ -1,0 +1,135 @@
+/** @module Embedded: files that a bundle or executable brings with it, as paths that the system can open. */
+
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, isAbsolute, join } from "node:path";
+import { BunTensorRtError, LibraryLoadError, message } from "./errors.ts";
+import { cacheFolder } from "./paths.ts";
+import { discard, systemReason, temporaryPath } from "./whole-file.ts";
+
+/** True in the output of `bun build`, where this module has no file of its own any more. */
+export const IS_BUNDLED: boolean = import.meta.file !== "embedded.ts";
+
+/** What to do where a bundle lacks a native part. */
+export const EMBED_HINT = 'import "bun-tensorrt/embed" in the program and build it again';
+
+/** True for a path inside an executable of `bun build --compile`: Bun reads it, the system does not know it. */
+export function isEmbedded(path: string): boolean {
+  return /^(\/\$bunfs\/|[a-z]:[\\/]~BUN[\\/])/i.test(path);
+}
+
+/**
+ * The path of a file that was imported `with { type: "file" }`. In a bundle the import says `./name`, which means the folder
+ * of the bundle, and the system would take it for that of the process.
+ */
+export function importedFile(path: string): string {
+  return isAbsolute(path) ? path : join(import.meta.dir, path);
+}
+
+/** True if a file holds exactly these bytes: another one of its name was cut short, or changed. */
+function holds(path: string, bytes: Uint8Array): boolean {
+  return statSync(path).size === bytes.length && readFileSync(path).equals(bytes);
+}
+
+/**
+ * A path that native code can open: that of a file inside an executable is copied to the cache, under the hash of its
+ * content, and is whole or not there. A copy that is there is compared with the original before it is used.
+ *
+ * @param path what {@linkcode importedFile} returned; any other path is returned as it is
+ * @throws {BunTensorRtError} If the cache cannot be written
+ */
+export function openablePath(path: string): string {
+  if (!isEmbedded(path)) return path;
+  const bytes = readFileSync(path);
+  const folder = join(cacheFolder(), "embedded", Bun.hash(bytes).toString(16).padStart(16, "0"));
+  const copy = join(folder, basename(path));
+  if (existsSync(copy) && holds(copy, bytes)) return copy;
+  try {
+    mkdirSync(folder, { recursive: true });
+    write(copy, bytes);
+    return copy;
+  } catch (error) {
+    const hint = "make it writable, or set BUN_TENSORRT_CACHE to a folder that is";
+    const found = `it is inside the executable and must be copied to ${folder}, ${systemReason(error as Error)}`;
+    throw new BunTensorRtError(message(`open ${basename(path)}`, found, hint), { cause: error });
+  }
+}
+
+function write(place: string, bytes: Uint8Array): void {
+  const temporary = temporaryPath(dirname(place));
+  try {
+    writeFileSync(temporary, bytes, { flag: "wx" });
+    renameSync(temporary, place);
+  } finally {
+    discard(temporary);
+  }
+}
+
+/** Native parts of other packages that a bundle or executable brings with it; `bun-tensorrt/embed` finds them when it is built. */
+export interface NativeParts {
+  /** Path of ONNX Runtime's library. */
+  readonly onnxruntime?: string | undefined;
+  /** Path of koffi's addon. */
+  readonly koffi?: string | undefined;
+  /** Path of the library that sharp's addon is linked against. */
+  readonly libvips?: string | undefined;
+  /** Loads sharp; libvips must be in the process already. */
+  readonly sharp?: () => unknown;
+}
+
+/** What was brought. */
+export const nativeParts: { -readonly [Name in keyof NativeParts]: NativeParts[Name] } = {};
+
+/**
+ * The path of a part, which the system can open; `undefined` where it was not brought.
+ *
+ * @throws {BunTensorRtError} If it is inside the executable, and the cache cannot be written
+ */
+export function nativePart(name: "onnxruntime" | "koffi" | "libvips"): string | undefined {
+  const path = nativeParts[name];
+  return path === undefined ? undefined : openablePath(importedFile(path));
+}
+
+/** Folders with a `node_modules`: above this file, above the executable, and above the working folder. */
+function packageRoots(): string[] {
+  const folders: string[] = [];
+  for (let folder of [import.meta.dir, dirname(process.execPath), process.cwd()]) {
+    for (; dirname(folder) !== folder; folder = dirname(folder)) {
+      // With Bun's isolated linker only the packages of the program itself lie in node_modules; the others are below .bun.
+      folders.push(folder, join(folder, "node_modules/.bun"));
+    }
+  }
+  return folders;
+}
+
+/**
+ * Find a package that is installed, also from a bundle that left it where it is.
+ *
+ * @param specifier of a module or a file in a package
+ * @returns the path of the file, `undefined` where there is none
+ */
+export function installedFile(specifier: string): string | undefined {
+  const [name] = /^(@[^/]+\/)?[^/]+/.exec(specifier)!;
+  // Looked for by hand in a bundle: where a folder has no node_modules, Bun would fetch any version of the package by itself.
+  const root = IS_BUNDLED
+    ? packageRoots().find((folder) => existsSync(join(folder, "node_modules", name)))
+    : import.meta.dir;
+  if (root === undefined) return undefined;
+  try {
+    return Bun.resolveSync(specifier, root);
+  } catch (error) {
+    if ((error as { readonly code?: string }).code === "ERR_MODULE_NOT_FOUND") return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The error for an addon that cannot be used.
+ *
+ * @param cause what was thrown when it was opened; `undefined` where it is not there at all
+ */
+export function addonError(name: "koffi" | "sharp", cause?: unknown): LibraryLoadError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const found = cause === undefined ? "it is not installed" : `its addon does not open (${reason})`;
+  const hint = IS_BUNDLED && nativeParts.sharp === undefined ? EMBED_HINT : `run \`bun add ${name}\` again`;
+  return new LibraryLoadError(message(`load the library ${name}`, found, hint), name, [name], { cause });
+}

@@ -1,0 +1,185 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { decodeImage } from "../src/image/decode.ts";
+import { encodeImage } from "../src/image/encode.ts";
+import { noiseImage } from "./support/image-models.ts";
+import { RTX, tinyModel } from "./support/tensorrt.ts";
+import { toyDetector } from "./support/toy-detector.ts";
+
+const root = join(import.meta.dir, "..");
+const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-executables-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const FORMATS = ["jpeg", "png", "webp"] as const;
+const noise = noiseImage(64, 48);
+
+/** Detects on an image of each format, read from beside it and from inside it, and builds an engine where that can be done. */
+const PROGRAM = `
+import { join } from "node:path";
+import { decodeImage, Detector } from "bun-tensorrt";
+import { buildPlan } from "bun-tensorrt/tensorrt";
+import model from "./toy.onnx" with { type: "file" };
+import tiny from "./tiny.onnx" with { type: "file" };
+import jpeg from "./image.jpeg" with { type: "file" };
+import png from "./image.png" with { type: "file" };
+import webp from "./image.webp" with { type: "file" };
+
+// What a bundle imports lies beside it; what an executable imports lies inside it.
+const inside = (path: string): string => (path.startsWith("./") ? join(import.meta.dir, path) : path);
+await using detector = await Detector.load(inside(model), { backend: "cpu", threshold: 0.1 });
+const found: Record<string, readonly unknown[]> = {};
+for (const [format, path] of Object.entries({ jpeg, png, webp })) {
+  const { detections } = await detector.detect(inside(path));
+  const { data } = await decodeImage(Bun.file(inside(path)));
+  found[format] = [detections.map(({ label }) => label).join(" "), Bun.hash(data).toString()];
+}
+const plan = process.env.BUN_TENSORRT_TENSORRT === undefined
+  ? undefined
+  : await buildPlan(await Bun.file(inside(tiny)).bytes(), { computeCapabilities: ["8.6"] });
+console.log(JSON.stringify({ found, plan: plan?.origin.tensorRt }));
+`;
+
+interface Child {
+  readonly exitCode: number;
+  readonly output: string;
+}
+
+function run(command: readonly string[], cwd: string, env?: Record<string, string>): Child {
+  const child = Bun.spawnSync([...command], {
+    cwd,
+    stdout: "pipe",
+    stderr: "pipe",
+    ...(env === undefined ? {} : { env }),
+  });
+  return { exitCode: child.exitCode, output: child.stdout.toString() + child.stderr.toString() };
+}
+
+const bun = process.execPath;
+// Types are not run.
+run([bun, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
+const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
+
+async function makeApp(linker: string): Promise<Child & { readonly folder: string }> {
+  const folder = join(scratch, linker);
+  mkdirSync(folder);
+  writeFileSync(join(folder, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
+  writeFileSync(join(folder, "bunfig.toml"), `[install]\nlinker = "${linker}"\n`);
+  writeFileSync(join(folder, "plain.ts"), PROGRAM);
+  writeFileSync(join(folder, "whole.ts"), `import "bun-tensorrt/embed";\n${PROGRAM}`);
+  writeFileSync(join(folder, "toy.onnx"), toyDetector());
+  writeFileSync(join(folder, "tiny.onnx"), tinyModel());
+  for (const format of FORMATS) {
+    writeFileSync(join(folder, `image.${format}`), await encodeImage(noise, { format, quality: 90 }));
+  }
+  return { folder, ...run([bun, "add", tarball], folder) };
+}
+
+const apps = { hoisted: await makeApp("hoisted"), isolated: await makeApp("isolated") };
+// Without a network nothing can be added; every other failure is one.
+const isOffline = /ConnectionRefused|ENOTFOUND|FailedToOpenSocket|Unable to connect/.test(apps.hoisted.output);
+
+/** What the checkout itself makes of the images, by libturbojpeg where it is there. */
+const expected = {
+  found: Object.fromEntries(
+    await Promise.all(
+      FORMATS.map(async (format) => {
+        const { data } = await decodeImage(join(apps.hoisted.folder, `image.${format}`));
+        return [format, [expect.stringMatching(/^cat/), Bun.hash(data).toString()]];
+      }),
+    ),
+  ),
+  ...(RTX === undefined ? {} : { plan: expect.stringMatching(/^TensorRT-RTX/) }),
+};
+
+/** Nothing but what the program needs: no home, no cache, no library of ours. */
+function bare(home: string): Record<string, string> {
+  mkdirSync(home, { recursive: true });
+  const tensorrt = RTX === undefined ? {} : { BUN_TENSORRT_TENSORRT: RTX };
+  // As on a machine without libturbojpeg.
+  return { HOME: home, PATH: dirname(bun), BUN_TENSORRT_TURBOJPEG: "/none", ...tensorrt };
+}
+
+function expectAll({ exitCode, output }: Child): void {
+  expect([exitCode, output]).toEqual([0, expect.stringMatching(/^\{.*\}\n$/)]);
+  expect(JSON.parse(output)).toEqual(expected);
+}
+
+describe.skipIf(isOffline).each(Object.keys(apps) as (keyof typeof apps)[])("with the %s linker", (linker) => {
+  const { folder, exitCode, output } = apps[linker];
+  /** Another machine has neither the program's folder nor its packages; some are found by where they lay when it was built. */
+  const elsewhere = (name: string, work: (place: string) => void): void => {
+    const place = join(scratch, `${linker} ${name}`);
+    mkdirSync(place);
+    renameSync(join(folder, "node_modules"), join(folder, "hidden"));
+    try {
+      work(place);
+    } finally {
+      renameSync(join(folder, "hidden"), join(folder, "node_modules"));
+    }
+  };
+
+  test("a program detects", () => {
+    expect([exitCode, output]).toEqual([0, expect.stringContaining("installed bun-tensorrt")]);
+    expect(existsSync(join(folder, "node_modules/koffi"))).toBe(linker === "hoisted");
+    expectAll(run([bun, "whole.ts"], folder, bare(join(folder, "home"))));
+  });
+
+  test("a bundle detects where its packages are installed, whatever the working folder", () => {
+    expect(run([bun, "build", "--target=bun", "--outdir=out/plain", "plain.ts"], folder)).toMatchObject({
+      exitCode: 0,
+    });
+    expectAll(run([bun, join(folder, "out/plain/plain.js")], "/", bare(join(folder, "home"))));
+  });
+
+  test("a bundle that is moved away from its packages says what to do, and installs nothing", () => {
+    elsewhere("plain bundle", (place) => {
+      renameSync(join(folder, "out/plain"), place);
+      const child = run([bun, "plain.js"], place, bare(join(place, "home")));
+      expect(child.output).toContain("Cannot load the library onnxruntime");
+      expect(child.output).toContain('Hint: import "bun-tensorrt/embed" in the program and build it again');
+      expect(child.exitCode).toBe(1);
+    });
+  });
+
+  test("a bundle with bun-tensorrt/embed detects anywhere", () => {
+    expect(run([bun, "build", "--target=bun", "--outdir=out/whole", "whole.ts"], folder)).toMatchObject({
+      exitCode: 0,
+    });
+    elsewhere("bundle", (place) => {
+      renameSync(join(folder, "out/whole"), place);
+      expectAll(run([bun, join(place, "whole.js")], "/", bare(join(place, "home"))));
+    });
+  });
+
+  test("an executable without bun-tensorrt/embed says what to do", () => {
+    expect(run([bun, "build", "--compile", "--outfile=plain", "plain.ts"], folder)).toMatchObject({ exitCode: 0 });
+    elsewhere("plain executable", (place) => {
+      renameSync(join(folder, "plain"), join(place, "plain"));
+      const child = run(["./plain"], place, bare(join(place, "home")));
+      expect(child.output).toContain('Hint: import "bun-tensorrt/embed" in the program and build it again');
+      expect(child.exitCode).toBe(1);
+    });
+  });
+
+  test("an executable with bun-tensorrt/embed detects with nothing beside it, and again from its cache", () => {
+    expect(run([bun, "build", "--compile", "--outfile=whole", "whole.ts"], folder)).toMatchObject({ exitCode: 0 });
+    elsewhere("executable", (place) => {
+      renameSync(join(folder, "whole"), join(place, "whole"));
+      const env = bare(join(place, "home"));
+      expectAll(run(["./whole"], place, env));
+      const cache = join(place, "home/.cache/bun-tensorrt/embedded");
+      const copies = [...new Bun.Glob("*/*").scanSync(cache)].map((path) => join(cache, path));
+      expect(copies.map((path) => path.replace(/^.*\/([a-z_]+).*$/, "$1")).sort()).toEqual([
+        "koffi",
+        "libbun_tensorrt_shim",
+        "libonnxruntime",
+        "libvips",
+      ]);
+      // A copy that is not the original any more is replaced.
+      for (const path of copies) writeFileSync(path, "not a library");
+      expectAll(run(["./whole"], place, env));
+    });
+  });
+});

@@ -95,17 +95,25 @@ test.skipIf(isOffline)("examples/08-serve.ts answers an image and refuses a text
   );
 });
 
-test.skipIf(isOffline)("examples/10-hono.ts answers below its path, beside a route of its own", () => {
-  expect(example("10-hono.ts", image!)).toBe(
-    '/persons {"persons":3}\n/vision/detect 5 objects, best: person\n/vision/detect without the token 401\n',
-  );
-});
+test.skipIf(isOffline)(
+  "examples/10-hono.ts answers below its path, beside a route of its own",
+  () => {
+    expect(example("10-hono.ts", image!)).toBe(
+      '/persons {"persons":3}\n/vision/detect 5 objects, best: person\n/vision/detect without the token 401\n',
+    );
+  },
+  60_000,
+);
 
-test.skipIf(isOffline)("examples/11-elysia.ts answers with two models", () => {
-  expect(example("11-elysia.ts", image!)).toBe(
-    "/persons/detect person, person, person\n/things/detect wine glass, chair\n",
-  );
-});
+test.skipIf(isOffline)(
+  "examples/11-elysia.ts answers with two models",
+  () => {
+    expect(example("11-elysia.ts", image!)).toBe(
+      "/persons/detect person, person, person\n/things/detect wine glass, chair\n",
+    );
+  },
+  60_000,
+);
 
 /** Start an example that serves; ask it until it is done, and end it as Ctrl-C does. @returns what it printed after its address */
 async function served(name: string, ask: (url: URL) => Promise<void>): Promise<string> {
@@ -162,6 +170,7 @@ test.skipIf(isOffline)(
     });
     expect(printed).toMatch(/^(frame 20: Cannot .*\n)?$/);
   },
+  60_000,
 );
 
 test.skipIf(isOffline || chromium === undefined)(
@@ -178,13 +187,18 @@ test.skipIf(isOffline || chromium === undefined)(
       expect(page.console).toEqual([]);
     });
   },
+  60_000,
 );
 
-test.skipIf(isOffline)("examples/13-worker-threads.ts shares images between threads", () => {
-  const lines = example("13-worker-threads.ts", image!, join(root, "package.json"), image!).split("\n");
-  expect(lines.filter((line) => line.endsWith("sample1.jpg: person, person, wine glass, person"))).toHaveLength(2);
-  expect(lines[1]).toContain("package.json: Cannot decode bytes");
-});
+test.skipIf(isOffline)(
+  "examples/13-worker-threads.ts shares images between threads",
+  () => {
+    const lines = example("13-worker-threads.ts", image!, join(root, "package.json"), image!).split("\n");
+    expect(lines.filter((line) => line.endsWith("sample1.jpg: person, person, wine glass, person"))).toHaveLength(2);
+    expect(lines[1]).toContain("package.json: Cannot decode bytes");
+  },
+  60_000,
+);
 
 test("every example is run by a test here", () => {
   const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];

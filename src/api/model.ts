@@ -2,7 +2,7 @@
 
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { isOfCrops, MAP_TASKS, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
+import { isOfCrops, MAP_TASKS, type MapTaskName, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { chosenTask, type OpenedModel, type Task } from "../runtime/task.ts";
 import { declaresClasses } from "../tasks/classify/classifier-recognition.ts";
@@ -26,7 +26,7 @@ import { ImageModel } from "./image-model.ts";
 import { checkCommonOptions, type ImageModelConfig, parseImageModelOptions } from "./image-model-config.ts";
 import { openModel, owned } from "./loaded-model.ts";
 import type { MachineChoice } from "./machine-options.ts";
-import { parseDepthOptions, parseSemanticOptions } from "./map-config.ts";
+import { DEPTH_OPTIONS, parseDepthOptions, parseSemanticOptions, SEMANTIC_OPTIONS } from "./map-config.ts";
 import { DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./map-model.ts";
 import type { ModelSource } from "./model-source.ts";
 import { type AnyDetector, OrientedDetector, PoseEstimator, Segmenter, withLabelsBeside } from "./object-model.ts";
@@ -44,7 +44,7 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
 /** For a model of which nothing is known. */
 const UNKNOWN_HINT =
   "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
-const SERVED = "`serve` and `worker` take models of objects and classifiers";
+const SERVED = "`serve` and `worker` take models of objects and classifiers, `serve` maps as well";
 const UNSERVED_HINT = `${SERVED}; \`bun-tensorrt inspect\` shows what is known of this one`;
 
 /**
@@ -84,10 +84,10 @@ function firstOf(tasks: readonly AnyTask[], hint: string, files: ModelFiles | un
   };
 }
 
-/** Another task, where a model is not evidently one that no service answers for. */
-function orUnserved(otherwise: AnyTask, files: ModelFiles | undefined): AnyTask {
+/** Another task, where a model is not evidently one that the service does not answer for. */
+function orUnserved(otherwise: AnyTask, files: ModelFiles | undefined, takesMaps: boolean): AnyTask {
   return chosenTask(otherwise, ({ source, model }) => {
-    const map = mapTaskOf(model, files);
+    const map = takesMaps ? undefined : mapTaskOf(model, files);
     if (map === undefined && !isOfCrops(model)) return otherwise;
     const found = map === undefined ? OF_CROPS.found : `it is ${MAP_TASKS[map].noun}`;
     const way = map === undefined ? "`detect --pose-model`" : `\`${map}\`, or use \`${MAP_TASKS[map].facade}\``;
@@ -165,8 +165,9 @@ async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promi
   if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
   if (image !== undefined) tasks.push(new ImageTask(image));
   const objects = orObjects(firstOf(tasks as AnyTask[], isServed ? UNSERVED_HINT : UNKNOWN_HINT, files), named);
-  if (isServed && detector.head === undefined) return orUnserved(objects, files);
-  return maps === undefined ? objects : orMaps(objects, maps, files);
+  const isRefusing = isServed && detector.head === undefined;
+  const served = isRefusing ? orUnserved(objects, files, maps !== undefined) : objects;
+  return maps === undefined ? served : orMaps(served, maps, files);
 }
 
 /** @internal What engines are built for ahead of time, by the task of the model. @param given `batch` and the like; each task has defaults */
@@ -214,27 +215,55 @@ export const anyDetector: {
 /** @internal What services answer with. */
 export type ServedFacade = AnyDetector | Classifier;
 
-/** @internal Loads models of objects, and classifiers, for services: options are those of a detector. */
-export const servedModel: {
+/** @internal Loads models for services: options are those of a detector. */
+interface ServedLoader<Facade> {
   /** @throws as `Model.load` does */
-  load(model: ModelSource, options?: AnyDetectorOptions): Promise<ServedFacade>;
-} = {
-  async load(model, options = {}) {
-    const { task, head, device = 0 } = options;
-    const detector = parseDetectorOptions(options as DetectorOptions);
-    if (task !== undefined || head !== undefined) {
-      return (await loadAny(model, { detector, isServed: true })) as ServedFacade;
-    }
-    const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    const isForeign = ([name]: readonly [name: string, value: unknown]): boolean =>
-      name === "preprocessing" || (Object.hasOwn(DETECTOR_OPTIONS, name) && !Object.hasOwn(CLASSIFIER_OPTIONS, name));
-    const common = Object.fromEntries(given.filter((option) => !isForeign(option)));
-    const classifier = parseClassifierOptions({ ...common, device: [device].flat()[0]! });
-    const loaded = (await loadAny(model, { detector, classifier, isServed: true })) as ServedFacade;
-    const ignored = given.filter(isForeign).map(([name]) => `\`${name}\``);
-    if (loaded.task === "classify" && ignored.length > 0) {
-      logger.warn(`Ignoring ${ignored.join(", ")}: the model is a classifier`);
-    }
-    return loaded;
-  },
+  load(model: ModelSource, options?: AnyDetectorOptions): Promise<Facade>;
+}
+
+async function loadServed(model: ModelSource, options: AnyDetectorOptions, takesMaps: boolean): Promise<Model> {
+  const { task, head, device = 0 } = options;
+  const detector = parseDetectorOptions(options as DetectorOptions);
+  if (task !== undefined || head !== undefined) return loadAny(model, { detector, isServed: true });
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const tables: { readonly [Name in Model["task"]]?: object } = {
+    classify: CLASSIFIER_OPTIONS,
+    semantic: SEMANTIC_OPTIONS,
+    depth: DEPTH_OPTIONS,
+  };
+  /** Names of a detector's options that a model of another task has not, or has with another meaning. */
+  const foreignTo = (of: keyof typeof tables): string[] => {
+    const known = tables[of] ?? DETECTOR_OPTIONS;
+    return given.map(([name]) => name).filter((name) => name === "preprocessing" || !Object.hasOwn(known, name));
+  };
+  const commonTo = (of: keyof typeof tables): object => {
+    const foreign = foreignTo(of);
+    const common = given.filter(([name]) => !foreign.includes(name));
+    return { ...Object.fromEntries(common), device: [device].flat()[0]! };
+  };
+  const loaded = await loadAny(model, {
+    detector,
+    classifier: parseClassifierOptions(commonTo("classify")),
+    isServed: true,
+    ...(takesMaps && {
+      maps: { semantic: parseSemanticOptions(commonTo("semantic")), depth: parseDepthOptions(commonTo("depth")) },
+    }),
+  });
+  const ignored = loaded.task in tables ? foreignTo(loaded.task).map((name) => `\`${name}\``) : [];
+  if (ignored.length > 0) {
+    const noun = loaded.task === "classify" ? "a classifier" : MAP_TASKS[loaded.task as MapTaskName].noun;
+    logger.warn(`Ignoring ${ignored.join(", ")}: the model is ${noun}`);
+  }
+  return loaded;
+}
+
+/** @internal Loads models of objects, and classifiers. */
+export const servedModel: ServedLoader<ServedFacade> = {
+  load: async (model, options = {}) => (await loadServed(model, options, false)) as ServedFacade,
+};
+
+/** @internal Loads models of objects, classifiers and maps. */
+export const servedModelOrMap: ServedLoader<ServedFacade | SemanticSegmenter | DepthEstimator> = {
+  load: async (model, options = {}) =>
+    (await loadServed(model, options, true)) as ServedFacade | SemanticSegmenter | DepthEstimator,
 };

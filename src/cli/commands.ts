@@ -208,7 +208,7 @@ export const COMMANDS: readonly Command[] = [
     flags: async () => (await import("./serve-flags.ts")).SERVE_FLAGS,
     notes: [
       "POST /detect      an image as the body, or files in a form; options in the address: ?threshold=0.5&classes=person",
-      "POST /classify    the same for a classifier: ?top=3",
+      "POST /classify    the same for a classifier: ?top=3; /semantic and /depth for models of maps",
       "GET /             a page to drop an image on",
       "GET /healthz, /readyz, /metrics (Prometheus), /model",
       "GET /v2/…, POST /v2/models/NAME/infer   the Open Inference Protocol, for its clients",

@@ -1,7 +1,7 @@
 /** @module DeepStack: the routes below `/v1/vision`, as clients of DeepStack and CodeProject.AI ask for them. */
 
 import { bearerOf, checkToken } from "./admission.ts";
-import type { DetectDesk } from "./detect-desk.ts";
+import { type DetectDesk, labelsOf } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
 import { checkModel } from "./inference.ts";
 import { readForm, typeOf, type UploadedForm } from "./upload.ts";
@@ -19,10 +19,11 @@ const ABSENT: Readonly<Record<DeepstackKind, string>> = {
 
 /** @throws {RequestError} 403 if the model gives nothing of the kind */
 function checkKind({ route, detector }: DetectDesk, kind: DeepstackKind): void {
-  const { labels } = detector;
+  const labels = labelsOf(detector);
   const isFaces = labels.length === 1 && labels[0]!.toLowerCase() === "face";
   if (kind === "scene" ? route === "classify" : route === "detect" && (kind !== "face" || isFaces)) return;
-  const hint = `the model is asked at /v1/vision/${route === "classify" ? "scene" : "detection"}`;
+  const own = route === "detect" ? "/v1/vision/detection" : route === "classify" ? "/v1/vision/scene" : `/${route}`;
+  const hint = `the model is asked at ${own}`;
   throw refusal(403, "wrong-task", ABSENT[kind], hint);
 }
 

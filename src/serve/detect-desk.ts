@@ -2,6 +2,7 @@
 
 import type { Classifier } from "../api/classifier.ts";
 import type { Detector } from "../api/detector.ts";
+import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
 import { RequestError } from "../core/errors.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
@@ -20,11 +21,26 @@ export interface ServedDetector
   readonly recognition: Pick<Detector["recognition"], "head"> & TensorTraits;
 }
 
-/** What a server answers with: a model that finds objects, or a classifier. */
-export type ServedModel = ServedDetector | Classifier;
+/** What a server answers with: a model that finds objects, a classifier, or a model of maps. */
+export type ServedModel = ServedDetector | Classifier | SemanticSegmenter | DepthEstimator;
 
 /** The last part of the address that images are sent to. */
-export type AskRoute = "detect" | "classify";
+export type AskRoute = "detect" | "classify" | "semantic" | "depth";
+
+function routeOf({ task = "detect" }: ServedModel): AskRoute {
+  return task === "classify" || task === "semantic" || task === "depth" ? task : "detect";
+}
+
+/** What of a model that finds objects decides the form of its answers; nothing of others. */
+export function traitsOf(model: ServedModel): Partial<ServedDetector["recognition"]> {
+  const { task } = model;
+  return task === "classify" || task === "semantic" || task === "depth" ? {} : model.recognition;
+}
+
+/** Labels of a model; of depth there are none. */
+export function labelsOf(model: ServedModel): readonly string[] {
+  return "labels" in model ? model.labels : [];
+}
 
 /** Frames in flight on all devices of a model. */
 export function framesInFlight({ backends }: Pick<ServedModel, "backends">): number {
@@ -56,8 +72,8 @@ export class DetectDesk {
   constructor(detector: ServedModel, config: HandlerConfig, metrics: ServiceMetrics) {
     this.detector = detector;
     this.forms = servedForms(detector);
-    this.route = detector.task === "classify" ? "classify" : "detect";
-    this.tensorForms = this.forms.tensorForms(detector.task === "classify" ? {} : detector.recognition);
+    this.route = routeOf(detector);
+    this.tensorForms = this.forms.tensorForms(traitsOf(detector));
     this.config = config;
     this.metrics = metrics;
     const { concurrency = Math.max(4, 2 * framesInFlight(detector)), queue } = config;

@@ -1,10 +1,11 @@
-/** @module DetectRoute: `POST /detect`, and `POST /classify` of a classifier. */
+/** @module DetectRoute: `POST /detect`, and `/classify`, `/semantic` and `/depth` of other models. */
 
 import { classesIn } from "../api/classes.ts";
 import { CLASSIFIER_OPTIONS } from "../api/classifier-config.ts";
 import { DETECTOR_OPTIONS } from "../api/detector-config.ts";
 import { ImageError, OptionError } from "../core/errors.ts";
 import { aliasOf, nearestWord, type OptionTable, unknownWord } from "../core/options.ts";
+import { MAP_TASKS } from "../heads/traits.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -106,11 +107,9 @@ async function detectForm(
  */
 export async function detectRoute(request: Request, desk: DetectDesk, route: AskRoute): Promise<Response> {
   if (route !== desk.route) {
-    const isClassifier = desk.route === "classify";
-    const found = isClassifier ? "the model is a classifier, which finds no objects" : "the model is no classifier";
-    throw refusal(404, "wrong-task", found, `send images to /${desk.route}`);
+    throw refusal(404, "wrong-task", `the model is ${NOUNS[desk.route]}`, `send images to /${desk.route}`);
   }
-  const { options, format, masks } = parseQuery(route, new URLSearchParams(/\?.*/s.exec(request.url)?.[0]));
+  const { options, format, masks, map } = parseQuery(route, new URLSearchParams(/\?.*/s.exec(request.url)?.[0]));
   checkUploadType(request);
   const work = async (body: Uint8Array, detect: DetectOne, signal: AbortSignal): Promise<Response> => {
     const { isForm, images } = await uploadOf(request, body, desk.config.maxFiles);
@@ -123,7 +122,10 @@ export async function detectRoute(request: Request, desk: DetectDesk, route: Ask
       // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
       return await annotated(bytes, await detect(bytes, options), desk, signal);
     }
-    const jsonOf = async (one: Uint8Array): Promise<object> => desk.forms.json(await detect(one, options), masks);
+    const jsonOf = async (one: Uint8Array): Promise<object> => {
+      const result = await detect(one, options);
+      return { ...desk.forms.json(result, masks), ...(map === "f32" && desk.forms.mapJson?.(result)) };
+    };
     const json = isForm ? await detectForm(images, jsonOf) : await jsonOf(bytes);
     const started = performance.now();
     const response = Response.json(json);
@@ -163,14 +165,30 @@ type Reader = (name: string, value: unknown) => unknown;
 const READERS: Readonly<Record<AskRoute, Readonly<Record<string, Reader>>>> = {
   detect: { threshold: numberOf, iou: numberOf, maxDetections: numberOf, classes: classesOf, classAgnostic: flagOf },
   classify: { top: numberOf },
+  semantic: {},
+  depth: {},
 };
 
 /** How a route answers: the first of each unless a request says otherwise. */
 const ANSWERS = {
   detect: { format: ["json", "image"], masks: ["rle", "polygon", "none"] },
   classify: { format: ["json", "image"] },
+  semantic: { format: ["json", "image"], masks: ["rle", "polygon", "none"] },
+  depth: { format: ["json", "image"], map: ["none", "f32"] },
 } as const;
-const OPTIONS: Readonly<Record<AskRoute, OptionTable>> = { detect: DETECTOR_OPTIONS, classify: CLASSIFIER_OPTIONS };
+const OPTIONS: Readonly<Record<AskRoute, OptionTable>> = {
+  detect: DETECTOR_OPTIONS,
+  classify: CLASSIFIER_OPTIONS,
+  semantic: {},
+  depth: {},
+};
+/** What a model is that is asked at each route. */
+const NOUNS: Readonly<Record<AskRoute, string>> = {
+  detect: "a model of objects",
+  classify: "a classifier",
+  semantic: MAP_TASKS.semantic.noun,
+  depth: MAP_TASKS.depth.noun,
+};
 
 /**
  * Options of one request from names and values; ranges are the model's to check.
@@ -202,6 +220,8 @@ interface Answer {
   readonly format: "json" | "image";
   /** What masks become in JSON. */
   readonly masks: MaskForm | undefined;
+  /** Whether JSON holds the numbers of a map. */
+  readonly map: "none" | "f32" | undefined;
 }
 
 /**

@@ -114,8 +114,8 @@ export class DetectionServer implements AsyncDisposable {
  * Answer over HTTP with a model: `POST /detect`, or `POST /classify` of a classifier, a page at `/`, health, metrics, and the
  * Open Inference Protocol. {@linkcode createHandler} does the same within a server of yours.
  *
- * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector` or `Classifier`; stays its caller's: close it
- * after the server
+ * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector`, `Classifier`, `SemanticSegmenter` or
+ * `DepthEstimator`; stays its caller's: close it after the server
  * @throws {OptionError} If an option is unknown or out of range
  * @throws {BunTensorRtError} If the address is taken
  *

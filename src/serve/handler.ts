@@ -166,8 +166,8 @@ export class DetectionHandler implements AsyncDisposable {
  * What answers requests with a model as {@linkcode serve} does, for a server that is there already: `Bun.serve`, Hono, Elysia, or
  * anything else that takes a function from `Request` to `Response`.
  *
- * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector` or `Classifier`; stays its caller's: close it
- * after the handler
+ * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector`, `Classifier`, `SemanticSegmenter` or
+ * `DepthEstimator`; stays its caller's: close it after the handler
  * @throws {OptionError} If an option is unknown or out of range
  *
  * @example

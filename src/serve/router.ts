@@ -6,7 +6,7 @@ import { formatTensorInfo } from "../core/tensor.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, keypointNames } from "../tasks/pose/keypoints.ts";
 import { type DeepstackKind, deepstackModels, deepstackRoute } from "./deepstack.ts";
-import type { DetectDesk } from "./detect-desk.ts";
+import { type DetectDesk, labelsOf, traitsOf } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { drainingError, refusal, stalledError } from "./failure.ts";
 import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference.ts";
@@ -67,6 +67,8 @@ function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
     "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk, "detect") },
     "/classify": { label: "classify", ...work, handle: (request) => detectRoute(request, desk, "classify") },
+    "/semantic": { label: "semantic", ...work, handle: (request) => detectRoute(request, desk, "semantic") },
+    "/depth": { label: "depth", ...work, handle: (request) => detectRoute(request, desk, "depth") },
     "/v1/vision/detection": deepstack("objects"),
     "/v1/vision/face": deepstack("face"),
     "/v1/vision/scene": deepstack("scene"),
@@ -149,13 +151,13 @@ export function allowedMethods({ method }: Route): string {
 
 /** What the model is, for people and programs. */
 function modelCard({ detector, config }: DetectDesk): object {
-  const { task = "detect", labels, backend, model } = detector;
-  const { head, keypoints } = detector.task === "classify" ? {} : detector.recognition;
+  const { task = "detect", backend, model } = detector;
+  const { head, keypoints } = traitsOf(detector);
   return {
     name: config.name,
     task,
     ...(head === undefined ? {} : { head }),
-    labels,
+    labels: labelsOf(detector),
     ...(keypoints && {
       keypoints: keypointNames(keypoints),
       // Pairs of their places in the list, which are joined by lines.

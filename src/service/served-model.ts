@@ -4,40 +4,57 @@ import type { Classifier } from "../api/classifier.ts";
 import type { ClassifyOptions } from "../api/classifier-config.ts";
 import type { Detector } from "../api/detector.ts";
 import type { DetectOptions } from "../api/detector-config.ts";
+import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
 import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { isObjectTask, type ObjectTaskName } from "../heads/traits.ts";
+import { isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
 import { CLASSIFY_MESSAGES } from "../tasks/classify/classify-messages.ts";
+import { DEPTH_FORMS } from "../tasks/depth/depth-map.ts";
 import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import { OBJECT_MESSAGES } from "../tasks/objects/object-messages.ts";
+import { SEMANTIC_FORMS } from "../tasks/semantic/class-map.ts";
 import type { ResultForms, ResultMessages, TaskResult } from "../tasks/task-result.ts";
 
-/** A task that services answer for. */
-export type ServedTask = "detect" | ObjectTaskName | "classify";
+/** A task that services answer for; only `serve` does for maps. */
+export type ServedTask = "detect" | ObjectTaskName | "classify" | MapTaskName;
 
 /** The part of a model that finds objects in an image. */
 export interface AskedDetector {
   /** What its results say. Default `"detect"`. */
-  readonly task?: Exclude<ServedTask, "classify">;
+  readonly task?: Exclude<ServedTask, "classify" | MapTaskName>;
   detect(source: ImageSource, options?: DetectOptions): Promise<TaskResult>;
 }
 
 /** The part of a model that says what is in an image: its objects, or the classes it is of. */
 export type AskedModel = AskedDetector | Pick<Classifier, "task" | "classify">;
 
+/** The part of a model that says something of every pixel. */
+export type AskedMap = Pick<SemanticSegmenter, "task" | "segment"> | Pick<DepthEstimator, "task" | "estimate">;
+
 /** Options of one call, whatever the task. */
 export type AskOptions = DetectOptions & ClassifyOptions;
 
 /** Ask a model about one image. */
-export function ask(model: AskedModel, source: ImageSource, options?: AskOptions): Promise<TaskResult> {
-  return model.task === "classify" ? model.classify(source, options) : model.detect(source, options);
+export function ask(model: AskedModel | AskedMap, source: ImageSource, options: AskOptions = {}): Promise<TaskResult> {
+  switch (model.task) {
+    case "classify":
+      return model.classify(source, options);
+    case "semantic":
+      return model.segment(source, options);
+    case "depth":
+      return model.estimate(source, options);
+    default:
+      return model.detect(source, options);
+  }
 }
 
 /** What is made of a model's results. */
-export function servedForms({ task = "detect" }: AskedModel): ResultForms {
+export function servedForms({ task = "detect" }: AskedModel | AskedMap): ResultForms {
+  if (task === "semantic") return SEMANTIC_FORMS;
+  if (task === "depth") return DEPTH_FORMS;
   return task === "classify" ? CLASSIFY_FORMS : formsFor(task);
 }
 

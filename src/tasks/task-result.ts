@@ -219,8 +219,14 @@ export interface ResultForms<Result extends TaskResult = TaskResult> {
   readonly csvColumns: readonly string[];
   /** The cells of a CSV file, a list a row. */
   csvRows(result: Result): string[][];
-  /** For `JSON.stringify`: the same from the command line and the server. @param masks default `rle` */
+  /**
+   * For `JSON.stringify`: the same from the command line and the server.
+   *
+   * @param masks default `rle`; of the classes of pixels `none`
+   */
   json(result: Result, masks?: MaskForm): object;
+  /** What maps are of many megabytes in JSON; absent where there are none. */
+  mapJson?(result: Result): object;
   /** The text of a label file as Ultralytics has it. @param hasScores false: as the file of a dataset has it */
   yolo(result: Result, hasScores?: boolean): string;
   /**

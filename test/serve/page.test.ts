@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BrowserPage, chromium } from "../support/browser.ts";
 import { ToyServer, white } from "../support/serving.ts";
+import { toyMap } from "../support/toy-map.ts";
 import { toyColours, toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 
 /** Starting a browser takes seconds on a busy machine. */
@@ -250,3 +251,28 @@ for (const scheme of ["light", "dark"]) {
     TIMEOUT_MS,
   );
 }
+
+test.skipIf(chromium === undefined)(
+  "the page shows the classes of pixels, and depth as an image of it",
+  async () => {
+    const semantic = { classes: 3, size: [64, 64], metadata: { task: "semantic", names: "['a', 'b', 'c']" } } as const;
+    await using classes = await ToyServer.serving(toyMap(semantic));
+    await page!.goto(classes.server.url.href);
+    await page!.until("document.querySelector('#model').textContent.includes('toy · 3 classes')");
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until("document.querySelector('#status').textContent === '1 class'");
+    // The whole image is of one class, whose colour covers a part of its white.
+    expect(await pixel(0.5, 0.5)).not.toEqual(WHITE);
+    expect(await page!.evaluate<string>("document.querySelector('#list').textContent")).toMatch(/^[abc]1\.00$/);
+
+    await using depth = await ToyServer.serving(toyMap({ form: "depth", size: [64, 64], metadata: { task: "depth" } }));
+    await page!.goto(depth.server.url.href);
+    await page!.until("document.querySelector('#model').textContent.includes('toy')");
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until(
+      "/^From -?\\d+\\.\\d\\d to -?\\d+\\.\\d\\d m$/.test(document.querySelector('#status').textContent)",
+    );
+    expect(await pixel(0.5, 0.5)).not.toEqual(WHITE);
+  },
+  TIMEOUT_MS,
+);

@@ -1,9 +1,12 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
+import { DepthEstimator, SemanticSegmenter } from "../../src/api/map-model.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
 import type { Rle } from "../../src/tasks/segment/rle.ts";
+import { maskOfClass } from "../../src/tasks/semantic/class-map.ts";
 import { failureOf, ToyServer, WHITE_JPEG, white } from "../support/serving.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
+import { toyMap } from "../support/toy-map.ts";
 import { TOY_POINTS, toyColours, toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 
 const HEADER = "Inference-Header-Content-Length";
@@ -103,6 +106,73 @@ test("POST /classify answers for a classifier, and each model says which route i
   expect(await failureOf(detector.post("/classify", WHITE_JPEG))).toBe("404 wrong-task");
 });
 
+/** A semantic model of three classes, and one of depth in metres. */
+const toySemantic = toyMap({ classes: 3, size: [64, 32], metadata: { task: "semantic", names: "['a', 'b', 'c']" } });
+const toyDepth = toyMap({ form: "depth-channel", size: [64, 32], metadata: { task: "depth" } });
+
+/** A file in which every pixel is of another colour than its neighbours. */
+async function coloured(width: number, height: number): Promise<Buffer<ArrayBuffer>> {
+  const pixels = Uint8Array.from({ length: width * height * 3 }, (_, at) => (at * at * 37 + at * 11) % 256);
+  return (await sharp(pixels, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer()) as Buffer<ArrayBuffer>;
+}
+
+interface SemanticAnswer {
+  readonly areas: readonly { readonly classId: number; readonly pixels: number; readonly mask: Rle<string> }[];
+}
+
+test("POST /semantic gives the areas of each class, with the pixels of each as run lengths or polygons", async () => {
+  await using toy = await ToyServer.serving(toySemantic);
+  await using segmenter = await SemanticSegmenter.load(toySemantic, { backend: "cpu", threads: 1 });
+  for (const image of [await coloured(37, 21), await coloured(1, 1), await coloured(64, 32), WHITE_JPEG]) {
+    const expected = await segmenter.segment(image);
+    const answer = await json<SemanticAnswer>(toy.post("/semantic", image));
+    expect(answer).toMatchObject({ task: "semantic", width: expected.width, height: expected.height });
+    expect(answer.areas.map(({ mask, ...area }) => area)).toEqual(
+      expected.areas.map(({ share, ...area }) => ({ ...area, share: expect.closeTo(share, 5) })) as never,
+    );
+    for (const { classId, pixels, mask } of answer.areas) {
+      expect(mask).toEqual(maskOfClass(expected, classId).toJSON());
+      expect(Mask.fromRle(mask).area).toBe(pixels);
+    }
+  }
+  const image = await coloured(5, 3);
+  const [first] = (await json<{ areas: { mask: object }[] }>(toy.post("/semantic?masks=polygon", image))).areas;
+  expect(first!.mask).toMatchObject({ size: [3, 5], polygons: [{ outer: expect.any(Array) }] });
+  const [bare] = (await json<{ areas: object[] }>(toy.post("/semantic?masks=none", image))).areas;
+  expect(Object.keys(bare!)).toEqual(["label", "classId", "pixels", "share"]);
+  const drawn = await toy.post("/semantic?format=image", image);
+  expect((await sharp(await drawn.arrayBuffer()).metadata()).width).toBe(5);
+  expect(await failureOf(toy.post("/semantic?threshold=0.5", image))).toBe("400 invalid-option");
+  const wrong = await (await toy.post("/detect", image)).json();
+  expect(wrong).toMatchObject({ error: { message: "The model is a semantic segmentation model" } });
+  expect(await json(toy.get("/model"))).toMatchObject({ task: "semantic", labels: ["a", "b", "c"] });
+});
+
+test("POST /depth gives the range, and the map where it is asked for", async () => {
+  await using toy = await ToyServer.serving(toyDepth);
+  await using estimator = await DepthEstimator.load(toyDepth, { backend: "cpu", threads: 1 });
+  const image = await coloured(37, 21);
+  const { depthMap, min, max } = await estimator.estimate(image);
+  const range = { task: "depth", kind: "metric", min: near(min), max: near(max) };
+  const plain = await json<object>(toy.post("/depth", image));
+  expect(plain).toMatchObject(range);
+  expect(plain).not.toHaveProperty("depthMap");
+  const whole = await json<{ depthMap: { data: string } }>(toy.post("/depth?map=f32", image));
+  expect(whole).toMatchObject({ ...range, depthMap: { dtype: "f32", shape: [21, 37] } });
+  const bytes = Buffer.from(whole.depthMap.data, "base64");
+  expect(Float32Array.from({ length: bytes.length / 4 }, (_, at) => bytes.readFloatLE(at * 4))).toEqual(depthMap);
+  const drawn = await toy.post("/depth?format=image", image);
+  expect((await sharp(await drawn.arrayBuffer()).metadata()).height).toBe(21);
+  expect(await json(toy.get("/model"))).toMatchObject({ task: "depth", labels: [] });
+  for (const path of ["detection", "scene", "face"]) {
+    const form = new FormData();
+    form.append("image", new File([image], "a.png"));
+    expect((await toy.post(`/v1/vision/${path}`, form)).status).toBe(403);
+  }
+});
+
 test("GET /model says the task, and of a pose model its points and the lines between them", async () => {
   await using pose = await ToyServer.serving(toyPose);
   const card = await json<{ keypoints: string[]; skeleton: [number, number][] }>(pose.get("/model"));
@@ -146,6 +216,8 @@ const cases = [
   ["pose", toyPose, [...BOXES, "keypoints FP32 -1,17,3"], 1],
   ["obb", toyObb, [...BOXES, "corners FP32 -1,4,2", "angles FP32 -1"], 2],
   ["classify", toyColours, BOXES.slice(1), 3],
+  ["semantic", toySemantic, ["areas INT64 -1", "classes INT64 -1", "labels BYTES -1"], 1],
+  ["depth", toyDepth, ["range FP32 2"], 2],
 ] as const;
 
 for (const [task, model, forms, count] of cases) {
@@ -180,7 +252,7 @@ for (const [task, model, forms, count] of cases) {
     }
     expect(at).toBe(bytes.length);
 
-    if (task === "classify") return;
+    if (["classify", "semantic", "depth"].includes(task)) return;
     const none = await json<InferAnswer>(ask({ parameters: { threshold: 1 } }));
     expect(none.outputs.map(formOf)).toEqual(forms.map((form) => form.replace("-1", "0")));
   });

@@ -156,6 +156,14 @@ export const DEPTH_FORMS: ResultForms<DepthResult> = {
     timing: timingJson(timing),
     ...(damage === undefined ? {} : { damage }),
   }),
+  mapJson: ({ depthMap, width, height }) => ({
+    depthMap: {
+      dtype: "f32",
+      shape: [height, width],
+      // Little-endian, as every machine is that this runs on.
+      data: Buffer.from(depthMap.buffer, depthMap.byteOffset, depthMap.byteLength).toString("base64"),
+    },
+  }),
   yolo: () => refuse("write label files"),
   coco: () => refuse("write a results file of COCO"),
   tensorForms: () => [{ name: "range", datatype: "FP32", shape: [2] }],

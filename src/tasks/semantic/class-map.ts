@@ -6,7 +6,8 @@ import { labelOf } from "../../model/labels.ts";
 import type { FrameResult } from "../../runtime/pipeline.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
 import { Mask } from "../segment/mask.ts";
-import { type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";
+import { encodeCounts } from "../segment/rle.ts";
+import { type MaskForm, type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";
 import type { ClassMap } from "./semantic-task.ts";
 
 /** What an image has of one class. */
@@ -78,6 +79,42 @@ export function maskOfClass({ classMap, width, height }: SemanticResult, classId
   );
 }
 
+/** Run lengths of every class, column by column as pycocotools has them, in one pass over the map. */
+function runsOf({ classMap, width, height }: SemanticResult): ReadonlyMap<number, readonly number[]> {
+  const total = width * height;
+  const runs = new Map<number, number[]>();
+  const ends = new Map<number, number>();
+  const close = (classId: number, start: number, end: number): void => {
+    const own = runs.get(classId) ?? [];
+    if (own.length === 0) runs.set(classId, own);
+    own.push(start - (ends.get(classId) ?? 0), end - start);
+    ends.set(classId, end);
+  };
+  let [current, start] = [classMap[0]!, 0];
+  for (let x = 0, at = 0; x < width; x++) {
+    for (let y = 0, from = x; y < height; y++, from += width, at++) {
+      if (classMap[from] === current) continue;
+      close(current, start, at);
+      [current, start] = [classMap[from]!, at];
+    }
+  }
+  close(current, start, total);
+  for (const [classId, own] of runs) if (ends.get(classId)! < total) own.push(total - ends.get(classId)!);
+  return runs;
+}
+
+/** What an area has beside its numbers, by the id of its class. */
+function maskJson(result: SemanticResult, masks: MaskForm): (classId: number) => object {
+  const { width, height } = result;
+  const size = [height, width];
+  if (masks === "none") return () => ({});
+  if (masks === "polygon") {
+    return (classId) => ({ mask: { size, polygons: maskOfClass(result, classId).toPolygons({ kind: "edges" }) } });
+  }
+  const runs = runsOf(result);
+  return (classId) => ({ mask: { size, counts: encodeCounts(runs.get(classId)!) } });
+}
+
 /** The classes of an image as what is laid on it, and what is written: their shares in place of scores. */
 function captions({ classMap, areas, width, height }: SemanticResult): LabelledShape[] {
   return areas.map(({ label, classId, share }) => ({
@@ -110,14 +147,20 @@ export const SEMANTIC_FORMS: ResultForms<SemanticResult> = {
   csvRows(result) {
     return this.rows(result);
   },
-  json: ({ task, width, height, areas, timing, damage }) => ({
-    task,
-    width,
-    height,
-    areas: areas.map(({ label, classId, pixels, share }) => ({ label, classId, pixels, share: round(share, 6) })),
-    timing: timingJson(timing),
-    ...(damage === undefined ? {} : { damage }),
-  }),
+  json(result, masks = "none") {
+    const { task, width, height, areas, timing, damage } = result;
+    const maskOf = maskJson(result, masks);
+    return {
+      task,
+      width,
+      height,
+      areas: areas.map(({ label, classId, pixels, share }) => {
+        return { label, classId, pixels, share: round(share, 6), ...maskOf(classId) };
+      }),
+      timing: timingJson(timing),
+      ...(damage === undefined ? {} : { damage }),
+    };
+  },
   yolo: () => refuse("write label files"),
   coco: () => refuse("write a results file of COCO"),
   tensorForms: () => [

@@ -11,6 +11,7 @@ import { COMMANDS } from "../src/cli/commands.ts";
 import { pulled } from "./support/catalogue.ts";
 import { nearestModel } from "./support/image-models.ts";
 import { toyClassifier } from "./support/toy-classifier.ts";
+import { toyDetector } from "./support/toy-detector.ts";
 import { toyMap } from "./support/toy-map.ts";
 import { isFfmpegMissing, testVideo } from "./support/videos.ts";
 
@@ -61,12 +62,28 @@ const DATASET = {
   categories: [{ id: 1, name: "person" }],
 };
 
+/** The same person with COCO's 17 points, all of them in one place. */
+const POSES = {
+  ...DATASET,
+  annotations: [{ ...DATASET.annotations[0], num_keypoints: 17, keypoints: Array(17).fill([143, 150, 2]).flat() }],
+  categories: [{ id: 1, name: "person", keypoints: Array.from({ length: 17 }, (_, at) => `point ${at}`) }],
+};
+
 /** What the pages name and a reader brings: photographs are the catalogue's, models are toys of the same form. */
 const FILES: Readonly<Record<string, (path: string) => unknown>> = {
   "street.jpg": (path) => writeFileSync(path, photograph!),
   "beach.jpg": (path) => writeFileSync(path, photograph!),
   "street.mp4": (path) => testVideo(path, "320x240", 6, 6),
-  "instances_val2017.json": (path) => writeFileSync(path, JSON.stringify(DATASET)),
+  val2017: (path) => {
+    mkdirSync(path);
+    writeFileSync(join(path, "street.jpg"), photograph!);
+  },
+  "instances_val2017.json": (path) => {
+    writeFileSync(path, JSON.stringify(DATASET));
+    writeFileSync(join(path, "../street.jpg"), photograph!);
+  },
+  "person_keypoints_val2017.json": (path) => writeFileSync(path, JSON.stringify(POSES)),
+  "yolox_deepstream.onnx": (path) => writeFileSync(path, toyDetector()),
   "resnet50.onnx": (path) => writeFileSync(path, toyClassifier({ side: 32, scores: "means" })),
   "segformer/model.onnx": (path) => writeFileSync(path, toyMap({ size: [64, 48], classes: 3 })),
   "depth-anything/model.onnx": (path) => writeFileSync(path, toyMap({ size: [64, 48], form: "depth" })),
@@ -76,7 +93,7 @@ const FILES: Readonly<Record<string, (path: string) => unknown>> = {
 /** Writes the files that a program names into a folder. */
 async function writeFiles(folder: string, code: string): Promise<void> {
   for (const [name, write] of Object.entries(FILES)) {
-    if (!code.includes(`"${name}"`) && !(name === "street.jpg" && code.includes("instances_val2017"))) continue;
+    if (!code.includes(`"${name}"`)) continue;
     mkdirSync(join(folder, name, ".."), { recursive: true });
     await write(join(folder, name));
   }

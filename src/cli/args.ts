@@ -14,6 +14,8 @@ export interface Flag {
   readonly short?: string;
   /** What stands for the value in the help: `FILE`. A flag without one takes no value. */
   readonly value?: string;
+  /** What the value may be, where it is one of these. */
+  readonly values?: readonly string[];
   /** True for a list: given again, it goes on. Of other flags the last one counts. */
   readonly isList?: boolean;
   readonly summary: string;

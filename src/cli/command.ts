@@ -33,6 +33,8 @@ export interface Command {
   readonly summary: string;
   /** Argument forms, without the program's name: `detect <file|folder|glob>... [flags]`. */
   readonly usage: readonly string[];
+  /** Words that operands may be, for shells to complete. */
+  words?(): Promise<readonly string[]>;
   /** In the order of the help, without what the command does. */
   flags(): Promise<readonly Flag[]>;
   /** Lines after the flags: what the numbers mean, what is written where. */

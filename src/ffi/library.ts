@@ -2,11 +2,14 @@
 
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { EMBED_HINT, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
+
+/** How a line about a path ends where nothing is. */
+const NOWHERE = ": no such file";
 
 /** Where a library may lie, and what to say when it is nowhere. */
 export interface LibrarySpec {
@@ -28,6 +31,8 @@ export interface LibrarySpec {
   readonly hasMuslBuild?: boolean;
   /** What to do about it, one sentence. */
   readonly hint: string;
+  /** True where nothing goes on without it: its error says what was ignored, and the log does not say it again. */
+  readonly isNeeded?: boolean;
 }
 
 /** What to do about musl: libraries that are for glibc cannot be mended there. */
@@ -171,6 +176,26 @@ export function candidatePaths(spec: LibrarySpec): string[] {
   return folders.flatMap((folder) => filesIn(folder, spec));
 }
 
+/** Why the dynamic linker did not open a file, without the path that it and Bun put before that. */
+function reasonOf({ message: text }: Error, candidate: string): string {
+  const reason = text.replace(/^Failed to open library "[^"]*": /, "");
+  return reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
+}
+
+/** A line for each path that was tried; names that are nowhere in a folder share one. */
+function linesOf(tried: readonly string[]): string[] {
+  const lines = new Map<string, string[]>();
+  for (const line of tried) {
+    const path = line.endsWith(NOWHERE) ? line.slice(0, -NOWHERE.length) : undefined;
+    const folder = path === undefined ? line : dirname(path);
+    lines.set(folder, [...(lines.get(folder) ?? []), ...(path === undefined ? [] : [basename(path)])]);
+  }
+  return [...lines].map(([folder, names]) => {
+    if (names.length === 0) return folder;
+    return names.length === 1 ? `${join(folder, names[0]!)}${NOWHERE}` : `${folder}: no ${names.join(", ")}`;
+  });
+}
+
 /**
  * Find a library and bind a table of its symbols. The first call opens it, later ones reuse it; a file that cannot be
  * opened, or fails the probe, is passed over with a log line.
@@ -188,14 +213,18 @@ export function openLibrary<Table extends SymbolTable>(
 ): OpenLibrary<Table> {
   const tried: string[] = [];
   const needsGlibc = (): boolean => spec.hasMuslBuild !== true && isMusl();
+  const ignored: string[] = [];
   const refuse = (candidate: string, reason: string): void => {
     tried.push(`${candidate}: ${reason}`);
-    if (candidate.includes("/") && !needsGlibc()) logger.warn(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
+    if (candidate.includes("/")) ignored.push(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
+  };
+  const tellIgnored = (): void => {
+    for (const line of ignored) logger.warn(line);
   };
   for (const candidate of candidatePaths(spec)) {
     const isPath = candidate.includes("/");
     if (isPath && !existsSync(candidate)) {
-      tried.push(`${candidate}: no such file`);
+      tried.push(`${candidate}${NOWHERE}`);
       continue;
     }
     const path = isPath ? realpathSync(candidate) : candidate;
@@ -216,17 +245,21 @@ export function openLibrary<Table extends SymbolTable>(
         continue;
       }
       opened.set(`${spec.name}\0${path}`, symbols);
+      tellIgnored();
       logger.debug(`Opened ${spec.name}: ${path}`);
       return { path, symbols };
     } catch (error) {
-      refuse(candidate, (error as Error).message);
+      refuse(candidate, reasonOf(error as Error, candidate));
     }
   }
   if (needsGlibc()) {
     const found = "this system has musl (Alpine Linux), and the library is made for glibc";
     throw new LibraryLoadError(message(`load the library ${spec.name}`, found, MUSL_HINT), spec.name, tried);
   }
-  const list = tried.map((line) => `\n  ${line}`).join("");
+  if (spec.isNeeded !== true) tellIgnored();
+  const list = linesOf(tried)
+    .map((line) => `\n  ${line}`)
+    .join("");
   throw new LibraryLoadError(
     message(`load the library ${spec.name}`, `it was found at none of these paths:${list}`, hintOf(spec)),
     spec.name,

@@ -132,6 +132,7 @@ export const ONNXRUNTIME: LibrarySpec = {
     [`sherpa-onnx-${process.platform}-${process.arch}`, "."],
   ],
   python: ["onnxruntime/capi"],
+  isNeeded: true,
   hint:
     "install optional dependencies as well (bun install without --omit=optional), bun add onnxruntime-node, " +
     `or name the file of an ONNX Runtime 1.${ORT_API_VERSION} or newer in BUN_TENSORRT_ONNXRUNTIME`,

@@ -75,6 +75,17 @@ test("faultsOf() leaves out the places where nothing was, and names a library th
   expect(whyUnusable(nowhere, { variable: "BUN_TENSORRT_NO_SUCH_VARIABLE" })).toBe("was not found");
 });
 
+test("choiceOf() says that detection is not ok where what it needs is broken, wherever it would run", () => {
+  const absent = { name: "NVIDIA GPU", state: "absent", found: "none" } as const;
+  const bare = { gpus: [absent], driver: absent, runtime: absent, shim: absent, tensorRt: [absent], nvJpeg: absent };
+  const host = ["ONNX Runtime", "sharp"].map((name) => ({ name, state: "broken", found: "" }) as const);
+  expect(choiceOf(bare, false, host).at(-1)).toEqual({
+    name: "detection",
+    state: "broken",
+    found: "not ok, because of: ONNX Runtime, sharp",
+  });
+});
+
 test("choiceOf() names the first gap, advises nothing where no card is, and one TensorRT is enough", () => {
   const ok = (name: string) => ({ name, state: "ok", found: "there" }) as const;
   const gap = (name: string) => ({ name, state: "absent", found: "not there", fix: `install ${name}` }) as const;
@@ -165,6 +176,8 @@ test.skipIf(RTX === undefined)("doctor finds TensorRT-RTX and its parser, as it 
     name: "TensorRT-RTX",
     state: "ok",
     found: `1.7.1.116 at ${join(RTX!, "libtensorrt_rtx.so.1")}`,
+    version: "1.7.1.116",
+    path: join(RTX!, "libtensorrt_rtx.so.1"),
   } as never);
   expect(findings.get("TensorRT")?.state).toBe("absent");
   expect(findings.get("TensorRT shim")).toMatchObject({ state: "ok" });

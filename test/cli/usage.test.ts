@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
@@ -23,6 +23,8 @@ const COMMANDS = [
   "models",
   "install",
   "doctor",
+  "version",
+  "completions",
 ];
 
 test("--help lists every command, and each has a help with usage, flags and examples", async () => {
@@ -83,6 +85,37 @@ test("a .pt of the catalogue's is its ONNX export, and any other is answered wit
     if (!(await pulled("yolo11n"))) return;
     const known = await runCli(["inspect", "yolo11n.pt"], { cwd });
     expect([known.code, known.errors]).toEqual([0, "Taking yolo11n, the ONNX export of yolo11n.pt\n"]);
+  } finally {
+    rmSync(cwd, { recursive: true });
+  }
+});
+
+test("version --json tells of Bun and of every library that was found", async () => {
+  expect(await runCli(["version"])).toEqual({ code: 0, output: `${manifest.version}\n`, errors: "" });
+  const { code, output } = await runCli(["version", "--json"]);
+  expect(code).toBe(0);
+  const { libraries, ...rest } = JSON.parse(output);
+  const platform = `${process.platform}-${process.arch}`;
+  expect(rest).toEqual({ version: manifest.version, bun: Bun.version, platform });
+  const runtime = libraries.find(({ name }: { name: string }) => name === "ONNX Runtime");
+  expect(runtime.version).toMatch(/^1\.\d+/);
+  expect(existsSync(runtime.path)).toBe(true);
+  expect(libraries.map(({ name }: { name: string }) => name)).toContain("sharp");
+});
+
+test("a library that is missing prints each path once, also with --verbose", async () => {
+  const cwd = mkdtempSync(join(tmpdir(), "bun-tensorrt-missing-"));
+  const library = join(cwd, "libonnxruntime.so.1");
+  try {
+    writeFileSync(library, "no library");
+    writeFileSync(join(cwd, "toy.onnx"), toyDetector());
+    const env = { BUN_TENSORRT_ONNXRUNTIME: library };
+    for (const words of [[], ["--verbose"]]) {
+      const { code, errors } = await runProcess(["inspect", "toy.onnx", ...words], { cwd, env });
+      expect(code).toBe(1);
+      expect(errors).toContain("error: Cannot load the library onnxruntime: it was found at none of these paths:\n");
+      expect(errors.split(library)).toHaveLength(2);
+    }
   } finally {
     rmSync(cwd, { recursive: true });
   }
@@ -253,8 +286,17 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
   ]);
   expect(bare.code).toBe(1);
   const runtime = JSON.parse(bare.output)[2];
-  expect(runtime.state).toBe("broken");
-  expect(runtime.fix).toBe("bun add onnxruntime-node");
+  expect(runtime).toEqual({
+    name: "ONNX Runtime",
+    state: "broken",
+    found: `was not found at BUN_TENSORRT_ONNXRUNTIME=${nowhere}`,
+    fix: "unset BUN_TENSORRT_ONNXRUNTIME, or let it name a library",
+  });
+  expect(JSON.parse(bare.output).at(-2)).toEqual({
+    name: "detection",
+    state: "broken",
+    found: "not ok, because of: ONNX Runtime",
+  });
   expect(JSON.parse(bare.output)[4].state).toBe("absent");
   expect((await runCli(["doctor"])).output).toMatch(/^ok\s+Bun\s+\d/);
 });

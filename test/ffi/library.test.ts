@@ -108,6 +108,23 @@ test("openLibrary() lists every path it tried, with the reason, and the hint", (
   }
 });
 
+test("openLibrary() has one line for a folder, and one mention of a path", () => {
+  process.env.BUN_TENSORRT_PROBE = folder;
+  const file = join(folder, "text.so");
+  writeFileSync(file, "not a library");
+  const files = ["libp.so.1", "libp.so", "text.so"];
+  expect(() => openLibrary(spec({ files, isNeeded: true }), TABLE)).toThrow(LibraryLoadError);
+  expect(lines).toEqual([]);
+  try {
+    openLibrary(spec({ files }), TABLE);
+  } catch (error) {
+    const { message } = error as LibraryLoadError;
+    expect(message).toContain(`\n  ${folder}: no libp.so.1, libp.so\n`);
+    expect(message.split(file)).toHaveLength(2);
+  }
+  expect(lines.join().split(file)).toHaveLength(2);
+});
+
 test.skipIf(!hasLibm)(
   "openLibrary() passes over a file it cannot open, with a log line, and opens the next once",
   () => {

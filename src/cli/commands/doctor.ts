@@ -1,81 +1,16 @@
 /** @module Doctor command: what was found on this machine, and how to get what is missing. */
 
-import { logger, setLogSink } from "../../core/log.ts";
 import { printableJson } from "../../core/shown.ts";
-import { hasCard } from "../../cuda/device.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import {
-  choiceOf,
-  type Finding,
-  type FindingState,
-  formatFindings,
-  type GpuFindings,
-  isHealthy,
-} from "../doctor/finding.ts";
-import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt } from "../doctor/gpu.ts";
-import {
-  findBun,
-  findCache,
-  findOnnxRuntime,
-  findProcessor,
-  findSharp,
-  findTurboJpeg,
-  findVideoTools,
-} from "../doctor/host.ts";
+import { formatFindings, isHealthy } from "../doctor/finding.ts";
+import { findAll } from "../doctor/probe.ts";
 import { paintOf } from "../terminal.ts";
-
-type Probe = () => Finding | readonly Finding[] | Promise<Finding>;
-
-/** What one search found. A search that fails in an unforeseen way is a finding as well: the report goes on. */
-async function probe(name: string, find: Probe, unforeseen: FindingState = "broken"): Promise<readonly Finding[]> {
-  try {
-    const found = await find();
-    return "name" in found ? [found] : found;
-  } catch (error) {
-    const [found = ""] = String(error instanceof Error ? error.message : error).split("\n", 1);
-    logger.info(`doctor: ${name}: ${Bun.inspect(error)}`);
-    return [{ name, state: unforeseen, found, ...(unforeseen === "broken" ? { fix: "bun install" } : {}) }];
-  }
-}
-
-/** Everything a GPU takes, in the order in which one thing needs the other. Detection works without. */
-async function probeGpu(): Promise<GpuFindings> {
-  const one = async (name: string, find: () => Finding): Promise<Finding> => (await probe(name, find, "absent"))[0]!;
-  const driver = await one("NVIDIA driver", findDriver);
-  const runtime = await one("CUDA runtime", findCudaRuntime);
-  const gpus = await probe("NVIDIA GPU", findGpus, "absent");
-  const shim = await one("TensorRT shim", findShim);
-  const tensorRt = [
-    await one("TensorRT", () => findTensorRt("TensorRT")),
-    await one("TensorRT-RTX", () => findTensorRt("TensorRT-RTX")),
-  ];
-  return { gpus, driver, runtime, shim, tensorRt, nvJpeg: await one("nvJPEG", findNvJpeg) };
-}
-
-/** What is passed over is a finding; a line about it, several times over, would only be noise. */
-function quietly(): Disposable {
-  const former = setLogSink((level, text) => {
-    former?.(level === "warn" ? "info" : level, text);
-  });
-  return { [Symbol.dispose]: () => void setLogSink(former) };
-}
 
 /** Run `doctor`. @returns the exit code */
 export async function run(parsed: ParsedArguments, { output }: CommandContext): Promise<number> {
   refuseOperands("doctor", parsed);
-  using _quiet = quietly();
-  const gpu = await probeGpu();
-  const findings: readonly Finding[] = [
-    ...(await probe("Bun", findBun)),
-    ...(await probe("CPU", findProcessor)),
-    ...(await probe("ONNX Runtime", findOnnxRuntime)),
-    ...(await probe("sharp", findSharp)),
-    ...(await probe("libturbojpeg", findTurboJpeg)),
-    ...(await probe("ffmpeg", findVideoTools, "absent")),
-    ...choiceOf(gpu, hasCard()),
-    ...(await probe("cache folder", findCache)),
-  ];
+  const findings = await findAll();
   const text =
     parsed.flags.json === true
       ? `${printableJson(findings, 2)}\n`

@@ -13,11 +13,19 @@ export interface Finding {
   readonly state: FindingState;
   /** What was found: a version and a path, or what is wrong. */
   readonly found: string;
+  /** Of a library or a program that was found. */
+  readonly version?: string;
+  readonly path?: string;
   /** A command or sentence that fixes it; `undefined` where nothing needs to be done or nothing can. */
   readonly fix?: string;
 }
 
 const STYLES: Readonly<Record<FindingState, Style>> = { ok: "green", absent: "yellow", broken: "red" };
+
+/** What was found of a library that works. */
+export function located(version: string, path: string): Omit<Finding, "name"> {
+  return { state: "ok", found: `${version} at ${path}`, version, path };
+}
 
 /** A finding of what opens; `absent` says what is wrong, and what fixes it, where a library cannot be opened. */
 export function search(
@@ -70,9 +78,15 @@ function isOk({ state }: Finding): boolean {
   return state === "ok";
 }
 
-/** Where `--backend auto` runs, and what keeps it from the GPU. */
-function verdict({ gpus, driver, runtime, shim, tensorRt }: GpuFindings, hasCard: boolean): Finding {
+/** Where `--backend auto` runs, and what keeps it from the GPU; or what keeps it from running at all. */
+function verdict(
+  { gpus, driver, runtime, shim, tensorRt }: GpuFindings,
+  hasCard: boolean,
+  host: readonly Finding[],
+): Finding {
   const name = "detection";
+  const broken = host.filter(({ state }) => state === "broken").map((one) => one.name);
+  if (broken.length > 0) return { name, state: "broken", found: `not ok, because of: ${broken.join(", ")}` };
   const usable = gpus.find(isOk) ?? gpus[0]!;
   const library = tensorRt.find(isOk) ?? tensorRt[0]!;
   // The first gap is the one to close first: what comes later needs what comes before.
@@ -87,12 +101,13 @@ function verdict({ gpus, driver, runtime, shim, tensorRt }: GpuFindings, hasCard
  * The findings in the order of the report, ended by where detection runs.
  *
  * @param hasCard without a card nothing would be won by installing its libraries: they get no fix then
+ * @param host    what detection needs wherever it runs
  */
-export function choiceOf(findings: GpuFindings, hasCard: boolean): readonly Finding[] {
+export function choiceOf(findings: GpuFindings, hasCard: boolean, host: readonly Finding[] = []): readonly Finding[] {
   const { gpus, driver, runtime, shim, tensorRt, nvJpeg } = findings;
   const isOne = tensorRt.some(isOk);
   // One TensorRT is enough; a shortcoming of the one that is there stays.
   const libraries = tensorRt.map((one) => (isOne && !isOk(one) ? withoutFix(one) : one));
   const all = [driver, runtime, shim, ...libraries, nvJpeg];
-  return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard)];
+  return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard, host)];
 }

@@ -17,7 +17,7 @@ import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
 import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import type { TensorRtFamily } from "../../tensorrt/version.ts";
-import { type Finding, search } from "./finding.ts";
+import { type Finding, located, search } from "./finding.ts";
 
 /** CUDA 12.2, whose drivers (535) are the first that load PTX of ISA 8.2. */
 const OLDEST_CUDA = 12_020;
@@ -61,7 +61,9 @@ export function findDriver(): Finding {
     try {
       checkDriver(cudaDriver().cuInit(0), "cuInit");
       const cuda = driverCuda();
-      if (cuda >= OLDEST_CUDA) return driverText(cuda);
+      const version =
+        driverVersion(readIfThere("/proc/driver/nvidia/version") ?? "") ?? `CUDA ${formatCudaVersion(cuda)}`;
+      if (cuda >= OLDEST_CUDA) return { state: "ok", found: driverText(cuda), version };
       const found = `${driverText(cuda)}: too old for the kernels, which are PTX ISA 8.2 (driver 535, CUDA 12.2)`;
       return { state: "absent", found, fix: INSTALL_DRIVER };
     } catch (error) {
@@ -117,7 +119,7 @@ export function findGpus(): Finding[] {
 
 /** The CUDA runtime. */
 export function findCudaRuntime(): Finding {
-  const find = (): string => `${formatCudaVersion(cudaRuntimeVersion())} at ${cudaRuntimePath()}`;
+  const find = (): Omit<Finding, "name"> => located(formatCudaVersion(cudaRuntimeVersion()), cudaRuntimePath());
   return search("CUDA runtime", find, (error) => ({
     found: `libcudart 12 or 13 ${whyUnusable(error, cudaRuntimeSpec([]))}`,
     fix: "bun-tensorrt install cuda-runtime",
@@ -126,7 +128,10 @@ export function findCudaRuntime(): Finding {
 
 /** The C library through which TensorRT's C++ objects are called; the package brings it. */
 export function findShim(): Finding {
-  const find = (): string => `version ${shim().bt_abi_version()} for ${process.platform}-${process.arch}`;
+  const find = (): Omit<Finding, "name"> => {
+    const version = String(shim().bt_abi_version());
+    return { state: "ok", found: `version ${version} for ${process.platform}-${process.arch}`, version };
+  };
   return search("TensorRT shim", find, (error) => {
     return { found: whyUnusable(error, SHIM_SPEC), fix: SHIM_SPEC.hint };
   });
@@ -159,12 +164,12 @@ function familyInstallCommand(family: TensorRtFamily): string {
 
 /** TensorRT, or TensorRT-RTX. */
 export function findTensorRt(family: TensorRtFamily): Finding {
-  const find = (): string | Omit<Finding, "name"> => {
+  const find = (): Omit<Finding, "name"> => {
     const library = openTensorRt({ family });
     const { release, build } = library.version;
-    const found = `${release}${build === undefined ? "" : `.${build}`} at ${library.path}`;
+    const finding = located(`${release}${build === undefined ? "" : `.${build}`}`, library.path);
     const short = shortcoming(library);
-    return short === undefined ? found : { state: "ok", found: `${found}: ${short.text}`, fix: short.fix };
+    return short === undefined ? finding : { ...finding, found: `${finding.found}: ${short.text}`, fix: short.fix };
   };
   return search(family, find, (error) => {
     return { found: whyUnusable(error, tensorRtSpec()), fix: familyInstallCommand(family) };
@@ -173,7 +178,7 @@ export function findTensorRt(family: TensorRtFamily): Finding {
 
 /** nvJPEG. */
 export function findNvJpeg(): Finding {
-  const find = (): string => `${nvJpegLibrary().version} at ${nvJpegLibrary().path}`;
+  const find = (): Omit<Finding, "name"> => located(nvJpegLibrary().version, nvJpegLibrary().path);
   return search("nvJPEG", find, (error) => ({
     found: `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`,
     fix: "bun-tensorrt install nvjpeg",

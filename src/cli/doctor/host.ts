@@ -10,12 +10,12 @@ import { LibraryLoadError } from "../../core/errors.ts";
 import { cacheFolder } from "../../core/paths.ts";
 import { formatBytes, plural } from "../../core/units.ts";
 import { isMusl, MUSL_HINT } from "../../ffi/library.ts";
-import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { ONNXRUNTIME, openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp.ts";
 import { findFfmpeg } from "../../video/ffmpeg.ts";
-import { type Finding, search } from "./finding.ts";
-import { installCommand, type SystemPackageNames, thisSystem } from "./gpu.ts";
+import { type Finding, located, search } from "./finding.ts";
+import { installCommand, type SystemPackageNames, thisSystem, whyUnusable } from "./gpu.ts";
 
 /** Bun, and whether it is new enough. */
 export function findBun(): Finding {
@@ -25,7 +25,7 @@ export function findBun(): Finding {
     const musl = `${found}, made for musl (Alpine Linux): ONNX Runtime and NVIDIA's libraries are made for glibc`;
     return { name: "Bun", state: "broken", found: musl, fix: MUSL_HINT };
   }
-  if (Bun.semver.satisfies(Bun.version, wanted)) return { name: "Bun", state: "ok", found };
+  if (Bun.semver.satisfies(Bun.version, wanted)) return { name: "Bun", state: "ok", found, version: Bun.version };
   return { name: "Bun", state: "broken", found: `${found}, needed is ${wanted}`, fix: "bun upgrade" };
 }
 
@@ -62,12 +62,16 @@ const TURBOJPEG: SystemPackageNames = {
 
 /** ONNX Runtime: detection on the CPU needs it. */
 export function findOnnxRuntime(): Finding {
-  const find = (): string => `${openOnnxRuntime().version} at ${openOnnxRuntime().path}`;
-  return search("ONNX Runtime", find, ({ tried }) => ({
+  const find = (): Omit<Finding, "name"> => located(openOnnxRuntime().version, openOnnxRuntime().path);
+  const named = process.env[ONNXRUNTIME.variable] ?? "";
+  return search("ONNX Runtime", find, (error) => ({
     state: "broken",
     ...(isMusl()
       ? { found: "made for glibc, which this system lacks", fix: MUSL_HINT }
-      : { found: `not found, or not usable: ${plural(tried.length, "path")} tried`, fix: "bun add onnxruntime-node" }),
+      : {
+          found: whyUnusable(error, ONNXRUNTIME),
+          fix: named === "" ? "bun add onnxruntime-node" : `unset ${ONNXRUNTIME.variable}, or let it name a library`,
+        }),
   }));
 }
 
@@ -75,7 +79,7 @@ export function findOnnxRuntime(): Finding {
 export function findTurboJpeg(): Finding {
   const name = "libturbojpeg";
   const found = searchTurboJpeg();
-  if (!(found instanceof LibraryLoadError)) return { name, state: "ok", found: found.path };
+  if (!(found instanceof LibraryLoadError)) return { name, state: "ok", found: found.path, path: found.path };
   const fix = installCommand(TURBOJPEG, thisSystem()) ?? "install libturbojpeg";
   return { name, state: "absent", found: "not found: JPEG is decoded by sharp, more slowly", fix };
 }
@@ -85,7 +89,7 @@ export async function findSharp(): Promise<Finding> {
   const name = "sharp";
   try {
     const { versions } = await loadSharp();
-    return { name, state: "ok", found: `${versions.sharp}, libvips ${versions.vips}` };
+    return { name, state: "ok", found: `${versions.sharp}, libvips ${versions.vips}`, version: versions.sharp };
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
     return { name, state: "broken", found: error.message.split("\n", 1)[0]!, fix: "bun add sharp" };
@@ -116,7 +120,7 @@ export function findVideoTools(): Finding {
     const path = findFfmpeg("ffmpeg");
     findFfmpeg("ffprobe");
     const version = versionOf(path);
-    if (version !== undefined) return `${version} at ${path}`;
+    if (version !== undefined) return located(version, path);
     return { state: "absent", found: `${path} does not tell its version: ${WITHOUT}`, fix };
   };
   return search("ffmpeg", find, (error) => {

@@ -35,7 +35,18 @@ for (const [name, entry] of Object.entries(manifest.exports)) {
   if (typeof entry !== "string") names.set(join(root, entry.default), `bun-tensorrt${name.slice(1)}`);
 }
 
-const { Application, Comment, LogLevel } = await import("typedoc");
+/** What a program of the entry points beside `bun-tensorrt` itself calls first: each has an example, as all has that one exports. */
+const FIRST_CALLS: readonly string[] = [
+  ...["compileCuda", "Device", "Event", "Graph", "Module", "PinnedBuffer"],
+  ...["NvJpegDecoder", "routeJpeg"],
+  ...["Inference", "Session", "tensorOf"],
+  ...["createHandler", "serve"],
+  ...["buildPlan", "EngineCache", "readPlan", "Runtime"],
+  ...["detectVideo", "paintDetections", "readImages", "VideoSink", "VideoSource", "watchFolder"],
+  ...["readConfigFile", "Worker"],
+];
+
+const { Application, Comment, LogLevel, ReflectionKind } = await import("typedoc");
 const app = await Application.bootstrap({
   name: `bun-tensorrt ${manifest.version}`,
   entryPoints: [...names.keys()],
@@ -77,6 +88,13 @@ for (const module of project.children ?? []) {
   if (name === undefined) continue;
   module.comment = new Comment([{ kind: "text", text: module.name.replace(/^bun-tensorrt[\w/]*: /, "") }]);
   module.name = name;
+  for (const one of module.children ?? []) {
+    if (!one.kindOf([ReflectionKind.Class, ReflectionKind.Function, ReflectionKind.Variable])) continue;
+    if (name === "bun-tensorrt" ? one.name.endsWith("Error") : !FIRST_CALLS.includes(one.name)) continue;
+    const parts = [one, ...(one.signatures ?? []), ...(one.children ?? []).flatMap((child) => child.signatures ?? [])];
+    if (parts.some(({ comment }) => comment?.getTag("@example") !== undefined)) continue;
+    app.logger.error(`${name}: ${one.name} has no @example`);
+  }
 }
 app.validate(project);
 const output = join(root, "out/docs");

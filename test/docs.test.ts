@@ -1,7 +1,7 @@
 /** @module The pages say what is true: their programs run, their tables are complete, their pictures are there. */
 
 import { expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -10,9 +10,12 @@ import { parseWords } from "../src/cli/args.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
 import { pulled } from "./support/catalogue.ts";
 import { nearestModel } from "./support/image-models.ts";
+import { docstringSnippets } from "./support/snippets.ts";
 import { toyClassifier } from "./support/toy-classifier.ts";
 import { toyDetector } from "./support/toy-detector.ts";
 import { toyMap } from "./support/toy-map.ts";
+import { toyObb } from "./support/toy-objects.ts";
+import { toyTopDown } from "./support/toy-top-down.ts";
 import { isFfmpegMissing, testVideo } from "./support/videos.ts";
 
 const root = join(import.meta.dir, "..");
@@ -123,6 +126,65 @@ for (const { page, code, at } of blocks) {
     120_000,
   );
 }
+
+/** What docstrings name beyond that. */
+const MORE_FILES: typeof FILES = {
+  "harbour.jpg": (path) => writeFileSync(path, photograph!),
+  "incoming/gate.jpg": (path) => writeFileSync(path, photograph!),
+  "val2017/street.jpg": (path) => writeFileSync(path, photograph!),
+  "annotations/instances_val2017.json": (path) => writeFileSync(path, JSON.stringify(DATASET)),
+  "worker.toml": (path) => writeFileSync(path, 'input = "frames"\nthreshold = 0.4\n'),
+  "yolo11n.onnx": (path) => copyFileSync(models[0]!, path),
+  "yolo11n-cls.onnx": (path) => writeFileSync(path, toyClassifier({ side: 32, scores: "means" })),
+  "yolo11n-obb.onnx": (path) => writeFileSync(path, toyObb),
+  "rtmpose-m.onnx": (path) => writeFileSync(path, toyTopDown("simcc")),
+};
+
+const examples = docstringSnippets();
+/** Needs a GPU, and runs there (test/gpu/examples.test.ts), or a Redis server on its usual port, as examples/07 has one. */
+const isElsewhere = (code: string): boolean => /"bun-tensorrt\/(cuda|nvjpeg|tensorrt)"|redis:/.test(code);
+
+test.skipIf(isOffline || isFfmpegMissing)(
+  "every @example of a docstring runs",
+  async () => {
+    const run = examples.filter(({ code }) => !isElsewhere(code));
+    expect(run.length).toBeGreaterThan(35);
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-examples-"));
+    try {
+      mkdirSync(join(folder, "node_modules"));
+      symlinkSync(root, join(folder, "node_modules/bun-tensorrt"));
+      for (const [name, write] of Object.entries({ ...FILES, ...MORE_FILES })) {
+        mkdirSync(join(folder, name, ".."), { recursive: true });
+        await write(join(folder, name));
+      }
+      for (const [at, { code }] of run.entries()) writeFileSync(join(folder, `${at}.ts`), code);
+      // One after the other in one process: what a model costs to load is nothing beside a start of Bun.
+      const all = `for (let at = 0; at < ${run.length}; at++) {
+        const ended = await import(\`./\${at}.ts\`).then(() => "ran", (error) => String(error?.stack ?? error));
+        require("node:fs").writeSync(2, JSON.stringify([at, ended]) + "\\n");
+      }`;
+      writeFileSync(join(folder, "all.ts"), all);
+      const child = Bun.spawn([process.execPath, "all.ts"], { cwd: folder, stdout: "ignore", stderr: "pipe" });
+      const lines = (await child.stderr.text()).split("\n").filter((line) => line.startsWith("["));
+      const ended = lines.map((line) => JSON.parse(line) as [number, string]);
+      const failed = ended.filter(([, text]) => text !== "ran").map(([at, text]) => `${run[at]!.where}: ${text}`);
+      expect(failed).toEqual([]);
+      expect(ended.length).toBe(run.length);
+      expect(await child.exited).toBe(0);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+  120_000,
+);
+
+test("docs/low-level.md shows the programs of examples/low-level", () => {
+  const files = [...new Bun.Glob("examples/low-level/*.ts").scanSync(root)].sort();
+  expect(files).toHaveLength(5);
+  const shown = programs("docs/low-level.md", "typescript");
+  expect(shown).toEqual(files.map((path) => read(path).replace(/^\/\*\*[\s\S]*?\*\/\n\n/, "")));
+  expect(read("docs/low-level.md")).toContain(read("examples/low-level/brighten.cu"));
+});
 
 test("every command line in README.md, CONTRIBUTING.md and docs is one that the program understands", async () => {
   const lines = [...PAGES, "CONTRIBUTING.md"].flatMap((page) =>

@@ -96,7 +96,22 @@ function orUnserved(otherwise: AnyTask, files: ModelFiles | undefined, takesMaps
   });
 }
 
-/** Loads models of any task. */
+/**
+ * Loads models of any task.
+ *
+ * @example
+ * ```ts
+ * import { Model } from "bun-tensorrt";
+ *
+ * await using model = await Model.load("yolo11n");
+ * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
+ * else if (model.task === "image") console.log((await model.transform("street.jpg")).image);
+ * else if (model.task === "classify") console.log((await model.classify("street.jpg")).classes);
+ * else if (model.task === "semantic") console.log((await model.segment("street.jpg")).areas);
+ * else if (model.task === "depth") console.log((await model.estimate("street.jpg")).max);
+ * else console.log((await model.detect("street.jpg")).objects);
+ * ```
+ */
 export const Model: {
   /**
    * Load a model, find out what it is for, and make it ready to run.
@@ -106,19 +121,6 @@ export const Model: {
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of no known task; the message has every task's reason
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
-   *
-   * @example
-   * ```ts
-   * import { Model } from "bun-tensorrt";
-   *
-   * await using model = await Model.load("yolo11n");
-   * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
-   * else if (model.task === "image") console.log((await model.transform("street.jpg")).image);
-   * else if (model.task === "classify") console.log((await model.classify("street.jpg")).classes);
-   * else if (model.task === "semantic") console.log((await model.segment("street.jpg")).areas);
-   * else if (model.task === "depth") console.log((await model.estimate("street.jpg")).max);
-   * else console.log((await model.detect("street.jpg")).objects);
-   * ```
    */
   load(model: ModelSource, options?: ModelOptions): Promise<Model>;
 } = {

@@ -140,7 +140,7 @@ const EXPLANATIONS: ReadonlyMap<number, string> = new Map([
   [222, "update NVIDIA's driver: the PTX needs 535 (CUDA 12.2) or newer"],
   [400, "a stream, event or graph was closed already, or belongs to another device"],
   [401, "the object is not in the state the call asks for: an event has to be recorded first"],
-  [500, "the module has no function of this name: compare it with ptx/manifest.json"],
+  [500, 'the module has no function of this name: compare it with the source, where kernels are declared extern "C"'],
   [600, "the work is still running: wait for the event or the stream first"],
   [700, "a kernel read or wrote outside its buffers: run under compute-sanitizer; the process has to be restarted"],
   [701, "the kernel needs more registers or shared memory than a block may have: launch smaller blocks"],

@@ -4,6 +4,8 @@ export { CudaError, OutOfMemoryError } from "../core/errors.ts";
 export type { Resource } from "../core/resource.ts";
 export type { DevicePtr, Handle, HostPtr } from "../core/units.ts";
 export { cudaRuntimeVersion, formatCudaVersion } from "../ffi/cuda-runtime.ts";
+export type { CompiledPtx } from "../ffi/nvrtc.ts";
+export { type CompileCudaOptions, compileCuda } from "./compile.ts";
 export {
   type CopyOptions,
   type CopyRectangle,

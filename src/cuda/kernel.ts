@@ -257,7 +257,27 @@ export interface ModuleOptions {
   readonly name: string;
 }
 
-/** Kernels on a device. It unloads with `close()`, and its kernels with it. */
+/**
+ * Kernels on a device. It unloads with `close()`, and its kernels with it.
+ *
+ * @example
+ * ```ts
+ * import { compileCuda, copyToHost, Device, DeviceBuffer, layOut, Module, Stream } from "bun-tensorrt/cuda";
+ *
+ * const { ptx } = compileCuda(`extern "C" __global__ void number(int *values) { values[threadIdx.x] = threadIdx.x; }`);
+ * using device = Device.open();
+ * using stream = Stream.create(device);
+ * using buffer = DeviceBuffer.create("i32", [32], { stream });
+ * using module = Module.load(device, ptx, { name: "number.ptx" });
+ * const kernel = module.kernel("number", layOut([["values", "pointer"]]));
+ * const args = kernel.createArguments();
+ * args.setPointer(args.index("values"), buffer.pointer);
+ * kernel.launch({ grid: [1, 1, 1], block: [32, 1, 1] }, args, { stream });
+ * const values = new Int32Array(32);
+ * copyToHost(values, buffer, { stream });
+ * console.log(values);
+ * ```
+ */
 export class Module extends Resource {
   readonly device: Device;
   /** Borrowed: valid while the module is open. */

@@ -1,7 +1,7 @@
-/** @module Nvrtc: compiles CUDA C++ to PTX with libnvrtc. Only `bun run kernels` calls it; users get the PTX. */
+/** @module Nvrtc: compiles CUDA C++ to PTX with libnvrtc: kernels of a user's own, and those of `bun run kernels`. */
 
 import { message, NativeError } from "../core/errors.ts";
-import { cudaFolders } from "./cuda-runtime.ts";
+import { cudaFolders, cudaMajors } from "./cuda-runtime.ts";
 import { type NativeCalls, openLibrary } from "./library.ts";
 import { addressOf, CStrings, cString, OutCells, readCString } from "./memory.ts";
 
@@ -41,19 +41,22 @@ export class Nvrtc {
   }
 
   /**
-   * Open libnvrtc.
+   * Open libnvrtc, of the newest version of CUDA that the driver takes.
    *
-   * @param folder where it lies, unless BUN_TENSORRT_NVRTC says otherwise
+   * @param folder where the one of CUDA 12 lies that is wanted, unless BUN_TENSORRT_NVRTC says otherwise
    * @throws {LibraryLoadError} If it is nowhere
    */
-  static open(folder: string): Nvrtc {
+  static open(folder?: string): Nvrtc {
     const { path, symbols } = openLibrary(
       {
         name: "libnvrtc",
         variable: "BUN_TENSORRT_NVRTC",
-        files: ["libnvrtc.so.12"],
-        folders: [folder, ...cudaFolders()],
-        hint: "run `bun run kernels`, which installs the Python package nvidia-cuda-nvrtc-cu12",
+        files: (folder === undefined ? cudaMajors() : [12]).map((major) => `libnvrtc.so.${major}`),
+        python: ["nvidia/cuda_nvrtc/lib", "nvidia/cu13/lib"],
+        folders: [...(folder === undefined ? [] : [folder]), ...cudaFolders()],
+        hint:
+          "install the CUDA toolkit or, alone, the Python package nvidia-cuda-nvrtc-cu12, or set BUN_TENSORRT_NVRTC to the " +
+          "path of the file",
       },
       NVRTC_SYMBOLS,
     );
@@ -106,7 +109,7 @@ export class Nvrtc {
   }
 }
 
-/** libnvrtc 12. */
+/** libnvrtc, versions 12 and 13. */
 export const NVRTC_SYMBOLS = {
   nvrtcGetErrorString: { args: ["i32"], returns: "ptr" }, // result
   nvrtcVersion: { args: ["ptr", "ptr"], returns: "i32" }, // major, minor

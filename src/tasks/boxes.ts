@@ -219,11 +219,10 @@ export interface Letterboxed {
  *
  * @example
  * ```ts
- * import { boxToSource, decodeImage, letterbox } from "bun-tensorrt";
+ * import { decodeImage, letterbox } from "bun-tensorrt";
  *
  * const { image: input, region } = letterbox(await decodeImage("street.jpg"), [640, 640]);
- * console.log(input.width, input.height); // 640 640
- * console.log(boxToSource([100, 200, 300, 400], region)); // that box of the input, in pixels of street.jpg
+ * console.log(input.width, input.height, region.scaleX); // 640 640, and how many of its pixels are one of the image's
  * ```
  */
 export function letterbox(
@@ -242,7 +241,17 @@ export function letterbox(
   return { image: imageOf(tensor.data, { width, height }), region };
 }
 
-/** A box in pixels of the source, from one in pixels of what {@linkcode letterbox} made; cut at the edges of the source. */
+/**
+ * A box in pixels of the source, from one in pixels of what {@linkcode letterbox} made; cut at the edges of the source.
+ *
+ * @example
+ * ```ts
+ * import { boxToSource, decodeImage, letterbox } from "bun-tensorrt";
+ *
+ * const { region } = letterbox(await decodeImage("street.jpg"), [640, 640]);
+ * console.log(boxToSource([100, 200, 300, 400], region)); // that box of the input, in pixels of street.jpg
+ * ```
+ */
 export function boxToSource(box: Box, region: Region): Box {
   const points = Float32Array.from(box);
   pointsToSource(points, 2, region, "clip");

@@ -12,6 +12,7 @@ import { CUDA_RUNTIME_SYMBOLS, cudaRuntimeSpec } from "../../src/ffi/cuda-runtim
 
 const folder = join(import.meta.dir, "cpu-cuda");
 const kernels = join(root, "kernels");
+const examples = join(root, "examples/low-level");
 
 const TARGET = process.arch === "arm64" ? "aarch64-linux-gnu.2.17" : "x86_64-linux-gnu.2.17";
 const FLAGS: readonly string[] = [
@@ -63,7 +64,7 @@ async function compile(words: readonly string[], scratch: string): Promise<void>
 
 /** Compile all of it, or find it in the cache. @returns the path of the library */
 async function build(): Promise<string> {
-  const sources = [kernels, folder].flatMap((path) => readdirSync(path).map((name) => join(path, name)));
+  const sources = [kernels, folder, examples].flatMap((path) => readdirSync(path).map((name) => join(path, name)));
   const hash = createHash("sha256")
     .update(readFileSync(import.meta.path))
     .update(missingCalls());

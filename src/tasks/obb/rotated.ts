@@ -18,6 +18,13 @@ const STRIDE = 5;
  * @param to  where the eight numbers go; a new array if there is none
  * @param at  the first of them
  * @returns `to`
+ *
+ * @example
+ * ```ts
+ * import { rotatedCorners } from "bun-tensorrt";
+ *
+ * console.log(rotatedCorners([50, 50, 40, 10, Math.PI / 6])); // x and y of four corners
+ * ```
  */
 export function rotatedCorners<T extends Float32Array | Float64Array | number[] = number[]>(
   box: ArrayLike<number>,
@@ -153,6 +160,13 @@ function likeness(distance: number): number {
  * @param a [cx, cy, w, h, angle], from `atA` on
  * @param b likewise, from `atB` on
  * @returns 0 to 1
+ *
+ * @example
+ * ```ts
+ * import { probiou } from "bun-tensorrt";
+ *
+ * console.log(probiou([50, 50, 40, 10, Math.PI / 6], [52, 50, 40, 10, Math.PI / 5]));
+ * ```
  */
 export function probiou(a: ArrayLike<number>, b: ArrayLike<number>, atA = 0, atB = 0): number {
   const covariances = new Float32Array(8);
@@ -286,13 +300,9 @@ function cornersAround(box: ArrayLike<number>, from: number, x: number, y: numbe
  *
  * @example
  * ```ts
- * import { probiou, rotatedCorners, rotatedIou } from "bun-tensorrt";
+ * import { rotatedIou } from "bun-tensorrt";
  *
- * const [ship, quay] = [
- *   [50, 50, 40, 10, Math.PI / 6],
- *   [52, 50, 40, 10, Math.PI / 5],
- * ];
- * console.log(rotatedIou(ship, quay), probiou(ship, quay), rotatedCorners(ship));
+ * console.log(rotatedIou([50, 50, 40, 10, Math.PI / 6], [52, 50, 40, 10, Math.PI / 5]));
  * ```
  */
 export function rotatedIou(a: ArrayLike<number>, b: ArrayLike<number>, atA = 0, atB = 0): number {

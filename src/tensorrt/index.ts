@@ -1,6 +1,7 @@
 /** @module Public surface of `bun-tensorrt/tensorrt`: building, loading and running engines. Importing it opens no library. */
 
 export { ModelError, OptionError, PlanMismatchError, ShapeError, TensorRtError } from "../core/errors.ts";
+export type { Filled } from "../core/options.ts";
 export type { LibrarySpec } from "../ffi/library.ts";
 export type {
   BuildConfig,

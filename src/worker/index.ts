@@ -4,7 +4,7 @@ export type { Detection, Detections, Frame, Timings } from "../tasks/messages.js
 export { DetectionSchema, DetectionsSchema, Encoding, FrameSchema } from "../tasks/messages.js";
 export type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "./broker.ts";
 export { readConfigFile } from "./config-file.ts";
-export { Worker, type WorkerDetector, type WorkerParts, type WorkerState } from "./worker.ts";
+export { Worker, type WorkerDetector, type WorkerModel, type WorkerParts, type WorkerState } from "./worker.ts";
 export type {
   ClaimOptions,
   DeadLetterOptions,

@@ -32,7 +32,7 @@ export interface WorkerDetector extends AskedDetector {
 }
 
 /** What a worker works with: one that finds objects, or a classifier. */
-type WorkerModel = WorkerDetector | Classifier;
+export type WorkerModel = WorkerDetector | Classifier;
 
 /** What `Worker.create` makes unless it is given; the worker owns it from then on. */
 export interface WorkerParts {

@@ -64,9 +64,9 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
   readonly task = "image";
 
   /** @internal */
-  constructor({ backends, config, name }: OpenedImages) {
+  constructor(opened: OpenedImages) {
     super(
-      { backends, config: { ...config, batch: 1, batchWaitMs: 0 }, name },
+      { ...opened, config: { ...opened.config, batch: 1, batchWaitMs: 0 } },
       {
         facade: "ImageModel",
         params: undefined,

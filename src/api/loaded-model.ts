@@ -31,6 +31,15 @@ export interface Opened<Spec, Params, Output, Config> {
   readonly config: Config;
   /** For messages. */
   readonly name: string;
+  /** Where the caller loaded it: a line of a stack. */
+  readonly loadedAt?: string | undefined;
+}
+
+/** The line of whoever called a façade's `load`, of the stack in that call; `undefined` where the stack does not tell. */
+function callerOfLoad(stack: string = ""): string | undefined {
+  const lines = stack.split("\n");
+  const at = lines.findIndex((line) => /^\s*at (?:async )?(?:\w+\.)?load\b/.test(line));
+  return at < 0 ? undefined : lines[at + 1]?.trim().replace(/^at (?:async )?/, "");
 }
 
 /**
@@ -49,9 +58,10 @@ export async function openModel<
   config: Config,
   taskOf: (source: string | Uint8Array) => Task<Spec, Params, Output> | Promise<Task<Spec, Params, Output>>,
 ): Promise<Opened<Spec, Params, Output, Config>> {
+  const loadedAt = callerOfLoad(new Error().stack);
   const { source, name } = await modelSource(model, config.build.signal);
   const devices = "devices" in config ? config.devices : [config.device];
-  return { backends: await openBackends(source, await taskOf(source), config, devices), config, name };
+  return { backends: await openBackends(source, await taskOf(source), config, devices), config, name, loadedAt };
 }
 
 /** How a model's calls are run. */
@@ -105,6 +115,31 @@ export function tellFixedSize(
   logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixed.join("x")}`);
 }
 
+/** What is left of a model that was dropped. */
+interface Leftover {
+  readonly label: string;
+  readonly loadedAt: string | undefined;
+  readonly close: () => Promise<void>;
+}
+
+/**
+ * Frees models that were dropped without `close`. Their pipelines are held here with all they own, so that no part of one is
+ * collected while another works; they end as by `close`, in a turn of the event loop, once their frames have ended.
+ */
+const dropped = new FinalizationRegistry<Leftover>(({ label, loadedAt, close }) => {
+  const place = loadedAt === undefined ? "" : `: it was loaded at ${loadedAt}`;
+  logger.warn(`Closing ${label}, dropped without close()${place}\nHint: bind it by \`await using\`, or close it`);
+  close().catch((error: Error) => logger.error(`Cannot close ${label}: ${error.message}`));
+});
+
+/** Outside of the class, so that it cannot hold the façade. */
+function closerOf(pipeline: { close(): Promise<void> }, batcher: { flush(): void }): () => Promise<void> {
+  return () => {
+    batcher.flush();
+    return pipeline.close();
+  };
+}
+
 /** A model that is loaded. It owns the backends; calls, streams, warm-up and the end are the same for every task. */
 export abstract class LoadedModel<ModelSpec, Params, Output, Result extends object> implements AsyncDisposable {
   readonly #pipeline: Pipeline<ModelSpec, Params, Output>;
@@ -118,7 +153,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
 
   /** Owns the backends once this has gone well. */
   protected constructor(
-    { backends, config, name }: Opened<ModelSpec, Params, Output, RunConfig>,
+    { backends, config, name, loadedAt }: Opened<ModelSpec, Params, Output, RunConfig>,
     options: LoadedModelOptions<Params, Output, Result>,
   ) {
     const { inFlight, batchWaitMs, maxPixels } = config;
@@ -129,6 +164,8 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     this.#options = options;
     this.#label = `${options.facade} ${name}`;
     this.#maxPixels = maxPixels;
+    const close = closerOf(this.#pipeline, this.#batcher);
+    dropped.register(this, { label: this.#label, loadedAt, close }, this);
   }
 
   /** @internal */
@@ -256,13 +293,16 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   }
 
   /**
-   * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
+   * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. A model that is
+   * dropped without it is freed when the garbage collector finds it, which may be late, as it does not see native memory; the
+   * log says where it was loaded.
    *
    * With `force`, those that are running or wait fail, and the CPU ends their runs, also of a model that never ends; a GPU
    * finishes what it has begun.
    */
   async close({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> {
     this.#closing = true;
+    dropped.unregister(this);
     this.#batcher.flush();
     if (!force && this.#preparing.size > 0) await Promise.allSettled(this.#preparing);
     await this.#pipeline.close(force);

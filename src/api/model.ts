@@ -194,10 +194,10 @@ export async function engineTask(
 
 async function loadAny(model: ModelSource, configs: TaskConfigs): Promise<Model> {
   const { detector, classifier, image, maps } = configs;
-  const { backends, name } = await openModel(model, detector, (source) => anyTask(source, configs));
-  const task = (backends[0]!.task as { readonly task: Model["task"] }).task;
+  const opened = await openModel(model, detector, (source) => anyTask(source, configs));
+  const task = (opened.backends[0]!.task as { readonly task: Model["task"] }).task;
   const config = { ...maps, classify: classifier, image }[task as "image"] ?? detector;
-  return owned(FACADES[task], { backends, config, name } as never);
+  return owned(FACADES[task], { ...opened, config } as never);
 }
 
 /** @internal Of models of which it is not known whether they say more than a detector. */

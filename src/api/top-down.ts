@@ -43,12 +43,13 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
   readonly #limits: DecodingLimits;
 
   /** @internal */
-  constructor({ backends, config, name }: OpenedTopDown) {
+  constructor(opened: OpenedTopDown) {
+    const { backends, config } = opened;
     const { size, isUnbiased } = backends[0]!.task.spec;
     // So many people at most: a smaller batch of the model is no misfit.
     const batch = Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch));
     super(
-      { backends, config: { ...config, batch }, name },
+      { ...opened, config: { ...config, batch } },
       {
         facade: "TopDownPoseEstimator",
         params: undefined,

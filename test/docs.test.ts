@@ -86,6 +86,7 @@ const FILES: Readonly<Record<string, (path: string) => unknown>> = {
     writeFileSync(join(path, "../street.jpg"), photograph!);
   },
   "person_keypoints_val2017.json": (path) => writeFileSync(path, JSON.stringify(POSES)),
+  "yolo11n.onnx": (path) => copyFileSync(models[0]!, path),
   "yolox_deepstream.onnx": (path) => writeFileSync(path, toyDetector()),
   "resnet50.onnx": (path) => writeFileSync(path, toyClassifier({ side: 32, scores: "means" })),
   "segformer/model.onnx": (path) => writeFileSync(path, toyMap({ size: [64, 48], classes: 3 })),
@@ -96,7 +97,7 @@ const FILES: Readonly<Record<string, (path: string) => unknown>> = {
 /** Writes the files that a program names into a folder. */
 async function writeFiles(folder: string, code: string): Promise<void> {
   for (const [name, write] of Object.entries(FILES)) {
-    if (!code.includes(`"${name}"`)) continue;
+    if (!code.includes(`"${name}"`) && !code.includes(`"./${name}"`)) continue;
     mkdirSync(join(folder, name, ".."), { recursive: true });
     await write(join(folder, name));
   }
@@ -108,18 +109,17 @@ for (const { page, code, at } of blocks) {
     `${page}: program ${at + 1} runs, ${JSON.stringify(code.split("\n").at(-2)?.slice(0, 40))}`,
     async () => {
       const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-docs-"));
-      // The package finds itself by name only from inside, so the program lies in this folder.
-      const program = join(import.meta.dir, `.docs-${process.pid}-${page.replace(/\W/g, "-")}-${at}.ts`);
       try {
+        mkdirSync(join(folder, "node_modules"));
+        symlinkSync(root, join(folder, "node_modules", "bun-tensorrt"));
         await writeFiles(folder, code);
-        writeFileSync(program, code);
-        const child = Bun.spawn([process.execPath, program], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+        writeFileSync(join(folder, "app.ts"), code);
+        const child = Bun.spawn([process.execPath, "app.ts"], { cwd: folder, stdout: "pipe", stderr: "pipe" });
         const [output, errors, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
         expect(errors.replace(/^image 1: ImageError: [\s\S]*/, "")).toBe("");
         expect(exitCode).toBe(0);
         if (code.includes("console.log")) expect(output).not.toBe("");
       } finally {
-        rmSync(program, { force: true });
         rmSync(folder, { recursive: true });
       }
     },

@@ -4,7 +4,7 @@
 // detections  i32 [N, words]: count, dropped, fault, bits of fault_value, then f32 [rows, 4] boxes x1, y1, x2, y2 in source
 //             pixels, f32 [rows] scores, i32 [rows] class ids, i32 [rows] sources: the anchor, query or row of the output
 //             that each came from; rows past `count` keep what they held
-// host        the same, in mapped host memory: nothing of it is read
+// host        the same, for the host, in mapped host memory or to be copied there: nothing of it is read
 // kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
 // counters    [N]: read, then set back to 0
 // chosen_counts  i32 [N], or null: how many keys there are where others than the decoders wrote them; set back to 0
@@ -16,7 +16,7 @@
 //
 // gather_rows, after it: what else the output says of the kept rows, by their sources.
 //
-// gathered    f32 [N, rows, length], in mapped host memory; rows past `count` keep what they held
+// gathered    f32 [N, rows, length], behind `host`; rows past `count` keep what they held
 // output      [N, sources, channels] (planes 0) or [N, channels, sources] (planes 1), or [sources, channels] of all images
 //             (image_stride 0), f32 or f16: elements `first` to `first + length` of each kept source are copied
 //
@@ -128,6 +128,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
   __shared__ int chunk_classes[CHUNK];
+  __shared__ u32 chunk_overlaps[CHUNK];
   // What the warp whose turn it is has kept: two sets take turns, so that one barrier a turn is enough.
   __shared__ float4 kept_boxes[2][32];
   __shared__ int kept_classes[2][32];
@@ -206,19 +207,21 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
       }
       chunk_boxes[thread] = box;
       chunk_classes[thread] = class_id;
-      __syncwarp();
-      // Those behind it in its warp that a candidate overlaps, whichever of them are kept.
-      u32 overlapped = 0;
-      if (alive) {
+      __syncthreads();
+      // In each 32 the pairs that overlap, whichever of them are kept: a pair a thread.
+      const int turns = (considered + 31) >> 5;
 #pragma unroll 1
-        for (int other = lane + 1; other < 32; other++) {
-          const int at = warp * 32 + other;
-          if ((agnostic || chunk_classes[at] == class_id) && overlaps(box, chunk_boxes[at], iou)) overlapped |= 1u << other;
-        }
+      for (int turn = 0; turn < turns; turn++) {
+        const int better = turn * 32 + warp;
+        const int other = turn * 32 + lane;
+        const bool is_pair = lane > warp && (agnostic || chunk_classes[better] == chunk_classes[other]);
+        const u32 pairs = __ballot_sync(ALL, is_pair && overlaps(chunk_boxes[better], chunk_boxes[other], iou));
+        if (lane == 0) chunk_overlaps[better] = pairs;
       }
+      __syncthreads();
+      const u32 overlapped = warp < turns ? chunk_overlaps[thread] : 0;
       // The warps take turns in the order of the scores: one keeps what is left of its own, and those behind it drop what
       // that overlaps.
-      const int turns = (considered + 31) >> 5;
       for (int turn = 0; turn < turns && kept_count < most; turn++) {
         const int phase = turn & 1;
         if (warp == turn) {

@@ -188,7 +188,7 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
   setParams(): void {}
 
   enqueueTables(on: OnStream): void {
-    this.#changing.update(on);
+    this.#changing.enqueueCopy(on);
   }
 
   enqueuePreprocess(on: OnStream): void {

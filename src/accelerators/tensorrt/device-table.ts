@@ -19,16 +19,13 @@ export function deviceTable<T extends DType>(dtype: T, data: DTypeMap[T], device
   return table;
 }
 
-/**
- * A table that is written on the host, and copied to the device before a batch where it is not what the device has: images of
- * one size, looked at in one way, have the same one.
- */
+/** A table that is written on the host from batch to batch, and copied to the device before kernels read it. */
 export class ChangingTable extends Owner {
   /** The table on the device; it stays where it is. */
   readonly device: DeviceBuffer<"u8">;
   readonly #host: PinnedBuffer<"u8">;
   readonly #words: Int32Array;
-  /** What the device has, once there was a first copy. */
+  /** What `update` has copied, once it did. */
   readonly #copied: Int32Array;
   #isCopied = false;
 
@@ -47,16 +44,21 @@ export class ChangingTable extends Owner {
     this.#copied = new Int32Array(this.#words.length);
   }
 
-  /** Write the table here; it must not change between {@linkcode update} and the end of the batch. */
+  /** Write the table here; it must not change between a copy and the end of the batch. */
   get buffer(): ArrayBuffer {
     return this.#host.buffer;
   }
 
-  /** Enqueue the copy to the device, if something has changed. No part of a graph. */
+  /** Enqueue the copy to the device. */
+  enqueueCopy(on: OnStream): void {
+    copyToDevice(this.device, this.#host, on);
+  }
+
+  /** Enqueue the copy to the device, if something has changed since the last such copy. No part of a graph. */
   update(on: OnStream): void {
     if (this.#isCopied && this.#isUnchanged()) return;
     this.#isCopied = false;
-    copyToDevice(this.device, this.#host, on);
+    this.enqueueCopy(on);
     this.#copied.set(this.#words);
     this.#isCopied = true;
   }

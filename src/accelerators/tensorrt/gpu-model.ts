@@ -116,9 +116,8 @@ export interface CudaStages<Params> extends Disposable {
   select(batch: DeviceBatch<Params>, firstRegion: number, on: OnStream): void;
   /** Parameters that have changed since `select`, for a stage that is run alone. */
   setParams(params: Params): void;
-  /** Before a run, and no part of its graph: what has changed in the tables. */
-  enqueueTables(on: OnStream): void;
   /** The pieces of a run, in order: before the inference … */
+  enqueueTables(on: OnStream): void;
   enqueuePreprocess(on: OnStream): void;
   /** … and after it. */
   enqueuePostprocess(on: OnStream): void;

@@ -84,7 +84,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   }
 
   createStages(tensors: DeviceTensors, shape: RunShape): DetectStages {
-    return new DetectStages(this.#shared, this.#streams.setup, tensors, shape, this);
+    return new DetectStages(this.#shared, this.#streams, tensors, shape, this);
   }
 
   begin({ images, size }: DeviceBatch<NmsOptions>): void {
@@ -138,7 +138,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 /** The launches of one shape: pre-processing, decoding and selection, with their tables and memory. */
 class DetectStages implements CudaStages<NmsOptions> {
   readonly #shared: Shared;
-  readonly #setup: OnStream;
+  readonly #streams: Pick<SlotStreams, "setup" | "copiesRows">;
   readonly #tensors: DeviceTensors;
   readonly #shape: DecodeBatch;
   readonly #work: CudaDetectWork;
@@ -148,13 +148,13 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   constructor(
     shared: Shared,
-    setup: OnStream,
+    streams: Pick<SlotStreams, "setup" | "copiesRows">,
     tensors: DeviceTensors,
     { batch, size: [inputWidth, inputHeight] }: RunShape,
     work: CudaDetectWork,
   ) {
     this.#shared = shared;
-    this.#setup = setup;
+    this.#streams = streams;
     this.#tensors = tensors;
     this.#shape = { batch, inputWidth, inputHeight };
     this.#work = work;
@@ -178,7 +178,7 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#postprocess = larger;
     // A stage that is run alone has been told of no image since.
     const { placements } = this.#work;
-    if (placements.length <= this.#shape.batch) larger.select(placements, this.#setup);
+    if (placements.length <= this.#shape.batch) larger.select(placements, this.#streams.setup);
     smaller.close();
     return true;
   }
@@ -203,7 +203,7 @@ class DetectStages implements CudaStages<NmsOptions> {
   }
 
   enqueueTables(on: OnStream): void {
-    this.#tables.update(on);
+    this.#tables.enqueueCopy(on);
   }
 
   enqueuePreprocess(on: OnStream): void {
@@ -214,8 +214,9 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#postprocess.enqueue(on);
   }
 
-  /** The kernels have written the rows where they are read. */
-  enqueueCopyOut(): void {}
+  enqueueCopyOut(on: OnStream): void {
+    this.#postprocess.enqueueCopy(on);
+  }
 
   /** Make room where a run had too little. @returns true if it is to be run again */
   grow(): boolean {
@@ -229,7 +230,9 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   #postprocessFor(rows: number): GpuPostprocess {
     const { model, recognition, objects } = this.#shared;
-    return new GpuPostprocess(model, recognition, this.#setup, this.#tensors, this.#tables, this.#shape, rows, objects);
+    const { setup, copiesRows } = this.#streams;
+    const on = { setup, copiesRows };
+    return new GpuPostprocess(model, recognition, on, this.#tensors, this.#tables, this.#shape, rows, objects);
   }
 
   [Symbol.dispose](): void {

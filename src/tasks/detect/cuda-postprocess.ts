@@ -1,6 +1,7 @@
 /** @module GpuPostprocess: decoding and selection of a batch on the device, with their memory, down to the kept rows on the host. */
 
 import type { DeviceTensors, LoadedModel } from "../../accelerators/tensorrt/gpu-model.ts";
+import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import {
   type DeviceOutputs,
   deviceOutput,
@@ -10,7 +11,7 @@ import {
 } from "../../accelerators/tensorrt/kernels.ts";
 import { Owner } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
-import { fill } from "../../cuda/copy.ts";
+import { copyToHost, fill } from "../../cuda/copy.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
@@ -31,19 +32,21 @@ export class GpuPostprocess extends Owner {
   readonly rows: number;
   readonly #head: string;
   readonly #launches: readonly KernelLaunch[];
+  /** Where the kernels write the rows, and where they are copied to; `undefined` where that is one memory. */
+  readonly #copy: readonly [from: DeviceBuffer<"i32">, to: PinnedBuffer<"i32">] | undefined;
   readonly #reader: DetectionReader;
   readonly #objects: CudaObjects;
   readonly #stage: ObjectStage | undefined;
 
   /**
-   * @param setup where its memory is prepared: to be synchronised before the first frame
+   * @param streams.setup where its memory is prepared: to be synchronised before the first frame
    * @param rows  most rows that are kept of an image
    * @throws {ShapeError} If an output has another shape or dtype than the head's plan says
    */
   constructor(
     model: LoadedModel,
     recognition: ModelSpec,
-    setup: OnStream,
+    { setup, copiesRows }: Pick<SlotStreams, "setup" | "copiesRows">,
     tensors: DeviceTensors,
     tables: GpuTables,
     batch: DecodeBatch,
@@ -60,9 +63,11 @@ export class GpuPostprocess extends Owner {
       const allocate = <T extends DType>(dtype: T, byteLength: number): DeviceBuffer<T> =>
         this.owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
       const detections = allocate("i32", sizes.detections);
-      // Kernels write the kept rows where the host reads them: a copy behind them would wait for them, and cost as much again.
-      const host = this.owned.use(PinnedBuffer.create("i32", [sizes.host / 4], device, { use: "mapped" }));
+      const use = copiesRows ? "copy" : "mapped";
+      const host = this.owned.use(PinnedBuffer.create("i32", [sizes.host / 4], device, { use }));
       host.data.fill(0);
+      this.#copy = copiesRows ? [allocate("i32", sizes.host), host] : undefined;
+      if (this.#copy !== undefined) fill(this.#copy[0], 0, setup);
       const memory = {
         keys: allocate("i32", sizes.keys),
         boxes: allocate("i32", sizes.boxes),
@@ -70,7 +75,7 @@ export class GpuPostprocess extends Owner {
         counters: allocate("i32", sizes.counters),
         kept: allocate("i32", sizes.kept),
         detections,
-        host: host.mapped,
+        host: this.#copy?.[0] ?? host.mapped,
         table: tables.deviceSelection,
         ...(objects.choose && { chosen: allocate("i32", sizes.chosen) }),
       };
@@ -109,6 +114,11 @@ export class GpuPostprocess extends Owner {
     this.#stage?.enqueue(options);
   }
 
+  /** Enqueue the copy of the kept rows to the host, where the kernels have not written them there. */
+  enqueueCopy(on: OnStream): void {
+    if (this.#copy !== undefined) copyToHost(this.#copy[1], this.#copy[0], on);
+  }
+
   /** Make room where a run had too little. @returns true if it is to be run again */
   grow(): boolean {
     return this.#stage?.grow() ?? false;
@@ -139,7 +149,7 @@ export interface PostprocessSizes {
   readonly chosen: number;
   /** The blocks, for what comes after them on the device. */
   readonly detections: number;
-  /** In mapped host memory: the blocks, and what was gathered behind them. */
+  /** What the host reads: the blocks, and what was gathered behind them. */
   readonly host: number;
 }
 
@@ -317,7 +327,7 @@ export class DetectionReader {
   readonly #extras: readonly { readonly start: number; readonly words: number }[];
 
   /**
-   * @param buffer i32 [batch, words] of the blocks, in mapped host memory
+   * @param buffer i32 [batch, words] of the blocks, in page-locked memory
    * @param rows   rows of each block
    * @param batch  images
    * @param extras what was gathered, which follows the blocks

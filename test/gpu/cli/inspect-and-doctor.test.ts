@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type CliResult, runCli } from "../../cli/run-cli.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
-import { tinyModel } from "../../support/tensorrt.ts";
+import { onnxModel } from "../../support/onnx-writer.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 import { gpuEnvironment } from "./gpu-cli.ts";
 
@@ -16,7 +16,7 @@ let folder = "";
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpu-inspect-"));
   writeFileSync(join(folder, "toy.onnx"), toyDetector());
-  writeFileSync(join(folder, "tiny.onnx"), tinyModel());
+  writeFileSync(join(folder, "odd.onnx"), oddModel());
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -47,11 +47,27 @@ gpuTest(
   SLOW_TEST_MS,
 );
 
+/** Two maps of the image, which are no task's. */
+function oddModel(): Uint8Array<ArrayBuffer> {
+  const shape = [1, 3, 32, 32];
+  return onnxModel({
+    inputs: [{ name: "images", dtype: "f32", shape }],
+    outputs: [
+      { name: "ups", dtype: "f32", shape },
+      { name: "downs", dtype: "f32", shape },
+    ],
+    nodes: [
+      { op: "Relu", inputs: ["images"], outputs: ["ups"] },
+      { op: "Neg", inputs: ["images"], outputs: ["downs"] },
+    ],
+  });
+}
+
 gpuTest(
   "inspect exits with 1 for a plan of no known head, and one that does not load",
   async () => {
-    expect((await cli("build", "tiny.onnx", "--output", "tiny.plan", "--quiet")).code).toBe(0);
-    const odd = await cli("inspect", "tiny.plan");
+    expect((await cli("build", "odd.onnx", "--output", "odd.plan", "--quiet")).code).toBe(0);
+    const odd = await cli("inspect", "odd.plan");
     expect(odd.code).toBe(1);
     expect(odd.output).toContain("Not recognised\n");
     writeFileSync(join(folder, "junk.plan"), new Uint8Array(5000).fill(7));

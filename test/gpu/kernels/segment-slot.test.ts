@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { openBackends } from "../../../src/accelerators/accelerator.ts";
 import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
-import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
+import { GpuStreams, type StreamLayoutName } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import type { Tensor, TensorInfo } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import type { Image } from "../../../src/image/image.ts";
@@ -94,7 +94,7 @@ class Segmenting implements Disposable {
   }
 
   /** On a stand-in for the toy model. */
-  static async open(maskSize: MaskSize = "image"): Promise<Segmenting> {
+  static async open(maskSize: MaskSize = "image", layout: StreamLayoutName = "one"): Promise<Segmenting> {
     const task = await segmentTask(maskSize, 2).recognise({
       model: MODEL,
       source: "a stand-in",
@@ -102,16 +102,22 @@ class Segmenting implements Disposable {
       rangeOf: () => undefined,
       outputsFor: () => Promise.resolve(MODEL.outputs),
     });
-    return Segmenting.of(task, MODEL.outputs, 2, SIZE);
+    return Segmenting.of(task, MODEL.outputs, 2, SIZE, layout);
   }
 
-  static async of(task: SegmentTask, outputs: readonly TensorInfo[], batch: number, size: Size): Promise<Segmenting> {
+  static async of(
+    task: SegmentTask,
+    outputs: readonly TensorInfo[],
+    batch: number,
+    size: Size,
+    layout: StreamLayoutName = "one",
+  ): Promise<Segmenting> {
     using owned = new DisposableStack();
     const device = owned.use(Device.open());
     const engine = owned.use(new StandInEngine(device, outputs));
     const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, batch, owned);
     const part = (await task.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
-    const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+    const streams = owned.use(new GpuStreams(model.engine, device, layout, 2));
     const cuda = part.load(model, owned);
     const gpu: GpuModel<NmsOptions, DetectionBlock> = { ...model, cuda, streams, trace: undefined };
     const slot = owned.use(new GpuSlot(gpu, streams));
@@ -142,11 +148,17 @@ class Segmenting implements Disposable {
   }
 }
 
-for (const maskSize of ["image", "input", "proto"] as const) {
+for (const [maskSize, layout] of [
+  ["image", "one"],
+  // Rows are copied to the host there.
+  ["image", "split"],
+  ["input", "one"],
+  ["proto", "one"],
+] as const) {
   gpuTest(
-    `masks of the size of the ${maskSize} are the CPU's: other images, outputs and selections each time`,
+    `masks of the size of the ${maskSize} are the CPU's (${layout}): other images, outputs and selections each time`,
     async () => {
-      using segmenting = await Segmenting.open(maskSize);
+      using segmenting = await Segmenting.open(maskSize, layout);
       const batches = [
         [flatImage(130, 61, 9), flatImage(40, 77, 9)],
         [flatImage(130, 61, 9), flatImage(40, 77, 9)],

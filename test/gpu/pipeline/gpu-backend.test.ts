@@ -122,7 +122,8 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
         const slot = backend.createSlot();
         const [block] = await slot.run([flatImage(64, 64, 255)], [64, 64], selection);
         expect(backend.task.spec.head).toBe(name === "single" ? "yolo-objectness" : name);
-        expect(backend.task.spec.reason).toContain(" at 64x64; ");
+        // Where the engine is of one shape, TensorRT may have worked out what the model leaves open.
+        expect(backend.task.spec.reason).toMatch(/ at 64x64; |^output0: f32 \[1, \d+, \d+\]; /);
         expect(block!.count).toBe(1);
         expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
         slot.close();

@@ -37,6 +37,12 @@ export type CudaMajor = 12 | 13;
 /** A processor that there are libraries for, as `process.arch` spells it. */
 export type Architecture = "x64" | "arm64";
 
+/** A machine that libraries are wanted for, as `process` describes it. */
+export interface Machine {
+  readonly platform: string;
+  readonly arch: string;
+}
+
 /** One pinned file inside an archive. Its name on this machine is the last part of `member`. */
 export interface ComponentFile {
   /** Path inside the archive. */
@@ -47,10 +53,12 @@ export interface ComponentFile {
   readonly byteLength: number;
 }
 
-/** A component for one processor and one CUDA. Plain data. */
+/** A component for one system and processor, and one CUDA where it needs one. Plain data. */
 export interface ComponentBuild {
+  /** As `process.platform` spells it. */
+  readonly platform: "linux" | "darwin";
   readonly architecture: Architecture;
-  readonly cuda: CudaMajor;
+  readonly cuda: CudaMajor | undefined;
   /** Version of the libraries. */
   readonly version: string;
   readonly source: ArchiveSource;
@@ -80,8 +88,9 @@ export interface CudaWish {
 
 /** `nvjpeg 12.4.0.76 for CUDA 12, x64: NVIDIA …, from wheel nvidia-nvjpeg-cu12 12.4.0.76 (…)`: to be shown first. */
 export function componentLine(component: Component, build: ComponentBuild): string {
-  const { version, cuda, architecture, source } = build;
-  const what = `${component.name} ${version} for CUDA ${cuda}, ${architecture}`;
+  const { version, cuda, platform, architecture, source } = build;
+  const machine = cuda === undefined ? platform : `CUDA ${cuda}`;
+  const what = `${component.name} ${version} for ${machine}, ${architecture}`;
   return `${what}: ${component.licence}, from ${sourceName(source)}`;
 }
 
@@ -90,29 +99,34 @@ export function buildBytes(build: ComponentBuild): number {
   return build.files.reduce((sum, file) => sum + file.byteLength, 0);
 }
 
+/** The builds of a component that a machine can run, whatever its CUDA. */
+export function buildsFor(component: Component, machine: Machine): readonly ComponentBuild[] {
+  return component.builds.filter(
+    ({ platform, architecture }) => platform === machine.platform && architecture === machine.arch,
+  );
+}
+
 /**
  * The build for a machine: of the CUDA that is wanted, else of an older one, which newer drivers run as well.
  *
  * @throws {CatalogueError} If there is none
  */
-export function chooseBuild(component: Component, architecture: string, wish: CudaWish): ComponentBuild {
-  const builds = component.builds
-    .filter((build) => build.architecture === architecture)
-    .sort((a, b) => b.cuda - a.cuda);
-  const fitting = builds.find((build) => build.cuda <= wish.major);
+export function chooseBuild(component: Component, machine: Machine, wish: CudaWish): ComponentBuild {
+  const builds = buildsFor(component, machine).toSorted((a, b) => (b.cuda ?? 0) - (a.cuda ?? 0));
+  const fitting = builds.find((build) => (build.cuda ?? 0) <= wish.major);
   const newest = builds[0];
   if (fitting !== undefined) return fitting;
   const action = `install ${JSON.stringify(component.name)}`;
   if (newest === undefined) {
-    const found = `there are builds for ${knownArchitectures(component)} only, not for ${architecture}`;
-    throw new CatalogueError(message(action, found), component.name);
+    const known = [...new Set(component.builds.map((build) => `${build.platform} ${build.architecture}`))];
+    const found = `there are builds for ${known.join(" and ")} only, not for ${machine.platform} ${machine.arch}`;
+    const isForCuda = component.builds.every((build) => build.cuda !== undefined);
+    const hint =
+      "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";
+    throw new CatalogueError(message(action, found, isForCuda ? hint : undefined), component.name);
   }
   if (wish.reason === undefined) return newest;
-  const found = `on ${architecture} it needs CUDA ${newest.cuda}, and ${wish.reason}`;
+  const found = `on ${machine.arch} it needs CUDA ${newest.cuda}, and ${wish.reason}`;
   const hint = "update NVIDIA's driver (CUDA 13 needs 580 or later), or force it with --cuda 13";
   throw new CatalogueError(message(action, found, hint), component.name);
-}
-
-function knownArchitectures(component: Component): string {
-  return [...new Set(component.builds.map((build) => build.architecture))].join(" and ");
 }

@@ -34,8 +34,22 @@ function build(
   // The jar's version is that of TensorRT, and of its bindings after it.
   const version = source.kind === "jar" ? "10.6.0" : source.version;
   const pinned = files.map(([name, byteLength, sha256]) => ({ member: `${folder}/${name}`, sha256, byteLength }));
-  return { architecture, cuda, version, source, files: pinned };
+  return { platform: "linux", architecture, cuda, version, source, files: pinned };
 }
+
+/** A build of ONNX Runtime by Microsoft. */
+function onnxRuntime(
+  platform: "linux" | "darwin",
+  architecture: Architecture,
+  tag: string,
+  [name, byteLength, sha256]: readonly [name: string, byteLength: number, sha256: string],
+): ComponentBuild {
+  const source = wheel("onnxruntime", ONNX_RUNTIME, tag);
+  const files = [{ member: `onnxruntime/capi/${name}`, sha256, byteLength }];
+  return { platform, architecture, cuda: undefined, version: ONNX_RUNTIME, source, files };
+}
+
+const ONNX_RUNTIME = "1.30.0";
 
 const CUDA_LICENCE = {
   licence: "NVIDIA CUDA Toolkit EULA (proprietary)",
@@ -168,6 +182,36 @@ export const components: readonly Component[] = [
           1_430_175_376,
           "d1990f98f466c2da0dabadfea02a606856bf796feff2f05095180b990023ff08",
         ],
+      ]),
+    ],
+  },
+  {
+    name: "onnxruntime",
+    description: "Microsoft's own ONNX Runtime, in place of the one that is installed by default",
+    licence: "MIT (Microsoft)",
+    licenceText: {
+      source: wheel("onnxruntime", ONNX_RUNTIME, "manylinux_2_28_x86_64"),
+      file: {
+        member: "onnxruntime/LICENSE",
+        sha256: "2f07c72751aed99790b8a4869cf2311df85a860b22ded05fa22803587a48922c",
+        byteLength: 1073,
+      },
+    },
+    builds: [
+      onnxRuntime("linux", "x64", "manylinux_2_28_x86_64", [
+        "libonnxruntime.so.1.30.0",
+        28_985_152,
+        "c902c70b3003c0e99fada202f37478c515ae9bba7944c2b2abd0017bae0c82ed",
+      ]),
+      onnxRuntime("linux", "arm64", "manylinux_2_28_aarch64", [
+        "libonnxruntime.so.1.30.0",
+        25_135_496,
+        "8a218e1e446880131115c368ec7005969a5022af9a15a26173de648fef0b7789",
+      ]),
+      onnxRuntime("darwin", "arm64", "macosx_14_0_arm64", [
+        "libonnxruntime.1.30.0.dylib",
+        33_209_560,
+        "8f54aa3989f2d4b2f9fbe8af298b1c147978ec899a8c28e20d0d35edc0005027",
       ]),
     ],
   },

@@ -11,6 +11,9 @@ import { cacheFolder } from "../core/paths.ts";
 /** How a line about a path ends where nothing is. */
 const NOWHERE = ": no such file";
 
+/** A folder inside an npm package. */
+export type NpmFolder = readonly [packageName: string, folder: string];
+
 /** Where a library may lie, and what to say when it is nowhere. */
 export interface LibrarySpec {
   /** For messages and logs: `onnxruntime`. */
@@ -21,8 +24,10 @@ export interface LibrarySpec {
   readonly own?: () => string | undefined;
   /** File names, best first: `libonnxruntime.so.1`. One `*` stands for a version: `libonnxruntime.so.1.*`, newest first. */
   readonly files: readonly string[];
-  /** Folders inside an npm package: `["onnxruntime-node", "bin/napi-v6/linux/x64"]`. */
-  readonly npm?: readonly (readonly [packageName: string, folder: string])[];
+  /** Folders inside npm packages that the user may have added: `["onnxruntime-node", "bin/napi-v6/linux/x64"]`. */
+  readonly npm?: readonly NpmFolder[];
+  /** Folders inside npm packages that come with this one: behind what the user has added or installed. */
+  readonly bundled?: readonly NpmFolder[];
   /** Folders below a Python site-packages folder: `nvidia/cuda_runtime/lib`. */
   readonly python?: readonly string[];
   /** Further absolute folders: `/usr/local/cuda/lib64`. */
@@ -103,8 +108,8 @@ function listFolder(path: string): string[] | undefined {
   }
 }
 
-function npmFolders(spec: LibrarySpec): string[] {
-  return (spec.npm ?? []).map(([packageName, folder]) => {
+function npmFolders(folders: readonly NpmFolder[] = []): string[] {
+  return folders.map(([packageName, folder]) => {
     const found = installedFile(`${packageName}/package.json`);
     // What is not installed is named in the list of what was tried.
     return join(found === undefined ? join("node_modules", packageName) : dirname(found), folder);
@@ -155,8 +160,9 @@ function filesIn(folder: string, spec: LibrarySpec): string[] {
 }
 
 /**
- * Every path at which a library is looked for, in order: the environment variable, the file that the program brings, npm packages, the catalogue's cache,
- * Python's site-packages, the given folders, then the system's. A bare file name is left to the dynamic linker.
+ * Every path at which a library is looked for, in order: the environment variable, the file that the program brings, npm packages
+ * of the user's, the catalogue's cache, npm packages that come with this one, Python's site-packages, the given folders, then the
+ * system's. A bare file name is left to the dynamic linker.
  */
 export function candidatePaths(spec: LibrarySpec): string[] {
   const named = process.env[spec.variable];
@@ -167,8 +173,9 @@ export function candidatePaths(spec: LibrarySpec): string[] {
   const own = spec.own?.();
   if (own !== undefined) return [own];
   const folders = [
-    ...npmFolders(spec),
+    ...npmFolders(spec.npm),
     join(cacheFolder(), "lib"),
+    ...npmFolders(spec.bundled),
     ...pythonFolders(spec),
     ...(spec.folders ?? []),
     ...systemFolders(),

@@ -119,23 +119,23 @@ const FILES: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
 
 /**
  * Where ONNX Runtime may lie: npm's onnxruntime-node, where the user has added it (its library only, never its addon); the
- * package of this platform that is installed by default, which has the same library beside a speech toolkit; Python's
- * wheel; the system. See "ONNX Runtime from a package of the platform" in docs/architecture.md.
+ * cache, where `bun-tensorrt install onnxruntime` puts Microsoft's; the package of this platform that is installed by
+ * default, which has it beside a speech toolkit; Python's wheel; the system. See "ONNX Runtime from a package of the platform" in
+ * docs/architecture.md.
  */
 export const ONNXRUNTIME: LibrarySpec = {
   name: "onnxruntime",
   variable: "BUN_TENSORRT_ONNXRUNTIME",
   own: () => nativePart("onnxruntime"),
   files: FILES[process.platform] ?? [],
-  npm: [
-    ["onnxruntime-node", `bin/napi-v6/${process.platform}/${process.arch}`],
-    [`sherpa-onnx-${process.platform}-${process.arch}`, "."],
-  ],
+  npm: [["onnxruntime-node", `bin/napi-v6/${process.platform}/${process.arch}`]],
+  bundled: [[`sherpa-onnx-${process.platform}-${process.arch}`, "."]],
   python: ["onnxruntime/capi"],
   isNeeded: true,
   hint:
-    "install optional dependencies as well (bun install without --omit=optional), bun add onnxruntime-node, " +
-    `or name the file of an ONNX Runtime 1.${ORT_API_VERSION} or newer in BUN_TENSORRT_ONNXRUNTIME`,
+    "install optional dependencies as well (bun install without --omit=optional), or run " +
+    "bun-tensorrt install onnxruntime, or name the file of an ONNX Runtime " +
+    `1.${ORT_API_VERSION} or newer in BUN_TENSORRT_ONNXRUNTIME`,
 };
 
 /** ONNX Runtime, ready to be called. */

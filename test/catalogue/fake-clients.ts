@@ -92,7 +92,7 @@ export function fakeClients(folder: string, options: FakeClientsOptions = {}): F
     { member: "libs/libfake.so.1", sha256: sha256(library), byteLength: library.length },
     { member: "libs/libsmall.so.1", sha256: sha256(small), byteLength: small.length },
   ];
-  const about = { architecture: "x64", version: "1.0", files } as const;
+  const about = { platform: "linux", architecture: "x64", version: "1.0", files } as const;
   const wheelSource = { kind: "wheel", package: "fake-libs", version: "1.0", platform: "any" } as const;
   const jarSource = { kind: "jar", group: "org.fake", artifact: "libs", version: "1.0", classifier: "all" } as const;
   const wheel = { ...about, cuda: 12, source: wheelSource } as const;

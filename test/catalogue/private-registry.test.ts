@@ -192,7 +192,7 @@ function wheel(): { archive: Uint8Array<ArrayBuffer>; component: Component; buil
   ]);
   const source = { kind: "wheel", package: "fake-libs", version: "1.0", platform: "any" } as const;
   const file = { member: "fake_libs/libfake.so.1", sha256: sha256(library), byteLength: library.length };
-  const build = { architecture: "x64", cuda: 12, version: "1.0", source, files: [file] } as const;
+  const build = { platform: "linux", architecture: "x64", cuda: 12, version: "1.0", source, files: [file] } as const;
   const component = { name: "fake", description: "", licence: "", licenceText: { source, file }, builds: [build] };
   return { archive, component, build };
 }

@@ -32,7 +32,8 @@ test("install --list shows every build for this machine, as a table and as JSON"
   expect([...new Set(rows.map(({ name }) => name))]).toEqual(names.map(({ name }) => name));
   expect(rows.every(({ installed }) => installed === "no")).toBe(true);
   expect(rows[0]?.files[0]?.path).toBe(join(cache, "lib/libcudart.so.12"));
-  for (const { name } of names) expect(table.output).toMatch(new RegExp(`^${name} +1[23] +\\d.* no +NVIDIA`, "m"));
+  for (const { name } of names)
+    expect(table.output).toMatch(new RegExp(`^${name} +(1[23]|–) +\\d.* no +(NVIDIA|MIT)`, "m"));
 });
 
 test("install refuses what it cannot do, and exits with 2", async () => {
@@ -128,5 +129,28 @@ test.skipIf(!existsSync(rtx) || process.arch !== "x64")(
       { BUN_TENSORRT_CACHE: other },
     );
     expect(opened.output).toBe(`TensorRT-RTX 1.7.1 ${rtx}/libtensorrt_rtx.so.1\n`);
+  },
+);
+
+const microsoft = join(cacheFolder(), "test-libraries/onnxruntime");
+
+test.skipIf(!existsSync(microsoft) || process.arch !== "x64")(
+  "install takes Microsoft's ONNX Runtime that is there, and it is used in place of the one that is bundled",
+  async () => {
+    const other = join(scratch, "onnxruntime");
+    mkdirSync(join(other, "lib"), { recursive: true });
+    for (const file of readdirSync(microsoft)) symlinkSync(join(microsoft, file), join(other, "lib", file));
+    const environment = { PATH: scratch, BUN_TENSORRT_CACHE: other };
+    const { output, errors, code } = await install("onnxruntime", environment);
+    expect(errors).toBe("");
+    expect(code).toBe(0);
+    expect(output).toBe(`${other}/lib/libonnxruntime.so.1.30.0\n`);
+    expect((await install("--list", environment)).output).toMatch(/^onnxruntime +– +1\.30\.0 .* yes +MIT /m);
+    const opened = program(
+      `import { openOnnxRuntime } from ${JSON.stringify(join(src, "ffi/onnxruntime.ts"))};
+       console.log(openOnnxRuntime().version, openOnnxRuntime().path);`,
+      environment,
+    );
+    expect(opened.output).toBe(`1.30.0 ${microsoft}/libonnxruntime.so.1.30.0\n`);
   },
 );

@@ -43,18 +43,24 @@ afterEach(() => {
 });
 
 test.skipIf(!isLinux)(
-  "candidatePaths() goes through npm, the cache, Python, given folders, the system, in this order",
+  "candidatePaths() goes through npm, the cache, what is bundled, Python, given folders, the system, in this order",
   () => {
     process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
     process.env.VIRTUAL_ENV = join(folder, "venv");
     process.env.LD_LIBRARY_PATH = "/linker";
     mkdirSync(join(folder, "venv/lib/python3.11/site-packages"), { recursive: true });
     const paths = candidatePaths(
-      spec({ npm: [["onnxruntime-node", "bin/x"]], python: ["probe/lib"], folders: ["/opt/probe"] }),
+      spec({
+        npm: [["onnxruntime-node", "bin/x"]],
+        bundled: [["bundled-probe", "lib"]],
+        python: ["probe/lib"],
+        folders: ["/opt/probe"],
+      }),
     );
     const wanted = [
       "onnxruntime-node/bin/x/libprobe.so.1",
       join(folder, "cache/lib/libprobe.so.1"),
+      "node_modules/bundled-probe/lib/libprobe.so.1",
       join(folder, "venv/lib/python3.11/site-packages/probe/lib/libprobe.so.1"),
       "/opt/probe/libprobe.so.1",
       "/linker/libprobe.so.1",

@@ -3,6 +3,7 @@
 import { ArchiveSet } from "../../catalogue/archive-set.ts";
 import {
   buildBytes,
+  buildsFor,
   type Component,
   type ComponentBuild,
   type CudaMajor,
@@ -14,7 +15,7 @@ import {
 import { components, findComponent } from "../../catalogue/components.ts";
 import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
-import { CatalogueError, CudaError, LibraryLoadError, message, OptionError } from "../../core/errors.ts";
+import { CatalogueError, CudaError, LibraryLoadError, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
@@ -43,7 +44,7 @@ function formatComponents(listed: readonly ListedBuild[], paint: Paint): string 
   const head = ["name", "cuda", "version", "size", "here", "licence", "what it is"].map((title) => paint("dim", title));
   const rows = listed.map(({ component, build, state }) => [
     paint("cyan", component.name),
-    String(build.cuda),
+    build.cuda === undefined ? "–" : String(build.cuda),
     build.version,
     formatBytes(buildBytes(build)),
     state === "no" ? state : paint(state === "yes" ? "green" : "yellow", state),
@@ -56,12 +57,13 @@ function formatComponents(listed: readonly ListedBuild[], paint: Paint): string 
 
 function describe({ component, build }: Chosen): Record<string, unknown> {
   const { name, licence } = component;
-  const { version, cuda, architecture, source } = build;
+  const { version, cuda, platform, architecture, source } = build;
   const files = build.files.map((file) => ({ ...file, path: libraryPath(file) }));
   return {
     name,
     version,
-    cuda,
+    ...(cuda === undefined ? {} : { cuda }),
+    platform,
     architecture,
     licence,
     source: sourceName(source),
@@ -72,9 +74,7 @@ function describe({ component, build }: Chosen): Record<string, unknown> {
 
 async function list(isJson: boolean, { output }: CommandContext): Promise<number> {
   const listed = components.flatMap((component) =>
-    component.builds
-      .filter((build) => build.architecture === process.arch)
-      .map((build) => ({ component, build, state: buildState(component, build) })),
+    buildsFor(component, process).map((build) => ({ component, build, state: buildState(component, build) })),
   );
   const rows = listed.map((one) => ({ ...describe(one), installed: one.state }));
   await output.write(isJson ? `${printableJson(rows, 2)}\n` : formatComponents(listed, paintOf(output.hasColour)));
@@ -184,15 +184,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   if (flags.list) return await list(flags.json, context);
   if (found.length === 0) throw refuse("name", "Missing name of a component", "`install --list` shows the names");
   if (flags.remove) return await remove(found, context);
-  if (process.platform !== "linux") {
-    const hint =
-      "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";
-    throw new CatalogueError(
-      message("install components", `they are for Linux, not for ${process.platform}`, hint),
-      found[0]!.name,
-    );
-  }
   const wish = cudaWish(flags.cuda);
-  const chosen = found.map((component) => ({ component, build: chooseBuild(component, process.arch, wish) }));
+  const chosen = found.map((component) => ({ component, build: chooseBuild(component, process, wish) }));
   return await installAll(chosen, flags, context);
 }

@@ -70,7 +70,10 @@ export function findOnnxRuntime(): Finding {
       ? { found: "made for glibc, which this system lacks", fix: MUSL_HINT }
       : {
           found: whyUnusable(error, ONNXRUNTIME),
-          fix: named === "" ? "bun add onnxruntime-node" : `unset ${ONNXRUNTIME.variable}, or let it name a library`,
+          fix:
+            named === ""
+              ? "bun-tensorrt install onnxruntime"
+              : `unset ${ONNXRUNTIME.variable}, or let it name a library`,
         }),
   }));
 }

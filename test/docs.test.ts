@@ -5,6 +5,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { errorPage } from "../scripts/errors.ts";
 import { PICTURES } from "../scripts/pictures.ts";
 import { parseWords } from "../src/cli/args.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
@@ -177,6 +178,15 @@ test.skipIf(isOffline || isFfmpegMissing)(
   },
   120_000,
 );
+
+test("docs/errors.md is what scripts/errors.ts makes of the sources", async () => {
+  const page = await errorPage();
+  expect(page.match(/^\| Cannot /gm)!.length).toBeGreaterThan(200);
+  expect(page).toContain(
+    '| Cannot use … in a kernel: it is not mapped for the device | create it with { use: "mapped" } |',
+  );
+  expect(read("docs/errors.md"), "run `bun scripts/errors.ts`").toBe(page);
+});
 
 test("docs/low-level.md shows the programs of examples/low-level", () => {
   const files = [...new Bun.Glob("examples/low-level/*.ts").scanSync(root)].sort();

@@ -20,6 +20,7 @@ import {
   type StreamRules,
   type WarmUpOptions,
 } from "./call-options.ts";
+import { callerOfLoad, collectReloaded, forgetDropped, watchDropped } from "./dropped-model.ts";
 import type { LoadConfig } from "./machine-options.ts";
 import { type ModelSource, modelSource } from "./model-source.ts";
 import { inOrder, type StreamSummary } from "./stream.ts";
@@ -33,13 +34,6 @@ export interface Opened<Spec, Params, Output, Config> {
   readonly name: string;
   /** Where the caller loaded it: a line of a stack. */
   readonly loadedAt?: string | undefined;
-}
-
-/** The line of whoever called a façade's `load`, of the stack in that call; `undefined` where the stack does not tell. */
-function callerOfLoad(stack: string = ""): string | undefined {
-  const lines = stack.split("\n");
-  const at = lines.findIndex((line) => /^\s*at (?:async )?(?:\w+\.)?load\b/.test(line));
-  return at < 0 ? undefined : lines[at + 1]?.trim().replace(/^at (?:async )?/, "");
 }
 
 /**
@@ -59,6 +53,7 @@ export async function openModel<
   taskOf: (source: string | Uint8Array) => Task<Spec, Params, Output> | Promise<Task<Spec, Params, Output>>,
 ): Promise<Opened<Spec, Params, Output, Config>> {
   const loadedAt = callerOfLoad(new Error().stack);
+  collectReloaded();
   const { source, name } = await modelSource(model, config.build.signal);
   const devices = "devices" in config ? config.devices : [config.device];
   return { backends: await openBackends(source, await taskOf(source), config, devices), config, name, loadedAt };
@@ -115,31 +110,6 @@ export function tellFixedSize(
   logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixed.join("x")}`);
 }
 
-/** What is left of a model that was dropped. */
-interface Leftover {
-  readonly label: string;
-  readonly loadedAt: string | undefined;
-  readonly close: () => Promise<void>;
-}
-
-/**
- * Frees models that were dropped without `close`. Their pipelines are held here with all they own, so that no part of one is
- * collected while another works; they end as by `close`, in a turn of the event loop, once their frames have ended.
- */
-const dropped = new FinalizationRegistry<Leftover>(({ label, loadedAt, close }) => {
-  const place = loadedAt === undefined ? "" : `: it was loaded at ${loadedAt}`;
-  logger.warn(`Closing ${label}, dropped without close()${place}\nHint: bind it by \`await using\`, or close it`);
-  close().catch((error: Error) => logger.error(`Cannot close ${label}: ${error.message}`));
-});
-
-/** Outside of the class, so that it cannot hold the façade. */
-function closerOf(pipeline: { close(): Promise<void> }, batcher: { flush(): void }): () => Promise<void> {
-  return () => {
-    batcher.flush();
-    return pipeline.close();
-  };
-}
-
 /** A model that is loaded. It owns the backends; calls, streams, warm-up and the end are the same for every task. */
 export abstract class LoadedModel<ModelSpec, Params, Output, Result extends object> implements AsyncDisposable {
   readonly #pipeline: Pipeline<ModelSpec, Params, Output>;
@@ -164,8 +134,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     this.#options = options;
     this.#label = `${options.facade} ${name}`;
     this.#maxPixels = maxPixels;
-    const close = closerOf(this.#pipeline, this.#batcher);
-    dropped.register(this, { label: this.#label, loadedAt, close }, this);
+    watchDropped(this, { label: this.#label, loadedAt, pipeline: this.#pipeline, batcher: this.#batcher });
   }
 
   /** @internal */
@@ -302,7 +271,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
    */
   async close({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> {
     this.#closing = true;
-    dropped.unregister(this);
+    forgetDropped(this);
     this.#batcher.flush();
     if (!force && this.#preparing.size > 0) await Promise.allSettled(this.#preparing);
     await this.#pipeline.close(force);

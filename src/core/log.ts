@@ -8,14 +8,26 @@ export type LogLevel = "debug" | "info" | "warn" | "error";
 /** Where the lines go. Control characters in them are escaped. Called on the JS thread. */
 export type LogSink = (level: LogLevel, text: string) => void;
 
-let installed: LogSink | undefined;
-/** Somebody has said where lines go, or that they go nowhere. */
-let isChosen = false;
-/** Warnings that standard error has had. */
-const told = new Set<string>();
+/** Where lines go, and what has been said without being asked. */
+interface Voice {
+  sink: LogSink | undefined;
+  /** Somebody has said where lines go, or that they go nowhere. */
+  isChosen: boolean;
+  /** Warnings that standard error has had. */
+  readonly told: Set<string>;
+}
+
+/**
+ * Of the process rather than of this file, which `bun --hot` evaluates anew: a former evaluation that held a sink would hold what
+ * the program had around it, and so its detectors, which nobody could collect.
+ */
+const VOICE = Symbol.for("bun-tensorrt.log");
+const voices = globalThis as { [VOICE]?: Voice };
+voices[VOICE] ??= { sink: undefined, isChosen: false, told: new Set() };
+const common: Voice = voices[VOICE];
 
 function voice(level: LogLevel): (text: string) => void {
-  return (text) => installed?.(level, shown(text));
+  return (text) => common.sink?.(level, shown(text));
 }
 
 /** The library's voice: lines go to the sink that {@linkcode setLogSink} installed, and nowhere without one. */
@@ -30,9 +42,9 @@ export const logger: Readonly<Record<LogLevel, (text: string) => void>> = {
  * A warning that nobody must miss: where no sink was ever chosen it goes to standard error, each text once.
  */
 export function warnAloud(text: string): void {
-  if (isChosen) logger.warn(text);
-  if (isChosen || told.has(text)) return;
-  told.add(text);
+  if (common.isChosen) logger.warn(text);
+  if (common.isChosen || common.told.has(text)) return;
+  common.told.add(text);
   process.stderr.write(`bun-tensorrt: ${shown(text)}\n`);
 }
 
@@ -52,9 +64,9 @@ export function warnAloud(text: string): void {
  * ```
  */
 export function setLogSink(sink: LogSink | undefined): LogSink | undefined {
-  const former = installed;
-  installed = sink;
-  isChosen = true;
+  const former = common.sink;
+  common.sink = sink;
+  common.isChosen = true;
   return former;
 }
 

@@ -64,6 +64,11 @@ function bareHost(name: string): string {
     .replace(/\.$/, "");
 }
 
+/** True for an address that only this machine reaches. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK.test(bareHost(host));
+}
+
 /** `localhost` of `localhost:8080`; `undefined` for what is no host. */
 function hostOf(authority: string): string | undefined {
   const name = /^(\[[^\]]*\]|[^:[\]\s]+)(?::\d{1,5})?$/.exec(authority)?.[1];
@@ -90,7 +95,7 @@ export class OwnHosts {
   constructor({ host, unix, allowHost }: OwnHostOptions) {
     this.#host = bareHost(host);
     this.#names = new Set(allowHost.map(bareHost));
-    const isLocal = unix === undefined && LOOPBACK.test(this.#host);
+    const isLocal = unix === undefined && isLoopback(host);
     this.#isOpen = allowHost.includes("*") || (allowHost.length === 0 && !isLocal);
   }
 

@@ -60,6 +60,21 @@ test("serve says what it serves and where, takes its flags, and ends on SIGTERM 
   expect(await child.stdout.text()).toBe("");
 });
 
+test("serve on other addresses than this machine's own warns where no token is set", async () => {
+  const warning = "warn: Serving on 0.0.0.0 without a token: everyone who reaches this machine can use it";
+  for (const [words, env, isWarned] of [
+    ["--host 0.0.0.0", {}, true],
+    ["--host 0.0.0.0 --token open-sesame", {}, false],
+    ["--host 0.0.0.0", { BUN_TENSORRT_TOKEN: "open-sesame" }, false],
+    ["--host localhost", {}, false],
+  ] as const) {
+    const { child, line } = await start(`--model toy.onnx --port 0 ${words}`, env);
+    child.kill("SIGTERM");
+    await child.exited;
+    expect([words, line.includes(warning)]).toEqual([words, isWarned]);
+  }
+});
+
 test("serve refuses wrong flags with 2 before it loads anything, and a taken port with 1", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
     ["street.jpg", 'Unexpected argument "street.jpg": serve takes no files'],

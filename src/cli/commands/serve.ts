@@ -1,10 +1,12 @@
 /** @module Serve command: a detector behind HTTP. */
 
 import { servedModelOrMap } from "../../api/model.ts";
+import { logger } from "../../core/log.ts";
 import { findGpuUsage } from "../../nvml/gpu-usage.ts";
 import { framesInFlight } from "../../serve/detect-desk.ts";
 import { serve } from "../../serve/detection-server.ts";
-import { parseServeOptions, type ServeOptions } from "../../serve/serve-config.ts";
+import { parseServeOptions, type ServeConfig, type ServeOptions } from "../../serve/serve-config.ts";
+import { isLoopback } from "../../service/listen.ts";
 import { gpuSampler } from "../../service/metrics.ts";
 import { warmStart } from "../../service/served-model.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
@@ -22,6 +24,13 @@ function servedName(path: string): string {
     .replace(/[^\w.-]/g, "-");
 }
 
+/** What serves other machines should know them. */
+function warnIfOpen({ host, unix, token }: ServeConfig): void {
+  if (token !== undefined || unix !== undefined || isLoopback(host)) return;
+  const hint = "set BUN_TENSORRT_TOKEN, or serve this machine only: --host 127.0.0.1";
+  logger.warn(`Serving on ${host} without a token: everyone who reaches this machine can use it\nHint: ${hint}`);
+}
+
 function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
@@ -35,7 +44,8 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const args = parseServeFlags(parsed);
   refuseOperands("serve", parsed);
   // What is wrong with the options is told before a model is loaded.
-  const { drainTimeoutMs } = parseServeOptions(args.serve);
+  const config = parseServeOptions(args.serve);
+  const { drainTimeoutMs } = config;
   context.endWithin(drainTimeoutMs + LAST_MS);
   const path = await findModel(args.model, context);
   await using detector = await loadModel(servedModelOrMap, path, args.detector, context, args.isQuiet);
@@ -48,6 +58,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     ...(usage === undefined ? {} : { gpu: gpuSampler(usage) }),
   };
   await using server = await serve(detector, options);
+  warnIfOpen(config);
   if (!args.isQuiet) terminal.line(`Serving ${options.name} at ${server.url.href} (${detector.backend.description})`);
   await untilAborted(signal);
   if (!args.isQuiet) terminal.line("Finishing the requests that are running");

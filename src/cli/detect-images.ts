@@ -8,6 +8,9 @@ import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts"
 import { logger } from "../core/log.ts";
 import { allEnded } from "../core/settle.ts";
 import { fileIdentity } from "../core/stats-of.ts";
+import { decodeImage } from "../image/decode.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
+import { isImage } from "../image/image.ts";
 import { IMAGE_EXTENSIONS } from "../image/image-kind.ts";
 import { type ImageSource, readSource } from "../image/source.ts";
 import { peopleIn, withFound } from "../tasks/pose/person-poses.ts";
@@ -117,22 +120,33 @@ export interface ImageStream {
 /** A detector, or one with a model of points behind it. */
 export type Finder = ImageStream & Pick<AnyDetector, "task" | "labels" | "backend" | "close">;
 
+/** An image for two models: its pixels, and what decoding them took and lost. What cannot be decoded fails in its turn. */
+async function decodedOnce(source: ImageSource, limits: DecodingLimits) {
+  const started = performance.now();
+  const image = isImage(source) ? source : await decodeImage(source, limits).catch(() => source);
+  const damage = isImage(image) && "damage" in image ? image.damage : undefined;
+  return { image, decode: performance.now() - started, ...(damage === undefined ? {} : { damage }) };
+}
+
 /**
  * A detector and the model that finds the points of what it finds, as one pose model. While points are looked for, the
  * detector goes on with the next images.
+ *
+ * @param limits by which images are decoded, once for both
  */
-export function withPoints(detector: AnyDetector, estimator: TopDownPoseEstimator): Finder {
+export function withPoints(detector: AnyDetector, estimator: TopDownPoseEstimator, limits: DecodingLimits): Finder {
   return {
     task: estimator.task,
     labels: detector.labels,
     backend: detector.backend,
     close: async (options) => void (await allEnded([detector.close(options), estimator.close(options)])),
     async *stream(images, { onError }) {
-      const running: ImageSource[] = [];
+      const running: Awaited<ReturnType<typeof decodedOnce>>[] = [];
       async function* feed(): AsyncGenerator<ImageSource, void, undefined> {
-        for await (const image of images) {
-          running.push(image);
-          yield image;
+        for await (const source of images) {
+          const decoded = await decodedOnce(source, limits);
+          running.push(decoded);
+          yield decoded.image;
         }
       }
       const onBadImage = (error: unknown, index: number): void => {
@@ -140,12 +154,14 @@ export function withPoints(detector: AnyDetector, estimator: TopDownPoseEstimato
         onError(error, index);
       };
       for await (const found of detector.stream(feed(), { onError: onBadImage })) {
-        const posed = await estimator.estimate(running[0]!, peopleIn(found)).catch((error: unknown) => {
+        const { image, decode, ...damage } = running[0]!;
+        const posed = await estimator.estimate(image, peopleIn(found)).catch((error: unknown) => {
           onBadImage(error, found.index);
         });
         if (posed === undefined) continue;
         running.shift();
-        yield withFound(posed, found);
+        const timing = { ...found.timing, decode: found.timing.decode + decode, total: found.timing.total + decode };
+        yield withFound(posed, Object.assign(found, { timing, ...damage }));
       }
     },
   };

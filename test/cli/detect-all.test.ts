@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
-import { closeAfter, detectAll, type ImageStream, imagesOf } from "../../src/cli/detect-images.ts";
+import { closeAfter, detectAll, type ImageStream, imagesOf, withPoints } from "../../src/cli/detect-images.ts";
 import type { OnBadImage } from "../../src/cli/result-target.ts";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { noiseImage } from "../support/image-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const never = new AbortController().signal;
@@ -87,4 +88,56 @@ test("closeAfter() ends a run that never ends, a while after the signal, and the
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("withPoints() decodes a file once, for both models, and leaves one that is broken to the first", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-points-"));
+  const [good, cut, bad] = ["good.jpg", "cut.jpg", "bad.jpg"].map((name) => join(folder, name));
+  const jpeg = await encodeImage(noiseImage(64, 48), { format: "jpeg" });
+  await Promise.all([
+    Bun.write(good!, jpeg),
+    Bun.write(cut!, jpeg.subarray(0, jpeg.length * 0.7)),
+    Bun.write(bad!, "none"),
+  ]);
+  const seen: unknown[] = [];
+  const posed: unknown[] = [];
+  const timing = { decode: 0, preprocess: 1, infer: 1, postprocess: 1, total: 3 };
+  const result = { width: 64, height: 48, dropped: 0, implausible: 0, timing };
+  const detector = {
+    async *stream(images: AsyncIterable<unknown>, { onError }: { onError: (error: unknown, index: number) => void }) {
+      let index = 0;
+      for await (const image of images) {
+        seen.push(image);
+        if (typeof image === "string") onError(new ImageError("no image", image), index);
+        else yield { ...result, detections: [], index };
+        index += 1;
+      }
+    },
+  };
+  const estimator = {
+    task: "pose",
+    estimate: async (image: unknown) => {
+      posed.push(image);
+      return { ...result, objects: [] };
+    },
+  };
+  const finder = withPoints(detector as never, estimator as never, { damaged: "take" });
+  async function* sources(): AsyncGenerator<string> {
+    yield* [good!, bad!, cut!];
+  }
+  const bads: number[] = [];
+  const results = await Array.fromAsync(finder.stream(sources(), { onError: (_, index) => bads.push(index) }));
+  rmSync(folder, { recursive: true });
+  expect(bads).toEqual([1]);
+  expect(seen.map((image) => (typeof image === "string" ? image : (image as { width: number }).width))).toEqual([
+    64,
+    bad!,
+    64,
+  ]);
+  expect(posed).toEqual([seen[0], seen[2]]);
+  expect(posed[0]).toBe(seen[0]);
+  const [first, second] = results as { timing: { decode: number; total: number }; damage?: string }[];
+  expect(first!.timing.decode).toBeGreaterThan(0);
+  expect(first!.timing.total).toBeGreaterThan(6);
+  expect([first!.damage === undefined, typeof second!.damage]).toEqual([true, "string"]);
 });

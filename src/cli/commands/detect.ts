@@ -4,6 +4,7 @@ import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
 import { OptionError } from "../../core/errors.ts";
 import { plural } from "../../core/units.ts";
+import { decodeLimits } from "../../image/decode-limits.ts";
 import { isImageName } from "../../image/image-kind.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
@@ -134,7 +135,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     poseModel === undefined
       ? undefined
       : await loadModel(TopDownPoseEstimator, poseModel, args.pose, context, args.isQuiet);
-  const detector = points === undefined ? finder : withPoints(finder, points);
+  const detector = points === undefined ? finder : withPoints(finder, points, decodeLimits(args.pose));
   return await runModel(
     detector,
     source,

@@ -166,7 +166,11 @@ function ofImage(mask: Mask, { width, height }: TaskResult): Mask {
   if (mask.width === width && mask.height === height) return mask;
   const found = `they have ${mask.width}x${mask.height} pixels and the image ${width}x${height}`;
   throw new OptionError(
-    message("place masks in an image", found, 'load the model with `maskSize: "image"`, on the command line --mask-size image'),
+    message(
+      "place masks in an image",
+      found,
+      'load the model with `maskSize: "image"`, on the command line --mask-size image',
+    ),
     "maskSize",
   );
 }

@@ -46,7 +46,10 @@ const FIRST_CALLS: readonly string[] = [
   ...["readConfigFile", "Worker"],
 ];
 
-const { Application, Comment, LogLevel, ReflectionKind } = await import("typedoc");
+const first = "docs/getting-started.md";
+const pages = [first, ...[...new Bun.Glob("docs/*.md").scanSync(root)].sort().filter((page) => page !== first)];
+
+const { Application, Comment, CommentTag, Converter, LogLevel, ReflectionKind } = await import("typedoc");
 const app = await Application.bootstrap({
   name: `bun-tensorrt ${manifest.version}`,
   entryPoints: [...names.keys()],
@@ -58,7 +61,22 @@ const app = await Application.bootstrap({
   excludePrivate: true,
   excludeProtected: true,
   readme: join(root, "README.md"),
-  projectDocuments: ["docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md"].map((page) => join(root, page)),
+  projectDocuments: [...pages, "CONTRIBUTING.md", "CHANGELOG.md"].map((page) => join(root, page)),
+  headings: { readme: false },
+  navigation: { includeFolders: false },
+  groupOrder: [
+    "Documents",
+    "Modules",
+    "Classes",
+    "Functions",
+    "Variables",
+    "Options",
+    "Interfaces",
+    "Type Aliases",
+    "Errors",
+  ],
+  searchInComments: true,
+  searchInDocuments: true,
   intentionallyNotExported: [...CONSTANTS],
   highlightLanguages: [
     "typescript",
@@ -80,13 +98,25 @@ const app = await Application.bootstrap({
   logLevel: LogLevel.Warn,
 });
 
+// Errors and options are many, and looked for by name: they do not stand between what is called.
+app.converter.on(Converter.EVENT_RESOLVE_BEGIN, (context) => {
+  for (const one of context.project.getReflectionsByKind(ReflectionKind.ClassOrInterface)) {
+    const group = /(?<=[a-z])(Error|Options)$/.exec(one.name)?.[0];
+    if (group === undefined) continue;
+    one.comment ??= new Comment();
+    const name = group === "Error" ? "Errors" : "Options";
+    one.comment.blockTags.push(new CommentTag("@group", [{ kind: "text", text: name }]));
+  }
+});
+
 const project = await app.convert();
 if (project === undefined) throw new Error("Cannot build the reference: TypeDoc could not read the sources");
 // `@module bun-tensorrt/video: frames of files, …`: the name is the import's, the rest is its description.
 for (const module of project.children ?? []) {
   const name = names.get(module.sources?.[0]?.fullFileName ?? "");
   if (name === undefined) continue;
-  module.comment = new Comment([{ kind: "text", text: module.name.replace(/^bun-tensorrt[\w/]*: /, "") }]);
+  const text = module.name.replace(/^bun-tensorrt[\w/]*: /, "");
+  module.comment = new Comment([{ kind: "text", text: text.slice(0, 1).toUpperCase() + text.slice(1) }]);
   module.name = name;
   for (const one of module.children ?? []) {
     if (!one.kindOf([ReflectionKind.Class, ReflectionKind.Function, ReflectionKind.Variable])) continue;

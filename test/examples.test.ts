@@ -200,6 +200,26 @@ test.skipIf(isOffline)(
   60_000,
 );
 
+test.skipIf(isOffline)(
+  "examples/14-compile.ts detects, and so does the executable that is made of it",
+  () => {
+    const output = example("14-compile.ts", model!, image!);
+    expect(output).toMatch(/sample1\.jpg: person 0\.\d\d, /);
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-example-"));
+    try {
+      const program = join(root, "examples/14-compile.ts");
+      Bun.spawnSync([process.execPath, "build", "--compile", program, "--outfile", join(folder, "detect")]);
+      const env = { HOME: folder };
+      const child = Bun.spawnSync([join(folder, "detect"), model!, image!], { cwd: folder, env, stderr: "pipe" });
+      expect(child.stderr.toString()).toBe("");
+      expect(child.stdout.toString()).toBe(output);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+  60_000,
+);
+
 test("every example is run by a test here", () => {
   const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];
   const tests = readFileSync(import.meta.path, "utf8");

@@ -17,7 +17,7 @@ const noise = noiseImage(64, 48);
 
 /** Detects on an image of each format, read from beside it and from inside it, and builds an engine where that can be done. */
 const PROGRAM = `
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { decodeImage, Detector } from "bun-tensorrt";
 import { buildPlan } from "bun-tensorrt/tensorrt";
 import model from "./toy.onnx" with { type: "file" };
@@ -27,7 +27,7 @@ import png from "./image.png" with { type: "file" };
 import webp from "./image.webp" with { type: "file" };
 
 // What a bundle imports lies beside it; what an executable imports lies inside it.
-const inside = (path: string): string => (path.startsWith("./") ? join(import.meta.dir, path) : path);
+const inside = (path: string): string => resolve(import.meta.dir, path);
 await using detector = await Detector.load(inside(model), { backend: "cpu", threshold: 0.1 });
 const found: Record<string, readonly unknown[]> = {};
 for (const [format, path] of Object.entries({ jpeg, png, webp })) {
@@ -46,19 +46,31 @@ interface Child {
   readonly output: string;
 }
 
-function run(command: readonly string[], cwd: string, env?: Record<string, string>): Child {
-  const child = Bun.spawnSync([...command], {
-    cwd,
-    stdout: "pipe",
-    stderr: "pipe",
-    ...(env === undefined ? {} : { env }),
-  });
-  return { exitCode: child.exitCode, output: child.stdout.toString() + child.stderr.toString() };
+async function run(command: readonly string[], cwd: string, env?: Record<string, string>): Promise<Child> {
+  const child = Bun.spawn([...command], { cwd, stderr: "pipe", ...(env === undefined ? {} : { env }) });
+  const [stdout, stderr, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { exitCode, output: stdout + stderr };
 }
+
+/** Bun installs by itself what a program imports where it sees no node_modules: it would ask here. */
+const asked: string[] = [];
+const registry = Bun.serve({
+  port: 0,
+  hostname: "127.0.0.1",
+  fetch({ url }) {
+    asked.push(url);
+    return new Response("none", { status: 404 });
+  },
+});
+afterAll(async () => {
+  await registry.stop(true);
+  // sharp asks for the versions of its own parts, and goes on without.
+  expect(asked.filter((url) => !url.includes("/@img%2fsharp-"))).toEqual([]);
+});
 
 const bun = process.execPath;
 // Types are not run.
-run([bun, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
+await run([bun, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
 const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
 
 async function makeApp(linker: string): Promise<Child & { readonly folder: string }> {
@@ -73,7 +85,7 @@ async function makeApp(linker: string): Promise<Child & { readonly folder: strin
   for (const format of FORMATS) {
     writeFileSync(join(folder, `image.${format}`), await encodeImage(noise, { format, quality: 90 }));
   }
-  return { folder, ...run([bun, "add", tarball], folder) };
+  return { folder, ...(await run([bun, "add", tarball], folder)) };
 }
 
 const apps = { hoisted: await makeApp("hoisted"), isolated: await makeApp("isolated") };
@@ -98,7 +110,13 @@ function bare(home: string): Record<string, string> {
   mkdirSync(home, { recursive: true });
   const tensorrt = RTX === undefined ? {} : { BUN_TENSORRT_TENSORRT: RTX };
   // As on a machine without libturbojpeg.
-  return { HOME: home, PATH: dirname(bun), BUN_TENSORRT_TURBOJPEG: "/none", ...tensorrt };
+  return {
+    HOME: home,
+    PATH: dirname(bun),
+    BUN_TENSORRT_TURBOJPEG: "/none",
+    NPM_CONFIG_REGISTRY: registry.url.href,
+    ...tensorrt,
+  };
 }
 
 function expectAll({ exitCode, output }: Child): void {
@@ -109,77 +127,85 @@ function expectAll({ exitCode, output }: Child): void {
 describe.skipIf(isOffline).each(Object.keys(apps) as (keyof typeof apps)[])("with the %s linker", (linker) => {
   const { folder, exitCode, output } = apps[linker];
   /** Another machine has neither the program's folder nor its packages; some are found by where they lay when it was built. */
-  const elsewhere = (name: string, work: (place: string) => void): void => {
+  const elsewhere = async (name: string, work: (place: string) => Promise<void>): Promise<void> => {
     const place = join(scratch, `${linker} ${name}`);
     mkdirSync(place);
     renameSync(join(folder, "node_modules"), join(folder, "hidden"));
     try {
-      work(place);
+      await work(place);
     } finally {
       renameSync(join(folder, "hidden"), join(folder, "node_modules"));
     }
   };
 
-  test("a program detects", () => {
+  test("a program detects", async () => {
     expect([exitCode, output]).toEqual([0, expect.stringContaining("installed bun-tensorrt")]);
     expect(existsSync(join(folder, "node_modules/koffi"))).toBe(linker === "hoisted");
-    expectAll(run([bun, "whole.ts"], folder, bare(join(folder, "home"))));
+    expectAll(await run([bun, "whole.ts"], folder, bare(join(folder, "home"))));
   });
 
-  test("a bundle detects where its packages are installed, whatever the working folder", () => {
-    expect(run([bun, "build", "--target=bun", "--outdir=out/plain", "plain.ts"], folder)).toMatchObject({
+  test("a bundle detects where its packages are installed, whatever the working folder", async () => {
+    expect(await run([bun, "build", "--target=bun", "--outdir=out/plain", "plain.ts"], folder)).toMatchObject({
       exitCode: 0,
     });
-    expectAll(run([bun, join(folder, "out/plain/plain.js")], "/", bare(join(folder, "home"))));
+    expectAll(await run([bun, join(folder, "out/plain/plain.js")], "/", bare(join(folder, "home"))));
   });
 
-  test("a bundle that is moved away from its packages says what to do, and installs nothing", () => {
-    elsewhere("plain bundle", (place) => {
+  test("a bundle that is moved away from its packages says what to do, and installs nothing", async () => {
+    await elsewhere("plain bundle", async (place) => {
       renameSync(join(folder, "out/plain"), place);
-      const child = run([bun, "plain.js"], place, bare(join(place, "home")));
+      const child = await run([bun, "plain.js"], place, bare(join(place, "home")));
       expect(child.output).toContain("Cannot load the library onnxruntime");
       expect(child.output).toContain('Hint: import "bun-tensorrt/embed" in the program and build it again');
       expect(child.exitCode).toBe(1);
     });
   });
 
-  test("a bundle with bun-tensorrt/embed detects anywhere", () => {
-    expect(run([bun, "build", "--target=bun", "--outdir=out/whole", "whole.ts"], folder)).toMatchObject({
+  test("a bundle with bun-tensorrt/embed detects anywhere", async () => {
+    expect(await run([bun, "build", "--target=bun", "--outdir=out/whole", "whole.ts"], folder)).toMatchObject({
       exitCode: 0,
     });
-    elsewhere("bundle", (place) => {
+    await elsewhere("bundle", async (place) => {
       renameSync(join(folder, "out/whole"), place);
-      expectAll(run([bun, join(place, "whole.js")], "/", bare(join(place, "home"))));
+      expectAll(await run([bun, join(place, "whole.js")], "/", bare(join(place, "home"))));
     });
   });
 
-  test("an executable without bun-tensorrt/embed says what to do", () => {
-    expect(run([bun, "build", "--compile", "--outfile=plain", "plain.ts"], folder)).toMatchObject({ exitCode: 0 });
-    elsewhere("plain executable", (place) => {
+  test("an executable without bun-tensorrt/embed says what to do", async () => {
+    expect(await run([bun, "build", "--compile", "--outfile=plain", "plain.ts"], folder)).toMatchObject({
+      exitCode: 0,
+    });
+    await elsewhere("plain executable", async (place) => {
       renameSync(join(folder, "plain"), join(place, "plain"));
-      const child = run(["./plain"], place, bare(join(place, "home")));
+      const child = await run(["./plain"], place, bare(join(place, "home")));
       expect(child.output).toContain('Hint: import "bun-tensorrt/embed" in the program and build it again');
       expect(child.exitCode).toBe(1);
     });
   });
 
-  test("an executable with bun-tensorrt/embed detects with nothing beside it, and again from its cache", () => {
-    expect(run([bun, "build", "--compile", "--outfile=whole", "whole.ts"], folder)).toMatchObject({ exitCode: 0 });
-    elsewhere("executable", (place) => {
+  test("an executable with bun-tensorrt/embed detects with nothing beside it, and again from its cache", async () => {
+    expect(await run([bun, "build", "--compile", "--outfile=whole", "whole.ts"], folder)).toMatchObject({
+      exitCode: 0,
+    });
+    await elsewhere("executable", async (place) => {
       renameSync(join(folder, "whole"), join(place, "whole"));
       const env = bare(join(place, "home"));
-      expectAll(run(["./whole"], place, env));
+      expectAll(await run(["./whole"], place, env));
       const cache = join(place, "home/.cache/bun-tensorrt/embedded");
       const copies = [...new Bun.Glob("*/*").scanSync(cache)].map((path) => join(cache, path));
       expect(copies.map((path) => path.replace(/^.*\/([a-z_]+).*$/, "$1")).sort()).toEqual([
-        "koffi",
         "libbun_tensorrt_shim",
         "libonnxruntime",
         "libvips",
       ]);
+      const refused = await run(["./whole"], place, { ...env, BUN_TENSORRT_CACHE: "/dev/null/cache" });
+      expect(refused.output).toMatch(
+        /Cannot open libonnxruntime\S*: it is inside the executable and must be copied to/,
+      );
+      expect(refused.output).toContain("Hint: make it writable, or set BUN_TENSORRT_CACHE to a folder that is");
       // A copy that is not the original any more is replaced.
       for (const path of copies) writeFileSync(path, "not a library");
-      expectAll(run(["./whole"], place, env));
+      expectAll(await run(["./whole"], place, env));
     });
   });
 });

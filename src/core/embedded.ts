@@ -9,9 +9,6 @@ import { discard, systemReason, temporaryPath } from "./whole-file.ts";
 /** True in the output of `bun build`, where this module has no file of its own any more. */
 export const IS_BUNDLED: boolean = import.meta.file !== "embedded.ts";
 
-/** What to do where a bundle lacks a native part. */
-export const EMBED_HINT = 'import "bun-tensorrt/embed" in the program and build it again';
-
 /** True for a path inside an executable of `bun build --compile`: Bun reads it, the system does not know it. */
 export function isEmbedded(path: string): boolean {
   return /^(\/\$bunfs\/|[a-z]:[\\/]~BUN[\\/])/i.test(path);
@@ -68,10 +65,10 @@ function write(place: string, bytes: Uint8Array): void {
 export interface NativeParts {
   /** Path of ONNX Runtime's library. */
   readonly onnxruntime?: string | undefined;
-  /** Path of koffi's addon. */
-  readonly koffi?: string | undefined;
   /** Path of the library that sharp's addon is linked against. */
   readonly libvips?: string | undefined;
+  /** Loads koffi. */
+  readonly koffi?: () => unknown;
   /** Loads sharp; libvips must be in the process already. */
   readonly sharp?: () => unknown;
 }
@@ -79,12 +76,20 @@ export interface NativeParts {
 /** What was brought. */
 export const nativeParts: { -readonly [Name in keyof NativeParts]: NativeParts[Name] } = {};
 
+/** What to do where a bundle lacks a native part. */
+export function embedHint(): string {
+  const { platform, arch } = process;
+  return nativeParts.sharp === undefined
+    ? 'import "bun-tensorrt/embed" in the program and build it again'
+    : `install the packages of this platform, bun install --os=${platform} --cpu=${arch}, and build the program again`;
+}
+
 /**
  * The path of a part, which the system can open; `undefined` where it was not brought.
  *
  * @throws {BunTensorRtError} If it is inside the executable, and the cache cannot be written
  */
-export function nativePart(name: "onnxruntime" | "koffi" | "libvips"): string | undefined {
+export function nativePart(name: "onnxruntime" | "libvips"): string | undefined {
   const path = nativeParts[name];
   return path === undefined ? undefined : openablePath(importedFile(path));
 }
@@ -128,8 +133,8 @@ export function installedFile(specifier: string): string | undefined {
  * @param cause what was thrown when it was opened; `undefined` where it is not there at all
  */
 export function addonError(name: "koffi" | "sharp", cause?: unknown): LibraryLoadError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const [reason] = (cause instanceof Error ? cause.message : String(cause)).split("\nPossible solutions:");
   const found = cause === undefined ? "it is not installed" : `its addon does not open (${reason})`;
-  const hint = IS_BUNDLED && nativeParts.sharp === undefined ? EMBED_HINT : `run \`bun add ${name}\` again`;
+  const hint = IS_BUNDLED ? embedHint() : `run \`bun add ${name}\` again`;
   return new LibraryLoadError(message(`load the library ${name}`, found, hint), name, [name], { cause });
 }

@@ -9,38 +9,67 @@
  * ```
  */
 
-/// <reference path="../core/files.d.ts" />
 /// <reference path="./models.d.ts" preserve="true" />
 
-import { IS_BUNDLED, type NativeParts, nativeParts } from "../core/embedded.ts";
+import { addonError, IS_BUNDLED, nativeParts } from "../core/embedded.ts";
 
-type FileImport = { readonly default: string } | undefined;
+/*
+ * `bun build` makes a path of the `require` of a library, and an error of one that is not installed where a `try` is around it.
+ * Platform and processor are written into an executable, and the branches of others are dropped.
+ */
 
-/** `bun build` forgives an import of what is not installed where its failure is caught; a program without that part says so itself. */
-const absent = (): undefined => undefined;
-
-/** `bun build --compile` writes platform and processor of its target into the program and drops the other branches. */
-async function partsOfTarget(): Promise<NativeParts> {
-  let onnxruntime: FileImport;
-  let koffi: FileImport;
-  let libvips: FileImport;
-  if (process.platform === "linux" && process.arch === "x64") {
-    onnxruntime = await import("onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1", {
-      with: { type: "file" },
-    }).catch(absent);
-    onnxruntime ??= await import("sherpa-onnx-linux-x64/libonnxruntime.so", { with: { type: "file" } }).catch(absent);
-    koffi = await import("@koromix/koffi-linux-x64/linux_x64/koffi.node", { with: { type: "file" } }).catch(absent);
-    libvips = await import("@img/sharp-libvips-linux-x64/binary", { with: { type: "file" } }).catch(absent);
+function onnxruntime(): string | undefined {
+  try {
+    if (process.platform === "linux" && process.arch === "x64") {
+      return require("onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1");
+    }
+    if (process.platform === "linux" && process.arch === "arm64") {
+      return require("onnxruntime-node/bin/napi-v6/linux/arm64/libonnxruntime.so.1");
+    }
+  } catch {
+    // Only those have it who have added it.
   }
-  if (process.platform === "linux" && process.arch === "arm64") {
-    onnxruntime = await import("onnxruntime-node/bin/napi-v6/linux/arm64/libonnxruntime.so.1", {
-      with: { type: "file" },
-    }).catch(absent);
-    onnxruntime ??= await import("sherpa-onnx-linux-arm64/libonnxruntime.so", { with: { type: "file" } }).catch(absent);
-    koffi = await import("@koromix/koffi-linux-arm64/linux_arm64/koffi.node", { with: { type: "file" } }).catch(absent);
-    libvips = await import("@img/sharp-libvips-linux-arm64/binary", { with: { type: "file" } }).catch(absent);
+  try {
+    if (process.platform === "linux" && process.arch === "x64")
+      return require("sherpa-onnx-linux-x64/libonnxruntime.so");
+    if (process.platform === "linux" && process.arch === "arm64")
+      return require("sherpa-onnx-linux-arm64/libonnxruntime.so");
+  } catch {
+    // Not installed for this platform: whoever needs it is told so.
   }
-  return { onnxruntime: onnxruntime?.default, koffi: koffi?.default, libvips: libvips?.default };
+  return undefined;
 }
 
-if (IS_BUNDLED) Object.assign(nativeParts, await partsOfTarget(), { sharp: () => require("sharp") });
+function libvips(): string | undefined {
+  try {
+    if (process.platform === "linux" && process.arch === "x64") return require("@img/sharp-libvips-linux-x64/binary");
+    if (process.platform === "linux" && process.arch === "arm64") {
+      return require("@img/sharp-libvips-linux-arm64/binary");
+    }
+  } catch {
+    // As above.
+  }
+  return undefined;
+}
+
+function koffi(): unknown {
+  try {
+    // koffi's own module around the addon only looks for it, and warns of old names.
+    if (process.platform === "linux" && process.arch === "x64") {
+      return require("@koromix/koffi-linux-x64/linux_x64/koffi.node");
+    }
+    if (process.platform === "linux" && process.arch === "arm64") {
+      return require("@koromix/koffi-linux-arm64/linux_arm64/koffi.node");
+    }
+    return require("koffi");
+  } catch (error) {
+    throw addonError("koffi", error);
+  }
+}
+
+if (IS_BUNDLED) {
+  nativeParts.onnxruntime = onnxruntime();
+  nativeParts.libvips = libvips();
+  nativeParts.koffi = koffi;
+  nativeParts.sharp = () => require("sharp");
+}

@@ -3,7 +3,7 @@
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { EMBED_HINT, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
+import { embedHint, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -285,7 +285,7 @@ export function preload(path: string, symbol: string): void {
 
 /** A bundle is mostly where npm's packages are not. */
 function hintOf({ npm, hint }: LibrarySpec): string {
-  return IS_BUNDLED && npm !== undefined ? EMBED_HINT : hint;
+  return IS_BUNDLED && npm !== undefined ? embedHint() : hint;
 }
 
 const MAGIC = 0x464c457f;

@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 import type { TypeObject } from "koffi";
-import { addonError, installedFile, nativePart } from "../core/embedded.ts";
+import { addonError, installedFile, nativeParts } from "../core/embedded.ts";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { NativeType, Prototype } from "./library.ts";
@@ -71,15 +71,11 @@ function setUp(loaded: Koffi): void {
 
 /** @throws {LibraryLoadError} If it is neither installed nor part of the program, or does not open */
 function openKoffi(): Koffi {
-  const embedded = nativePart("koffi");
-  const installed = embedded === undefined ? installedFile("koffi") : undefined;
-  if (embedded === undefined && installed === undefined) throw addonError("koffi");
+  if (nativeParts.koffi !== undefined) return nativeParts.koffi() as Koffi;
+  const installed = installedFile("koffi");
+  if (installed === undefined) throw addonError("koffi");
   try {
-    if (embedded === undefined) return createRequire(import.meta.url)(installed!) as Koffi;
-    // koffi's own module around the addon only looks for it, and warns of old names.
-    const module = { exports: {} as Koffi };
-    process.dlopen(module, embedded);
-    return module.exports;
+    return createRequire(import.meta.url)(installed) as Koffi;
   } catch (error) {
     throw addonError("koffi", error);
   }

@@ -2,6 +2,7 @@
 
 import { extname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { openablePath } from "../core/embedded.ts";
 import { message, VideoError } from "../core/errors.ts";
 import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
@@ -72,7 +73,7 @@ export function videoAddress(source: string | URL): VideoAddress {
   const path = /^file:/i.test(text) ? fileURLToPath(text) : text;
   checkFile(path);
   // With the prefix a name with a colon in it is no protocol.
-  return { name: path, input: `file:${resolve(path)}`, words: allowedForFile(path), kind: "file" };
+  return { name: path, input: `file:${resolve(openablePath(path))}`, words: allowedForFile(path), kind: "file" };
 }
 
 /** Formats that hold their images themselves, by ffmpeg's names. None names another file or address. */

@@ -74,7 +74,8 @@ export class ArchiveSet implements Disposable {
       if ("value" in last) return last;
       logger.info(`Cannot open ${sourceName(source)}: ${last.problem}`);
     }
-    if (!mayFetchWhole) return last;
+    // Who may not have a part of it without a password gets no part of it: the client, which knows one, takes all.
+    if (!(mayFetchWhole || ("problem" in last && last.withheld))) return last;
     logger.warn(`Fetching the whole ${sourceName(source)} through its package client: ${last.problem}`);
     const folder = join(this.#folder(name), crypto.randomUUID());
     mkdirSync(folder);

@@ -158,5 +158,6 @@ export async function openHttp(url: string, options: OpenHttpOptions): Promise<A
   }
   await response.body?.cancel();
   const transient = response.status >= 500 || response.status === 429;
-  return { problem: `${host} answered ${response.status} ${response.statusText}`.trim(), transient };
+  const problem = `${host} answered ${response.status} ${response.statusText}`.trim();
+  return { problem, transient, withheld: !transient };
 }

@@ -171,8 +171,8 @@ export async function install(
 }
 
 /**
- * Put the text of a component's licence beside the libraries, to be read before they are fetched. It is never worth a
- * whole archive.
+ * Put the text of a component's licence beside the libraries, to be read before they are fetched. It is worth a whole archive
+ * only where an index wants a password, which pip alone has: those archives are small, or those of the libraries.
  *
  * @returns its path
  * @throws {CatalogueError} If it cannot be had; it names the file and the archive that hold the text

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
 import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
-import { install } from "../../src/catalogue/install.ts";
+import { fetchLicence, install } from "../../src/catalogue/install.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { sha256 } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
@@ -144,13 +144,13 @@ test("pull() with a wrong token says what the registry answered, never the token
 });
 
 /** A server of another origin, and the header that each request brought. */
-function stranger(answer: () => Response): { url: string; headers: (string | null)[] } & Disposable {
+function stranger(answer: (range: string) => Response): { url: string; headers: (string | null)[] } & Disposable {
   const headers: (string | null)[] = [];
   const server = Bun.serve({
     port: 0,
     fetch(request) {
       headers.push(request.headers.get("authorization"));
-      return answer();
+      return answer(request.headers.get("range") ?? "");
     },
   });
   return { url: server.url.href, headers, [Symbol.dispose]: () => void server.stop(true) };
@@ -204,7 +204,7 @@ test.skipIf(!hasPip).each(["in its address", "in .netrc"])(
   async (way) => {
     process.env.HOME = before[variables.indexOf("HOME")]; // where Python itself may lie
     const { archive, component, build } = wheel();
-    using elsewhere = stranger(() => new Response(archive));
+    using elsewhere = stranger((range) => partOf(archive, range));
     const asked: string[] = [];
     using index = Bun.serve({
       port: 0,
@@ -229,6 +229,7 @@ test.skipIf(!hasPip).each(["in its address", "in .netrc"])(
       writeFileSync(process.env.NETRC, `machine ${hostname} login ann password s3cret\n`, { mode: 0o600 });
     }
     using archives = new ArchiveSet();
+    expect(sha256(readFileSync(await fetchLicence(component, { archives })))).toBe(build.files[0]!.sha256);
     const { paths } = await install(component, build, { archives });
     expect(sha256(readFileSync(paths[0]!))).toBe(build.files[0]!.sha256);
     expect(asked).toContain("/simple/fake-libs/");

@@ -154,11 +154,10 @@ function suggestionFor(name: string, known: readonly Flag[]): string | undefined
   const answer = answerTo(name, known);
   if (answer !== undefined) return `\nHint: ${answer}`;
   const spellings = spellingsOf(known);
-  const near = nearestWord(
-    `--${name}`,
-    spellings.map((spelling) => `--${spelling.name}`),
-  );
-  const flag = spellings.find((spelling) => `--${spelling.name}` === near)?.flag;
+  const names = spellings.map((spelling) => spelling.name);
+  // What somebody begins to type, such as `out`, is further from the whole than from other words.
+  const near = names.find((one) => name.length > 1 && one.startsWith(name)) ?? nearestWord(name, names);
+  const flag = spellings.find((spelling) => spelling.name === near)?.flag;
   return flag === undefined ? undefined : `. Did you mean ${JSON.stringify(`--${flag.name}`)}?`;
 }
 

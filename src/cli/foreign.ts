@@ -1,4 +1,4 @@
-/** @module Foreign: words that users of Ultralytics' tools type, and what they are here. Aliases of options stand with the options. */
+/** @module Foreign: words that users of other tools type, Ultralytics' above all, and what they are here. Aliases of options stand with the options. */
 
 /** Commands that others have, and the one here that does it. */
 const COMMANDS: Readonly<Record<string, string>> = {
@@ -44,6 +44,10 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   "stream-buffer": { flag: "policy", text: "--policy all queues the frames of live sources" },
   dnn: { flag: "backend", text: "--backend chooses between ONNX Runtime and TensorRT" },
   tracker: { flag: "help", text: "leave it out: objects are detected frame by frame" },
+  json: { flag: "format", text: "--format json, or jsonl for one image a line" },
+  csv: { flag: "format", text: "--format csv" },
+  cpu: { flag: "backend", text: "--backend cpu" },
+  gpu: { flag: "backend", text: "--backend gpu, and --device N for another than the first" },
   mode: COMMAND,
   augment: NONE,
   visualize: NONE,

@@ -66,6 +66,47 @@ async function openVideo(file: string, options: VideoOptions, signal: AbortSigna
   }
 }
 
+/**
+ * The items of several sources as they come. A source is asked for its next one when its last has been dealt with.
+ *
+ * @param stop ends what the sources wait for, where nobody wants more of them
+ */
+export async function* merged<T>(
+  sources: readonly AsyncGenerator<T, void, undefined>[],
+  stop: () => void,
+): AsyncGenerator<T, void, undefined> {
+  type Source = (typeof sources)[number];
+  const open = new Set(sources);
+  const ready: { readonly source: Source; readonly result: Promise<IteratorResult<T, void>> }[] = [];
+  let wake = (): void => {};
+  // No race of promises: that of a silent source would keep whatever it was raced against.
+  const ask = (source: Source): void => {
+    const result = source.next();
+    const onSettled = (): void => {
+      ready.push({ source, result });
+      wake();
+    };
+    result.then(onSettled, onSettled);
+  };
+  sources.forEach(ask);
+  try {
+    while (open.size > 0) {
+      for (let one = ready.shift(); one !== undefined; one = ready.shift()) {
+        const { done, value } = await one.result;
+        if (done === true) open.delete(one.source);
+        else {
+          yield value;
+          ask(one.source);
+        }
+      }
+      if (open.size > 0 && ready.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    if (open.size > 0) stop();
+    await Promise.allSettled([...open].map((source) => source.return()));
+  }
+}
+
 /** `, 12 frames dropped, opened again 2 times`: what happened on the way, where something did. */
 function formatLosses(videos: readonly VideoSource[]): string {
   const dropped = videos.reduce((sum, video) => sum + video.dropped, 0);
@@ -75,7 +116,8 @@ function formatLosses(videos: readonly VideoSource[]): string {
 }
 
 /**
- * Videos, whose frames are run one video after the other. One that cannot be read does not stop the others.
+ * Videos, whose frames are run one video after the other, and then those of all live sources at once. One that cannot be read
+ * does not stop the others.
  *
  * @param inputs the images beside them are not run here
  * @throws {VideoError} If a video is the only input, and cannot be opened
@@ -123,15 +165,20 @@ export async function openVideos(
         );
         pinned = stack.adopt(new PinnedFrames(device), (one) => one.close());
       }
-      for (const [video, copy] of copyOf) {
-        if (signal.aborted) break;
+      async function* framesOf(video: VideoSource): AsyncGenerator<WritableImage, void, undefined> {
+        if (signal.aborted) return;
         try {
-          yield* detectFrames(detector, video, copy, args, signal);
+          yield* detectFrames(detector, video, copyOf.get(video), args, signal);
         } catch (error) {
           if (!(error instanceof VideoError)) throw error;
           complaints.tell(error);
         }
       }
+      // A live source has no end that another could wait for.
+      const [live, recorded] = [videos.filter(({ info }) => info.isLive), videos.filter(({ info }) => !info.isLive)];
+      for (const video of recorded) yield* framesOf(video);
+      const stop = (): void => live.forEach((video) => void video.close());
+      yield* merged(live.map(framesOf), stop);
     },
     remarks: () => formatLosses(videos),
     // What reads a video may still write into a frame after an error: the memory goes last.

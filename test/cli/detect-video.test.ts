@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-images.ts";
+import { merged } from "../../src/cli/detect-videos.ts";
 import { operandKind } from "../../src/cli/operands.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
@@ -361,6 +362,64 @@ test.skipIf(isFfmpegMissing)(
   },
   120_000,
 );
+
+test.skipIf(isFfmpegMissing)(
+  "detect reads several live sources at once",
+  async () => {
+    const jpeg = readFileSync(path("white.jpg"));
+    const head = `--x\r\nContent-Type: image/jpeg\r\nContent-Length: ${jpeg.length}\r\n\r\n`;
+    const part = Buffer.concat([Buffer.from(head), jpeg, Buffer.from("\r\n")]);
+    const body = (): ReadableStream =>
+      new ReadableStream({
+        async pull(controller) {
+          controller.enqueue(Buffer.concat(Array.from({ length: 20 }, () => part)));
+          await Bun.sleep(20);
+        },
+      });
+    const headers = { "content-type": "multipart/x-mixed-replace; boundary=x" };
+    using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(body(), { headers }) });
+    const cameras = ["a", "b"].map((name) => `http://127.0.0.1:${server.port}/${name}`);
+    const { code, output } = await toy(...cameras, "--video", "--duration", "2", "-f", "ndjson", "-q");
+    expect(code).toBe(0);
+    const files = lines(output).map(({ file }) => file);
+    expect([...new Set(files)].toSorted()).toEqual(cameras);
+    expect(files.indexOf(cameras[1]!)).toBeLessThan(files.lastIndexOf(cameras[0]!));
+    expect(files.indexOf(cameras[0]!)).toBeLessThan(files.lastIndexOf(cameras[1]!));
+  },
+  120_000,
+);
+
+test("merged() asks a source again when its item has been dealt with, and ends all where nobody wants more", async () => {
+  const events: string[] = [];
+  const stopped = Promise.withResolvers<void>();
+  async function* source(name: string, pauses: readonly number[]): AsyncGenerator<string, void, undefined> {
+    try {
+      for (const pause of pauses) {
+        await Bun.sleep(pause);
+        events.push(`made ${name}`);
+        yield name;
+      }
+      await stopped.promise;
+    } finally {
+      events.push(`ended ${name}`);
+    }
+  }
+  const taken: string[] = [];
+  for await (const name of merged([source("slow", [60]), source("quick", [0, 0])], stopped.resolve)) {
+    taken.push(name);
+    events.push(`took ${name}`);
+    if (taken.length === 3) break;
+  }
+  expect(taken).toEqual(["quick", "quick", "slow"]);
+  const pairs = ["made quick", "took quick", "made quick", "took quick", "made slow", "took slow"];
+  expect(events.slice(0, 6)).toEqual(pairs);
+  expect(events.slice(6).toSorted()).toEqual(["ended quick", "ended slow"]);
+  async function* failing(): AsyncGenerator<string, void, undefined> {
+    yield "first";
+    throw new Error("no more");
+  }
+  await expect(Array.fromAsync(merged([failing(), source("silent", [])], stopped.resolve))).rejects.toThrow("no more");
+});
 
 test.skipIf(isFfmpegMissing || !hasSmallDisk).each([
   // Room for some of it, which an MP4 without its end is no use for; and for nothing.

@@ -123,4 +123,15 @@ rmSync(report, { recursive: true });
 // A gate that fails without a failing test (lint, types, a crash of the runner) counts as one failure.
 const failed = Math.max(failures, failedSteps);
 console.log(`\n${testCount - failures - skipped} passed, ${failed} failed, ${skipped} skipped`);
+// What `bun run release` goes by.
+const changes = Bun.spawnSync(["git", "status", "--porcelain"], { cwd: root }).stdout.toString().trim();
+const commit = Bun.spawnSync(["git", "rev-parse", "HEAD"], { cwd: root }).stdout.toString().trim();
+const result = {
+  commit,
+  isClean: changes === "",
+  passed: testCount - failures - skipped,
+  failed,
+  date: new Date().toISOString(),
+};
+await Bun.write(join(root, ".cache/gate.json"), `${JSON.stringify(result)}\n`);
 process.exit(failedSteps === 0 && testCount > 0 ? 0 : 1);

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import manifest from "../package.json" with { type: "json" };
+import { contentFaults } from "../scripts/release.ts";
 import { docstringSnippets, documentSnippets, exampleSnippets } from "./support/snippets.ts";
 import { toyDetector } from "./support/toy-detector.ts";
 
@@ -51,6 +52,7 @@ test("the package holds what it needs and nothing else", () => {
     "CONTRIBUTING.md",
     "LICENSE",
     "README.md",
+    "THIRD-PARTY-NOTICES.md",
     "bench",
     "docs",
     "examples",
@@ -61,6 +63,7 @@ test("the package holds what it needs and nothing else", () => {
     "src",
     "types",
   ]);
+  expect(contentFaults(list.map((path) => path.replace("package/", "")))).toEqual([]);
   // The command's help and the README send their readers to these.
   expect(list).toContain("package/docs/worker.md");
   expect(list).toContain("package/examples/09-video.ts");

@@ -76,9 +76,17 @@ export interface NativeParts {
 /** What was brought. */
 export const nativeParts: { -readonly [Name in keyof NativeParts]: NativeParts[Name] } = {};
 
-/** What to do where a bundle lacks a native part. */
-export function embedHint(): string {
+/**
+ * What to do where a native part of a bundle is missing or does not open.
+ *
+ * @param isBrought true where the bundle has it
+ */
+export function embedHint(isBrought: boolean): string {
   const { platform, arch } = process;
+  if (platform !== "linux")
+    return "run the program from its source, or a bundle below the node_modules of its packages";
+  if (isBrought)
+    return "install what it is linked against: glibc 2.28 or newer, libstdc++6 and libgcc-s1 on Debian and Ubuntu";
   return nativeParts.sharp === undefined
     ? 'import "bun-tensorrt/embed" in the program and build it again'
     : `install the packages of this platform, bun install --os=${platform} --cpu=${arch}, and build the program again`;
@@ -133,8 +141,10 @@ export function installedFile(specifier: string): string | undefined {
  * @param cause what was thrown when it was opened; `undefined` where it is not there at all
  */
 export function addonError(name: "koffi" | "sharp", cause?: unknown): LibraryLoadError {
-  const [reason] = (cause instanceof Error ? cause.message : String(cause)).split("\nPossible solutions:");
+  const [reason = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\nPossible solutions:");
   const found = cause === undefined ? "it is not installed" : `its addon does not open (${reason})`;
-  const hint = IS_BUNDLED ? embedHint() : `run \`bun add ${name}\` again`;
+  // So the bundler answers for what it has not found.
+  const isBrought = cause !== undefined && !reason.startsWith("Cannot require module");
+  const hint = IS_BUNDLED ? embedHint(isBrought) : `run \`bun add ${name}\` again`;
   return new LibraryLoadError(message(`load the library ${name}`, found, hint), name, [name], { cause });
 }

@@ -61,13 +61,13 @@ function koffi(): unknown {
     if (process.platform === "linux" && process.arch === "arm64") {
       return require("@koromix/koffi-linux-arm64/linux_arm64/koffi.node");
     }
-    return require("koffi");
+    return undefined;
   } catch (error) {
     throw addonError("koffi", error);
   }
 }
 
-if (IS_BUNDLED) {
+if (IS_BUNDLED && process.platform === "linux") {
   nativeParts.onnxruntime = onnxruntime();
   nativeParts.libvips = libvips();
   nativeParts.koffi = koffi;

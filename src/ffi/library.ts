@@ -284,8 +284,8 @@ export function preload(path: string, symbol: string): void {
 }
 
 /** A bundle is mostly where npm's packages are not. */
-function hintOf({ npm, hint }: LibrarySpec): string {
-  return IS_BUNDLED && npm !== undefined ? embedHint() : hint;
+function hintOf({ npm, own, hint }: LibrarySpec): string {
+  return IS_BUNDLED && npm !== undefined ? embedHint(own?.() !== undefined) : hint;
 }
 
 const MAGIC = 0x464c457f;

@@ -102,7 +102,9 @@ export function appendProviders(session: number, providers: readonly Provider[])
 
 function lacksProvider(what: string, cause?: OnnxRuntimeError): UnavailableError {
   const { version, path } = openOnnxRuntime();
-  const hint = "name the library of a build that has it in BUN_TENSORRT_ONNXRUNTIME, or leave it out of `providers`";
+  const hint =
+    (cause === undefined ? "bun add onnxruntime-node, which has more of them, or " : "") +
+    "name the library of a build that has it in BUN_TENSORRT_ONNXRUNTIME, or leave it out of `providers`";
   const text = message("create a session", `ONNX Runtime ${version} at ${path} ${what}`, hint);
   return new UnavailableError(text, "providers", cause === undefined ? {} : { cause });
 }

@@ -2,6 +2,8 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { createTensor, type Tensor } from "../../src/core/tensor.ts";
+import { CStrings, cString } from "../../src/ffi/memory.ts";
+import { openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 import { availableProviders } from "../../src/onnxruntime/providers.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { parseSessionOptions, physicalCores, type SessionOptions } from "../../src/onnxruntime/session-options.ts";
@@ -174,6 +176,34 @@ test("a provider whose own library is missing is refused in the same way", async
     expect(fault).toBeInstanceOf(UnavailableError);
     expect((fault as Error).message).toContain(isBuiltIn ? "without its files (" : 'has no provider "cuda", only ');
     expect((fault as Error).message).toContain("BUN_TENSORRT_ONNXRUNTIME");
+  }
+});
+
+test("a provider that is built in, as Microsoft's npm package has CUDA's, is refused without its files", async () => {
+  // That library is 28 MB for this test alone: the one that is here plays it, with what it said word for word.
+  const api = openOnnxRuntime().api as unknown as Record<string, (...values: never[]) => number | null>;
+  const { GetAvailableProviders, ReleaseAvailableProviders, CreateCUDAProviderOptions } = api;
+  const names = new CStrings(["CUDAExecutionProvider", "CPUExecutionProvider"]);
+  const said = cString("OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library");
+  try {
+    api.GetAvailableProviders = (out: BigUint64Array, count: BigUint64Array) => {
+      out[0] = BigInt(names.address);
+      count[0] = BigInt(names.texts.length);
+      return null;
+    };
+    api.ReleaseAvailableProviders = () => null;
+    api.CreateCUDAProviderOptions = () => openOnnxRuntime().api.CreateStatus(1, said);
+    const loading = Session.fromBytes(identityModel("f32", [4]), "identity", { providers: ["cuda"] });
+    const fault = await loading.catch((error: unknown) => error);
+    expect(fault).toBeInstanceOf(UnavailableError);
+    expect((fault as Error).message).toContain(
+      'has the provider "cuda" without its files (Cannot use ONNX Runtime: Ort',
+    );
+    expect((fault as Error).message).toContain(
+      "Hint: name the library of a build that has it in BUN_TENSORRT_ONNXRUNTIME",
+    );
+  } finally {
+    Object.assign(api, { GetAvailableProviders, ReleaseAvailableProviders, CreateCUDAProviderOptions });
   }
 });
 

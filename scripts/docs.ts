@@ -49,7 +49,7 @@ const FIRST_CALLS: readonly string[] = [
 const first = "docs/getting-started.md";
 const pages = [first, ...[...new Bun.Glob("docs/*.md").scanSync(root)].sort().filter((page) => page !== first)];
 
-const { Application, Comment, CommentTag, Converter, LogLevel, ReflectionKind } = await import("typedoc");
+const { Application, Comment, CommentTag, Converter, LogLevel, PageEvent, ReflectionKind } = await import("typedoc");
 const app = await Application.bootstrap({
   name: `bun-tensorrt ${manifest.version}`,
   entryPoints: [...names.keys()],
@@ -92,7 +92,6 @@ const app = await Application.bootstrap({
     "ini",
   ],
   ignoredHighlightLanguages: ["mermaid"],
-  // A page may name a folder.
   validation: { invalidPath: false },
   cleanOutputDir: true,
   logLevel: LogLevel.Warn,
@@ -107,6 +106,11 @@ app.converter.on(Converter.EVENT_RESOLVE_BEGIN, (context) => {
     const name = group === "Error" ? "Errors" : "Options";
     one.comment.blockTags.push(new CommentTag("@group", [{ kind: "text", text: name }]));
   }
+});
+
+// A page may name a folder of the repository, which is not in the reference.
+app.renderer.on(PageEvent.END, (page) => {
+  page.contents = (page.contents ?? "").replaceAll(/<a href="(?:\.\.\/)*media\/[\w-]+"[^>]*>(.*?)<\/a>/g, "$1");
 });
 
 const project = await app.convert();

@@ -9,11 +9,9 @@ if (path === undefined) throw new Error("Usage: bun examples/low-level/5-engine.
 
 using device = Device.open();
 using stream = Stream.create(device);
-const { bytes, isHit } = await new EngineCache().obtain(
-  await Bun.file(path).bytes(),
-  { precision: "fp16" },
-  { device, path },
-);
+const onnx = await Bun.file(path).bytes();
+const options = { precision: "fp16", batch: 1, size: [640, 640] } as const; // batch and size: where the model leaves them open
+const { bytes, isHit } = await new EngineCache().obtain(onnx, options, { device, path });
 console.log(isHit ? "the plan was in the cache" : "the plan was built");
 
 using runtime = await Runtime.create({ device });

@@ -64,7 +64,8 @@ export function targetCapabilities(config: BuildConfig, device: Device | undefin
  * ```ts
  * import { buildPlan } from "bun-tensorrt/tensorrt";
  *
- * const { bytes } = await buildPlan(await Bun.file("yolo11n.onnx").bytes(), { precision: "fp16" });
+ * const onnx = await Bun.file("yolo11n.onnx").bytes();
+ * const { bytes } = await buildPlan(onnx, { batch: 1, size: [640, 640] });
  * await Bun.write("yolo11n.plan", bytes);
  * ```
  */

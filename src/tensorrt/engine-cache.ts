@@ -76,7 +76,7 @@ function unwritable(action: string, place: string, cause: unknown): Error {
  * import { EngineCache } from "bun-tensorrt/tensorrt";
  *
  * const onnx = await Bun.file("yolo11n.onnx").bytes();
- * const { path } = await new EngineCache().obtain(onnx, { precision: "fp16" });
+ * const { path } = await new EngineCache("engines").obtain(onnx, { batch: 1, size: [640, 640] });
  * console.log(path); // built the first time, found from then on
  * ```
  */

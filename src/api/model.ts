@@ -10,7 +10,7 @@ import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { declaresImages } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
-import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
+import { type ModelFiles, modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { declaresCrops, TopDownTask } from "../tasks/pose/top-down.ts";
 import { Classifier } from "./classifier.ts";
@@ -44,7 +44,7 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
 /** For a model of which nothing is known. */
 const UNKNOWN_HINT =
   "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
-const SERVED = "`serve` and `worker` take models of objects and classifiers, `serve` maps as well";
+const SERVED = "`serve` and `worker` take models of objects, of maps, and classifiers";
 const UNSERVED_HINT = `${SERVED}; \`bun-tensorrt inspect\` shows what is known of this one`;
 
 /**
@@ -84,15 +84,12 @@ function firstOf(tasks: readonly AnyTask[], hint: string, files: ModelFiles | un
   };
 }
 
-/** Another task, where a model is not evidently one that the service does not answer for. */
-function orUnserved(otherwise: AnyTask, files: ModelFiles | undefined, takesMaps: boolean): AnyTask {
+/** Another task, where a model is not evidently one that no service answers for. */
+function orUnserved(otherwise: AnyTask): AnyTask {
   return chosenTask(otherwise, ({ source, model }) => {
-    const map = takesMaps ? undefined : mapTaskOf(model, files);
-    if (map === undefined && !isOfCrops(model)) return otherwise;
-    const found = map === undefined ? OF_CROPS.found : `it is ${MAP_TASKS[map].noun}`;
-    const way = map === undefined ? "`detect --pose-model`" : `\`${map}\`, or use \`${MAP_TASKS[map].facade}\``;
-    const hint = `${SERVED}; on a command line run ${way}`;
-    throw new ModelError(message(`serve ${source}`, found, hint), source);
+    if (!isOfCrops(model)) return otherwise;
+    const hint = `${SERVED}; on a command line run \`detect --pose-model\``;
+    throw new ModelError(message(`serve ${source}`, OF_CROPS.found, hint), source);
   });
 }
 
@@ -168,7 +165,7 @@ async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promi
   if (image !== undefined) tasks.push(new ImageTask(image));
   const objects = orObjects(firstOf(tasks as AnyTask[], isServed ? UNSERVED_HINT : UNKNOWN_HINT, files), named);
   const isRefusing = isServed && detector.head === undefined;
-  const served = isRefusing ? orUnserved(objects, files, maps !== undefined) : objects;
+  const served = isRefusing ? orUnserved(objects) : objects;
   return maps === undefined ? served : orMaps(served, maps, files);
 }
 
@@ -215,15 +212,9 @@ export const anyDetector: {
 };
 
 /** @internal What services answer with. */
-export type ServedFacade = AnyDetector | Classifier;
+export type ServedFacade = AnyDetector | Classifier | SemanticSegmenter | DepthEstimator;
 
-/** @internal Loads models for services: options are those of a detector. */
-interface ServedLoader<Facade> {
-  /** @throws as `Model.load` does */
-  load(model: ModelSource, options?: AnyDetectorOptions): Promise<Facade>;
-}
-
-async function loadServed(model: ModelSource, options: AnyDetectorOptions, takesMaps: boolean): Promise<Model> {
+async function loadServed(model: ModelSource, options: AnyDetectorOptions): Promise<Model> {
   const { task, head, device = 0 } = options;
   const detector = parseDetectorOptions(options as DetectorOptions);
   if (task !== undefined || head !== undefined) return loadAny(model, { detector, isServed: true });
@@ -246,10 +237,8 @@ async function loadServed(model: ModelSource, options: AnyDetectorOptions, takes
   const loaded = await loadAny(model, {
     detector,
     classifier: parseClassifierOptions(commonTo("classify")),
+    maps: { semantic: parseSemanticOptions(commonTo("semantic")), depth: parseDepthOptions(commonTo("depth")) },
     isServed: true,
-    ...(takesMaps && {
-      maps: { semantic: parseSemanticOptions(commonTo("semantic")), depth: parseDepthOptions(commonTo("depth")) },
-    }),
   });
   const ignored = loaded.task in tables ? foreignTo(loaded.task).map((name) => `\`${name}\``) : [];
   if (ignored.length > 0) {
@@ -259,13 +248,10 @@ async function loadServed(model: ModelSource, options: AnyDetectorOptions, takes
   return loaded;
 }
 
-/** @internal Loads models of objects, and classifiers. */
-export const servedModel: ServedLoader<ServedFacade> = {
-  load: async (model, options = {}) => (await loadServed(model, options, false)) as ServedFacade,
-};
-
-/** @internal Loads models of objects, classifiers and maps. */
-export const servedModelOrMap: ServedLoader<ServedFacade | SemanticSegmenter | DepthEstimator> = {
-  load: async (model, options = {}) =>
-    (await loadServed(model, options, true)) as ServedFacade | SemanticSegmenter | DepthEstimator,
+/** @internal Loads models of objects, classifiers and models of maps for services: options are those of a detector. */
+export const servedModel: {
+  /** @throws as `Model.load` does */
+  load(model: ModelSource, options?: AnyDetectorOptions): Promise<ServedFacade>;
+} = {
+  load: async (model, options = {}) => (await loadServed(model, options)) as ServedFacade,
 };

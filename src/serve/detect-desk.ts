@@ -7,7 +7,7 @@ import { RequestError } from "../core/errors.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
-import { type AskedDetector, type AskOptions, ask, servedForms } from "../service/served-model.ts";
+import { type AskedDetector, type AskOptions, ask, isOfWhole, servedForms } from "../service/served-model.ts";
 import type { ResultForms, TaskResult, TensorForm, TensorTraits } from "../tasks/task-result.ts";
 import { Admission } from "./admission.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
@@ -28,7 +28,7 @@ export type ServedModel = ServedDetector | Classifier | SemanticSegmenter | Dept
 export type AskRoute = "detect" | "classify" | "semantic" | "depth";
 
 function routeOf({ task = "detect" }: ServedModel): AskRoute {
-  return task === "classify" || task === "semantic" || task === "depth" ? task : "detect";
+  return isOfWhole(task) ? task : "detect";
 }
 
 /** What of a model that finds objects decides the form of its answers; nothing of others. */

@@ -7,19 +7,26 @@ import type { DetectOptions } from "../api/detector-config.ts";
 import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
 import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";
+import { isMapTask, isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
 import { CLASSIFY_MESSAGES } from "../tasks/classify/classify-messages.ts";
 import { DEPTH_FORMS } from "../tasks/depth/depth-map.ts";
+import { DEPTH_MESSAGES } from "../tasks/depth/depth-messages.ts";
 import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import { OBJECT_MESSAGES } from "../tasks/objects/object-messages.ts";
 import { SEMANTIC_FORMS } from "../tasks/semantic/class-map.ts";
+import { SEMANTIC_MESSAGES } from "../tasks/semantic/semantic-messages.ts";
 import type { ResultForms, ResultMessages, TaskResult } from "../tasks/task-result.ts";
 
-/** A task that services answer for; only `serve` does for maps. */
+/** A task that services answer for. */
 export type ServedTask = "detect" | ObjectTaskName | "classify" | MapTaskName;
+
+/** True of the tasks whose results are of the image, and not of objects in it: no score is too low for them. */
+export function isOfWhole(task: ServedTask): task is "classify" | MapTaskName {
+  return task === "classify" || isMapTask(task);
+}
 
 /** The part of a model that finds objects in an image. */
 export interface AskedDetector {
@@ -28,17 +35,18 @@ export interface AskedDetector {
   detect(source: ImageSource, options?: DetectOptions): Promise<TaskResult>;
 }
 
-/** The part of a model that says what is in an image: its objects, or the classes it is of. */
-export type AskedModel = AskedDetector | Pick<Classifier, "task" | "classify">;
-
-/** The part of a model that says something of every pixel. */
-export type AskedMap = Pick<SemanticSegmenter, "task" | "segment"> | Pick<DepthEstimator, "task" | "estimate">;
+/** The part of a model that says what is in an image: its objects, the classes it is of, or something of every pixel. */
+export type AskedModel =
+  | AskedDetector
+  | Pick<Classifier, "task" | "classify">
+  | Pick<SemanticSegmenter, "task" | "segment">
+  | Pick<DepthEstimator, "task" | "estimate">;
 
 /** Options of one call, whatever the task. */
 export type AskOptions = DetectOptions & ClassifyOptions;
 
 /** Ask a model about one image. */
-export function ask(model: AskedModel | AskedMap, source: ImageSource, options: AskOptions = {}): Promise<TaskResult> {
+export function ask(model: AskedModel, source: ImageSource, options: AskOptions = {}): Promise<TaskResult> {
   switch (model.task) {
     case "classify":
       return model.classify(source, options);
@@ -52,7 +60,7 @@ export function ask(model: AskedModel | AskedMap, source: ImageSource, options: 
 }
 
 /** What is made of a model's results. */
-export function servedForms({ task = "detect" }: AskedModel | AskedMap): ResultForms {
+export function servedForms({ task = "detect" }: AskedModel): ResultForms {
   if (task === "semantic") return SEMANTIC_FORMS;
   if (task === "depth") return DEPTH_FORMS;
   return task === "classify" ? CLASSIFY_FORMS : formsFor(task);
@@ -60,6 +68,8 @@ export function servedForms({ task = "detect" }: AskedModel | AskedMap): ResultF
 
 /** How a worker sends a model's results. */
 export function servedMessages({ task = "detect" }: AskedModel): ResultMessages {
+  if (task === "semantic") return SEMANTIC_MESSAGES;
+  if (task === "depth") return DEPTH_MESSAGES;
   if (task === "classify") return CLASSIFY_MESSAGES;
   return isObjectTask(task) ? OBJECT_MESSAGES[task] : DETECT_MESSAGES;
 }

@@ -219,6 +219,45 @@ export declare type Timings = Message<"buntensorrt.v1.Timings"> & {
 export declare const TimingsSchema: GenMessage<Timings>;
 
 /**
+ * How far away what the pixels of a frame show is.
+ *
+ * @generated from message buntensorrt.v1.Depth
+ */
+export declare type Depth = Message<"buntensorrt.v1.Depth"> & {
+  /**
+   * `metric`: metres, larger is farther. `relative`: of no unit, and larger is nearer.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * The smallest and the largest number of the map.
+   *
+   * @generated from field: float min = 2;
+   */
+  min: number;
+
+  /**
+   * @generated from field: float max = 3;
+   */
+  max: number;
+
+  /**
+   * With `output.maps`: f32 in little-endian order, row by row, a number for each pixel of the frame.
+   *
+   * @generated from field: bytes map = 4;
+   */
+  map: Uint8Array;
+};
+
+/**
+ * Describes the message buntensorrt.v1.Depth.
+ * Use `create(DepthSchema)` to create a new message.
+ */
+export declare const DepthSchema: GenMessage<Depth>;
+
+/**
  * What was found in one frame, or why nothing could be looked for.
  *
  * @generated from message buntensorrt.v1.Detections
@@ -320,6 +359,7 @@ export declare type Detections = Message<"buntensorrt.v1.Detections"> & {
 
   /**
    * Of classifiers: label, class_id and score of the frame's best classes, best score first; there are no detections then.
+   * Of semantic models: label, class_id and mask of each class of the frame, largest first; score is its share of the pixels.
    *
    * @generated from field: repeated buntensorrt.v1.Detection classes = 16;
    */
@@ -331,6 +371,13 @@ export declare type Detections = Message<"buntensorrt.v1.Detections"> & {
    * @generated from field: repeated uint32 mask_size = 17;
    */
   maskSize: number[];
+
+  /**
+   * Of depth models.
+   *
+   * @generated from field: optional buntensorrt.v1.Depth depth = 18;
+   */
+  depth?: Depth | undefined;
 };
 
 /**

@@ -279,8 +279,13 @@ export interface ResultMessages<Result extends TaskResult = TaskResult> {
   readonly nothing: Result;
   /** What is left of a result under a filter. */
   filtered(result: Result, filter: ResultFilter): Result;
-  /** Plain fields, by name. @param isNormalized coordinates are fractions of the image's width and height */
-  fields(result: Result, isNormalized: boolean): [name: string, text: string][];
+  /**
+   * Plain fields, by name.
+   *
+   * @param isNormalized coordinates are fractions of the image's width and height
+   * @param hasMap       every number of a map is wanted
+   */
+  fields(result: Result, isNormalized: boolean, hasMap: boolean): [name: string, text: string][];
   /** Write what is the task's own in the message `buntensorrt.v1.Detections`. @throws {Error} If a number does not fit */
-  write(writer: BinaryWriter, result: Result, isNormalized: boolean): void;
+  write(writer: BinaryWriter, result: Result, isNormalized: boolean, hasMap: boolean): void;
 }

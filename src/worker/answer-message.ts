@@ -35,6 +35,8 @@ export interface AnswerFormat {
   readonly format: "protobuf" | "fields";
   /** Coordinates are fractions of the frame's width and height. */
   readonly isNormalized: boolean;
+  /** Every number of a map is wanted. Default false. */
+  readonly hasMap?: boolean;
   /** Those of the model's task. */
   readonly messages: ResultMessages;
   /** Names of the model and of the worker. */
@@ -42,7 +44,11 @@ export interface AnswerFormat {
   readonly worker: string;
 }
 
-function asFields(answer: Answer, id: string, { isNormalized, messages, model, worker }: AnswerFormat): Field[] {
+function asFields(
+  answer: Answer,
+  id: string,
+  { isNormalized, hasMap = false, messages, model, worker }: AnswerFormat,
+): Field[] {
   const { frame, result } = answer;
   const timings = Object.fromEntries(Object.entries(answer.timings).map(([name, ms]) => [name, round(ms, 3)]));
   return [
@@ -56,7 +62,7 @@ function asFields(answer: Answer, id: string, { isNormalized, messages, model, w
     ["height", String(result.height)],
     ["model", model],
     ["normalized", isNormalized ? "1" : "0"],
-    ...messages.fields(result, isNormalized),
+    ...messages.fields(result, isNormalized, hasMap),
     ["timings", JSON.stringify(timings)],
     ["error", answer.error],
     ["worker", worker],
@@ -82,7 +88,7 @@ function writeTimings(writer: BinaryWriter, timings: AnswerTimings): void {
  * @throws {Error} If a number does not fit its field
  */
 function writeAnswer(answer: Answer, id: string, format: AnswerFormat): Uint8Array {
-  const { isNormalized, messages, model, worker } = format;
+  const { isNormalized, hasMap = false, messages, model, worker } = format;
   const { frame, result } = answer;
   // A new one each time: one in which a field has thrown would begin the next answer with what it has written.
   const writer = new BinaryWriter();
@@ -96,7 +102,7 @@ function writeAnswer(answer: Answer, id: string, format: AnswerFormat): Uint8Arr
   writeWhole(writer, ANSWER.height, result.height);
   writeText(writer, ANSWER.model, model);
   if (isNormalized) writer.tag(ANSWER.normalized.number, WireType.Varint).bool(true);
-  messages.write(writer, result, isNormalized);
+  messages.write(writer, result, isNormalized, hasMap);
   writeTimings(writer, answer.timings);
   writeText(writer, ANSWER.error, answer.error);
   writeText(writer, ANSWER.worker, worker);

@@ -2,7 +2,7 @@
 
 import { nmsOptionsOf } from "../api/classes.ts";
 import type { DetectConfig, DetectOptions } from "../api/detector-config.ts";
-import type { ServedTask } from "../service/served-model.ts";
+import { isOfWhole, type ServedTask } from "../service/served-model.ts";
 import type { ResultFilter } from "../tasks/task-result.ts";
 import type { StreamEntry } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";
@@ -55,11 +55,11 @@ export class SourceBook {
   /**
    * @param detect what the detector was loaded with
    * @param labels the model's
-   * @param task   the model's; a classifier has no threshold of its own
+   * @param task   the model's; one that finds no objects has no threshold of its own
    * @throws {OptionError} If a class is none of the model's
    */
   constructor(config: WorkerConfig, detect: DetectConfig, labels: readonly string[], task: ServedTask = "detect") {
-    const least = task === "classify" ? 0 : detect.threshold;
+    const least = isOfWhole(task) ? 0 : detect.threshold;
     const ruleOf = ({ policy, threshold, classes, edgeMargin }: SourceConfig): SourceRule => ({
       policy,
       threshold: threshold ?? least,
@@ -70,7 +70,7 @@ export class SourceBook {
     this.#rules = new Map([...config.sources].map(([id, rules]) => [id, ruleOf(rules)]));
     const all = [this.#default, ...this.#rules.values()];
     const threshold = Math.min(...all.map((rule) => rule.threshold));
-    this.detectOptions = task === "classify" || threshold === least ? undefined : { threshold };
+    this.detectOptions = isOfWhole(task) || threshold === least ? undefined : { threshold };
     this.hasLatest = all.some(({ policy }) => policy === "latest");
   }
 

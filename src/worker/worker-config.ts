@@ -35,6 +35,8 @@ export interface OutputOptions {
   readonly format?: "protobuf" | "fields" | undefined;
   /** `pixels` of the frame, or `normalized`: fractions of its width and height. Default `pixels`. */
   readonly boxes?: "pixels" | "normalized" | undefined;
+  /** True: answers of a depth model have the depth of every pixel, 8 MB of a frame of 1920x1080. Default false: the range only. */
+  readonly maps?: boolean | undefined;
 }
 
 /** Where frames go that cannot be answered. */
@@ -198,6 +200,10 @@ const output = {
   boxes: {
     schema: z.enum(["pixels", "normalized"], "pixels or normalized").default("pixels"),
     help: "what boxes are measured in",
+  },
+  maps: {
+    schema: z.boolean("true or false").default(false),
+    help: "answer with the depth of every pixel, not its range only",
   },
   maxLength: { schema: length.default(100_000) },
 } satisfies OptionsOf<OutputOptions>;

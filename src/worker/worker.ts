@@ -3,6 +3,7 @@
 import { basename } from "node:path";
 import type { Classifier } from "../api/classifier.ts";
 import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
+import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
 import { servedModel } from "../api/model.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -31,8 +32,8 @@ export interface WorkerDetector extends AskedDetector {
   close(): Promise<void>;
 }
 
-/** What a worker works with: one that finds objects, or a classifier. */
-export type WorkerModel = WorkerDetector | Classifier;
+/** What a worker works with: one that finds objects, a classifier, or a model of maps. */
+export type WorkerModel = WorkerDetector | Classifier | SemanticSegmenter | DepthEstimator;
 
 /** What `Worker.create` makes unless it is given; the worker owns it from then on. */
 export interface WorkerParts {
@@ -351,10 +352,11 @@ function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerMod
   }
   return {
     config,
-    book: new SourceBook(config, detect, detector.labels, detector.task),
+    book: new SourceBook(config, detect, "labels" in detector ? detector.labels : [], detector.task),
     format: {
       format: output.format,
       isNormalized: isNormalized(config),
+      hasMap: output.maps,
       messages: servedMessages(detector),
       model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
       worker: config.consumer,

@@ -2,7 +2,7 @@
 
 import sharp, { type Sharp } from "sharp";
 import { Detector } from "../../src/api/detector.ts";
-import { servedModelOrMap } from "../../src/api/model.ts";
+import { servedModel } from "../../src/api/model.ts";
 import type { ServedDetector } from "../../src/serve/detect-desk.ts";
 import { type DetectionServer, serve } from "../../src/serve/detection-server.ts";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
@@ -23,7 +23,7 @@ export class ToyServer implements AsyncDisposable {
 
   /** A model of any task, by its file or bytes. */
   static async serving(source: string | Uint8Array, options: ServeOptions = {}): Promise<ToyServer> {
-    const model = await servedModelOrMap.load(source, { backend: "cpu", threads: 1 });
+    const model = await servedModel.load(source, { backend: "cpu", threads: 1 });
     try {
       return new ToyServer(await serve(model, { port: 0, name: "toy", ...options }), model);
     } catch (error) {

@@ -246,7 +246,7 @@ test("answerFields() writes the bytes that the library writes, whatever the answ
 });
 
 /** Fields that detectors have nothing for: test/worker/tasks.test.ts looks at them. */
-const OF_TASKS = ["mask", "keypoints", "corners", "angle", "keypointNames", "classes", "maskSize"];
+const OF_TASKS = ["mask", "keypoints", "corners", "angle", "keypointNames", "classes", "maskSize", "depth"];
 
 test("answerFields() leaves no field of the messages out", () => {
   const whole = { ...answer, error: "none" };

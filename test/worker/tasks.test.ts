@@ -3,9 +3,11 @@ import { type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { servedModel } from "../../src/api/model.ts";
 import { ask, servedMessages } from "../../src/service/served-model.ts";
+import type { DepthResult } from "../../src/tasks/depth/depth-map.ts";
 import { type Detections, DetectionsSchema } from "../../src/tasks/messages.js";
 import type { ObjectResult } from "../../src/tasks/objects/objects.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
+import type { SemanticResult } from "../../src/tasks/semantic/class-map.ts";
 import type { TaskResult } from "../../src/tasks/task-result.ts";
 import { answerFields, NO_TIMINGS } from "../../src/worker/answer-message.ts";
 import { UNREADABLE_FRAME } from "../../src/worker/frame-message.ts";
@@ -13,6 +15,7 @@ import { Worker } from "../../src/worker/worker.ts";
 import type { WorkerOptions } from "../../src/worker/worker-config.ts";
 import { MemoryBroker } from "../support/memory-broker.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
+import { toyMap } from "../support/toy-map.ts";
 import { TOY_POINTS, toyColours, toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 
 /** proto/bun-tensorrt.proto of version 0.1.0, before there were masks, key points, corners and classes, as protoc describes it. */
@@ -44,12 +47,13 @@ interface FormerDetections {
 async function sent(
   model: Uint8Array,
   isNormalized = false,
+  hasMap = false,
 ): Promise<{ readonly result: TaskResult; readonly bytes: Uint8Array; readonly read: Detections }> {
   await using loaded = await servedModel.load(model, { backend: "cpu", threads: 1 });
   const result = await ask(loaded, WHITE_JPEG);
   const answer = { frame: UNREADABLE_FRAME, stream: "s", entryId: "1-0", result, timings: NO_TIMINGS, error: "" };
   const names = { model: "toy", worker: "w1" };
-  const format = { format: "protobuf", isNormalized, messages: servedMessages(loaded), ...names } as const;
+  const format = { format: "protobuf", isNormalized, hasMap, messages: servedMessages(loaded), ...names } as const;
   const bytes = answerFields(answer, format)[1]![1] as Uint8Array;
   return { result, bytes, read: fromBinary(DetectionsSchema, bytes) };
 }
@@ -75,9 +79,32 @@ for (const [task, model] of [
   });
 }
 
-test("a reader of the former proto finds nothing in the answers of a classifier", async () => {
-  const { bytes } = await sent(toyColours);
-  expect(fromBinary(FormerSchema, bytes)).toMatchObject({ model: "toy", detections: [], error: "" });
+const toySemantic = toyMap({ classes: 3, size: [64, 32], metadata: { task: "semantic", names: "['a', 'b', 'c']" } });
+const toyDepth = toyMap({ form: "depth-channel", size: [64, 32], metadata: { task: "depth" } });
+
+test("a reader of the former proto finds nothing in the answers of a classifier or of maps", async () => {
+  for (const model of [toyColours, toySemantic, toyDepth]) {
+    const { bytes } = await sent(model);
+    expect(fromBinary(FormerSchema, bytes)).toMatchObject({ model: "toy", detections: [], error: "" });
+  }
+});
+
+test("a message has the pixels of each class, and their size once", async () => {
+  const { result, read } = await sent(toySemantic);
+  const { areas } = result as SemanticResult;
+  expect([areas.length, read.classes.length, read.maskSize]).toEqual([1, 1, [64, 64]]);
+  const [{ label, classId, share }, found] = [areas[0]!, read.classes[0]!];
+  expect([found.label, found.classId, found.score]).toEqual([label, classId, share]);
+  expect(Mask.fromRle({ size: [64, 64], counts: found.mask! }).area).toBe(64 * 64);
+});
+
+test("a message has the range of depth, and every number where maps are wanted", async () => {
+  const { result, read } = await sent(toyDepth, false, true);
+  const { kind, min, max, depthMap } = result as DepthResult;
+  expect(read.depth).toMatchObject({ kind, min: Math.fround(min), max: Math.fround(max) });
+  const bytes = Buffer.from(read.depth!.map);
+  expect(Float32Array.from({ length: bytes.length / 4 }, (_, at) => bytes.readFloatLE(at * 4))).toEqual(depthMap);
+  expect((await sent(toyDepth)).read.depth!.map).toHaveLength(0);
 });
 
 test("a message has the mask of each object, and their size once", async () => {
@@ -153,6 +180,25 @@ test("a worker with a classifier answers with classes, in plain fields as well",
     ["green", 0.33],
     ["blue", 0.33],
   ]);
+});
+
+test("a worker with a model of maps answers with areas or depth, in both forms, and says what is no image", async () => {
+  const [semantic, bad] = await answers(toySemantic, {
+    sources: { gate: { threshold: 0.5, classes: ["a", "b", "c"] } },
+  });
+  expect(fromBinary(DetectionsSchema, semantic!.get("detections") as Uint8Array).classes).toHaveLength(1);
+  const refused = fromBinary(DetectionsSchema, bad!.get("detections") as Uint8Array);
+  expect([refused.classes, refused.error]).toEqual([[], expect.stringContaining("it is not an image")]);
+  const [areas, none] = await answers(toySemantic, { output: { format: "fields" } });
+  expect(JSON.parse(String(areas!.get("areas")))).toMatchObject([
+    { pixels: 64 * 64, share: 1, mask: { size: [64, 64] } },
+  ]);
+  expect(none!.get("areas")).toBe("[]");
+  const [depth, nothing] = await answers(toyDepth, { output: { format: "fields", maps: true } });
+  const { kind, depthMap } = JSON.parse(String(depth!.get("depth")));
+  expect([kind, depthMap.shape, nothing!.get("depth")]).toEqual(["metric", [64, 64], ""]);
+  const [range] = await answers(toyDepth, { output: { format: "fields" } });
+  expect(Object.keys(JSON.parse(String(range!.get("depth"))))).toEqual(["kind", "min", "max"]);
 });
 
 test("a worker writes points, corners and masks in plain fields, as the server's JSON has them", async () => {

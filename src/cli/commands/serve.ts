@@ -1,6 +1,6 @@
 /** @module Serve command: a detector behind HTTP. */
 
-import { servedModelOrMap } from "../../api/model.ts";
+import { servedModel } from "../../api/model.ts";
 import { logger } from "../../core/log.ts";
 import { findGpuUsage } from "../../nvml/gpu-usage.ts";
 import { framesInFlight } from "../../serve/detect-desk.ts";
@@ -48,7 +48,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const { drainTimeoutMs } = config;
   context.endWithin(drainTimeoutMs + LAST_MS);
   const path = await findModel(args.model, context);
-  await using detector = await loadModel(servedModelOrMap, path, args.detector, context, args.isQuiet);
+  await using detector = await loadModel(servedModel, path, args.detector, context, args.isQuiet);
   await warmStart(detector);
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {

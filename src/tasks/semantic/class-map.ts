@@ -6,7 +6,7 @@ import { labelOf } from "../../model/labels.ts";
 import type { FrameResult } from "../../runtime/pipeline.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
 import { Mask } from "../segment/mask.ts";
-import { encodeCounts } from "../segment/rle.ts";
+import { encodeCounts, type Rle } from "../segment/rle.ts";
 import { type MaskForm, type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";
 import type { ClassMap } from "./semantic-task.ts";
 
@@ -113,6 +113,12 @@ function maskJson(result: SemanticResult, masks: MaskForm): (classId: number) =>
   }
   const runs = runsOf(result);
   return (classId) => ({ mask: { size, counts: encodeCounts(runs.get(classId)!) } });
+}
+
+/** One area in JSON. */
+export interface AreaJson extends ClassArea {
+  /** Of other forms than run lengths something else. */
+  readonly mask?: Rle<string>;
 }
 
 /** The classes of an image as what is laid on it, and what is written: their shares in place of scores. */

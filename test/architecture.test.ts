@@ -255,7 +255,9 @@ test("files are short, headed by @module and named in kebab-case, in no drawer f
   expect(
     faults(function* (file) {
       const lines = file.text.split("\n").length;
-      if (lines > LINE_CAP && !file.path.endsWith("-symbols.ts") && !file.path.includes("/abi/")) {
+      // Tables of symbols, and what protoc makes of the messages, are as long as what they describe.
+      const isTable = /-symbols\.ts$|\/abi\/|^tasks\/messages\.d\.ts$/.test(file.path);
+      if (lines > LINE_CAP && !isTable) {
         yield `${lines} lines, over ${LINE_CAP}`;
       }
       if (!/^(#!.*\n)?\/\*\*\s+(\* )?@module \S/.test(file.text)) yield "does not open with /** @module … */";

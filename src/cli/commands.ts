@@ -305,15 +305,17 @@ export const COMMANDS: readonly Command[] = [
   {
     name: "doctor",
     summary: "Show what was found on this machine, and the command that fixes what is missing.",
-    usage: ["doctor [--json]"],
-    flags: async () => [{ name: "json", summary: "as JSON: an array of {name, state, found, version, path, fix}" }],
+    usage: ["doctor [--model FILE|NAME] [--json]"],
+    flags: async () => (await import("./own-flags.ts")).DOCTOR_FLAGS,
     notes: [
       "ok: found and working. absent: not found, detection works without. broken: detection fails because of it.",
+      "With --model, what `inspect` says of it follows: task, head and why, how sure that is (certain, likely where other heads",
+      "fit, assumed where the pre-processing is), labels, and where decoding, pre-processing, model and post-processing run.",
       "The line `detection` says where detection runs, or `not ok`. The exit code is 1 if anything is broken.",
       "Libraries are looked up in $BUN_TENSORRT_LIBCUDA, _CUDART, _TENSORRT, _SHIM, _NVJPEG, _ONNXRUNTIME, _TURBOJPEG (a",
       "file or its folder) first, then where `install` puts them, in Python's packages, and where the system has them.",
     ],
-    examples: ["doctor", "doctor --json"],
+    examples: ["doctor", "doctor --model best.onnx", "doctor --json"],
     load: () => import("./commands/doctor.ts"),
   },
   {

@@ -17,6 +17,31 @@ import { alignRows, type Paint, section } from "./terminal.ts";
 /** What a model was recognised as. */
 export type AnySpec = ModelSpec | ObjectSpec | ClassifierSpec | SemanticSpec | DepthSpec;
 
+/** Where the parts of a model run on this machine. */
+export interface ModelRuns {
+  readonly decode: string;
+  readonly preprocess: string;
+  readonly model: string;
+  readonly postprocess: string;
+  /** Why nothing runs on a GPU; `undefined` where something does. */
+  readonly why?: string;
+}
+
+/** The task of a model. */
+export function taskOf(spec: AnySpec): string {
+  if ("activation" in spec) return "classify";
+  return "task" in spec ? spec.task : "detect";
+}
+
+/**
+ * How sure a recognition is: `certain`; `assumed`, where nothing in the model tells what is done to an image; `likely`, where its
+ * tensors fit other heads as well.
+ */
+export function confidenceOf(spec: AnySpec): "certain" | "assumed" | "likely" {
+  if ("alternatives" in spec && spec.alternatives.length > 0) return "likely";
+  return spec.assumptions.length > 0 ? "assumed" : "certain";
+}
+
 /** A model that was looked at. */
 export interface Inspection {
   readonly file: string;
@@ -24,6 +49,8 @@ export interface Inspection {
   readonly model: ModelInfo;
   /** The head, or what a classifier is, or the reason why it is neither. */
   readonly recognition: AnySpec | { readonly problem: string };
+  /** Where its parts run; `undefined` if it was not recognised, or nowhere. */
+  readonly runs?: ModelRuns | undefined;
 }
 
 const LONGEST_VALUE = 100;
@@ -114,10 +141,10 @@ function recognitionRows(recognition: AnySpec): string[][] {
     ? "that of each image"
     : `made for ${preferredSize.join("x")}`;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; ${usual}`;
+  const task = taskOf(recognition);
+  const isOnHost = "task" in recognition && hostOnly(recognition, {}) !== undefined;
   return [
-    ...("task" in recognition
-      ? [["task", hostOnly(recognition, {}) === undefined ? recognition.task : `${recognition.task}, on the CPU`]]
-      : []),
+    ["task", isOnHost ? `${task}, on the CPU` : task],
     ["head", head],
     ["because of", printable(reason)],
     ...(alternatives.length === 0
@@ -141,11 +168,24 @@ export function metadataLines(metadata: Readonly<Record<string, string>>, paint:
 /** What a model was recognised as, or why it was not. */
 export function recognitionLines(recognition: Inspection["recognition"], paint: Paint): string[] {
   if ("problem" in recognition) return section("Not recognised", recognition.problem.split("\n").map(printable));
-  return section(paint("bold", "Recognised"), alignRows(recognitionRows(recognition)));
+  const rows = [...recognitionRows(recognition), ["confidence", confidenceOf(recognition)]];
+  return section(paint("bold", "Recognised"), alignRows(rows));
+}
+
+function runsLines(runs: ModelRuns | undefined, paint: Paint): string[] {
+  if (runs === undefined) return [];
+  const { decode, preprocess, model, postprocess, why } = runs;
+  const rows = [
+    ["decoding", decode],
+    ["pre-processing", preprocess],
+    ["model", printable(why === undefined ? model : `${model}, as ${why}`)],
+    ["post-processing", postprocess],
+  ];
+  return section(paint("bold", "Runs here"), alignRows(rows));
 }
 
 /** For people. */
-export function formatInspection({ file, model, recognition }: Inspection, paint: Paint): string {
+export function formatInspection({ file, model, recognition, runs }: Inspection, paint: Paint): string {
   const tensors = (infos: readonly TensorInfo[]): string[] => infos.map((info) => printable(formatTensorInfo(info)));
   const lines = [
     paint("bold", printable(file)),
@@ -153,6 +193,7 @@ export function formatInspection({ file, model, recognition }: Inspection, paint
     ...section(paint("bold", "Outputs"), tensors(model.outputs)),
     ...metadataLines(model.metadata, paint),
     ...recognitionLines(recognition, paint),
+    ...runsLines(runs, paint),
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -101,6 +101,27 @@ export function parseInspectFlags(parsed: ParsedArguments): InspectFlags {
   return { ...flags, ofPlans: flagsOf(PLANS).find(({ name }) => parsed.flags[name] !== undefined)?.name };
 }
 
+const DOCTOR = {
+  model: {
+    schema: path,
+    short: "m",
+    value: "FILE|NAME",
+    help: "tell of this model, too: what it is, and what runs where",
+  },
+  json: { ...toggle, help: "as JSON: [{name, state, found, version, path, fix}]; with --model {findings, model}" },
+} satisfies OptionTable;
+
+/** Of `doctor`, in the order of the help. */
+export const DOCTOR_FLAGS: readonly Flag[] = flagsOf(DOCTOR);
+
+/** Check the flags of `doctor`. @throws {OptionError} If a value is refused */
+export function parseDoctorFlags(parsed: ParsedArguments): {
+  readonly model: string | undefined;
+  readonly json: boolean;
+} {
+  return valuesFrom(parsed, DOCTOR);
+}
+
 const INSTALL = {
   acceptLicence: {
     ...toggle,

@@ -7,6 +7,7 @@ import { driverVersion, faultsOf, installCommand, systemIds, whyUnusable } from 
 import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { RTX, testLibrary } from "../support/tensorrt.ts";
+import { toyDetector } from "../support/toy-detector.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
 import { runProcess } from "./run-cli.ts";
 
@@ -150,6 +151,34 @@ test("doctor survives libraries that are cut short, of another kind, and for ano
     expect(findings.get("TensorRT-RTX")?.found).toBe(`was not found at BUN_TENSORRT_TENSORRT=${folder}`);
     expect(findings.get("nvJPEG")?.found).toContain(`was not found at BUN_TENSORRT_NVJPEG=${folder}`);
     expect(findings.get("detection")?.found).toStartWith("runs on the CPU, for want of: ");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("doctor --model tells what a model is, how sure that is, and what of it runs where", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-doctor-model-"));
+  const env = { BUN_TENSORRT_LIBCUDA: "/nowhere/libcuda.so", BUN_TENSORRT_BACKEND: "auto" };
+  try {
+    const model = join(folder, "toy.onnx");
+    writeFileSync(model, toyDetector());
+    const told = await runProcess(["doctor", "--model", model], { env });
+    expect([told.code, told.errors]).toEqual([0, ""]);
+    const of = (name: string): string | undefined => new RegExp(`^  ${name}  +(.*)$`, "m").exec(told.output)?.[1];
+    expect(["task", "head", "confidence"].map(of)).toEqual([
+      "detect",
+      "yolo",
+      expect.stringMatching(/^(certain|likely)$/),
+    ]);
+    expect(of("model")).toBe("CPU: ONNX Runtime, as libcuda was not found");
+    expect(["pre-processing", "post-processing"].map(of)).toEqual(["CPU", "CPU"]);
+    expect(of("decoding")).toMatch(/^JPEG: (libturbojpeg|sharp); others: sharp$/);
+    const json = JSON.parse((await runProcess(["doctor", "-m", model, "--json"], { env })).output);
+    expect(json.findings[0].name).toBe("Bun");
+    expect(json.model).toMatchObject({ file: model, task: "detect", runs: { model: "CPU: ONNX Runtime" } });
+    expect(json.model.recognition).toMatchObject({ head: "yolo", labels: ["cat", "dog"] });
+    writeFileSync(join(folder, "none.onnx"), "none");
+    expect((await runProcess(["doctor", "--model", join(folder, "none.onnx")], { env })).code).toBe(1);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -8,7 +8,8 @@ import { printableJson } from "../../core/shown.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { formatInspection, type Inspection } from "../format-inspection.ts";
+import { runsOf } from "../doctor/model.ts";
+import { confidenceOf, formatInspection, type Inspection, taskOf } from "../format-inspection.ts";
 import {
   formatPlan,
   inspectPlan,
@@ -22,7 +23,7 @@ import { type InspectFlags, parseInspectFlags } from "../own-flags.ts";
 import { paintOf } from "../terminal.ts";
 
 /** What is printed, and whether all is well. */
-interface Report {
+export interface Report {
   readonly text: string;
   readonly json: unknown;
   readonly isGood: boolean;
@@ -35,7 +36,8 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
   try {
     const source = JSON.stringify(file);
     const opened = openedSession(session, source, signal);
-    return { file, byteLength, model, recognition: await recognitionOf(opened, file, said) };
+    const recognition = await recognitionOf(opened, file, said);
+    return { file, byteLength, model, recognition, runs: await runsOf(recognition) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { file, byteLength, model, recognition: { problem: error.message } };
@@ -61,7 +63,8 @@ function checkLayers({ engine, file }: PlanInspection): void {
   );
 }
 
-async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
+/** What a model or a plan is. @throws {OptionError} If a flag is for plans, and it is none */
+export async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
   const said = { head: flags.head, preprocessing: flags.preprocessing };
   if (await isPlanFile(path)) {
@@ -81,8 +84,10 @@ async function reportOf(path: string, flags: InspectFlags, context: CommandConte
     throw refuse(ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
   }
   const inspection = await inspectModel(path, said, context.signal);
-  const { file, byteLength, model, recognition } = inspection;
-  const json = { file, byteLength, ...model, recognition };
+  const { file, byteLength, model, recognition, runs } = inspection;
+  const told =
+    "problem" in recognition ? {} : { task: taskOf(recognition), confidence: confidenceOf(recognition), runs };
+  const json = { file, byteLength, ...model, ...told, recognition };
   return { text: formatInspection(inspection, paint), json, isGood: !("problem" in recognition) };
 }
 

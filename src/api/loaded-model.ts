@@ -54,7 +54,7 @@ export async function openModel<
 ): Promise<Opened<Spec, Params, Output, Config>> {
   const loadedAt = callerOfLoad(new Error().stack);
   collectReloaded();
-  const { source, name } = await modelSource(model, config.build.signal);
+  const { source, name } = await modelSource(model, { signal: config.build.signal });
   const devices = "devices" in config ? config.devices : [config.device];
   return { backends: await openBackends(source, await taskOf(source), config, devices), config, name, loadedAt };
 }

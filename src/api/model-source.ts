@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { catalogue, findEntry } from "../catalogue/catalogue.ts";
+import type { DownloadOptions } from "../catalogue/download.ts";
 import { fetchModel } from "../catalogue/model-download.ts";
 import { pull } from "../catalogue/pull.ts";
 import { isInstalled, licenceLine } from "../catalogue/store.ts";
@@ -134,13 +135,13 @@ export function modelAddress(model: string | URL): URL | undefined {
 }
 
 /** The path that an address leads to: its own, or that of what was downloaded. */
-async function pathAt(url: URL, signal: AbortSignal | undefined): Promise<string> {
+async function pathAt(url: URL, options: DownloadOptions): Promise<string> {
   const refuse = (found: string, hint: string, cause?: unknown): never => {
     throw new ModelError(message("load a model", found, hint), url.href, { cause });
   };
   if (url.protocol === "http:" || url.protocol === "https:") {
     await refuseForeign(url.pathname);
-    return fetchModel(url, { signal });
+    return fetchModel(url, options);
   }
   if (url.protocol !== "file:") {
     return refuse(
@@ -165,12 +166,12 @@ async function ofPath(path: string): Promise<FoundModel> {
  * Find out what a caller means. A file of that name wins over the catalogue. A name whose file is not on this machine is
  * fetched, and its licence logged; an address is fetched into the cache.
  *
- * @param signal ends a download
+ * @param options of a download
  * @throws {ArgumentError} If it is anything else
  * @throws {ModelError} If it is an unknown name, a file of another format, or a URL that leads to none
  * @throws {CatalogueError} If the file cannot be fetched
  */
-export async function modelSource(model: ModelSource, signal?: AbortSignal): Promise<FoundModel> {
+export async function modelSource(model: ModelSource, options: DownloadOptions = {}): Promise<FoundModel> {
   if (model instanceof Uint8Array) return { source: model, name: "from bytes" };
   if (model instanceof ArrayBuffer) return { source: new Uint8Array(model), name: "from bytes" };
   if (model instanceof Blob) {
@@ -185,13 +186,15 @@ export async function modelSource(model: ModelSource, signal?: AbortSignal): Pro
     throw new ArgumentError(message("load a model", found, "give the bytes of anything else as a Uint8Array"));
   }
   const url = modelAddress(model);
-  if (url !== undefined) return ofPath(await pathAt(url, signal));
+  if (url !== undefined) return ofPath(await pathAt(url, options));
   const path = String(model);
   const entry = findEntry(path);
   if (entry?.kind === "model" && !(await Bun.file(path).exists())) {
     if (!isInstalled(entry)) logger.info(`Fetching ${licenceLine(entry)}`);
-    return { source: await pull(entry, { signal }), name: entry.name };
+    return { source: await pull(entry, options), name: entry.name };
   }
-  if (!isPathLike(path) && !existsSync(path)) throw unknownModel(path);
-  return ofPath(path);
+  const found = await ofPath(path);
+  // Of a plan it is said first that this machine cannot run it.
+  if ((!isPathLike(path) || /\.onnx$/i.test(path)) && !existsSync(path)) throw unknownModel(path);
+  return found;
 }

@@ -7,6 +7,7 @@ import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
 import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import { modelAddress, modelSource, refuseForeign, unknownModel } from "../api/model-source.ts";
 import { DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
+import type { DownloadOptions } from "../catalogue/download.ts";
 import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
 import { statsOf } from "../core/stats-of.ts";
@@ -75,11 +76,19 @@ export async function loadModel<Options extends MachineChoice, Model>(
  * @throws {CatalogueError} If it cannot be fetched
  */
 export async function fetchEntry(entry: CatalogueEntry, context: CommandContext): Promise<string> {
-  const { terminal, signal } = context;
-  if (!isInstalled(entry)) terminal.line(`Fetching ${licenceLine(entry)}`);
-  const progress = new Progress(terminal, entry.name, "bytes");
+  if (!isInstalled(entry)) context.terminal.line(`Fetching ${licenceLine(entry)}`);
+  return fetchShown(entry.name, context, (options) => pull(entry, options));
+}
+
+/** Fetch with a bar. Ctrl-C ends it. */
+async function fetchShown<T>(
+  title: string,
+  { terminal, signal }: CommandContext,
+  fetch: (options: DownloadOptions) => Promise<T>,
+): Promise<T> {
+  const progress = new Progress(terminal, title, "bytes");
   try {
-    return await pull(entry, { signal, onProgress: (received, total) => progress.update(received, total) });
+    return await fetch({ signal, onProgress: (received, total) => progress.update(received, total) });
   } finally {
     progress.close();
   }
@@ -100,7 +109,9 @@ export async function findModel(word: string | undefined, context: CommandContex
     const isFile = word !== undefined && statsOf(word)?.isDirectory() === false;
     return isFile ? word : await fetchEntry(entry, context);
   }
-  if (modelAddress(name) !== undefined) return (await modelSource(name, context.signal)).source as string;
+  if (modelAddress(name) !== undefined) {
+    return (await fetchShown("model", context, (options) => modelSource(name, options))).source as string;
+  }
   if (!existsSync(name)) {
     // Ultralytics' tools fetch the weights of such a name; what runs here is their export.
     const exported = /^[^/\\]+\.pt$/i.test(name) ? findEntry(name.slice(0, -".pt".length)) : undefined;

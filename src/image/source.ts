@@ -245,12 +245,17 @@ export function isReadOnce(source: ImageSource): source is Response | Request | 
   return source instanceof Response || source instanceof Request || source instanceof ReadableStream;
 }
 
+function nameOf({ url }: Response): string {
+  if (url.startsWith("data:")) return DATA_URL;
+  return redact(url) || "a Response";
+}
+
 function readOnce(
   source: Response | Request | ReadableStream<Uint8Array>,
   options: ReadSourceOptions,
 ): Promise<SourceBytes> {
   if (!(source instanceof ReadableStream)) {
-    const name = source instanceof Request ? "a Request" : redact(source.url) || "a Response";
+    const name = source instanceof Request ? "a Request" : nameOf(source);
     return received(name, options, (ending) => readBody(source, name, ending));
   }
   const name = "a ReadableStream";

@@ -175,6 +175,7 @@ test("readSource() reads Response, Request and ReadableStream", async () => {
   const cases = [
     [await fetch(url), url.href],
     [new Response(jpeg), "a Response"],
+    [await fetch(`data:image/jpeg;base64,${jpeg.toBase64()}`), "a data URL"],
     [new Request(url.href, { method: "POST", body: jpeg }), "a Request"],
     [new Blob([jpeg]).stream(), "a ReadableStream"],
     [streamOf([jpeg.subarray(0, 5), jpeg.subarray(5)]), "a ReadableStream"],

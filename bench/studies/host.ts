@@ -42,7 +42,8 @@ const STAGES = [
   "boxes on the host",
   "on the GPU in one launch",
 ] as const;
-type Stage = (typeof STAGES)[number];
+/** A part of a frame's time. */
+export type Stage = (typeof STAGES)[number];
 
 /** A way to run a frame; returns how many boxes it found. */
 interface Rung {
@@ -58,13 +59,14 @@ function rung(id: string, name: string, detect: Rung["detect"]): Rung {
   return { id, name, samples: [], stages, detect };
 }
 
-interface HostRunOptions {
+/** What {@linkcode HostRun} does as most libraries do not. */
+export interface HostRunOptions {
   readonly isPinned: boolean;
   readonly hasGraph: boolean;
 }
 
-/** The engine as a binary function: a tensor made on the host goes in, all outputs come back, and the host reads them. */
-class HostRun implements HostTensors, Disposable {
+/** The engine as a plain function: a tensor made on the host goes in, all outputs come back, and the host reads them. */
+export class HostRun implements HostTensors, Disposable {
   readonly outputs: ReadonlyMap<string, Tensor>;
   readonly #stream: Stream;
   readonly #context: ExecutionContext;
@@ -76,7 +78,7 @@ class HostRun implements HostTensors, Disposable {
   /** What copies go from and to. */
   readonly #inputMemory: PinnedBuffer | ArrayBufferView;
   readonly #copies: readonly (readonly [to: PinnedBuffer | ArrayBufferView, from: DeviceBuffer])[];
-  readonly #owned: DisposableStack;
+  #owned: DisposableStack;
   #padded: Region | undefined;
 
   private constructor(
@@ -126,6 +128,7 @@ class HostRun implements HostTensors, Disposable {
     this.#graph = owned.use(captured.instantiate());
   }
 
+  /** @throws {ModelError} If the engine is none of a detector */
   static async create(device: Device, engine: Engine, options: HostRunOptions): Promise<HostRun> {
     using owned = new DisposableStack();
     const task = new DetectTask(DEFAULT_DETECT_TASK_OPTIONS);
@@ -136,7 +139,9 @@ class HostRun implements HostTensors, Disposable {
     const input = context.tensor(model.input.name);
     if (isDynamic(input.info.shape)) input.setShape(inputShape(model.input, 1, model.usualSize));
     const parts = { stream, context, work, model };
-    return new HostRun(parts, device, options, owned.move());
+    const run = new HostRun(parts, device, options, owned);
+    run.#owned = owned.move();
+    return run;
   }
 
   fill(preprocessor: Preprocessor, image: Image, row: number, placement: Region): void {
@@ -186,7 +191,7 @@ class HostRun implements HostTensors, Disposable {
 }
 
 /** Detection whose pixels are pre-processed on the GPU, and whose outputs are read on the host. */
-class HostReadTask extends DetectTask {
+export class HostReadTask extends DetectTask {
   override async recognise(opened: OpenedModel): Promise<DetectModel> {
     const { spec } = await super.recognise(opened);
     return new HostReadDetector(spec, opened.source, DEFAULT_DETECT_TASK_OPTIONS);

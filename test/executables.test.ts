@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { decodeImage } from "../src/image/decode.ts";
 import { encodeImage } from "../src/image/encode.ts";
+import { fakeCudaTest } from "./support/fake-cuda.ts";
 import { noiseImage } from "./support/image-models.ts";
 import { RTX, tinyModel } from "./support/tensorrt.ts";
 import { toyDetector } from "./support/toy-detector.ts";
@@ -123,6 +124,34 @@ function expectAll({ exitCode, output }: Child): void {
   expect([exitCode, output]).toEqual([0, expect.stringMatching(/^\{.*\}\n$/)]);
   expect(JSON.parse(output)).toEqual(expected);
 }
+
+/** Loads each module of kernels, which the fake takes as it is: what counts is that its file is found. */
+const KERNELS = `
+import manifest from "${root}/ptx/manifest.json";
+import { KernelLibrary } from "${root}/src/accelerators/tensorrt/kernels.ts";
+import { Device } from "${root}/src/cuda/device.ts";
+using device = Device.open(0);
+using library = KernelLibrary.create(device);
+const modules = Object.entries(manifest.modules).filter(([name]) => !name.startsWith("jpeg"));
+for (const [name, { entries }] of modules) library.kernel(name, Object.keys(entries)[0]);
+console.log(modules.length);
+`;
+
+fakeCudaTest("a bundle and an executable find their kernels, wherever they are started", async (runOnFakeCuda) => {
+  const folder = join(scratch, "kernels");
+  mkdirSync(folder);
+  writeFileSync(join(folder, "kernels.ts"), KERNELS);
+  await run([bun, "build", "--target=bun", "--outdir=out", "kernels.ts"], folder);
+  await run([bun, "build", "--compile", "--outfile=kernels", "kernels.ts"], folder);
+  rmSync(join(folder, "kernels.ts"));
+  const output = await runOnFakeCuda(`
+    for (const command of [["${bun}", "${folder}/out/kernels.js"], ["${folder}/kernels"]]) {
+      const { stdout, stderr } = Bun.spawnSync(command, { cwd: "/", stderr: "pipe" });
+      console.log(stdout.toString().trim() + stderr.toString());
+    }`);
+  const count = readdirSync(join(root, "ptx")).filter((name) => /^(?!jpeg).*\.ptx$/.test(name)).length;
+  expect(output).toBe(`${count}\n${count}`);
+});
 
 describe.skipIf(isOffline).each(Object.keys(apps) as (keyof typeof apps)[])("with the %s linker", (linker) => {
   const { folder, exitCode, output } = apps[linker];

@@ -52,6 +52,21 @@ const MODELS: Readonly<Record<string, Uint8Array>> = {
  * @param backend its name; engines are built in the precision of the model
  */
 export function testSegmenter(backend: "cpu" | "gpu"): void {
+  test(`${backend}: objects are sent to another thread, written as JSON and spread with their masks, read late or early`, async () => {
+    await using segmenter = await Segmenter.load(MODELS["before NMS"]!, { backend, inFlight: 1, precision: "fp32" });
+    const [early, late] = [await segmenter.detect(flatImage(64, 32, 9)), await segmenter.detect(flatImage(64, 32, 9))];
+    await segmenter.detect(flatImage(33, 51, 9));
+    expect(late.objects.length).toBeGreaterThan(1);
+    for (const [row, object] of late.objects.entries()) {
+      const { mask } = { ...object };
+      expect(Object.keys(object)).toEqual(["label", "classId", "score", "box", "mask"]);
+      expect(structuredClone(object).mask.bits).toEqual(mask.bits);
+      expect(JSON.parse(JSON.stringify(object)).mask).toEqual(mask.toJSON());
+      expect(object.mask).toBe(mask);
+      expect(early.objects[row]!.mask.bits).toEqual(mask.bits);
+    }
+  });
+
   for (const [name, model] of Object.entries(MODELS)) {
     for (const maskSize of ["image", "input", "proto"] as const) {
       test(`${backend}: masks of a model ${name}, of the size of the ${maskSize}, are to the bit what its outputs say`, async () => {

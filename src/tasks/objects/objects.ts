@@ -29,7 +29,10 @@ export interface OrientedObject extends Detection {
 
 /** An object with its mask. */
 export interface SegmentedObject extends Detection {
-  /** Its pixels: in the image, of which none lies outside of its box, or in what the option `maskSize` says. */
+  /**
+   * Its pixels: in the image, of which none lies outside of its box, or in what the option `maskSize` says. Made when it is first
+   * asked for.
+   */
   readonly mask: Mask;
 }
 

@@ -6,7 +6,7 @@
  * what lies on the disk afterwards. Exits with 1 where an install takes more than 120 MB, or a step goes wrong.
  *
  * The registry is the user's own (`.npmrc`), without its packages cached. Bytes are counted by a proxy on this machine, through which
- * what goes over https passes as it is.
+ * what goes over https passes as it is; behind a proxy of the network they are not.
  */
 
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -105,12 +105,9 @@ try {
   writeFileSync(join(app, "index.ts"), PROGRAM);
 
   // Only what a new user has: no settings but those of the registry.
-  const environment = {
-    PATH: process.env.PATH ?? "",
-    HOME: home,
-    NPM_CONFIG_USERCONFIG: process.env.NPM_CONFIG_USERCONFIG ?? join(homedir(), ".npmrc"),
-    HTTPS_PROXY: proxy.url,
-  };
+  const { PATH = "", NPM_CONFIG_USERCONFIG = join(homedir(), ".npmrc"), NODE_EXTRA_CA_CERTS } = process.env;
+  const outer = process.env.HTTPS_PROXY ?? process.env.https_proxy;
+  const environment = { PATH, HOME: home, NPM_CONFIG_USERCONFIG, NODE_EXTRA_CA_CERTS, HTTPS_PROXY: outer ?? proxy.url };
   const noNetwork = { ...environment, HTTPS_PROXY: "http://127.0.0.1:1", HTTP_PROXY: "http://127.0.0.1:1" };
   const steps = [
     { name: "bun add bun-tensorrt", words: ["add", tarball], env: environment },
@@ -129,7 +126,7 @@ try {
     const inApp = bytesIn(app);
     const cache = join(home, ".cache");
     const inCache = readdirSync(home).includes(".cache") ? bytesIn(cache) : 0;
-    const received = megabytes(proxy.receivedBytes - before);
+    const received = outer === undefined ? megabytes(proxy.receivedBytes - before) : "not counted";
     rows.push([name, `${seconds.toFixed(2)} s`, received, megabytes(inApp), megabytes(inCache)]);
     if (words[0] === "index.ts") boxes = output;
     if (code === 0 && (words[0] !== "index.ts" || output !== "") && inApp <= MOST_BYTES) continue;

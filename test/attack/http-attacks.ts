@@ -114,12 +114,20 @@ function largeBodies({ url, scale }: Aim): Promise<number[]> {
 
 const PART = '\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n\r\n';
 
-async function forms({ url, scale }: Aim): Promise<number[]> {
+async function forms(aim: Aim): Promise<number[]> {
+  return [...(await formsTo("/detect", aim)), ...(await formsTo("/v1/vision/detection", aim))];
+}
+
+async function formsTo(path: string, { url, scale }: Aim): Promise<number[]> {
   const send = (boundary: string, body: string): Promise<number> =>
-    post(url, "/detect", body, { "Content-Type": `multipart/form-data; boundary=${boundary}` });
+    post(url, path, body, { "Content-Type": `multipart/form-data; boundary=${boundary}` });
   const many = `--X${PART}`.repeat(Math.floor(scale.bodyBytes / (PART.length + 3)));
   const slow = `a${"x".repeat(69)}`;
+  const field = (at: number): string =>
+    `--X\r\nContent-Disposition: form-data; name="${at}"\r\n\r\n${"y".repeat(900)}\r\n`;
+  const fields = Array.from({ length: Math.floor(scale.bodyBytes / 1000) }, (_, at) => field(at)).join("");
   return [
+    await send("X", `${fields}--X--\r\n`),
     await send("X", `${many}--X--\r\n`),
     await send("b".repeat(252), `--${"b".repeat(252)}${PART}--${"b".repeat(252)}--`),
     // Every place looks like the end of the boundary.

@@ -92,7 +92,8 @@ const app = await Application.bootstrap({
     "ini",
   ],
   ignoredHighlightLanguages: ["mermaid"],
-  validation: { invalidPath: false },
+  validation: { invalidPath: false, notDocumented: true },
+  requiredToBeDocumented: ["Accessor", "Class", "Enum", "Function", "Interface", "Method", "TypeAlias", "Variable"],
   cleanOutputDir: true,
   logLevel: LogLevel.Warn,
 });

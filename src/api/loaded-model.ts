@@ -277,6 +277,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     await this.#pipeline.close(force);
   }
 
+  /** Closes it at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

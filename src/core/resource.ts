@@ -105,6 +105,7 @@ export abstract class Resource implements Disposable {
     }
   }
 
+  /** Closes it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

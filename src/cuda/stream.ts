@@ -23,6 +23,7 @@ export interface StreamOptions {
 /** An event as a stream sees it: what {@linkcode Stream.waitFor} takes. */
 export interface RecordedEvent {
   readonly handle: Handle<"cudaEvent_t">;
+  /** Refuse to go on with a closed event. @throws {ClosedError} If it is closed */
   assertOpen(action: string): void;
 }
 

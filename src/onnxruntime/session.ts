@@ -128,10 +128,12 @@ export class Session extends Resource implements AsyncDisposable {
     }
   }
 
+  /** What the model takes, in its own order. */
   get inputs(): readonly TensorInfo[] {
     return this.model.inputs;
   }
 
+  /** What the model gives, in its own order. */
   get outputs(): readonly TensorInfo[] {
     return this.model.outputs;
   }

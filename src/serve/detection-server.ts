@@ -97,6 +97,7 @@ export class DetectionServer implements AsyncDisposable {
     return this.#closed;
   }
 
+  /** Closes it at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

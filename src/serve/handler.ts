@@ -90,6 +90,7 @@ export class DetectionHandler implements AsyncDisposable {
     return this.drain(() => this.#pending);
   }
 
+  /** Closes it at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

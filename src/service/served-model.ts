@@ -32,6 +32,7 @@ export function isOfWhole(task: ServedTask): task is "classify" | MapTaskName {
 export interface AskedDetector {
   /** What its results say. Default `"detect"`. */
   readonly task?: Exclude<ServedTask, "classify" | MapTaskName>;
+  /** Find what is in one image. */
   detect(source: ImageSource, options?: DetectOptions): Promise<TaskResult>;
 }
 

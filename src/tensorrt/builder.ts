@@ -83,6 +83,7 @@ export class Builder extends NativeObject {
     return new Network(this, this.pointer("create a network", "Builder.createNetworkV2", flags));
   }
 
+  /** Options of a build, all at TensorRT's defaults. */
   createConfig(): BuilderConfig {
     return new BuilderConfig(this, this.pointer("create a builder configuration", "Builder.createBuilderConfig"));
   }
@@ -176,6 +177,7 @@ export class BuilderConfig extends NativeObject {
   get optimizationLevel(): number {
     return this.call("BuilderConfig.getBuilderOptimizationLevel");
   }
+  /** 0 builds fastest, 5 runs fastest. */
   set optimizationLevel(level: number) {
     this.call("BuilderConfig.setBuilderOptimizationLevel", level);
   }
@@ -184,6 +186,7 @@ export class BuilderConfig extends NativeObject {
   get profilingVerbosity(): ProfilingVerbosity {
     return PROFILING_VERBOSITIES[this.call("BuilderConfig.getProfilingVerbosity")] ?? "layer-names";
   }
+  /** What the engine can tell of its layers. */
   set profilingVerbosity(verbosity: ProfilingVerbosity) {
     this.call("BuilderConfig.setProfilingVerbosity", PROFILING_VERBOSITIES.indexOf(verbosity));
   }
@@ -192,6 +195,7 @@ export class BuilderConfig extends NativeObject {
   get hardwareCompatibility(): HardwareCompatibility {
     return HARDWARE_COMPATIBILITIES[this.call("BuilderConfig.getHardwareCompatibilityLevel")] ?? "none";
   }
+  /** Which other GPUs the plan runs on. */
   set hardwareCompatibility(level: HardwareCompatibility) {
     this.call("BuilderConfig.setHardwareCompatibilityLevel", HARDWARE_COMPATIBILITIES.indexOf(level));
   }
@@ -232,6 +236,7 @@ export class BuilderConfig extends NativeObject {
     throw new OptionError(message("add an optimisation profile", lines.join("; ")), "profiles");
   }
 
+  /** Number of optimisation profiles that were added. */
   get profileCount(): number {
     return this.call("BuilderConfig.getNbOptimizationProfiles");
   }

@@ -101,6 +101,7 @@ export class ContextTensor {
 
 /** The context whose outputs are asked for. */
 export interface AllocatingContext extends NativeObject {
+  /** A tensor of it, by name. */
   tensor(name: string): ContextTensor;
   /** Free something with the context. */
   retire(free: () => void): void;

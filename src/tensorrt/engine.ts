@@ -51,10 +51,12 @@ export class Engine extends NativeObject {
     return this.runtime.device;
   }
 
+  /** What the engine takes. */
   get inputs(): readonly EngineTensor[] {
     return this.tensors.filter((tensor) => tensor.mode === "input");
   }
 
+  /** What the engine gives. */
   get outputs(): readonly EngineTensor[] {
     return this.tensors.filter((tensor) => tensor.mode === "output");
   }

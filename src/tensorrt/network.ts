@@ -58,6 +58,7 @@ export class Network extends NativeObject {
     };
   }
 
+  /** Number of its layers. */
   get layerCount(): number {
     return this.call("NetworkDefinition.getNbLayers");
   }
@@ -91,6 +92,7 @@ export class Network extends NativeObject {
   get name(): string {
     return this.text("NetworkDefinition.getName");
   }
+  /** What the engine will be called. */
   set name(name: string) {
     this.call("NetworkDefinition.setName", cString(name));
   }

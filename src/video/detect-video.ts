@@ -7,6 +7,7 @@ import type { VideoFrame } from "./video-frame.ts";
 
 /** What is asked of a detector here. */
 export interface FrameDetector<Result extends TaskResult = DetectionResult> {
+  /** Results of frames, in their order. */
   stream(
     frames: AsyncIterable<VideoFrame>,
     options?: DetectOptions & { readonly onError?: (error: unknown, index: number) => void },

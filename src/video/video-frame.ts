@@ -68,6 +68,7 @@ export class VideoFrame implements Image, Disposable {
     if (this.#holders === 0) this.#pool.give(this.data);
   }
 
+  /** Releases it at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.release();
   }

@@ -266,6 +266,7 @@ export class VideoSink implements AsyncDisposable {
     if (code !== 0) this.#discard();
   }
 
+  /** Closes it at the end of an `await using` block; call `finish` first where the file is to be complete. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -152,6 +152,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     await this.#pumping;
   }
 
+  /** Closes it at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

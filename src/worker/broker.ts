@@ -84,6 +84,7 @@ export interface Broker {
   keep(entries: readonly StreamEntry[]): Promise<void>;
   /** Let the entries count as pending for long, so that others claim them at once. */
   handBack(entries: readonly StreamEntry[]): Promise<void>;
+  /** How far the group is behind on each stream. */
   lag(): Promise<readonly StreamLag[]>;
   /** Leave the group where nothing is pending, and disconnect. */
   close(): Promise<void>;

@@ -29,6 +29,7 @@ export interface WorkerDetector extends AskedDetector {
   readonly backends: readonly Pick<BackendInfo, "kind" | "inFlight" | "maxBatch">[];
   /** Called before the first frame is read. */
   warmUp(): Promise<void>;
+  /** Free it. */
   close(): Promise<void>;
 }
 
@@ -220,6 +221,7 @@ export class Worker {
     logger.error("Stopped with work left behind. The server, or a run of the model, did not end in time");
   }
 
+  /** Stops it at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }

@@ -85,6 +85,13 @@ test("choiceOf() says that detection is not ok where what it needs is broken, wh
     state: "broken",
     found: "not ok, because of: ONNX Runtime, sharp",
   });
+  const wanted = (backend: string) => choiceOf(bare, false, [], backend).at(-1)!;
+  expect(wanted("gpu")).toMatchObject({
+    state: "broken",
+    found: "not ok: BUN_TENSORRT_BACKEND is gpu, and there is no: NVIDIA GPU",
+  });
+  expect(wanted("cpu")).toMatchObject({ state: "ok", found: "runs on the CPU, as BUN_TENSORRT_BACKEND is cpu" });
+  expect(wanted("auto")).toMatchObject({ state: "ok", found: "runs on the CPU, for want of: NVIDIA GPU" });
 });
 
 test("choiceOf() names the first gap, advises nothing where no card is, and one TensorRT is enough", () => {
@@ -121,7 +128,9 @@ interface Report {
 }
 
 async function doctor(env: Readonly<Record<string, string>>): Promise<Report> {
-  const { code, output, errors } = await runProcess(["doctor", "--json"], { env });
+  const { code, output, errors } = await runProcess(["doctor", "--json"], {
+    env: { BUN_TENSORRT_BACKEND: "auto", ...env },
+  });
   const findings: { name: string; state: string; found: string }[] = JSON.parse(output);
   return { code, errors, findings: new Map(findings.map((finding) => [finding.name, finding])) };
 }

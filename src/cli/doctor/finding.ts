@@ -78,11 +78,16 @@ function isOk({ state }: Finding): boolean {
   return state === "ok";
 }
 
+/** Says where models run, for want of an option. */
+export const BACKEND_VARIABLE = "BUN_TENSORRT_BACKEND";
+const ON_CPU: readonly string[] = ["cpu", "onnxruntime"];
+
 /** Where `--backend auto` runs, and what keeps it from the GPU; or what keeps it from running at all. */
 function verdict(
   { gpus, driver, runtime, shim, tensorRt }: GpuFindings,
   hasCard: boolean,
   host: readonly Finding[],
+  wanted: string,
 ): Finding {
   const name = "detection";
   const broken = host.filter(({ state }) => state === "broken").map((one) => one.name);
@@ -92,6 +97,12 @@ function verdict(
   // The first gap is the one to close first: what comes later needs what comes before.
   const needed = hasCard ? [driver, runtime, usable, shim, library] : [usable];
   const missing = needed.find((one) => !isOk(one));
+  const backend = `${BACKEND_VARIABLE} is ${wanted}`;
+  if (ON_CPU.includes(wanted)) return { name, state: "ok", found: `runs on the CPU, as ${backend}` };
+  if (missing !== undefined && wanted !== "" && wanted !== "auto") {
+    const fix = `unset ${BACKEND_VARIABLE}: detection then runs on the CPU`;
+    return { name, state: "broken", found: `not ok: ${backend}, and there is no: ${missing.name}`, fix };
+  }
   if (missing !== undefined) return { name, state: "ok", found: `runs on the CPU, for want of: ${missing.name}` };
   const what = library.fix === undefined ? "" : ": plans alone";
   return { name, state: "ok", found: `runs on the GPU, with ${library.name}${what}` };
@@ -102,12 +113,18 @@ function verdict(
  *
  * @param hasCard without a card nothing would be won by installing its libraries: they get no fix then
  * @param host    what detection needs wherever it runs
+ * @param wanted  value of {@linkcode BACKEND_VARIABLE}
  */
-export function choiceOf(findings: GpuFindings, hasCard: boolean, host: readonly Finding[] = []): readonly Finding[] {
+export function choiceOf(
+  findings: GpuFindings,
+  hasCard: boolean,
+  host: readonly Finding[] = [],
+  wanted = "",
+): readonly Finding[] {
   const { gpus, driver, runtime, shim, tensorRt, nvJpeg } = findings;
   const isOne = tensorRt.some(isOk);
   // One TensorRT is enough; a shortcoming of the one that is there stays.
   const libraries = tensorRt.map((one) => (isOne && !isOk(one) ? withoutFix(one) : one));
   const all = [driver, runtime, shim, ...libraries, nvJpeg];
-  return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard, host)];
+  return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard, host, wanted)];
 }

@@ -2,7 +2,7 @@
 
 import { logger, setLogSink } from "../../core/log.ts";
 import { hasCard } from "../../cuda/device.ts";
-import { choiceOf, type Finding, type FindingState, type GpuFindings } from "./finding.ts";
+import { BACKEND_VARIABLE, choiceOf, type Finding, type FindingState, type GpuFindings } from "./finding.ts";
 import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt } from "./gpu.ts";
 import {
   findBun,
@@ -62,5 +62,6 @@ export async function findAll(): Promise<readonly Finding[]> {
     ...(await probe("libturbojpeg", findTurboJpeg)),
     ...(await probe("ffmpeg", findVideoTools, "absent")),
   ];
-  return [...host, ...choiceOf(gpu, hasCard(), host), ...(await probe("cache folder", findCache))];
+  const wanted = process.env[BACKEND_VARIABLE] ?? "";
+  return [...host, ...choiceOf(gpu, hasCard(), host, wanted), ...(await probe("cache folder", findCache))];
 }

@@ -155,8 +155,9 @@ function suggestionFor(name: string, known: readonly Flag[]): string | undefined
   if (answer !== undefined) return `\nHint: ${answer}`;
   const spellings = spellingsOf(known);
   const names = spellings.map((spelling) => spelling.name);
-  // What somebody begins to type, such as `out`, is further from the whole than from other words.
-  const near = names.find((one) => name.length > 1 && one.startsWith(name)) ?? nearestWord(name, names);
+  // The whole of `out`, and the opposite of `boxes`, are further from these than other words.
+  const isPart = (one: string): boolean => name.length > 1 && (one.startsWith(name) || one === `no-${name}`);
+  const near = names.find(isPart) ?? nearestWord(name, names);
   const flag = spellings.find((spelling) => spelling.name === near)?.flag;
   return flag === undefined ? undefined : `. Did you mean ${JSON.stringify(`--${flag.name}`)}?`;
 }

@@ -1,6 +1,6 @@
 /** @module bun-tensorrt/worker: frames from Redis streams in, detections out. */
 
-export type { Detection, Detections, Frame, Timings } from "../tasks/messages.js";
+export type { Depth, Detection, Detections, Frame, Timings } from "../tasks/messages.js";
 export { DetectionSchema, DetectionsSchema, Encoding, FrameSchema } from "../tasks/messages.js";
 export type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "./broker.ts";
 export { readConfigFile } from "./config-file.ts";

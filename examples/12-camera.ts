@@ -33,6 +33,9 @@ async function detectIn(socket: Bun.ServerWebSocket<Camera>): Promise<void> {
   }
 }
 
+/** Of the browsers that are there; each ends when its browser goes. */
+const running = new Set<Promise<void>>();
+
 const server = Bun.serve({
   hostname: "localhost", // browsers give their camera to https: and to localhost only
   port: Number(process.argv[2] ?? 8080),
@@ -48,7 +51,10 @@ const server = Bun.serve({
   websocket: {
     data: {} as Camera,
     maxPayloadLength: 2 ** 22,
-    open: (socket) => void detectIn(socket),
+    open: (socket) => {
+      const run = detectIn(socket).finally(() => running.delete(run));
+      running.add(run);
+    },
     message: (socket, frame) => {
       if (typeof frame !== "string") socket.data.frames?.enqueue(frame);
     },
@@ -59,3 +65,4 @@ console.log(`open ${server.url}`);
 
 await new Promise((resolve) => process.once("SIGINT", resolve));
 await server.stop(true);
+await Promise.all(running); // before the detector is closed

@@ -18,6 +18,11 @@ plugin({
   },
 });
 
+// TypeDoc drops the class of `@throws {ImageError} If …`: it reads it as code.
+const { default: ts } = await import("typescript-6");
+const { readFile } = ts.sys;
+ts.sys.readFile = (path, encoding) => readFile(path, encoding)?.replaceAll(/@throws \{(\w+)\} /g, "@throws `$1` ");
+
 /** Constants that a public type is made of; the reference shows what they hold. */
 const CONSTANTS: readonly string[] = [
   "DEVICE_ATTRIBUTES",
@@ -106,6 +111,23 @@ app.converter.on(Converter.EVENT_RESOLVE_BEGIN, (context) => {
     one.comment ??= new Comment();
     const name = group === "Error" ? "Errors" : "Options";
     one.comment.blockTags.push(new CommentTag("@group", [{ kind: "text", text: name }]));
+  }
+});
+
+// What a call throws is one list, with a link to each class.
+app.converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
+  const classes = new Map(project.getReflectionsByKind(ReflectionKind.Class).map((one) => [`\`${one.name}\``, one]));
+  for (const { comment } of Object.values(project.reflections)) {
+    const [first, ...others] = comment?.blockTags.filter(({ tag }) => tag === "@throws") ?? [];
+    if (comment === undefined || first === undefined) continue;
+    first.content = [first, ...others].flatMap(({ content }) => [
+      { kind: "text", text: "\n- " },
+      ...content.map((part): (typeof content)[number] => {
+        const target = part.kind === "code" ? classes.get(part.text) : undefined;
+        return target === undefined ? part : { kind: "inline-tag", tag: "@linkcode", text: target.name, target };
+      }),
+    ]);
+    comment.blockTags = comment.blockTags.filter((tag) => !others.includes(tag));
   }
 });
 

@@ -17,16 +17,8 @@ import {
   type RowsPlan,
   specOf,
 } from "./head.ts";
-import {
-  fitting,
-  headOf,
-  OBJECT_HEADS,
-  recogniseModel,
-  refuse,
-  refuseLabels,
-  refuseUnfed,
-  withSaid,
-} from "./registry.ts";
+import { recogniseModel, refuse, refuseLabels, refuseUnfed, withSaid } from "./recognition.ts";
+import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
 import {
   evidentMap,

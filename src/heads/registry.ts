@@ -1,21 +1,14 @@
-/** @module Registry: every known head, and which of the known heads a model has. */
+/** @module Registry: every known head, and what they make of a model. */
 
-import { ModelError, message, OptionError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
+import { OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
-import { formatShape, type TensorInfo } from "../core/tensor.ts";
-import { plural } from "../core/units.ts";
-import { withOptions } from "../image/preprocessing.ts";
-import { COCO_91 } from "../model/labels.ts";
-import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
-import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { centerface, retinaface, scrfd, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
-import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
+import type { Head, ModelSpec } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
-import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
+import { libreYolo } from "./libreyolo.ts";
 import { mask2former } from "./mask2former.ts";
 import { MASKED_HEADS, maskRcnn } from "./masked.ts";
 import { maskRcnnMmdeploy, mmrotate } from "./mmdeploy.ts";
@@ -25,8 +18,8 @@ import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./p
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
-import { damoYolo, splitOutputs, yolov4 } from "./split.ts";
-import { findClassScores, isOfCrops, loadHint, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
+import { damoYolo, yolov4 } from "./split.ts";
+import type { ModelTraits } from "./traits.ts";
 import { yolact } from "./yolact.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
@@ -41,7 +34,7 @@ export const OBJECT_HEADS: readonly Head[] = [
 ];
 
 /** Every head but those in fractions, in the order of the documentation; the order decides nothing. */
-const PLAIN_HEADS: readonly Head[] = [
+export const PLAIN_HEADS: readonly Head[] = [
   yolo,
   yoloTransposed,
   yoloObjectness,
@@ -72,9 +65,6 @@ const PLAIN_HEADS: readonly Head[] = [
 /** Every known head. */
 export const HEADS: readonly Head[] = [...PLAIN_HEADS, ...FRACTIONS];
 
-/** Tasks whose boxes the dense and end-to-end heads give as well. */
-const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
-
 /** The head that a model was recognised by. */
 export function headOf({ head }: Pick<ModelSpec, "head">): Head {
   return OBJECT_HEADS.find(({ name }) => name === head) ?? headNamed(head);
@@ -89,12 +79,12 @@ export function headNamed(name: string): Head {
 }
 
 /** An input that the head does not fill would leave the model without it. */
-function isFedBy({ imageInput, sizeInputs }: ModelSpec, name: string): boolean {
+export function isFedBy({ imageInput, sizeInputs }: ModelSpec, name: string): boolean {
   return name === imageInput || sizeInputs.some((input) => input.name === name);
 }
 
 /** What some heads make of a model, where they fill all of its inputs. */
-function readings(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
+export function readings(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
   const found = heads.map((head) => head.recognise(traits)).filter((spec) => spec !== undefined);
   return found.filter((spec) => traits.model.inputs.every(({ name }) => isFedBy(spec, name)));
 }
@@ -102,283 +92,4 @@ function readings(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
 /** What some heads make of a model, where they fill its inputs and know all of its outputs, unless the caller named the head. */
 export function fitting(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
   return readings(traits, heads).filter(({ unexplained }) => traits.forced || unexplained.length === 0);
-}
-
-/**
- * Names of the heads by which a model can be read if the caller says so. Those in fractions are told of where boxes turn out
- * to be such. TensorFlow's detectors are like `efficient-nms`, but for the order of a box's numbers.
- */
-function nameable(traits: ModelTraits): string[] {
-  const found = fitting({ ...traits, forced: true }, PLAIN_HEADS).map(({ head }) => head);
-  return traits.image.layout === "NHWC" ? found.filter((name) => name !== efficientNms.name) : found;
-}
-
-function quoted(names: readonly string[], join: string): string {
-  return names.map((name) => JSON.stringify(name)).join(join);
-}
-
-function shown({ name, dtype, shape }: TensorInfo): string {
-  return `${JSON.stringify(name)} (${dtype} ${formatShape(shape)})`;
-}
-
-/** @throws {ModelError} Always. @param found what is wrong with the model */
-export function refuse(
-  { source = "the model", noun = "a detector" }: RecogniseOptions,
-  found: string,
-  hint: string,
-): never {
-  throw new ModelError(message(`use ${source} as ${noun}`, found, hint), source);
-}
-
-/** With the tensors, and the heads that they were compared with. */
-function refuseTensors(
-  model: ModelInfo,
-  options: RecogniseOptions,
-  found: string,
-  heads: readonly Head[],
-  hint: string,
-): never {
-  const list = heads.length === 1 ? heads : heads.filter((head) => PLAIN_HEADS.includes(head));
-  const rows = list.map(({ name, summary }) => `  ${name}: ${summary}`);
-  if (list.length < heads.length)
-    rows.push("  …-fractions: as the head of that name, with boxes as fractions of the input");
-  const title = heads === HEADS ? "heads known" : "heads";
-  refuse(options, `${found}\n${formatModelInfo(model)}\n${title}:\n${rows.join("\n")}`, hint);
-}
-
-/** What helps where no head fits by itself. */
-function waysOut(traits: ModelTraits): string {
-  const names = nameable(traits);
-  if (names.length === 0) return "export it so that its outputs are those of a head that is known";
-  return `if it has one of these heads, name it by ${naming(names)}; say the \`preprocessing\` where it wants another`;
-}
-
-/** Of several outputs each may be the head: which one is for the caller to say. */
-function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
-  const { model } = traits;
-  const headOf = ({ name }: TensorInfo): string | undefined =>
-    fitting({ ...traits, model: withOutput(model, name) }, heads)[0]?.head;
-  const outputs = denseOutputs(model).filter((info) => headOf(info) !== undefined);
-  if (outputs.length < 2) return;
-  const hint = `name the head with the output, by ${naming(outputs.map((info) => `${headOf(info)}:${info.name}`))}`;
-  const names = outputs.map(({ name }) => name);
-  refuse(options, `each of its outputs ${quoted(names, ", ")} may be its head, and nothing tells which`, hint);
-}
-
-/** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
-function refuseSplit({ model }: ModelTraits, options: RecogniseOptions): void {
-  const pair = splitOutputs(model);
-  if (pair === undefined || pair.boxes.shape[1]! <= MOST_CHOSEN) return;
-  const { boxes, scores } = pair;
-  const found = `its boxes ${shown(boxes)} and the scores of its classes ${shown(scores)} come apart, before NMS`;
-  const hint =
-    `if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head by ${naming([damoYolo.name])}, and say the ` +
-    "`preprocessing`; else export it with its NMS";
-  refuse(options, found, hint);
-}
-
-/** Where a model is known but for an output that no head knows, that output is what shows that it is another. */
-function refuseUnexplained(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
-  const found = readings(traits, heads);
-  if (found.length === 0) return;
-  const { unexplained } = found.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
-  const names = found.map(({ head }) => head);
-  const text = `no head has ${unexplained.map(shown).join(", ")} beside the rest, which would be ${quoted(names, " or ")}`;
-  const hint = `it may be another model that wants another reading; if it is not, name the head by ${naming(names)}, and check what is found`;
-  refuse(options, text, hint);
-}
-
-/** Where a model is known but for its names, given or its own, their number is what is wrong, and no head. */
-export function refuseLabels(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
-  const { model, names, forced } = traits;
-  if (names === undefined) return;
-  // Names that were given are left out first: the model's own may tell how many it has.
-  const isGiven = options.labels !== undefined && options.labels.length > 0;
-  const known = isGiven ? fitting({ ...readTraits(model)!, forced }, heads) : [];
-  const found = known.length === 1 ? known : fitting({ ...traits, names: undefined, classes: undefined }, heads);
-  const classes = found.length === 1 ? found[0]!.labels.length : undefined;
-  if (!classes || classes === names.length) return;
-  const text = isGiven
-    ? `it has ${plural(classes, "class")}, got ${plural(names.length, "class name")}`
-    : `it has ${plural(classes, "class")}, but its metadata "names" has ${plural(names.length, "class name")}`;
-  const how = `give one name for each class${isGiven ? "" : ", by `labels` (`--labels FILE`)"}, in the order of their numbers`;
-  refuse(options, text, `${how}; one that is never found, such as a background, may have any`);
-}
-
-/** Where a model is known but for an input that nothing fills, that input is what is wrong. */
-export function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
-  const found = heads.map((head) => head.recognise(traits)).find((spec) => spec !== undefined);
-  if (found === undefined) return;
-  const unfed = traits.model.inputs.filter(({ name }) => !isFedBy(found, name)).map(shown);
-  if (unfed.length === 0) return;
-  const text = `its head is ${JSON.stringify(found.head)}, which does not say what to fill ${unfed.join(", ")} with`;
-  refuse(options, text, "export it so that the image is its only input");
-}
-
-/** The heads that a model may have: LibreYOLO's exports share tensors with families that are read otherwise. */
-function possibleHeads({ model }: ModelTraits, options: RecogniseOptions): readonly Head[] {
-  const family = libreYoloFamily(model.metadata);
-  if (family === undefined) return HEADS;
-  const known = headOfLibreYolo(family);
-  if (known !== undefined) return HEADS.filter(({ name }) => name === known);
-  const found = `it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to an image`;
-  const hint =
-    `name the head by ${naming([libreYolo.name])} where boxes are corners in pixels, and say the \`preprocessing\` of its training; ` +
-    "or export it with the family's own exporter";
-  return refuse(options, found, hint);
-}
-
-function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
-  const { model } = traits;
-  const heads = possibleHeads(traits, options);
-  const found = fitting(traits, heads);
-  if (found.length === 0) {
-    if (isOfCrops(model)) refuse(options, OF_CROPS.found, OF_CROPS.hint);
-    if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
-    if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
-    refuseSplit(traits, options);
-    refuseSeveral(traits, options, heads);
-    refuseUnexplained(traits, options, heads);
-    refuseUnfed(traits, options, heads);
-    refuseLabels(traits, options, heads);
-    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(traits));
-  }
-  if (found.length > 1) {
-    const fits = HEADS.filter(({ name }) => found.some(({ head }) => head === name));
-    const text = `its tensors fit ${found.length} heads, and nothing tells which it has`;
-    refuseTensors(model, options, text, fits, `say which, by ${naming(found.map(({ head }) => head))}`);
-  }
-  return found[0]!;
-}
-
-function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions): ModelSpec {
-  const forced = { ...traits, forced: true };
-  const [spec] = readings(forced, [head]);
-  if (spec !== undefined) {
-    // A part of a head reads as any other output: what would be found is nothing, or nonsense.
-    if (spec.unexplained.length > 0) refuseSplit(traits, options);
-    return spec;
-  }
-  // Where another head takes as many names, it is not these that are wrong.
-  const others = fitting(traits, HEADS).map((other) => other.head);
-  if (others.length === 0) {
-    refuseLabels(forced, options, [head]);
-    refuseSplit(traits, options);
-    refuseSeveral(forced, options, [head]);
-  }
-  const text = `its tensors do not fit the head ${JSON.stringify(head.name)}`;
-  const hint = others.length === 0 ? waysOut(traits) : `they fit ${naming(others)}`;
-  return refuseTensors(traits.model, options, text, [head], hint);
-}
-
-/** @throws {ModelError} If no image fits into the input: nothing would be found wrong before the first one came */
-function refuseEmptyInput({ model, image }: ModelTraits, options: RecogniseOptions): void {
-  const info = model.inputs.find(({ name }) => name === image.name);
-  if (info === undefined || !info.shape.includes(0)) return;
-  const hint = "export it with the sizes of the batch and the images, or with these open";
-  refuse(options, `its input ${shown(info)} has room for no image`, hint);
-}
-
-/** @throws {ModelError} That says what shows that it is a classifier, and what it is loaded with */
-export function refuseClassifier({ outputs, metadata }: ModelInfo, source = "the model"): never {
-  const { task } = metadata;
-  const reason = task
-    ? `its task is ${JSON.stringify(task)}`
-    : `its output ${shown(outputs[0]!)} has one score a class`;
-  const facade = "Classifier";
-  const text = message(`use ${source} as a detector`, `it is a classifier, ${reason}`, loadHint(facade));
-  throw new ModelError(text, source, { facade });
-}
-
-/** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the head knows better */
-function refuseTask(traits: ModelTraits, options: RecogniseOptions): void {
-  const { task, model } = traits;
-  if (task === undefined || BOX_TASKS.includes(task)) return;
-  if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
-  const names = nameable(traits);
-  const otherwise = names.length === 0 ? "" : `; if it gives boxes, name its head by ${naming(names)}`;
-  const hint = `only detection is supported, and the boxes of segmentation and pose models${otherwise}`;
-  refuse(options, `its task is ${JSON.stringify(model.metadata.task)}`, hint);
-}
-
-/** A model without the outputs that may be a dense head, but for one. */
-function withOutput(model: ModelInfo, name: string): ModelInfo {
-  const others = denseOutputs(model).filter((info) => info.name !== name);
-  return { ...model, outputs: model.outputs.filter((info) => !others.includes(info)) };
-}
-
-/** The head that a caller names, and the model without the outputs that it is not: `yolo:output0`. */
-function namedHead(said: string, model: ModelInfo): { readonly head: Head; readonly model: ModelInfo } {
-  const [name = "", ...rest] = said.split(":");
-  const head = headNamed(name);
-  if (rest.length === 0) return { head, model };
-  const output = rest.join(":");
-  const names = denseOutputs(model).map((info) => info.name);
-  if (!names.includes(output)) throw new OptionError(unknownWord("output", output, names), "head");
-  return { head, model: withOutput(model, output) };
-}
-
-/** What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. */
-export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
-  const { preprocessing, isSilent, source = "the model" } = options;
-  const assumptions = preprocessing === undefined ? spec.assumptions : [];
-  if (isSilent !== true) for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
-  return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions };
-}
-
-/** What was left aside where the tensors, or the caller, say otherwise than the model. */
-function warn(spec: ModelSpec, traits: ModelTraits, { head: said, source = "the model" }: RecogniseOptions): void {
-  const { head, needsNms, unexplained, labels, plan } = spec;
-  const reading = `Reading ${source} with head ${JSON.stringify(head)}`;
-  // Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do.
-  if (head === rtdetr.name && /dinov3/i.test(source)) {
-    const hint = `it wants ImageNet's mean and deviation: give ${naming([deimv2Imagenet.name])}`;
-    logger.warn(`${reading}: if it is DEIMv2 with DINOv3, ${hint}`);
-  }
-  if (traits.rowsAreFinal && needsNms && said === undefined) {
-    logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
-  }
-  const [main, other] = yolov9Heads(traits);
-  if (main !== undefined && other !== undefined && plan.kind === "dense" && plan.output === main.name) {
-    const hint = `for another of its outputs give ${naming([`${head}:${other.name}`])}`;
-    logger.warn(`${reading} from its output ${JSON.stringify(main.name)}, which is the main one of YOLOv9: ${hint}`);
-  }
-  if (unexplained.length > 0) logger.warn(`${reading} although that has no ${unexplained.map(shown).join(", ")}`);
-  if (traits.names === undefined && labels === COCO_91) {
-    logger.warn(
-      `Assuming the names of COCO's 91 ids as ${source} has 91 classes and does not tell their names: one that was trained on ` +
-        "other data may keep their number; give `labels`",
-    );
-  }
-  if (traits.names === undefined && (plan.kind === "rows" || plan.kind === "columns")) {
-    logger.warn(`Assuming COCO's 80 class names as ${source} does not tell its own: give \`labels\``);
-  }
-}
-
-/**
- * Recognise a model's head from its metadata, names and shapes. A model that tells neither its classes nor
- * their number is given COCO's 80 names, and one of 91 unnamed classes those of COCO's ids, with a warning in the log.
- *
- * @returns the head, and the pre-processing, labels and decode plan that follow from it
- * @throws {ModelError} If no head fits, or several do; it lists the tensors, and the heads with what each wants. Or if
- *   the input has no elements
- * @throws {OptionError} If `options.head` is no head's name
- */
-export function recogniseModel(given: ModelInfo, options: RecogniseOptions): ModelSpec {
-  const named = options.head === undefined ? undefined : namedHead(options.head, given);
-  const model = named?.model ?? given;
-  const traits = readTraits(model, options);
-  if (traits === undefined) {
-    const found = `no input takes a batch of images of three channels, in f32, f16 or u8\n${formatModelInfo(model)}`;
-    return refuse(options, found, "export it with an input of images, [N, 3, height, width] or [N, height, width, 3]");
-  }
-  refuseEmptyInput(traits, options);
-  if (named === undefined) refuseTask(traits, options);
-  const found = named === undefined ? recogniseFreely(traits, options) : recogniseAs(named.head, traits, options);
-  const alternatives = nameable(traits).filter((name) => name !== found.head);
-  // Of a model that says more than boxes these are all that is asked for.
-  const { extras: _, keypoints: __, masks: ___, ...boxesOnly } = found;
-  const spec = withSaid({ ...boxesOnly, alternatives }, options);
-  if (options.isSilent !== true) warn(spec, traits, options);
-  return spec;
 }

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
 import { headInFractions } from "../../src/heads/fractions.ts";
 import type { ModelSpec } from "../../src/heads/head.ts";
-import { HEADS, headNamed, recogniseModel } from "../../src/heads/registry.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
+import { HEADS, headNamed } from "../../src/heads/registry.ts";
 import { Candidates } from "../../src/model/rows.ts";
 import { describedTensor, type TensorDescription } from "./described-tensor.ts";
 

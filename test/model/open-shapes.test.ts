@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Shape } from "../../src/core/tensor.ts";
-import { recogniseModel } from "../../src/heads/registry.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
 import { needsShapes, withShapes } from "../../src/model/model-info.ts";
 import { DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
 

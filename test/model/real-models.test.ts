@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
-import { recogniseModel } from "../../src/heads/registry.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { sharedFile } from "../support/shared.ts";
 

@@ -4,7 +4,7 @@ import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import { createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
 import { plural } from "../../core/units.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
-import { recogniseModel } from "../../heads/registry.ts";
+import { recogniseModel } from "../../heads/recognition.ts";
 import {
   evidentMap,
   facadeOf,

@@ -4,7 +4,7 @@ import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { isHostPlan } from "../../heads/host-plan.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
-import { recogniseModel, refuseClassifier } from "../../heads/registry.ts";
+import { recogniseModel, refuseClassifier } from "../../heads/recognition.ts";
 import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";

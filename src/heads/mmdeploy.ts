@@ -1,4 +1,4 @@
-/** @module Heads `mmrotate` and `mask-rcnn-mmdeploy`: rows of a box and a score, and labels, as mmdeploy exports. */
+/** @module Heads `mmdet`, `mmrotate` and `mask-rcnn-mmdeploy`: rows of a box and a score, and labels, as mmdeploy exports. */
 
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -74,6 +74,21 @@ export const mmrotate: Head<PartsPlan> = defineHead(
     };
   },
   "obb",
+);
+
+const ASSUMED_OF_MMDET =
+  "RGB with ImageNet's mean and deviation, as Faster R-CNN, RetinaNet, ATSS and most of MMDetection; mmdeploy's exports look alike: for " +
+  `RTMDet give ${BGR}; for YOLOX ${saying({ colour: "BGR", mean: 0, std: 1, pad: 114 })}`;
+
+/** As mmdeploy exports mmdet's detectors, and mmyolo's. Rows that only fill the tensor have the score 0. */
+export const mmdet: Head<PartsPlan> = defineHead(
+  "mmdet",
+  "outputs dets [N, rows, 5]: x1, y1, x2, y2 in pixels, score, and labels [N, rows]; no NMS (MMDetection, by mmdeploy)",
+  decodeParts,
+  ({ model }) => {
+    const parts = readRows(model, 5);
+    return parts && { ...parts, assumptions: [ASSUMED_OF_MMDET] };
+  },
 );
 
 const ASSUMED =

@@ -52,6 +52,8 @@ export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Can
       box[side + 1] = boxes.data[at + plan.boxes.first + side + 1 - x]!;
     }
     const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
+    // As mmdeploy fills up rows.
+    if (id === -1 && score === 0) continue;
     const classId = id === undefined || Number.isNaN(score) ? 0 : classIdOf(id, plan.classes!.output);
     pushBox(boxForm, boxUnit, input, candidates, box, 0, 1, score, classId, row);
   }

@@ -10,8 +10,8 @@ import type { Head, ModelSpec } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { libreYolo } from "./libreyolo.ts";
 import { mask2former } from "./mask2former.ts";
-import { MASKED_HEADS, maskRcnn } from "./masked.ts";
-import { maskRcnnMmdeploy, mmrotate } from "./mmdeploy.ts";
+import { MASKED_HEADS } from "./masked.ts";
+import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
 import { nanodet } from "./nanodet.ts";
 import { paddleRtdetr } from "./paddle-rtdetr.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
@@ -19,6 +19,7 @@ import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, yolov4 } from "./split.ts";
+import { keypointRcnn, maskRcnn, torchvision } from "./torchvision.ts";
 import type { ModelTraits } from "./traits.ts";
 import { yolact } from "./yolact.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
@@ -27,7 +28,7 @@ import { yolox, yoloxDecoded } from "./yolox.ts";
 
 /** Heads of models that say more of an object than its box, and are told by their outputs. */
 export const OBJECT_HEADS: readonly Head[] = [
-  ...[yoloNasPoseFlat, yoloNasPose, yoloNasPoseRaw, movenet, rtmo],
+  ...[yoloNasPoseFlat, yoloNasPose, yoloNasPoseRaw, movenet, rtmo, keypointRcnn],
   ...[centerface, yunet, scrfd, retinaface],
   mmrotate,
   ...[...MASKED_HEADS, yolact, maskRcnn, maskRcnnMmdeploy, mask2former],
@@ -58,6 +59,8 @@ export const PLAIN_HEADS: readonly Head[] = [
   huggingFaceSoftmax,
   paddleRtdetr,
   efficientNms,
+  mmdet,
+  torchvision,
   // A detector's boxes are not turned.
   ...OBJECT_HEADS.filter((head) => head.task !== "obb" && !MASKED_HEADS.includes(head)),
 ];

@@ -77,13 +77,13 @@ FRACTIONS = [[2, 0.2, 0.8], [2, 0.05, 0.4]]
 cases = []
 
 
-def case(name, head, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images"):
+def case(name, head, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images", batch=BATCH):
     extra = inputs or []
     assert 3 <= len(rows) <= 60, (name, len(rows))
-    model_inputs = [dict(name=image, dtype="f32", shape=[BATCH, 3, H, W]), *extra]
+    model_inputs = [dict(name=image, dtype="f32", shape=[batch, 3, H, W]), *extra]
     cases.append(
         dict(name=name, head=head, forced=forced, labels=labels, inputs=model_inputs, outputs=tensors,
-             index=INDEX, inputWidth=W, inputHeight=H, threshold=threshold,
+             index=batch - 1, inputWidth=W, inputHeight=H, threshold=threshold,
              expected=[[round(v, 5) for v in row] for row in rows])
     )
 
@@ -235,6 +235,21 @@ n = fill(counts).astype(int)
 v = fill(t)[n[:INDEX].sum():][: n[INDEX]]
 paddle = [dict(name="im_shape", dtype="f32", shape=[BATCH, 2]), dict(name="scale_factor", dtype="f32", shape=[BATCH, 2])]
 case("paddle-rtdetr", "paddle-rtdetr", [t, counts], 0.6, kept(v[:, 2:], v[:, 1], v[:, 0], 0.6), inputs=paddle, image="image")
+
+ts = [
+    tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=81),
+    tensor("labels", [BATCH, 30], [[30, 0, 80]], dtype="i64", seed=82),
+]
+d, l = (fill(t)[INDEX] for t in ts)
+case("mmdet", "mmdet", ts, 0.6, kept(d[:, :4], d[:, 4], l, 0.6), image="input")
+
+ts = [
+    tensor("2033", [30, 4], CORNERS, seed=83),
+    tensor("2003", [30], [[30, 1, 91]], dtype="i64", seed=84),
+    tensor("2002", [30], [[30, 0, 1]], seed=85),
+]
+b, l, s = map(fill, ts)
+case("torchvision", "torchvision", ts, 0.6, kept(b, s, l, 0.6), image="image.1", batch=1)
 
 for title, (num, boxes, scores, classes), dtype, shape in (
     ("whole classes", ("num_dets", "det_boxes", "det_scores", "det_classes"), "i32", [BATCH, 1]),

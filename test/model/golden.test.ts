@@ -92,7 +92,7 @@ for (const one of cases) {
 }
 
 for (const one of cases) {
-  test(`${one.name}: the second image of a batch is decoded as NumPy decodes it`, () => {
+  test(`${one.name}: the ${one.index === 0 ? "only" : "second"} image of a batch is decoded as NumPy decodes it`, () => {
     // Reversed, as the order of tensors must mean nothing.
     const outputs = one.outputs.toReversed().map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     const recognition = recogniseModel(

@@ -277,7 +277,7 @@ export interface MaskSource {
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan>
   extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks" | "isImageSized">,
-    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions" | "stride">> {
+    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions" | "labels" | "stride">> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];
   /** Further outputs that the head knows, and that change nothing of how it is read; any other makes it another model. */

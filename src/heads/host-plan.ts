@@ -30,7 +30,7 @@ export interface PartsPlan {
   /** How many points a row has; 0 where it is left out. */
   readonly pointCount?: number;
   readonly pointScores?: RowColumns;
-  /** i32 or i64 [N] or [N, 1]: number of valid rows; left out if all are. */
+  /** [N] or [N, 1] of any dtype: number of valid rows; left out if all are. */
   readonly counts?: string;
   /** True: the first column of the boxes' output is the number of the image. */
   readonly isNumbered?: boolean;

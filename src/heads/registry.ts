@@ -20,6 +20,7 @@ import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, yolov4 } from "./split.ts";
 import { keypointRcnn, maskRcnn, torchvision } from "./torchvision.ts";
+import { tfDetection, tfDetectionMasks, tfliteDetection } from "./tensorflow.ts";
 import type { ModelTraits } from "./traits.ts";
 import { yolact } from "./yolact.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
@@ -31,7 +32,7 @@ export const OBJECT_HEADS: readonly Head[] = [
   ...[yoloNasPoseFlat, yoloNasPose, yoloNasPoseRaw, movenet, rtmo, keypointRcnn],
   ...[centerface, yunet, scrfd, retinaface],
   mmrotate,
-  ...[...MASKED_HEADS, yolact, maskRcnn, maskRcnnMmdeploy, mask2former],
+  ...[...MASKED_HEADS, yolact, maskRcnn, maskRcnnMmdeploy, tfDetectionMasks, mask2former],
 ];
 
 /** Every head but those in fractions, in the order of the documentation; the order decides nothing. */
@@ -61,6 +62,8 @@ export const PLAIN_HEADS: readonly Head[] = [
   efficientNms,
   mmdet,
   torchvision,
+  tfDetection,
+  tfliteDetection,
   // A detector's boxes are not turned.
   ...OBJECT_HEADS.filter((head) => head.task !== "obb" && !MASKED_HEADS.includes(head)),
 ];

@@ -67,7 +67,7 @@ export function rowCount(
 ): number {
   if (name === undefined) return rows;
   const isFlat = input.outputs.get(name)?.shape.length === 1;
-  const tensor = outputTensor(input, name, INTEGERS, input.index + 1, isFlat ? undefined : 1);
+  const tensor = outputTensor(input, name, NUMBERS, input.index + 1, isFlat ? undefined : 1);
   counts.load(tensor, input.index, 1);
   return Math.min(rows, counts.data[counts.offset]!);
 }

@@ -80,7 +80,8 @@ cases = []
 def case(name, head, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images", batch=BATCH):
     extra = inputs or []
     assert 3 <= len(rows) <= 60, (name, len(rows))
-    model_inputs = [dict(name=image, dtype="f32", shape=[batch, 3, H, W]), *extra]
+    own = image if isinstance(image, dict) else dict(name=image, dtype="f32", shape=[batch, 3, H, W])
+    model_inputs = [own, *extra]
     cases.append(
         dict(name=name, head=head, forced=forced, labels=labels, inputs=model_inputs, outputs=tensors,
              index=batch - 1, inputWidth=W, inputHeight=H, threshold=threshold,
@@ -265,6 +266,23 @@ for title, (num, boxes, scores, classes), dtype, shape in (
     n, b, s, c = (fill(t)[INDEX] for t in ts)
     n = int(np.ravel(n)[0])
     case(f"efficient-nms, {title}", "efficient-nms", ts, 0.4, kept(b[:n], s[:n], c[:n], 0.4))
+
+# TensorFlow's: y before x in 0-1, float classes and counts, boxes that count only.
+NHWC = dict(name="input_tensor", dtype="u8", shape=[BATCH, H, W, 3])
+YX = [[2, 0, 0.5], [2, 0.5, 1]]
+for head, first, called in (
+    ("tf-detection", 1, ("detection_boxes", "detection_classes", "detection_scores", "num_detections")),
+    ("tflite-detection", 0, tuple(f"StatefulPartitionedCall:{at}" for at in (3, 2, 1, 0))),
+):
+    ts = [
+        tensor(called[0], [BATCH, 20, 4], YX, seed=60),
+        tensor(called[1], [BATCH, 20], [[20, first, 90]], seed=61, whole=list(range(20))),
+        tensor(called[2], [BATCH, 20], [[20, 0, 1]], seed=62),
+        tensor(called[3], [BATCH], [[BATCH, 10, 20]], seed=63, whole=list(range(BATCH))),
+    ]
+    b, c, s, n = (fill(t)[INDEX] for t in ts)
+    b = (b[:, [1, 0, 3, 2]] * [W, H, W, H])[: int(n)]
+    case(head, head, ts, 0.4, kept(b, s[: int(n)], c[: int(n)], 0.4), image=NHWC)
 
 ts, rows = [], []
 for s in (32, 8, 16):

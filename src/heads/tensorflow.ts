@@ -1,0 +1,163 @@
+/** @module Heads `tf-detection`, `tf-detection-masks` and `tflite-detection`: detectors of TensorFlow, NMS and all. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { COCO_91 } from "../model/labels.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import { defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
+import { columnsOf, type PartsPlan } from "./host-plan.ts";
+import { mayBePatches } from "./masked.ts";
+import { decodeParts } from "./parts.ts";
+import { FLOATS, findOutput, isFloat, type ModelTraits, NUMBERS } from "./traits.ts";
+
+/** Levels as they are: the graph normalises them. */
+const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1, pad: [0, 0, 0] };
+
+/** What files call a class that is never found. */
+const BACKGROUND = /^(_*background_*|\?+|n\/a|)$/i;
+
+/** Names of classes that are numbered from 1 on. */
+export function labelsFromOne(names: readonly string[]): readonly string[] {
+  return BACKGROUND.test(names[0] ?? "") ? names : ["", ...names];
+}
+
+/** Names of classes that are numbered from 0 on, without the background that label files begin with. */
+export function labelsFromZero(names: readonly string[]): readonly string[] {
+  return BACKGROUND.test(names[0] ?? "") ? names.slice(1) : names;
+}
+
+/** Output of this name, as `tf2onnx` has it from a saved model or a frozen graph. */
+function named(model: ModelInfo, name: string, rank: number): TensorInfo | undefined {
+  return findOutput(model, new RegExp(`^${name}(:0)?$`), rank, FLOATS);
+}
+
+/** Outputs that exporters add and that change nothing: what was found before NMS, and stages in between. */
+const FURTHER =
+  /^(raw_detection_(boxes|scores)|detection_(multiclass_scores|anchor_indices|features|keypoints|keypoint_scores)|anchors|final_anchors|image_shape|num_proposals|mask_predictions|(raw_)?proposal_boxes(_normalized)?|proposal_scores|refined_box_encodings|class_predictions_with_background|rpn_.*|box_classifier_features)(:0)?$/;
+
+const ASSUMED_OF_FIT =
+  "the image stretched to the input, as SSD's fixed_shape_resizer does; EfficientDet and Faster R-CNN keep the ratio: give " +
+  saying({ fit: "letterbox-top-left", pad: 0 });
+
+const ASSUMED_NAMES =
+  "COCO's class names, as the model does not tell its own: give `labels`, of which the first is that of class ";
+
+function readDetections(traits: ModelTraits, masks: TensorInfo | undefined): ModelSpecParts<PartsPlan> | undefined {
+  const { model, image, names, forced } = traits;
+  const boxes = named(model, "detection_boxes", 3);
+  const scores = named(model, "detection_scores", 2);
+  const classes = findOutput(model, /^detection_classes(:0)?$/, 2, forced ? NUMBERS : FLOATS);
+  const count = findOutput(model, /^num_detections(:0)?$/, 1, forced ? NUMBERS : FLOATS);
+  if (boxes?.shape[2] !== 4 || scores === undefined || classes === undefined || count === undefined) return undefined;
+  const ofClasses = named(model, "detection_multiclass_scores", 3)?.shape[2] ?? -1;
+  const labels = labelsFromOne(names ?? COCO_91);
+  if (names !== undefined && ofClasses > 0 && labels.length !== ofClasses) return undefined;
+  return {
+    outputs: [boxes, classes, scores, count, ...(masks === undefined ? [] : [masks])],
+    auxiliary: model.outputs.filter(({ name }) => FURTHER.test(name)),
+    preprocessing: LEVELS,
+    assumptions: [
+      ...(image.fixedSize === undefined ? [] : [ASSUMED_OF_FIT]),
+      ...(names === undefined && (ofClasses < 0 || ofClasses === COCO_91.length) ? [`${ASSUMED_NAMES}1`] : []),
+    ],
+    ...(ofClasses > 0 ? { classes: ofClasses } : {}),
+    ...(names !== undefined || ofClasses < 0 ? { labels } : {}),
+    needsNms: false,
+    // The graph resizes images by its own rule.
+    isImageSized: true,
+    stride: 1,
+    plan: {
+      kind: "parts",
+      boxes: columnsOf(boxes, 4),
+      scores: columnsOf(scores, 1),
+      classes: columnsOf(classes, 1),
+      counts: count.name,
+      axes: "yx",
+      boxUnit: "fraction",
+    },
+    ...(masks === undefined ? {} : { masks: { output: masks.name, rule: "mmdeploy" } as const }),
+  };
+}
+
+/**
+ * TensorFlow's Object Detection API: SSD, EfficientDet, CenterNet and Faster R-CNN. Classes are numbered from 1 on, in floats; so is
+ * the count, which tells it from EfficientNMS with the same names. An input of open size takes each image as it is.
+ *
+ * @see https://github.com/tensorflow/models (research/object_detection/exporter_lib_v2.py)
+ */
+export const tfDetection: Head<PartsPlan> = defineHead(
+  "tf-detection",
+  "outputs detection_boxes [N, n, 4]: y1, x1, y2, x2 in 0–1, detection_classes and detection_scores [N, n], num_detections [N] in floats (TensorFlow Object Detection API)",
+  decodeParts,
+  (traits) => readDetections(traits, undefined),
+);
+
+/** Those with masks: probabilities in patches under the boxes, or pasted into the input. */
+export const tfDetectionMasks: Head<PartsPlan> = defineHead(
+  "tf-detection-masks",
+  "as tf-detection, and detection_masks [N, n, height, width] (Mask R-CNN of the TensorFlow Object Detection API)",
+  decodeParts,
+  (traits) => {
+    const masks = named(traits.model, "detection_masks", 4);
+    if (masks === undefined || !mayBePatches(masks, traits.shapesAt)) return undefined;
+    return readDetections(traits, masks);
+  },
+  "segment",
+);
+
+/** How `tf2onnx --tflite` calls the outputs of TFLite's post-processing. */
+const TFLITE = /^(TFLite_Detection_PostProcess|StatefulPartitionedCall)(?::(\d+))?$/;
+
+/**
+ * Boxes, classes, scores and count. Their numbers follow one another from the boxes to the count, upwards or downwards by the
+ * converter's version: 0 to 3, 31 to 34, 3 to 0.
+ */
+function tfliteOutputs({ outputs }: ModelInfo): readonly TensorInfo[] | undefined {
+  const boxes = outputs.find((info) => info.shape.length === 3 && info.shape[2] === 4);
+  const count = outputs.find(({ shape }) => shape.length === 1);
+  const numberOf = ({ name }: TensorInfo): number => Number(TFLITE.exec(name)?.[2] ?? 0);
+  if (boxes === undefined || count === undefined || outputs.length !== 4) return undefined;
+  if (!outputs.every((info) => TFLITE.test(info.name) && isFloat(info))) return undefined;
+  const step = (numberOf(count) - numberOf(boxes)) / 3;
+  if (Math.abs(step) !== 1) return undefined;
+  const rows = [1, 2].map((at) =>
+    outputs.find((info) => info.shape.length === 2 && numberOf(info) === numberOf(boxes) + at * step),
+  );
+  const [classes, scores] = rows;
+  return classes && scores && [boxes, classes, scores, count];
+}
+
+const ASSUMED_OF_LEVELS =
+  "levels from -1 to 1, as SSD MobileNet of TFLite has them; for EfficientDet-Lite in floats give " +
+  saying({ scale: 1, mean: 127, std: 128 });
+
+/** Detectors of TFLite: SSD MobileNet and EfficientDet-Lite of Model Maker. Classes are numbered from 0 on. */
+export const tfliteDetection: Head<PartsPlan> = defineHead(
+  "tflite-detection",
+  "outputs TFLite_Detection_PostProcess, :1, :2, :3 or StatefulPartitionedCall:3, :2, :1, :0: boxes [N, n, 4] y1, x1, y2, x2 in 0–1, classes, scores, count (tf2onnx --tflite)",
+  decodeParts,
+  ({ model, image, names }) => {
+    const outputs = tfliteOutputs(model);
+    if (outputs === undefined) return undefined;
+    const [boxes, classes, scores, count] = outputs as [TensorInfo, TensorInfo, TensorInfo, TensorInfo];
+    return {
+      outputs,
+      preprocessing: { ...LEVELS, scale: 1 / 127.5, mean: [1, 1, 1] },
+      assumptions: [
+        ...(image.dtype === "u8" ? [] : [ASSUMED_OF_LEVELS]),
+        ...(names === undefined ? [`${ASSUMED_NAMES}0`] : []),
+      ],
+      labels: labelsFromZero(names ?? COCO_91),
+      needsNms: false,
+      plan: {
+        kind: "parts",
+        boxes: columnsOf(boxes, 4),
+        scores: columnsOf(scores, 1),
+        classes: columnsOf(classes, 1),
+        counts: count.name,
+        axes: "yx",
+        boxUnit: "fraction",
+      },
+    };
+  },
+);

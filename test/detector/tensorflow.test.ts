@@ -1,0 +1,132 @@
+import { expect, test } from "bun:test";
+import { Detector } from "../../src/api/detector.ts";
+import { Segmenter } from "../../src/api/object-model.ts";
+import { recogniseModel } from "../../src/heads/registry.ts";
+import { imageOf } from "../../src/image/image.ts";
+import { COCO_91 } from "../../src/model/labels.ts";
+import { type Declared, model, namesMetadata } from "../model/model-infos.ts";
+import { fixedModel } from "../support/fixed-model.ts";
+
+const WIDE = imageOf(new Uint8Array(64 * 32 * 3), { width: 64, height: 32 });
+
+/** Three rows of which two count: y1, x1, y2, x2 as fractions. */
+const BOXES = [0.25, 0.125, 0.75, 0.5, 0, 0, 0.5, 0.25, 0.1, 0.1, 0.9, 0.9];
+const DETECTIONS = [
+  { name: "detection_boxes", shape: [1, 3, 4], values: BOXES },
+  { name: "detection_classes", shape: [1, 3], values: [1, 18, 3] },
+  { name: "detection_scores", shape: [1, 3], values: [0.9, 0.6, 0.8] },
+  { name: "num_detections", shape: [1], values: [2] },
+];
+
+/** As the API's exporter declares SSD and Faster R-CNN of TensorFlow 2. */
+const OF_TF2: Declared[] = [
+  ["detection_anchor_indices", [1, 100]],
+  ["detection_boxes", [1, 100, 4]],
+  ["detection_classes", [1, 100]],
+  ["detection_multiclass_scores", [1, 100, 91]],
+  ["detection_scores", [1, 100]],
+  ["num_detections", [1]],
+  ["raw_detection_boxes", [1, 51150, 4]],
+  ["raw_detection_scores", [1, 51150, 91]],
+];
+const OPEN: Declared[] = [["input_tensor", [1, -1, -1, 3], "u8"]];
+
+test("the Object Detection API: an image at its own size, y before x, COCO's ids from 1 on", async () => {
+  for (const side of ["side", 32]) {
+    await using detector = await Detector.load(fixedModel(DETECTIONS, { isBytes: true, side }), { backend: "cpu" });
+    expect(detector.recognition).toMatchObject({
+      head: "tf-detection",
+      needsNms: false,
+      stride: 1,
+      preprocessing: { fit: "stretch", colour: "RGB", layout: "NHWC", dtype: "u8", scale: 1 },
+    });
+    expect(detector.recognition.assumptions.join()).toContain(side === 32 ? 'fit: "letterbox-top-left"' : "COCO");
+    const { detections: objects } = await detector.detect(WIDE);
+    expect(objects).toMatchObject([
+      { label: "person", classId: 1, score: expect.closeTo(0.9, 5), box: [8, 8, 32, 24] },
+      { label: "dog", classId: 18, score: expect.closeTo(0.6, 5), box: [0, 0, 16, 16] },
+    ]);
+  }
+});
+
+test("further outputs of the API are known; the number of classes is that of the scores with the background", () => {
+  const found = recogniseModel(model(OF_TF2, { inputs: OPEN }), { isSilent: true });
+  expect(found).toMatchObject({ head: "tf-detection", alternatives: [], unexplained: [], stride: 1 });
+  expect(found.labels).toEqual(COCO_91);
+  const own = model(
+    OF_TF2.map(([name, shape]) => [name.replace(/$/, ":0"), shape.map((side) => (side === 91 ? 3 : side))]),
+    { inputs: OPEN },
+  );
+  for (const labels of [
+    ["cat", "dog"],
+    ["background", "cat", "dog"],
+  ]) {
+    expect(recogniseModel(own, { labels, isSilent: true }).labels.slice(1)).toEqual(["cat", "dog"]);
+  }
+  expect(() => recogniseModel(own, { labels: ["cat"] })).toThrow("it has 3 classes, got 1 class name");
+  expect(recogniseModel(own, {}).labels).toEqual(["class 0", "class 1", "class 2"]);
+});
+
+test("whole counts are those of EfficientNMS: over NHWC its boxes may be either, and a name settles it", () => {
+  const whole = OF_TF2.filter(([name]) => /^(detection_(boxes|classes|scores)|num_detections)$/.test(name)).map(
+    ([name, shape]): Declared => (name.startsWith("num") ? [name, shape, "i32"] : [name, shape]),
+  );
+  expect(() => recogniseModel(model(whole, { inputs: OPEN }), {})).toThrow(/`head: "tf-detection"`/);
+  expect(recogniseModel(model(whole, { inputs: OPEN }), { head: "tf-detection" }).plan.kind).toBe("parts");
+  expect(recogniseModel(model(whole), { isSilent: true }).head).toBe("efficient-nms");
+});
+
+test("masks of the API are patches under the boxes", async () => {
+  const masks = { name: "detection_masks", shape: [1, 3, 4, 4], values: new Array<number>(48).fill(0) };
+  // The left half of the first object.
+  for (let at = 0; at < 16; at++) masks.values[at] = at % 4 < 2 ? 1 : 0;
+  for (let at = 16; at < 32; at++) masks.values[at] = 1;
+  const bytes = fixedModel([...DETECTIONS, masks], { isBytes: true, side: "side" });
+  await using segmenter = await Segmenter.load(bytes, { backend: "cpu" });
+  expect(segmenter.recognition.head).toBe("tf-detection-masks");
+  const { objects } = await segmenter.detect(WIDE);
+  expect(objects.map(({ label }) => label)).toEqual(["person", "dog"]);
+  expect(objects[0]!.mask.area).toBeWithin(11 * 16, 13 * 16);
+  expect(objects[1]!.mask.area).toBeGreaterThan(16 * 16 - 8);
+  await expect(Detector.load(bytes, { backend: "cpu" })).rejects.toThrow("`Segmenter`");
+});
+
+test("TFLite's four outputs by their numbers, in either direction; classes from 0 on", async () => {
+  const names = [
+    ["TFLite_Detection_PostProcess", ":1", ":2", ":3"].map((end) =>
+      end.startsWith(":") ? `TFLite_Detection_PostProcess${end}` : end,
+    ),
+    [31, 32, 33, 34].map((at) => `StatefulPartitionedCall:${at}`),
+    [3, 2, 1, 0].map((at) => `StatefulPartitionedCall:${at}`),
+  ];
+  for (const called of names) {
+    const outputs = DETECTIONS.map((output, at) => ({
+      ...output,
+      name: called[at]!,
+      values: at === 1 ? [0, 17, 2] : output.values,
+    }));
+    await using detector = await Detector.load(fixedModel(outputs.toReversed(), { isBytes: true }), { backend: "cpu" });
+    expect(detector.recognition).toMatchObject({ head: "tflite-detection", preprocessing: { scale: 1 } });
+    const { detections: objects } = await detector.detect(WIDE);
+    expect(objects.map(({ label, box }) => [label, ...box])).toEqual([
+      ["person", 8, 8, 32, 24],
+      ["dog", 0, 0, 16, 16],
+    ]);
+  }
+  const declared: Declared[] = [
+    ["StatefulPartitionedCall:1", [1, 10]],
+    ["StatefulPartitionedCall:3", [1, 10, 4]],
+    ["StatefulPartitionedCall:0", [1]],
+    ["StatefulPartitionedCall:2", [1, 10]],
+  ];
+  const floats = model(declared, { inputs: [["serving_default_input:0", [1, 320, 320, 3]]] });
+  const found = recogniseModel(floats, { labels: ["???", "bolt", "nut"], isSilent: true });
+  expect(found).toMatchObject({
+    labels: ["bolt", "nut"],
+    preprocessing: { scale: 1 / 127.5, mean: [1, 1, 1], dtype: "f32" },
+    plan: { scores: { output: "StatefulPartitionedCall:1" }, classes: { output: "StatefulPartitionedCall:2" } },
+  });
+  expect(found.assumptions.join()).toContain("mean: 127");
+  const named = { ...floats, metadata: { names: namesMetadata(2) } };
+  expect(recogniseModel(named, { isSilent: true }).labels).toEqual(["thing 0", "thing 1"]);
+});

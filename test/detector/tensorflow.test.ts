@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
 import { Segmenter } from "../../src/api/object-model.ts";
-import { recogniseModel } from "../../src/heads/registry.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { COCO_91 } from "../../src/model/labels.ts";
 import { type Declared, model, namesMetadata } from "../model/model-infos.ts";

@@ -91,6 +91,11 @@ export type {
   SizeInput,
 } from "./heads/head.ts";
 export type {
+  AnchorLevel,
+  AnchorMapsPlan,
+  ChosenPlan,
+  DistanceLevel,
+  DistanceMapsPlan,
   FaceLevel,
   FacesPlan,
   HostPlan,

@@ -15,7 +15,15 @@ import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import { classesIn } from "./classes.ts";
-import { group, LABELS_OPTION, LOAD_OPTIONS, loadingOf, type MachineChoice, SIZE_OPTION } from "./machine-options.ts";
+import {
+  ANCHORS_OPTION,
+  group,
+  LABELS_OPTION,
+  LOAD_OPTIONS,
+  loadingOf,
+  type MachineChoice,
+  SIZE_OPTION,
+} from "./machine-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -75,6 +83,11 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
    * `[5, 2]` for x and y. Default: the model's own.
    */
   readonly keypointShape?: readonly [points: number, numbers: 2 | 3] | undefined;
+  /**
+   * Anchors of a model that gives raw maps: widths and heights in input pixels, finest level first, or the family that has them:
+   * `"yolov3"`, `"yolov4"`, `"yolov5"`, `"yolov7"`. Default: the model's metadata, or those of a `.yaml`, `.cfg` or `anchors.txt` beside it.
+   */
+  readonly anchors?: string | readonly number[] | undefined;
   /**
    * Which oriented boxes are suppressed. `"any"`: those too like any better one, be that suppressed itself or not, as Ultralytics
    * does. `"greedy"`: those too like a better one that is kept. Default `"any"`.
@@ -215,6 +228,7 @@ const loadTable = {
     help: "points of a pose model that does not tell them: 17,3",
     aliases: ["kptShape"],
   },
+  anchors: { ...ANCHORS_OPTION, schema: ANCHORS_OPTION.schema.optional() },
   rotatedNms: {
     schema: z.enum(ROTATED_SUPPRESSIONS, `one of ${ROTATED_SUPPRESSIONS.join(", ")}`).optional(),
     help: "what suppresses oriented boxes: any better one, or kept ones",

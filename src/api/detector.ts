@@ -11,6 +11,7 @@ import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import { DetectTask, isImageSized } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
+import { anchorsBeside } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
@@ -218,9 +219,11 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
         "task",
       );
     }
-    const plain = new DetectTask(config);
-    const task = config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
-    return owned(Detector, await openModel(model, config, () => task));
+    const taskOf = async (source: string | Uint8Array): Promise<DetectTask> => {
+      const plain = new DetectTask({ ...config, anchorsBeside: await anchorsBeside(source) });
+      return config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
+    };
+    return owned(Detector, await openModel(model, config, taskOf));
   }
 
   /**

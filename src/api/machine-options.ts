@@ -8,7 +8,7 @@ import {
   TENSORRT_OPTIONS,
   type TensorRtOptions,
 } from "../accelerators/accelerator-options.ts";
-import { sizeFrom } from "../core/from-text.ts";
+import { anchorsFrom, sizeFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import {
   type GivenOptions,
@@ -19,6 +19,7 @@ import {
   type UsualOptions,
   type ValuesOf,
 } from "../core/options.ts";
+import { areAnchors } from "../heads/anchors.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS, DEFAULT_MAX_PIXELS } from "../image/decode-options.ts";
 import type { BuildProgress, Size } from "../runtime/backend.ts";
@@ -109,6 +110,16 @@ export const LABELS_OPTION: Option<z.ZodOptional<z.ZodType<readonly string[]>>> 
   value: "FILE",
   help: "class names, one per line or JSON, if the model has none or others",
   aliases: ["names", "classNames"],
+};
+
+const ANCHORS_RULE = "a family, such as yolov5, or widths and heights in pixels";
+
+/** Anchors of raw maps, for the options of every façade and command that has them. */
+export const ANCHORS_OPTION: Option<z.ZodType<string | readonly number[]>> = {
+  schema: z.union([z.string().min(1), z.array(z.number(ANCHORS_RULE)).refine(areAnchors, ANCHORS_RULE)], ANCHORS_RULE),
+  value: "NAME|N,N,…",
+  fromText: anchorsFrom,
+  help: "anchors of raw maps: yolov5, yolov7, …, or numbers",
 };
 
 const { maxPixels, ...decoding } = DECODING_OPTIONS;

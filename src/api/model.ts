@@ -10,7 +10,7 @@ import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { declaresImages } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
-import { type ModelFiles, modelFiles } from "../tasks/model-files.ts";
+import { anchorsBeside, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { declaresCrops, TopDownTask } from "../tasks/pose/top-down.ts";
 import { Classifier } from "./classifier.ts";
@@ -159,7 +159,7 @@ const FACADES: { readonly [Name in Model["task"]]: new (opened: never) => Model 
 async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promise<AnyTask> {
   const { detector, classifier, image, maps, isServed } = configs;
   const files = await modelFiles(source);
-  const named = withLabelsBeside(detector, files);
+  const named = { ...withLabelsBeside(detector, files), anchorsBeside: await anchorsBeside(source) };
   const tasks: unknown[] = [new DetectTask(named)];
   if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
   if (image !== undefined) tasks.push(new ImageTask(image));

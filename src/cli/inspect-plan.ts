@@ -13,7 +13,7 @@ import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
 import { DEPTH } from "../tasks/depth/depth-task.ts";
-import { labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
+import { anchorsBeside, labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
@@ -55,7 +55,7 @@ export interface PlanInspection {
 }
 
 /** What the caller of `inspect` says of a model: its head, and what it wants done to an image. */
-export type SaidOfModel = Pick<RecogniseOptions, "head" | "preprocessing">;
+export type SaidOfModel = Pick<RecogniseOptions, "head" | "anchors" | "preprocessing">;
 
 /** How a plan is inspected. */
 export interface InspectPlanOptions {
@@ -91,7 +91,8 @@ export async function recognitionOf(
   const isClassifier = said.head === undefined && (await seemsClassifier(opened));
   if (isClassifier) return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
   const labelsBeside = labelsOfFiles(files, undefined);
-  return recogniseAny(await opened.described(undefined), { ...said, labelsBeside, source: opened.source });
+  const beside = { labelsBeside, anchorsBeside: await anchorsBeside(file) };
+  return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });
 }
 
 async function recognise(engine: Engine, file: ModelFile, said: SaidOfModel): Promise<EngineFacts["recognition"]> {

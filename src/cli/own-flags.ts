@@ -1,7 +1,7 @@
 /** @module OwnFlags: the flags of commands that have few. */
 
 import { z } from "zod";
-import { MACHINE_OPTIONS } from "../api/machine-options.ts";
+import { ANCHORS_OPTION, MACHINE_OPTIONS } from "../api/machine-options.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
 import type { CudaMajor } from "../catalogue/component.ts";
 import { numberFrom } from "../core/from-text.ts";
@@ -72,6 +72,7 @@ const INSPECT = {
     help: "take it for this head",
     aliases: ["layout"],
   },
+  anchors: ANCHORS_OPTION,
   preprocessing: {
     schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)) as z.ZodType<PreprocessingOptions>,
     options: PREPROCESSING_OPTIONS,
@@ -86,6 +87,7 @@ export const INSPECT_FLAGS: readonly Flag[] = flagsOf(INSPECT);
 export interface InspectFlags {
   readonly json: boolean;
   readonly head: string | undefined;
+  readonly anchors: string | readonly number[] | undefined;
   readonly preprocessing: PreprocessingOptions | undefined;
   readonly layers: boolean;
   readonly device: number;

@@ -11,6 +11,11 @@ export function numbersFrom(text: string): number | number[] {
   return numbers.length === 1 ? numbers[0]! : numbers;
 }
 
+/** `yolov5`, a name, or `10,13,16,30`: numbers. */
+export function anchorsFrom(text: string): string | number[] {
+  return /^[\d\s.,]+$/.test(text) ? text.split(",").map(numberFrom) : text;
+}
+
 /** `1`, `0.00392`, `1/255`. */
 export function fractionFrom(text: string): number {
   const [number = "", divisor, ...others] = text.split("/");

@@ -5,6 +5,7 @@ import { plural } from "../core/units.ts";
 import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
+import type { Anchors } from "./anchors.ts";
 import type { HostPlan } from "./host-plan.ts";
 import { type ModelTraits, type ObjectTaskName, preprocessingFor } from "./traits.ts";
 
@@ -355,6 +356,10 @@ export interface RecogniseOptions {
   readonly labels?: readonly string[] | undefined;
   /** Those of `config.json` beside the model, where neither the caller nor the model gives any: of transformers' masks only. */
   readonly labelsBeside?: readonly string[] | undefined;
+  /** Widths and heights of the anchors of raw maps, or the family that has them. */
+  readonly anchors?: Anchors | undefined;
+  /** Those of a file beside the model, where neither the caller nor the model gives any. */
+  readonly anchorsBeside?: readonly number[] | undefined;
   /** True: nothing is logged of what was assumed. */
   readonly isSilent?: boolean | undefined;
   /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */

@@ -8,6 +8,8 @@ import { plural } from "../core/units.ts";
 import { withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
+import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
+import { ANCHORS } from "./anchors.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
@@ -81,6 +83,17 @@ function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: re
   refuse(options, `each of its outputs ${quoted(names, ", ")} may be its head, and nothing tells which`, hint);
 }
 
+/** Where a model has the maps of a head of anchors, and no anchors, these are what is missing. */
+function refuseAnchorless(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+  if (traits.anchors !== undefined) return;
+  const found = fitting({ ...traits, anchors: ANCHORS.yolov5! }, heads);
+  const names = found.map(({ head }) => head);
+  if (names.length === 0) return;
+  const how = names.length === 1 ? "" : `name the head by ${naming(names)}, and `;
+  const text = `its outputs are raw maps of anchors (${found[0]!.reason}), and nothing tells the anchors`;
+  refuse(options, text, `${how}${SAY_ANCHORS}; or export it with its grid (YOLOv5: export.py; YOLOv7: --grid)`);
+}
+
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
 function refuseSplit({ model }: ModelTraits, options: RecogniseOptions): void {
   const pair = splitOutputs(model);
@@ -152,6 +165,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     if (isOfCrops(model)) refuse(options, OF_CROPS.found, OF_CROPS.hint);
     if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
     if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
+    refuseAnchorless(traits, options, ANCHORED_HEADS);
     refuseSplit(traits, options);
     refuseSeveral(traits, options, heads);
     refuseUnexplained(traits, options, heads);
@@ -178,6 +192,7 @@ function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions)
   // Where another head takes as many names, it is not these that are wrong.
   const others = fitting(traits, HEADS).map((other) => other.head);
   if (others.length === 0) {
+    if (ANCHORED_HEADS.includes(head)) refuseAnchorless(forced, options, [head]);
     refuseLabels(forced, options, [head]);
     refuseSplit(traits, options);
     refuseSeveral(forced, options, [head]);

@@ -2,6 +2,8 @@
 
 import { OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
+import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
+import { dflMaps, dflMapsLogits } from "./distance-maps.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { centerface, retinaface, scrfd, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
@@ -25,6 +27,7 @@ import type { ModelTraits } from "./traits.ts";
 import { yolact } from "./yolact.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
+import { yolov3Onnx } from "./yolov3-onnx.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
 
 /** Heads of models that say more of an object than its box, and are told by their outputs. */
@@ -64,6 +67,9 @@ export const PLAIN_HEADS: readonly Head[] = [
   torchvision,
   tfDetection,
   tfliteDetection,
+  yolov3Onnx,
+  ...ANCHOR_MAP_HEADS,
+  ...[dflMaps, dflMapsLogits],
   // A detector's boxes are not turned.
   ...OBJECT_HEADS.filter((head) => head.task !== "obb" && !MASKED_HEADS.includes(head)),
 ];

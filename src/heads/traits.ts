@@ -5,6 +5,7 @@ import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import { type Literal, parseLiteral, parseNames } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import { type Anchors, anchorsOf, anchorsSaid } from "./anchors.ts";
 
 /** What the heads look at. */
 export interface ModelTraits {
@@ -16,6 +17,8 @@ export interface ModelTraits {
   readonly names: readonly string[] | undefined;
   /** Number of names. */
   readonly classes: number | undefined;
+  /** Widths and heights of a head's anchors, finest level first: the caller's, the metadata's, or those of a file beside the model. */
+  readonly anchors?: readonly number[] | undefined;
   /** `detect`, `segment`, `pose`, …; `undefined` if the metadata does not say. */
   readonly task: string | undefined;
   /** What the metadata says of the architecture; `undefined` if nothing. */
@@ -147,6 +150,7 @@ const MASKS_OF_TRANSFORMERS: readonly string[] = ["pred_masks", "masks_queries_l
  * What is known of a model; `undefined` if no input takes an image.
  *
  * @param options.labels       the caller's class names
+ * @param options.anchors       widths and heights, or the family that has them; of a file beside the model: `anchorsBeside`
  * @param options.labelsBeside those of a file beside the model, which count for exports of transformers with masks
  */
 export function readTraits(
@@ -154,6 +158,8 @@ export function readTraits(
   options: {
     readonly labels?: readonly string[] | undefined;
     readonly labelsBeside?: readonly string[] | undefined;
+    readonly anchors?: Anchors | undefined;
+    readonly anchorsBeside?: readonly number[] | undefined;
   } = {},
 ): ModelTraits | undefined {
   const image = findImageInput(model);
@@ -172,6 +178,7 @@ export function readTraits(
     forced: false,
     names,
     classes: names?.length,
+    anchors: anchorsSaid(options.anchors) ?? anchorsOf(metadata) ?? options.anchorsBeside,
     task: taskOf(metadata),
     family: familyOf(metadata),
     rowsAreFinal:

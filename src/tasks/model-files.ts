@@ -2,6 +2,7 @@
 
 import { basename, dirname, join } from "node:path";
 import { logger } from "../core/log.ts";
+import { anchorsIn } from "../heads/anchors.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
@@ -53,6 +54,24 @@ export async function modelFiles(source: string | Uint8Array): Promise<ModelFile
       ["preprocessor_config.json", "config.json"].map((name) => readObject(join(one, name))),
     );
     if (preprocessor !== undefined || config !== undefined) return { preprocessor, config };
+  }
+  return undefined;
+}
+
+/** Names of files beside a model that may have the anchors of its head, where the model's own has this name without its end. */
+function anchorFiles(stem: string): readonly string[] {
+  return [`${stem}.yaml`, `${stem}.cfg`, `${stem}_anchors.txt`, `anchors_${stem}.txt`, "anchors.txt"];
+}
+
+/** The anchors of a file beside a model: its `.yaml` or `.cfg`, or numbers alone. @param source path of the model */
+export async function anchorsBeside(source: string | Uint8Array): Promise<readonly number[] | undefined> {
+  if (typeof source !== "string") return undefined;
+  const stem = basename(source).replace(/\.[^.]*$/, "");
+  for (const name of anchorFiles(stem)) {
+    const file = Bun.file(join(dirname(source), name));
+    if (!(await file.exists()) || file.size > MOST_BYTES) continue;
+    const found = anchorsIn(await file.text());
+    if (found !== undefined) return found;
   }
   return undefined;
 }

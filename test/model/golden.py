@@ -77,13 +77,13 @@ FRACTIONS = [[2, 0.2, 0.8], [2, 0.05, 0.4]]
 cases = []
 
 
-def case(name, head, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images", batch=BATCH):
+def case(name, head, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images", batch=BATCH, anchors=None):
     extra = inputs or []
     assert 3 <= len(rows) <= 60, (name, len(rows))
     own = image if isinstance(image, dict) else dict(name=image, dtype="f32", shape=[batch, 3, H, W])
     model_inputs = [own, *extra]
     cases.append(
-        dict(name=name, head=head, forced=forced, labels=labels, inputs=model_inputs, outputs=tensors,
+        dict(name=name, head=head, forced=forced, labels=labels, **(dict(anchors=anchors) if anchors else {}), inputs=model_inputs, outputs=tensors,
              index=batch - 1, inputWidth=W, inputHeight=H, threshold=threshold,
              expected=[[round(v, 5) for v in row] for row in rows])
     )
@@ -304,6 +304,148 @@ v = fill(t)[INDEX].reshape(8, -1)
 y, x = np.divmod(np.arange(v.shape[1]), W // 16)
 box = corners((x + np.tanh(v[1])) / (W // 16), (y + np.tanh(v[2])) / (H // 16), sigmoid(v[3]), sigmoid(v[4])) * [W, H, W, H]
 case("fastestdet", "fastestdet", [t], 0.7, best(box, v[5:].T, v[0] ** 0.6 * v[5:].max(0) ** 0.4, 0.7), labels=names(3))
+
+# Maps of anchors and of distances, as their exporters' own post-processing reads them.
+ANCHORS = {
+    "yolov2": [[[34.56, 38.08], [109.44, 141.12], [212.16, 364.16], [301.44, 163.52], [531.84, 336.64]]],
+    "yolov4": [[[12, 16], [19, 36], [40, 28]], [[36, 75], [76, 55], [72, 146]], [[142, 110], [192, 243], [459, 401]]],
+    "yolov5": [[[10, 13], [16, 30], [33, 23]], [[30, 61], [62, 45], [59, 119]], [[116, 90], [156, 198], [373, 326]]],
+}
+
+
+def level(t, order, anchors):
+    """[cells × anchors, numbers] of the image, and the column and row of each."""
+    v = fill(t)[INDEX]
+    if order == "channels":
+        v = v.reshape(anchors, -1, *v.shape[-2:]).transpose(2, 3, 0, 1)
+    elif order == "anchors":
+        v = v.transpose(1, 2, 0, 3)
+    h, w = v.shape[:2]
+    y, x = np.mgrid[:h, :w]
+    grid = np.repeat(np.stack([x, y], -1).reshape(-1, 2), anchors, 0)
+    return v.reshape(h * w * anchors, -1), grid
+
+
+def anchored(ts, order, anchors, strides, threshold, box, scores):
+    rows = []
+    for t, a, s in zip(ts, anchors, strides):
+        v, grid = level(t, order, len(a))
+        xy, wh = box(v, grid, np.tile(np.array(a, float), (len(v) // len(a), 1)), s)
+        p = scores(v)
+        rows += kept(np.concatenate([xy - wh / 2, xy + wh / 2], 1), p.max(1), p.argmax(1), threshold)
+    return rows
+
+
+def map_shape(order, s, a, n):
+    h, w = H // s, W // s
+    return {"channels": [BATCH, a * n, h, w], "anchors": [BATCH, a, h, w, n], "cells": [BATCH, h, w, a, n]}[order]
+
+
+def anchor_tensors(names_, order, strides, a, ranges, seed):
+    axis = 1 if order == "channels" else -1
+    spread = ranges * a if order == "channels" else ranges
+    n = sum(r[0] for r in ranges)
+    return [tensor(name, map_shape(order, s, a, n), spread, axis, seed=seed + s) for name, s in zip(names_, strides)]
+
+
+def darknet(scales):
+    def box(v, grid, a, s):
+        k = scales[s]
+        return ((sigmoid(v[:, :2]) * k) - 0.5 * (k - 1) + grid) * s, np.exp(v[:, 2:4]) * a
+    return box
+
+
+def yolov5_logits(v, grid, a, s):
+    return (sigmoid(v[:, :2]) * 2 - 0.5 + grid) * s, (sigmoid(v[:, 2:4]) * 2) ** 2 * a
+
+
+def yolov5_sigmoid(v, grid, a, s):
+    return (v[:, :2] * 2 - 0.5 + grid) * s, (v[:, 2:4] * 2) ** 2 * a
+
+
+def softmax(v):
+    e = np.exp(v - v.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+S = (8, 16, 32)
+ONE = {8: 1.0, 16: 1.0, 32: 1.0}
+SPREAD = [[2, -2, 2], [2, -2, -1], [1, -6, 3]]
+as_given = lambda v: v[:, 4:5] * v[:, 5:]
+as_logits = lambda v: sigmoid(v[:, 4:5]) * sigmoid(v[:, 5:])
+
+ts = anchor_tensors(["grid"], "channels", [32], 5, [*SPREAD, [20, -2, 6]], 60)
+rows = anchored(ts, "channels", ANCHORS["yolov2"], [32], 0.25, darknet(ONE), lambda v: sigmoid(v[:, 4:5]) * softmax(v[:, 5:]))
+case("yolov2-maps", "yolov2-maps", ts, 0.25, rows, image="image")
+
+for head, scales in (("yolov4-maps", {8: 1.2, 16: 1.1, 32: 1.05}), ("yolov3-maps", ONE)):
+    ts = anchor_tensors(["Identity:0", "Identity_1:0", "Identity_2:0"], "cells", S, 3, [*SPREAD[:2], [1, 0, 1], [4, 0, 1]], 70)
+    a = ANCHORS["yolov4" if head == "yolov4-maps" else "yolov5"]
+    rows = anchored(ts, "cells", a, S, 0.85, darknet(scales), as_given)
+    case(head, head, ts, 0.85, rows, forced=head == "yolov3-maps", image="input_1:0")
+
+for order, forced in (("anchors", False), ("channels", True)):
+    ts = anchor_tensors(["output0", "345", "346"], order, S, 3, [*SPREAD, [4, -4, 4]], 80)
+    rows = anchored(ts, order, ANCHORS["yolov5"], S, 0.85, yolov5_logits, as_logits)
+    case(f"yolov5-maps, by {order}", "yolov5-maps", ts, 0.85, rows, forced=forced, anchors="yolov5")
+
+ts = anchor_tensors(["output0", "286", "288"], "channels", S, 3, [[2, 0, 1], [2, 0.1, 0.6], [1, 0, 1], [4, 0, 1]], 90)
+rows = anchored(ts, "channels", ANCHORS["yolov5"], S, 0.85, yolov5_sigmoid, as_given)
+case("yolov5-maps-sigmoid", "yolov5-maps-sigmoid", ts, 0.85, rows, forced=True, anchors="yolov5")
+
+ts = anchor_tensors(["082_convolutional", "094_convolutional", "106_convolutional"], "channels", S, 3, [*SPREAD, [4, -4, 4]], 100)
+rows = anchored(ts, "channels", ANCHORS["yolov4"], S, 0.85, darknet({8: 1.2, 16: 1.1, 32: 1.05}), as_logits)
+case("darknet-maps", "darknet-maps", ts, 0.85, rows, forced=True, anchors="yolov4")
+
+ts = anchor_tensors(["output", "788", "output.1"], "channels", S, 1, [[2, -1, 1], [2, -1, 1], [5, 0, 1]], 110)
+cells = [[[s, s]] for s in S]
+rows = anchored(ts, "channels", cells, S, 0.8, lambda v, grid, a, s: ((v[:, :2] + grid) * s, np.exp(v[:, 2:4]) * a), as_given)
+case("yolox-maps", "yolox-maps", ts, 0.8, rows, labels=names(4))
+
+
+def distance_rows(boxes_, classes_, n, logits, channels_last, threshold):
+    rows = []
+    for b, c, s in zip(boxes_, classes_, S):
+        b, c = (fill(t)[INDEX] if channels_last else fill(t)[INDEX].transpose(1, 2, 0) for t in (b, c))
+        h, w = b.shape[:2]
+        side = b.reshape(h * w, 4, -1)
+        side = side[..., 0] if side.shape[-1] == 1 else np.stack([softmax(side[:, k]) @ np.arange(side.shape[-1]) for k in range(4)], 1)
+        y, x = np.mgrid[:h, :w]
+        grid = np.stack([x, y], -1).reshape(-1, 2) + 0.5
+        box = np.concatenate([grid - side[:, :2], grid + side[:, 2:]], 1) * s
+        p = c.reshape(h * w, n)
+        rows += best(box, sigmoid(p) if logits else p, (sigmoid(p) if logits else p).max(1), threshold)
+    return rows
+
+
+for title, head, bins, sums, last, logits, forced in (
+    ("RKNN's nine", "dfl-maps", 16, True, False, False, False),
+    ("RKNN's YOLOv6", "dfl-maps", 1, True, False, False, False),
+    ("six of probabilities", "dfl-maps", 16, False, False, False, True),
+    ("six of NHWC", "dfl-maps-logits", 16, False, True, True, True),
+    ("six of convolutions", "dfl-maps-logits", 16, False, False, True, False),
+):
+    shape = lambda s, n: [BATCH, H // s, W // s, n] if last else [BATCH, n, H // s, W // s]
+    end = "/cv{}.{}/Conv_output_0" if title.endswith("convolutions") else "{}_{}"
+    axis = -1 if last else 1
+    b = [tensor(end.format(2, s), shape(s, 4 * bins), [[4 * bins, 0.2 if bins == 1 else -3, 3]], axis, seed=120 + s) for s in S]
+    c = [tensor(end.format(3, s), shape(s, 5), [[5, -6, 3] if logits else [5, 0, 1]], axis, seed=130 + s) for s in S]
+    extra = [tensor(f"sum_{s}", shape(s, 1), [[1, 0, 1]], axis, seed=140 + s) for s in S] if sums else []
+    rows = distance_rows(b, c, 5, logits, last, 0.94)
+    case(f"{head}, {title}", head, [*b, *c, *extra], 0.94, rows, forced=forced)
+
+boxes_ = tensor("yolonms_layer_1/ExpandDims_1:0", [BATCH, 30, 4], [[1, 0, 30], [1, 0, 40], [1, 31, H], [1, 41, W]], seed=150)
+scores_ = tensor("yolonms_layer_1/ExpandDims_3:0", [BATCH, 80, 30], [[30, 0, 1]], seed=151)
+for name, shape in (("batch of triples", [40, 3]), ("Tiny YOLOv3", [1, 40, 3])):
+    chosen = tensor("yolonms_layer_1/concat_2:0", shape, [[1, 0, 2], [1, 0, 80], [1, 0, 30]], dtype="i32", seed=152)
+    rows = []
+    for image, c, r in fill(chosen).reshape(-1, 3).astype(int):
+        y1, x1, y2, x2 = fill(boxes_)[INDEX][r]
+        s = fill(scores_)[INDEX][c, r]
+        if image == INDEX and s >= 0.3:
+            rows.append([x1, y1, x2, y2, s, int(c)])
+    size = [dict(name="image_shape", dtype="f32", shape=[BATCH, 2])]
+    case(f"yolov3-onnx, {name}", "yolov3-onnx", [boxes_, scores_, chosen], 0.3, rows, inputs=size, image="input_1")
 
 lines = [json.dumps(c, separators=(",", ":")) + "\n" for c in cases]
 pathlib.Path(__file__).with_name("golden.jsonl").write_text("".join(lines))

@@ -15,6 +15,7 @@ interface GoldenCase {
   /** True if the caller must name the head. */
   readonly forced: boolean;
   readonly labels: readonly string[] | null;
+  readonly anchors?: string;
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorDescription[];
   readonly index: number;
@@ -97,7 +98,7 @@ for (const one of cases) {
     const outputs = one.outputs.toReversed().map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     const recognition = recogniseModel(
       { inputs: one.inputs.toReversed(), outputs, metadata: {} },
-      { head: one.forced ? one.head : undefined, labels: one.labels ?? undefined },
+      { head: one.forced ? one.head : undefined, labels: one.labels ?? undefined, anchors: one.anchors },
     );
     expect(recognition.head).toBe(one.head);
     expect(structuredClone(recognition)).toEqual(recognition);

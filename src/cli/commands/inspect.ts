@@ -66,7 +66,7 @@ function checkLayers({ engine, file }: PlanInspection): void {
 /** What a model or a plan is. @throws {OptionError} If a flag is for plans, and it is none */
 export async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
-  const said = { head: flags.head, preprocessing: flags.preprocessing };
+  const said = { head: flags.head, anchors: flags.anchors, preprocessing: flags.preprocessing };
   if (await isPlanFile(path)) {
     const options = {
       device: flags.device,

@@ -269,6 +269,9 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
     case "faces":
     case "priors":
     case "mask-queries":
+    case "anchor-maps":
+    case "distance-maps":
+    case "chosen":
       throw noDevicePart(`a plan of the kind "${plan.kind}"`, "decode the outputs of a model");
   }
 }

@@ -29,7 +29,10 @@ import { PlausibilityGuard } from "./plausibility.ts";
 
 /** What a caller may say of a detector. */
 export interface DetectTaskOptions
-  extends Pick<RecogniseOptions, "head" | "labels" | "labelsBeside" | "preprocessing" | "keypointShape">,
+  extends Pick<
+      RecogniseOptions,
+      "head" | "labels" | "labelsBeside" | "anchors" | "anchorsBeside" | "preprocessing" | "keypointShape"
+    >,
     DecodingLimits {
   /** `detect`: take a model of another task for its boxes only. */
   readonly task?: "detect" | ObjectTaskName | undefined;

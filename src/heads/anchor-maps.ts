@@ -1,0 +1,297 @@
+/** @module Heads of maps of anchors: what YOLOv2 to v7 give before their boxes are decoded, a map for each stride. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { COCO_80 } from "../model/labels.ts";
+import { ANCHORS, anchorsByLevel } from "./anchors.ts";
+import { defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
+import type { AnchorLevel, AnchorMapsPlan } from "./host-plan.ts";
+import { decodeAnchorMaps } from "./map-decoder.ts";
+import { isFloat, type ModelTraits } from "./traits.ts";
+
+/** Input pixels a cell that maps may have. */
+const STRIDES: readonly number[] = [4, 8, 16, 32, 64];
+
+/** An output that is a map of the input's cells: where these lie among its axes, and what is left: numbers of a cell. */
+export interface GridMap {
+  readonly info: TensorInfo;
+  readonly stride: number;
+  readonly order: AnchorMapsPlan["order"];
+  /** Anchors, where they have an axis; else 1. */
+  readonly anchors: number;
+  readonly numbers: number;
+}
+
+function strideOf(rows: number, columns: number, [width, height]: readonly [number, number]): number | undefined {
+  return STRIDES.find((stride) => Math.ceil(width / stride) === columns && Math.ceil(height / stride) === rows);
+}
+
+function readMap(info: TensorInfo, size: readonly [number, number]): GridMap | undefined {
+  const [, a = -1, b = -1, c = -1, d = -1] = info.shape;
+  if (!isFloat(info) || (info.shape.length !== 4 && info.shape.length !== 5)) return undefined;
+  const isFlat = info.shape.length === 4;
+  const late = strideOf(b, c, size);
+  if (late !== undefined) {
+    return isFlat
+      ? { info, stride: late, order: "channels", anchors: 1, numbers: a }
+      : { info, stride: late, order: "anchors", anchors: a, numbers: d };
+  }
+  const early = strideOf(a, b, size);
+  if (early === undefined) return undefined;
+  return { info, stride: early, order: "cells", anchors: isFlat ? 1 : c, numbers: isFlat ? c : d };
+}
+
+/** All outputs as maps, finest first; `undefined` if one is none. */
+export function readMaps({ model, shapesAt }: ModelTraits): readonly GridMap[] | undefined {
+  const maps = model.outputs.map((info) => readMap(info, shapesAt)).filter((map) => map !== undefined);
+  if (maps.length === 0 || maps.length < model.outputs.length) return undefined;
+  if (maps.some(({ order }) => order !== maps[0]!.order)) return undefined;
+  return maps.toSorted((a, b) => a.stride - b.stride);
+}
+
+/** One map a stride, all with as many numbers. */
+function readLevels(traits: ModelTraits): readonly GridMap[] | undefined {
+  const maps = readMaps(traits);
+  const [first] = maps ?? [];
+  if (maps === undefined || first === undefined) return undefined;
+  const isOne = maps.every(
+    ({ stride, anchors, numbers, info }, at) =>
+      (at === 0 || stride > maps[at - 1]!.stride) &&
+      anchors === first.anchors &&
+      numbers === first.numbers &&
+      info.shape.length === first.info.shape.length,
+  );
+  return isOne ? maps : undefined;
+}
+
+/** What a head of anchors decides of its maps. */
+interface AnchorRule {
+  readonly form: AnchorMapsPlan["form"];
+  readonly activated: AnchorMapsPlan["activated"];
+  /** Widths and heights, finest level first. */
+  readonly anchors: readonly number[];
+  /** How far a centre may leave its cell, by level. */
+  readonly centreScales?: readonly number[];
+}
+
+function anchorParts(
+  traits: ModelTraits,
+  maps: readonly GridMap[],
+  { form, activated, anchors: values, centreScales }: AnchorRule,
+): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
+  const shared = anchorsByLevel(values, maps.length);
+  if (shared === undefined) return undefined;
+  const { info, anchors, numbers, order } = maps[0]!;
+  const each = shared[0]!.length;
+  const isSplit = info.shape.length === 5;
+  if (isSplit && anchors !== each) return undefined;
+  const classes = isSplit ? numbers - 5 : numbers / each - 5;
+  if (!Number.isInteger(classes) || classes < 1) return undefined;
+  if (traits.classes !== undefined && traits.classes !== classes) return undefined;
+  const levels = maps.map(({ info: { name }, stride }, at): AnchorLevel => {
+    const level = { stride, output: name, anchors: shared[at]! };
+    return centreScales === undefined ? level : { ...level, centreScale: centreScales[at] ?? 1 };
+  });
+  return {
+    outputs: maps.map((map) => map.info),
+    preprocessing: YOLO_PREPROCESSING,
+    classes,
+    needsNms: true,
+    plan: { kind: "anchor-maps", levels, classes, order, form, activated },
+  };
+}
+
+/** How a caller says which anchors a model has. */
+export const SAY_ANCHORS: string =
+  "give its anchors, by `anchors` (`--anchors`): those of a family, such as yolov5 or yolov7, or numbers; " +
+  "or lay its .yaml or .cfg beside it, under the model's name";
+
+/**
+ * Of YOLOv5 (`Detect` in training mode) and v7 (without --grid). YOLOv3 of Ultralytics' repository and YOLOR have the same form.
+ *
+ * @see https://github.com/ultralytics/yolov5 (models/yolo.py, Detect.forward)
+ */
+export const yolov5Maps: Head<AnchorMapsPlan> = defineHead(
+  "yolov5-maps",
+  "raw maps [N, anchors, h, w, 5+classes] or [N, anchors×(5+classes), h, w], one a stride, logits (YOLOv5 and v7 without their grid)",
+  decodeAnchorMaps,
+  (traits) => {
+    const maps = readLevels(traits);
+    if (maps === undefined || traits.anchors === undefined || maps.length < 2) return undefined;
+    const { order, info } = maps[0]!;
+    if (order === "cells" && !traits.forced) return undefined;
+    if (info.shape.length === 4 && maps[0]!.numbers < 18) return undefined;
+    return anchorParts(traits, maps, { form: "yolov5", activated: "nothing", anchors: traits.anchors });
+  },
+);
+
+/**
+ * As RKNN's fork exports YOLOv5 and v7: maps of the convolutions behind a sigmoid.
+ *
+ * @see https://github.com/airockchip/rknn_model_zoo (examples/yolov5/python/yolov5.py)
+ */
+export const yolov5MapsSigmoid: Head<AnchorMapsPlan> = defineHead(
+  "yolov5-maps-sigmoid",
+  "as yolov5-maps in [N, anchors×(5+classes), h, w], with the sigmoid taken by the model (RKNN's YOLOv5 and v7)",
+  decodeAnchorMaps,
+  (traits) => {
+    const maps = readLevels(traits);
+    if (maps === undefined || traits.anchors === undefined || maps.length < 2) return undefined;
+    if (maps[0]!.info.shape.length === 5 && !traits.forced) return undefined;
+    if (maps[0]!.order === "cells" && !traits.forced) return undefined;
+    const parts = anchorParts(traits, maps, { form: "yolov5", activated: "all", anchors: traits.anchors });
+    return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [0, 0, 0] } };
+  },
+);
+
+const YOLOV4_SCALES: readonly number[] = [1.2, 1.1, 1.05];
+
+/** YOLOv4 lets centres leave their cells; others do not. */
+function scalesOf(anchors: readonly number[], levels: number): readonly number[] | undefined {
+  if (anchors.join() === ANCHORS.yolov4!.join() && levels === 3) return YOLOV4_SCALES;
+  return anchors.join() === ANCHORS["yolov4-tiny"]!.join() ? [1.05, 1.05] : undefined;
+}
+
+/**
+ * The convolutions of Darknet's YOLOv3 and v4, as converters of its weights give them.
+ *
+ * @see https://github.com/AlexeyAB/darknet (src/yolo_layer.c, get_yolo_box)
+ */
+export const darknetMaps: Head<AnchorMapsPlan> = defineHead(
+  "darknet-maps",
+  "raw maps [N, anchors×(5+classes), h, w], one a stride, logits; sizes are e^t × anchor (YOLOv3 and v4 of Darknet)",
+  decodeAnchorMaps,
+  (traits) => {
+    const maps = readLevels(traits);
+    const { anchors, forced } = traits;
+    if (maps === undefined || anchors === undefined || maps.length < 2) return undefined;
+    if (!forced && (maps[0]!.info.shape.length !== 4 || maps[0]!.order !== "channels")) return undefined;
+    const centreScales = scalesOf(anchors, maps.length);
+    const parts = anchorParts(traits, maps, {
+      form: "darknet",
+      activated: "nothing",
+      anchors,
+      ...(centreScales && { centreScales }),
+    });
+    return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" } };
+  },
+);
+
+/** What TensorFlow calls the outputs of a Keras model. */
+const IDENTITY = /^Identity(_\d+)?(:0)?$/;
+
+/** Levels [N, h, w, 3, 5+classes] of tensorflow-yolov4, whose scores the model has put through the sigmoid. */
+function tensorflowParts(
+  traits: ModelTraits,
+  family: string,
+): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
+  const maps = readLevels(traits);
+  if (maps === undefined || maps.length < 2 || maps[0]!.order !== "cells") return undefined;
+  const anchors = traits.anchors ?? ANCHORS[maps.length === 2 ? `${family}-tiny` : family]!;
+  const isYolov4 = family === "yolov4";
+  const scales = maps.length === 3 ? YOLOV4_SCALES : [1.05, 1.05];
+  const rule = { form: "darknet", activated: "scores", anchors } as const;
+  const parts = anchorParts(traits, maps, isYolov4 ? { ...rule, centreScales: scales } : rule);
+  return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [128, 128, 128] } };
+}
+
+/**
+ * YOLOv4 of the ONNX zoo. Sizes are e^t × anchor, centres may leave their cells.
+ *
+ * @see https://github.com/onnx/models (vision/object_detection_segmentation/yolov4)
+ */
+export const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
+  "yolov4-maps",
+  "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
+  decodeAnchorMaps,
+  (traits) => {
+    if (!traits.forced && !traits.model.outputs.every(({ name }) => IDENTITY.test(name))) return undefined;
+    const parts = tensorflowParts(traits, "yolov4");
+    if (parts === undefined || (parts.outputs[0]!.shape.length !== 5 && !traits.forced)) return undefined;
+    const what =
+      traits.anchors === undefined ? "YOLOv4's anchors and scales of the centres" : "YOLOv4's scales of the centres";
+    return {
+      ...parts,
+      assumptions: traits.forced
+        ? []
+        : [`${what}; YOLOv3 of tensorflow-yolov4 looks alike: for it give ${naming(["yolov3-maps"])}`],
+    };
+  },
+);
+
+/** As `yolov4-maps`, of YOLOv3: centres stay in their cells. Nothing in a file tells it: name it. */
+export const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
+  "yolov3-maps",
+  "as yolov4-maps, of YOLOv3, whose centres stay in their cells; never recognised, name it",
+  decodeAnchorMaps,
+  (traits) => (traits.forced ? tensorflowParts(traits, "yolov3") : undefined),
+);
+
+/** PASCAL VOC's classes, in their usual order. */
+const VOC_20: readonly string[] = [
+  ...["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"],
+  ...["diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"],
+];
+
+/**
+ * YOLOv2 and Tiny YOLOv2 of the ONNX zoo: one map of five anchors, classes by softmax. Tiny YOLOv2 scales the levels itself.
+ *
+ * @see https://github.com/onnx/models (vision/object_detection_segmentation/tiny-yolov2)
+ */
+export const yolov2Maps: Head<AnchorMapsPlan> = defineHead(
+  "yolov2-maps",
+  "one raw map [N, 5×(5+classes), h/32, w/32], logits, classes by softmax (Tiny YOLOv2 of the ONNX zoo, whose output is grid)",
+  decodeAnchorMaps,
+  (traits) => {
+    const maps = readLevels(traits);
+    const [map] = maps ?? [];
+    if (maps?.length !== 1 || map?.order !== "channels" || map.stride !== 32) return undefined;
+    const isTiny = map.info.name === "grid";
+    if (!traits.forced && !isTiny) return undefined;
+    const classes = map.numbers / 5 - 5;
+    const anchors = traits.anchors ?? ANCHORS[classes === COCO_80.length ? "yolov2-coco" : "yolov2-voc"]!;
+    const parts = anchorParts(traits, maps, { form: "yolov2", activated: "nothing", anchors });
+    return (
+      parts && {
+        ...parts,
+        preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", scale: isTiny ? 1 : 1 / 255 },
+        ...(classes === VOC_20.length && { names: VOC_20 }),
+      }
+    );
+  },
+);
+
+/** Numbers of a cell of YOLOX with COCO's classes. */
+const COCO_WITH_OBJECTNESS = 85;
+
+/**
+ * YOLOX in maps, as RKNN's fork exports it: objectness and classes behind a sigmoid.
+ *
+ * @see https://github.com/airockchip/rknn_model_zoo (examples/yolox/python/yolox.py)
+ */
+export const yoloxMaps: Head<AnchorMapsPlan> = defineHead(
+  "yolox-maps",
+  "three raw maps [N, 5+classes, h, w]: offsets in cells, objectness, probabilities (RKNN's YOLOX)",
+  decodeAnchorMaps,
+  (traits) => {
+    const maps = readLevels(traits);
+    if (maps === undefined || maps.length < 3 || maps[0]!.info.shape.length !== 4) return undefined;
+    const { numbers, order } = maps[0]!;
+    const isKnown = numbers === 5 + (traits.classes ?? COCO_WITH_OBJECTNESS - 5) && order === "channels";
+    if (!traits.forced && !isKnown) return undefined;
+    const anchors = maps.flatMap(({ stride }) => [stride, stride]);
+    const parts = anchorParts(traits, maps, { form: "yolox", activated: "scores", anchors });
+    return (
+      parts && {
+        ...parts,
+        preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", colour: "BGR", scale: 1 },
+      }
+    );
+  },
+);
+
+/** Heads that cannot be told, or read, without their anchors. */
+export const ANCHORED_HEADS: readonly Head[] = [yolov5Maps, yolov5MapsSigmoid, darknetMaps];
+
+/** Every head of maps of anchors. */
+export const ANCHOR_MAP_HEADS: readonly Head[] = [yolov2Maps, yolov3Maps, yolov4Maps, ...ANCHORED_HEADS, yoloxMaps];

@@ -1,0 +1,236 @@
+import { expect, test } from "bun:test";
+import { OptionError } from "../../src/core/errors.ts";
+import { ANCHORS, anchorsIn } from "../../src/heads/anchors.ts";
+import type { RecogniseOptions } from "../../src/heads/head.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
+import { headNamed } from "../../src/heads/registry.ts";
+import { COCO_80 } from "../../src/model/labels.ts";
+import { Candidates } from "../../src/model/rows.ts";
+import { noDevicePart } from "../../src/runtime/task.ts";
+import { decodeLaunches } from "../../src/tasks/detect/decode-launches.ts";
+import { type Declared, model, ultralytics } from "./model-infos.ts";
+
+const SIDES = [80, 40, 20];
+
+/** YOLOv7 without --grid, YOLOv5 with --train: one f32 [1, 3, h, w, 85] a stride. */
+const SPLIT: readonly Declared[] = SIDES.map((side, at) => [`output${at}`, [1, 3, side, side, 85]]);
+const JOINED: readonly Declared[] = SIDES.map((side, at) => [`output${at}`, [1, 255, side, side]]);
+
+function head(outputs: readonly Declared[], options: RecogniseOptions = {}, metadata = {}): string {
+  return recogniseModel(model(outputs, { metadata }), { isSilent: true, ...options }).head;
+}
+
+test("raw maps of YOLOv5 and v7 want their anchors, of a family, numbers, metadata, or a file beside the model", () => {
+  expect(() => head(SPLIT)).toThrow(
+    /its outputs are raw maps of anchors .* and nothing tells the anchors\nHint: give its anchors, by `anchors` \(`--anchors`\).*YOLOv7: --grid/,
+  );
+  const plan = (options: RecogniseOptions, metadata = {}): unknown =>
+    recogniseModel(model(SPLIT, { metadata }), { isSilent: true, ...options }).plan;
+  const ofYolov7 = plan({ anchors: "yolov7" });
+  expect(ofYolov7).toMatchObject({
+    kind: "anchor-maps",
+    form: "yolov5",
+    order: "anchors",
+    activated: "nothing",
+    classes: 80,
+    levels: [
+      {
+        stride: 8,
+        output: "output0",
+        anchors: [
+          [12, 16],
+          [19, 36],
+          [40, 28],
+        ],
+      },
+      { stride: 16, output: "output1" },
+      {
+        stride: 32,
+        output: "output2",
+        anchors: [
+          [142, 110],
+          [192, 243],
+          [459, 401],
+        ],
+      },
+    ],
+  });
+  const numbers = ANCHORS.yolov7!;
+  expect(plan({ anchors: numbers })).toEqual(ofYolov7);
+  expect(plan({ anchorsBeside: numbers })).toEqual(ofYolov7);
+  expect(
+    plan({}, { anchors: `[[${numbers.slice(0, 6)}], [${numbers.slice(6, 12)}], [${numbers.slice(12)}]]` }),
+  ).toEqual(ofYolov7);
+  // The caller's word counts before the file's.
+  expect(plan({ anchors: "yolov7", anchorsBeside: ANCHORS.yolov5! })).toEqual(ofYolov7);
+  expect(() => plan({ anchors: "yolo7" })).toThrow(OptionError);
+  expect(() => plan({ anchors: "yolo7" })).toThrow(/yolov7/);
+});
+
+test("joined channels may be YOLOv5's logits, RKNN's probabilities or Darknet's: naming one makes it run", () => {
+  expect(() => head(JOINED, { anchors: "yolov5" })).toThrow(
+    /fit 3 heads, and nothing tells which[\s\S]*`head: "yolov5-maps"` .* or "yolov5-maps-sigmoid" or "darknet-maps"/,
+  );
+  expect(() => head(JOINED)).toThrow(
+    /raw maps of anchors .* name the head by .*"yolov5-maps-sigmoid".* and give its anchors/s,
+  );
+  for (const name of ["yolov5-maps", "yolov5-maps-sigmoid", "darknet-maps"]) {
+    expect(head(JOINED, { head: name, anchors: "yolov3" })).toBe(name);
+    expect(() => head(JOINED, { head: name })).toThrow(/nothing tells the anchors\nHint: give its anchors/);
+  }
+  // Anchors of another number of levels do not fit.
+  expect(() => head(JOINED, { head: "yolov5-maps", anchors: "yolov5-p6" })).toThrow(
+    /do not fit the head "yolov5-maps"/,
+  );
+});
+
+test("the ONNX zoo's YOLOv4, Tiny YOLOv2 and YOLOv3", () => {
+  const yolov4 = recogniseModel(
+    model(
+      [
+        ["Identity:0", [1, 52, 52, 3, 85]],
+        ["Identity_1:0", [1, 26, 26, 3, 85]],
+        ["Identity_2:0", [1, 13, 13, 3, 85]],
+      ],
+      {
+        inputs: [["input_1:0", [1, 416, 416, 3]]],
+      },
+    ),
+    { isSilent: true },
+  );
+  expect(yolov4).toMatchObject({
+    head: "yolov4-maps",
+    preprocessing: { layout: "NHWC", fit: "letterbox", pad: [128, 128, 128], colour: "RGB", scale: 1 / 255 },
+    plan: {
+      order: "cells",
+      activated: "scores",
+      levels: [{ centreScale: 1.2 }, { centreScale: 1.1 }, { centreScale: 1.05 }],
+    },
+  });
+  expect(yolov4.labels).toEqual(COCO_80);
+  expect(yolov4.assumptions[0]).toContain('`head: "yolov3-maps"` (`--head yolov3-maps`)');
+
+  const yolov2 = recogniseModel(model([["grid", [-1, 125, 13, 13]]], { inputs: [["image", [-1, 3, 416, 416]]] }), {});
+  expect(yolov2).toMatchObject({
+    head: "yolov2-maps",
+    preprocessing: { fit: "stretch", scale: 1 },
+    plan: { classes: 20 },
+  });
+  expect(yolov2.labels.slice(0, 3)).toEqual(["aeroplane", "bicycle", "bird"]);
+  // YOLOv2 of the zoo has COCO's classes and no name that tells.
+  const coco = model([["218", [1, 425, 13, 13]]], { inputs: [["input.1", [1, 3, 416, 416]]] });
+  expect(() => recogniseModel(coco, {})).toThrow(/name it by `head: "yolov2-maps"`/);
+  expect(recogniseModel(coco, { head: "yolov2-maps" }).preprocessing.scale).toBe(1 / 255);
+
+  const outputs: Declared[] = [
+    ["yolonms_layer_1/concat_2:0", [-1, 3], "i32"],
+    ["yolonms_layer_1/ExpandDims_3:0", [1, 80, -1]],
+    ["yolonms_layer_1/ExpandDims_1:0", [1, -1, 4]],
+  ];
+  const yolov3 = recogniseModel(
+    model(outputs, {
+      inputs: [
+        ["input_1", [-1, 3, -1, -1]],
+        ["image_shape", [-1, 2]],
+      ],
+    }),
+    {},
+  );
+  expect(yolov3).toMatchObject({
+    head: "yolov3-onnx",
+    needsNms: false,
+    preferredSize: [416, 416],
+    sizeInputs: [{ name: "image_shape", dtype: "f32", content: "height-width" }],
+    preprocessing: { fit: "letterbox", resize: "bicubic", pad: [128, 128, 128] },
+    plan: { kind: "chosen", boxes: "yolonms_layer_1/ExpandDims_1:0", scores: "yolonms_layer_1/ExpandDims_3:0" },
+  });
+});
+
+/** Maps of YOLOv8 as they are before the distances are decoded. */
+function maps(channels: readonly number[], name: (channels: number) => string): Declared[] {
+  return SIDES.flatMap((side, at) =>
+    channels.map((count): Declared => [`${name(count)}${at}`, [1, count, side, side]]),
+  );
+}
+
+test("maps of distances: nine are RKNN's, of six the names tell, or the caller", () => {
+  expect(head(maps([64, 80, 1], (count) => `map${count}_`))).toBe("dfl-maps");
+  expect(head(maps([64, 80], (count) => `/model.22/cv${count}/Conv_output_`))).toBe("dfl-maps-logits");
+  expect(head(maps([64, 80], (count) => `${count === 80 ? "Sigmoid" : "Conv"}_`))).toBe("dfl-maps");
+  expect(() => head(maps([64, 80], (count) => `${count}_`))).toThrow(
+    /fit 2 heads[\s\S]*"dfl-maps"` .* or "dfl-maps-logits"/,
+  );
+  expect(
+    head(
+      maps([64, 80], (count) => `${count}_`),
+      { head: "dfl-maps-logits" },
+    ),
+  ).toBe("dfl-maps-logits");
+  // As many classes as distances: nothing tells which is which.
+  expect(() =>
+    head(maps([64, 64, 1], () => "m").map(([name, shape], at): Declared => [`${name}${at}`, shape])),
+  ).toThrow(/fit no known head/);
+  // Names of another number are what is wrong.
+  expect(() =>
+    head(
+      maps([64, 5, 1], (count) => `${count}_`),
+      { labels: ["a", "b"] },
+    ),
+  ).toThrow("it has 5 classes, got 2 class names");
+  expect(
+    recogniseModel(
+      model(
+        maps([64, 5, 1], (count) => `${count}_`),
+        { metadata: ultralytics(5) },
+      ),
+      {},
+    ).labels[4],
+  ).toBe("thing 4");
+});
+
+/** Decode a model whose outputs are all of one value. */
+function decodeFlat(name: string, outputs: readonly Declared[], value: number, anchors?: string): Candidates {
+  const spec = recogniseModel(model(outputs), { head: name, isSilent: true, anchors });
+  const tensors = new Map(
+    outputs.map(([output, shape]) => {
+      const data = new Float32Array(shape.reduce((a, b) => a * b)).fill(value);
+      return [output, { dtype: "f32" as const, shape, data }];
+    }),
+  );
+  const candidates = new Candidates(1);
+  const input = { outputs: tensors, index: 0, inputWidth: 640, inputHeight: 640, threshold: 0.99 };
+  headNamed(name).decode(spec.plan, input, candidates);
+  return candidates;
+}
+
+test("numbers that show the other activation are an error that names the head", () => {
+  const six = maps([64, 80], (count) => `${count}_`);
+  expect(() => decodeFlat("dfl-maps", six, -4)).toThrow(
+    /scores are no probabilities, got -4\nHint: .*"dfl-maps-logits"/,
+  );
+  expect(() => decodeFlat("dfl-maps-logits", six, 0.01)).toThrow(/no score lies below 0.*\nHint: .*"dfl-maps"/);
+  expect(() => decodeFlat("yolov5-maps-sigmoid", JOINED, -4, "yolov5")).toThrow(/got -4\nHint: .*"yolov5-maps"/);
+  expect(() => decodeFlat("yolov5-maps", JOINED, 0.01, "yolov5")).toThrow(/Hint: .*"yolov5-maps-sigmoid"/);
+  expect(decodeFlat("dfl-maps", six, 0.5).count).toBe(0);
+  expect(decodeFlat("yolov5-maps", JOINED, -4, "yolov5").count).toBe(0);
+});
+
+test("a GPU refuses such plans by name", () => {
+  const { plan } = recogniseModel(model(SPLIT), { anchors: "yolov5" });
+  const size = { batch: 1, inputWidth: 640, inputHeight: 640 };
+  const wanted = noDevicePart('a plan of the kind "anchor-maps"', "decode the outputs of a model").message;
+  expect(() => decodeLaunches(plan, new Map(), size)).toThrow(wanted);
+});
+
+test("anchors of a file beside a model: Darknet's .cfg, YOLOv5's .yaml, numbers alone", () => {
+  const yaml =
+    "nc: 80 # classes\nanchors:\n  - [10,13, 16,30, 33,23] # P3/8\n  - [30,61, 62,45, 59,119]\n  - [116,90, 156,198, 373,326]\n\nbackbone:\n  [[-1, 1, Conv, [64, 6, 2, 2]]]\n";
+  expect(anchorsIn(yaml)).toEqual(ANCHORS.yolov5!);
+  const cfg =
+    "[yolo]\nmask = 0,1,2\nanchors = 12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401\nclasses=80\n";
+  expect(anchorsIn(cfg)).toEqual(ANCHORS.yolov4!);
+  expect(anchorsIn("10.0\n13.0\n16.0\n30.0\n")).toEqual([10, 13, 16, 30]);
+  for (const other of ["names: [a, b]\n", "1,2,3", "", "path: data\nnc: 2\n"]) expect(anchorsIn(other)).toBeUndefined();
+  // A number of anchors a level, to be worked out in training.
+  expect(anchorsIn("anchors: 3\n")).toBeUndefined();
+});

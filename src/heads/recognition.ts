@@ -6,7 +6,7 @@ import { unknownWord } from "../core/options.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import { withOptions } from "../image/preprocessing.ts";
-import { COCO_91 } from "../model/labels.ts";
+import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { ANCHORS } from "./anchors.ts";
@@ -281,7 +281,7 @@ function warn(spec: ModelSpec, traits: ModelTraits, { head: said, source = "the 
         "other data may keep their number; give `labels`",
     );
   }
-  if (traits.names === undefined && (plan.kind === "rows" || plan.kind === "columns")) {
+  if (traits.names === undefined && labels === COCO_80 && (plan.kind === "rows" || plan.kind === "columns")) {
     logger.warn(`Assuming COCO's 80 class names as ${source} does not tell its own: give \`labels\``);
   }
 }

@@ -21,6 +21,7 @@ import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, yolov4 } from "./split.ts";
+import { customVision, ssd, ssdPytorch } from "./ssd.ts";
 import { tfDetection, tfDetectionMasks, tfliteDetection } from "./tensorflow.ts";
 import { keypointRcnn, maskRcnn, torchvision } from "./torchvision.ts";
 import type { ModelTraits } from "./traits.ts";
@@ -70,6 +71,9 @@ export const PLAIN_HEADS: readonly Head[] = [
   yolov3Onnx,
   ...ANCHOR_MAP_HEADS,
   ...[dflMaps, dflMapsLogits],
+  ssd,
+  ssdPytorch,
+  customVision,
   // A detector's boxes are not turned.
   ...OBJECT_HEADS.filter((head) => head.task !== "obb" && !MASKED_HEADS.includes(head)),
 ];

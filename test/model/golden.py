@@ -284,6 +284,28 @@ for head, first, called in (
     b = (b[:, [1, 0, 3, 2]] * [W, H, W, H])[: int(n)]
     case(head, head, ts, 0.4, kept(b, s[: int(n)], c[: int(n)], 0.4), image=NHWC)
 
+# SSD of the ONNX zoo, and of Azure Custom Vision: finished rows in fractions.
+XY = [[2, 0, 0.5], [2, 0.5, 1]]
+for head, called, forced in (
+    ("ssd", ("bboxes", "labels", "scores"), True),
+    ("custom-vision", ("detected_boxes", "detected_classes", "detected_scores"), False),
+):
+    ts = [
+        tensor(called[0], [BATCH, 20, 4], XY, seed=64),
+        tensor(called[1], [BATCH, 20], [[20, 1, 80]], dtype="i64", seed=65),
+        tensor(called[2], [BATCH, 20], [[20, 0, 1]], seed=66),
+    ]
+    b, c, s = (fill(t)[INDEX] for t in ts)
+    case(head, head, ts, 0.4, kept(b * [W, H, W, H], s, c, 0.4), forced=forced)
+
+# pytorch-ssd, as its box_utils and detectNet do it: the background comes first and does not count.
+ts = [
+    tensor("scores", [BATCH, 60, 4], [[4, 0, 1]], seed=67),
+    tensor("boxes", [BATCH, 60, 4], XY, seed=68),
+]
+s, b = (fill(t)[INDEX] for t in ts)
+case("ssd-pytorch", "ssd-pytorch", ts, 0.9, best(b * [W, H, W, H], s[:, 1:], s[:, 1:].max(1), 0.9), forced=True, labels=names(3))
+
 ts, rows = [], []
 for s in (32, 8, 16):
     cells = (H // s) * (W // s)

@@ -184,20 +184,24 @@ function corners(dtype: FloatType): DecodeCase[] {
       outputs: new Map([["output0", output]]),
     };
   });
-  const apart = [
-    [batch, anchors, 4],
-    [batch, anchors, 1, 4],
-  ].map(
-    (shape): DecodeCase => ({
+  // As pytorch-ssd has them, with the score of the background first, and as YOLOv4.
+  const apart = (
+    [
+      [1, [batch, anchors, 4]],
+      [0, [batch, anchors, 1, 4]],
+    ] as const
+  ).map(([classChannel, shape]): DecodeCase => {
+    const channels = classes + classChannel;
+    return {
       ...size,
       name: `corners apart, in fractions, ${dtype} [${shape.join(", ")}]`,
-      plan: { ...plan, order: "anchor-major", channels: classes, classChannel: 0, boxUnit: "fraction", boxes: "boxes" },
+      plan: { ...plan, order: "anchor-major", channels, classChannel, boxUnit: "fraction", boxes: "boxes" },
       outputs: new Map([
-        ["output0", tensor(dtype, [batch, anchors, classes], () => noise.score(8))],
+        ["output0", tensor(dtype, [batch, anchors, channels], () => noise.score(8))],
         ["boxes", tensor(dtype, shape, (at) => corner(at % 4))],
       ]),
-    }),
-  );
+    };
+  });
   return [...joined, ...apart];
 }
 

@@ -258,6 +258,16 @@ export function isDeepStream({ output, channelAxis, channels }: DenseReading, tr
   );
 }
 
+/** Strides of NanoDet-Plus. */
+const NANODET_PLUS_STRIDES = "8,16,32,64";
+
+/** True for NanoDet-Plus's exports: [N, rows of four grids, classes + 32] from `data` to `output`, without metadata. */
+export function isNanodetPlus({ output, channelAxis, rowKind, strides }: DenseReading, traits: ModelTraits): boolean {
+  const { image, family } = traits;
+  const isGrid = rowKind === "cells" && strides.join() === NANODET_PLUS_STRIDES;
+  return channelAxis === 2 && isGrid && image.name === "data" && output.name === "output" && family === undefined;
+}
+
 /**
  * A head before NMS: a box, perhaps objectness, and a probability a class.
  *

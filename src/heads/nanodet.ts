@@ -1,10 +1,12 @@
-/** @module Head `nanodet`: a class map and a map of distance bins for each stride, as NanoDet exports. */
+/** @module Heads `nanodet` and `nanodet-plus`: a class map and a map of distance bins for each stride, or rows of both. */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
-import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
+import { cellCount, isNanodetPlus, readDense, USUAL_STRIDES } from "./dense-reading.ts";
 import { type DecodeInput, type DistanceBinsLevel, type DistanceBinsPlan, defineHead, type Head } from "./head.ts";
+import type { DistanceMapsPlan } from "./host-plan.ts";
+import { decodeDistanceMaps } from "./map-decoder.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, isFloat } from "./traits.ts";
 
@@ -65,6 +67,36 @@ export const nanodet: Head<DistanceBinsPlan> = defineHead(
       classes,
       needsNms: true,
       plan: { kind: "distance-bins", levels, classes, bins: channels / 4 },
+    };
+  },
+);
+
+/** Numbers of the distances, which follow the classes. */
+const DISTANCES = 4 * USUAL_BINS;
+
+/**
+ * As NanoDet-Plus exports: stretched, BGR levels with the mean and deviation of NanoDet; distances from the corners of the cells.
+ *
+ * @see https://github.com/RangiLyu/nanodet (nanodet/model/head/nanodet_plus_head.py)
+ */
+export const nanodetPlus: Head<DistanceMapsPlan> = defineHead(
+  "nanodet-plus",
+  "one output [N, cells of strides 8, 16, 32, 64, classes + 32]: a probability a class, then bins of the distances (NanoDet-Plus)",
+  decodeDistanceMaps,
+  (traits) => {
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2 || traits.model.outputs.length > 1) return undefined;
+    if (traits.forced ? reading.rowKind !== "cells" : !isNanodetPlus(reading, traits)) return undefined;
+    const { output, strides } = reading;
+    const classes = reading.channels - DISTANCES;
+    if (classes < 1 || (traits.classes !== undefined && traits.classes !== classes)) return undefined;
+    const levels = strides.map((stride) => ({ stride, classMap: output.name, distanceMap: output.name }));
+    return {
+      outputs: [output],
+      preprocessing: { ...NANODET_PREPROCESSING, fit: "stretch" },
+      classes,
+      needsNms: true,
+      plan: { kind: "distance-maps", levels, classes, bins: USUAL_BINS, order: "rows", areLogits: false, centre: 0 },
     };
   },
 );

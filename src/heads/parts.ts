@@ -6,7 +6,7 @@ import type { DecodeInput } from "./head.ts";
 import type { PartsPlan, RowColumns } from "./host-plan.ts";
 import { classIdOf, NumberSlice, refuseOutput } from "./outputs.ts";
 import { rowCount } from "./rows.ts";
-import { FLOATS, NUMBERS } from "./traits.ts";
+import { FLOATS, HOST_NUMBERS } from "./traits.ts";
 
 const boxes: NumberSlice = new NumberSlice();
 const scores: NumberSlice = new NumberSlice();
@@ -23,7 +23,7 @@ function load(slice: NumberSlice, part: RowColumns, plan: PartsPlan, input: Deco
   const found = shape[axis] ?? -1;
   let width = 1;
   for (let at = axis + 1; at < shape.length; at++) width *= shape[at]!;
-  const dtypes = part === plan.classes ? NUMBERS : FLOATS;
+  const dtypes = part === plan.classes ? HOST_NUMBERS : FLOATS;
   const fits =
     found >= 0 && width === part.width && (rows < 0 || rows === found) && (axis === 0 || shape[0]! > input.index);
   if (tensor === undefined || !dtypes.includes(tensor.dtype) || !fits) {

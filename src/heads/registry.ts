@@ -14,9 +14,10 @@ import { libreYolo } from "./libreyolo.ts";
 import { mask2former } from "./mask2former.ts";
 import { MASKED_HEADS } from "./masked.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
-import { nanodet } from "./nanodet.ts";
+import { nanodet, nanodetPlus } from "./nanodet.ts";
 import { paddleRtdetr } from "./paddle-rtdetr.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
+import { qualcomm } from "./qualcomm.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
@@ -54,6 +55,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   yolox,
   yoloxDecoded,
   nanodet,
+  nanodetPlus,
   fastestdet,
   rtdetr,
   deimv2Imagenet,
@@ -68,6 +70,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   torchvision,
   tfDetection,
   tfliteDetection,
+  qualcomm,
   yolov3Onnx,
   ...ANCHOR_MAP_HEADS,
   ...[dflMaps, dflMapsLogits],

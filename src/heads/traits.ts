@@ -377,6 +377,9 @@ export const INTEGERS: readonly DType[] = ["i64", "i32"];
 /** Dtypes of class ids. */
 export const NUMBERS: readonly DType[] = [...INTEGERS, ...FLOATS];
 
+/** Dtypes of class ids that decoders on the CPU read. */
+export const HOST_NUMBERS: readonly DType[] = [...NUMBERS, "u8"];
+
 /** True for f32 and f16. */
 export function isFloat({ dtype }: TensorInfo): boolean {
   return FLOATS.includes(dtype);

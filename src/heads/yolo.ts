@@ -1,7 +1,7 @@
 /** @module Heads `yolo`, `yolo-transposed` and `yolo-objectness`: a dense output before NMS, boxes as centre and size in pixels. */
 
 import { decodeDense } from "./dense.ts";
-import { type DenseReading, densePlan, isDeepStream, readClasses } from "./dense-reading.ts";
+import { type DenseReading, densePlan, isDeepStream, isNanodetPlus, readClasses } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
 
@@ -13,7 +13,8 @@ const COCO_CHANNELS = 84;
 const COCO_CHANNELS_WITH_OBJECTNESS = 85;
 
 function isOther(reading: DenseReading, traits: ModelTraits): boolean {
-  return reading.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits);
+  const isFinal = reading.rowsAreFinal || traits.family === "rtdetr";
+  return isFinal || isDeepStream(reading, traits) || isNanodetPlus(reading, traits);
 }
 
 /** As Ultralytics exports YOLOv5u, v8, 9, 11, 12, 13 and 26 without its end. A pose or segmentation model gives its boxes. */

@@ -4,7 +4,7 @@ import { ModelError, message } from "../core/errors.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense } from "./dense.ts";
-import { cellCount, type DenseReading, densePlan, isDeepStream, readClasses } from "./dense-reading.ts";
+import { cellCount, type DenseReading, densePlan, isDeepStream, isNanodetPlus, readClasses } from "./dense-reading.ts";
 import { type DecodeInput, type DensePlan, defineHead, type GridPlan, type Head, naming } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, type ModelTraits } from "./traits.ts";
@@ -24,7 +24,13 @@ const COCO_WITHOUT_OBJECTNESS = 84;
 function fits(reading: DenseReading, traits: ModelTraits): boolean {
   const { output, rowKind, channels } = reading;
   if (rowKind !== "cells" && rowKind !== "dynamic") return false;
-  if (traits.family !== undefined || isDeepStream(reading, traits) || output.name === "outputs") return false;
+  if (
+    traits.family !== undefined ||
+    isDeepStream(reading, traits) ||
+    isNanodetPlus(reading, traits) ||
+    output.name === "outputs"
+  )
+    return false;
   if (rowKind === "dynamic" && output.name === "output0") return false;
   return traits.classes !== undefined || channels !== COCO_WITHOUT_OBJECTNESS;
 }

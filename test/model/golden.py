@@ -32,7 +32,7 @@ def fill(spec):
     view[axis] = shape[axis]
     low, high = low.reshape(view), high.reshape(view)
     values = low + uniform(spec["seed"], int(np.prod(shape))).reshape(shape) * (high - low)
-    if spec["dtype"] in ("i32", "i64"):
+    if spec["dtype"] in ("i32", "i64", "u8"):
         return np.floor(values)
     if spec.get("whole"):
         values[..., spec["whole"]] = np.floor(values[..., spec["whole"]])
@@ -468,6 +468,26 @@ for name, shape in (("batch of triples", [40, 3]), ("Tiny YOLOv3", [1, 40, 3])):
             rows.append([x1, y1, x2, y2, s, int(c)])
     size = [dict(name="image_shape", dtype="f32", shape=[BATCH, 2])]
     case(f"yolov3-onnx, {name}", "yolov3-onnx", [boxes_, scores_, chosen], 0.3, rows, inputs=size, image="input_1")
+
+# Qualcomm's AI Hub: the best class of every anchor, as bytes or whole numbers, before NMS.
+for dtype in ("u8", "i64"):
+    ts = [
+        tensor("boxes", [BATCH, 1029, 4], CORNERS, seed=160),
+        tensor("scores", [BATCH, 1029], [[1029, 0, 1]], seed=161),
+        tensor("class_idx", [BATCH, 1029], [[1029, 0, 80]], dtype=dtype, seed=162),
+    ]
+    b, s, c = (fill(t)[INDEX] for t in ts)
+    case(f"qualcomm, {dtype}", "qualcomm", ts, 0.97, kept(b, s, c, 0.97), image="image")
+
+# NanoDet-Plus measures from the corners of the cells, of four strides.
+plus = [(s, x, y) for s in (8, 16, 32, 64) for y in range(-(-H // s)) for x in range(-(-W // s))]
+t = tensor("output", [BATCH, len(plus), 6 + 32], [[6, 0, 1], [32, -3, 3]], seed=170)
+v = fill(t)[INDEX]
+s, x, y = np.array(plus, float).T
+e = np.exp(v[:, 6:].reshape(-1, 4, 8))
+side = (e / e.sum(-1, keepdims=True)) @ np.arange(8) * s[:, None]
+box = np.stack([x * s - side[:, 0], y * s - side[:, 1], x * s + side[:, 2], y * s + side[:, 3]], -1)
+case("nanodet-plus", "nanodet-plus", [t], 0.95, best(box, v[:, :6], v[:, :6].max(1), 0.95), labels=names(6), image="data")
 
 lines = [json.dumps(c, separators=(",", ":")) + "\n" for c in cases]
 pathlib.Path(__file__).with_name("golden.jsonl").write_text("".join(lines))

@@ -234,3 +234,39 @@ test("anchors of a file beside a model: Darknet's .cfg, YOLOv5's .yaml, numbers 
   // A number of anchors a level, to be worked out in training.
   expect(anchorsIn("anchors: 3\n")).toBeUndefined();
 });
+
+test("Qualcomm's three outputs: before NMS, black padding; classes of bytes are not read on a GPU", () => {
+  const outputs = (classes: Declared): Declared[] => [classes, ["scores", [1, 8400]], ["boxes", [1, 8400, 4]]];
+  const inputs: readonly Declared[] = [["image", [1, 3, 640, 640]]];
+  const bytes = recogniseModel(model(outputs(["class_idx", [1, 8400], "u8"]), { inputs }), { isSilent: true });
+  expect(bytes).toMatchObject({
+    head: "qualcomm",
+    needsNms: true,
+    preprocessing: { fit: "letterbox", pad: [0, 0, 0], scale: 1 / 255, colour: "RGB" },
+    plan: { kind: "parts" },
+  });
+  const whole = recogniseModel(model(outputs(["classes", [1, 8400], "i64"]), { inputs }), { isSilent: true });
+  expect(whole).toMatchObject({ head: "qualcomm", plan: { kind: "columns", classes: "classes" } });
+  // So few rows may be what an NMS left.
+  const few: Declared[] = [
+    ["boxes", [1, 100, 4]],
+    ["scores", [1, 100]],
+    ["classes", [1, 100], "i64"],
+  ];
+  expect(() => recogniseModel(model(few), {})).toThrow(/name it by `head: "qualcomm"`/);
+});
+
+test("NanoDet-Plus is not YOLOX with other strides; Gold-YOLO reads as YOLOv6, whose exporter it has", () => {
+  const plus = recogniseModel(model([["output", [1, 2125, 112]]], { inputs: [["data", [1, 3, 320, 320]]] }), {});
+  expect(plus).toMatchObject({
+    head: "nanodet-plus",
+    preprocessing: { fit: "stretch", colour: "BGR", scale: 1, mean: [103.53, 116.28, 123.675] },
+    plan: { kind: "distance-maps", order: "rows", classes: 80, bins: 8, centre: 0, areLogits: false },
+  });
+  expect(plus.labels).toEqual(COCO_80);
+  // 52, 26, 13 and 7 cells a side: the last one is rounded up.
+  const odd = model([["output", [1, 3598, 35]]], { inputs: [["data", [1, 3, 416, 416]]] });
+  expect(recogniseModel(odd, { labels: ["a", "b", "c"] }).head).toBe("nanodet-plus");
+  expect(() => recogniseModel(odd, { labels: ["a"] })).toThrow("it has 3 classes, got 1 class name");
+  expect(head([["outputs", [1, 8400, 85]]])).toBe("yolo-objectness");
+});

@@ -268,6 +268,14 @@ export function isNanodetPlus({ output, channelAxis, rowKind, strides }: DenseRe
   return channelAxis === 2 && isGrid && image.name === "data" && output.name === "output" && family === undefined;
 }
 
+/** What Paddle2ONNX calls the outputs of PaddleDetection's programs. */
+const PADDLE_NAME = /^(concat_\d+\.tmp_\d+|save_infer_model\/scale_\d+\.tmp_\d+|fetch_name_\d+)$/;
+
+/** True for an output of PaddleDetection's, by its name and the input's. Boxes are corners there. */
+export function isOfPaddle(output: TensorInfo, { image }: ModelTraits): boolean {
+  return image.name === "image" && PADDLE_NAME.test(output.name);
+}
+
 /**
  * A head before NMS: a box, perhaps objectness, and a probability a class.
  *

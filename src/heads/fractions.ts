@@ -3,7 +3,7 @@
 import { efficientNms } from "./efficient-nms.ts";
 import type { ColumnsPlan, DensePlan, Head, ModelSpec, RowsPlan } from "./head.ts";
 import { libreYolo } from "./libreyolo.ts";
-import { paddleRtdetr } from "./paddle-rtdetr.ts";
+import { paddleDetection, paddleRtdetr, ppyoloeRaw } from "./paddle.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { damoYolo } from "./split.ts";
 import type { ModelTraits } from "./traits.ts";
@@ -27,8 +27,8 @@ function inFractions<Plan extends DensePlan | RowsPlan | ColumnsPlan>(head: Head
 
 /** One for each head whose boxes are read in pixels as the model gives them. */
 export const FRACTIONS: readonly Head[] = [
-  ...[yolo, yoloTransposed, yoloObjectness, libreYolo, damoYolo, yoloxDecoded].map(inFractions),
-  ...[yoloEndToEnd, deepstream, yolov7Rows, yoloNasFlat, paddleRtdetr].map(inFractions),
+  ...[yolo, yoloTransposed, yoloObjectness, libreYolo, damoYolo, yoloxDecoded, ppyoloeRaw].map(inFractions),
+  ...[yoloEndToEnd, deepstream, yolov7Rows, yoloNasFlat, paddleRtdetr, paddleDetection].map(inFractions),
   ...[efficientNms, rtdetr, deimv2Imagenet].map(inFractions),
 ];
 

@@ -1,14 +1,22 @@
-/** @module Heads `nanodet` and `nanodet-plus`: a class map and a map of distance bins for each stride, or rows of both. */
+/** @module Heads `nanodet`, `nanodet-plus` and `picodet`: a class map and a map of distance bins for each stride, or rows of both. */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { cellCount, isNanodetPlus, readDense, USUAL_STRIDES } from "./dense-reading.ts";
-import { type DecodeInput, type DistanceBinsLevel, type DistanceBinsPlan, defineHead, type Head } from "./head.ts";
+import {
+  type DecodeInput,
+  type DistanceBinsLevel,
+  type DistanceBinsPlan,
+  defineHead,
+  type Head,
+  type ModelSpecParts,
+} from "./head.ts";
 import type { DistanceMapsPlan } from "./host-plan.ts";
 import { decodeDistanceMaps } from "./map-decoder.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
-import { FLOATS, isFloat } from "./traits.ts";
+import { PADDLE_PREPROCESSING } from "./paddle.ts";
+import { FLOATS, isFloat, type ModelTraits } from "./traits.ts";
 
 /** Centred letterbox padded with black, BGR levels with the mean and deviation NanoDet trains with. */
 const NANODET_PREPROCESSING: Preprocessing = {
@@ -38,36 +46,51 @@ function findLevel(maps: readonly TensorInfo[], cells: number): readonly [Tensor
   return isDistances(b, a) ? [a, b] : undefined;
 }
 
-/** Three pairs of maps at strides 8, 16 and 32, told apart by their cells. NanoDet-Plus has one output and is another. */
+/** The maps of each stride, told apart by their cells. */
+function findMaps(
+  traits: ModelTraits,
+  strides: readonly number[],
+): Pick<ModelSpecParts<DistanceBinsPlan>, "outputs" | "classes" | "needsNms" | "plan"> | undefined {
+  const { outputs } = traits.model;
+  const size = traits.image.fixedSize;
+  if (size === undefined || outputs.length !== 2 * strides.length) return undefined;
+  if (outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
+  const levels: DistanceBinsLevel[] = [];
+  const found: TensorInfo[] = [];
+  for (const stride of strides) {
+    const level = findLevel(outputs, cellCount(size[0], size[1], [stride]));
+    if (level === undefined) return undefined;
+    levels.push({ stride, classMap: level[0].name, distanceMap: level[1].name });
+    found.push(...level);
+  }
+  const classes = found[0]?.shape[2] ?? -1;
+  const channels = found[1]?.shape[2] ?? -1;
+  if (classes < 1 || channels < 8 || channels % 4 !== 0) return undefined;
+  if (found.some((map, at) => map.shape[2] !== (at % 2 === 0 ? classes : channels))) return undefined;
+  if (traits.classes !== undefined && traits.classes !== classes) return undefined;
+  const plan = { kind: "distance-bins", levels, classes, bins: channels / 4 } as const;
+  return { outputs: found, classes, needsNms: true, plan };
+}
+
+/** Three pairs of maps at strides 8, 16 and 32. NanoDet-Plus has one output and is another. */
 export const nanodet: Head<DistanceBinsPlan> = defineHead(
   "nanodet",
   "six outputs, strides 8, 16, 32: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (NanoDet)",
   decodeDistanceBins,
   (traits) => {
-    const { outputs } = traits.model;
-    const size = traits.image.fixedSize;
-    if (size === undefined || outputs.length !== 2 * USUAL_STRIDES.length) return undefined;
-    if (outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
-    const levels: DistanceBinsLevel[] = [];
-    const found: TensorInfo[] = [];
-    for (const stride of USUAL_STRIDES) {
-      const level = findLevel(outputs, cellCount(size[0], size[1], [stride]));
-      if (level === undefined) return undefined;
-      levels.push({ stride, classMap: level[0].name, distanceMap: level[1].name });
-      found.push(...level);
-    }
-    const classes = found[0]?.shape[2] ?? -1;
-    const channels = found[1]?.shape[2] ?? -1;
-    if (classes < 1 || channels < 8 || channels % 4 !== 0) return undefined;
-    if (found.some((map, at) => map.shape[2] !== (at % 2 === 0 ? classes : channels))) return undefined;
-    if (traits.classes !== undefined && traits.classes !== classes) return undefined;
-    return {
-      outputs: found,
-      preprocessing: NANODET_PREPROCESSING,
-      classes,
-      needsNms: true,
-      plan: { kind: "distance-bins", levels, classes, bins: channels / 4 },
-    };
+    const found = findMaps(traits, USUAL_STRIDES);
+    return found && { ...found, preprocessing: NANODET_PREPROCESSING };
+  },
+);
+
+/** Four pairs, at stride 64 as well: PicoDet without its post-processing, as the layout models of PP-Structure are. */
+export const picodet: Head<DistanceBinsPlan> = defineHead(
+  "picodet",
+  "eight outputs, strides 8, 16, 32, 64: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (PicoDet, before NMS)",
+  decodeDistanceBins,
+  (traits) => {
+    const found = findMaps(traits, [...USUAL_STRIDES, 64]);
+    return found && { ...found, preprocessing: PADDLE_PREPROCESSING, usualIou: 0.5 };
   },
 );
 

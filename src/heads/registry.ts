@@ -14,8 +14,8 @@ import { libreYolo } from "./libreyolo.ts";
 import { mask2former } from "./mask2former.ts";
 import { MASKED_HEADS } from "./masked.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
-import { nanodet, nanodetPlus } from "./nanodet.ts";
-import { paddleRtdetr } from "./paddle-rtdetr.ts";
+import { nanodet, nanodetPlus, picodet } from "./nanodet.ts";
+import { paddleDetection, paddleRtdetr, ppyoloeRaw } from "./paddle.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
 import { qualcomm } from "./qualcomm.ts";
 import { rfDetr } from "./rf-detr.ts";
@@ -56,6 +56,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   yoloxDecoded,
   nanodet,
   nanodetPlus,
+  picodet,
   fastestdet,
   rtdetr,
   deimv2Imagenet,
@@ -65,6 +66,8 @@ export const PLAIN_HEADS: readonly Head[] = [
   huggingFace,
   huggingFaceSoftmax,
   paddleRtdetr,
+  paddleDetection,
+  ppyoloeRaw,
   efficientNms,
   mmdet,
   torchvision,

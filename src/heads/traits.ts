@@ -3,7 +3,7 @@
 import { logger } from "../core/log.ts";
 import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
-import { type Literal, parseLiteral, parseNames } from "../model/labels.ts";
+import { type Literal, namesOfMetadata, parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { type Anchors, anchorsOf, anchorsSaid } from "./anchors.ts";
 
@@ -168,7 +168,7 @@ export function readTraits(
   const given = options.labels?.length === 0 ? undefined : options.labels;
   const isOfTransformers = model.outputs.some(({ name }) => MASKS_OF_TRANSFORMERS.includes(name));
   const beside = isOfTransformers ? options.labelsBeside : undefined;
-  const names = given ?? (metadata.names === undefined ? beside : parseNames(metadata.names));
+  const names = given ?? namesOfMetadata(metadata) ?? beside;
   const exportArguments = literal(metadata, "args");
   const stride = Number(metadata.stride ?? DEFAULT_STRIDE);
   const preferred = image.fixedSize ?? preferredSize(image, metadata);

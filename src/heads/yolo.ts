@@ -1,7 +1,7 @@
 /** @module Heads `yolo`, `yolo-transposed` and `yolo-objectness`: a dense output before NMS, boxes as centre and size in pixels. */
 
 import { decodeDense } from "./dense.ts";
-import { type DenseReading, densePlan, isDeepStream, isNanodetPlus, readClasses } from "./dense-reading.ts";
+import { type DenseReading, densePlan, isDeepStream, isNanodetPlus, isOfPaddle, readClasses } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
 
@@ -42,7 +42,8 @@ export const yoloTransposed: Head<DensePlan> = defineHead(
     const { reading, parts } = found;
     const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
     const isOfCoco = traits.classes === undefined && reading.channels === COCO_CHANNELS_WITH_OBJECTNESS;
-    if (!traits.forced && (!isGrid || isOfCoco || isOther(reading, traits))) return undefined;
+    const isCorners = isOfPaddle(reading.output, traits);
+    if (!traits.forced && (!isGrid || isOfCoco || isCorners || isOther(reading, traits))) return undefined;
     return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },
 );

@@ -43,6 +43,13 @@ export function parseNames(text: string): readonly string[] | undefined {
   return names;
 }
 
+/** Those of a model's metadata: Ultralytics' `names`, else RapidAI's `character`, a line each. */
+export function namesOfMetadata(metadata: Readonly<Record<string, string>>): readonly string[] | undefined {
+  const { names, character = "" } = metadata;
+  if (names !== undefined) return parseNames(names);
+  return character.trim() === "" ? undefined : character.trim().split(/\r?\n/);
+}
+
 /**
  * The labels of a model.
  *

@@ -237,6 +237,12 @@ v = fill(t)[n[:INDEX].sum():][: n[INDEX]]
 paddle = [dict(name="im_shape", dtype="f32", shape=[BATCH, 2]), dict(name="scale_factor", dtype="f32", shape=[BATCH, 2])]
 case("paddle-rtdetr", "paddle-rtdetr", [t, counts], 0.6, kept(v[:, 2:], v[:, 1], v[:, 0], 0.6), inputs=paddle, image="image")
 
+case("paddle-detection", "paddle-detection", [t, counts], 0.6, kept(v[:, 2:], v[:, 1], v[:, 0], 0.6), inputs=paddle[1:], image="image")
+
+t = tensor("concat_14.tmp_0", [BATCH, A, 4 + 5], [*CORNERS, [5, 0, 1]], seed=86)
+v = fill(t)[INDEX]
+case("ppyoloe-raw", "ppyoloe-raw", [t], 0.95, best(v[:, :4], v[:, 4:], v[:, 4:].max(1), 0.95), labels=names(5), image="image")
+
 ts = [
     tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=81),
     tensor("labels", [BATCH, 30], [[30, 0, 80]], dtype="i64", seed=82),
@@ -306,20 +312,26 @@ ts = [
 s, b = (fill(t)[INDEX] for t in ts)
 case("ssd-pytorch", "ssd-pytorch", ts, 0.9, best(b * [W, H, W, H], s[:, 1:], s[:, 1:].max(1), 0.9), forced=True, labels=names(3))
 
-ts, rows = [], []
-for s in (32, 8, 16):
-    cells = (H // s) * (W // s)
-    ts.append(tensor(f"dis_pred_stride_{s}", [BATCH, cells, 32], [[32, -3, 3]], seed=40 + s))
-    ts.append(tensor(f"cls_pred_stride_{s}", [BATCH, cells, 6], [[6, 0, 1]], seed=41 + s))
-for s in (8, 16, 32):
-    d, c = (fill(next(t for t in ts if t["name"] == f"{k}_pred_stride_{s}"))[INDEX] for k in ("dis", "cls"))
-    e = np.exp(d.reshape(-1, 4, 8))
-    side = (e / e.sum(-1, keepdims=True)) @ np.arange(8) * s
-    y, x = np.divmod(np.arange(len(c)), W // s)
-    x, y = (x + 0.5) * s, (y + 0.5) * s
-    box = np.stack([x - side[:, 0], y - side[:, 1], x + side[:, 2], y + side[:, 3]], -1)
-    rows += best(box, c, c.max(1), 0.97)
-case("nanodet", "nanodet", ts, 0.97, rows)
+for head, strides, called in (
+    ("nanodet", (8, 16, 32), ("dis_pred_stride_{}", "cls_pred_stride_{}")),
+    ("picodet", (8, 16, 32, 64), ("transpose_{}.tmp_1", "transpose_{}.tmp_0")),
+):
+    ts, rows, maps = [], [], {}
+    for s in (strides[-1], *strides[:-1]):
+        cells = -(-H // s) * -(-W // s)
+        pair = [tensor(called[0].format(s), [BATCH, cells, 32], [[32, -3, 3]], seed=40 + s),
+                tensor(called[1].format(s), [BATCH, cells, 6], [[6, 0, 1]], seed=41 + s)]
+        ts += pair
+        maps[s] = [fill(t)[INDEX] for t in pair]
+    for s in strides:
+        d, c = maps[s]
+        e = np.exp(d.reshape(-1, 4, 8))
+        side = (e / e.sum(-1, keepdims=True)) @ np.arange(8) * s
+        y, x = np.divmod(np.arange(len(c)), -(-W // s))
+        x, y = (x + 0.5) * s, (y + 0.5) * s
+        box = np.stack([x - side[:, 0], y - side[:, 1], x + side[:, 2], y + side[:, 3]], -1)
+        rows += best(box, c, c.max(1), 0.97)
+    case(head, head, ts, 0.97, rows, image="images" if head == "nanodet" else "image")
 
 t = tensor("758", [BATCH, 5 + 3, H // 16, W // 16], [[1, 0, 1], [4, -1, 1], [3, 0, 1]], axis=1, seed=50)
 v = fill(t)[INDEX].reshape(8, -1)

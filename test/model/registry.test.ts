@@ -729,14 +729,54 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
     plan: { boxColumn: 2, scoreColumn: 1, classColumn: 0, counts: "save_infer_model/scale_1.tmp_0" },
   });
   // PicoDet and YOLOv3, whose images are normalised otherwise, unless the caller says that they are not.
+  const normalised = {
+    head: "paddle-detection",
+    preprocessing: { fit: "stretch", scale: 1 / 255, mean: IMAGENET_MEAN, std: IMAGENET_STD },
+    assumptions: [expect.stringContaining("for PP-YOLOE+ give")],
+    plan: { kind: "rows", boxColumn: 2, scoreColumn: 1, classColumn: 0 },
+  };
   const picodet = model(outputs, { inputs: inputs.filter(([name]) => name !== "im_shape") });
-  expect(() => recogniseModel(picodet, {})).toThrow(/fit no known head/);
+  expect(recogniseModel(picodet, {})).toMatchObject(normalised);
   expect(recogniseModel(picodet, { head: "paddle-rtdetr" }).sizeInputs).toHaveLength(1);
   const yolov3: Declared[] = [
     ["multiclass_nms3_0.tmp_0", [-1, 6]],
     ["multiclass_nms3_0.tmp_2", [-1], "i32"],
   ];
-  expect(() => recognised(yolov3, { inputs })).toThrow(/fit no known head/);
+  expect(recognised(yolov3, { inputs })).toMatchObject({ ...normalised, sizeInputs: [{}, {}] });
+});
+
+test("PP-YOLOE without its post-processing has corners, and is told by the names that Paddle2ONNX gives", () => {
+  const inputs: Declared[] = [["image", [1, 3, 640, 640]]];
+  const found = recognised([["concat_14.tmp_0", [1, 8400, 84]]], { inputs });
+  expect(found).toMatchObject({
+    head: "ppyoloe-raw",
+    needsNms: true,
+    preprocessing: { fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },
+    plan: { kind: "dense", order: "anchor-major", boxForm: "corners", classes: 80, classChannel: 4 },
+  });
+  expect(found.alternatives).toContain("yolo-transposed");
+  // A class more or objectness: nothing tells, and naming it makes it run.
+  const unclear = model([["concat_14.tmp_0", [1, 8400, 85]]], { inputs });
+  expect(() => recogniseModel(unclear, {})).toThrow(/fit \d heads, and nothing tells which[\s\S]*"ppyoloe-raw"/);
+  expect(recogniseModel(unclear, { head: "ppyoloe-raw" }).labels).toHaveLength(81);
+  expect(recognised([["output0", [1, 8400, 84]]], { inputs }).head).toBe("yolo-transposed");
+});
+
+test("PicoDet's eight maps, with the class names that RapidAI writes a line each", () => {
+  const cells = [7600, 1900, 475, 130];
+  const outputs = cells.flatMap((count, at): Declared[] => [
+    [`transpose_${2 * at}.tmp_0`, [1, count, 3]],
+    [`transpose_${2 * at + 1}.tmp_0`, [1, count, 32]],
+  ]);
+  const inputs: Declared[] = [["image", [1, 3, 800, 608]]];
+  const found = recognised(outputs, { inputs, metadata: { character: "text\ntitle\nfigure\n" } });
+  expect(found).toMatchObject({
+    head: "picodet",
+    labels: ["text", "title", "figure"],
+    preprocessing: { fit: "stretch", colour: "RGB", mean: IMAGENET_MEAN, std: IMAGENET_STD },
+    plan: { kind: "distance-bins", bins: 8, levels: [8, 16, 32, 64].map((stride) => ({ stride })) },
+  });
+  expect(() => recognised(outputs, { inputs, metadata: { character: "text" } })).toThrow(/has 3 classes/);
 });
 
 test("NanoDet's six maps are told by their cells and names, or by the usual bins where names say nothing", () => {

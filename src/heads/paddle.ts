@@ -1,0 +1,110 @@
+/** @module Heads `paddle-rtdetr`, `paddle-detection` and `ppyoloe-raw`: PaddleDetection's detectors, with their NMS and without. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { decodeDense } from "./dense.ts";
+import { densePlan, isOfPaddle, readClasses } from "./dense-reading.ts";
+import {
+  type DensePlan,
+  defineHead,
+  type Head,
+  type ModelSpecParts,
+  type RowsPlan,
+  type SizeInput,
+  saying,
+} from "./head.ts";
+import { decodeRows } from "./rows.ts";
+import { INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
+
+/** Stretched, as PaddleDetection's detectors with a grid are. */
+const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch" };
+
+/** With ImageNet's mean and deviation, as most of them want. */
+export const PADDLE_PREPROCESSING: Preprocessing = { ...STRETCHED, mean: IMAGENET_MEAN, std: IMAGENET_STD };
+
+const ASSUMED =
+  "stretched RGB with ImageNet's mean and deviation, as PP-YOLOE, PicoDet, PP-YOLO and YOLOv3 are trained; the file does not tell: " +
+  `for PP-YOLOE+ give ${saying({ mean: 0, std: 1 })}; for Faster R-CNN ${saying({ fit: "letterbox-top-left" })}`;
+
+/** `im_shape` is the input's height and width, `scale_factor` says that the source has that size as well. */
+function sizeInputs(traits: ModelTraits): SizeInput[] | undefined {
+  const contents = { im_shape: "height-width", scale_factor: "ones" } as const;
+  const found: SizeInput[] = [];
+  for (const { name, dtype } of traits.model.inputs) {
+    if (name === "im_shape" || name === "scale_factor") {
+      if (dtype !== "f32") return undefined;
+      found.push({ name, dtype, content: contents[name] });
+    }
+  }
+  return found.some((input) => input.name === "scale_factor") ? found : undefined;
+}
+
+/** True for those that are not RT-DETR: their rows come out of NMS, and many do not take `im_shape`. */
+function hasNms(sizes: readonly SizeInput[], outputs: readonly TensorInfo[]): boolean {
+  return !sizes.some(({ name }) => name === "im_shape") || outputs.some(({ name }) => /nms/i.test(name));
+}
+
+/** Rows class, score, x1, y1, x2, y2 in pixels of the size that was told; final; images follow one another. */
+function findRows(traits: ModelTraits, isAnother: boolean): ModelSpecParts<RowsPlan> | undefined {
+  const { outputs } = traits.model;
+  const rows = outputs.find((info) => isFloat(info) && info.shape.length === 2 && info.shape[1] === 6);
+  const counts = outputs.find((info) => INTEGERS.includes(info.dtype) && info.shape.length === 1);
+  const sizes = sizeInputs(traits);
+  if (rows === undefined || counts === undefined || sizes === undefined || outputs.length !== 2) return undefined;
+  if (!traits.forced && hasNms(sizes, outputs) === isAnother) return undefined;
+  return {
+    outputs: [rows, counts],
+    preprocessing: STRETCHED,
+    needsNms: false,
+    sizeInputs: sizes,
+    plan: {
+      kind: "rows",
+      output: rows.name,
+      columns: 6,
+      boxColumn: 2,
+      scoreColumn: 1,
+      classColumn: 0,
+      counts: counts.name,
+    },
+  };
+}
+
+/** RT-DETR and RT-DETRv3. */
+export const paddleRtdetr: Head<RowsPlan> = defineHead(
+  "paddle-rtdetr",
+  "inputs image, scale_factor, im_shape; outputs [rows, 6]: class, score, x1, y1, x2, y2, and [N] counts; stretched, 0–1",
+  decodeRows,
+  (traits) => findRows(traits, true),
+);
+
+/** PP-YOLOE, PicoDet, PP-YOLO, YOLOv3 and others with their NMS inside: `multiclass_nms3`, `matrix_nms`. */
+export const paddleDetection: Head<RowsPlan> = defineHead(
+  "paddle-detection",
+  "as paddle-rtdetr without im_shape, or with outputs of a multiclass_nms or matrix_nms; ImageNet's mean (PP-YOLOE, PicoDet)",
+  decodeRows,
+  (traits) => {
+    const found = findRows(traits, false);
+    return found && { ...found, preprocessing: PADDLE_PREPROCESSING, assumptions: [ASSUMED] };
+  },
+);
+
+/** Exported with `exclude_post_process=True`: corners in pixels, then a probability a class, before NMS. */
+export const ppyoloeRaw: Head<DensePlan> = defineHead(
+  "ppyoloe-raw",
+  'one output [N, anchors, 4+classes] of an input "image": x1, y1, x2, y2 in pixels, before NMS (PP-YOLOE, exclude_post_process)',
+  decodeDense,
+  (traits) => {
+    const found = readClasses(traits, 4, 2);
+    if (found === undefined) return undefined;
+    const { reading, parts } = found;
+    const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
+    if (!traits.forced && (!isGrid || !isOfPaddle(reading.output, traits))) return undefined;
+    return {
+      ...parts,
+      preprocessing: PADDLE_PREPROCESSING,
+      assumptions: [ASSUMED],
+      usualIou: 0.7,
+      plan: { ...densePlan(reading, parts.classes, "class"), boxForm: "corners" },
+    };
+  },
+);

@@ -90,6 +90,15 @@ export type {
   RowsPlan,
   SizeInput,
 } from "./heads/head.ts";
+export {
+  defineHead,
+  type FoundObjects,
+  type HeadDefinition,
+  type HeadMasks,
+  type HeadModel,
+  type HeadOutputs,
+  type HeadReading,
+} from "./heads/head-definition.ts";
 export type {
   AnchorLevel,
   AnchorMapsPlan,
@@ -100,11 +109,12 @@ export type {
   FacesPlan,
   HostPlan,
   MaskQueriesPlan,
+  OwnPlan,
   PartsPlan,
   PriorsPlan,
   RowColumns,
 } from "./heads/host-plan.ts";
-export type { ObjectTaskName } from "./heads/traits.ts";
+export type { ImageInput, ObjectTaskName } from "./heads/traits.ts";
 export { type DecodeOptions, decodeImage } from "./image/decode.ts";
 export { encodeImage } from "./image/encode.ts";
 export type { EncodedFormat, EncodeOptions } from "./image/encode-options.ts";

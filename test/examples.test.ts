@@ -115,6 +115,12 @@ test.skipIf(isOffline)(
   60_000,
 );
 
+test.skipIf(isOffline)("examples/16-head-by-hand.ts finds by its own head what the built-in one finds", () => {
+  const lines = example("16-head-by-hand.ts", image!).trim().split("\n");
+  expect(lines[0]).toBe("yolo: 5 objects, yolo-by-hand: 5 objects");
+  for (const line of lines.slice(1)) expect(line).toMatch(/^[a-z ]+ 0\.\d\d, as the built-in one within 0\.01 pixels$/);
+});
+
 /** Start an example that serves; ask it until it is done, and end it as Ctrl-C does. @returns what it printed after its address */
 async function served(name: string, ask: (url: URL) => Promise<void>): Promise<string> {
   const child = Bun.spawn([process.execPath, join(root, "examples", name), "0"], {

@@ -5,6 +5,8 @@ import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { numbersFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { Filled, GivenOptions, OptionsOf } from "../core/options.ts";
+import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.ts";
+import { ownHeads } from "../heads/own-head.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
@@ -59,6 +61,11 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   readonly task?: "detect" | undefined;
   /** Name of the head (output layout), where it is not recognised, or wrongly. Default: recognised. */
   readonly head?: string | undefined;
+  /**
+   * Heads of one's own, of {@linkcode defineHead}. Those that take a model for their own come before the built-in ones; `head` may
+   * name one.
+   */
+  readonly heads?: readonly HeadDefinition[] | undefined;
   /**
    * What the model wants done to an image, where its head's way is wrong: models of other origins may share the tensors of a
    * known head. `bun-tensorrt inspect` shows what is assumed. Default: the head's.
@@ -197,6 +204,13 @@ const MASK_SIZES = ["image", "input", "proto"] as const satisfies readonly MaskS
 /** Tasks that a caller may name. */
 const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as const;
 
+/** Heads of the caller's. */
+const HEADS_OPTION = {
+  schema: z
+    .array(z.custom<HeadDefinition>(isHeadDefinition, "a head, of `defineHead`"), "a list of heads, of `defineHead`")
+    .optional(),
+};
+
 const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
 
 const { batch, batchWaitMs, inFlight: __, device: ___, ...common } = LOAD_OPTIONS;
@@ -253,10 +267,11 @@ const loadTable = {
   },
   head: {
     schema: z.string("the name of a head").min(1, "the name of a head").optional(),
-    value: "NAME",
-    help: "head (output layout), where it is not recognised",
+    value: "NAME|FILE",
+    help: "head (output layout), where it is not recognised; or a file with one's own",
     aliases: ["layout"],
   },
+  heads: HEADS_OPTION,
   preprocessing: group<PreprocessingOptions>(PREPROCESSING_OPTIONS),
   ...common,
 } satisfies OptionsOf<DetectorOptions>;
@@ -282,8 +297,14 @@ export function detectConfig(options: GivenDetectOptions, defaults: DetectConfig
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
-  const { device: devices, threshold, iou, maxDetections, classAgnostic, classes, ...config } = loading(options);
+  const { device: devices, threshold, iou, maxDetections, classAgnostic, classes, heads, ...config } = loading(options);
   refusePadding(config.preprocessing);
   const given = { threshold, iou, maxDetections, classAgnostic, classes };
-  return { ...config, devices, detect: detectConfig(given, DETECT_DEFAULTS), isIouGiven: iou !== undefined };
+  return {
+    ...config,
+    heads: heads && ownHeads(heads),
+    devices,
+    detect: detectConfig(given, DETECT_DEFAULTS),
+    isIouGiven: iou !== undefined,
+  };
 }

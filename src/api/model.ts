@@ -2,6 +2,8 @@
 
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import type { HeadDefinition } from "../heads/head-definition.ts";
+import { ownHeadFor } from "../heads/recognition.ts";
 import { isOfCrops, MAP_TASKS, type MapTaskName, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { chosenTask, type OpenedModel, type Task } from "../runtime/task.ts";
@@ -39,6 +41,8 @@ export type Model = AnyDetector | SemanticSegmenter | DepthEstimator | Classifie
 export interface ModelOptions extends MachineChoice, DecodingLimits {
   /** Number of the GPU, from 0 on. Default 0. */
   readonly device?: number | undefined;
+  /** Heads of one's own, of {@linkcode defineHead}: a model that one takes for its own is read by it. */
+  readonly heads?: readonly HeadDefinition[] | undefined;
 }
 
 /** For a model of which nothing is known. */
@@ -121,10 +125,10 @@ export const Model: {
    */
   load(model: ModelSource, options?: ModelOptions): Promise<Model>;
 } = {
-  async load(model, options = {}) {
+  async load(model, { heads, ...options } = {}) {
     checkCommonOptions(options);
     return loadAny(model, {
-      detector: parseDetectorOptions(options),
+      detector: parseDetectorOptions({ ...options, heads }),
       classifier: parseClassifierOptions(options),
       image: parseImageModelOptions(options),
       maps: { semantic: parseSemanticOptions(options), depth: parseDepthOptions(options) },
@@ -166,7 +170,10 @@ async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promi
   const objects = orObjects(firstOf(tasks as AnyTask[], isServed ? UNSERVED_HINT : UNKNOWN_HINT, files), named);
   const isRefusing = isServed && detector.head === undefined;
   const served = isRefusing ? orUnserved(objects) : objects;
-  return maps === undefined ? served : orMaps(served, maps, files);
+  const task = maps === undefined ? served : orMaps(served, maps, files);
+  if (detector.heads === undefined) return task;
+  const own = orObjects(tasks[0] as AnyTask, named);
+  return chosenTask(task, ({ model }) => (ownHeadFor(model, named) === undefined ? task : own));
 }
 
 /** @internal What engines are built for ahead of time, by the task of the model. @param given `batch` and the like; each task has defaults */

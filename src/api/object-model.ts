@@ -32,7 +32,7 @@ type OpenedObjects = OpenedDetector<ObjectSpec>;
 
 async function open(task: ObjectTaskName, model: ModelSource, options: ObjectModelOptions): Promise<OpenedObjects> {
   const config = parseDetectorOptions(options);
-  const heads = OBJECT_HEADS.filter((head) => head.task === task).map(({ name }) => name);
+  const heads = [...(config.heads ?? []), ...OBJECT_HEADS].filter((head) => head.task === task).map(({ name }) => name);
   const isOtherHead = config.head !== undefined && !heads.includes(config.head);
   if (isOtherHead || (config.task ?? task) !== task) {
     const option = isOtherHead ? "head" : "task";

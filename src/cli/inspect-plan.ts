@@ -9,6 +9,7 @@ import { formatBytes } from "../core/units.ts";
 import { cudaUnavailable, Device } from "../cuda/device.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
 import { recogniseAny } from "../heads/object-reading.ts";
+import { ownHeadFor } from "../heads/recognition.ts";
 import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
@@ -55,7 +56,7 @@ export interface PlanInspection {
 }
 
 /** What the caller of `inspect` says of a model: its head, and what it wants done to an image. */
-export type SaidOfModel = Pick<RecogniseOptions, "head" | "anchors" | "preprocessing">;
+export type SaidOfModel = Pick<RecogniseOptions, "head" | "heads" | "anchors" | "preprocessing">;
 
 /** How a plan is inspected. */
 export interface InspectPlanOptions {
@@ -83,12 +84,13 @@ export async function recognitionOf(
   said: SaidOfModel,
 ): Promise<AnySpec> {
   const files = await modelFiles(file);
-  const map = said.head === undefined ? mapTaskOf(opened.model, files) : undefined;
+  const isSaid = said.head !== undefined || ownHeadFor(opened.model, said) !== undefined;
+  const map = isSaid ? undefined : mapTaskOf(opened.model, files);
   if (map !== undefined) {
     const options = { files, preprocessing: said.preprocessing };
     return map === "depth" ? DEPTH.recognise(opened, options) : SEMANTIC.recognise(opened, options);
   }
-  const isClassifier = said.head === undefined && (await seemsClassifier(opened));
+  const isClassifier = !isSaid && (await seemsClassifier(opened));
   if (isClassifier) return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
   const labelsBeside = labelsOfFiles(files, undefined);
   const beside = { labelsBeside, anchorsBeside: await anchorsBeside(file) };

@@ -1,7 +1,7 @@
 /** @module LoadDetector: a model for a command, with what is to be seen of it: where it runs and why, and the building of its engine. */
 
 import { existsSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { chooseAccelerator } from "../accelerators/accelerator.ts";
 import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
 import { type MachineChoice, machineOf } from "../api/machine-options.ts";
@@ -11,9 +11,51 @@ import type { DownloadOptions } from "../catalogue/download.ts";
 import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
 import { statsOf } from "../core/stats-of.ts";
+import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.ts";
 import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import { BuildProgressView, Progress } from "./progress.ts";
+
+/** The name of a file, perhaps with the name of one of its heads behind it. */
+const HEAD_FILE = /^(.+\.[cm]?[jt]s)(?::([a-z0-9-]+))?$/;
+
+/**
+ * The heads of the file that `--head` names: `./my-head.ts`, or `./my-heads.ts:one` for one of several. A single one is the model's;
+ * several tell by themselves whose it is.
+ *
+ * @returns nothing where it names a built-in head
+ * @throws {OptionError} If the file cannot be loaded, or exports no head of that name
+ */
+export async function ownHeadsOf(
+  word: string | undefined,
+): Promise<{ readonly head?: string; readonly heads?: readonly HeadDefinition[] }> {
+  const [, file, name] = HEAD_FILE.exec(word ?? "") ?? [];
+  if (file === undefined) return {};
+  let exported: object;
+  try {
+    exported = await import(resolve(file));
+  } catch (error) {
+    const isMissing = !existsSync(file);
+    const found = isMissing ? "there is no such file" : (error as Error).message;
+    throw refuse(
+      "head",
+      `--head ${JSON.stringify(file)} cannot be loaded, ${found}`,
+      "give a module that exports heads",
+    );
+  }
+  const heads = [...new Set(Object.values(exported).flat().filter(isHeadDefinition))];
+  const names = heads.map((head) => head.name);
+  const hint = "export what `defineHead` returns, as the default or by name";
+  if (heads.length === 0) throw refuse("head", `--head ${JSON.stringify(file)} exports no head`, hint);
+  if (name !== undefined && !names.includes(name))
+    throw refuse(
+      "head",
+      `--head ${JSON.stringify(file)} exports no head ${JSON.stringify(name)}`,
+      `its heads are ${names.join(", ")}`,
+    );
+  const only = name ?? (names.length === 1 ? names[0] : undefined);
+  return { heads, ...(only === undefined ? {} : { head: only }) };
+}
 
 /** Names of what builds no engines. */
 const CPU_NAMES: readonly string[] = ["cpu", "onnxruntime"];
@@ -56,6 +98,10 @@ export async function loadModel<Options extends MachineChoice, Model>(
   isQuiet: boolean,
 ): Promise<Model> {
   const { terminal, signal } = context;
+  const { head = undefined } = options as { readonly head?: string };
+  const own = await ownHeadsOf(head);
+  // It says in which of several a model is recognised, and is no name then.
+  const said = own.heads === undefined ? options : { ...options, head: undefined, ...own };
   const wanted = machineOf(options).backend;
   const isPlan = await isPlanFile(path);
   if (isPlan && CPU_NAMES.includes(wanted)) {
@@ -66,7 +112,7 @@ export async function loadModel<Options extends MachineChoice, Model>(
   const isShown = !isQuiet && (await mayBuild(backend, context));
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
   const onBuildProgress: MachineChoice["onBuildProgress"] = (progress) => view?.update(progress);
-  return await facade.load(path, { ...options, backend, signal, onBuildProgress });
+  return await facade.load(path, { ...said, backend, signal, onBuildProgress });
 }
 
 /**

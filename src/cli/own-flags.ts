@@ -68,8 +68,8 @@ const INSPECT = {
   json: { ...toggle, help: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
   head: {
     schema: z.string().min(1, "the name of a head"),
-    value: "NAME",
-    help: "take it for this head",
+    value: "NAME|FILE",
+    help: "take it for this head, or for one of a file",
     aliases: ["layout"],
   },
   anchors: ANCHORS_OPTION,

@@ -6,7 +6,7 @@ import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors } from "./anchors.ts";
-import type { HostPlan } from "./host-plan.ts";
+import type { HostPlan, OwnPlan } from "./host-plan.ts";
 import { type ModelTraits, type ObjectTaskName, preprocessingFor } from "./traits.ts";
 
 /** The points of an object. */
@@ -92,6 +92,8 @@ export interface DecodeInput {
   readonly inputHeight: number;
   /** Rows with a lower score are left out; compared in f32. */
   readonly threshold: number;
+  /** The candidates that it is decoded to, of whose `extras` a head of the caller's makes use. */
+  readonly pushed?: Pick<Candidates, "extras">;
 }
 
 /** One output layout. */
@@ -254,6 +256,7 @@ export interface FastestDetPlan {
 /** What a decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
 export type DecodePlan =
   | HostPlan
+  | OwnPlan
   | DensePlan
   | RowsPlan
   | ColumnsPlan
@@ -350,6 +353,8 @@ export function defineHead<Plan extends DecodePlan>(
 export interface RecogniseOptions {
   /** Name of the head, and after a colon that of the output it is, where there are several: `yolo:output0`. Recognised if left out. */
   readonly head?: string | undefined;
+  /** Heads of the caller's: those that know a model for their own come before all others. */
+  readonly heads?: readonly Head[] | undefined;
   /** What is done to an image, where it is not the head's way. */
   readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */

@@ -101,6 +101,17 @@ export interface MaskQueriesPlan {
   readonly classes: number;
 }
 
+/** A head of the caller's decodes by it, on the host, also what a GPU computed. */
+export interface OwnPlan {
+  readonly kind: "own";
+  /** Names of the outputs it reads; all where it is left out. */
+  readonly outputs: readonly string[] | undefined;
+  /** Numbers that come with every object. */
+  readonly length: number;
+  /** What the head handed over to its own decoder. */
+  readonly plan: unknown;
+}
+
 /** One stride's map of a {@linkcode AnchorMapsPlan}. */
 export interface AnchorLevel {
   /** Input pixels a cell. */

@@ -17,7 +17,7 @@ import {
   type RowsPlan,
   specOf,
 } from "./head.ts";
-import { recogniseModel, refuse, refuseLabels, refuseUnfed, withSaid } from "./recognition.ts";
+import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed, withSaid } from "./recognition.ts";
 import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
 import {
@@ -59,23 +59,33 @@ function hasFinalRows({ channelAxis, rowKind }: DenseReading, traits: ModelTrait
 }
 
 /** Heads of one task, or of any; of this name, if the caller named one. */
-function headsOf(name: string | undefined, task: ObjectTaskName | undefined): readonly Head[] {
-  return OBJECT_HEADS.filter((head) => (name ?? head.name) === head.name && (task ?? head.task) === head.task);
+function headsOf(
+  name: string | undefined,
+  task: ObjectTaskName | undefined,
+  own: readonly Head[] = [],
+): readonly Head[] {
+  return [...own, ...OBJECT_HEADS].filter(
+    (head) => (name ?? head.name) === head.name && (task ?? head.task) === head.task,
+  );
 }
 
 /** What they make of a model whose outputs tell it: their names do, or the caller named the head. */
-function readByHead(traits: ModelTraits, head: string | undefined, task?: ObjectTaskName): ModelSpec | undefined {
-  return fitting({ ...traits, forced: head !== undefined }, headsOf(head, task))[0];
+function readByHead(
+  traits: ModelTraits,
+  { head, heads }: Pick<RecogniseOptions, "head" | "heads">,
+  task?: ObjectTaskName,
+): ModelSpec | undefined {
+  return fitting({ ...traits, forced: head !== undefined }, headsOf(head, task, heads))[0];
 }
 
 /** The head by which a model's outputs tell its task, or that the caller named; `undefined` where metadata or numbers tell. */
 export function evidentHead(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "head" | "labels" | "labelsBeside"> = {},
+  options: Pick<RecogniseOptions, "head" | "heads" | "labels" | "labelsBeside"> = {},
 ): Head | undefined {
   const traits = readTraits(model, options);
-  const spec = traits && readByHead(traits, options.head);
-  return spec && headOf(spec);
+  const spec = traits && readByHead(traits, options);
+  return spec && headOf(spec, options.heads);
 }
 
 /**
@@ -84,9 +94,11 @@ export function evidentHead(
  */
 export function evidentTask(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "head" | "labels" | "labelsBeside" | "keypointShape"> = {},
+  options: Pick<RecogniseOptions, "head" | "heads" | "labels" | "labelsBeside" | "keypointShape"> = {},
 ): ObjectTaskName | undefined {
   const traits = readTraits(model, options);
+  const own = traits && ownHeadOf(traits, options);
+  if (own !== undefined) return own.task;
   if (traits === undefined || traits.family === "rtdetr") return undefined;
   if (traits.task !== undefined) return isObjectTask(traits.task) ? traits.task : undefined;
   const byHead = evidentHead(model, options)?.task;
@@ -107,8 +119,10 @@ type KeypointShape = readonly [count: number, numbers: 2 | 3];
 /** The task that a model's metadata or outputs tell, and the façade that loads it; `undefined` where they tell of none. */
 export function evidentFacade(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "labels"> = {},
+  options: Pick<RecogniseOptions, "labels" | "head" | "heads"> = {},
 ): { readonly task: string; readonly facade: string } | undefined {
+  const own = ownHeadFor(model, options);
+  if (own !== undefined) return { task: own.task ?? "detect", facade: facadeOf(own.task ?? "detect")! };
   const isClassifier = isNamedClassifier(model) || findClassScores(model) !== undefined;
   const evident = evidentTask(model, options) ?? readTraits(model, options)?.task ?? evidentMap(model);
   const task = isClassifier && facadeOf(evident) === undefined ? "classify" : evident;
@@ -200,13 +214,13 @@ function refuseUntold(traits: ModelTraits, task: ObjectTaskName, options: Recogn
 
 /** With the tensors, and what they must be. */
 function refuseOutputs(traits: ModelTraits, task: ObjectTaskName, options: RecogniseOptions): never {
-  const { head, keypointShape: said } = options;
+  const { head, heads, keypointShape: said } = options;
   const shapes = traits.model.outputs.map(
     ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
   );
   const names = traits.classes === undefined ? "no class names" : plural(traits.classes, "class name");
   const which = said === undefined ? "" : `, and \`keypointShape\` is [${said.join(", ")}]`;
-  const known = headsOf(head, task).map(({ name, summary }) => `${name}: ${summary}`);
+  const known = headsOf(head, task, heads).map(({ name, summary }) => `${name}: ${summary}`);
   if (head === undefined) {
     known.unshift(
       "[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them",
@@ -226,7 +240,7 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   const traits = readTraits(model, options);
   if (traits === undefined)
     return refuse(asked, "no input takes a batch of images", "export it with an input [N, 3, height, width]");
-  if (isOfCrops(model)) refuse(asked, OF_CROPS.found, OF_CROPS.hint);
+  if (isOfCrops(model) && ownHeadOf(traits, options) === undefined) refuse(asked, OF_CROPS.found, OF_CROPS.hint);
   const other = evidentFacade(model, options);
   const evident = other?.task ?? traits.task;
   if (evident !== undefined && evident !== task) {
@@ -234,11 +248,11 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
     const load = other === undefined ? hint : `${loadHint(other.facade)}; ${hint}`;
     refuse(asked, `its task is ${JSON.stringify(evident)}`, load);
   }
-  const byHead = readByHead(traits, head, task);
+  const byHead = readByHead(traits, options, task);
   if (byHead !== undefined) return completed({ ...byHead, task, extras: byHead.extras ?? [] }, asked);
   const spec = head === undefined ? readOutputs(task, traits, options.keypointShape) : undefined;
   if (spec === undefined) {
-    const [named, heads] = [{ ...traits, forced: head !== undefined }, headsOf(head, task)];
+    const [named, heads] = [{ ...traits, forced: head !== undefined }, headsOf(head, task, options.heads)];
     refuseUnfed(named, asked, heads);
     if (head === undefined) refuseUntold(traits, task, asked);
     refuseLabels(named, asked, heads);
@@ -265,7 +279,8 @@ function completed(spec: ObjectSpec, options: RecogniseOptions): ObjectSpec {
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */
 export function recogniseAny(model: ModelInfo, options: RecogniseOptions): ModelSpec | ObjectSpec {
-  const isOfObjects = options.head === undefined || OBJECT_HEADS.some(({ name }) => name === options.head);
+  const { head, heads = [] } = options;
+  const isOfObjects = head === undefined || [...heads, ...OBJECT_HEADS].some(({ name }) => name === head);
   const task = isOfObjects ? evidentTask(model, options) : undefined;
   return task === undefined ? recogniseModel(model, options) : recogniseObjects(model, task, options);
 }

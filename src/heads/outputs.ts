@@ -179,6 +179,10 @@ export function gatherRows(
   gathered: Float32Array<ArrayBuffer>,
 ): void {
   const { order, channels, first, length } = extra;
+  if (order === "pushed") {
+    gatherPushed(extra, input.pushed!.extras, block, gathered);
+    return;
+  }
   const isPlanar = order === "channel-major";
   const isFlat = order === "flat";
   const tensor = isFlat
@@ -192,6 +196,18 @@ export function gatherRows(
     const source = block.sources[row]!;
     let from = offset + (isPlanar ? source : source * channels) + first * step;
     for (let at = row * length; at < (row + 1) * length; at++, from += step) gathered[at] = data[from]!;
+  }
+}
+
+function gatherPushed(
+  { channels, first, length }: RowExtra,
+  pushed: Float32Array,
+  { count, sources }: Pick<DetectionBlock, "count" | "sources">,
+  gathered: Float32Array<ArrayBuffer>,
+): void {
+  for (let row = 0, to = 0; row < count; row++) {
+    let from = sources[row]! * channels + first;
+    for (const end = to + length; to < end; to++, from++) gathered[to] = pushed[from]!;
   }
 }
 

@@ -26,8 +26,8 @@ const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
  * Names of the heads by which a model can be read if the caller says so. Those in fractions are told of where boxes turn out
  * to be such. TensorFlow's detectors are like `efficient-nms`, but for the order of a box's numbers.
  */
-function nameable(traits: ModelTraits): string[] {
-  const found = fitting({ ...traits, forced: true }, PLAIN_HEADS).map(({ head }) => head);
+function nameable(traits: ModelTraits, own: readonly Head[] = []): string[] {
+  const found = fitting({ ...traits, forced: true }, [...own, ...PLAIN_HEADS]).map(({ head }) => head);
   return traits.image.layout === "NHWC" ? found.filter((name) => name !== efficientNms.name) : found;
 }
 
@@ -65,8 +65,8 @@ function refuseTensors(
 }
 
 /** What helps where no head fits by itself. */
-function waysOut(traits: ModelTraits): string {
-  const names = nameable(traits);
+function waysOut(traits: ModelTraits, { heads }: RecogniseOptions): string {
+  const names = nameable(traits, heads);
   if (names.length === 0) return "export it so that its outputs are those of a head that is known";
   return `if it has one of these heads, name it by ${naming(names)}; say the \`preprocessing\` where it wants another`;
 }
@@ -144,6 +144,27 @@ export function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, head
   refuse(options, text, "export it so that the image is its only input");
 }
 
+/**
+ * The head of the caller's that a model has: the one that is named, or the one that knows it for its own.
+ *
+ * @throws {ModelError} If several do
+ */
+export function ownHeadOf(traits: ModelTraits, options: RecogniseOptions): Head | undefined {
+  const { head, heads = [] } = options;
+  if (head !== undefined) return heads.find(({ name }) => name === head.split(":")[0]);
+  const found = fitting(traits, heads).map((spec) => spec.head);
+  if (found.length < 2) return heads.find(({ name }) => name === found[0]);
+  const text = `${found.length} of the heads that were given, ${quoted(found, ", ")}, take it for their own`;
+  return refuse(options, text, `say which, by ${naming(found)}, or let the others' \`recognise\` ask for more`);
+}
+
+/** The same of a model whose traits are not known yet. */
+export function ownHeadFor(model: ModelInfo, options: RecogniseOptions): Head | undefined {
+  if (options.heads === undefined || options.heads.length === 0) return undefined;
+  const traits = readTraits(model, options);
+  return traits && ownHeadOf(traits, options);
+}
+
 /** The heads that a model may have: LibreYOLO's exports share tensors with families that are read otherwise. */
 function possibleHeads({ model }: ModelTraits, options: RecogniseOptions): readonly Head[] {
   const family = libreYoloFamily(model.metadata);
@@ -171,7 +192,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     refuseUnexplained(traits, options, heads);
     refuseUnfed(traits, options, heads);
     refuseLabels(traits, options, heads);
-    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(traits));
+    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(traits, options));
   }
   if (found.length > 1) {
     const fits = HEADS.filter(({ name }) => found.some(({ head }) => head === name));
@@ -182,7 +203,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
 }
 
 function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions): ModelSpec {
-  const forced = { ...traits, forced: true };
+  const forced = { ...traits, forced: options.head !== undefined };
   const [spec] = readings(forced, [head]);
   if (spec !== undefined) {
     // A part of a head reads as any other output: what would be found is nothing, or nonsense.
@@ -198,7 +219,7 @@ function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions)
     refuseSeveral(forced, options, [head]);
   }
   const text = `its tensors do not fit the head ${JSON.stringify(head.name)}`;
-  const hint = others.length === 0 ? waysOut(traits) : `they fit ${naming(others)}`;
+  const hint = others.length === 0 ? waysOut(traits, options) : `they fit ${naming(others)}`;
   return refuseTensors(traits.model, options, text, [head], hint);
 }
 
@@ -239,9 +260,13 @@ function withOutput(model: ModelInfo, name: string): ModelInfo {
 }
 
 /** The head that a caller names, and the model without the outputs that it is not: `yolo:output0`. */
-function namedHead(said: string, model: ModelInfo): { readonly head: Head; readonly model: ModelInfo } {
+function namedHead(
+  said: string,
+  model: ModelInfo,
+  own: readonly Head[] | undefined,
+): { readonly head: Head; readonly model: ModelInfo } {
   const [name = "", ...rest] = said.split(":");
-  const head = headNamed(name);
+  const head = headNamed(name, own);
   if (rest.length === 0) return { head, model };
   const output = rest.join(":");
   const names = denseOutputs(model).map((info) => info.name);
@@ -258,7 +283,11 @@ export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseO
 }
 
 /** What was left aside where the tensors, or the caller, say otherwise than the model. */
-function warn(spec: ModelSpec, traits: ModelTraits, { head: said, source = "the model" }: RecogniseOptions): void {
+function warn(
+  spec: ModelSpec,
+  traits: ModelTraits,
+  { head: said, heads, source = "the model" }: RecogniseOptions,
+): void {
   const { head, needsNms, unexplained, labels, plan } = spec;
   const reading = `Reading ${source} with head ${JSON.stringify(head)}`;
   // Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do.
@@ -273,6 +302,10 @@ function warn(spec: ModelSpec, traits: ModelTraits, { head: said, source = "the 
   if (main !== undefined && other !== undefined && plan.kind === "dense" && plan.output === main.name) {
     const hint = `for another of its outputs give ${naming([`${head}:${other.name}`])}`;
     logger.warn(`${reading} from its output ${JSON.stringify(main.name)}, which is the main one of YOLOv9: ${hint}`);
+  }
+  const refusing = (heads ?? []).map(({ name }) => name);
+  if (refusing.length > 0 && !refusing.includes(head)) {
+    logger.warn(`${reading}: none of the heads that were given takes it for its own (${quoted(refusing, ", ")})`);
   }
   if (unexplained.length > 0) logger.warn(`${reading} although that has no ${unexplained.map(shown).join(", ")}`);
   if (traits.names === undefined && labels === COCO_91) {
@@ -296,7 +329,7 @@ function warn(spec: ModelSpec, traits: ModelTraits, { head: said, source = "the 
  * @throws {OptionError} If `options.head` is no head's name
  */
 export function recogniseModel(given: ModelInfo, options: RecogniseOptions): ModelSpec {
-  const named = options.head === undefined ? undefined : namedHead(options.head, given);
+  const named = options.head === undefined ? undefined : namedHead(options.head, given, options.heads);
   const model = named?.model ?? given;
   const traits = readTraits(model, options);
   if (traits === undefined) {
@@ -304,8 +337,9 @@ export function recogniseModel(given: ModelInfo, options: RecogniseOptions): Mod
     return refuse(options, found, "export it with an input of images, [N, 3, height, width] or [N, height, width, 3]");
   }
   refuseEmptyInput(traits, options);
-  if (named === undefined) refuseTask(traits, options);
-  const found = named === undefined ? recogniseFreely(traits, options) : recogniseAs(named.head, traits, options);
+  const head = named?.head ?? ownHeadOf(traits, options);
+  if (head === undefined) refuseTask(traits, options);
+  const found = head === undefined ? recogniseFreely(traits, options) : recogniseAs(head, traits, options);
   const alternatives = nameable(traits).filter((name) => name !== found.head);
   // Of a model that says more than boxes these are all that is asked for.
   const { extras: _, keypoints: __, masks: ___, ...boxesOnly } = found;

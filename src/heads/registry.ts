@@ -87,16 +87,16 @@ export const PLAIN_HEADS: readonly Head[] = [
 /** Every known head. */
 export const HEADS: readonly Head[] = [...PLAIN_HEADS, ...FRACTIONS];
 
-/** The head that a model was recognised by. */
-export function headOf({ head }: Pick<ModelSpec, "head">): Head {
-  return OBJECT_HEADS.find(({ name }) => name === head) ?? headNamed(head);
+/** The head that a model was recognised by. @param own the caller's */
+export function headOf({ head }: Pick<ModelSpec, "head">, own: readonly Head[] = []): Head {
+  return OBJECT_HEADS.find(({ name }) => name === head) ?? headNamed(head, own);
 }
 
-/** A head by name. @throws {OptionError} If there is none; it names the nearest */
-export function headNamed(name: string): Head {
-  const head = HEADS.find((known) => known.name === name);
+/** A head by name. @param own the caller's @throws {OptionError} If there is none; it names the nearest */
+export function headNamed(name: string, own: readonly Head[] = []): Head {
+  const head = [...own, ...HEADS].find((known) => known.name === name);
   if (head !== undefined) return head;
-  const [names, plainNames] = [HEADS, PLAIN_HEADS].map((heads) => heads.map((known) => known.name));
+  const [names, plainNames] = [HEADS, PLAIN_HEADS].map((heads) => [...own, ...heads].map((known) => known.name));
   throw new OptionError(unknownWord("head", name, plainNames!, nearestWord(name, names!)), "head");
 }
 

@@ -18,6 +18,8 @@ export class Candidates {
   classIds: Int32Array<ArrayBuffer> = new Int32Array(0);
   /** i32 [capacity]: the anchor, query or row of the output that each came from. */
   sources: Int32Array<ArrayBuffer> = new Int32Array(0);
+  /** f32 [capacity, length] of {@linkcode setExtras}: what comes with each row beside box, score and class. Empty where nothing does. */
+  extras: Float32Array<ArrayBuffer> = new Float32Array(0);
   /** True if a box of at least {@linkcode SURE_SCORE} since `clear()` was inside out: its right or lower side came first. */
   hasInsideOut = false;
   /** Rows left out since `clear()` because a score or a coordinate was NaN or infinite. */
@@ -66,6 +68,22 @@ export class Candidates {
     this.count = row + 1;
   }
 
+  /**
+   * Keep what comes with the last row that was pushed.
+   *
+   * @param length the same for all rows
+   * @param first  the first element that is taken
+   * @param step   elements from one to the next
+   */
+  setExtras(row: number, length: number, values: ArrayLike<number>, first: number, step: number): void {
+    if (this.extras.length < this.scores.length * length) {
+      const larger = new Float32Array(new ArrayBuffer(this.scores.length * length * 4));
+      larger.set(this.extras);
+      this.extras = larger;
+    }
+    for (let at = 0, from = first; at < length; at++, from += step) this.extras[row * length + at] = values[from]!;
+  }
+
   #resize(capacity: number): void {
     const { boxes, scores, classIds, sources } = this;
     this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
@@ -83,9 +101,12 @@ export class Candidates {
 export interface RowExtra {
   /** What they are: `keypoints`. */
   readonly name: string;
-  /** f32 or f16: [N, sources, channels] anchor-major, [N, channels, sources] channel-major, [sources, channels] flat. */
+  /**
+   * f32 or f16: [N, sources, channels] anchor-major, [N, channels, sources] channel-major, [sources, channels] flat. Empty of what
+   * a head of the caller's pushed with each candidate.
+   */
   readonly output: string;
-  readonly order: "anchor-major" | "channel-major" | "flat";
+  readonly order: "anchor-major" | "channel-major" | "flat" | "pushed";
   /** Channels of the tensor. */
   readonly channels: number;
   /** The first channel that is fetched, and how many. */

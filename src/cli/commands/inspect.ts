@@ -5,6 +5,7 @@ import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
+import { ownHeads } from "../../heads/own-head.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
@@ -18,7 +19,7 @@ import {
   recognitionOf,
   type SaidOfModel,
 } from "../inspect-plan.ts";
-import { findModel, isPlanFile } from "../load-detector.ts";
+import { findModel, isPlanFile, ownHeadsOf } from "../load-detector.ts";
 import { type InspectFlags, parseInspectFlags } from "../own-flags.ts";
 import { paintOf } from "../terminal.ts";
 
@@ -66,7 +67,14 @@ function checkLayers({ engine, file }: PlanInspection): void {
 /** What a model or a plan is. @throws {OptionError} If a flag is for plans, and it is none */
 export async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
-  const said = { head: flags.head, anchors: flags.anchors, preprocessing: flags.preprocessing };
+  const own = await ownHeadsOf(flags.head);
+  const heads = own.heads && ownHeads(own.heads);
+  const said = {
+    head: heads === undefined ? flags.head : own.head,
+    heads,
+    anchors: flags.anchors,
+    preprocessing: flags.preprocessing,
+  };
   if (await isPlanFile(path)) {
     const options = {
       device: flags.device,

@@ -39,7 +39,8 @@ export async function runsOf(spec: AnySpec): Promise<ModelRuns | undefined> {
   const kept = "plan" in spec && "task" in spec ? hostOnly(spec, {}) : undefined;
   const isGpu = registration.machine === "GPU" && kept === undefined;
   const why = kept === undefined ? fault?.reason : `${kept} has no part for a GPU`;
-  const isFinishedByHost = !isGpu || ["classify", "semantic", "depth"].includes(task);
+  const isOwn = "plan" in spec && spec.plan.kind === "own";
+  const isFinishedByHost = !isGpu || isOwn || ["classify", "semantic", "depth"].includes(task);
   return {
     decode: `JPEG: ${jpegDecoder(isGpu)}; others: sharp`,
     preprocess: isGpu ? "GPU" : "CPU",

@@ -4,7 +4,7 @@ import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { isHostPlan } from "../../heads/host-plan.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
-import { recogniseModel, refuseClassifier } from "../../heads/recognition.ts";
+import { ownHeadFor, recogniseModel, refuseClassifier } from "../../heads/recognition.ts";
 import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
@@ -31,7 +31,7 @@ import { PlausibilityGuard } from "./plausibility.ts";
 export interface DetectTaskOptions
   extends Pick<
       RecogniseOptions,
-      "head" | "labels" | "labelsBeside" | "anchors" | "anchorsBeside" | "preprocessing" | "keypointShape"
+      "head" | "heads" | "labels" | "labelsBeside" | "anchors" | "anchorsBeside" | "preprocessing" | "keypointShape"
     >,
     DecodingLimits {
   /** `detect`: take a model of another task for its boxes only. */
@@ -96,9 +96,11 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   async #refuseOther(opened: OpenedModel, model: ModelInfo): Promise<void> {
     const { source } = opened;
     const { task, head } = this.#options;
-    if (head === undefined && (await seemsClassifier(opened))) refuseClassifier(model, source);
+    const isOwn = ownHeadFor(model, this.#options) !== undefined;
+    if (head === undefined && !isOwn && (await seemsClassifier(opened))) refuseClassifier(model, source);
     const isOpen = task === undefined && head === undefined;
-    const evident = isOpen ? (evidentTask(model, this.#options) ?? evidentMap(model)) : undefined;
+    const otherwise = isOwn ? undefined : evidentMap(model);
+    const evident = isOpen ? (evidentTask(model, this.#options) ?? otherwise) : undefined;
     if (evident === undefined) return;
     const facade = facadeOf(evident);
     // A detector's boxes are not turned.
@@ -119,7 +121,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   readonly spec: Spec;
   readonly input: DetectModel["input"];
   readonly sizeInputs: DetectModel["sizeInputs"];
-  readonly outputs: undefined;
+  readonly outputs: DetectModel["outputs"];
   readonly decodeOptions: DetectModel["decodeOptions"];
   readonly rows: number = Number.POSITIVE_INFINITY;
   readonly mostImages: number;
@@ -139,6 +141,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     this.guard = new PlausibilityGuard(source);
     this.input = { name, dtype, layout, channels: 3 };
     this.sizeInputs = sizeInputs;
+    this.outputs = spec.plan.kind === "own" ? spec.plan.outputs : undefined;
     this.decodeOptions = decodeOptionsFor(spec, options);
     this.usualSize = fixedSize ?? options.size ?? preferredSize;
     this.options = options;
@@ -156,7 +159,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
 
   async host(): ReturnType<DetectModel["host"]> {
     const { HostDetect } = await import("./host-detect.ts");
-    return { createWork: () => new HostDetect(this.spec, this.guard) };
+    return { createWork: () => new HostDetect(this.spec, this.guard, this.options) };
   }
 
   readonly device: DetectModel["device"] = { cuda: () => this.cuda() };
@@ -164,6 +167,11 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   /** @param objects what is done beside boxes */
   protected async cuda(objects?: CudaObjects): Promise<unknown> {
     if (isHostPlan(this.spec.plan)) throw noDevicePart(`the head "${this.spec.head}"`, "load the model");
+    if (this.spec.plan.kind === "own") {
+      const { CudaHostTask } = await import("../cuda-host-task.ts");
+      const { createWork } = await this.host();
+      return new CudaHostTask(this.spec.preprocessing, createWork);
+    }
     const { CudaDetect } = await import("./cuda-detect.ts");
     return new CudaDetect(this.spec, this.guard, objects);
   }

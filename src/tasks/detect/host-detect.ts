@@ -1,6 +1,6 @@
 /** @module Host detect: images in, kept boxes out, around a model in host memory. The reference for every device. */
 
-import type { DecodeInput, Head, ModelSpec } from "../../heads/head.ts";
+import type { DecodeInput, Head, ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { gatherExtras } from "../../heads/outputs.ts";
 import { headOf } from "../../heads/registry.ts";
 import { pointsToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
@@ -29,19 +29,24 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     inputWidth: 0,
     inputHeight: 0,
     threshold: 0,
+    pushed: this.#candidates,
   };
   #images: readonly Image[] = [];
 
-  /** @param extras what a row has beside box, score and class */
+  /**
+   * @param options heads of the caller's
+   * @param extras  what a row has beside box, score and class
+   */
   constructor(
     recognition: ModelSpec,
     guard: PlausibilityGuard,
+    { heads }: Pick<RecogniseOptions, "heads"> = {},
     extras: readonly Pick<RowExtra, "length">[] | undefined = recognition.extras,
   ) {
     this.#recognition = recognition;
     this.#extras = extras;
     this.#guard = guard;
-    this.#head = headOf(recognition);
+    this.#head = headOf(recognition, heads);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
   }
 

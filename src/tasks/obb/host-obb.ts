@@ -27,9 +27,9 @@ export class HostObb extends HostDetect {
   constructor(
     spec: ObjectSpec,
     guard: PlausibilityGuard,
-    { rotatedNms = "any" }: Pick<DetectTaskOptions, "rotatedNms"> = {},
+    { rotatedNms = "any", heads }: Pick<DetectTaskOptions, "rotatedNms" | "heads"> = {},
   ) {
-    super(spec, guard);
+    super(spec, guard, { heads });
     this.#spec = spec;
     this.#suppression = rotatedNms;
   }

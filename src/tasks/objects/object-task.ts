@@ -51,6 +51,8 @@ export function hostOnly(
   { task, head, plan, needsNms, masks }: ObjectSpec,
   { rotatedNms }: Pick<DetectTaskOptions, "rotatedNms">,
 ): string | undefined {
+  // A head of the caller's reads outputs on the host, wherever they come from.
+  if (plan.kind === "own") return undefined;
   if (isHostPlan(plan)) return `the head "${head}"`;
   // Sums of these families go through functions that a GPU does not compute to the bit.
   if (masks !== undefined && masks.rule !== "ultralytics") return `the masks of the family "${masks.rule}"`;
@@ -98,9 +100,12 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
   constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
     super(spec, source, options);
     const { cuda } = PARTS[spec.task];
+    const isOwn = spec.plan.kind === "own";
     this.task = options.task === "detect" ? "detect" : spec.task;
     this.device =
-      hostOnly(spec, options) === undefined ? { cuda: async () => this.cuda(await cuda(spec, options)) } : {};
+      hostOnly(spec, options) === undefined
+        ? { cuda: async () => this.cuda(isOwn ? undefined : await cuda(spec, options)) }
+        : {};
   }
 
   override async host(): Promise<HostTask<NmsOptions, DetectionBlock>> {
@@ -119,8 +124,8 @@ export function orObjects(
   otherwise: Task<unknown, unknown, unknown>,
   options: DetectTaskOptions,
 ): Task<unknown, unknown, unknown> {
-  const { task, head } = options;
-  const isOther = head !== undefined && !OBJECT_HEADS.some(({ name }) => name === head);
+  const { task, head, heads = [] } = options;
+  const isOther = head !== undefined && ![...heads, ...OBJECT_HEADS].some(({ name }) => name === head);
   return chosenTask(otherwise, ({ model }) => {
     if (isOther) return otherwise;
     const name = task === undefined || task === "detect" ? evidentTask(model, options) : task;

@@ -6,6 +6,7 @@ import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { decodePartPoints } from "../../heads/parts.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
+import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 import { mapKeypoints } from "./keypoints.ts";
@@ -15,9 +16,9 @@ export class HostPose extends HostDetect {
   readonly #plan: ObjectSpec["plan"];
   readonly #form: KeypointForm;
 
-  constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
+  constructor(spec: ObjectSpec, guard: PlausibilityGuard, options: Pick<DetectTaskOptions, "heads"> = {}) {
     const form = spec.keypoints!;
-    super(spec, guard, [{ length: form.count * form.numbers }]);
+    super(spec, guard, options, [{ length: form.count * form.numbers }]);
     this.#plan = spec.plan;
     this.#form = form;
   }

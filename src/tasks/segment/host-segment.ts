@@ -29,8 +29,12 @@ export class HostSegment extends HostDetect {
   /** Prototypes whose channels came last. */
   #turned = new Float32Array(0);
 
-  constructor(spec: ObjectSpec, guard: PlausibilityGuard, { maskSize }: Pick<DetectTaskOptions, "maskSize">) {
-    super(spec, guard);
+  constructor(
+    spec: ObjectSpec,
+    guard: PlausibilityGuard,
+    { maskSize, heads }: Pick<DetectTaskOptions, "maskSize" | "heads">,
+  ) {
+    super(spec, guard, { heads });
     this.#maskSize = maskSize;
     this.#source = spec.masks!;
     this.#channels = spec.extras[0]?.length ?? 1;

@@ -5,6 +5,7 @@ import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import { createTensor, type DType, type Tensor, type TensorInfo, viewOf, volume } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
+import { ownHeads } from "../../../src/heads/own-head.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { ModelInfo } from "../../../src/model/model-info.ts";
@@ -14,7 +15,7 @@ import type { BestClasses } from "../../../src/tasks/classify/class-scores.ts";
 import type { ClassifyTaskOptions } from "../../../src/tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../../../src/tasks/classify/classify-task.ts";
 import { DEPTH } from "../../../src/tasks/depth/depth-task.ts";
-import { DEFAULT_DETECT_TASK_OPTIONS } from "../../../src/tasks/detect/detect-task.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../../src/tasks/detect/detect-task.ts";
 import { type NmsOptions, USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import { MapTask } from "../../../src/tasks/image/map-task.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
@@ -180,6 +181,44 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       expect(made.some(({ outputs }) => outputs.some(({ count }) => count > 0))).toBe(true);
     });
   }
+
+  gpuTest("detect and pose: heads of the caller's read on the host what the device computed", async () => {
+    for (const dtype of ["f32", "f16"] as const) {
+      const said = { output0: people(dtype, 90, 3), unread: tensor(dtype, [BATCH, 5], random) };
+      for (const task of [undefined, "pose"] as const) {
+        const head = ownHeads([
+          {
+            name: "mine",
+            task,
+            recognise: () => ({ classes: 2, outputs: ["output0"], keypoints: { count: 4, numbers: 3 } }),
+            decode({ values: read, shape }, objects) {
+              const [, anchors = 0] = shape("output0");
+              const data = read("output0");
+              for (let at = 0; at < anchors; at++) {
+                const [cx = 0, cy = 0, width = 0, height = 0, score = 0] = [0, 1, 2, 3, 4].map(
+                  (row) => data[row * anchors + at]!,
+                );
+                objects.pushCentre(cx, cy, width, height, score, at % 2, data, 6 * anchors + at, anchors);
+              }
+            },
+          },
+        ]);
+        const options = { ...DEFAULT_DETECT_TASK_OPTIONS, heads: head };
+        const made = task === undefined ? new DetectTask(options) : new ObjectTask(task, options);
+        const recognised = await made.recognise(opened(said, {}));
+        expect(recognised.outputs).toEqual(["output0"]);
+        const device = await onDevice<NmsOptions, DetectionBlock>(recognised as never, said, SELECTIONS);
+        for (const [at, selection] of SELECTIONS.entries()) {
+          const wanted = await onHost<NmsOptions, DetectionBlock>(recognised as never, said, selection);
+          expect(device[at]!.input.data).toEqual(wanted.input.data);
+          for (const [index, block] of wanted.outputs.entries()) {
+            expect(differenceOf(device[at]!.outputs[index]!, block), `selection ${at}, image ${index}`).toBeUndefined();
+            expect(block.count).toBeGreaterThan(0);
+          }
+        }
+      }
+    }
+  });
 
   const scores = (dtype: "f32" | "f16"): Tensor =>
     tensor(dtype, [BATCH, 11], (at) => (at === 7 ? Number.NaN : Math.round(random() * 12) / 4));

@@ -37,6 +37,10 @@ export interface HeadReading<Plan = unknown> {
   readonly usualIou?: number | undefined;
   /** Size that models of the family with a dynamic input are made for. Default: the model's `imgsz`, else 640. */
   readonly preferredSize?: readonly [width: number, height: number] | undefined;
+  /** Both sides of a dynamic input are multiples of it. Default: the model's `stride`, else 32. */
+  readonly stride?: number | undefined;
+  /** True: a dynamic input is as large as the image, unless the caller says a size. */
+  readonly isImageSized?: boolean | undefined;
   /** Further inputs that are filled with the size of the image's. */
   readonly sizeInputs?: readonly SizeInput[] | undefined;
   /** Of the task `pose`: the points that come with every object, x, y and perhaps a score each. */

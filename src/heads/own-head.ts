@@ -72,6 +72,8 @@ function ownHead(definition: HeadDefinition): Head<OwnPlan> {
         ...(labels === undefined ? {} : { names: labels }),
         ...(given.preferredSize === undefined ? {} : { preferredSize: given.preferredSize }),
         ...(given.sizeInputs === undefined ? {} : { sizeInputs: given.sizeInputs }),
+        ...(given.stride === undefined ? {} : { stride: given.stride }),
+        isImageSized: given.isImageSized,
         usualIou: given.usualIou,
         ...(task === undefined ? {} : { extras: extrasOf(task, length) }),
         keypoints: keypoints && { names: [], ...keypoints },

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
 import { headInFractions } from "../../src/heads/fractions.ts";
-import type { Head, ModelSpec } from "../../src/heads/head.ts";
+import type { Head, ModelSpec, RecogniseOptions } from "../../src/heads/head.ts";
 import { defineHead, type HeadDefinition } from "../../src/heads/head-definition.ts";
 import { ownHeads } from "../../src/heads/own-head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
@@ -149,18 +149,19 @@ for (const file of new Bun.Glob("*.ts").scanSync(folder)) {
 }
 
 /** A head of a file as its author would pass it. */
-function passed(head: Head, labels: readonly string[] | undefined): HeadDefinition<ModelSpec["plan"]> {
+function passed(head: Head, options: Pick<RecogniseOptions, "labels" | "anchors">): HeadDefinition<ModelSpec["plan"]> {
   const candidates = new Candidates();
   return defineHead({
     name: "moved-out",
     recognise(model) {
-      const spec = head.recognise({ ...readTraits(model, { labels })!, forced: model.isNamed });
+      const spec = head.recognise({ ...readTraits(model, options)!, forced: model.isNamed });
       return (
         spec && {
           plan: spec.plan,
           needsNms: spec.needsNms,
           preprocessing: spec.preprocessing as PreprocessingOptions,
           sizeInputs: spec.sizeInputs,
+          stride: spec.stride,
         }
       );
     },
@@ -182,9 +183,18 @@ for (const one of cases.filter(({ head }) => moved.has(head))) {
     const labels = one.labels ?? undefined;
     const described = { inputs: one.inputs, outputs: one.outputs, metadata: {} };
     const tensors = new Map(one.outputs.map((output) => [output.name, describedTensor(output)]));
-    const builtIn = recogniseModel(described, { labels, head: one.forced ? one.head : undefined });
-    const heads = ownHeads([passed(head, labels)]);
-    const own = recogniseModel(described, { labels, heads, head: one.forced ? "moved-out" : undefined });
+    const builtIn = recogniseModel(described, {
+      labels,
+      anchors: one.anchors,
+      head: one.forced ? one.head : undefined,
+    });
+    const heads = ownHeads([passed(head, { labels, anchors: one.anchors })]);
+    const own = recogniseModel(described, {
+      labels,
+      anchors: one.anchors,
+      heads,
+      head: one.forced ? "moved-out" : undefined,
+    });
     expect(own).toMatchObject({ head: "moved-out", plan: { kind: "own", plan: builtIn.plan } });
     for (const key of ["preprocessing", "needsNms", "sizeInputs", "stride", "fixedSize", "imageInput"] as const) {
       expect(own[key]).toEqual(builtIn[key]);

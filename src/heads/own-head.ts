@@ -1,6 +1,6 @@
 /** @module Own head: a head that a caller defined, as the built-in ones are. */
 
-import { inShort, ModelError, message, OptionError } from "../core/errors.ts";
+import { inShort, ModelError, message } from "../core/errors.ts";
 import { formatTensorInfo, type Shape, type Tensor } from "../core/tensor.ts";
 import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
@@ -8,7 +8,6 @@ import { type DecodeInput, type Head, specOf } from "./head.ts";
 import type { FoundObjects, HeadDefinition, HeadModel, HeadOutputs, HeadReading } from "./head-definition.ts";
 import type { OwnPlan } from "./host-plan.ts";
 import { NumberSlice, refuseOutput } from "./outputs.ts";
-import { HEADS, OBJECT_HEADS } from "./registry.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
 /** Numbers of an oriented box. */
@@ -32,19 +31,9 @@ function extrasOf(task: ObjectTaskName | undefined, channels: number): readonly 
   ];
 }
 
-/**
- * The heads that definitions stand for.
- *
- * @throws {OptionError} If two have one name, or one has that of a built-in head
- */
+/** The heads that definitions stand for. */
 export function ownHeads(definitions: readonly HeadDefinition[]): readonly Head[] {
-  const names = definitions.map(({ name }) => name);
-  const isBuiltIn = (name: string): boolean =>
-    HEADS.some((head) => head.name === name) || OBJECT_HEADS.some((head) => head.name === name);
-  const taken = names.find((name, at) => isBuiltIn(name) || names.indexOf(name) !== at);
-  if (taken === undefined) return definitions.map(ownHead);
-  const found = isBuiltIn(taken) ? "a built-in head has that name" : "two of the heads have that name";
-  throw new OptionError(`${message(`take the head "${taken}"`, found, "give it another name")}`, "heads");
+  return definitions.map(ownHead);
 }
 
 function ownHead(definition: HeadDefinition): Head<OwnPlan> {

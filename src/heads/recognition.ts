@@ -14,7 +14,7 @@ import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
-import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings } from "./registry.ts";
+import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { damoYolo, splitOutputs } from "./split.ts";
 import { findClassScores, isOfCrops, loadHint, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
@@ -151,6 +151,7 @@ export function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, head
  */
 export function ownHeadOf(traits: ModelTraits, options: RecogniseOptions): Head | undefined {
   const { head, heads = [] } = options;
+  refuseTaken(heads);
   if (head !== undefined) return heads.find(({ name }) => name === head.split(":")[0]);
   const found = fitting(traits, heads).map((spec) => spec.head);
   if (found.length < 2) return heads.find(({ name }) => name === found[0]);

@@ -1,6 +1,6 @@
 /** @module Registry: every known head, and what they make of a model. */
 
-import { OptionError } from "../core/errors.ts";
+import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
 import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
 import { dflMaps, dflMapsLogits } from "./distance-maps.ts";
@@ -90,6 +90,16 @@ export const HEADS: readonly Head[] = [...PLAIN_HEADS, ...FRACTIONS];
 /** The head that a model was recognised by. @param own the caller's */
 export function headOf({ head }: Pick<ModelSpec, "head">, own: readonly Head[] = []): Head {
   return OBJECT_HEADS.find(({ name }) => name === head) ?? headNamed(head, own);
+}
+
+/** @throws {OptionError} If two heads of the caller's have one name, or one has that of a built-in head */
+export function refuseTaken(own: readonly Head[]): void {
+  const names = own.map(({ name }) => name);
+  const isBuiltIn = (name: string): boolean => [...HEADS, ...OBJECT_HEADS].some((head) => head.name === name);
+  const taken = names.find((name, at) => isBuiltIn(name) || names.indexOf(name) !== at);
+  if (taken === undefined) return;
+  const found = isBuiltIn(taken) ? "a built-in head has that name" : "two of the heads have that name";
+  throw new OptionError(message(`take the head "${taken}"`, found, "give it another name"), "heads");
 }
 
 /** A head by name. @param own the caller's @throws {OptionError} If there is none; it names the nearest */

@@ -11,7 +11,7 @@ import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import { DetectTask, isImageSized } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
-import { anchorsBeside } from "../tasks/model-files.ts";
+import { detectorFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
@@ -220,7 +220,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
       );
     }
     const taskOf = async (source: string | Uint8Array): Promise<DetectTask> => {
-      const plain = new DetectTask({ ...config, anchorsBeside: await anchorsBeside(source) });
+      const plain = new DetectTask({ ...config, ...(await detectorFiles(source)) });
       return config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
     };
     return owned(Detector, await openModel(model, config, taskOf));

@@ -12,7 +12,7 @@ import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { declaresImages } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
-import { anchorsBeside, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
+import { detectorFiles, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { declaresCrops, TopDownTask } from "../tasks/pose/top-down.ts";
 import { Classifier } from "./classifier.ts";
@@ -163,7 +163,7 @@ const FACADES: { readonly [Name in Model["task"]]: new (opened: never) => Model 
 async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promise<AnyTask> {
   const { detector, classifier, image, maps, isServed } = configs;
   const files = await modelFiles(source);
-  const named = { ...withLabelsBeside(detector, files), anchorsBeside: await anchorsBeside(source) };
+  const named = { ...withLabelsBeside(detector, files), ...(await detectorFiles(source)) };
   const tasks: unknown[] = [new DetectTask(named)];
   if (classifier !== undefined) tasks.push(new ClassifyTask({ ...classifier, files }));
   if (image !== undefined) tasks.push(new ImageTask(image));

@@ -4,7 +4,7 @@ import { OptionError } from "../core/errors.ts";
 import type { ObjectSpec } from "../heads/object-reading.ts";
 import { OBJECT_HEADS } from "../heads/registry.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
-import { labelsOfFiles, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
+import { detectorFiles, labelsOfFiles, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import { ObjectTask } from "../tasks/objects/object-task.ts";
 import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
@@ -41,11 +41,10 @@ async function open(task: ObjectTaskName, model: ModelSource, options: ObjectMod
       isOtherHead && heads.length > 0 ? `leave it out, or choose one of ${heads.join(", ")}` : "leave it out";
     throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: ${hint}`, option);
   }
-  return openModel(
-    model,
-    config,
-    async (source) => new ObjectTask(task, withLabelsBeside(config, await modelFiles(source))),
-  );
+  return openModel(model, config, async (source) => {
+    const beside = await detectorFiles(source);
+    return new ObjectTask(task, { ...withLabelsBeside(config, await modelFiles(source)), ...beside });
+  });
 }
 
 /** @internal With the class names of `config.json` beside a model, which may be one of transformers. */

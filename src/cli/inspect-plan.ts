@@ -14,7 +14,7 @@ import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
 import { DEPTH } from "../tasks/depth/depth-task.ts";
-import { anchorsBeside, labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
+import { detectorFiles, labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
@@ -93,7 +93,7 @@ export async function recognitionOf(
   const isClassifier = !isSaid && (await seemsClassifier(opened));
   if (isClassifier) return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
   const labelsBeside = labelsOfFiles(files, undefined);
-  const beside = { labelsBeside, anchorsBeside: await anchorsBeside(file) };
+  const beside = { labelsBeside, ...(await detectorFiles(file)) };
   return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });
 }
 

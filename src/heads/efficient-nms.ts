@@ -10,6 +10,8 @@ import { ASSUMED_OF_YOLO_NAS } from "./yolo-rows.ts";
 /** What exporters call the four outputs: count, boxes, scores, classes. */
 const NAMES: readonly (readonly [count: RegExp, boxes: RegExp, scores: RegExp, classes: RegExp])[] = [
   [/^num_dets$/, /^det_boxes$/, /^det_scores$/, /^det_classes$/],
+  // MMYOLO's, by its easydeploy.
+  [/^num_dets$/, /^boxes$/, /^scores$/, /^labels$/],
   [/^num_dets$/, /^bboxes$/, /^scores$/, /^labels$/],
   [/^num_detections$/, /^detection_boxes$/, /^detection_scores$/, /^detection_classes$/],
   [/^num_detections$/, /^nmsed_boxes$/, /^nmsed_scores$/, /^nmsed_classes$/],

@@ -6,6 +6,7 @@ import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors } from "./anchors.ts";
+import type { ExporterConfig } from "./exporter-config.ts";
 import type { HostPlan, OwnPlan } from "./host-plan.ts";
 import { type ModelTraits, type ObjectTaskName, preprocessingFor } from "./traits.ts";
 
@@ -365,6 +366,8 @@ export interface RecogniseOptions {
   readonly anchors?: Anchors | undefined;
   /** Those of a file beside the model, where neither the caller nor the model gives any. */
   readonly anchorsBeside?: readonly number[] | undefined;
+  /** What a file of mmdeploy's or PaddleDetection's beside the model says. */
+  readonly exporterBeside?: ExporterConfig | undefined;
   /** True: nothing is logged of what was assumed. */
   readonly isSilent?: boolean | undefined;
   /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */

@@ -17,7 +17,16 @@ import {
   type RowsPlan,
   specOf,
 } from "./head.ts";
-import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed, withSaid } from "./recognition.ts";
+import {
+  ownHeadFor,
+  ownHeadOf,
+  recogniseModel,
+  refuse,
+  refuseLabels,
+  refuseUnfed,
+  withConfig,
+  withSaid,
+} from "./recognition.ts";
 import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
 import {
@@ -274,7 +283,7 @@ function completed(spec: ObjectSpec, options: RecogniseOptions): ObjectSpec {
     const found = `it has ${keypoints.count} points of ${keypoints.numbers} numbers, and \`keypointShape\` is [${said.join(", ")}]`;
     refuse(options, found, "leave `keypointShape` out: the model tells its points");
   }
-  return withSaid(spec, options);
+  return withSaid(withConfig(spec, options.exporterBeside, true), options);
 }
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */

@@ -12,8 +12,13 @@ import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { ANCHORS } from "./anchors.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
+import type { ExporterConfig } from "./exporter-config.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
+import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
+import { picodet } from "./nanodet.ts";
+import { paddleDetection, paddleRtdetr, ppyoloeRaw } from "./paddle.ts";
+import { rtmo } from "./people.ts";
 import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { damoYolo, splitOutputs } from "./split.ts";
@@ -275,6 +280,33 @@ function namedHead(
   return { head, model: withOutput(model, output) };
 }
 
+/** Heads of the models that each exporter writes. */
+const HEADS_OF: Readonly<Record<ExporterConfig["exporter"], readonly string[]>> = {
+  mmdeploy: [mmdet, mmrotate, maskRcnnMmdeploy, rtmo, efficientNms].map(({ name }) => name),
+  PaddleDetection: [paddleDetection, paddleRtdetr, ppyoloeRaw, picodet].map(({ name }) => name),
+};
+
+/** A model as the file beside it says, where its head is one of the exporter's. @param isNamed the caller or the model names its classes */
+export function withConfig<Spec extends ModelSpec>(
+  spec: Spec,
+  config: ExporterConfig | undefined,
+  isNamed: boolean,
+): Spec {
+  // A model that takes bytes normalises them itself.
+  if (config === undefined || !HEADS_OF[config.exporter].includes(spec.head) || spec.preprocessing.dtype === "u8")
+    return spec;
+  const { labels = [], assumptions, file } = config;
+  const { plan } = spec;
+  const classes = "classes" in plan && typeof plan.classes === "number" ? plan.classes : labels.length;
+  return {
+    ...spec,
+    reason: `${spec.reason}; pre-processing by ${file}`,
+    preprocessing: withOptions(spec.preprocessing, config.preprocessing),
+    assumptions,
+    labels: !isNamed && labels.length > 0 && labels.length === classes ? labels : spec.labels,
+  };
+}
+
 /** What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. */
 export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
   const { preprocessing, isSilent, source = "the model" } = options;
@@ -344,7 +376,10 @@ export function recogniseModel(given: ModelInfo, options: RecogniseOptions): Mod
   const alternatives = nameable(traits).filter((name) => name !== found.head);
   // Of a model that says more than boxes these are all that is asked for.
   const { extras: _, keypoints: __, masks: ___, ...boxesOnly } = found;
-  const spec = withSaid({ ...boxesOnly, alternatives }, options);
+  const spec = withSaid(
+    withConfig({ ...boxesOnly, alternatives }, options.exporterBeside, traits.names !== undefined),
+    options,
+  );
   if (options.isSilent !== true) warn(spec, traits, options);
   return spec;
 }

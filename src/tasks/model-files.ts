@@ -3,6 +3,8 @@
 import { basename, dirname, join } from "node:path";
 import { logger } from "../core/log.ts";
 import { anchorsIn } from "../heads/anchors.ts";
+import { type ExporterConfig, mmdeployConfig, paddleConfig } from "../heads/exporter-config.ts";
+import type { RecogniseOptions } from "../heads/head.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
@@ -27,11 +29,12 @@ export function isObject(value: unknown): value is Json {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-async function readObject(path: string): Promise<Json | undefined> {
+/** @param parse of its text; JSON if left out */
+async function readObject(path: string, parse: (text: string) => unknown = JSON.parse): Promise<Json | undefined> {
   const file = Bun.file(path);
   if (!(await file.exists()) || file.size > MOST_BYTES) return undefined;
   try {
-    const value: unknown = await file.json();
+    const value = parse(await file.text());
     if (isObject(value)) return value;
     logger.warn(`Ignoring ${JSON.stringify(path)}: it holds no object`);
   } catch (error) {
@@ -58,13 +61,34 @@ export async function modelFiles(source: string | Uint8Array): Promise<ModelFile
   return undefined;
 }
 
+/** What a detector's own files say: its anchors, and how mmdeploy or PaddleDetection exported it. @param source path of the model */
+export async function detectorFiles(
+  source: string | Uint8Array,
+): Promise<Pick<RecogniseOptions, "anchorsBeside" | "exporterBeside">> {
+  return { anchorsBeside: await anchorsBeside(source), exporterBeside: await exporterBeside(source) };
+}
+
+async function exporterBeside(source: string | Uint8Array): Promise<ExporterConfig | undefined> {
+  if (typeof source !== "string") return undefined;
+  const folder = dirname(source);
+  const pipeline = await readObject(join(folder, "pipeline.json"));
+  const found = pipeline && mmdeployConfig("pipeline.json", pipeline);
+  if (found !== undefined) return found;
+  for (const name of ["infer_cfg.yml", "inference.yml"]) {
+    const content = await readObject(join(folder, name), Bun.YAML.parse);
+    const config = content && paddleConfig(name, content);
+    if (config !== undefined) return config;
+  }
+  return undefined;
+}
+
 /** Names of files beside a model that may have the anchors of its head, where the model's own has this name without its end. */
 function anchorFiles(stem: string): readonly string[] {
   return [`${stem}.yaml`, `${stem}.cfg`, `${stem}_anchors.txt`, `anchors_${stem}.txt`, "anchors.txt"];
 }
 
 /** The anchors of a file beside a model: its `.yaml` or `.cfg`, or numbers alone. @param source path of the model */
-export async function anchorsBeside(source: string | Uint8Array): Promise<readonly number[] | undefined> {
+async function anchorsBeside(source: string | Uint8Array): Promise<readonly number[] | undefined> {
   if (typeof source !== "string") return undefined;
   const stem = basename(source).replace(/\.[^.]*$/, "");
   for (const name of anchorFiles(stem)) {

@@ -1,4 +1,7 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
@@ -78,4 +81,151 @@ test("MMDetection's rows, by mmdeploy: padded right and below, and rows without 
     { label: "person", classId: 0, score: expect.closeTo(0.9, 5) as number, box: [21, 4.5, 81.5, 52] },
     { label: "dog", classId: 16, score: 0.75, box: [0, 2, 127, 61] },
   ]);
+});
+
+/** A model in a folder of its own, with a file beside it. */
+async function besideOf<T>(
+  model: Uint8Array,
+  file: string,
+  content: string,
+  run: (path: string) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-"));
+  try {
+    writeFileSync(join(folder, "end2end.onnx"), model);
+    writeFileSync(join(folder, file), content);
+    return await run(join(folder, "end2end.onnx"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** As mmdeploy's `export2SDK` writes RTMDet's, without what is not read. */
+const RTMDET = {
+  pipeline: {
+    input: ["img"],
+    output: ["post_output"],
+    tasks: [
+      {
+        type: "Task",
+        module: "Transform",
+        name: "Preprocess",
+        transforms: [
+          { type: "LoadImageFromFile", backend_args: null },
+          { type: "Resize", keep_ratio: true, size: [640, 640] },
+          { type: "Pad", size: [640, 640], pad_val: { img: [114, 114, 114] } },
+          { type: "Normalize", to_rgb: false, mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395] },
+          { type: "Pad", size_divisor: 32 },
+          { type: "DefaultFormatBundle" },
+          { type: "Collect", keys: ["img"], meta_keys: ["scale_factor", "img_shape"] },
+        ],
+      },
+      { name: "rtmdet", type: "Task", module: "Net", is_batched: true, input: ["prep_output"] },
+    ],
+  },
+};
+
+test("mmdeploy's pipeline.json beside a model says how an image is prepared; the caller's word counts more", async () => {
+  const model = fixedModel(MMDET, { side: SIDE });
+  await besideOf(model, "pipeline.json", JSON.stringify(RTMDET), async (path) => {
+    await using detector = await Detector.load(path, { backend: "cpu" });
+    const { preprocessing, assumptions, reason } = detector.recognition;
+    expect(preprocessing).toMatchObject({
+      ...{ fit: "letterbox-top-left", colour: "BGR", scale: 1, pad: [114, 114, 114] },
+      ...{ mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395] },
+    });
+    expect([assumptions, reason]).toEqual([[], expect.stringContaining("pre-processing by pipeline.json")]);
+    await using said = await Model.load(path, { backend: "cpu" });
+    expect(said.recognition).toMatchObject({ preprocessing });
+    await using own = await Detector.load(path, { backend: "cpu", preprocessing: { colour: "RGB" } });
+    expect(own.recognition.preprocessing).toEqual({ ...preprocessing, colour: "RGB" });
+  });
+  const stretched = structuredClone(RTMDET);
+  stretched.pipeline.tasks[0]!.transforms!.splice(1, 2, { type: "Resize", keep_ratio: false, size: [640, 640] });
+  await besideOf(model, "pipeline.json", JSON.stringify(stretched), async (path) => {
+    await using detector = await Detector.load(path, { backend: "cpu" });
+    // What is padded after the levels are normalised is 0.
+    expect(detector.recognition.preprocessing).toMatchObject({ fit: "stretch", pad: [103.53, 116.28, 123.675] });
+  });
+});
+
+/** PicoDet's maps in an input of 64 × 64: one box of 16 pixels around the centre of the cell (4, 4) of stride 8. */
+function picodet(): FixedOutput[] {
+  return [8, 16, 32, 64].flatMap((stride): FixedOutput[] => {
+    const cells = (SIDE / stride) ** 2;
+    const scores = new Array<number>(cells * 2).fill(0);
+    const bins = new Array<number>(cells * 32).fill(0);
+    if (stride === 8) {
+      scores[36 * 2 + 1] = 0.75;
+      for (let side = 0; side < 4; side++) bins[36 * 32 + side * 8 + 1] = 50;
+    }
+    return [
+      { name: `transpose_${stride}.tmp_0`, shape: [1, cells, 2], values: scores },
+      { name: `transpose_${stride}.tmp_1`, shape: [1, cells, 32], values: bins },
+    ];
+  });
+}
+
+/** As PaddleDetection's `export_model.py` writes it. */
+const INFER_CFG = `mode: paddle
+draw_threshold: 0.5
+metric: COCO
+use_dynamic_shape: false
+arch: PicoDet
+min_subgraph_size: 3
+Preprocess:
+- interp: 2
+  keep_ratio: false
+  target_size: [64, 64]
+  type: Resize
+- is_scale: true
+  mean: [0.0, 0.0, 0.0]
+  norm_type: none
+  std: [1.0, 1.0, 1.0]
+  type: NormalizeImage
+- type: Permute
+label_list:
+- helmet
+- vest
+`;
+
+test("PaddleDetection's infer_cfg.yml beside a model says how an image is prepared, and its classes", async () => {
+  await besideOf(fixedModel(picodet(), { side: SIDE }), "infer_cfg.yml", INFER_CFG, async (path) => {
+    await using detector = await Detector.load(path, { backend: "cpu" });
+    const { head, preprocessing, assumptions } = detector.recognition;
+    expect(head).toBe("picodet");
+    expect(preprocessing).toMatchObject({ fit: "stretch", scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] });
+    expect(assumptions).toEqual(["bilinear in place of OpenCV's filter 2, which infer_cfg.yml names"]);
+    const { detections } = await detector.detect(WIDE);
+    expect(detections).toEqual([{ label: "vest", classId: 1, score: 0.75, box: [56, 28, 88, 44] }]);
+    await using own = await Detector.load(path, { backend: "cpu", labels: ["a", "b"] });
+    expect(own.labels).toEqual(["a", "b"]);
+  });
+});
+
+test("a file of another exporter beside a model changes nothing", async () => {
+  for (const [file, content] of [
+    ["infer_cfg.yml", INFER_CFG],
+    ["pipeline.json", '{"pipeline": {"tasks": []}}'],
+    ["pipeline.json", "no JSON"],
+  ] as const) {
+    await besideOf(fixedModel(MMDET, { side: SIDE }), file, content, async (path) => {
+      await using detector = await Detector.load(path, { backend: "cpu" });
+      expect(detector.recognition.preprocessing).toMatchObject({ mean: [123.675, 116.28, 103.53] });
+      expect(detector.recognition.assumptions).toHaveLength(1);
+    });
+  }
+});
+
+test("MMYOLO's four tensors are read, and what is assumed is said", async () => {
+  const outputs: readonly FixedOutput[] = [
+    { name: "num_dets", shape: [1, 1], values: [1], dtype: "i64" },
+    { name: "boxes", shape: [1, 2, 4], values: [16, 20, 48, 40, 0, 0, 64, 64] },
+    { name: "scores", shape: [1, 2], values: [0.75, 0.5] },
+    { name: "labels", shape: [1, 2], values: [2, 0], dtype: "i64" },
+  ];
+  await using detector = await Detector.load(fixedModel(outputs, { side: SIDE }), { backend: "cpu" });
+  expect(detector.recognition).toMatchObject({ head: "efficient-nms", assumptions: [expect.any(String)] });
+  const { detections } = await detector.detect(WIDE);
+  expect(detections).toEqual([{ label: "car", classId: 2, score: 0.75, box: [32, 8, 96, 48] }]);
 });

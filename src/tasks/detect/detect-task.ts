@@ -31,7 +31,15 @@ import { PlausibilityGuard } from "./plausibility.ts";
 export interface DetectTaskOptions
   extends Pick<
       RecogniseOptions,
-      "head" | "heads" | "labels" | "labelsBeside" | "anchors" | "anchorsBeside" | "preprocessing" | "keypointShape"
+      | "head"
+      | "heads"
+      | "labels"
+      | "labelsBeside"
+      | "anchors"
+      | "anchorsBeside"
+      | "exporterBeside"
+      | "preprocessing"
+      | "keypointShape"
     >,
     DecodingLimits {
   /** `detect`: take a model of another task for its boxes only. */

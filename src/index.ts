@@ -114,7 +114,8 @@ export type {
   PriorsPlan,
   RowColumns,
 } from "./heads/host-plan.ts";
-export type { ImageInput, ObjectTaskName } from "./heads/traits.ts";
+export type { ImageInput } from "./heads/image-input.ts";
+export type { ObjectTaskName } from "./heads/traits.ts";
 export { type DecodeOptions, decodeImage } from "./image/decode.ts";
 export { encodeImage } from "./image/encode.ts";
 export type { EncodedFormat, EncodeOptions } from "./image/encode-options.ts";

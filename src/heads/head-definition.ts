@@ -5,7 +5,8 @@ import type { Shape, Tensor } from "../core/tensor.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { KeypointForm, MaskRule, SizeInput } from "./head.ts";
-import type { ImageInput, ObjectTaskName } from "./traits.ts";
+import type { ImageInput } from "./image-input.ts";
+import type { ObjectTaskName } from "./traits.ts";
 
 /** What a head is shown of a model. */
 export interface HeadModel extends ModelInfo {

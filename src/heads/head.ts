@@ -8,7 +8,8 @@ import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import type { HostPlan, OwnPlan } from "./host-plan.ts";
-import { type ModelTraits, type ObjectTaskName, preprocessingFor } from "./traits.ts";
+import { preprocessingFor } from "./image-input.ts";
+import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
 /** The points of an object. */
 export interface KeypointForm {

@@ -1,13 +1,19 @@
 /** @module Head `libreyolo`: the YOLO heads of LibreYOLO's exports, whose boxes are corners, and which of its families have which head. */
 
-import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { densePlan, readClasses } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
+import { splitOutputs, splitParts } from "./split.ts";
 
 /** Heads of its families whose pre-processing is known, by `model_family`; the others have outputs that look alike. */
 const HEAD_OF: Readonly<Record<string, string>> = {
   yolo9: "libreyolo",
+  yolo9_p2: "libreyolo",
+  yolo7: "libreyolo",
+  picodet: "libreyolo",
+  ppyoloe: "libreyolo",
+  rtmdet: "libreyolo",
   yolox: "yolox",
   rfdetr: "rf-detr",
   dfine: "hugging-face",
@@ -26,19 +32,62 @@ export function headOfLibreYolo(family: string): string | undefined {
   return Object.hasOwn(HEAD_OF, family) ? HEAD_OF[family] : undefined;
 }
 
-/** Boxes x1, y1, x2, y2 in input pixels; probabilities; top-left letterbox since its version 1.2, whose metadata says so. */
+/** ImageNet's mean and deviation of levels, RGB. */
+const MEAN = [123.675, 116.28, 103.53] as const;
+const STD = [58.395, 57.12, 57.375] as const;
+
+const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1, mean: MEAN, std: STD };
+
+const TOP_LEFT: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-left" };
+
+/** What is done to an image, by family; YOLOv9's weights tell themselves where it is padded. */
+const PREPROCESSING_OF: Readonly<Record<string, Preprocessing>> = {
+  yolo7: { ...TOP_LEFT, resize: "antialias" },
+  picodet: STRETCHED,
+  ppyoloe: STRETCHED,
+  rtmdet: {
+    ...TOP_LEFT,
+    resize: "antialias",
+    colour: "BGR",
+    scale: 1,
+    mean: [103.53, 116.28, 123.675],
+    std: [57.375, 57.12, 58.395],
+  },
+};
+
+/** Where `letterbox_pad` says that the image lies: in the corner, or since version 1.6 in the middle. */
+const PADDED: Readonly<Record<string, Preprocessing>> = { topleft: TOP_LEFT, center: YOLO_PREPROCESSING };
+
+/** What the family wants done to an image; `undefined` if its metadata does not tell. */
+function preprocessingOf(metadata: Readonly<Record<string, string>>): Preprocessing | undefined {
+  const family = libreYoloFamily(metadata) ?? "";
+  if (Object.hasOwn(PREPROCESSING_OF, family)) return PREPROCESSING_OF[family];
+  return family === "" ? undefined : PADDED[metadata.letterbox_pad ?? ""];
+}
+
+/**
+ * Boxes x1, y1, x2, y2 in input pixels; probabilities. YOLOv9 says since version 1.2 how an image is padded; the other families have
+ * one way each. PP-YOLOE has boxes and scores in two outputs.
+ *
+ * @see https://github.com/LibreYOLO/libreyolo (libreyolo/models, libreyolo/export/onnx.py)
+ */
 export const libreYolo: Head<DensePlan> = defineHead(
   "libreyolo",
   "one output [N, 4+classes, anchors] or turned round: x1, y1, x2, y2 in pixels, a probability a class (LibreYOLO)",
   decodeDense,
   (traits) => {
     const { metadata } = traits.model;
-    const isOne = libreYoloFamily(metadata) !== undefined && metadata.letterbox_pad === "topleft";
-    const found = traits.forced || isOne ? readClasses(traits, 4) : undefined;
+    const known = preprocessingOf(metadata);
+    if (known === undefined && !traits.forced) return undefined;
+    const preprocessing = known ?? TOP_LEFT;
+    const pair = libreYoloFamily(metadata) === "ppyoloe" ? splitOutputs(traits.model) : undefined;
+    const parts = pair && splitParts(traits, pair, "pixels");
+    if (parts !== undefined) return { ...parts, preprocessing };
+    const found = readClasses(traits, 4);
     return (
       found && {
         ...found.parts,
-        preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left" },
+        preprocessing,
         plan: { ...densePlan(found.reading, found.parts.classes, "class"), boxForm: "corners" },
       }
     );

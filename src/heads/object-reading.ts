@@ -17,6 +17,7 @@ import {
   type RowsPlan,
   specOf,
 } from "./head.ts";
+import { whyNoImage } from "./image-input.ts";
 import {
   ownHeadFor,
   ownHeadOf,
@@ -247,8 +248,10 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   const asked: RecogniseOptions = { ...options, noun: OBJECT_TASKS[task].noun };
   const { head } = options;
   const traits = readTraits(model, options);
-  if (traits === undefined)
-    return refuse(asked, "no input takes a batch of images", "export it with an input [N, 3, height, width]");
+  if (traits === undefined) {
+    const { found, hint } = whyNoImage(model);
+    return refuse(asked, found, hint);
+  }
   if (isOfCrops(model) && ownHeadOf(traits, options) === undefined) refuse(asked, OF_CROPS.found, OF_CROPS.hint);
   const other = evidentFacade(model, options);
   const evident = other?.task ?? traits.task;

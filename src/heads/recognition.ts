@@ -14,6 +14,7 @@ import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
+import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
 import { picodet } from "./nanodet.ts";
@@ -366,8 +367,8 @@ export function recogniseModel(given: ModelInfo, options: RecogniseOptions): Mod
   const model = named?.model ?? given;
   const traits = readTraits(model, options);
   if (traits === undefined) {
-    const found = `no input takes a batch of images of three channels, in f32, f16 or u8\n${formatModelInfo(model)}`;
-    return refuse(options, found, "export it with an input of images, [N, 3, height, width] or [N, height, width, 3]");
+    const { found, hint } = whyNoImage(model);
+    return refuse(options, `${found}\n${formatModelInfo(model)}`, hint);
   }
   refuseEmptyInput(traits, options);
   const head = named?.head ?? ownHeadOf(traits, options);

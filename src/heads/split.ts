@@ -13,7 +13,8 @@ export interface SplitOutputs {
   readonly boxes: TensorInfo;
 }
 
-function partsOf(
+/** Boxes as corners, and the scores of all classes, before NMS: stretched images, levels as they are where boxes are in pixels. */
+export function splitParts(
   traits: ModelTraits,
   { scores, boxes }: SplitOutputs,
   boxUnit: "pixels" | "fraction",
@@ -54,7 +55,7 @@ export const yolov4: Head<DensePlan> = defineHead(
     const scores = findOutput(traits.model, "confs", 3, FLOATS);
     if (boxes === undefined || scores?.dtype !== boxes.dtype) return undefined;
     if (boxes.shape[2] !== 1 || boxes.shape[3] !== 4) return undefined;
-    return partsOf(traits, { scores, boxes }, "fraction");
+    return splitParts(traits, { scores, boxes }, "fraction");
   },
 );
 
@@ -88,6 +89,6 @@ export const damoYolo: Head<DensePlan> = defineHead(
       const rows = pair.scores.shape[1]!;
       if (rows >= 0 && stridesOf(rows, traits.shapesAt, 1) === undefined) return undefined;
     }
-    return partsOf(traits, pair, "pixels");
+    return splitParts(traits, pair, "pixels");
   },
 );

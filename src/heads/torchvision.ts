@@ -5,9 +5,10 @@ import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.t
 import { COCO_91 } from "../model/labels.ts";
 import { defineHead, type Head, saying } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
+import { isSingleImage } from "./image-input.ts";
 import { mayBePatches } from "./masked.ts";
 import { decodeParts } from "./parts.ts";
-import { INTEGERS, isFloat, isSingleImage, type ModelTraits } from "./traits.ts";
+import { INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
 
 /** Levels in 0–1: the models normalise and resize images themselves. */
 const PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, pad: [0, 0, 0] };

@@ -1,11 +1,11 @@
 /** @module Model traits: what is known of a model before its head is: its image input and its parsed metadata. */
 
 import { logger } from "../core/log.ts";
-import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
-import type { Preprocessing } from "../image/preprocessing.ts";
+import type { DType, TensorInfo } from "../core/tensor.ts";
 import { type Literal, namesOfMetadata, parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { type Anchors, anchorsOf, anchorsSaid } from "./anchors.ts";
+import { findImageInput, type ImageInput } from "./image-input.ts";
 
 /** What the heads look at. */
 export interface ModelTraits {
@@ -162,7 +162,7 @@ export function readTraits(
     readonly anchorsBeside?: readonly number[] | undefined;
   } = {},
 ): ModelTraits | undefined {
-  const image = findImageInput(model);
+  const image = findImageInput(model) ?? findImageInput(model, 1);
   if (image === undefined) return undefined;
   const { metadata } = model;
   const given = options.labels?.length === 0 ? undefined : options.labels;
@@ -187,49 +187,6 @@ export function readTraits(
     preferredSize: preferred,
     shapesAt: model.shapesAt ?? preferred,
   };
-}
-
-/** The input that takes the image. */
-export interface ImageInput {
-  readonly name: string;
-  readonly layout: Preprocessing["layout"];
-  readonly dtype: Preprocessing["dtype"];
-  /** In pixels, where the model fixes both; else `undefined`. */
-  readonly fixedSize: readonly [width: number, height: number] | undefined;
-  /** In pixels; -1 for a side that is open. */
-  readonly sides: readonly [width: number, height: number];
-}
-
-/** Names of image inputs, for models with several inputs of rank 4. */
-const NAMES: readonly string[] = ["images", "image", "input", "pixel_values", "data", "x"];
-
-/** True for the shape of one image without a batch, [3, height, width], as torchvision's detectors take it. */
-export function isSingleImage(shape: Shape): boolean {
-  return shape.length === 3 && shape[0] === 3;
-}
-
-function asImageInput({ name, dtype, shape: declared }: TensorInfo): ImageInput | undefined {
-  const shape = isSingleImage(declared) ? [1, ...declared] : declared;
-  if (shape.length !== 4 || (dtype !== "f32" && dtype !== "f16" && dtype !== "u8")) return undefined;
-  // A dynamic channel axis is read as NCHW, unless the last axis says 3.
-  const layout = shape[1] !== 3 && shape[3] === 3 ? "NHWC" : "NCHW";
-  const [, second = -1, third = -1, fourth = -1] = shape;
-  const [channels, height, width] = layout === "NCHW" ? [second, third, fourth] : [3, second, third];
-  if (channels !== 3 && channels >= 0) return undefined;
-  return {
-    name,
-    layout,
-    dtype,
-    sides: [width, height],
-    fixedSize: width > 0 && height > 0 ? [width, height] : undefined,
-  };
-}
-
-/** Find the input of rank 4 with three channels, or of a single image; of several, the one that is named like one. */
-export function findImageInput(model: ModelInfo): ImageInput | undefined {
-  const found = model.inputs.map(asImageInput).filter((input) => input !== undefined);
-  if (found.length <= 1) return found[0];
-  return NAMES.map((name) => found.find((input) => input.name === name)).find((input) => input !== undefined);
 }
 
 /**
@@ -356,16 +313,6 @@ export function evidentMap(model: ModelInfo): MapTaskName | undefined {
   const isFull = isKnown && height === inputHeight && width === inputWidth;
   const isNamed = name === "logits" && channels > 1;
   return isNamed || (isFull && channels > 1 && channels !== 3) ? "semantic" : undefined;
-}
-
-/**
- * A family's pre-processing, for this model's input. A u8 input takes the levels as they are: such a model scales and
- * normalises them itself.
- */
-export function preprocessingFor(image: ImageInput, family: Preprocessing): Preprocessing {
-  const { layout, dtype } = image;
-  if (dtype !== "u8") return { ...family, layout, dtype };
-  return { ...family, layout, dtype, scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
 }
 
 /** Dtypes of boxes, scores and logits. */

@@ -79,7 +79,9 @@ export function triple(value: number | Triple): Triple {
 /** A head's pre-processing with what the caller says in its place. */
 export function withOptions(base: Preprocessing, options: PreprocessingOptions | undefined): Preprocessing {
   if (options === undefined) return base;
-  const { fit = base.fit, resize = base.resize, colour = base.colour, scale = base.scale } = options;
+  const { fit = base.fit, resize = base.resize, scale = base.scale } = options;
+  // One channel has no order.
+  const colour = base.colour === "luma" ? "luma" : (options.colour ?? base.colour);
   const values = {
     mean: triple(options.mean ?? base.mean),
     std: triple(options.std ?? base.std),

@@ -44,7 +44,9 @@ function readShape(info: number): number[] {
 function readTensorInfo(typeInfo: number, name: string, role: string, source: string): TensorInfo {
   const refuse = (found: string): never => {
     const rule = `${role} ${JSON.stringify(name)} must be a tensor of f32, f16, i64, i32, u8, i8 or bool`;
-    throw modelError(source, `${rule}, got ${found}`, "export the model with such a tensor there");
+    const isWide = role === "input" && /[ui]16$/.test(found);
+    const hint = isWide ? "; levels of images have 8 bits: a Cast in the model makes 16 of them" : "";
+    throw modelError(source, `${rule}, got ${found}`, `export the model with such a tensor there${hint}`);
   };
   const kind = made("GetOnnxTypeFromTypeInfo", typeInfo);
   if (kind !== 1) refuse(`a ${KINDS[kind] ?? `value of type ${kind}`}`);

@@ -1,10 +1,14 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { Box, Detection } from "../../src/tasks/detect/detection.ts";
 import { type InitializerSpec, type NodeSpec, onnxModel, type ValueSpec } from "../support/onnx-writer.ts";
+import { toyDetector } from "../support/toy-detector.ts";
 
 // From pixels to boxes by real models of 96 x 64, whose outputs are constants: the source's boxes, put into the input by
 // each family's own rule, must come back.
@@ -177,4 +181,62 @@ test("boxes that a model gives as fractions, where its head has pixels, are refu
   expect(await found(nms, source, { head: "efficient-nms-fractions" })).toEqual(
     one("efficient-nms-fractions", source, 16, "dog"),
   );
+});
+
+test("a detector of grey images gets the brightness of a colour", async () => {
+  await using detector = await Detector.load(toyDetector({ channels: 1 }), { backend: "cpu", threads: 1 });
+  const [red, green, blue] = [250, 20, 90] as const;
+  const pixels = Uint8Array.from({ length: 64 * 64 * 3 }, (_, at) => [red, green, blue][at % 3]!);
+  const { detections } = await detector.detect(imageOf(pixels, { width: 64, height: 64 }), { threshold: 0.2 });
+  const luma = (0.299 * red + 0.587 * green + 0.114 * blue) / 255;
+  expect(detections.map(({ label }) => label)).toEqual(["cat", "dog", "dog"]);
+  for (const [at, score] of [0.9, 0.7, 0.6].entries()) expect(detections[at]!.score).toBeCloseTo(score * luma, 4);
+});
+
+/** YOLOv7 without its grid: nothing but one anchor of one cell, whose numbers are 0, is found. */
+function rawMaps(): Uint8Array {
+  const shapes = [8, 16, 32].map((stride) => [1, 3, HEIGHT / stride, WIDTH / stride, 6]);
+  const maps = shapes.map((shape) => new Float32Array(shape.reduce((a, b) => a * b)).fill(-10));
+  // The second anchor of the sixth cell of the fourth row at stride 8.
+  maps[0]!.set([0, 0, 0, 0, 10, 10], ((1 * 8 + 3) * 12 + 5) * 6);
+  return onnxModel({
+    inputs: [IMAGES],
+    outputs: shapes.map((shape, at) => ({ name: `output${at}`, dtype: "f32", shape })),
+    initializers: [
+      ...maps.map((data, at): InitializerSpec => ({ name: `map${at}`, dtype: "f32", shape: shapes[at]!, data })),
+      { name: "zero", dtype: "f32", shape: [1], data: Float32Array.of(0) },
+    ],
+    nodes: [
+      { op: "ReduceMean", inputs: ["images"], outputs: ["mean"], attributes: { keepdims: 0 } },
+      { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
+      ...maps.map((_, at): NodeSpec => ({ op: "Add", inputs: [`map${at}`, "nothing"], outputs: [`output${at}`] })),
+    ],
+  });
+}
+
+test("raw maps are decoded by the anchors that are said, and by those of a file beside the model", async () => {
+  const image = { width: WIDTH, height: HEIGHT };
+  const boxOf = async (model: string | Uint8Array, options: DetectorOptions): Promise<Box> => {
+    await using detector = await Detector.load(model, { backend: "cpu", threads: 1, labels: ["ship"], ...options });
+    const { detections } = await detector.detect(imageOf(new Uint8Array(WIDTH * HEIGHT * 3), image));
+    expect(detections).toHaveLength(1);
+    return detections[0]!.box;
+  };
+  // The cell's centre is at 44, 28; the anchor's size is as it is.
+  expect(await boxOf(rawMaps(), { anchors: "yolov5" })).toEqual([36, 13, 52, 43]);
+  expect(await boxOf(rawMaps(), { anchors: "yolov7" })).toEqual([34.5, 10, 53.5, 46]);
+  const folder = mkdtempSync(join(tmpdir(), "raw-maps-"));
+  try {
+    const path = join(folder, "boats.onnx");
+    writeFileSync(path, rawMaps());
+    await expect(boxOf(path, {})).rejects.toThrow("nothing tells the anchors");
+    writeFileSync(
+      join(folder, "boats.cfg"),
+      "[yolo]\nanchors = 2,2, 8,10, 9,9, 20,20, 21,21, 22,22, 40,40, 41,41, 42,42\n",
+    );
+    expect(await boxOf(path, {})).toEqual([40, 23, 48, 33]);
+    expect(await boxOf(path, { anchors: "yolov5" })).toEqual([36, 13, 52, 43]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

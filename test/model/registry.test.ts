@@ -80,6 +80,22 @@ test("recogniseModel() reads the input's dtype and layout", () => {
   expect(preprocessing(["images", [1, 640, 640, 3], "u8"])).toMatchObject({ dtype: "u8", scale: 1, mean: [0, 0, 0] });
 });
 
+test("recogniseModel() reads an input of one channel as grey, whatever the order of the family's colours", () => {
+  const grey = (outputs: readonly Declared[], input: Declared): ModelSpec => recognised(outputs, { inputs: [input] });
+  const yolo = grey([["output0", [1, 84, 8400]]], ["images", [1, 1, 640, 640]]);
+  expect(yolo).toMatchObject({ head: "yolo", preprocessing: { colour: "luma", layout: "NCHW", scale: 1 / 255 } });
+  const last = grey([["output0", [1, 84, 8400]]], ["images", [1, 640, 640, 1], "u8"]);
+  expect(last).toMatchObject({ preprocessing: { colour: "luma", layout: "NHWC", dtype: "u8" }, fixedSize: [640, 640] });
+  const yolox = grey([["output", [1, 8400, 85]]], ["images", [1, 1, 640, 640]]);
+  expect(yolox).toMatchObject({
+    head: "yolox",
+    preprocessing: { colour: "luma", scale: 1, fit: "letterbox-top-left" },
+  });
+  // One channel has no order to choose.
+  const model1 = model([["output0", [1, 84, 8400]]], { inputs: [["images", [1, 1, 640, 640]]] });
+  expect(recogniseModel(model1, { preprocessing: { colour: "BGR" } }).preprocessing.colour).toBe("luma");
+});
+
 test("recogniseModel() labels by the caller, the metadata, COCO, or numbers, in this order", () => {
   const labels = (channels: number, metadata: Record<string, string>, given?: string[]): readonly string[] =>
     recogniseModel(model([["output0", [1, channels, 8400]]], { metadata }), { labels: given }).labels;
@@ -301,14 +317,46 @@ test("LibreYOLO's metadata tells the family: corners, another head, or what is n
     plan: { boxForm: "corners", boxUnit: "pixels", order: "channel-major", classes: 80 },
   });
   expect(read("yolox", [1, 8400, 85]).head).toBe("yolox");
-  expect(() => read("rtmdet", [1, 8400, 84])).toThrow(/family "rtmdet"[\s\S]*name the head by `head: "libreyolo"`/);
+  expect(() => read("fcos", [1, 8400, 84])).toThrow(/family "fcos"[\s\S]*name the head by `head: "libreyolo"`/);
   expect(() => read("constructor", [1, 84, 8400])).toThrow(/family "constructor"/);
   // Before 1.2 it stretched, and said nothing of it.
   expect(() => read("yolo9", [1, 84, 8400], { letterbox_pad: "" })).toThrow(/fit no known head/);
-  const rtmdet = model([["output", [1, 8400, 84]]], {
-    metadata: { libreyolo_version: "1.6.0", model_family: "rtmdet" },
+  // Weights of version 1.6 may be padded on both sides.
+  expect(read("yolo9", [1, 84, 8400], { letterbox_pad: "center" }).preprocessing.fit).toBe("letterbox");
+  expect(read("yolo9_p2", [1, 84, 34000]).preprocessing.fit).toBe("letterbox-top-left");
+  const yolo7 = read("yolo7", [1, 84, 25200], { letterbox_pad: "" });
+  expect(yolo7).toMatchObject({ head: "libreyolo", preprocessing: { fit: "letterbox-top-left", resize: "antialias" } });
+  const imagenet = { fit: "stretch", resize: "bilinear", colour: "RGB", scale: 1, mean: [123.675, 116.28, 103.53] };
+  expect(read("picodet", [1, 8500, 84])).toMatchObject({ head: "libreyolo", preprocessing: imagenet });
+  const rtmdet = read("rtmdet", [1, 8400, 84]);
+  expect(rtmdet).toMatchObject({
+    preprocessing: {
+      fit: "letterbox-top-left",
+      resize: "antialias",
+      colour: "BGR",
+      scale: 1,
+      std: [57.375, 57.12, 58.395],
+    },
+    plan: { boxForm: "corners", order: "anchor-major", classes: 80 },
   });
-  expect(recogniseModel(rtmdet, { head: "libreyolo" }).plan).toMatchObject({ order: "anchor-major", classes: 80 });
+  const ppyoloe = model(
+    [
+      ["output", [1, 8400, 4]],
+      ["1234", [1, 8400, 80]],
+    ],
+    {
+      metadata: { libreyolo_version: "1.6.0", model_family: "ppyoloe", task: "detect" },
+    },
+  );
+  expect(recogniseModel(ppyoloe, {})).toMatchObject({
+    head: "libreyolo",
+    preprocessing: imagenet,
+    plan: { output: "1234", boxes: "output", boxForm: "corners", boxUnit: "pixels" },
+  });
+  const fcos = model([["output", [1, 8400, 84]]], {
+    metadata: { libreyolo_version: "1.6.0", model_family: "fcos" },
+  });
+  expect(recogniseModel(fcos, { head: "libreyolo" }).plan).toMatchObject({ order: "anchor-major", classes: 80 });
 });
 
 test("heads with boxes in fractions have a head of their own, which is never recognised", () => {
@@ -841,10 +889,19 @@ test("an unknown model is an error that lists its tensors and every head with wh
 });
 
 test("a model without an image input, or with an input nobody fills, is refused", () => {
-  const luma = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 1, 224, 224]]] });
-  expect(() => recogniseModel(luma, {})).toThrow(
-    "no input takes a batch of images of three channels, in f32, f16 or u8",
+  const two = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 2, 224, 224]]] });
+  expect(() => recogniseModel(two, {})).toThrow(
+    "no input takes a batch of images of three channels or one, in f32, f16 or u8",
   );
+  for (const shape of [
+    [1, 4, 640, 640],
+    [1, 640, 640, 4],
+  ]) {
+    const deep = model([["output0", [1, 84, 8400]]], { inputs: [["images", shape]] });
+    expect(() => recogniseModel(deep, {})).toThrow(
+      /takes 4 channels, and an image has 3: nothing says what fills the fourth[\s\S]*Hint: make the fourth a constant in the model/,
+    );
+  }
   const fed: Declared[] = [
     ["images", [1, 3, 640, 640]],
     ["prompt", [1, 80, 512]],
@@ -1152,7 +1209,7 @@ test("what a refusal says works when it is done: every head that a hint names ca
       ]),
     ],
     [model([["output", [1, 84, 8400]]], { metadata: { libreyolo_version: "1.1", model_family: "yolo9" } })],
-    [model([["output", [1, 8400, 84]]], { metadata: { libreyolo_version: "1.6", model_family: "rtmdet" } })],
+    [model([["output", [1, 8400, 84]]], { metadata: { libreyolo_version: "1.6", model_family: "fcos" } })],
     [model(SIZED_OUTPUTS.concat([["angles", [-1, 300]]]), { inputs: SIZED_INPUTS })],
   ];
   for (const [described, head] of refused) {

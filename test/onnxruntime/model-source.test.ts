@@ -128,6 +128,18 @@ test.each([
   expect(error.message).toContain(`input "x" must be a tensor of f32, f16, i64, i32, u8, i8 or bool, got ${found}`);
 });
 
+test("Session.fromBytes() refuses levels of 16 bits with the way out", async () => {
+  const model = onnxModel({
+    nodes: [{ op: "Identity", inputs: ["x"], outputs: ["y"] }],
+    inputs: [{ name: "x", dtype: "u16", shape: [1, 3, 8, 8] }],
+    outputs: [{ name: "y", dtype: "u16", shape: [1, 3, 8, 8] }],
+  });
+  const error = await refusal(Session.fromBytes(model, "thermal"), "thermal");
+  expect(error.message).toMatch(
+    /got a tensor of u16\nHint: .*levels of images have 8 bits: a Cast in the model makes 16/,
+  );
+});
+
 test("Session.fromBytes() refuses an output that is no tensor, by name", async () => {
   const model = onnxModel({
     nodes: [{ op: "SequenceConstruct", inputs: ["x"], outputs: ["y"] }],

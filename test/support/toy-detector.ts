@@ -16,6 +16,8 @@ export interface ToyOptions {
   readonly batch?: number | string;
   /** Side of the input in pixels; a text makes it dynamic. Default 64. */
   readonly side?: number | string;
+  /** Of the input: 1 takes grey images. Default 3. */
+  readonly channels?: number;
   readonly metadata?: Readonly<Record<string, string>>;
   /** Adds nothing to every value by way of a NonZero, whose shape only the data decide: no CUDA graph can hold it. */
   readonly hasDataShape?: boolean;
@@ -73,7 +75,7 @@ export const TOY_BOXES: readonly ToyBox[] = [
  * multiplied by the mean of the input, which is 1 for a white image.
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
-  const { batch = "batch", side = 64, hasDataShape = false, isEndless = false } = options;
+  const { batch = "batch", side = 64, channels = 3, hasDataShape = false, isEndless = false } = options;
   // Value = mean × slope + offset: boxes are all offset, scores all slope.
   const slope = new Float32Array(6 * ANCHORS);
   const offset = new Float32Array(6 * ANCHORS);
@@ -85,7 +87,9 @@ export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
     slope[(4 + classId) * ANCHORS + anchor] = score;
   }
   return onnxModel({
-    inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, side, typeof side === "string" ? "width" : side] }],
+    inputs: [
+      { name: "images", dtype: "f32", shape: [batch, channels, side, typeof side === "string" ? "width" : side] },
+    ],
     outputs: [{ name: "output0", dtype: "f32", shape: [batch, 6, ANCHORS] }],
     metadata: { names: "{0: 'cat', 1: 'dog'}", task: "detect", stride: "32", imgsz: "[64, 64]", ...options.metadata },
     initializers: [

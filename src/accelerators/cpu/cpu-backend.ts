@@ -3,7 +3,7 @@
 import { Resource } from "../../core/resource.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import { isSingleImage } from "../../heads/traits.ts";
+import { isSingleImage } from "../../heads/image-input.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { type DecodedImage, ImageDecoder } from "../../image/image-decoder.ts";

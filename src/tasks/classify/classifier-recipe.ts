@@ -1,6 +1,7 @@
 /** @module ClassifierRecipe: what a classifier wants done to an image, by where it comes from and what its caller says. */
 
-import { exportedSize, type ImageInput, isNamedClassifier, preprocessingFor } from "../../heads/traits.ts";
+import { type ImageInput, preprocessingFor } from "../../heads/image-input.ts";
+import { exportedSize, isNamedClassifier } from "../../heads/traits.ts";
 import { type CropRounding, isSize, type Resized, type Size } from "../../image/geometry.ts";
 import {
   IMAGENET_MEAN,

@@ -3,14 +3,13 @@
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import { createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
 import { plural } from "../../core/units.ts";
+import { findImageInput, type ImageInput } from "../../heads/image-input.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
 import { recogniseModel } from "../../heads/recognition.ts";
 import {
   evidentMap,
   facadeOf,
   findClassScores,
-  findImageInput,
-  type ImageInput,
   isNamedClassifier,
   loadHint,
   MAP_TASKS,

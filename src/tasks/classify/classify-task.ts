@@ -1,7 +1,8 @@
 /** @module Classify task: which classes an image is of: what goes into a classifier, and what its values are. */
 
 import { logger } from "../../core/log.ts";
-import { exportedSize, findImageInput } from "../../heads/traits.ts";
+import { findImageInput } from "../../heads/image-input.ts";
+import { exportedSize } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
 import {
   assertDeviceResize,

@@ -9,6 +9,7 @@ import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } fr
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
+import { channelsOf } from "../../image/preprocessing.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
@@ -92,8 +93,8 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
     await this.#refuseOther(opened, model);
-    const { plan, head } = recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
-    if (isHostPlan(plan)) throw noDevicePart(`the head "${head}"`, this.action);
+    const spec = recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
+    assertDevicePart(spec, this.action);
   }
 
   engineShapes({ model }: DeclaredModel): EngineShapes {
@@ -119,6 +120,14 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const hint = `load it with \`${facade}\`${only}`;
     throw new ModelError(message(`use ${source} as a detector`, `its task is "${evident}"`, hint), source);
   }
+}
+
+/** @throws {UnavailableError} If only the CPU decodes its outputs, or fills its input */
+function assertDevicePart({ plan, head, preprocessing }: ModelSpec, action: string): void {
+  if (isHostPlan(plan)) throw noDevicePart(`the head "${head}"`, action);
+  const { colour, resize } = preprocessing;
+  const isOfCpu = colour === "luma" && resize !== "bilinear";
+  if (isOfCpu) throw noDevicePart(`the resize "${resize}" of an input of one channel`, action);
 }
 
 /** What a model of objects, and of nothing else, is run by. */
@@ -147,7 +156,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     const { dtype, layout } = preprocessing;
     this.spec = spec;
     this.guard = new PlausibilityGuard(source);
-    this.input = { name, dtype, layout, channels: 3 };
+    this.input = { name, dtype, layout, channels: channelsOf(preprocessing) };
     this.sizeInputs = sizeInputs;
     this.outputs = spec.plan.kind === "own" ? spec.plan.outputs : undefined;
     this.decodeOptions = decodeOptionsFor(spec, options);
@@ -174,7 +183,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
 
   /** @param objects what is done beside boxes */
   protected async cuda(objects?: CudaObjects): Promise<unknown> {
-    if (isHostPlan(this.spec.plan)) throw noDevicePart(`the head "${this.spec.head}"`, "load the model");
+    assertDevicePart(this.spec, "load the model");
     if (this.spec.plan.kind === "own") {
       const { CudaHostTask } = await import("../cuda-host-task.ts");
       const { createWork } = await this.host();

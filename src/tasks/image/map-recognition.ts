@@ -2,18 +2,16 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
+import { findImageInput, type ImageInput, preprocessingFor } from "../../heads/image-input.ts";
 import { evidentFacade } from "../../heads/object-reading.ts";
 import {
   exportedSize,
-  findImageInput,
   findMap,
-  type ImageInput,
   isOfCrops,
   loadHint,
   MAP_TASKS,
   type MapTaskName,
   OF_CROPS,
-  preprocessingFor,
   readTraits,
   taskOf,
 } from "../../heads/traits.ts";

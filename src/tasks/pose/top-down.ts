@@ -3,8 +3,9 @@
 import { ModelError, message, ShapeError } from "../../core/errors.ts";
 import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
+import { findImageInput, preprocessingFor } from "../../heads/image-input.ts";
 import { outputTensor } from "../../heads/outputs.ts";
-import { FLOATS, findImageInput, isFloat, isOfCrops, preprocessingFor, simccOf } from "../../heads/traits.ts";
+import { FLOATS, isFloat, isOfCrops, simccOf } from "../../heads/traits.ts";
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { placeRectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";

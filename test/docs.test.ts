@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { errorPage } from "../scripts/errors.ts";
+import { modelsPage, strayCommands } from "../scripts/heads.ts";
 import { PICTURES } from "../scripts/pictures.ts";
 import { parseWords } from "../src/cli/args.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
@@ -193,6 +194,13 @@ test("docs/errors.md is what scripts/errors.ts makes of the sources", async () =
     '| Cannot use … in a kernel: it is not mapped for the device | create it with { use: "mapped" } |',
   );
   expect(read("docs/errors.md"), "run `bun scripts/errors.ts`").toBe(page);
+});
+
+test("docs/models.md has the table that scripts/heads.ts makes of the heads", () => {
+  const page = modelsPage();
+  expect(strayCommands()).toEqual([]);
+  expect(page.match(/^\| .* \| `[a-z0-9-]+` \| (detect|pose|segment|obb)/gm)!.length).toBeGreaterThan(40);
+  expect(read("docs/models.md"), "run `bun scripts/heads.ts`").toBe(page);
 });
 
 test("docs/low-level.md shows the programs of examples/low-level", () => {

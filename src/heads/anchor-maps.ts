@@ -2,11 +2,12 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_80 } from "../model/labels.ts";
+import { COCO_80, VOC_20 } from "../model/labels.ts";
 import { ANCHORS, anchorsByLevel } from "./anchors.ts";
 import { defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
 import type { AnchorLevel, AnchorMapsPlan } from "./host-plan.ts";
 import { decodeAnchorMaps } from "./map-decoder.ts";
+import { customVisionPreprocessing } from "./ssd.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
 /** Input pixels a cell that maps may have. */
@@ -227,12 +228,6 @@ export const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
   (traits) => (traits.forced ? tensorflowParts(traits, "yolov3") : undefined),
 );
 
-/** PASCAL VOC's classes, in their usual order. */
-const VOC_20: readonly string[] = [
-  ...["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"],
-  ...["diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"],
-];
-
 /**
  * YOLOv2 and Tiny YOLOv2 of the ONNX zoo: one map of five anchors, classes by softmax. Tiny YOLOv2 scales the levels itself.
  *
@@ -258,6 +253,32 @@ export const yolov2Maps: Head<AnchorMapsPlan> = defineHead(
         ...(classes === VOC_20.length && { names: VOC_20 }),
       }
     );
+  },
+);
+
+/** Widths and heights of Custom Vision's anchors, in cells of 32 pixels. */
+const CUSTOM_VISION_ANCHORS: readonly number[] = [0.573, 0.677, 1.87, 2.06, 3.34, 5.47, 7.88, 3.53, 9.77, 9.17];
+
+/**
+ * Azure Custom Vision, domain General (compact): YOLOv2 whose centres are no sigmoids, before NMS.
+ *
+ * @see https://github.com/Azure-Samples/customvision-export-samples (samples/python/onnx/object_detection)
+ */
+export const customVisionMaps: Head<AnchorMapsPlan> = defineHead(
+  "custom-vision-maps",
+  "one raw map model_outputs0 [N, 5×(5+classes), h/32, w/32], before NMS (Azure Custom Vision, compact)",
+  decodeAnchorMaps,
+  (traits) => {
+    const maps = readLevels(traits);
+    const [map] = maps ?? [];
+    if (maps?.length !== 1 || map?.order !== "channels" || map.stride !== 32) return undefined;
+    if (!traits.forced && map.info.name !== "model_outputs0") return undefined;
+    const anchors = CUSTOM_VISION_ANCHORS.map((side) => side * map.stride);
+    const parts = anchorParts(traits, maps, { form: "custom-vision", activated: "nothing", anchors });
+    if (parts === undefined) return undefined;
+    // Every model is of one's own, of 80 classes too: its names are in labels.txt.
+    const names = Array.from({ length: parts.classes ?? 0 }, (_, id) => `class ${id}`);
+    return { ...parts, ...customVisionPreprocessing(traits), names, usualIou: 0.45 };
   },
 );
 
@@ -294,4 +315,11 @@ export const yoloxMaps: Head<AnchorMapsPlan> = defineHead(
 export const ANCHORED_HEADS: readonly Head[] = [yolov5Maps, yolov5MapsSigmoid, darknetMaps];
 
 /** Every head of maps of anchors. */
-export const ANCHOR_MAP_HEADS: readonly Head[] = [yolov2Maps, yolov3Maps, yolov4Maps, ...ANCHORED_HEADS, yoloxMaps];
+export const ANCHOR_MAP_HEADS: readonly Head[] = [
+  yolov2Maps,
+  customVisionMaps,
+  yolov3Maps,
+  yolov4Maps,
+  ...ANCHORED_HEADS,
+  yoloxMaps,
+];

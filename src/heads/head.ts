@@ -369,6 +369,8 @@ export interface RecogniseOptions {
   readonly anchorsBeside?: readonly number[] | undefined;
   /** What a file of mmdeploy's or PaddleDetection's beside the model says. */
   readonly exporterBeside?: ExporterConfig | undefined;
+  /** Class names of a file beside the model, where neither the caller nor the model gives any, and they fit. */
+  readonly namesBeside?: { readonly file: string; readonly names: readonly string[] } | undefined;
   /** True: nothing is logged of what was assumed. */
   readonly isSilent?: boolean | undefined;
   /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */

@@ -140,9 +140,10 @@ export interface AnchorMapsPlan {
   readonly order: "channels" | "anchors" | "cells";
   /**
    * `darknet`: centre sigmoid, size e^t × anchor. `yolov2`: likewise, and the classes by softmax. `yolov5`: centre 2 × sigmoid − 0.5,
-   * size (2 × sigmoid)² × anchor. `yolox`: centre as it is, size e^t × anchor.
+   * size (2 × sigmoid)² × anchor. `yolox`: centre as it is, size e^t × anchor. `custom-vision`: that, and the
+   * classes by softmax.
    */
-  readonly form: "darknet" | "yolov2" | "yolov5" | "yolox";
+  readonly form: "darknet" | "yolov2" | "yolov5" | "yolox" | "custom-vision";
   /** What the model has put through the sigmoid itself. */
   readonly activated: "nothing" | "scores" | "all";
 }

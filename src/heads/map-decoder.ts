@@ -91,7 +91,8 @@ function scoreOf(at: number, plan: AnchorMapsPlan, threshold: number): number {
   // YOLOv5 and v7 do not train a single class.
   if (classes === 1 && form === "yolov5") return objectness;
   const best = data[at + (5 + bestClass) * plane]!;
-  if (form === "yolov2") return objectness * shareOfBest(at + 5 * plane, best, classes, plane);
+  if (form === "yolov2" || form === "custom-vision")
+    return objectness * shareOfBest(at + 5 * plane, best, classes, plane);
   return objectness * (isRaw ? sigmoid(best) : best);
 }
 
@@ -139,7 +140,7 @@ export function decodeAnchorMaps(plan: AnchorMapsPlan, input: DecodeInput, candi
         let y = data[first + plane]!;
         let width = data[first + 2 * plane]!;
         let height = data[first + 3 * plane]!;
-        if (form !== "yolox") {
+        if (form !== "yolox" && form !== "custom-vision") {
           const scale = isYolov5 ? 2 : centreScale;
           x = (activated === "all" ? x : sigmoid(x)) * scale - (scale - 1) / 2;
           y = (activated === "all" ? y : sigmoid(y)) * scale - (scale - 1) / 2;

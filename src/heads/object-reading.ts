@@ -18,6 +18,7 @@ import {
   specOf,
 } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
+import { withNamesBeside } from "./names-beside.ts";
 import {
   ownHeadFor,
   ownHeadOf,
@@ -245,6 +246,10 @@ function refuseOutputs(traits: ModelTraits, task: ObjectTaskName, options: Recog
  * @throws {ModelError} If it is of another task, or its outputs do not fit
  */
 export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options: RecogniseOptions): ObjectSpec {
+  return withNamesBeside(model, options, (said) => recogniseOnce(model, task, said));
+}
+
+function recogniseOnce(model: ModelInfo, task: ObjectTaskName, options: RecogniseOptions): ObjectSpec {
   const asked: RecogniseOptions = { ...options, noun: OBJECT_TASKS[task].noun };
   const { head } = options;
   const traits = readTraits(model, options);

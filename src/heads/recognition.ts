@@ -17,6 +17,7 @@ import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
+import { withNamesBeside } from "./names-beside.ts";
 import { picodet } from "./nanodet.ts";
 import { paddleDetection, paddleRtdetr, ppyoloeRaw } from "./paddle.ts";
 import { rtmo } from "./people.ts";
@@ -363,6 +364,10 @@ function warn(
  * @throws {OptionError} If `options.head` is no head's name
  */
 export function recogniseModel(given: ModelInfo, options: RecogniseOptions): ModelSpec {
+  return withNamesBeside(given, options, (said) => recogniseOnce(given, said));
+}
+
+function recogniseOnce(given: ModelInfo, options: RecogniseOptions): ModelSpec {
   const named = options.head === undefined ? undefined : namedHead(options.head, given, options.heads);
   const model = named?.model ?? given;
   const traits = readTraits(model, options);

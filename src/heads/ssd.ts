@@ -2,7 +2,7 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_80, COCO_91 } from "../model/labels.ts";
+import { COCO_80, COCO_91, VOC_20 } from "../model/labels.ts";
 import { decodeDense } from "./dense.ts";
 import { type ColumnsPlan, type DensePlan, defineHead, type Head, saying } from "./head.ts";
 import { decodeColumns } from "./rows.ts";
@@ -59,16 +59,10 @@ function knownPriors([width, height]: readonly [number, number]): readonly numbe
 /** Of VGG16-SSD at 300x300. */
 const VGG_PRIORS = 8732;
 
-/** Classes of Pascal VOC, which pytorch-ssd's own weights have. */
-const VOC =
-  "aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,motorbike,person,pottedplant,sheep,sofa,train,tvmonitor".split(
-    ",",
-  );
-
 /** Class names by how many there are, where a model tells none. */
 const PYTORCH_NAMES: ReadonlyMap<number, readonly string[]> = new Map([
   [1, ["face"]],
-  [VOC.length, VOC],
+  [VOC_20.length, VOC_20],
   [COCO_91.length - 1, COCO_91.slice(1)],
 ]);
 

@@ -96,6 +96,12 @@ export const COCO_80: readonly string[] = [
   ..."toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush".split(","),
 ];
 
+/** Pascal VOC's classes, in their usual order. */
+export const VOC_20: readonly string[] = [
+  ..."aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow".split(","),
+  ..."diningtable,dog,horse,motorbike,person,pottedplant,sheep,sofa,train,tvmonitor".split(","),
+];
+
 /** Category ids 0–90 that COCO's annotations do not use. */
 const GAPS: ReadonlySet<number> = new Set([0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83]);
 

@@ -1,5 +1,6 @@
 /** @module ModelFiles: what Hugging Face's files beside a model say, as far as several tasks read it. */
 
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { logger } from "../core/log.ts";
 import { anchorsIn } from "../heads/anchors.ts";
@@ -8,6 +9,7 @@ import type { RecogniseOptions } from "../heads/head.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
+import { namesIn } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 
 /** An object of a file. */
@@ -61,11 +63,12 @@ export async function modelFiles(source: string | Uint8Array): Promise<ModelFile
   return undefined;
 }
 
-/** What a detector's own files say: its anchors, and how mmdeploy or PaddleDetection exported it. @param source path of the model */
+/** What a detector's own files say: its anchors, its class names, and how mmdeploy or PaddleDetection exported it. @param source path of the model */
 export async function detectorFiles(
   source: string | Uint8Array,
-): Promise<Pick<RecogniseOptions, "anchorsBeside" | "exporterBeside">> {
-  return { anchorsBeside: await anchorsBeside(source), exporterBeside: await exporterBeside(source) };
+): Promise<Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside">> {
+  const [anchors, names, exporter] = [anchorsBeside(source), namesBeside(source), exporterBeside(source)];
+  return { anchorsBeside: await anchors, namesBeside: await names, exporterBeside: await exporter };
 }
 
 async function exporterBeside(source: string | Uint8Array): Promise<ExporterConfig | undefined> {
@@ -80,6 +83,64 @@ async function exporterBeside(source: string | Uint8Array): Promise<ExporterConf
     if (config !== undefined) return config;
   }
   return undefined;
+}
+
+/** A line of a label file that begins with the number of its class. */
+const NUMBERED = /^(\d+)[:\s]\s*(\S.*)$/;
+
+/** The class names of a text: one a line, perhaps after their numbers, or a list or dict of Python or JSON. */
+function namesOfText(text: string): readonly string[] | undefined {
+  const lines = text.split("\n").map((line) => line.trim());
+  while (lines.at(-1) === "") lines.pop();
+  const numbered = lines.map((line) => NUMBERED.exec(line));
+  // Numbers that leave some out are ids; in a list of house numbers they do not rise.
+  const areNumbered = numbered.every((found, at) => found && Number(found[1]) > Number(numbered[at - 1]?.[1] ?? -1));
+  if (!areNumbered || lines.length === 0) return namesIn(text) ?? (lines.length === 0 ? undefined : lines);
+  return namesIn(`{${numbered.map((found) => `${found![1]}: ${JSON.stringify(found![2])}`).join(", ")}}`);
+}
+
+/** Those of `metadata.yaml` and `data.yaml`, as Ultralytics writes them. */
+function namesOfYaml(text: string): readonly string[] | undefined {
+  const content: unknown = Bun.YAML.parse(text);
+  return isObject(content) && typeof content.names === "object" ? namesIn(JSON.stringify(content.names)) : undefined;
+}
+
+/** Files of a model's own name, and those that exporters write beside the only model of a folder. */
+function labelFiles(stem: string, isOnly: boolean): readonly string[] {
+  const own = [`${stem}.names`, `${stem}.labels`, `${stem}_labels.txt`];
+  return isOnly ? [...own, "labels.txt", "classes.txt", "metadata.yaml", "data.yaml"] : own;
+}
+
+/** Names without the end that says what a file of a model is. */
+function stemsOf(files: readonly string[]): ReadonlySet<string> {
+  const models = files.filter((name) => /\.(onnx|plan|engine|trt)$/i.test(name));
+  return new Set(models.map((name) => name.replace(/\.[^.]*$/, "")));
+}
+
+/**
+ * The class names of a file beside a model: one of its own name, `labels.txt`, `classes.txt`, `metadata.yaml` or `data.yaml` where it
+ * is the only model in its folder, or the `config.json` of transformers.
+ *
+ * @param source path of the model; bytes have nothing beside them
+ */
+async function namesBeside(source: string | Uint8Array): Promise<RecogniseOptions["namesBeside"]> {
+  if (typeof source !== "string") return undefined;
+  const [folder, stem] = [dirname(source), basename(source).replace(/\.[^.]*$/, "")];
+  const listed = await readdir(folder).catch((): string[] => []);
+  for (const name of labelFiles(stem, stemsOf(listed).size <= 1)) {
+    if (!listed.includes(name)) continue;
+    const file = Bun.file(join(folder, name));
+    if (file.size > MOST_BYTES) continue;
+    try {
+      const text = await file.text();
+      const names = name.endsWith(".yaml") ? namesOfYaml(text) : namesOfText(text);
+      if (names !== undefined) return { file: name, names };
+    } catch (error) {
+      logger.warn(`Ignoring ${JSON.stringify(name)} beside ${source}: ${(error as Error).message}`);
+    }
+  }
+  const names = labelsOfFiles(await modelFiles(source), undefined);
+  return names && { file: "config.json", names };
 }
 
 /** Names of files beside a model that may have the anchors of its head, where the model's own has this name without its end. */

@@ -304,6 +304,18 @@ for head, called, forced in (
     b, c, s = (fill(t)[INDEX] for t in ts)
     case(head, head, ts, 0.4, kept(b * [W, H, W, H], s, c, 0.4), forced=forced)
 
+# Azure Custom Vision's raw map, as Model._postprocess of its sample does it: centres are no sigmoids.
+t = tensor("model_outputs0", [BATCH, 5 * 8, H // 32, W // 32], [[40, -2, 2]], axis=1, seed=69)
+v = fill(t)[INDEX].transpose(1, 2, 0).reshape(H // 32, W // 32, 5, 8)
+a = np.array([[0.573, 0.677], [1.87, 2.06], [3.34, 5.47], [7.88, 3.53], [9.77, 9.17]])
+x = (v[..., 0] + np.arange(W // 32)[None, :, None]) / (W // 32)
+y = (v[..., 1] + np.arange(H // 32)[:, None, None]) / (H // 32)
+w, h = np.exp(v[..., 2]) * a[:, 0] / (W // 32), np.exp(v[..., 3]) * a[:, 1] / (H // 32)
+p = np.exp(v[..., 5:] - v[..., 5:].max(3, keepdims=True))
+p = (p / p.sum(3, keepdims=True) * sigmoid(v[..., 4, None])).reshape(-1, 3)
+box = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1).reshape(-1, 4) * [W, H, W, H]
+case("custom-vision-maps", "custom-vision-maps", [t], 0.3, best(box, p, p.max(1), 0.3), labels=names(3))
+
 # pytorch-ssd, as its box_utils and detectNet do it: the background comes first and does not count.
 ts = [
     tensor("scores", [BATCH, 60, 4], [[4, 0, 1]], seed=67),

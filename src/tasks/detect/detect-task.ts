@@ -39,6 +39,7 @@ export interface DetectTaskOptions
       | "anchors"
       | "anchorsBeside"
       | "exporterBeside"
+      | "namesBeside"
       | "preprocessing"
       | "keypointShape"
     >,

@@ -1,0 +1,77 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Detector } from "../../src/api/detector.ts";
+import { anyDetector } from "../../src/api/model.ts";
+import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+
+const root = mkdtempSync(join(tmpdir(), "names-beside-"));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const CUSTOM_VISION = fixedModel([
+  { name: "detected_boxes", shape: [1, 1, 4], values: [0.125, 0.25, 0.5, 0.75] },
+  { name: "detected_classes", shape: [1, 1], values: [1], dtype: "i64" },
+  { name: "detected_scores", shape: [1, 1], values: [0.9] },
+]);
+
+/** A folder with these files; a model's path is that of `model.onnx`. */
+function folder(files: Readonly<Record<string, string | Uint8Array>>): string {
+  const path = mkdtempSync(join(root, "m"));
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(path, name), content);
+  return join(path, "model.onnx");
+}
+
+async function labelsOf(files: Readonly<Record<string, string | Uint8Array>>): Promise<readonly string[]> {
+  await using detector = await Detector.load(folder({ "model.onnx": CUSTOM_VISION, ...files }), { backend: "cpu" });
+  return detector.labels;
+}
+
+test("class names come from the files that exporters write beside a model", async () => {
+  const texts: readonly [string, string][] = [
+    ["labels.txt", "bolt\r\nnut\r\n"],
+    ["classes.txt", "0 bolt\n1  nut"],
+    ["labels.txt", "0: bolt\n1: nut\n"],
+    ["labels.txt", "['bolt', 'nut']"],
+    ["model.names", "bolt\nnut\n"],
+    ["metadata.yaml", "description: a model\nnames:\n  0: bolt\n  1: nut\n"],
+    ["data.yaml", "nc: 2\nnames: [bolt, nut]\n"],
+  ];
+  for (const [name, text] of texts) expect(await labelsOf({ [name]: text })).toEqual(["bolt", "nut"]);
+  // One of the model's own name comes first; without any there are no names.
+  expect(await labelsOf({ "model.names": "a\nb", "labels.txt": "c\nd" })).toEqual(["a", "b"]);
+  expect(await labelsOf({ "data.yaml": "names: [" })).toEqual([]);
+  expect(await labelsOf({})).toEqual([]);
+});
+
+test("config.json is of transformers' models, whose number of classes it settles", async () => {
+  const config = '{"id2label": {"0": "bolt", "1": "nut"}}';
+  expect(await labelsOf({ "config.json": config })).toEqual([]);
+  const detr = fixedModel([
+    { name: "logits", shape: [1, 2, 2], values: [3, -9, -9, -9] },
+    { name: "pred_boxes", shape: [1, 2, 4], values: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5] },
+  ]);
+  const other = { "other.onnx": CUSTOM_VISION };
+  expect(await labelsOf({ ...other, "model.onnx": detr, "config.json": config })).toEqual(["bolt", "nut"]);
+});
+
+test("of several models in a folder a file must have the name of one", async () => {
+  const other = { "other.onnx": CUSTOM_VISION };
+  expect(await labelsOf({ ...other, "labels.txt": "bolt\nnut" })).toEqual([]);
+  expect(await labelsOf({ ...other, "model_labels.txt": "bolt\nnut" })).toEqual(["bolt", "nut"]);
+  // What was built from it is no other model.
+  expect(await labelsOf({ "model.plan": "plan", "labels.txt": "bolt\nnut" })).toEqual(["bolt", "nut"]);
+});
+
+test("names that do not fit are not the model's: it is read as without them, and what the caller says counts", async () => {
+  const grid = fixedModel([rawGrid(4 + 3, [[1, [12, 8, 16, 12, 0, 0.9, 0]]])]);
+  const read = async (names: string, labels?: readonly string[]) => {
+    const path = folder({ "model.onnx": grid, "labels.txt": names });
+    await using model = await anyDetector.load(path, { backend: "cpu", ...(labels && { labels }) });
+    if (model.task !== "detect") throw new Error(`it was loaded as ${model.task}`);
+    return [model.recognition.head, model.recognition.reason.split("; ")[1], model.labels.join()];
+  };
+  expect(await read("a\nb\nc")).toEqual(["yolo", '3 class names, of "labels.txt" beside it', "a,b,c"]);
+  expect(await read("a\nb")).toEqual(["yolo", "no class names", "class 0,class 1,class 2"]);
+  expect(await read("a\nb", ["x", "y", "z"])).toEqual(["yolo", "3 class names", "x,y,z"]);
+});

@@ -116,7 +116,7 @@ test("the unit of systemd starts serve with flags there are, and waits for it to
   expect(Number(value("TimeoutStopSec"))).toBeGreaterThan(15);
   if (Bun.which("systemd-analyze") === null) return;
   const path = join(scratch, "bun-tensorrt.service");
-  writeFileSync(path, unit.replace("/usr/local/bin/bun", process.execPath));
+  writeFileSync(path, unit.replaceAll("/usr/local/bin/bun", process.execPath));
   const verify = Bun.spawnSync(["systemd-analyze", "verify", path], { stderr: "pipe" });
   expect({ code: verify.exitCode, errors: verify.stderr.toString() }).toEqual({ code: 0, errors: "" });
 });

@@ -234,6 +234,26 @@ test("every command line in README.md, CONTRIBUTING.md and docs is one that the 
   expect(wrong).toEqual([]);
 });
 
+test("a page asks the port at which it serves: that of its block, else of what it started before, else the default", () => {
+  const wrong: string[] = [];
+  let asked = 0;
+  for (const page of [...PAGES, "CONTRIBUTING.md"]) {
+    let atFirst: string | undefined;
+    for (const [, code = ""] of read(page).matchAll(/^```(?:sh|python)\n([\s\S]*?)^```/gm)) {
+      const served = [...code.matchAll(/--port (\d+)|--publish [\d.]+:(\d+):/g)].map((match) => match[1] ?? match[2]!);
+      if (served.length === 0 && / serve( |$)/m.test(code)) served.push("8080");
+      atFirst ??= served[0];
+      const open = served.length > 0 ? served : [atFirst ?? "8080"];
+      for (const [address, port = ""] of code.matchAll(/(?:localhost|(?<!--publish )127\.0\.0\.1):(\d+)/g)) {
+        asked += 1;
+        if (!open.includes(port)) wrong.push(`${page}: ${address} where ${open.join(" and ")} is served`);
+      }
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect(asked).toBeGreaterThan(10);
+});
+
 /** Where the environment is handed on, and read elsewhere. */
 const HANDED_ON: readonly string[] = ["src/catalogue/package-client.ts", "src/cli/main.ts", "src/cli/terminal.ts"];
 

@@ -1,5 +1,14 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { decodeImage } from "../src/image/decode.ts";
@@ -198,6 +207,32 @@ describe.skipIf(isOffline).each(Object.keys(apps) as (keyof typeof apps)[])("wit
       renameSync(join(folder, "out/whole"), place);
       expectAll(await run([bun, join(place, "whole.js")], "/", bare(join(place, "home"))));
     });
+  });
+
+  test("the first program of docs/executables.md runs by the page's own commands, wherever it is started", async () => {
+    const page = readFileSync(join(root, "docs/executables.md"), "utf8");
+    const own = join(folder, "page");
+    mkdirSync(own);
+    writeFileSync(join(own, "app.ts"), /^```ts\n([\s\S]*?)^```/m.exec(page)![1]!);
+    writeFileSync(join(own, "yolo11n.onnx"), toyDetector());
+    writeFileSync(join(own, "street.jpg"), await encodeImage(noise, { format: "jpeg", quality: 90 }));
+    for (const command of ["bun build --compile app.ts --outfile app", "bun build --target=bun --outdir=out app.ts"]) {
+      expect(page).toContain(command);
+      expect(await run([bun, ...command.split(" ").slice(1)], own)).toMatchObject({ exitCode: 0 });
+    }
+    // The model of the sources is not what is found.
+    rmSync(join(own, "yolo11n.onnx"));
+    const env = bare(join(own, "home"));
+    for (const [cwd, command] of [
+      [own, [bun, "out/app.js", "street.jpg"]],
+      ["/", [bun, join(own, "out/app.js"), join(own, "street.jpg")]],
+      [own, ["./app", "street.jpg"]],
+    ] as const) {
+      expect(await run(command, cwd, env)).toEqual({
+        exitCode: 0,
+        output: expect.stringMatching(/^(cat|dog) 0\.\d\d\n/),
+      });
+    }
   });
 
   test("an executable without bun-tensorrt/embed says what to do", async () => {

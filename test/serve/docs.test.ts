@@ -28,7 +28,7 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
       await using classifier = await ToyServer.serving(toyColours);
       for (const line of lines) {
         const { origin } = line.includes("/classify") ? classifier.server.url : server.url;
-        const words = line.replaceAll("http://localhost:8080", origin).replace("curl ", "curl --fail ");
+        const words = line.replaceAll(/http:\/\/localhost:\d+/g, origin).replace("curl ", "curl --fail ");
         const child = Bun.spawn(["bash", "-c", words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
         const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
         expect([line, errors, code]).toEqual([line, "", 0]);

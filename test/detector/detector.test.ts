@@ -270,14 +270,14 @@ test("Detector.load() takes an ONNX file by whatever ending", async () => {
 test("Detector.load() says which model it does not know", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-unknown-"));
   try {
-    const path = join(folder, "luma.onnx");
-    writeFileSync(path, identityModel("f32", [1, 1, 8, 8]));
+    const path = join(folder, "pairs.onnx");
+    writeFileSync(path, identityModel("f32", [1, 2, 8, 8]));
     const told = `Cannot use ${JSON.stringify(path)} as a detector: no input takes a batch of images`;
     await expect(Detector.load(path, { backend: "cpu" })).rejects.toThrow(told);
   } finally {
     rmSync(folder, { recursive: true });
   }
-  const bytes = identityModel("f32", [1, 1, 8, 8]);
+  const bytes = identityModel("f32", [1, 2, 8, 8]);
   await expect(Detector.load(bytes, { backend: "cpu" })).rejects.toThrow(
     "Cannot use the model from bytes as a detector",
   );

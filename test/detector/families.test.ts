@@ -240,3 +240,40 @@ test("raw maps are decoded by the anchors that are said, and by those of a file 
     rmSync(folder, { recursive: true });
   }
 });
+
+test("YOLOv3 of the ONNX zoo: told height and width, y before x, chosen triples, with every side open", async () => {
+  const model = onnxModel({
+    inputs: [
+      { name: "input_1", dtype: "f32", shape: ["batch", 3, "height", "width"] },
+      { name: "image_shape", dtype: "f32", shape: ["batch", 2] },
+    ],
+    outputs: [
+      { name: "boxes", dtype: "f32", shape: [1, "rows", 4] },
+      { name: "scores", dtype: "f32", shape: [1, 80, "rows"] },
+      { name: "indices", dtype: "i32", shape: ["chosen", 3] },
+    ],
+    initializers: [
+      // y1, x1, y2, x2 in halves and quarters of what the model is told.
+      { name: "parts", dtype: "f32", shape: [1, 1, 4], data: Float32Array.of(0.25, 0.5, 0.75, 1) },
+      { name: "twice", dtype: "i64", shape: [2], data: BigInt64Array.of(1n, 2n) },
+      { name: "axis", dtype: "i64", shape: [1], data: BigInt64Array.of(1n) },
+      { name: "score", dtype: "f32", shape: [1, 80, 1], data: new Float32Array(80).fill(0.75) },
+      { name: "triple", dtype: "i32", shape: [1, 3], data: Int32Array.of(0, 2, 0) },
+      { name: "zero", dtype: "f32", shape: [1], data: Float32Array.of(0) },
+    ],
+    nodes: [
+      { op: "ReduceMean", inputs: ["input_1"], outputs: ["mean"], attributes: { keepdims: 0 } },
+      { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
+      { op: "Tile", inputs: ["image_shape", "twice"], outputs: ["sides"] },
+      { op: "Unsqueeze", inputs: ["sides", "axis"], outputs: ["row"] },
+      { op: "Mul", inputs: ["parts", "row"], outputs: ["boxes"] },
+      { op: "Add", inputs: ["score", "nothing"], outputs: ["scores"] },
+      { op: "Identity", inputs: ["triple"], outputs: ["indices"] },
+    ],
+  });
+  // 208 x 104: enlarged twice, with 104 rows of padding above and below.
+  const { head, detections } = await found(model, { width: 208, height: 104 });
+  expect(head).toBe("yolov3-onnx");
+  const box = [104, 0, 208, 104].map((side) => expect.closeTo(side, 3) as number) as unknown as Box;
+  expect(detections).toEqual([{ label: "car", classId: 2, score: expect.closeTo(0.75, 5) as number, box }]);
+});

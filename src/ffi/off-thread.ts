@@ -49,10 +49,23 @@ const STACK_BYTES = 8 * 2 ** 20;
 /** Stacks that are kept for the next call, as many as koffi allows: to map and unmap one costs more than the call. */
 const KEPT_STACKS = 32;
 
-let koffi: Koffi | undefined;
-const prototypes = new Map<string, TypeObject>();
-let running = 0;
-const waiting: (() => void)[] = [];
+/** koffi, what was made callable through it, and the calls that it runs. */
+interface Workers {
+  readonly koffi: Koffi;
+  /** By signature. */
+  readonly prototypes: Map<string, TypeObject>;
+  /** By address and signature. */
+  readonly functions: Map<string, AsyncFunction>;
+  running: number;
+  readonly waiting: (() => void)[];
+}
+
+/**
+ * Of the process rather than of this file, which `bun --hot` evaluates anew: the addon makes another instance of itself each time
+ * it is required, with stacks and types of its own, and frees none.
+ */
+const WORKERS = Symbol.for("bun-tensorrt.off-thread");
+const processWide = globalThis as { [WORKERS]?: Workers };
 
 /** There is one koffi in a process, and whoever loads a library first settles how it is set up. */
 function setUp(loaded: Koffi): void {
@@ -94,29 +107,55 @@ function loadKoffi(): Koffi {
   return loaded;
 }
 
+function makeWorkers(): Workers {
+  return { koffi: loadKoffi(), prototypes: new Map(), functions: new Map(), running: 0, waiting: [] };
+}
+
 /** A call has settled: the one that waits longest may begin. */
-function settle(): void {
-  running -= 1;
-  waiting.shift()?.();
+function settle(workers: Workers): void {
+  workers.running -= 1;
+  workers.waiting.shift()?.();
 }
 
 function start(
+  workers: Workers,
   native: AsyncFunction,
   args: readonly number[],
   resolve: (result: number) => void,
   reject: (error: Error) => void,
 ): void {
-  running += 1;
+  workers.running += 1;
   try {
     native.async(...args, (error, result) => {
-      settle();
+      settle(workers);
       if (error === null) resolve(result);
       else reject(error);
     });
   } catch (error) {
-    settle();
+    settle(workers);
     reject(error as Error);
   }
+}
+
+/** The native function as koffi calls it, made once an address. */
+function callable(
+  { koffi, prototypes, functions }: Workers,
+  address: number,
+  { args, returns }: Prototype,
+): AsyncFunction {
+  const types = args.map((type) => SPELLING[type]);
+  const signature = `${SPELLING[returns]} (${types.join(", ")})`;
+  const key = `${address} ${signature}`;
+  let native = functions.get(key);
+  if (native !== undefined) return native;
+  let prototype = prototypes.get(signature);
+  if (prototype === undefined) {
+    prototype = koffi.proto(SPELLING[returns], types);
+    prototypes.set(signature, prototype);
+  }
+  native = koffi.decode(BigInt(address), prototype) as AsyncFunction;
+  functions.set(key, native);
+  return native;
 }
 
 /**
@@ -128,19 +167,13 @@ function start(
  * @param address of the function: `ptr` of a bound one, or what `dlsym` returned
  * @see koffi's documentation, "Asynchronous calls"
  */
-export function offThread(address: number, { args, returns }: Prototype): OffThreadFunction {
-  koffi ??= loadKoffi();
-  const types = args.map((type) => SPELLING[type]);
-  const signature = `${SPELLING[returns]} (${types.join(", ")})`;
-  let prototype = prototypes.get(signature);
-  if (prototype === undefined) {
-    prototype = koffi.proto(SPELLING[returns], types);
-    prototypes.set(signature, prototype);
-  }
-  const native = koffi.decode(BigInt(address), prototype) as AsyncFunction;
+export function offThread(address: number, prototype: Prototype): OffThreadFunction {
+  processWide[WORKERS] ??= makeWorkers();
+  const workers = processWide[WORKERS];
+  const native = callable(workers, address, prototype);
   return (...numbers) =>
     new Promise((resolve, reject) => {
-      if (running < MOST_AT_ONCE) start(native, numbers, resolve, reject);
-      else waiting.push(() => start(native, numbers, resolve, reject));
+      if (workers.running < MOST_AT_ONCE) start(workers, native, numbers, resolve, reject);
+      else workers.waiting.push(() => start(workers, native, numbers, resolve, reject));
     });
 }

@@ -4,7 +4,7 @@ import { bearerOf, checkToken } from "./admission.ts";
 import { type DetectDesk, labelsOf } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
 import { checkModel } from "./inference.ts";
-import { readForm, typeOf, type UploadedForm } from "./upload.ts";
+import { addField, readForm, typeOf, type UploadedForm } from "./upload.ts";
 
 /** What is asked for. */
 export type DeepstackKind = "objects" | "face" | "scene" | "custom";
@@ -38,7 +38,7 @@ async function formOf(request: Request, body: Uint8Array, { config }: DetectDesk
   if (type === "multipart/form-data") await readForm(request, body, maxFiles, form);
   // Without a file that is what clients send.
   else if (type === "application/x-www-form-urlencoded" && body.length <= LONGEST_FIELDS) {
-    for (const [name, text] of new URLSearchParams(Buffer.from(body).toString())) form.fields.set(name, text);
+    for (const [name, text] of new URLSearchParams(Buffer.from(body).toString())) addField(form.fields, name, text);
   }
   if (token !== undefined) checkToken(token, bearerOf(request) ?? form.fields.get("api_key"));
   return form;
@@ -55,7 +55,7 @@ function confidenceOf(fields: ReadonlyMap<string, string>): number | undefined {
 }
 
 /**
- * `POST /v1/vision/detection`, `…/face`, `…/scene` and `…/custom/NAME`: what is in the first file of a form.
+ * `POST /v1/vision/detection`, `…/face`, `…/scene` and `…/custom/NAME`: what is in the file of a form.
  *
  * @param model of the address
  * @throws {RequestError} see {@linkcode failureResponse} for what becomes of it
@@ -71,6 +71,10 @@ export async function deepstackRoute(
   return await desk.serve(request, async (body, detect) => {
     const { images, fields } = await formOf(request, body, desk);
     const [image] = images;
+    if (images.length > 1) {
+      const hint = "ask once for each image, or send several to /detect";
+      throw refusal(400, "too-many-images", `the form may hold one image, got ${images.length}`, hint);
+    }
     if (image === undefined) {
       const hint = "send multipart/form-data with a file as image: curl -F image=@street.jpg";
       throw refusal(400, "no-image", "the form holds no image", hint);

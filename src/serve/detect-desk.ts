@@ -3,7 +3,7 @@
 import type { Classifier } from "../api/classifier.ts";
 import type { Detector } from "../api/detector.ts";
 import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
-import { RequestError } from "../core/errors.ts";
+import { ClosedError, RequestError } from "../core/errors.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
@@ -11,7 +11,7 @@ import { type AskedDetector, type AskOptions, ask, isOfWhole, servedForms } from
 import type { ResultForms, TaskResult, TensorForm, TensorTraits } from "../tasks/task-result.ts";
 import { Admission } from "./admission.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
-import { busyError, drainingError, refusal } from "./failure.ts";
+import { busyError, closedModelError, drainingError, refusal } from "./failure.ts";
 import type { HandlerConfig } from "./serve-config.ts";
 
 /** The part of a {@linkcode Detector}, or of a model that says more of its objects, that is served. */
@@ -68,6 +68,8 @@ export class DetectDesk {
   #receiving = 0;
   /** From then on no request is let in; those that have been are finished. */
   isDraining = false;
+  /** A request has found that the model is closed, and the server is not: none can be answered any more. */
+  isModelClosed = false;
 
   constructor(detector: ServedModel, config: HandlerConfig, metrics: ServiceMetrics) {
     this.detector = detector;
@@ -132,7 +134,10 @@ export class DetectDesk {
       });
     } catch (error) {
       if (error instanceof RequestError && error.code === "busy") this.metrics.drop("busy");
-      throw error;
+      if (!(error instanceof ClosedError)) throw error;
+      if (this.isDraining) throw drainingError();
+      this.isModelClosed = true;
+      throw closedModelError();
     } finally {
       if (!hold.isPinned) hold.release();
       request.signal.removeEventListener("abort", onGone);

@@ -43,6 +43,12 @@ export function drainingError(): RequestError {
   return refusal(503, "draining", "the server is shutting down", "ask again in a moment, or another server", headers);
 }
 
+/** The model was closed under the server: no later request fares better. */
+export function closedModelError(): RequestError {
+  const hint = "give the server a new model: only its operator can";
+  return refusal(503, "model-closed", "the model of this server has been closed", hint);
+}
+
 /** Too much is on its way, waiting or in memory already. */
 export function busyError(found: string, headers: Readonly<Record<string, string>> = {}): RequestError {
   return refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1", ...headers });
@@ -67,7 +73,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof ImageError) return described(error, 422, "not-an-image");
   if (error instanceof DecodeStalledError) return described(error, 503, "decode-stalled", { "Retry-After": "5" });
   if (error instanceof OptionError) return described(error, 400, "invalid-option");
-  if (error instanceof ClosedError) return failureOf(drainingError());
+  if (error instanceof ClosedError) return failureOf(closedModelError());
   if (error instanceof Error && error.name === "AbortError") {
     return { status: 499, code: "client-gone", message: "The client has gone", hint: undefined, headers: {} };
   }

@@ -8,7 +8,7 @@ import { COCO_KEYPOINTS, COCO_SKELETON, keypointNames } from "../tasks/pose/keyp
 import { type DeepstackKind, deepstackModels, deepstackRoute } from "./deepstack.ts";
 import { type DetectDesk, labelsOf, traitsOf } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
-import { drainingError, refusal, stalledError } from "./failure.ts";
+import { closedModelError, drainingError, refusal, stalledError } from "./failure.ts";
 import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference.ts";
 import page from "./page.html" with { type: "text" };
 
@@ -37,6 +37,7 @@ function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
   };
   const ready = (body: object): Response => {
     if (desk.isDraining) throw drainingError();
+    if (desk.isModelClosed) throw closedModelError();
     return moving(body, timeoutMs);
   };
   // A run may be slow; one that is as slow as this will not end, and starting the process again is all that helps.

@@ -87,6 +87,15 @@ function badForm(found: string): Error {
 /** Longest text of a field in bytes: a key, a number. */
 const LONGEST_FIELD = 1024;
 
+/** @throws {RequestError} 400 if it is there already: nobody could tell which one was meant */
+export function addField(fields: Map<string, string>, name: string, text: string): void {
+  if (fields.has(name)) {
+    const found = `Option ${JSON.stringify(name.slice(0, 100))} is given twice`;
+    throw refusal(400, "invalid-option", found, "send each field of the form once");
+  }
+  fields.set(name, text);
+}
+
 /** Add a part of a form to what was found in it. */
 function addPart({ images, fields }: UploadedForm, part: MultipartPart): void {
   const { name, filename, content } = part;
@@ -100,7 +109,7 @@ function addPart({ images, fields }: UploadedForm, part: MultipartPart): void {
     throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
   }
   if (part.size > LONGEST_FIELD) throw badForm(`field ${JSON.stringify(name.slice(0, 100))} is too long`);
-  fields.set(name, part.text);
+  addField(fields, name, part.text);
 }
 
 /**

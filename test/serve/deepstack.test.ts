@@ -81,7 +81,18 @@ test("what DeepStack refuses is refused with its status and its words", async ()
   await using toy = await ToyServer.open({ maxFiles: 4 });
   const many = formWith(image);
   for (let at = 0; at < 5; at++) many.append(`field${at}`, "");
+  const two = formWith(image);
+  two.append("image2", image, "image");
+  const twice = formWith(image, { min_confidence: "0.4" });
+  twice.append("min_confidence", "0.6");
+  const repeated = new URLSearchParams([
+    ["min_confidence", "0.4"],
+    ["min_confidence", "0.6"],
+  ]);
   for (const [path, form, status, error] of [
+    ["detection", two, 400, "The form may hold one image, got 2"],
+    ["detection", twice, 400, 'Option "min_confidence" is given twice'],
+    ["detection", repeated, 400, 'Option "min_confidence" is given twice'],
     ["detection", formWith(undefined, { min_confidence: "0.5" }), 400, "No valid image file found"],
     ["detection", new URLSearchParams({ min_confidence: "0.5" }), 400, "No valid image file found"],
     ["detection", "text", 400, "No valid image file found"],

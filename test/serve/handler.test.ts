@@ -121,6 +121,28 @@ test("close() finishes what is running and gives up on the rest; the app goes on
   expect(await failureOf(stuck)).toBe("503 draining");
 });
 
+test("a model that was closed under its handler is said to be closed, and the handler is not ready any more", async () => {
+  const detector = await Detector.load(toyDetector(), { backend: "cpu", threads: 1 });
+  await using handler = createHandler(detector);
+  const ask = (path: string, body?: Uint8Array<ArrayBuffer>): Promise<Response> =>
+    handler.fetch(new Request(`http://any.example${path}`, body === undefined ? {} : { method: "POST", body }));
+  await detector.close();
+  const answer = await ask("/detect", WHITE_JPEG);
+  expect([answer.status, answer.headers.get("retry-after"), await answer.json()]).toEqual([
+    503,
+    null,
+    {
+      error: {
+        code: "model-closed",
+        message: "The model of this server has been closed",
+        hint: "give the server a new model: only its operator can",
+      },
+    },
+  ]);
+  expect(await failureOf(ask("/readyz"))).toBe("503 model-closed");
+  expect((await ask("/healthz")).status).toBe(200);
+});
+
 test("the idle timeout of the server that a request came by is lifted while it is worked on", async () => {
   await using app = await Mounted.open({ idleTimeoutMs: 2500 }, true);
   const { handler, held } = app;

@@ -85,15 +85,21 @@ async function beginsAsOnnx(path: string): Promise<boolean> {
   return tag === 8 && version >= 3 && version < 32;
 }
 
-/** Refuse a file of another format, with the way to ONNX. @throws {ModelError} If it is one, by its name */
-export async function refuseForeign(path: string): Promise<void> {
+/** What a file of another format is, by its name, and the way to ONNX. */
+function foreignOf(path: string): { readonly is: string; readonly hint: string } | undefined {
   const file = basename(path);
   const [, stem = "", ending = ""] = /^(.+?)((?:\.torchscript)?\.[a-z\d]+)$/i.exec(file) ?? [];
   const extension = /torchscript/i.test(ending) ? "torchscript" : ending.slice(1).toLowerCase();
   const format = FOREIGN[SAME_FORMAT[extension] ?? extension];
+  return format === undefined ? undefined : { is: format.is, hint: format.hint(file, stem) };
+}
+
+/** Refuse a file of another format, with the way to ONNX. @throws {ModelError} If it is one, by its name */
+export async function refuseForeign(path: string): Promise<void> {
+  const format = foreignOf(path);
   if (format === undefined || (await beginsAsOnnx(path))) return;
   const found = `it is ${format.is}, and ONNX files and TensorRT plans are loaded`;
-  throw new ModelError(message(`load the model ${JSON.stringify(path)}`, found, format.hint(file, stem)), path);
+  throw new ModelError(message(`load the model ${JSON.stringify(path)}`, found, format.hint), path);
 }
 
 /** Names that Ultralytics gives its weights. */
@@ -104,6 +110,14 @@ export function unknownModel(text: string): ModelError {
   const names = catalogue.filter(({ kind }) => kind === "model").map(({ name }) => name);
   if (isPathLike(text)) {
     const { found, hint } = missingFile(text);
+    const format = foreignOf(text);
+    if (format !== undefined) {
+      const isBoth = `${found}, and ${format.is} is not loaded as it is`;
+      return new ModelError(
+        message(`load the model ${JSON.stringify(text)}`, isBoth, `${hint}; then ${format.hint}`),
+        text,
+      );
+    }
     const near = nearestWord(basename(text).replace(/\.onnx$/i, ""), names);
     const other = near === undefined ? "" : `; or did you mean the catalogue's ${near}?`;
     return new ModelError(message(`load the model ${JSON.stringify(text)}`, found, hint + other), text);

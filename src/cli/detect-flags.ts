@@ -63,7 +63,8 @@ const OWN = {
     short: "f",
     value: "FORMAT",
     fromText: (text) => (text === "ndjson" ? "jsonl" : text),
-    help: FORMATS.join(", "),
+    synonyms: ["ndjson"],
+    help: `${FORMATS.join(", ")}; ndjson is jsonl`,
   },
   output: {
     schema: path,

@@ -347,7 +347,8 @@ export async function runModel<Model extends RunModel>(
   { terminal, signal }: CommandContext,
 ): Promise<number> {
   closeAfter(signal, model);
-  const { images, noun } = source;
+  const { images, videos, noun } = source;
+  const unit = noun === "image" && videos.length > 0 ? "images and frames" : (`${noun}s` as const);
   const { forms, complaints } = writer;
   const unopened = complaints.count;
   const isListed = images.length > 0 && !source.isNumbered;
@@ -356,14 +357,15 @@ export async function runModel<Model extends RunModel>(
   const tally = await writeImages((onBadImage) => source.results(model, onBadImage), {
     ...writer,
     sink: target.sink(forms, model.labels ?? []),
-    progress: isShown ? new Progress(terminal, name, `${noun}s`) : undefined,
+    progress: isShown ? new Progress(terminal, name, unit) : undefined,
     total: source.total,
+    videos,
   });
   // Of classes and maps each image has some: how many there are says nothing.
   const counts =
     forms.noun === "object"
-      ? formatTally(tally.good, tally.objects, performance.now() - started, noun)
-      : formatImages(tally.good, started);
+      ? formatTally(tally, performance.now() - started, noun)
+      : formatImages(tally.images.good, started);
   const summary = isShown && (terminal.isTerminal || !isListed) ? `${counts}${source.remarks()}` : undefined;
   tellEnd(terminal, "read", tally, {
     unopened,

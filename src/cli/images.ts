@@ -64,19 +64,34 @@ export function outputNames(files: readonly string[], rename: (name: string) => 
   throw new BunTensorRtError(message("name the files to write", found, "rename one of them"));
 }
 
-/** Counts of a run. */
-export interface Tally {
-  /** Images or frames that were answered. */
+/** How it went with images, or with frames. */
+export interface Count {
+  /** Those that were answered. */
   good: number;
   /** Those that could not be read. */
   bad: number;
+}
+
+/** Counts of a run. */
+export interface Tally {
+  readonly images: Count;
+  readonly frames: Count;
   objects: number;
 }
 
-/** `103 images, 868 objects in 12.3 s, 8.4 images/s` */
-export function formatTally(good: number, objects: number, elapsedMs: number, noun: string): string {
-  const rate = `${(good / (elapsedMs / 1000)).toFixed(1)} ${noun}s/s`;
-  return `${plural(good, noun)}, ${plural(objects, "object")} in ${formatDuration(elapsedMs)}, ${rate}`;
+/**
+ * `103 images, 868 objects in 12.3 s, 8.4 images/s`; of both `2 images and 5 frames, …`
+ *
+ * @param noun of a run that had neither
+ */
+export function formatTally({ images, frames, objects }: Tally, elapsedMs: number, noun: "image" | "frame"): string {
+  const all = { image: images.good, frame: frames.good };
+  const nouns = (["image", "frame"] as const).filter((one) => all[one] > 0);
+  const [first = noun, second] = nouns;
+  const counted = [first, ...(second === undefined ? [] : [second])].map((one) => plural(all[one], one)).join(" and ");
+  const unit = second === undefined ? `${first}s/s` : "images and frames/s";
+  const rate = `${((images.good + frames.good) / (elapsedMs / 1000)).toFixed(1)} ${unit}`;
+  return `${counted}, ${plural(objects, "object")} in ${formatDuration(elapsedMs)}, ${rate}`;
 }
 
 /** `103 images in 12.3 s` @param startedAt by `performance.now()` */
@@ -95,13 +110,16 @@ export function formatImages(count: number, startedAt: number): string {
 export function tellEnd(
   terminal: Terminal,
   verb: string,
-  { good, bad }: Pick<Tally, "good" | "bad">,
+  { images, frames }: { readonly images: Count; readonly frames?: Count },
   { files, unopened = 0, summary }: { readonly files?: number; readonly unopened?: number; readonly summary?: string },
 ): void {
-  const done = good + bad;
+  const done = images.good + images.bad;
   if (unopened > 0) terminal.line(`${plural(unopened, "input")} could not be opened`);
   if (files !== undefined && done < files) terminal.line(`Stopped after ${done} of ${plural(files, "image")}`);
-  if (bad > 0) terminal.line(`${bad} of ${plural(done, "image")} could not be ${verb}`);
+  const counts = { image: images, ...(frames === undefined ? {} : { frame: frames }) };
+  for (const [noun, { good, bad }] of Object.entries(counts)) {
+    if (bad > 0) terminal.line(`${bad} of ${plural(good + bad, noun)} could not be ${verb}`);
+  }
   if (summary !== undefined) terminal.line(terminal.paint("dim", summary));
 }
 

@@ -35,7 +35,8 @@ function kindOf(schema: z.ZodType): Kind {
 }
 
 function flagOf(path: readonly string[], option: Option): OptionFlag {
-  const { type, values, usual } = kindOf(option.schema);
+  const { type, values: own, usual } = kindOf(option.schema);
+  const values = own === undefined ? undefined : [...own, ...(option.synonyms ?? [])];
   const { flag = kebab(path.at(-1)!), help = "", otherwise, short, isList } = option;
   const isShown = usual !== undefined && type !== "boolean" && !(Array.isArray(usual) && usual.length === 0);
   const standard = otherwise ?? (isShown ? String(usual) : undefined);

@@ -14,7 +14,7 @@ export interface ProgressState {
   readonly total: number | undefined;
   readonly elapsedMs: number;
   /** What `done` counts. */
-  readonly unit: "bytes" | "images" | "frames";
+  readonly unit: "bytes" | "images" | "frames" | "images and frames";
 }
 
 const BAR_CELLS = 24;

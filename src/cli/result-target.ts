@@ -32,7 +32,7 @@ import {
   readAnnotations,
   tableFormat,
 } from "./formats.ts";
-import { type Complaints, fileStem, outputNames, type Tally } from "./images.ts";
+import { type Complaints, type Count, fileStem, outputNames, type Tally } from "./images.ts";
 import type { Inputs } from "./operands.ts";
 import type { Progress } from "./progress.ts";
 import { type ImageSaver, localPath, pixelsOf } from "./save.ts";
@@ -241,6 +241,8 @@ export interface ImageWriter {
   readonly progress: Progress | undefined;
   /** How many images or frames there will be, where that is known. */
   readonly total: () => number | undefined;
+  /** Videos among the files: what comes of them is frames. */
+  readonly videos: readonly string[];
 }
 
 /** Called with an image that could not be read, or whose copy cannot be written. */
@@ -253,11 +255,14 @@ export type OnBadImage = (file: string, error: Error) => void;
  */
 export async function writeImages(
   results: (onBadImage: OnBadImage) => AsyncIterable<WritableImage>,
-  { forms, sink, savers, complaints, progress, total }: ImageWriter,
+  { forms, sink, savers, complaints, progress, total, videos }: ImageWriter,
 ): Promise<Tally> {
-  const tally: Tally = { good: 0, bad: 0, objects: 0 };
-  const onBadImage = (_: string, error: Error): void => {
-    tally.bad += 1;
+  const tally: Tally = { images: { good: 0, bad: 0 }, frames: { good: 0, bad: 0 }, objects: 0 };
+  const countOf = (file: string): Count => (videos.includes(file) ? tally.frames : tally.images);
+  let done = 0;
+  const onBadImage = (file: string, error: Error): void => {
+    countOf(file).bad += 1;
+    done += 1;
     complaints.tell(error);
   };
   try {
@@ -266,14 +271,15 @@ export async function writeImages(
       try {
         const pixels = pixelsOf(image.source ?? image.file);
         for (const saver of savers) await saver.save(forms, image, pixels);
-        tally.good += 1;
+        countOf(image.file).good += 1;
+        done += 1;
       } catch (error) {
         // One that has gone since, or cannot be drawn on, is a bad one, and no further image.
         if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
         onBadImage(image.file, error as Error);
       }
       tally.objects += forms.count(image.result);
-      progress?.update(tally.good + tally.bad, total());
+      progress?.update(done, total());
     }
   } finally {
     progress?.close();

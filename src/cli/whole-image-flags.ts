@@ -24,7 +24,9 @@ const OWN = {
     schema: z.enum(FORMATS, `one of ${FORMATS.join(", ")}, ndjson`).default("table"),
     short: "f",
     fromText: (text) => (text === "ndjson" ? "jsonl" : text),
-    help: "how results are written",
+    synonyms: ["ndjson"],
+    value: "FORMAT",
+    help: `${FORMATS.join(", ")}; ndjson is jsonl`,
   },
   output: { schema: path, short: "o", value: "FILE", help: "where to (default `-`, standard output)" },
   save: {

@@ -133,6 +133,8 @@ export interface Option<Schema extends z.ZodType = z.ZodType> {
   readonly flag?: string;
   /** Its value from text, where its type does not tell how. */
   readonly fromText?: (text: string) => unknown;
+  /** Words that `fromText` takes beside those of the schema: help and completions name them. */
+  readonly synonyms?: readonly string[];
   /** True: given again, a flag goes on. */
   readonly isList?: boolean;
   /** Former names, and those that others use. As a flag each is taken; with text or a function for what it stands for. */

@@ -70,6 +70,7 @@ test.skipIf(Bun.which("bash") === null)("bash completes commands, flags, values 
   expect(inBash(["bun-tensorrt", ""])).toEqual([...COMMANDS.map(({ name }) => name), "help"]);
   expect(inBash(["bun-tensorrt", "detect", "--form"])).toEqual(["--format"]);
   expect(inBash(["bun-tensorrt", "detect", "--format", "js"])).toEqual(["json", "jsonl"]);
+  expect(inBash(["bun-tensorrt", "detect", "--format", "nd"])).toEqual(["ndjson"]);
   // As bash splits --format=js.
   expect(inBash(["bun-tensorrt", "detect", "--format", "=", "js"])).toEqual(["json", "jsonl"]);
   expect(inBash(["bun-tensorrt", "detect", "--format", "="])).toContain("table");

@@ -243,6 +243,17 @@ test("without ffmpeg the images of a mixed folder are done, and its hint is give
   expect(errors.match(/Cannot run ffprobe/g)?.length).toBe(1);
 });
 
+test.skipIf(isFfmpegMissing)("frames of a video are not counted as images", async () => {
+  mkdirSync(path("both"));
+  copyFileSync(path("white.jpg"), path("both/a.jpg"));
+  writeFileSync(path("both/b.jpg"), "no image");
+  await testVideo(path("both/clip.mp4"), "64x64", 5);
+  const { code, errors } = await toy("both");
+  expect(code).toBe(1);
+  expect(errors).toContain("1 of 2 images could not be read\n");
+  expect(errors).toMatch(/^1 image and 5 frames, \d+ objects in .*, [\d.]+ images and frames\/s$/m);
+});
+
 test.skipIf(isFfmpegMissing)(
   "an annotated video keeps the gaps that its source has",
   async () => {

@@ -80,6 +80,12 @@ test("a .pt of the catalogue's is its ONNX export, and any other is answered wit
       1,
       expect.stringContaining('Cannot load the model "yolo11x.pt": there is no such'),
     ]);
+    expect(errors).toContain("a PyTorch checkpoint is not loaded as it is");
+    expect(errors).toMatch(
+      /^Hint: .*; then export it to ONNX, with Ultralytics: yolo export model=yolo11x\.pt format=onnx/m,
+    );
+    const other = await runCli(["inspect", "weights/best.pt"], { cwd });
+    expect([other.code, other.errors]).toEqual([1, expect.stringContaining("yolo export model=best.pt format=onnx")]);
     writeFileSync(join(cwd, "yolo11x.pt"), "x");
     expect((await runCli(["inspect", "yolo11x.pt"], { cwd })).errors).toContain("yolo export model=yolo11x.pt");
     if (!(await pulled("yolo11n"))) return;

@@ -47,9 +47,10 @@ test("writeImages() counts an image once that was answered and cannot be drawn o
       complaints: new Complaints(new Terminal({ write: (text) => told.push(text) }, (_, text) => text)),
       progress: undefined,
       total: () => 2,
+      videos: [],
     },
   );
-  expect(tally).toEqual({ good: 1, bad: 1, objects: 2 });
+  expect(tally).toEqual({ images: { good: 1, bad: 1 }, frames: { good: 0, bad: 0 }, objects: 2 });
   expect(written).toEqual(["here", "gone", "end"]);
   expect(told).toEqual(["error: Cannot decode it\n"]);
 });
@@ -71,8 +72,13 @@ test("writeImages() goes on after a copy whose name is too long, and ends where 
         complaints: new Complaints(new Terminal({ write: () => true }, (_, text) => text)),
         progress: undefined,
         total: () => 3,
+        videos: ["c"],
       },
     );
-  expect(await run("ENAMETOOLONG")).toEqual({ good: 2, bad: 1, objects: 3 });
+  expect(await run("ENAMETOOLONG")).toEqual({
+    images: { good: 1, bad: 1 },
+    frames: { good: 1, bad: 0 },
+    objects: 3,
+  });
   await expect(run("ENOSPC")).rejects.toThrow("Cannot write");
 });

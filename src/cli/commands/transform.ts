@@ -156,6 +156,6 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const tally = await transformFiles(model, args, files, paths, complaints, context);
   const isShown = !args.isQuiet && terminal.isTerminal && files.length > 1;
   const summary = isShown ? { summary: formatImages(tally.good, started) } : {};
-  tellEnd(terminal, "transformed", tally, { files: files.length, unopened, ...summary });
+  tellEnd(terminal, "transformed", { images: tally }, { files: files.length, unopened, ...summary });
   return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -104,6 +104,6 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   else await output.write(formatEvaluation(evaluation, paintOf(output.hasColour)));
   const summary = !isQuiet && terminal.isTerminal ? formatImages(evaluation.images, started) : undefined;
   const tally = { good: evaluation.images, bad: complaints.count };
-  tellEnd(terminal, "scored", tally, summary === undefined ? {} : { summary });
+  tellEnd(terminal, "scored", { images: tally }, summary === undefined ? {} : { summary });
   return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -192,9 +192,20 @@ export interface ChosenPlan {
   readonly indices: string;
 }
 
+/** Corners in pixels, and a plane of probabilities a class. Candidate index: the anchor. Class: the first of the best. On the CPU only. */
+export interface PlanesPlan {
+  readonly kind: "planes";
+  /** f32 or f16 [N, anchors, 4]. */
+  readonly boxes: string;
+  /** f32 or f16 [N, classes, anchors]. */
+  readonly scores: string;
+  readonly classes: number;
+}
+
 /** Plans that the CPU alone decodes by. */
 export type HostPlan =
   | PartsPlan
+  | PlanesPlan
   | FacesPlan
   | PriorsPlan
   | MaskQueriesPlan
@@ -204,6 +215,7 @@ export type HostPlan =
 
 const HOST_KINDS: readonly string[] = [
   "parts",
+  "planes",
   "faces",
   "priors",
   "mask-queries",

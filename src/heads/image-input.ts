@@ -62,8 +62,16 @@ export function preprocessingFor(image: ImageInput, family: Preprocessing): Prep
   return { ...family, layout, dtype, colour, scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
 }
 
-/** Why no input takes an image, and what to do: of more channels than an image has, or of another shape. */
+/** Why no input takes an image, and what to do: of several images, of more channels than an image has, or of another shape. */
 export function whyNoImage({ inputs }: ModelInfo): { readonly found: string; readonly hint: string } {
+  // As torchvision's detectors have them where several were traced with.
+  const images = inputs.filter(({ shape }) => isSingleImage(shape));
+  if (images.length > 1) {
+    return {
+      found: `it takes ${images.length} images as inputs of their own`,
+      hint: "export it with one image, as `torch.onnx.export(model, ([image],), …)` does",
+    };
+  }
   const deep = inputs.find(({ shape }) => shape.length === 4 && (shape[1] === 4 || shape[3] === 4));
   if (deep !== undefined) {
     return {

@@ -19,16 +19,7 @@ import {
 } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
 import { withNamesBeside } from "./names-beside.ts";
-import {
-  ownHeadFor,
-  ownHeadOf,
-  recogniseModel,
-  refuse,
-  refuseLabels,
-  refuseUnfed,
-  withConfig,
-  withSaid,
-} from "./recognition.ts";
+import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed } from "./recognition.ts";
 import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
 import {
@@ -45,6 +36,7 @@ import {
   OF_CROPS,
   readTraits,
 } from "./traits.ts";
+import { withConfig, withSaid } from "./with-said.ts";
 import { yolo } from "./yolo.ts";
 import { yoloEndToEnd } from "./yolo-rows.ts";
 

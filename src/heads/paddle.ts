@@ -1,10 +1,12 @@
-/** @module Heads `paddle-rtdetr`, `paddle-detection` and `ppyoloe-raw`: PaddleDetection's detectors, with their NMS and without. */
+/** @module Heads `paddle-rtdetr`, `paddle-detection`, `ppyoloe-raw` and `ppyoloe-planes`: PaddleDetection's detectors, with their NMS and without. */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { decodeDense } from "./dense.ts";
-import { densePlan, isOfPaddle, readClasses } from "./dense-reading.ts";
+import type { Candidates } from "../model/rows.ts";
+import { decodeDense, pushBox } from "./dense.ts";
+import { densePlan, isOfPaddle, readClasses, stridesOf } from "./dense-reading.ts";
 import {
+  type DecodeInput,
   type DensePlan,
   defineHead,
   type Head,
@@ -13,8 +15,10 @@ import {
   type SizeInput,
   saying,
 } from "./head.ts";
+import type { PlanesPlan } from "./host-plan.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { decodeRows } from "./rows.ts";
-import { INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
+import { FLOATS, INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
 
 /** Stretched, as PaddleDetection's detectors with a grid are. */
 const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch" };
@@ -108,3 +112,54 @@ export const ppyoloeRaw: Head<DensePlan> = defineHead(
     };
   },
 );
+
+/** Exported without NMS: `exclude_nms=True`, of PicoDet `export.nms=False`. */
+export const ppyoloePlanes: Head<PlanesPlan> = defineHead(
+  "ppyoloe-planes",
+  'outputs [N, anchors, 4]: x1, y1, x2, y2 in pixels, and [N, classes, anchors] of an input "image", before NMS (PP-YOLOE, PicoDet)',
+  decodePlanes,
+  (traits) => {
+    const { outputs } = traits.model;
+    if (outputs.length !== 2 || outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
+    const boxes = outputs.find(({ shape }) => shape[2] === 4);
+    const scores = outputs.find((info) => info !== boxes);
+    const [, classes = -1, anchors] = scores?.shape ?? [];
+    if (boxes === undefined || scores === undefined || boxes.shape[1] !== anchors || classes < 1) return undefined;
+    if (traits.classes !== undefined && traits.classes !== classes) return undefined;
+    if (!traits.forced) {
+      if (traits.image.name !== "image" || traits.family !== undefined) return undefined;
+      if (anchors! >= 0 && stridesOf(anchors!, traits.shapesAt, 1) === undefined) return undefined;
+    }
+    return {
+      outputs: [boxes, scores],
+      preprocessing: PADDLE_PREPROCESSING,
+      assumptions: [ASSUMED],
+      classes,
+      needsNms: true,
+      usualIou: 0.7,
+      sizeInputs: sizeInputs(traits) ?? [],
+      plan: { kind: "planes", boxes: boxes.name, scores: scores.name, classes },
+    };
+  },
+);
+
+const boxes: NumberSlice = new NumberSlice();
+const scores: NumberSlice = new NumberSlice();
+
+/** Append the best class of every anchor whose score reaches the threshold, in the order of the anchors. */
+function decodePlanes(plan: PlanesPlan, input: DecodeInput, candidates: Candidates): void {
+  const { classes } = plan;
+  const { index } = input;
+  const planes = outputTensor(input, plan.scores, FLOATS, index + 1, classes, -1);
+  const anchors = planes.shape[2]!;
+  scores.load(planes, index * classes * anchors, classes * anchors);
+  boxes.load(outputTensor(input, plan.boxes, FLOATS, index + 1, anchors, 4), index * anchors * 4, anchors * 4);
+  const threshold = Math.fround(input.threshold);
+  for (let anchor = 0; anchor < anchors; anchor++) {
+    const at = scores.offset + anchor;
+    const classId = bestOf(scores.data, at, classes, anchors);
+    const score = scores.data[at + classId * anchors]!;
+    if (score < threshold) continue;
+    pushBox("corners", "pixels", input, candidates, boxes.data, boxes.offset + anchor * 4, 1, score, classId, anchor);
+  }
+}

@@ -5,26 +5,21 @@ import { logger } from "../core/log.ts";
 import { unknownWord } from "../core/options.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
-import { withOptions } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { ANCHORS } from "./anchors.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
-import type { ExporterConfig } from "./exporter-config.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
-import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
 import { withNamesBeside } from "./names-beside.ts";
-import { picodet } from "./nanodet.ts";
-import { paddleDetection, paddleRtdetr, ppyoloeRaw } from "./paddle.ts";
-import { rtmo } from "./people.ts";
 import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { damoYolo, splitOutputs } from "./split.ts";
 import { findClassScores, isOfCrops, loadHint, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
+import { withConfig, withSaid } from "./with-said.ts";
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
@@ -280,41 +275,6 @@ function namedHead(
   const names = denseOutputs(model).map((info) => info.name);
   if (!names.includes(output)) throw new OptionError(unknownWord("output", output, names), "head");
   return { head, model: withOutput(model, output) };
-}
-
-/** Heads of the models that each exporter writes. */
-const HEADS_OF: Readonly<Record<ExporterConfig["exporter"], readonly string[]>> = {
-  mmdeploy: [mmdet, mmrotate, maskRcnnMmdeploy, rtmo, efficientNms].map(({ name }) => name),
-  PaddleDetection: [paddleDetection, paddleRtdetr, ppyoloeRaw, picodet].map(({ name }) => name),
-};
-
-/** A model as the file beside it says, where its head is one of the exporter's. @param isNamed the caller or the model names its classes */
-export function withConfig<Spec extends ModelSpec>(
-  spec: Spec,
-  config: ExporterConfig | undefined,
-  isNamed: boolean,
-): Spec {
-  // A model that takes bytes normalises them itself.
-  if (config === undefined || !HEADS_OF[config.exporter].includes(spec.head) || spec.preprocessing.dtype === "u8")
-    return spec;
-  const { labels = [], assumptions, file } = config;
-  const { plan } = spec;
-  const classes = "classes" in plan && typeof plan.classes === "number" ? plan.classes : labels.length;
-  return {
-    ...spec,
-    reason: `${spec.reason}; pre-processing by ${file}`,
-    preprocessing: withOptions(spec.preprocessing, config.preprocessing),
-    assumptions,
-    labels: !isNamed && labels.length > 0 && labels.length === classes ? labels : spec.labels,
-  };
-}
-
-/** What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. */
-export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
-  const { preprocessing, isSilent, source = "the model" } = options;
-  const assumptions = preprocessing === undefined ? spec.assumptions : [];
-  if (isSilent !== true) for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
-  return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions };
 }
 
 /** What was left aside where the tensors, or the caller, say otherwise than the model. */

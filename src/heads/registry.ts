@@ -15,7 +15,7 @@ import { mask2former } from "./mask2former.ts";
 import { MASKED_HEADS } from "./masked.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
 import { nanodet, nanodetPlus, picodet } from "./nanodet.ts";
-import { paddleDetection, paddleRtdetr, ppyoloeRaw } from "./paddle.ts";
+import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
 import { qualcomm } from "./qualcomm.ts";
 import { rfDetr } from "./rf-detr.ts";
@@ -68,6 +68,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   paddleRtdetr,
   paddleDetection,
   ppyoloeRaw,
+  ppyoloePlanes,
   efficientNms,
   mmdet,
   torchvision,

@@ -244,6 +244,13 @@ v = fill(t)[INDEX]
 case("ppyoloe-raw", "ppyoloe-raw", [t], 0.95, best(v[:, :4], v[:, 4:], v[:, 4:].max(1), 0.95), labels=names(5), image="image")
 
 ts = [
+    tensor("tmp_17", [BATCH, A, 4], CORNERS, seed=87),
+    tensor("concat_14.tmp_0", [BATCH, 5, A], [[5, 0, 1]], axis=1, seed=88),
+]
+b, p = (fill(t)[INDEX] for t in ts)
+case("ppyoloe-planes", "ppyoloe-planes", ts, 0.95, best(b, p.T, p.max(0), 0.95), labels=names(5), image="image", inputs=paddle[1:])
+
+ts = [
     tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=81),
     tensor("labels", [BATCH, 30], [[30, 0, 80]], dtype="i64", seed=82),
 ]

@@ -810,6 +810,37 @@ test("PP-YOLOE without its post-processing has corners, and is told by the names
   expect(recognised([["output0", [1, 8400, 84]]], { inputs }).head).toBe("yolo-transposed");
 });
 
+test("PP-YOLOE's boxes and planes of classes, before NMS", () => {
+  const outputs: Declared[] = [
+    ["concat_14.tmp_0", [1, 80, 8400]],
+    ["tmp_17", [1, 8400, 4]],
+  ];
+  const inputs: Declared[] = [
+    ["image", [1, 3, 640, 640]],
+    ["scale_factor", [1, 2]],
+  ];
+  for (const count of [1, 2]) {
+    expect(recognised(outputs, { inputs: inputs.slice(0, count) })).toMatchObject({
+      head: "ppyoloe-planes",
+      needsNms: true,
+      sizeInputs: inputs.slice(1, count).map(([name]) => ({ name, content: "ones" })),
+      plan: { kind: "planes", boxes: "tmp_17", scores: "concat_14.tmp_0", classes: 80 },
+    });
+  }
+  // Of another exporter: to be named.
+  expect(() => recognised(outputs)).toThrow(/--head ppyoloe-planes/);
+});
+
+test("images that are inputs of their own are refused, with how one is exported", () => {
+  const inputs: Declared[] = [
+    ["image.1", [3, 300, 400]],
+    ["image.3", [3, 300, 400]],
+  ];
+  expect(() => recognised([["boxes", [-1, 4]]], { inputs })).toThrow(
+    /it takes 2 images as inputs of their own\n[\s\S]*image\.3[\s\S]*\nHint: export it with one image/,
+  );
+});
+
 test("PicoDet's eight maps, with the class names that RapidAI writes a line each", () => {
   const cells = [7600, 1900, 475, 130];
   const outputs = cells.flatMap((count, at): Declared[] => [

@@ -266,6 +266,7 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
     case "fastestdet":
       return fastestDet(plan, outputs, input);
     case "parts":
+    case "planes":
     case "faces":
     case "priors":
     case "mask-queries":

@@ -1,0 +1,46 @@
+/** @module With said: a recognised model as a file beside it says, and as the caller does. */
+
+import { logger } from "../core/log.ts";
+import { withOptions } from "../image/preprocessing.ts";
+import { efficientNms } from "./efficient-nms.ts";
+import type { ExporterConfig } from "./exporter-config.ts";
+import type { ModelSpec, RecogniseOptions } from "./head.ts";
+import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
+import { picodet } from "./nanodet.ts";
+import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
+import { rtmo } from "./people.ts";
+
+/** Heads of the models that each exporter writes. */
+const HEADS_OF: Readonly<Record<ExporterConfig["exporter"], readonly string[]>> = {
+  mmdeploy: [mmdet, mmrotate, maskRcnnMmdeploy, rtmo, efficientNms].map(({ name }) => name),
+  PaddleDetection: [paddleDetection, paddleRtdetr, ppyoloeRaw, ppyoloePlanes, picodet].map(({ name }) => name),
+};
+
+/** A model as the file beside it says, where its head is one of the exporter's. @param isNamed the caller or the model names its classes */
+export function withConfig<Spec extends ModelSpec>(
+  spec: Spec,
+  config: ExporterConfig | undefined,
+  isNamed: boolean,
+): Spec {
+  // A model that takes bytes normalises them itself.
+  if (config === undefined || !HEADS_OF[config.exporter].includes(spec.head) || spec.preprocessing.dtype === "u8")
+    return spec;
+  const { labels = [], assumptions, file } = config;
+  const { plan } = spec;
+  const classes = "classes" in plan && typeof plan.classes === "number" ? plan.classes : labels.length;
+  return {
+    ...spec,
+    reason: `${spec.reason}; pre-processing by ${file}`,
+    preprocessing: withOptions(spec.preprocessing, config.preprocessing),
+    assumptions,
+    labels: !isNamed && labels.length > 0 && labels.length === classes ? labels : spec.labels,
+  };
+}
+
+/** What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. */
+export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
+  const { preprocessing, isSilent, source = "the model" } = options;
+  const assumptions = preprocessing === undefined ? spec.assumptions : [];
+  if (isSilent !== true) for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
+  return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions };
+}

@@ -77,6 +77,9 @@ def ultralytics_exports():
         variants = [{}]
         if not any(word in name for word in ("-cls", "-sem", "-depth", "rtdetr")):
             variants.append({"nms": True})
+        # End to end, which is no longer what they are by default.
+        if path.parent.name in ("v10", "26"):
+            variants.append({"nms": False})
         for arguments in variants:
             try:
                 model = (RTDETR if "rtdetr" in name else YOLO)(scaled)

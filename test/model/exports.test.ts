@@ -39,7 +39,7 @@ function wanted({
   }
   if (task === "classify" || task === "semantic" || task === "depth") return [task, undefined];
   if (model.startsWith("rtdetr")) return ["detect", "rtdetr-ultralytics-rows"];
-  // The exporter says of v10 and 26 whether their own rows are final: nothing but the number of anchors decides it.
+  // Since 8.4, v10 and 26 are end to end with `nms=False` only, and the metadata says so.
   const isFinal = given.nms === true || metadata.end2end === "True";
   return [task ?? "detect", isFinal ? "yolo-end-to-end" : "yolo"];
 }

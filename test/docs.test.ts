@@ -193,6 +193,8 @@ test("docs/errors.md is what scripts/errors.ts makes of the sources", async () =
   expect(page).toContain(
     '| Cannot use … in a kernel: it is not mapped for the device | create it with { use: "mapped" } |',
   );
+  // Who has added the package has no bun-tensorrt on the PATH.
+  expect(page.match(/.*(?<!bunx )\bbun-tensorrt (?=[a-z…]).*/g) ?? []).toEqual([]);
   expect(read("docs/errors.md"), "run `bun scripts/errors.ts`").toBe(page);
 });
 

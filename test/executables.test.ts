@@ -11,6 +11,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { executionHint } from "../src/core/embedded.ts";
+import { cacheFolder } from "../src/core/paths.ts";
 import { decodeImage } from "../src/image/decode.ts";
 import { encodeImage } from "../src/image/encode.ts";
 import { fakeCudaTest } from "./support/fake-cuda.ts";
@@ -146,6 +148,29 @@ for (const [name, { entries }] of modules) library.kernel(name, Object.keys(entr
 console.log(modules.length);
 `;
 
+const TMPDIR_HINT =
+  "set TMPDIR to a folder that exists, can be written and allows execution (no noexec), in Docker by --tmpfs /tmp:exec";
+const CACHE_HINT = "set BUN_TENSORRT_CACHE to a folder that can be written and allows execution (no noexec)";
+/** Runs a program where this folder allows no execution; root alone can. */
+function mounted(noexec: string, words: readonly string[]): string[] {
+  const script = `${Bun.which("mount")} -t tmpfs -o noexec tmpfs "${noexec}" && exec "$@"`;
+  return [Bun.which("unshare") ?? "/none", "-m", Bun.which("sh")!, "-c", script, "sh", ...words];
+}
+const canMount = Bun.which("unshare") !== null && Bun.spawnSync(mounted(scratch, [bun, "--version"])).exitCode === 0;
+
+test.each([
+  ["/tmp/.bun-0-a531f3c02e8f4fc2.node: failed to map segment from shared object", TMPDIR_HINT],
+  ["/$bunfs/root/koffi-z8q11ykg.node: cannot open shared object file: No such file or directory", TMPDIR_HINT],
+  [`${cacheFolder()}/lib/libonnxruntime.so.1: failed to map segment from shared object`, CACHE_HINT],
+  [
+    "/srv/lib/libcudart.so.13: failed to map segment from shared object",
+    "mount the file system of /srv/lib so that it allows execution (no noexec)",
+  ],
+  ["libstdc++.so.6: cannot open shared object file: No such file or directory", undefined],
+])("%s: the hint is %j", (reason, hint) => {
+  expect(executionHint(reason)).toBe(hint);
+});
+
 fakeCudaTest("a bundle and an executable find their kernels, wherever they are started", async (runOnFakeCuda) => {
   const folder = join(scratch, "kernels");
   mkdirSync(folder);
@@ -223,10 +248,23 @@ describe.skipIf(isOffline).each(Object.keys(apps) as (keyof typeof apps)[])("wit
     // The model of the sources is not what is found.
     rmSync(join(own, "yolo11n.onnx"));
     const env = bare(join(own, "home"));
+    const refused = async (env: Record<string, string>, command: readonly string[]): Promise<string> => {
+      const child = await run(command, own, env);
+      expect(child.exitCode).toBe(1);
+      return child.output;
+    };
+    const app = ["./app", "street.jpg"];
+    const noexec = join(own, "noexec");
+    expect(await refused({ ...env, TMPDIR: noexec }, app)).toContain(`Hint: ${TMPDIR_HINT}\n`);
+    mkdirSync(noexec);
+    for (const [variable, hint] of Object.entries({ TMPDIR: TMPDIR_HINT, BUN_TENSORRT_CACHE: CACHE_HINT })) {
+      if (!canMount) continue;
+      expect(await refused({ ...env, [variable]: noexec }, mounted(noexec, app))).toContain(`Hint: ${hint}\n`);
+    }
     for (const [cwd, command] of [
       [own, [bun, "out/app.js", "street.jpg"]],
       ["/", [bun, join(own, "out/app.js"), join(own, "street.jpg")]],
-      [own, ["./app", "street.jpg"]],
+      [own, app],
     ] as const) {
       expect(await run(command, cwd, env)).toEqual({
         exitCode: 0,

@@ -49,7 +49,7 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
 const UNKNOWN_HINT =
   "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
 const SERVED = "`serve` and `worker` take models of objects, of maps, and classifiers";
-const UNSERVED_HINT = `${SERVED}; \`bun-tensorrt inspect\` shows what is known of this one`;
+const UNSERVED_HINT = `${SERVED}; \`bunx bun-tensorrt inspect\` shows what is known of this one`;
 
 /**
  * The first of several tasks that a model is one of. Engines are built for the one that it declares, else the first.

@@ -177,7 +177,7 @@ export function refuse(option: string, found: string, hint: string): OptionError
 
 /** Where a command's flags can be read. */
 export function helpHint(command: string): string {
-  return `bun-tensorrt ${command} --help lists the flags`;
+  return `bunx bun-tensorrt ${command} --help lists the flags`;
 }
 
 /** Refuse what is left of a command line whose command takes no file. @throws {OptionError} If anything is */

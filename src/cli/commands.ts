@@ -334,9 +334,11 @@ export const COMMANDS: readonly Command[] = [
     words: async () => ["bash", "zsh", "fish"],
     flags: () => Promise.resolve([]),
     notes: [
+      "They complete the command that `bun install --global bun-tensorrt` puts on the PATH, not what follows bunx.",
       'bash, in ~/.bashrc:                  eval "$(bun-tensorrt completions bash)"',
       'zsh, in ~/.zshrc, after compinit:    eval "$(bun-tensorrt completions zsh)"',
-      "fish, once:                          bun-tensorrt completions fish > ~/.config/fish/completions/bun-tensorrt.fish",
+      "fish, once:                          mkdir -p ~/.config/fish/completions",
+      "                                     bun-tensorrt completions fish > ~/.config/fish/completions/bun-tensorrt.fish",
     ],
     examples: ["completions bash", "completions fish"],
     load: async () => ({ run: (await import("./commands/completions.ts")).completionsOf(COMMANDS) }),

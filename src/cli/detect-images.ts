@@ -261,7 +261,7 @@ export function joined(images: DetectSource, videos: DetectSource): DetectSource
   };
 }
 
-const STDIN_HINT = "send images: camera | bun-tensorrt detect -";
+const STDIN_HINT = "send images: camera | bunx bun-tensorrt detect -";
 
 /** @throws the error itself, if it is neither that of an image nor the system's */
 function brokenStdin(cause: unknown): VideoError {

@@ -53,7 +53,7 @@ function findCommand(name: string): Command {
   if (command !== undefined) return command;
   if (name.startsWith("-")) throw refuse("command", `Missing command before ${JSON.stringify(name)}`, HELP);
   if (existsSync(name) || operandKind(name) === "video" || isImageName(name)) {
-    throw refuse("command", `Missing command before ${JSON.stringify(name)}`, `bun-tensorrt detect ${name}`);
+    throw refuse("command", `Missing command before ${JSON.stringify(name)}`, `bunx bun-tensorrt detect ${name}`);
   }
   const names = COMMANDS.map((one) => one.name);
   throw new OptionError(unknownWord("command", name, names, knownCommand(name) ?? nearestWord(name, names)), name);

@@ -197,7 +197,7 @@ async function readList(list: string): Promise<string> {
     throw refuse(
       "list",
       "Standard input is a terminal",
-      "send names: find . -name '*.jpg' | bun-tensorrt detect --list -",
+      "send names: find . -name '*.jpg' | bunx bun-tensorrt detect --list -",
     );
   }
   try {

@@ -50,7 +50,7 @@ export interface ValArguments {
 export function parseValFlags(parsed: ParsedArguments): ValArguments {
   const { data, ...flags } = valuesFrom(parsed, OWN);
   const [model, ...others] = parsed.operands;
-  const example = "bun-tensorrt val yolo11n --data instances_val2017.json --images val2017";
+  const example = "bunx bun-tensorrt val yolo11n --data instances_val2017.json --images val2017";
   if (model === undefined || others.length > 0) {
     throw refuse("model", `Expected one model, got ${parsed.operands.length}`, example);
   }

@@ -76,6 +76,29 @@ export interface NativeParts {
 /** What was brought. */
 export const nativeParts: { -readonly [Name in keyof NativeParts]: NativeParts[Name] } = {};
 
+/** What brings the packages of this platform, all of which are optional dependencies. */
+export const FULL_INSTALL = "run `bun install --force` without --omit=optional";
+
+/**
+ * What to do where a library is there and the system may not execute it, or Bun cannot unpack an addon of an executable.
+ *
+ * @param reason the dynamic linker's own words, with the path in front of them
+ * @returns `undefined` for every other reason
+ */
+export function executionHint(reason: string): string | undefined {
+  const [, refused] = /([^\s"]+): failed to map segment from shared object/.exec(reason) ?? [];
+  // Bun copies an addon to a file .bun-… of TMPDIR; where that cannot be written it passes on the path in the executable.
+  const isUnpacked =
+    refused === undefined ? /\/\$bunfs\/\S+: cannot open shared object/.test(reason) : /\/\.bun-[^/]*$/.test(refused);
+  if (isUnpacked) {
+    return "set TMPDIR to a folder that exists, can be written and allows execution (no noexec), in Docker by --tmpfs /tmp:exec";
+  }
+  if (refused === undefined) return undefined;
+  return refused.startsWith(`${cacheFolder()}/`)
+    ? "set BUN_TENSORRT_CACHE to a folder that can be written and allows execution (no noexec)"
+    : `mount the file system of ${dirname(refused)} so that it allows execution (no noexec)`;
+}
+
 /**
  * What to do where a native part of a bundle is missing or does not open.
  *
@@ -145,6 +168,7 @@ export function addonError(name: "koffi" | "sharp", cause?: unknown): LibraryLoa
   const found = cause === undefined ? "it is not installed" : `its addon does not open (${reason})`;
   // So the bundler answers for what it has not found.
   const isBrought = cause !== undefined && !reason.startsWith("Cannot require module");
-  const hint = IS_BUNDLED ? embedHint(isBrought) : `run \`bun add ${name}\` again`;
+  const execution = executionHint(reason);
+  const hint = IS_BUNDLED || execution !== undefined ? (execution ?? embedHint(isBrought)) : FULL_INSTALL;
   return new LibraryLoadError(message(`load the library ${name}`, found, hint), name, [name], { cause });
 }

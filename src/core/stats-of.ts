@@ -80,7 +80,7 @@ export function pathOfBlob(blob: Blob): string | undefined {
 /** Why there is nothing at a path, and the way out: the two halves of a message. */
 export function missingFile(path: string): { readonly found: string; readonly hint: string } {
   if (isLossyPath(path)) {
-    const hint = "rename the file, or pass its content on standard input: bun-tensorrt detect - < FILE";
+    const hint = "rename the file, or pass its content on standard input: bunx bun-tensorrt detect - < FILE";
     return { found: "its name is not valid UTF-8", hint };
   }
   const hint = isAbsolute(path) ? "check the path" : `paths are relative to ${process.cwd()}`;

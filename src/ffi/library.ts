@@ -3,7 +3,7 @@
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { embedHint, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
+import { embedHint, executionHint, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -268,7 +268,7 @@ export function openLibrary<Table extends SymbolTable>(
     .map((line) => `\n  ${line}`)
     .join("");
   throw new LibraryLoadError(
-    message(`load the library ${spec.name}`, `it was found at none of these paths:${list}`, hintOf(spec)),
+    message(`load the library ${spec.name}`, `it was found at none of these paths:${list}`, hintOf(spec, tried)),
     spec.name,
     tried,
   );
@@ -283,8 +283,10 @@ export function preload(path: string, symbol: string): void {
   loaded.push(dlopen(path, { [symbol]: {} }));
 }
 
-/** A bundle is mostly where npm's packages are not. */
-function hintOf({ npm, own, hint }: LibrarySpec): string {
+/** A bundle is mostly where npm's packages are not; a file that may not be executed needs no other. */
+function hintOf({ npm, own, hint }: LibrarySpec, tried: readonly string[]): string {
+  const execution = executionHint(tried.join("\n"));
+  if (execution !== undefined) return execution;
   return IS_BUNDLED && npm !== undefined ? embedHint(own?.() !== undefined) : hint;
 }
 

@@ -1,7 +1,7 @@
 /** @module ONNX Runtime binding: the library is found, tested and bound at the first use, then kept. */
 
 import { type FFIFunction, linkSymbols } from "bun:ffi";
-import { nativePart } from "../core/embedded.ts";
+import { FULL_INSTALL, nativePart } from "../core/embedded.ts";
 import { type LibrarySpec, type NativeCalls, openLibrary, type Prototype, selfTest } from "./library.ts";
 import { addressOf, nativeView, OutCells, readCString } from "./memory.ts";
 import { setNativeVariable } from "./native-environment.ts";
@@ -132,10 +132,7 @@ export const ONNXRUNTIME: LibrarySpec = {
   bundled: [[`sherpa-onnx-${process.platform}-${process.arch}`, "."]],
   python: ["onnxruntime/capi"],
   isNeeded: true,
-  hint:
-    "install optional dependencies as well (bun install without --omit=optional), or run " +
-    "bun-tensorrt install onnxruntime, or name the file of an ONNX Runtime " +
-    `1.${ORT_API_VERSION} or newer in BUN_TENSORRT_ONNXRUNTIME`,
+  hint: `${FULL_INSTALL}; BUN_TENSORRT_ONNXRUNTIME may name the file of another, 1.${ORT_API_VERSION} or newer`,
 };
 
 /** ONNX Runtime, ready to be called. */

@@ -50,7 +50,9 @@ test("parseWords() names an unknown flag and the nearest one", () => {
   const call = (): unknown => parseWords("detect", ["--treshold", "0.5"], FLAGS);
   expect(call).toThrow(OptionError);
   expect(call).toThrow('Unknown flag "--treshold". Did you mean "--threshold"?');
-  expect(() => parseWords("detect", ["--colour"], FLAGS)).toThrow("Hint: bun-tensorrt detect --help lists the flags");
+  expect(() => parseWords("detect", ["--colour"], FLAGS)).toThrow(
+    "Hint: bunx bun-tensorrt detect --help lists the flags",
+  );
 });
 
 test("parseWords() refuses a missing and a superfluous value", () => {
@@ -170,7 +172,7 @@ test("words of Ultralytics' command lines are understood", () => {
     ["--project runs", 'Unknown flag "--project"\nHint: --save DIR names the folder'],
     ["--json", 'Unknown flag "--json"\nHint: --format json, or jsonl'],
     ["--out a.json", 'Unknown flag "--out". Did you mean "--output"?'],
-    ["--xyz", 'Unknown flag "--xyz"\nHint: bun-tensorrt detect --help lists the flags'],
+    ["--xyz", 'Unknown flag "--xyz"\nHint: bunx bun-tensorrt detect --help lists the flags'],
     ["save=True", "--save needs a value\nHint: write --save DIR|FILE"],
     ["cnof=0.5", 'Unknown flag "cnof". Did you mean "--threshold"?'],
     ["--max-dets 5", 'Unknown flag "--max-dets". Did you mean "--max-detections"?'],

@@ -393,7 +393,7 @@ test("build names what installs TensorRT where there is none", async () => {
   ]);
   expect([any.code, rtx.code]).toEqual([1, 1]);
   expect(any.errors).toContain(
-    "Cannot build an engine: TensorRT was not found at BUN_TENSORRT_TENSORRT=/nowhere\nHint: `bun-tensorrt install tensorrt`",
+    "Cannot build an engine: TensorRT was not found at BUN_TENSORRT_TENSORRT=/nowhere\nHint: `bunx bun-tensorrt install tensorrt`",
   );
   expect(rtx.errors).toContain("TensorRT-RTX was not found");
 });

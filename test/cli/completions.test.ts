@@ -120,7 +120,7 @@ test("each script knows every command and every flag", async () => {
 
 test("completions refuses another shell", async () => {
   for (const [words, found] of [
-    [[], "Expected one shell, got 0\nHint: bun-tensorrt completions bash|zsh|fish"],
+    [[], "Expected one shell, got 0\nHint: bunx bun-tensorrt completions bash|zsh|fish"],
     [["fis"], 'Unknown shell "fis". Did you mean "fish"?'],
   ] as const) {
     const { code, errors } = await runCli(["completions", ...words]);

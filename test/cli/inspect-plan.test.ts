@@ -105,7 +105,7 @@ test("inspect refuses layers of a model, and plans that are cut short or empty",
     inspect("empty.plan"),
   ]);
   expect([none.code, layers.code, cut.code, empty.code]).toEqual([2, 2, 1, 1]);
-  expect(none.errors).toEndWith("Hint: bun-tensorrt inspect yolo11n\n"); // a name that works as it stands
+  expect(none.errors).toEndWith("Hint: bunx bun-tensorrt inspect yolo11n\n"); // a name that works as it stands
   expect(layers.errors).toContain('--layers is for plans: "toy.onnx" is a model');
   expect(cut.errors).toContain("it is cut short");
   expect(empty.errors).toContain("it is empty");

@@ -58,7 +58,9 @@ test("install without pip shows the licence's name and where to read it, and fet
   expect(errors).toStartWith("cuda-runtime 12.9.79 for CUDA 12");
   expect(errors).toContain("NVIDIA CUDA Toolkit EULA (proprietary)");
   expect(errors).toContain('Cannot show the licence of "cuda-runtime": python3 with pip was not found');
-  expect(errors).toEndWith("Hint: read them, then: bun-tensorrt install cuda-runtime --cuda 12 --accept-licence\n");
+  expect(errors).toEndWith(
+    "Hint: read them, then: bunx bun-tensorrt install cuda-runtime --cuda 12 --accept-licence\n",
+  );
   const accepted = await install("cuda-runtime --cuda 12 --accept-license", env);
   expect(accepted.code).toBe(1);
   expect(accepted.errors).toMatch(/Hint: install Python 3 with pip .*, or put .*libcudart\.so\.12 of the wheel/);

@@ -100,7 +100,7 @@ test("serve and worker refuse what they cannot answer with, and say what can be 
   writeFileSync(path("larger.onnx"), nearestModel([1, 3, 16, 16], [1, 3, 32, 32], "NCHW", 2));
   const cases = [
     ["points", "Cannot serve ", "it finds the points of one person in a crop", "run `detect --pose-model`"],
-    ["larger", "Cannot tell the task of ", "it fits none", "`bun-tensorrt inspect` shows"],
+    ["larger", "Cannot tell the task of ", "it fits none", "`bunx bun-tensorrt inspect` shows"],
   ] as const;
   for (const [name, ...texts] of cases) {
     const { code, errors } = await runCli([

@@ -30,7 +30,7 @@ test("models path names the command that fetches what is not here", async () => 
   const [absent, unknown] = await Promise.all([models("path", "yolo11n"), models("path", "yolo11m")]);
   expect([absent.code, unknown.code]).toEqual([1, 2]);
   expect(absent.output).toBe("");
-  expect(absent.errors).toContain("Hint: run: bun-tensorrt models pull yolo11n");
+  expect(absent.errors).toContain("Hint: run: bunx bun-tensorrt models pull yolo11n");
   expect(unknown.errors).toContain('Unknown catalogue entry "yolo11m". Did you mean');
 });
 

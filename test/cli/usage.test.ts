@@ -61,7 +61,7 @@ test("flags may stand before the command, and a missing or foreign command is an
   const first = await runCli(["--quiet", "detect", "none.jpg"]);
   expect([first.code, first.errors]).toEqual([1, expect.stringContaining('Cannot detect in "none.jpg"')]);
   for (const [words, found] of [
-    [["street.jpg"], 'Missing command before "street.jpg"\nHint: bun-tensorrt detect street.jpg'],
+    [["street.jpg"], 'Missing command before "street.jpg"\nHint: bunx bun-tensorrt detect street.jpg'],
     [["--conf", "0.5"], 'Missing command before "--conf"\nHint: bun-tensorrt --help lists the commands'],
     [["predict", "model=a.onnx"], 'Unknown command "predict". Did you mean "detect"?'],
     [["export"], 'Unknown command "export". Did you mean "build"?'],
@@ -199,7 +199,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect --watch . --video", "--watch takes images, and --video was given"],
     ["detect a.jpg --stdin length", "--stdin is for images on standard input\nHint: give `-` in place of files"],
     ["val", "Expected one model, got 0"],
-    ["val a.onnx", "Missing --data\nHint: bun-tensorrt val yolo11n --data"],
+    ["val a.onnx", "Missing --data\nHint: bunx bun-tensorrt val yolo11n --data"],
     ["val a.onnx --data a.json --crop 0.5", "--crop is for classifiers, and the dataset is for models of objects"],
     ["val a.onnx --data data.yaml --images b", '--images is for COCO annotations, and --data is "data.yaml"'],
     ["val a.onnx --data a.json --threshold 2", "--threshold must be a number from 0 to 1"],
@@ -218,7 +218,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["doctor --jsn", 'Did you mean "--json"?'],
     [
       "doctor yolo11n",
-      'Unexpected argument "yolo11n": doctor takes no files\nHint: bun-tensorrt doctor --help lists the flags',
+      'Unexpected argument "yolo11n": doctor takes no files\nHint: bunx bun-tensorrt doctor --help lists the flags',
     ],
     ["demo street.jpg", 'Unexpected argument "street.jpg": demo takes no files'],
     ["serve model.onnx", 'Unexpected argument "model.onnx": serve takes no files'],

@@ -81,7 +81,7 @@ test("PlausibilityGuard passes what may be right: nothing, objects, classes of o
 });
 
 test("PlausibilityGuard counts scores above 1, boxes outside the image and rows that are all alike, and reports the first", () => {
-  const hint = expect.stringContaining("`bun-tensorrt inspect` shows what is assumed, and how to say otherwise");
+  const hint = expect.stringContaining("`bunx bun-tensorrt inspect` shows what is assumed, and how to say otherwise");
   expect(
     check([
       [1, 2, 30, 40, 1.04],

@@ -64,8 +64,8 @@ function openLibrary({ options }: BuildArguments): TensorRtLibrary {
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
     const found = `${isElsewhere ? "TensorRT-RTX" : "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`;
-    const rtx = "`bun-tensorrt install tensorrt-rtx` for GeForce and RTX cards";
-    const hint = isElsewhere ? rtx : `\`bun-tensorrt install tensorrt\` fetches it, or ${rtx}`;
+    const rtx = "`bunx bun-tensorrt install tensorrt-rtx` for GeForce and RTX cards";
+    const hint = isElsewhere ? rtx : `\`bunx bun-tensorrt install tensorrt\` fetches it, or ${rtx}`;
     throw new BunTensorRtError(message("build an engine", found, hint), { cause: error });
   }
 }
@@ -73,7 +73,7 @@ function openLibrary({ options }: BuildArguments): TensorRtLibrary {
 /** An error in the words of the command line, with the command that helps where there is one. */
 function inFlags(error: unknown, library: TensorRtLibrary): unknown {
   if (error instanceof TensorRtError && error.code !== "NO_DEVICE" && lacksBuilder(library)) {
-    const hint = "its builder resource is not beside it: `bun-tensorrt install tensorrt-builder`";
+    const hint = "its builder resource is not beside it: `bunx bun-tensorrt install tensorrt-builder`";
     return new BunTensorRtError(`${error.message.split("\nHint:", 1)[0]}\nHint: ${hint}`, { cause: error });
   }
   const hint = error instanceof OptionError ? FLAG_HINTS.get(error.option) : undefined;
@@ -136,7 +136,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const args = parseBuildFlags(parsed);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
-    throw refuse("model", `Expected one model, got ${parsed.operands.length}`, "bun-tensorrt build yolo11n");
+    throw refuse("model", `Expected one model, got ${parsed.operands.length}`, "bunx bun-tensorrt build yolo11n");
   }
   // Minutes later would be too late to find out.
   if (args.output !== undefined) openOutput(args.output).close();

@@ -181,7 +181,11 @@ async function run(
   const [shell, ...others] = operands;
   const names = Object.keys(SHELLS);
   if (shell === undefined || others.length > 0) {
-    throw refuse("shell", `Expected one shell, got ${operands.length}`, `bun-tensorrt completions ${names.join("|")}`);
+    throw refuse(
+      "shell",
+      `Expected one shell, got ${operands.length}`,
+      `bunx bun-tensorrt completions ${names.join("|")}`,
+    );
   }
   const script = Object.hasOwn(SHELLS, shell) ? SHELLS[shell] : undefined;
   if (script === undefined) throw new OptionError(unknownWord("shell", shell, names), "shell");

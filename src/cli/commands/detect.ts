@@ -30,7 +30,7 @@ function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments
     throw refuse("watch", found, "leave one of them out");
   }
   if (first === undefined) {
-    throw refuse("file", "Missing input: give a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
+    throw refuse("file", "Missing input: give a file, a folder or a pattern", "bunx bun-tensorrt detect street.jpg");
   }
   if (!operands.includes(STDIN)) return "files";
   if (operands.length === 1 && !isVideo) return "stdin";
@@ -128,7 +128,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const loading = loadModel(anyDetector, model, args.detector, context, args.isQuiet);
   await using finder = await loading.catch((error: unknown) => {
     if (!(args.detector.classes === PEOPLE && error instanceof OptionError && error.option === "classes")) throw error;
-    const hint = `say by --classes whose points are wanted; \`bun-tensorrt inspect ${model}\` lists the classes`;
+    const hint = `say by --classes whose points are wanted; \`bunx bun-tensorrt inspect ${model}\` lists the classes`;
     throw refuse("classes", `--pose-model is for people, and ${model} has no class "person"`, hint);
   });
   await using points =

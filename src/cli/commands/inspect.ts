@@ -89,7 +89,7 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
   const { ofPlans } = flags;
   if (ofPlans !== undefined) {
     const found = `--${ofPlans} is for plans: ${JSON.stringify(path)} is a model`;
-    throw refuse(ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
+    throw refuse(ofPlans, found, "build it first: bunx bun-tensorrt build --profiling-verbosity detailed");
   }
   const inspection = await inspectModel(path, said, context.signal);
   const { file, byteLength, model, recognition, runs } = inspection;
@@ -105,7 +105,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
     const found = `Expected one model, got ${parsed.operands.length}`;
-    throw refuse("model", found, "bun-tensorrt inspect yolo11n");
+    throw refuse("model", found, "bunx bun-tensorrt inspect yolo11n");
   }
   const path = await findModel(word, context);
   const { text, json, isGood } = await reportOf(path, flags, context);

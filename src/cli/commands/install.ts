@@ -117,7 +117,7 @@ async function showLicences(
   if (flags.acceptLicence) return;
   const words = chosen.map(({ component }) => component.name);
   if (flags.cuda !== undefined) words.push(`--cuda ${flags.cuda}`);
-  const hint = `read them, then: bun-tensorrt install ${words.join(" ")} --accept-licence`;
+  const hint = `read them, then: bunx bun-tensorrt install ${words.join(" ")} --accept-licence`;
   throw refuse("accept-licence", "The licences above must be accepted first", hint);
 }
 

@@ -63,7 +63,7 @@ async function pullAll(names: readonly string[], context: CommandContext): Promi
 async function path(names: readonly string[], { output }: CommandContext): Promise<number> {
   for (const entry of names.map(entryNamed)) {
     if (!isInstalled(entry)) {
-      const hint = `run: bun-tensorrt models pull ${entry.name}`;
+      const hint = `run: bunx bun-tensorrt models pull ${entry.name}`;
       throw new CatalogueError(
         message(`give the path of ${JSON.stringify(entry.name)}`, "it is not on this machine yet", hint),
         entry.name,

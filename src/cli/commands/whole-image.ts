@@ -33,7 +33,7 @@ function commandOf<Options extends MachineChoice>({ name, facade, forms, flags }
     const args = flags.parse(parsed);
     const operands = await allOperands(parsed, args.list);
     if (operands.length === 0) {
-      const hint = `bun-tensorrt ${name} street.jpg --model ${args.model}`;
+      const hint = `bunx bun-tensorrt ${name} street.jpg --model ${args.model}`;
       throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
     }
     const complaints = new Complaints(context.terminal);

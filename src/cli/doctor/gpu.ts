@@ -122,7 +122,7 @@ export function findCudaRuntime(): Finding {
   const find = (): Omit<Finding, "name"> => located(formatCudaVersion(cudaRuntimeVersion()), cudaRuntimePath());
   return search("CUDA runtime", find, (error) => ({
     found: `libcudart 12 or 13 ${whyUnusable(error, cudaRuntimeSpec([]))}`,
-    fix: "bun-tensorrt install cuda-runtime",
+    fix: "bunx bun-tensorrt install cuda-runtime",
   }));
 }
 
@@ -155,11 +155,11 @@ function shortcoming(library: TensorRtLibrary): { readonly text: string; readonl
     return { text: `${what} without its ONNX parser: ${fault}`, fix: familyInstallCommand(library.version.family) };
   }
   if (!lacksBuilder(library)) return undefined;
-  return { text: `${what} without its builder resource`, fix: "bun-tensorrt install tensorrt-builder" };
+  return { text: `${what} without its builder resource`, fix: "bunx bun-tensorrt install tensorrt-builder" };
 }
 
 function familyInstallCommand(family: TensorRtFamily): string {
-  return `bun-tensorrt install ${family.toLowerCase()}`;
+  return `bunx bun-tensorrt install ${family.toLowerCase()}`;
 }
 
 /** TensorRT, or TensorRT-RTX. */
@@ -181,7 +181,7 @@ export function findNvJpeg(): Finding {
   const find = (): Omit<Finding, "name"> => located(nvJpegLibrary().version, nvJpegLibrary().path);
   return search("nvJPEG", find, (error) => ({
     found: `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`,
-    fix: "bun-tensorrt install nvjpeg",
+    fix: "bunx bun-tensorrt install nvjpeg",
   }));
 }
 

@@ -72,7 +72,7 @@ export function findOnnxRuntime(): Finding {
           found: whyUnusable(error, ONNXRUNTIME),
           fix:
             named === ""
-              ? "bun-tensorrt install onnxruntime"
+              ? "bun install --force (without --omit=optional)"
               : `unset ${ONNXRUNTIME.variable}, or let it name a library`,
         }),
   }));
@@ -95,7 +95,12 @@ export async function findSharp(): Promise<Finding> {
     return { name, state: "ok", found: `${versions.sharp}, libvips ${versions.vips}`, version: versions.sharp };
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    return { name, state: "broken", found: error.message.split("\n", 1)[0]!, fix: "bun add sharp" };
+    return {
+      name,
+      state: "broken",
+      found: error.message.split("\n", 1)[0]!,
+      fix: "bun install --force (without --omit=optional)",
+    };
   }
 }
 

@@ -17,7 +17,7 @@ const HIGHEST_SCORE = 1.001;
 const FEWEST_TO_TELL = 3;
 
 const HINT =
-  "the head or the pre-processing may be another: `bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
+  "the head or the pre-processing may be another: `bunx bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
 
 /**
  * Looks at the kept rows of each image. A row cannot be right if its score is above 1, if its box lies outside the image,

@@ -17,8 +17,9 @@ import { missingFile, pathOfBlob } from "../core/stats-of.ts";
  * What a model can come from: the path of an ONNX file or a plan, a name of the catalogue, or an address, as text or URL; or
  * the bytes of such a file, also as a Blob, File or `Bun.file(…)`.
  *
- * `https://host/model.onnx#sha256=…` is downloaded once into the cache and checked; without the hash the log warns. Tensors in
- * files of their own are found beside a path only.
+ * `https://host/model.onnx#sha256=…` is downloaded once into the cache and checked. Without the hash each load asks the
+ * server whether it has another file, and a warning names the hash of what is loaded. Tensors in files of their own are found
+ * beside a path only.
  */
 export type ModelSource = string | URL | Uint8Array | ArrayBuffer | Blob;
 

@@ -1,15 +1,19 @@
-/** @module ModelDownload: a model behind an address, kept in the cache under its hash; a download that broke off goes on where it ended. */
+/**
+ * @module ModelDownload: a model behind an address, kept in the cache under its hash; a download that broke off goes on where it
+ * ended. Without a hash the server is asked each time whether it has another file.
+ */
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, extname, join } from "node:path";
-import { CatalogueError, ModelError, message, TransferError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
+import { CatalogueError, inShort, ModelError, message, TransferError } from "../core/errors.ts";
+import { logger, warnAloud } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { untilAborted } from "../core/settle.ts";
 import { redact } from "../core/shown.ts";
-import { statsOf } from "../core/stats-of.ts";
+import { readIfThere, statsOf } from "../core/stats-of.ts";
+import { writeWhole } from "../core/whole-file.ts";
 import { type Attempt, attempt, retry } from "./attempt.ts";
 import { bodyLength, type DownloadOptions } from "./download.ts";
 import { assertRoom } from "./library-folder.ts";
@@ -17,6 +21,8 @@ import { hashOf, sha256, storageError } from "./store.ts";
 
 /** A server that sends nothing for so long has gone. */
 const STALL_MS = 30_000;
+/** Whether a file has changed is asked for so long; the copy is used then. */
+const CHECK_MS = 10_000;
 /** A part that nobody has added to for so long is nobody's: longer than any server may be silent. */
 const ABANDONED_MS = 2 * STALL_MS;
 /** Hosts that nobody listens in to. */
@@ -59,6 +65,31 @@ function remoteModel(address: URL): RemoteModel {
   return { url, name, sha256: pinned, path: join(cacheFolder(), "downloads", `${stem}-${key}${extension}`) };
 }
 
+/** What a server calls a file, by which it says later that it has no other. Kept beside a file that nothing pins. */
+interface Origin {
+  readonly etag?: string | undefined;
+  readonly lastModified?: string | undefined;
+}
+
+function originPath({ path }: RemoteModel): string {
+  return `${path}.origin.json`;
+}
+
+/** What the server called the file that lies there. @param found its hash: another process may have put another file there */
+function originOf(model: RemoteModel, found: string): Origin {
+  try {
+    const { sha256, etag, lastModified } = JSON.parse(readIfThere(originPath(model)) ?? "{}");
+    if (sha256 !== found) return {};
+    return {
+      etag: typeof etag === "string" ? etag : undefined,
+      lastModified: typeof lastModified === "string" ? lastModified : undefined,
+    };
+  } catch (error) {
+    logger.debug(`Ignoring ${originPath(model)}: ${(error as Error).message}`);
+    return {};
+  }
+}
+
 /** True if a process of this machine runs. */
 function isAlive(pid: number): boolean {
   try {
@@ -96,18 +127,22 @@ function claimPart(path: string): string {
 /**
  * Ask for what is missing of a file.
  *
+ * @param known of the file that is there: 304 is then an answer too
  * @returns the answer; or a problem that no further try would change, in one clause
  * @throws {TransferError} If another try may help
  */
-async function ask(url: URL, start: number, signal: AbortSignal): Promise<Response | string> {
+async function ask(url: URL, start: number, known: Origin, signal: AbortSignal): Promise<Response | string> {
   const headers: Record<string, string> = { "accept-encoding": "identity" };
+  if (known.etag !== undefined) headers["if-none-match"] = known.etag;
+  if (known.lastModified !== undefined) headers["if-modified-since"] = known.lastModified;
   if (start > 0) headers.range = `bytes=${start}-`;
   const response = await fetch(url, { headers, signal });
   const { status, statusText } = response;
   const isPage = response.ok && /^text\/html\b/i.test(response.headers.get("content-type") ?? "");
   const isRest = status === 206 && response.headers.get("content-range")?.startsWith(`bytes ${start}-`);
+  const isUnchanged = status === 304 && (known.etag ?? known.lastModified) !== undefined;
   // 416: nothing is missing.
-  if ((status === 200 && !isPage) || isRest || (status === 416 && start > 0)) return response;
+  if (isUnchanged || (status === 200 && !isPage) || isRest || (status === 416 && start > 0)) return response;
   await response.body?.cancel();
   if (isPage) return `${url.host} sent an HTML page, not a file`;
   const found = `${url.host} answered ${status} ${statusText}`.trim();
@@ -118,27 +153,30 @@ async function ask(url: URL, start: number, signal: AbortSignal): Promise<Respon
 /**
  * Fetch what is missing of a file, once.
  *
- * @returns a problem that no further try would change
+ * @param known of the file that is there; one that has not changed is not fetched
+ * @returns what the server calls it, or that it has not changed; a problem that no further try would change, in one clause
  * @throws {TransferError} If another try may help
  * @throws {CatalogueError} If it cannot be written
  */
 async function transfer(
   model: RemoteModel,
   part: string,
+  known: Origin,
   { onProgress, signal }: DownloadOptions,
-): Promise<string | undefined> {
+): Promise<string | (Origin & { readonly isUnchanged?: boolean })> {
   const { url, name } = model;
   const stalled = new AbortController();
-  const giveUp = (): void => stalled.abort(new TransferError(`${url.host} sent nothing for ${STALL_MS / 1000} s`));
-  const timer = setTimeout(giveUp, STALL_MS);
+  const patience = existsSync(model.path) ? CHECK_MS : STALL_MS;
+  const giveUp = (): void => stalled.abort(new TransferError(`${url.host} sent nothing for ${patience / 1000} s`));
+  const timer = setTimeout(giveUp, patience);
   try {
     const start = statsOf(part)?.size ?? 0;
     const ending = signal === undefined ? stalled.signal : AbortSignal.any([signal, stalled.signal]);
-    const response = await ask(url, start, ending);
+    const response = await ask(url, start, known, ending);
     if (typeof response === "string") return response;
-    if (response.status === 416) {
+    if (response.status === 304 || response.status === 416) {
       await response.body?.cancel();
-      return undefined;
+      return { isUnchanged: response.status === 304 };
     }
     let receivedBytes = response.status === 206 ? start : 0;
     const length = bodyLength(response);
@@ -162,7 +200,8 @@ async function transfer(
     if (totalBytes !== undefined && receivedBytes < totalBytes) {
       throw new TransferError(`${url.host} broke off ${totalBytes - receivedBytes} bytes before the end`);
     }
-    return undefined;
+    const { headers } = response;
+    return { etag: headers.get("etag") ?? undefined, lastModified: headers.get("last-modified") ?? undefined };
   } catch (error) {
     throw stalled.signal.aborted ? stalled.signal.reason : error;
   } finally {
@@ -170,30 +209,76 @@ async function transfer(
   }
 }
 
-/** Fetch a file, check it and put it in its place: one try. @returns its hash */
-async function fetchOnce(model: RemoteModel, part: string, options: DownloadOptions): Promise<Attempt<string>> {
+/** The copy of a file that is there. */
+interface Copy {
+  readonly sha256: string;
+  readonly origin: Origin;
+}
+
+/** Put a file that nothing pins in its place, and beside it what the server calls it. */
+async function place(model: RemoteModel, part: string, found: string, { etag, lastModified }: Origin): Promise<void> {
+  renameSync(part, model.path);
+  // Without it the file is fetched again, which is no reason to fail.
+  await writeWhole(originPath(model), JSON.stringify({ sha256: found, etag, lastModified })).catch((error: Error) =>
+    logger.info(`Cannot keep ${originPath(model)}: ${error.message}`),
+  );
+}
+
+/** Fetch a file, check it and put it in its place: one try. @param copy not fetched again if it is the same @returns its hash */
+async function fetchOnce(
+  model: RemoteModel,
+  part: string,
+  options: DownloadOptions,
+  copy?: Copy,
+): Promise<Attempt<string>> {
   // What nothing pins may be another file by now.
   if (model.sha256 === undefined) rmSync(part, { force: true });
   const isResumed = existsSync(part);
   if (isResumed) logger.info(`Going on with ${model.name} at byte ${statsOf(part)?.size}`);
-  const fetched = await attempt(() => transfer(model, part, options), options.signal);
+  const fetched = await attempt(() => transfer(model, part, copy?.origin ?? {}, options), options.signal);
   if (!("value" in fetched)) return fetched;
-  if (fetched.value !== undefined) return { problem: fetched.value, transient: false };
+  if (typeof fetched.value === "string") return { problem: fetched.value, transient: false };
+  if (copy !== undefined && fetched.value.isUnchanged) return { value: copy.sha256 };
   const found = await hashOf(part);
-  if (model.sha256 === undefined || found === model.sha256) {
-    renameSync(part, model.path);
-    return { value: found };
-  }
+  if (model.sha256 === undefined) await place(model, part, found, fetched.value);
+  else if (found === model.sha256) renameSync(part, model.path);
+  if (model.sha256 === undefined || found === model.sha256) return { value: found };
   rmSync(part);
   return { problem: `the file must have SHA-256 ${model.sha256}, got ${found}`, transient: isResumed };
 }
 
-async function obtain(model: RemoteModel, options: DownloadOptions): Promise<string> {
+/** A file that is there. */
+interface Obtained {
+  readonly sha256: string;
+  /** Why it may be an older one than the server has, in one clause. */
+  readonly doubt?: string;
+}
+
+/** Fetch a file that nothing pins again where the server has another; what cannot be fetched leaves the copy as it is. */
+async function renew(model: RemoteModel, found: string, options: DownloadOptions): Promise<Obtained> {
+  const keep = (doubt: string): Obtained => ({ sha256: found, doubt });
+  let part: string | undefined;
+  try {
+    part = claimPart(model.path);
+    const outcome = await fetchOnce(model, part, options, { sha256: found, origin: originOf(model, found) });
+    if (!("value" in outcome)) return keep(outcome.problem);
+    if (outcome.value !== found) logger.info(`Fetched ${model.name} again, which has changed, to ${model.path}`);
+    return { sha256: outcome.value };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    return keep(inShort(error as Error));
+  } finally {
+    if (part !== undefined) rmSync(part, { force: true });
+  }
+}
+
+async function obtain(model: RemoteModel, options: DownloadOptions): Promise<Obtained> {
   options.signal?.throwIfAborted();
   const { name, path } = model;
   if (existsSync(path)) {
     const found = await hashOf(path);
-    if (model.sha256 === undefined || found === model.sha256) return found;
+    if (model.sha256 === undefined) return await renew(model, found, options);
+    if (found === model.sha256) return { sha256: found };
     logger.warn(`Checksum mismatch for ${path}; downloading it again`);
   }
   let part: string;
@@ -205,19 +290,20 @@ async function obtain(model: RemoteModel, options: DownloadOptions): Promise<str
   }
   logger.info(`Fetching ${name} to ${path}`);
   const outcome = await retry(name, options.signal, () => fetchOnce(model, part, options));
-  if ("value" in outcome) return outcome.value;
+  if ("value" in outcome) return { sha256: outcome.value };
   const hint = `check the address and the network, or put the file at ${path} by hand`;
   throw new CatalogueError(message(`fetch ${JSON.stringify(name)}`, outcome.problem, hint), name);
 }
 
 /** The last call for each file: those of one process take turns, so that the second finds what the first has fetched. */
-const turns = new Map<string, Promise<string>>();
+const turns = new Map<string, Promise<Obtained | undefined>>();
 
 /**
- * Make sure that the file behind an address is on this machine. One that is there costs no network.
+ * Make sure that the file behind an address is on this machine.
  *
- * With `#sha256=…` the file is checked whenever it is asked for, and a download that broke off goes on where it ended, also in
- * another process. Without, the file is kept by its address, and a warning names its hash.
+ * With `#sha256=…` one that is there costs no network; it is checked whenever it is asked for, and a download that broke off goes
+ * on where it ended, also in another process. Without, the file is kept by its address, the server is asked each time whether it
+ * has another, and a warning names its hash; where the server cannot be asked, the copy is used, and the warning says so.
  *
  * @returns the path of the file, in the cache
  * @throws {ModelError} If the fragment is no hash, or `http:` has none
@@ -227,7 +313,9 @@ const turns = new Map<string, Promise<string>>();
 export async function fetchModel(address: URL, options: DownloadOptions = {}): Promise<string> {
   const model = remoteModel(address);
   const { path, name } = model;
-  const turn = (turns.get(path) ?? Promise.resolve("")).catch(() => "").then(() => obtain(model, options));
+  const turn = (turns.get(path) ?? Promise.resolve(undefined))
+    .catch(() => undefined)
+    .then(() => obtain(model, options));
   turns.set(path, turn);
   const end = (): void => {
     if (turns.get(path) === turn) turns.delete(path);
@@ -235,7 +323,13 @@ export async function fetchModel(address: URL, options: DownloadOptions = {}): P
   turn.then(end, end);
   const found = await (options.signal === undefined ? turn : untilAborted(turn, options.signal));
   if (model.sha256 === undefined) {
-    logger.warn(`Nothing pins ${name}: append #sha256=${found} to load this file and no other; kept at ${path}`);
+    const pin = `append #sha256=${found.sha256} to load this file and no other; kept at ${path}`;
+    const isDoubted = found.doubt !== undefined;
+    warnAloud(
+      isDoubted
+        ? `Using the copy of ${name}, which may be out of date, ${found.doubt}: ${pin}`
+        : `Nothing pins ${name}: ${pin}`,
+    );
   }
   return path;
 }

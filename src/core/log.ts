@@ -49,7 +49,8 @@ export function warnAloud(text: string): void {
 }
 
 /**
- * Choose where the library's log lines go; by default nowhere, but for a warning on standard error where a GPU stays unused.
+ * Choose where the library's log lines go; by default nowhere, but for warnings that nobody must miss on standard error: a GPU
+ * that stays unused, a model from an address that nothing pins.
  *
  * @param sink called for every line, or `undefined` for silence
  * @returns the sink that was installed before

@@ -164,15 +164,79 @@ test("fetchModel() begins anew where the server sends no ranges, or what was the
   expect(lines.filter((line) => line.startsWith("warn Trying again"))).toHaveLength(1);
 });
 
-test("fetchModel() without a hash keeps the file by its address, and names the hash in a warning every time", async () => {
+test("fetchModel() without a hash asks each time whether the server has another file, and names the hash in a warning", async () => {
+  const asked: (string | null)[][] = [];
+  let etag: string | undefined = '"1"';
+  let body = model;
+  let fault: Response | undefined;
+  const server = Bun.serve({
+    port: 0,
+    fetch({ headers }) {
+      asked.push(["if-none-match", "if-modified-since", "range"].map((name) => headers.get(name)));
+      if (fault !== undefined) return fault;
+      const isKnown = headers.get("if-none-match") === etag || headers.get("if-modified-since") === DATE;
+      if (isKnown && body === model) return new Response(null, { status: 304 });
+      return new Response(body, { headers: etag === undefined ? { "last-modified": DATE } : { etag } });
+    },
+  });
+  const DATE = "Mon, 30 Nov 2026 12:00:00 GMT";
+  const url = new URL("/models/toy.onnx", server.url);
+  const warned = (): string | undefined => lines.filter((line) => line.startsWith("warn ")).at(-1);
+  try {
+    const path = await fetchModel(url);
+    expect(await fetchModel(url)).toBe(path);
+    expect(asked.splice(0)).toEqual([
+      [null, null, null],
+      ['"1"', null, null],
+    ]);
+    expect(warned()).toStartWith(`warn Nothing pins ${url.href}: append #sha256=${hash} to load this file`);
+
+    // Another file, of a server that knows dates only.
+    [etag, body] = [undefined, new Uint8Array([...model, 0])];
+    await fetchModel(url);
+    expect(Buffer.compare(readFileSync(path), body)).toBe(0);
+    expect(warned()).toContain(sha256(body));
+    body = model;
+    await fetchModel(url);
+    expect(asked.splice(0)).toEqual([
+      ['"1"', null, null],
+      [null, DATE, null],
+    ]);
+    expect(lines.filter((line) => line.includes("which has changed"))).toHaveLength(1);
+
+    // A file that was put there by hand is none that the server has named.
+    writeFileSync(path, "other");
+    await fetchModel(url);
+    expect([asked.splice(0), readFileSync(path).equals(model)]).toEqual([[[null, null, null]], true]);
+
+    const copy = `warn Using the copy of ${url.href}, which may be out of date, `;
+    for (const [answer, found] of [
+      [new Response("gone", { status: 404 }), `${url.host} answered 404 Not Found`],
+      [new Response("<p>", { headers: { "content-type": "text/html" } }), `${url.host} sent an HTML page, not a file`],
+    ] as const) {
+      fault = answer;
+      expect(await fetchModel(url)).toBe(path);
+      expect(warned()).toStartWith(`${copy}${found}: append #sha256=${hash} to load`);
+    }
+    await server.stop(true);
+    expect(await fetchModel(url)).toBe(path);
+    expect(warned()).toStartWith(`${copy}the transfer failed: `);
+    expect(readFileSync(path).equals(model)).toBe(true);
+    expect(readdirSync(downloads).filter((name) => name.endsWith(".part"))).toEqual([]);
+  } finally {
+    await server.stop(true);
+  }
+});
+
+test("a model without a hash is told of once on standard error, where no log sink is chosen", async () => {
   using server = serve();
-  const path = await fetchModel(server.url);
-  server[Symbol.dispose]();
-  expect(await fetchModel(server.url)).toBe(path);
-  const warnings = lines.filter((line) => line.startsWith("warn "));
-  expect(warnings).toHaveLength(2);
-  expect(warnings[0]).toStartWith(`warn Nothing pins ${server.url.href}: append #sha256=${hash} to load this file`);
-  expect(server.ranges).toEqual([null]);
+  const script = `
+    import { Detector } from "./src/index.ts";
+    for (let times = 0; times < 2; times++) await (await Detector.load("${server.url.href}", { backend: "cpu" })).close();`;
+  const child = Bun.spawn([process.execPath, "-e", script], { cwd: join(import.meta.dir, "../.."), stderr: "pipe" });
+  const text = await child.stderr.text();
+  expect(await child.exited, text).toBe(0);
+  expect(text).toMatch(/^bun-tensorrt: Nothing pins http:\S+: append #sha256=[\da-f]{64} to load this file .*\n$/);
 });
 
 test("fetchModel() refuses another file than the hash says, keeps none of it, and notices one that changed on disk", async () => {

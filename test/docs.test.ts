@@ -8,6 +8,7 @@ import sharp from "sharp";
 import { errorPage } from "../scripts/errors.ts";
 import { modelsPage, strayCommands } from "../scripts/heads.ts";
 import { PICTURES } from "../scripts/pictures.ts";
+import { Detector } from "../src/api/detector.ts";
 import { parseWords } from "../src/cli/args.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
 import { pulled } from "./support/catalogue.ts";
@@ -27,6 +28,9 @@ const PAGES: readonly string[] = ["README.md", ...[...new Bun.Glob("docs/*.md").
 
 const image = await pulled("sample1");
 const models = await Promise.all(["yolo11n", "yolo11n-seg", "yolo11n-pose"].map(pulled));
+/** The image that `demo` takes. */
+const DEMONSTRATED = "sample2";
+const demonstrated = await pulled(DEMONSTRATED);
 const isOffline = image === undefined || models.includes(undefined);
 
 /** The programs of a page. Those in `ts` run here; `typescript` marks what needs a server or a GPU. */
@@ -299,6 +303,40 @@ test("docs/images holds the pictures that scripts/pictures.ts makes, and a page 
       for (const words of [photograph.licence, photograph.credit]) expect(read(page)).toContain(words);
   }
 });
+
+test("without its photograph or model a picture is skipped by name, and asking for it fails", () => {
+  const empty = mkdtempSync(join(tmpdir(), "bun-tensorrt-empty-"));
+  const names = ["hero.jpg", "task-obb.jpg"];
+  const { stdout, exitCode } = Bun.spawnSync([process.execPath, "scripts/pictures.ts", ...names], {
+    cwd: root,
+    env: { ...process.env, BUN_TENSORRT_SHARED: empty },
+  });
+  rmSync(empty, { recursive: true });
+  const lines = stdout.toString().trim().split("\n");
+  expect(lines).toEqual(names.map((name) => expect.stringMatching(new RegExp(`/${name}: skipped, .* is not there; `))));
+  expect(exitCode).toBe(1);
+});
+
+test.skipIf(isOffline || demonstrated === undefined)(
+  "the first program of docs/getting-started.md prints what the page shows, which is what demo's picture shows",
+  async () => {
+    const [, shown = ""] = /^```text\n(person [\s\S]*?)^```/m.exec(read("docs/getting-started.md")) ?? [];
+    await using detector = await Detector.load(models[0]!, { backend: "cpu" });
+    const { detections } = await detector.detect(demonstrated!);
+    const lines = detections.map(({ label, score, box }) => {
+      return `${label} ${score.toFixed(2)} ${Bun.inspect(box.map(Math.round))}\n`;
+    });
+    expect(shown).toBe(lines.join(""));
+    expect(read("docs/getting-started.md")).toContain(`models pull ${DEMONSTRATED}\n`);
+    expect(PICTURES.find(({ file }) => file === "demo.jpg")!.photograph!.source).toEqual({ entry: DEMONSTRATED });
+    expect(
+      (await COMMANDS.find(({ name }) => name === "demo")!.flags()).find(({ name }) => name === "image"),
+    ).toMatchObject({
+      summary: expect.stringContaining(DEMONSTRATED),
+    });
+  },
+  60_000,
+);
 
 test("the charts are those of bench/results", async () => {
   for (const { file, make } of PICTURES.filter(({ file }) => file.endsWith(".svg"))) {

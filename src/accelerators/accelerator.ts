@@ -89,6 +89,9 @@ const COMPILED_HINT = "bunx bun-tensorrt doctor says what is missing; the ONNX m
 const UNUSED_HINT =
   '\nHint: bunx bun-tensorrt doctor says what is missing; backend: "cpu" or BUN_TENSORRT_BACKEND=cpu, or setLogSink, silences this';
 
+const DEVICE_HINT =
+  '\nHint: backend: "gpu" (--backend gpu) makes this an error; leaving out `device`, or setLogSink, silences this';
+
 /**
  * Choose an accelerator: the one that was asked for, or the best there is.
  *
@@ -144,12 +147,14 @@ function listed(names: readonly string[]): string {
 export interface OpenOptions extends Omit<MachineOptions, "device"> {
   /** `auto`: what `$BUN_TENSORRT_BACKEND` says, else the best accelerator that can be used here. */
   readonly backend: string;
+  /** True where a device was named rather than left to the default: one that stays unused is reported. */
+  readonly isDeviceNamed?: boolean;
 }
 
 /** The options among these that an accelerator cannot heed, each with the kind of machine that it is for. */
 function strayOptions(
   { names, isNumbered }: Registration,
-  { accelerators }: Pick<OpenOptions, "accelerators">,
+  { accelerators, isDeviceNamed = false }: Pick<OpenOptions, "accelerators" | "isDeviceNamed">,
   devices: readonly number[],
 ): { readonly name: string; readonly machine: string }[] {
   const strays = Object.entries(accelerators).flatMap(([group, options]) => {
@@ -158,7 +163,8 @@ function strayOptions(
     return askedOf(options).map((name) => ({ name, machine: owner.machine }));
   });
   const numbered = registered.find((one) => one.isNumbered);
-  if (isNumbered || numbered === undefined || devices.every((device) => device === 0)) return strays;
+  if (isNumbered || numbered === undefined || (!isDeviceNamed && devices.every((device) => device === 0)))
+    return strays;
   return [...strays, { name: "device", machine: numbered.machine }];
 }
 
@@ -217,8 +223,13 @@ export async function openBackends<ModelSpec, Params, Output>(
     const found = `a plan needs a ${compiledFor.machine}, and ${reason}`;
     throw new ModelError(message(`load ${JSON.stringify(name)}`, found, "load the ONNX model it was built from"), name);
   }
-  const strays = strayOptions(registration, options, devices).map(({ name }) => `\`${name}\``);
-  if (strays.length > 0) logger.warn(`Ignoring ${strays.join(", ")}: the model runs on the ${machine}`);
+  // Whoever chose the machine knows that it has no numbers.
+  const isOpen = options.backend === "auto" && wantedByEnvironment(task.action) === "auto";
+  const isDeviceNamed = isOpen && options.isDeviceNamed === true;
+  const strays = strayOptions(registration, { ...options, isDeviceNamed }, devices).map(({ name }) => `\`${name}\``);
+  const ignored = `Ignoring ${strays.join(", ")}: the model runs on the ${machine}`;
+  if (strays.includes("`device`") && isOpen) warnAloud(`${ignored}${DEVICE_HINT}`);
+  else if (strays.length > 0) logger.warn(ignored);
   try {
     return await openEach(accelerator, source, task, options, devices);
   } catch (error) {

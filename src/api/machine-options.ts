@@ -52,7 +52,7 @@ export interface LoadOptions extends DecodingLimits, MachineChoice {
   readonly batchWaitMs?: number | undefined;
   /** Batches in flight: each owns its buffers. Default 1. */
   readonly inFlight?: number | undefined;
-  /** Number of the GPU, from 0 on. Default 0. */
+  /** Number of the GPU, from 0 on. Default 0. Where `backend` is open and the model runs on the CPU, a warning says so. */
   readonly device?: number | undefined;
 }
 
@@ -213,6 +213,7 @@ export function loadingOf<Table extends OptionTable>(
     const machine = machineOf(parsed);
     refuseStrays(machine, [parsed.device as number | readonly number[]].flat());
     const own = Object.entries(parsed).filter(([name]) => !(name in MACHINE_OPTIONS));
-    return { ...Object.fromEntries(own), ...machine } as Loading<Table>;
+    const isDeviceNamed = (options as { readonly device?: unknown }).device !== undefined;
+    return { ...Object.fromEntries(own), ...machine, isDeviceNamed } as Loading<Table>;
   };
 }

@@ -77,7 +77,7 @@ export function foreignSource(source: string): string {
   return /^\d{1,2}$/.test(source) ? `/dev/video${source}` : source;
 }
 
-/** `0` of `cuda` and `cuda:0`; `cpu` is no number of a device, but where models run. */
+/** `0` of `cuda` and `cuda:0`, which ask for a GPU, where a number by itself only says which; `cpu` is no number, but where models run. */
 export function foreignDevice(flags: Record<string, string | true>): void {
   const { device } = flags;
   if (typeof device !== "string") return;
@@ -86,5 +86,7 @@ export function foreignDevice(flags: Record<string, string | true>): void {
     flags.backend ??= "cpu";
   }
   const number = /^cuda(?::(\d+))?$/i.exec(device);
-  if (number !== null) flags.device = number[1] ?? "0";
+  if (number === null) return;
+  flags.device = number[1] ?? "0";
+  flags.backend ??= "gpu";
 }

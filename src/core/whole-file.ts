@@ -20,6 +20,7 @@ import {
   rmdirSync,
   rmSync,
   type Stats,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { writeFile } from "node:fs/promises";
@@ -176,6 +177,40 @@ export function prepareFolder(path: string): void {
     mkdirSync(probe, { recursive: true });
     rmdirSync(probe);
   });
+}
+
+/** Take away folders that were made, from the last to the first; one that another process has put something into since stays. */
+function unmake(last: string, first: string): void {
+  if (!last.startsWith(first)) return;
+  try {
+    for (let made = last; ; made = dirname(made)) {
+      if (existsSync(made)) rmdirSync(made);
+      if (made === first) return;
+    }
+  } catch (error) {
+    logger.debug(`Kept ${last}: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Find out whether files can be put into a folder, which need not be there. What is made for that is taken away again.
+ *
+ * @returns what the system says if they cannot
+ */
+export function folderFault(path: string): string | undefined {
+  const probe = resolve(path, `.bun-tensorrt-${crypto.randomUUID()}.tmp`);
+  let above = probe;
+  while (dirname(above) !== above && !existsSync(dirname(above))) above = dirname(above);
+  try {
+    mkdirSync(probe, { recursive: true });
+    writeFileSync(join(probe, "byte"), "1");
+    return undefined;
+  } catch (error) {
+    return systemReason(error as Error);
+  } finally {
+    if (existsSync(probe)) discard(probe);
+    unmake(dirname(probe), above);
+  }
 }
 
 /** What the system says of a file that may be written, but not replaced: its folder may not, or it is mounted. */

@@ -1,12 +1,13 @@
 /** @module Library: find a shared library on this machine and open it once, lazily; a failure lists every path tried. */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
-import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { embedHint, executionHint, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
+import { readIfThere } from "../core/stats-of.ts";
 
 /** How a line about a path ends where nothing is. */
 const NOWHERE = ": no such file";
@@ -49,7 +50,7 @@ export const MUSL_HINT = "use an image with glibc, such as debian:bookworm-slim 
  * @param maps what Linux says of the process's memory
  */
 export function isMusl(
-  maps: string = process.platform === "linux" ? readFileSync("/proc/self/maps", "utf8") : "",
+  maps: string = (process.platform === "linux" ? readIfThere("/proc/self/maps") : undefined) ?? "",
 ): boolean {
   return /\/ld-musl-[\w.-]+$/m.test(maps);
 }

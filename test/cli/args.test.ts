@@ -160,11 +160,13 @@ test("words of Ultralytics' command lines are understood", () => {
   });
   for (const [device, flags] of [
     ["cpu", { backend: "cpu" }],
-    ["cuda", { device: "0" }],
-    ["cuda:1", { device: "1" }],
+    ["cuda", { device: "0", backend: "gpu" }],
+    ["cuda --backend auto", { device: "0", backend: "auto" }],
+    ["cuda:1", { device: "1", backend: "gpu" }],
+    ["1", { device: "1" }],
     ["0,1", { device: "0,1" }],
   ] as const) {
-    expect(parse(`device=${device}`)).toEqual({ flags, operands: [] });
+    expect(parse(...`device=${device}`.split(" "))).toEqual({ flags, operands: [] });
   }
   for (const [words, found] of [
     ["--save-txt", 'Unknown flag "--save-txt"\nHint: --format yolo --output DIR writes label files'],

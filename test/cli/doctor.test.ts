@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { choiceOf, formatFindings, type GpuFindings, isHealthy } from "../../src/cli/doctor/finding.ts";
@@ -239,3 +239,64 @@ test.skipIf(PLAIN === undefined)("doctor tells a TensorRT that only runs plans, 
   expect(findings.get("TensorRT")).toMatchObject({ state: "ok" });
   expect(findings.get("TensorRT")?.found).toEndWith("ONNX models cannot be built without its builder resource");
 });
+
+test("doctor tries to write the cache folder, leaves nothing, and says that detection is not ok where it cannot", async () => {
+  const home = mkdtempSync(join(tmpdir(), "bun-tensorrt-doctor-cache-"));
+  try {
+    const fresh = join(home, "a/b");
+    const good = await doctor({ BUN_TENSORRT_CACHE: fresh });
+    expect(good.findings.get("cache folder")).toMatchObject({
+      state: "ok",
+      found: expect.stringMatching(/b, 0 of \d+ catalogue files$/),
+    });
+    expect(readdirSync(home)).toEqual([]);
+    for (const cache of ["/dev/null/x", "/proc/x"]) {
+      const { code, findings } = await doctor({ BUN_TENSORRT_CACHE: cache });
+      expect([code, findings.get("cache folder")?.state]).toEqual([1, "broken"]);
+      expect(findings.get("cache folder")?.found).toStartWith(`${cache} cannot be written, E`);
+      expect(findings.get("detection")).toMatchObject({ state: "broken", found: "not ok, because of: cache folder" });
+    }
+  } finally {
+    rmSync(home, { recursive: true });
+  }
+});
+
+const LIBM = "/lib/x86_64-linux-gnu/libm.so.6";
+
+test.skipIf(!existsSync(LIBM))(
+  "doctor never says that detection runs on the CPU where ONNX Runtime is missing, or on musl",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-doctor-musl-"));
+    try {
+      // A file of that name in memory, as musl has its linker.
+      const linker = join(folder, "ld-musl-x86_64.so.1");
+      copyFileSync(LIBM, linker);
+      const preload = join(folder, "preload.ts");
+      const lines = [
+        'import { dlopen } from "bun:ffi";',
+        `dlopen(${JSON.stringify(linker)}, { fabs: { args: ["f64"], returns: "f64" } });`,
+      ];
+      writeFileSync(preload, lines.join("\n"));
+      for (const backend of ["auto", "cpu"]) {
+        const { code, findings } = await doctor({
+          BUN_TENSORRT_BACKEND: backend,
+          BUN_TENSORRT_ONNXRUNTIME: "/nowhere",
+        });
+        expect(code).toBe(1);
+        expect(findings.get("detection")).toMatchObject({ state: "broken", found: "not ok, because of: ONNX Runtime" });
+        const child = Bun.spawn([process.execPath, "--preload", preload, "src/cli/main.ts", "doctor"], {
+          cwd: join(import.meta.dir, "../.."),
+          env: { ...process.env, BUN_TENSORRT_BACKEND: backend },
+          stderr: "ignore",
+        });
+        const report = await child.stdout.text();
+        expect(await child.exited).toBe(1);
+        expect(report).toMatch(/^broken +Bun +.* made for musl/m);
+        expect(report).toMatch(/^broken +detection +not ok, because of: Bun/m);
+        expect(report).not.toContain("runs on the CPU");
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);

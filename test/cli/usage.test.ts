@@ -301,7 +301,7 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
   expect(JSON.parse(bare.output).at(-2)).toEqual({
     name: "detection",
     state: "broken",
-    found: "not ok, because of: ONNX Runtime",
+    found: "not ok, because of: ONNX Runtime, cache folder",
   });
   expect(JSON.parse(bare.output)[4].state).toBe("absent");
   expect((await runCli(["doctor"])).output).toMatch(/^ok\s+Bun\s+\d/);

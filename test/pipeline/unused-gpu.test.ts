@@ -6,7 +6,12 @@ const root = join(import.meta.dir, "../..");
 const model = toyDetector().toBase64();
 
 /** What a program that loads a detector twice says on standard error, on a machine whose best device cannot be used. */
-async function said(before: string, env: Record<string, string> = {}, isPresent = true): Promise<string> {
+async function said(
+  before: string,
+  env: Record<string, string> = {},
+  isPresent = true,
+  options = "{}",
+): Promise<string> {
   const script = `
     import { Detector, setLogSink } from "./src/index.ts";
     import { registerAccelerator } from "./src/accelerators/accelerator.ts";
@@ -16,7 +21,7 @@ async function said(before: string, env: Record<string, string> = {}, isPresent 
     });
     ${before}
     for (let times = 0; times < 2; times++) {
-      await using detector = await Detector.load(Uint8Array.fromBase64("${model}"));
+      await using detector = await Detector.load(Uint8Array.fromBase64("${model}"), ${options});
       if (detector.backend.kind !== "cpu") throw new Error(detector.backend.kind);
     }`;
   const { BUN_TENSORRT_BACKEND: _, ...rest } = process.env;
@@ -41,4 +46,18 @@ test("a GPU that is there and is not used is told of once on standard error, and
   );
   const line = "sink Running on the CPU, and the GPU of this machine is not used: libfast was not found\n";
   expect([silent, sink, chosen, absent]).toEqual(["", line + line, "", ""]);
-});
+}, 30_000);
+
+test("a device that was named and is not used, as there is none, is told of on standard error, the first one too", async () => {
+  const [first, list, chosen, byEnvironment] = await Promise.all([
+    said("", {}, false, "{ device: 0 }"),
+    said("", {}, false, "{ device: [0] }"),
+    said("", {}, false, '{ device: 0, backend: "cpu" }'),
+    said("", { BUN_TENSORRT_BACKEND: "cpu" }, false, "{ device: 0 }"),
+  ]);
+  const text =
+    "bun-tensorrt: Ignoring `device`: the model runs on the CPU\n" +
+    'Hint: backend: "gpu" (--backend gpu) makes this an error; leaving out `device`, or setLogSink, silences this\n';
+  expect([first, list]).toEqual([text, text]);
+  expect([chosen, byEnvironment]).toEqual(["", ""]);
+}, 30_000);

@@ -82,7 +82,7 @@ function findUnusable(reason: string): Finding {
   if (names.length > 0) {
     return { name, state: "absent", found: `${names.join(", ")}: CUDA cannot use it: ${reason}` };
   }
-  const fix = "in a container, start it with --gpus all; without a card everything runs on the CPU";
+  const fix = "in a container, start it with --gpus all; detection needs no card";
   return { name, state: "absent", found: "none", fix };
 }
 

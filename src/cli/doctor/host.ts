@@ -1,14 +1,13 @@
 /** @module Host: what `doctor` says of Bun, the machine and the cache folder. */
 
-import { accessSync, constants, existsSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { dirname } from "node:path";
 import manifest from "../../../package.json" with { type: "json" };
-import { catalogue } from "../../catalogue/catalogue.ts";
+import { catalogue, DEFAULT_MODEL } from "../../catalogue/catalogue.ts";
 import { isInstalled } from "../../catalogue/store.ts";
 import { LibraryLoadError } from "../../core/errors.ts";
 import { cacheFolder } from "../../core/paths.ts";
 import { formatBytes, plural } from "../../core/units.ts";
+import { folderFault } from "../../core/whole-file.ts";
 import { isMusl, MUSL_HINT } from "../../ffi/library.ts";
 import { ONNXRUNTIME, openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
@@ -36,19 +35,24 @@ export function findProcessor(): Finding {
   return { name: "CPU", state: "ok", found };
 }
 
-/** The folder for downloads and engines, and whether it can be written; nothing is made. */
+/**
+ * The folder for downloads and engines, and whether files can be put into it, which is tried; nothing stays. Where they cannot,
+ * detection fails unless the model that it takes by default is there already.
+ */
 export function findCache(): Finding {
+  const name = "cache folder";
   const folder = cacheFolder();
-  let existing = folder;
-  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
-  try {
-    accessSync(existing, constants.W_OK);
-  } catch (error) {
-    const found = `${folder} cannot be written: ${(error as Error).message}`;
-    return { name: "cache folder", state: "absent", found, fix: "export BUN_TENSORRT_CACHE=<a folder you can write>" };
-  }
-  const count = catalogue.filter(isInstalled).length;
-  return { name: "cache folder", state: "ok", found: `${folder}, ${count} of ${catalogue.length} catalogue files` };
+  const files = `${catalogue.filter(isInstalled).length} of ${catalogue.length} catalogue files`;
+  const fault = folderFault(folder);
+  if (fault === undefined) return { name, state: "ok", found: `${folder}, ${files}` };
+  const isWarm = catalogue.some((entry) => entry.name === DEFAULT_MODEL && isInstalled(entry));
+  const rest = isWarm ? files : "models by name cannot be fetched, files of your own run";
+  return {
+    name,
+    state: isWarm ? "absent" : "broken",
+    found: `${folder} cannot be written, ${fault}: ${rest}`,
+    fix: "export BUN_TENSORRT_CACHE=<a folder you can write>",
+  };
 }
 
 const TURBOJPEG: SystemPackageNames = {

@@ -63,5 +63,6 @@ export async function findAll(): Promise<readonly Finding[]> {
     ...(await probe("ffmpeg", findVideoTools, "absent")),
   ];
   const wanted = process.env[BACKEND_VARIABLE] ?? "";
-  return [...host, ...choiceOf(gpu, hasCard(), host, wanted), ...(await probe("cache folder", findCache))];
+  const cache = await probe("cache folder", findCache);
+  return [...host, ...choiceOf(gpu, hasCard(), [...host, ...cache], wanted), ...cache];
 }

@@ -3,6 +3,7 @@
 import { message, OnnxRuntimeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { oneLine } from "../core/shown.ts";
+import { returnFreedMemory } from "../ffi/libc.ts";
 import { cString, OutCells, readCString } from "../ffi/memory.ts";
 import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
 
@@ -137,5 +138,6 @@ export class SessionHandle {
     openOnnxRuntime().api.ReleaseSession(this.pointer);
     this.#environment.close();
     this.#freed.resolve();
+    returnFreedMemory();
   }
 }

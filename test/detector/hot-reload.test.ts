@@ -82,7 +82,7 @@ test.skipIf(process.platform !== "linux")(
       expect(Math.max(...stats.map(({ alive }) => alive))).toBeLessThanOrEqual(4);
       expect(last.threads).toBeLessThanOrEqual(settled.threads + 3);
       expect(last.mappings).toBeLessThanOrEqual(settled.mappings + 20);
-      expect(last.rssMib - settled.rssMib).toBeLessThan(80);
+      expect(last.rssMib - settled.rssMib).toBeLessThan(60);
     } finally {
       child.kill();
       await child.exited;

@@ -1,7 +1,9 @@
+import { dlopen } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { createTensor } from "../../src/core/tensor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { arithmeticModel, identityModel } from "../support/onnx-models.ts";
+import { sharedFile } from "../support/shared.ts";
 
 /** What may come and go with the allocators; a leak of the tensors below is fifty times that. */
 const SLACK_BYTES = 24 * 2 ** 20;
@@ -45,3 +47,18 @@ test("50 sessions opened, run and closed, and 50 refused ones, leave resident me
   for (let round = 0; round < 50; round++) await once();
   expect(residentBytes() - before).toBeLessThan(SLACK_BYTES);
 });
+
+const detector = sharedFile("models", "yolov8n_640.onnx");
+
+test.skipIf(process.platform !== "linux" || detector === undefined)(
+  "a session that is closed leaves the allocator of the C library nothing to give back",
+  async () => {
+    const { symbols } = dlopen("libc.so.6", { malloc_trim: { args: ["usize"], returns: "i32" } });
+    const session = await Session.load(detector!);
+    await session.run({ images: createTensor("f32", [1, 3, 640, 640]) });
+    await session[Symbol.asyncDispose]();
+    const before = process.memoryUsage.rss();
+    symbols.malloc_trim(0);
+    expect(before - process.memoryUsage.rss()).toBeLessThan(SLACK_BYTES / 3);
+  },
+);

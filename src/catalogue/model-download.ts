@@ -324,11 +324,11 @@ export async function fetchModel(address: URL, options: DownloadOptions = {}): P
   const found = await (options.signal === undefined ? turn : untilAborted(turn, options.signal));
   if (model.sha256 === undefined) {
     const pin = `append #sha256=${found.sha256} to load this file and no other; kept at ${path}`;
-    const isDoubted = found.doubt !== undefined;
+    const { doubt } = found;
     warnAloud(
-      isDoubted
-        ? `Using the copy of ${name}, which may be out of date, ${found.doubt}: ${pin}`
-        : `Nothing pins ${name}: ${pin}`,
+      doubt === undefined
+        ? `Nothing pins ${name}: ${pin}`
+        : `Using the copy of ${name}, which may be out of date: ${doubt}\nHint: ${pin}`,
     );
   }
   return path;

@@ -209,14 +209,14 @@ test("fetchModel() without a hash asks each time whether the server has another 
     await fetchModel(url);
     expect([asked.splice(0), readFileSync(path).equals(model)]).toEqual([[[null, null, null]], true]);
 
-    const copy = `warn Using the copy of ${url.href}, which may be out of date, `;
+    const copy = `warn Using the copy of ${url.href}, which may be out of date: `;
     for (const [answer, found] of [
       [new Response("gone", { status: 404 }), `${url.host} answered 404 Not Found`],
       [new Response("<p>", { headers: { "content-type": "text/html" } }), `${url.host} sent an HTML page, not a file`],
     ] as const) {
       fault = answer;
       expect(await fetchModel(url)).toBe(path);
-      expect(warned()).toStartWith(`${copy}${found}: append #sha256=${hash} to load`);
+      expect(warned()).toStartWith(`${copy}${found}\nHint: append #sha256=${hash} to load`);
     }
     await server.stop(true);
     expect(await fetchModel(url)).toBe(path);

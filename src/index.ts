@@ -111,6 +111,7 @@ export type {
   MaskQueriesPlan,
   OwnPlan,
   PartsPlan,
+  PlanesPlan,
   PriorsPlan,
   RowColumns,
 } from "./heads/host-plan.ts";

@@ -305,7 +305,7 @@ export const COMMANDS: readonly Command[] = [
   {
     name: "doctor",
     summary: "Show what was found on this machine, and the command that fixes what is missing.",
-    usage: ["doctor [--model FILE|NAME] [--json]"],
+    usage: ["doctor [--model FILE|NAME [--anchors FAMILY|NUMBERS]] [--json]"],
     flags: async () => (await import("./own-flags.ts")).DOCTOR_FLAGS,
     notes: [
       "ok: found and working. absent: not found, detection works without. broken: detection fails because of it.",

@@ -2,6 +2,7 @@
 
 import { printable } from "../core/shown.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
+import type { AnchorsTaken } from "../heads/anchors.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import type { ObjectSpec } from "../heads/object-reading.ts";
 import { isSize, type Resized } from "../image/geometry.ts";
@@ -132,6 +133,19 @@ function describeClasses({ labels, classes }: ClassifierSpec | SemanticSpec): st
   return `${classes ?? "not known how many"}${labels.length === 0 ? ", not named" : `: ${shorten(labels.join(", "))}`}`;
 }
 
+/** `yolov7, by --anchors: 12,16, 19,36, …`: which anchors, and who said them. */
+function describeAnchors({ values, from, name }: AnchorsTaken): string {
+  const known = name ?? "numbers";
+  const source = {
+    option: `${known}, by --anchors`,
+    metadata: "the model's metadata",
+    file: `${printable(known)} beside the model`,
+    head: name === undefined ? "the head's own" : `${name}, the head's own`,
+  }[from];
+  const pairs = Array.from({ length: values.length / 2 }, (_, at) => `${values[2 * at]},${values[2 * at + 1]}`);
+  return `${source}: ${pairs.join(", ")}`;
+}
+
 function recognitionRows(recognition: AnySpec): string[][] {
   if ("activation" in recognition) return classifierRows(recognition);
   if ("multiple" in recognition) return mapRows(recognition);
@@ -150,6 +164,7 @@ function recognitionRows(recognition: AnySpec): string[][] {
     ...(alternatives.length === 0
       ? []
       : [["other heads", `${alternatives.join(", ")}: if it has one, say so by --head`]]),
+    ...(recognition.anchors === undefined ? [] : [["anchors", describeAnchors(recognition.anchors)]]),
     ["input size", size],
     ["image", describePreprocessing(preprocessing)],
     ...assumptions.map((assumption) => ["assumed", assumption]),

@@ -7,6 +7,7 @@ import { printable } from "../core/shown.ts";
 import { formatShape, formatTensorInfo, isDynamic } from "../core/tensor.ts";
 import { formatBytes } from "../core/units.ts";
 import { cudaUnavailable, Device } from "../cuda/device.ts";
+import { refuseUnreadAnchors } from "../heads/anchor-maps.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
 import { recogniseAny } from "../heads/object-reading.ts";
 import { ownHeadFor } from "../heads/recognition.ts";
@@ -87,11 +88,15 @@ export async function recognitionOf(
   const isSaid = said.head !== undefined || ownHeadFor(opened.model, said) !== undefined;
   const map = isSaid ? undefined : mapTaskOf(opened.model, files);
   if (map !== undefined) {
+    refuseUnreadAnchors({}, { ...said, source: opened.source });
     const options = { files, preprocessing: said.preprocessing };
     return map === "depth" ? DEPTH.recognise(opened, options) : SEMANTIC.recognise(opened, options);
   }
   const isClassifier = !isSaid && (await seemsClassifier(opened));
-  if (isClassifier) return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
+  if (isClassifier) {
+    refuseUnreadAnchors({}, { ...said, source: opened.source });
+    return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
+  }
   const labelsBeside = labelsOfFiles(files, undefined);
   const beside = { labelsBeside, ...(await detectorFiles(file)) };
   return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });

@@ -8,7 +8,7 @@ import { numberFrom } from "../core/from-text.ts";
 import { type OptionTable, shapeOf } from "../core/options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-options.ts";
-import type { Flag, ParsedArguments } from "./args.ts";
+import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { flagsOf, valuesFrom } from "./option-flags.ts";
 import { path, toggle, wholeNumber } from "./values.ts";
 
@@ -110,18 +110,28 @@ const DOCTOR = {
     value: "FILE|NAME",
     help: "tell of this model, too: what it is, and what runs where",
   },
+  anchors: ANCHORS_OPTION,
   json: { ...toggle, help: "as JSON: [{name, state, found, version, path, fix}]; with --model {findings, model}" },
 } satisfies OptionTable;
 
 /** Of `doctor`, in the order of the help. */
 export const DOCTOR_FLAGS: readonly Flag[] = flagsOf(DOCTOR);
 
-/** Check the flags of `doctor`. @throws {OptionError} If a value is refused */
+/** Check the flags of `doctor`. @throws {OptionError} If a value is refused, or anchors are given without a model */
 export function parseDoctorFlags(parsed: ParsedArguments): {
   readonly model: string | undefined;
+  readonly anchors: string | readonly number[] | undefined;
   readonly json: boolean;
 } {
-  return valuesFrom(parsed, DOCTOR);
+  const flags = valuesFrom(parsed, DOCTOR);
+  if (flags.anchors !== undefined && flags.model === undefined) {
+    throw refuse(
+      "anchors",
+      "--anchors is for a model, and none is given",
+      "doctor --model yolov7.onnx --anchors yolov7",
+    );
+  }
+  return flags;
 }
 
 const INSTALL = {

@@ -1,10 +1,19 @@
 /** @module Heads of maps of anchors: what YOLOv2 to v7 give before their boxes are decoded, a map for each stride. */
 
+import { message, OptionError } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, VOC_20 } from "../model/labels.ts";
-import { ANCHORS, anchorsByLevel } from "./anchors.ts";
-import { defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
+import { ANCHORS, type AnchorsTaken, anchorsByLevel, usualAnchors } from "./anchors.ts";
+import {
+  defineHead,
+  type Head,
+  type ModelSpec,
+  type ModelSpecParts,
+  naming,
+  type RecogniseOptions,
+  saying,
+} from "./head.ts";
 import type { AnchorLevel, AnchorMapsPlan } from "./host-plan.ts";
 import { decodeAnchorMaps } from "./map-decoder.ts";
 import { customVisionPreprocessing } from "./ssd.ts";
@@ -69,8 +78,7 @@ function readLevels(traits: ModelTraits): readonly GridMap[] | undefined {
 interface AnchorRule {
   readonly form: AnchorMapsPlan["form"];
   readonly activated: AnchorMapsPlan["activated"];
-  /** Widths and heights, finest level first. */
-  readonly anchors: readonly number[];
+  readonly anchors: AnchorsTaken;
   /** How far a centre may leave its cell, by level. */
   readonly centreScales?: readonly number[];
 }
@@ -78,9 +86,9 @@ interface AnchorRule {
 function anchorParts(
   traits: ModelTraits,
   maps: readonly GridMap[],
-  { form, activated, anchors: values, centreScales }: AnchorRule,
+  { form, activated, anchors: taken, centreScales }: AnchorRule,
 ): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
-  const shared = anchorsByLevel(values, maps.length);
+  const shared = anchorsByLevel(taken.values, maps.length);
   if (shared === undefined) return undefined;
   const { info, anchors, numbers, order } = maps[0]!;
   const each = shared[0]!.length;
@@ -97,6 +105,7 @@ function anchorParts(
     outputs: maps.map((map) => map.info),
     preprocessing: YOLO_PREPROCESSING,
     classes,
+    anchors: taken,
     needsNms: true,
     plan: { kind: "anchor-maps", levels, classes, order, form, activated },
   };
@@ -122,7 +131,10 @@ export const yolov5Maps: Head<AnchorMapsPlan> = defineHead(
     const { order, info } = maps[0]!;
     if (order === "cells" && !traits.forced) return undefined;
     if (info.shape.length === 4 && maps[0]!.numbers < 18) return undefined;
-    return anchorParts(traits, maps, { form: "yolov5", activated: "nothing", anchors: traits.anchors });
+    const parts = anchorParts(traits, maps, { form: "yolov5", activated: "nothing", anchors: traits.anchors });
+    if (parts === undefined || traits.forced) return parts;
+    const other = `sizes that are e^t × anchor look alike: for them give ${naming(["darknet-maps"])}`;
+    return { ...parts, assumptions: [`YOLOv5's boxes, whose sizes are (2 × sigmoid)² × anchor; ${other}`] };
   },
 );
 
@@ -146,12 +158,21 @@ export const yolov5MapsSigmoid: Head<AnchorMapsPlan> = defineHead(
 );
 
 const YOLOV4_SCALES: readonly number[] = [1.2, 1.1, 1.05];
+const YOLOV4_TINY_SCALES: readonly number[] = [1.05, 1.05];
 
-/** YOLOv4 lets centres leave their cells; others do not. */
-function scalesOf(anchors: readonly number[], levels: number): readonly number[] | undefined {
-  if (anchors.join() === ANCHORS.yolov4!.join() && levels === 3) return YOLOV4_SCALES;
-  return anchors.join() === ANCHORS["yolov4-tiny"]!.join() ? [1.05, 1.05] : undefined;
+/** YOLOv4 lets centres leave their cells, as its `.cfg` says, or its anchors show; others do not. */
+function scalesOf({ name, values, centreScales }: AnchorsTaken, levels: number): readonly number[] | undefined {
+  if (centreScales?.length === levels) return centreScales;
+  if (name === "yolov3-tiny-darknet") return undefined;
+  if (values.join() === ANCHORS.yolov4!.join() && levels === 3) return YOLOV4_SCALES;
+  return values.join() === ANCHORS["yolov4-tiny"]!.join() ? YOLOV4_TINY_SCALES : undefined;
 }
+
+/** Anchors of Darknet's models whose centres stay in their cells. */
+const STAYING: readonly string[] = [ANCHORS.yolov3!.join(), ANCHORS["yolov3-tiny"]!.join()];
+
+const ASSUMED_TO_STAY: string =
+  "that centres stay in their cells, as YOLOv3's do; YOLOv4's leave them by its scale_x_y: lay its .cfg beside it, under the model's name";
 
 /**
  * The convolutions of Darknet's YOLOv3 and v4, as converters of its weights give them.
@@ -174,7 +195,10 @@ export const darknetMaps: Head<AnchorMapsPlan> = defineHead(
       anchors,
       ...(centreScales && { centreScales }),
     });
-    return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" } };
+    const isKnown =
+      centreScales !== undefined || STAYING.includes(anchors.values.join()) || anchors.name === "yolov3-tiny-darknet";
+    const assumptions = isKnown ? [] : [ASSUMED_TO_STAY];
+    return parts && { ...parts, assumptions, preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" } };
   },
 );
 
@@ -188,9 +212,10 @@ function tensorflowParts(
 ): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
   const maps = readLevels(traits);
   if (maps === undefined || maps.length < 2 || maps[0]!.order !== "cells") return undefined;
-  const anchors = traits.anchors ?? ANCHORS[maps.length === 2 ? `${family}-tiny` : family]!;
+  const ofTiny = family === "yolov3" ? "yolov3-tiny-darknet" : "yolov4-tiny";
+  const anchors = traits.anchors ?? usualAnchors(maps.length === 2 ? ofTiny : family);
   const isYolov4 = family === "yolov4";
-  const scales = maps.length === 3 ? YOLOV4_SCALES : [1.05, 1.05];
+  const scales = maps.length === 3 ? YOLOV4_SCALES : YOLOV4_TINY_SCALES;
   const rule = { form: "darknet", activated: "scores", anchors } as const;
   const parts = anchorParts(traits, maps, isYolov4 ? { ...rule, centreScales: scales } : rule);
   return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [128, 128, 128] } };
@@ -244,17 +269,23 @@ export const yolov2Maps: Head<AnchorMapsPlan> = defineHead(
     const isTiny = map.info.name === "grid";
     if (!traits.forced && !isTiny) return undefined;
     const classes = map.numbers / 5 - 5;
-    const anchors = traits.anchors ?? ANCHORS[classes === COCO_80.length ? "yolov2-coco" : "yolov2-voc"]!;
+    const anchors = traits.anchors ?? usualAnchors(classes === COCO_80.length ? "yolov2-coco" : "yolov2-voc");
     const parts = anchorParts(traits, maps, { form: "yolov2", activated: "nothing", anchors });
     return (
       parts && {
         ...parts,
         preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", scale: isTiny ? 1 : 1 / 255 },
+        ...(anchors.from === "head" &&
+          classes !== VOC_20.length && { assumptions: [`the anchors ${anchors.name}; ${SAY_ANCHORS}`] }),
         ...(classes === VOC_20.length && { names: VOC_20 }),
       }
     );
   },
 );
+
+const ASSUMED_OF_CUSTOM_VISION: string =
+  "centres that are no sigmoids, as Azure's samples read them; models of before 2020 want the sigmoid: for them give " +
+  `${naming(["yolov2-maps"])} with \`anchors: "yolov2-coco"\` (\`--anchors yolov2-coco\`), and their \`preprocessing\``;
 
 /** Widths and heights of Custom Vision's anchors, in cells of 32 pixels. */
 const CUSTOM_VISION_ANCHORS: readonly number[] = [0.573, 0.677, 1.87, 2.06, 3.34, 5.47, 7.88, 3.53, 9.77, 9.17];
@@ -273,14 +304,19 @@ export const customVisionMaps: Head<AnchorMapsPlan> = defineHead(
     const [map] = maps ?? [];
     if (maps?.length !== 1 || map?.order !== "channels" || map.stride !== 32) return undefined;
     if (!traits.forced && map.info.name !== "model_outputs0") return undefined;
-    const anchors = CUSTOM_VISION_ANCHORS.map((side) => side * map.stride);
+    const anchors = { values: CUSTOM_VISION_ANCHORS.map((side) => side * map.stride), from: "head" } as const;
     const parts = anchorParts(traits, maps, { form: "custom-vision", activated: "nothing", anchors });
     if (parts === undefined) return undefined;
     // Every model is of one's own, of 80 classes too: its names are in labels.txt.
     const names = Array.from({ length: parts.classes ?? 0 }, (_, id) => `class ${id}`);
-    return { ...parts, ...customVisionPreprocessing(traits), names, usualIou: 0.45 };
+    const assumptions = traits.forced ? [] : [ASSUMED_OF_CUSTOM_VISION];
+    return { ...parts, ...customVisionPreprocessing(traits), assumptions, names, usualIou: 0.45 };
   },
 );
+
+const ASSUMED_OF_RKNN_YOLOX: string =
+  "images of RGB in the middle of black, as RKNN's script makes them; weights trained by Megvii's YOLOX saw BGR: for them give " +
+  saying({ colour: "BGR" });
 
 /** Numbers of a cell of YOLOX with COCO's classes. */
 const COCO_WITH_OBJECTNESS = 85;
@@ -300,14 +336,12 @@ export const yoloxMaps: Head<AnchorMapsPlan> = defineHead(
     const { numbers, order } = maps[0]!;
     const isKnown = numbers === 5 + (traits.classes ?? COCO_WITH_OBJECTNESS - 5) && order === "channels";
     if (!traits.forced && !isKnown) return undefined;
-    const anchors = maps.flatMap(({ stride }) => [stride, stride]);
-    const parts = anchorParts(traits, maps, { form: "yolox", activated: "scores", anchors });
-    return (
-      parts && {
-        ...parts,
-        preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", colour: "BGR", scale: 1 },
-      }
-    );
+    const anchors = { values: maps.flatMap(({ stride }) => [stride, stride]), from: "head" } as const;
+    const found = anchorParts(traits, maps, { form: "yolox", activated: "scores", anchors });
+    if (found === undefined) return undefined;
+    const { anchors: _, ...parts } = found;
+    const preprocessing = { ...YOLO_PREPROCESSING, scale: 1, pad: [0, 0, 0] } as const;
+    return { ...parts, preprocessing, assumptions: [ASSUMED_OF_RKNN_YOLOX] };
   },
 );
 
@@ -323,3 +357,21 @@ export const ANCHOR_MAP_HEADS: readonly Head[] = [
   ...ANCHORED_HEADS,
   yoloxMaps,
 ];
+
+/** The heads that take anchors from the caller. */
+const TAKING: readonly string[] = [yolov2Maps, yolov3Maps, yolov4Maps, ...ANCHORED_HEADS].map(({ name }) => name);
+
+/** @throws {OptionError} If the caller gives anchors to a model whose head reads none. One of the caller's heads may read them itself */
+export function refuseUnreadAnchors(
+  spec: Partial<Pick<ModelSpec, "head" | "alternatives" | "anchors">>,
+  { anchors, heads = [], source = "the model" }: Pick<RecogniseOptions, "anchors" | "heads" | "source">,
+): void {
+  const { head, alternatives = [], anchors: taken } = spec;
+  if (anchors === undefined || taken?.from === "option" || heads.some(({ name }) => name === head)) return;
+  const others = alternatives.filter((name) => TAKING.includes(name));
+  const otherwise = others.length === 0 ? "" : `, or name a head that reads them by ${naming(others)}`;
+  const has = taken === undefined ? "reads no anchors" : "has anchors of its own";
+  const found = head === undefined ? "it is no detector" : `its head ${JSON.stringify(head)} ${has}`;
+  const hint = `leave \`anchors\` (\`--anchors\`) out${otherwise}`;
+  throw new OptionError(message(`give anchors to ${source}`, found, hint), "anchors");
+}

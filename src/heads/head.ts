@@ -5,7 +5,7 @@ import { plural } from "../core/units.ts";
 import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
-import type { Anchors } from "./anchors.ts";
+import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import type { HostPlan, OwnPlan } from "./host-plan.ts";
 import { preprocessingFor } from "./image-input.ts";
@@ -41,7 +41,7 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly sizeInputs: readonly SizeInput[];
   readonly preprocessing: Preprocessing;
   /**
-   * What was assumed of the pre-processing because models of several families have these tensors, each with what to do if
+   * What was assumed of the pre-processing, or of boxes with anchors, because models of several families have these tensors, each with what to do if
    * it is wrong; empty where the model tells, or the caller did.
    */
   readonly assumptions: readonly string[];
@@ -68,6 +68,8 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly extras?: readonly RowExtra[];
   /** The points of its objects; none where it is left out. */
   readonly keypoints?: KeypointForm | undefined;
+  /** The anchors of raw maps, and who said them; left out where the head reads none. */
+  readonly anchors?: AnchorsTaken;
   /** Where the masks of its objects come from; it has none where it is left out. */
   readonly masks?: MaskSource | undefined;
 }
@@ -283,7 +285,7 @@ export interface MaskSource {
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan>
   extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks" | "isImageSized">,
-    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions" | "labels" | "stride">> {
+    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions" | "labels" | "stride" | "anchors">> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];
   /** Further outputs that the head knows, and that change nothing of how it is read; any other makes it another model. */
@@ -366,7 +368,7 @@ export interface RecogniseOptions {
   /** Widths and heights of the anchors of raw maps, or the family that has them. */
   readonly anchors?: Anchors | undefined;
   /** Those of a file beside the model, where neither the caller nor the model gives any. */
-  readonly anchorsBeside?: readonly number[] | undefined;
+  readonly anchorsBeside?: AnchorsTaken | undefined;
   /** What a file of mmdeploy's or PaddleDetection's beside the model says. */
   readonly exporterBeside?: ExporterConfig | undefined;
   /** Class names of a file beside the model, where neither the caller nor the model gives any, and they fit. */

@@ -8,7 +8,7 @@ import { plural } from "../core/units.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
-import { ANCHORS } from "./anchors.ts";
+import { usualAnchors } from "./anchors.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
@@ -88,7 +88,7 @@ function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: re
 /** Where a model has the maps of a head of anchors, and no anchors, these are what is missing. */
 function refuseAnchorless(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
   if (traits.anchors !== undefined) return;
-  const found = fitting({ ...traits, anchors: ANCHORS.yolov5! }, heads);
+  const found = fitting({ ...traits, anchors: usualAnchors("yolov5") }, heads);
   const names = found.map(({ head }) => head);
   if (names.length === 0) return;
   const how = names.length === 1 ? "" : `name the head by ${naming(names)}, and `;

@@ -4,7 +4,7 @@ import { logger } from "../core/log.ts";
 import type { DType, TensorInfo } from "../core/tensor.ts";
 import { type Literal, namesOfMetadata, parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import { type Anchors, anchorsOf, anchorsSaid } from "./anchors.ts";
+import { type Anchors, type AnchorsTaken, anchorsOf, anchorsSaid } from "./anchors.ts";
 import { findImageInput, type ImageInput } from "./image-input.ts";
 
 /** What the heads look at. */
@@ -17,8 +17,8 @@ export interface ModelTraits {
   readonly names: readonly string[] | undefined;
   /** Number of names. */
   readonly classes: number | undefined;
-  /** Widths and heights of a head's anchors, finest level first: the caller's, the metadata's, or those of a file beside the model. */
-  readonly anchors?: readonly number[] | undefined;
+  /** The anchors of a head: the caller's, else the metadata's, else those of a file beside the model. */
+  readonly anchors?: AnchorsTaken | undefined;
   /** `detect`, `segment`, `pose`, …; `undefined` if the metadata does not say. */
   readonly task: string | undefined;
   /** What the metadata says of the architecture; `undefined` if nothing. */
@@ -159,7 +159,7 @@ export function readTraits(
     readonly labels?: readonly string[] | undefined;
     readonly labelsBeside?: readonly string[] | undefined;
     readonly anchors?: Anchors | undefined;
-    readonly anchorsBeside?: readonly number[] | undefined;
+    readonly anchorsBeside?: AnchorsTaken | undefined;
   } = {},
 ): ModelTraits | undefined {
   const image = findImageInput(model) ?? findImageInput(model, 1);

@@ -2,6 +2,7 @@
 
 import { logger } from "../core/log.ts";
 import { withOptions } from "../image/preprocessing.ts";
+import { refuseUnreadAnchors } from "./anchor-maps.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import type { ModelSpec, RecogniseOptions } from "./head.ts";
@@ -37,10 +38,14 @@ export function withConfig<Spec extends ModelSpec>(
   };
 }
 
-/** What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. */
+/**
+ * What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. Heads of anchors assume
+ * something of the boxes.
+ */
 export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
   const { preprocessing, isSilent, source = "the model" } = options;
-  const assumptions = preprocessing === undefined ? spec.assumptions : [];
+  refuseUnreadAnchors(spec, options);
+  const assumptions = preprocessing === undefined || spec.anchors !== undefined ? spec.assumptions : [];
   if (isSilent !== true) for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
   return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions };
 }

@@ -3,7 +3,7 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { logger } from "../core/log.ts";
-import { anchorsIn } from "../heads/anchors.ts";
+import { type AnchorsTaken, anchorsIn } from "../heads/anchors.ts";
 import { type ExporterConfig, mmdeployConfig, paddleConfig } from "../heads/exporter-config.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
@@ -149,14 +149,14 @@ function anchorFiles(stem: string): readonly string[] {
 }
 
 /** The anchors of a file beside a model: its `.yaml` or `.cfg`, or numbers alone. @param source path of the model */
-async function anchorsBeside(source: string | Uint8Array): Promise<readonly number[] | undefined> {
+async function anchorsBeside(source: string | Uint8Array): Promise<AnchorsTaken | undefined> {
   if (typeof source !== "string") return undefined;
   const stem = basename(source).replace(/\.[^.]*$/, "");
   for (const name of anchorFiles(stem)) {
     const file = Bun.file(join(dirname(source), name));
     if (!(await file.exists()) || file.size > MOST_BYTES) continue;
     const found = anchorsIn(await file.text());
-    if (found !== undefined) return found;
+    if (found !== undefined) return { ...found, from: "file", name };
   }
   return undefined;
 }

@@ -186,6 +186,12 @@ test("doctor --model tells what a model is, how sure that is, and what of it run
     expect(json.findings[0].name).toBe("Bun");
     expect(json.model).toMatchObject({ file: model, task: "detect", runs: { model: "CPU: ONNX Runtime" } });
     expect(json.model.recognition).toMatchObject({ head: "yolo", labels: ["cat", "dog"] });
+    const anchors = await runProcess(["doctor", "--model", model, "--anchors", "yolov7"], { env });
+    expect([anchors.code, anchors.errors]).toEqual([
+      2,
+      expect.stringContaining('its head "yolo" reads no anchors\nHint: leave `anchors` (`--anchors`) out'),
+    ]);
+    expect((await runProcess(["doctor", "--anchors", "yolov7"], { env })).errors).toContain("--anchors is for a model");
     writeFileSync(join(folder, "none.onnx"), "none");
     expect((await runProcess(["doctor", "--model", join(folder, "none.onnx")], { env })).code).toBe(1);
   } finally {

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { recognitionLines } from "../../src/cli/format-inspection.ts";
 import {
   categoryNumbers,
   checkImageNumbers,
@@ -13,9 +14,13 @@ import {
 import { textSink } from "../../src/cli/result-target.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import type { Output } from "../../src/core/whole-file.ts";
+import { ANCHORS } from "../../src/heads/anchors.ts";
+import type { RecogniseOptions } from "../../src/heads/head.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
 import { COCO_80, COCO_91 } from "../../src/model/labels.ts";
 import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
+import { model as modelInfo } from "../model/model-infos.ts";
 
 const RESULT: DetectionResult = {
   width: 200,
@@ -142,4 +147,24 @@ test("categoryNumbers() without annotations knows COCO's gaps, and else counts f
   expect([detr(1), detr(13), detr(90)]).toEqual([1, 13, 90]);
   const own = categoryNumbers(undefined, ["cat", "dog"]);
   expect([own(0), own(1), own(7)]).toEqual([1, 2, 8]);
+});
+
+test("a recognition tells the anchors and who said them", () => {
+  const maps = [80, 40, 20].map((side, at) => [`output${at}`, [1, 3, side, side, 85]] as const);
+  const row = (options: RecogniseOptions, metadata = {}): string | undefined => {
+    const spec = recogniseModel(modelInfo(maps, { metadata }), { isSilent: true, ...options });
+    return recognitionLines(spec, paintOf(false)).find((line) => line.startsWith("  anchors"));
+  };
+  const values = ANCHORS.yolov7!;
+  const list = "12,16, 19,36, 40,28, 36,75, 76,55, 72,146, 142,110, 192,243, 459,401";
+  expect(row({ anchors: "yolov7" })).toMatch(new RegExp(`^  anchors  +yolov7, by --anchors: ${list}$`));
+  expect(row({ anchors: values })).toContain(`numbers, by --anchors: ${list}`);
+  expect(row({}, { anchors: `[${values}]` })).toContain(`the model's metadata: ${list}`);
+  const beside = { values, from: "file", name: "best.yaml" } as const;
+  expect(row({ anchorsBeside: beside })).toContain(`best.yaml beside the model: ${list}`);
+  const grid = modelInfo([["grid", [-1, 125, 13, 13]]], { inputs: [["image", [-1, 3, 416, 416]]] });
+  const own = recognitionLines(recogniseModel(grid, {}), paintOf(false)).join("\n");
+  expect(own).toContain("yolov2-voc, the head's own: 34.56,38.08");
+  const dense = recogniseModel(modelInfo([["output0", [1, 84, 8400]]]), { isSilent: true });
+  expect(recognitionLines(dense, paintOf(false)).join("\n")).not.toContain("anchors");
 });

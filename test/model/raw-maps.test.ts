@@ -57,12 +57,13 @@ test("raw maps of YOLOv5 and v7 want their anchors, of a family, numbers, metada
   });
   const numbers = ANCHORS.yolov7!;
   expect(plan({ anchors: numbers })).toEqual(ofYolov7);
-  expect(plan({ anchorsBeside: numbers })).toEqual(ofYolov7);
+  const beside = (values: readonly number[]) => ({ values, from: "file", name: "model.yaml" }) as const;
+  expect(plan({ anchorsBeside: beside(numbers) })).toEqual(ofYolov7);
   expect(
     plan({}, { anchors: `[[${numbers.slice(0, 6)}], [${numbers.slice(6, 12)}], [${numbers.slice(12)}]]` }),
   ).toEqual(ofYolov7);
   // The caller's word counts before the file's.
-  expect(plan({ anchors: "yolov7", anchorsBeside: ANCHORS.yolov5! })).toEqual(ofYolov7);
+  expect(plan({ anchors: "yolov7", anchorsBeside: beside(ANCHORS.yolov5!) })).toEqual(ofYolov7);
   expect(() => plan({ anchors: "yolo7" })).toThrow(OptionError);
   expect(() => plan({ anchors: "yolo7" })).toThrow(/yolov7/);
 });
@@ -225,11 +226,12 @@ test("a GPU refuses such plans by name", () => {
 test("anchors of a file beside a model: Darknet's .cfg, YOLOv5's .yaml, numbers alone", () => {
   const yaml =
     "nc: 80 # classes\nanchors:\n  - [10,13, 16,30, 33,23] # P3/8\n  - [30,61, 62,45, 59,119]\n  - [116,90, 156,198, 373,326]\n\nbackbone:\n  [[-1, 1, Conv, [64, 6, 2, 2]]]\n";
-  expect(anchorsIn(yaml)).toEqual(ANCHORS.yolov5!);
+  expect(anchorsIn(yaml)).toEqual({ values: ANCHORS.yolov5! });
   const cfg =
     "[yolo]\nmask = 0,1,2\nanchors = 12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401\nclasses=80\n";
-  expect(anchorsIn(cfg)).toEqual(ANCHORS.yolov4!);
-  expect(anchorsIn("10.0\n13.0\n16.0\n30.0\n")).toEqual([10, 13, 16, 30]);
+  // One section has but one level's: without the others its mask tells nothing of them.
+  expect(anchorsIn(cfg)).toEqual({ values: ANCHORS.yolov4!.slice(0, 6), centreScales: [1] });
+  expect(anchorsIn("10.0\n13.0\n16.0\n30.0\n")).toEqual({ values: [10, 13, 16, 30] });
   for (const other of ["names: [a, b]\n", "1,2,3", "", "path: data\nnc: 2\n"]) expect(anchorsIn(other)).toBeUndefined();
   // A number of anchors a level, to be worked out in training.
   expect(anchorsIn("anchors: 3\n")).toBeUndefined();
@@ -269,4 +271,90 @@ test("NanoDet-Plus is not YOLOX with other strides; Gold-YOLO reads as YOLOv6, w
   expect(recogniseModel(odd, { labels: ["a", "b", "c"] }).head).toBe("nanodet-plus");
   expect(() => recogniseModel(odd, { labels: ["a"] })).toThrow("it has 3 classes, got 1 class name");
   expect(head([["outputs", [1, 8400, 85]]])).toBe("yolo-objectness");
+});
+
+test("a .cfg of Darknet has the anchors that its masks choose, finest level first, and how far centres leave their cells", () => {
+  const section = (mask: string, more = ""): string =>
+    `[convolutional]\nfilters=255\n\n[yolo]\nmask = ${mask}\nanchors = 10,14,  23,27,  37,58,  81,82,  135,169,  344,319\n${more}\n`;
+  const tiny = `[net]\nwidth=416\n${section("3,4,5", "scale_x_y = 1.05")}${section("1,2,3", "scale_x_y = 1.05")}`;
+  expect(anchorsIn(tiny)).toEqual({ values: ANCHORS["yolov4-tiny"]!, centreScales: [1.05, 1.05] });
+  expect(anchorsIn(section("3,4,5") + section("0,1,2"))).toEqual({
+    values: ANCHORS["yolov3-tiny"]!,
+    centreScales: [1, 1],
+  });
+  expect(anchorsIn(section("3,4,5") + section("1,2,3"))?.values).toEqual(ANCHORS["yolov3-tiny-darknet"]!);
+  // A mask beyond the list is no mask.
+  expect(anchorsIn(section("3,4,6"))).toBeUndefined();
+  const named = { head: "darknet-maps", isSilent: true } as const;
+  const two: readonly Declared[] = [
+    ["a", [1, 255, 40, 40]],
+    ["b", [1, 255, 20, 20]],
+  ];
+  const read = (options: RecogniseOptions) => recogniseModel(model(two), { ...named, ...options });
+  const file = read({ anchorsBeside: { ...anchorsIn(tiny)!, from: "file", name: "best.cfg" } });
+  expect(file.plan).toMatchObject({ levels: [{ centreScale: 1.05 }, { centreScale: 1.05 }] });
+  expect(file.assumptions).toEqual([]);
+  // The same numbers, of Darknet's released YOLOv3-tiny, whose centres stay.
+  expect(read({ anchors: "yolov3-tiny-darknet" })).toMatchObject({ assumptions: [], anchors: { from: "option" } });
+  expect(JSON.stringify(read({ anchors: "yolov3-tiny-darknet" }).plan)).not.toContain("centreScale");
+  expect(JSON.stringify(read({ anchors: "yolov4-tiny" }).plan)).toContain('"centreScale":1.05');
+  // Of anchors of one's own nothing tells it, whatever is said of the pre-processing.
+  const own = read({ anchors: ANCHORS["yolov3-tiny"]!.map((side) => side + 1), preprocessing: { fit: "letterbox" } });
+  expect(own.assumptions[0]).toMatch(/^that centres stay in their cells.*scale_x_y: lay its \.cfg beside it/);
+});
+
+test("anchors for a head that reads none are an error that says so, with the heads that would", () => {
+  const dense = model([["output0", [1, 84, 8400]]]);
+  const refusing = (given: Parameters<typeof recogniseModel>[0], options: RecogniseOptions): string => {
+    try {
+      recogniseModel(given, { isSilent: true, ...options });
+    } catch (error) {
+      expect(error).toBeInstanceOf(OptionError);
+      return (error as OptionError).message;
+    }
+    return "nothing was refused";
+  };
+  expect(refusing(dense, { anchors: "yolov5", source: "best.onnx" })).toBe(
+    'Cannot give anchors to best.onnx: its head "yolo" reads no anchors\nHint: leave `anchors` (`--anchors`) out',
+  );
+  expect(refusing(dense, { anchors: [10, 13], head: "yolo" })).toContain('its head "yolo" reads no anchors');
+  const rknn = model(SIDES.map((side, at) => [`o${at}`, [1, 85, side, side]] as const));
+  expect(refusing(rknn, { anchors: "yolov5" })).toContain('its head "yolox-maps" reads no anchors');
+  const azure = model([["model_outputs0", [1, 425, 13, 13]]], { inputs: [["data", [1, 3, 416, 416]]] });
+  expect(refusing(azure, { anchors: "yolov2-coco" })).toMatch(
+    /its head "custom-vision-maps" has anchors of its own\nHint: leave .* out, or name a head that reads them by `head: "yolov2-maps"`/,
+  );
+  // Anchors of a file or of the metadata may be there for another program.
+  const beside = { values: ANCHORS.yolov5!, from: "file", name: "anchors.txt" } as const;
+  expect(recogniseModel(dense, { isSilent: true, anchorsBeside: beside }).anchors).toBeUndefined();
+});
+
+test("a model's anchors are told with who said them; what shares its tensors is assumed aloud", () => {
+  const taken = (options: RecogniseOptions, metadata = {}): unknown =>
+    recogniseModel(model(SPLIT, { metadata }), { isSilent: true, ...options }).anchors;
+  const values = ANCHORS.yolov7!;
+  expect(taken({ anchors: "yolov7" })).toEqual({ values, from: "option", name: "yolov7" });
+  expect(taken({ anchors: values })).toEqual({ values, from: "option" });
+  expect(taken({}, { anchors: `[${values}]` })).toEqual({ values, from: "metadata" });
+  const grid = model([["grid", [-1, 125, 13, 13]]], { inputs: [["image", [-1, 3, 416, 416]]] });
+  expect(recogniseModel(grid, {})).toMatchObject({ anchors: { from: "head", name: "yolov2-voc" }, assumptions: [] });
+  const ownClasses = model([["grid", [-1, 35, 13, 13]]], { inputs: [["image", [-1, 3, 416, 416]]] });
+  const read = recogniseModel(ownClasses, { isSilent: true, labels: ["a", "b"] });
+  expect(read.assumptions[0]).toMatch(/^the anchors yolov2-voc; give its anchors, by `anchors`/);
+  // YOLOv5 and YOLOv7 have the same tensors: without anchors neither is assumed.
+  expect(() => recogniseModel(model(SPLIT), {})).toThrow("nothing tells the anchors");
+  const assumed = recogniseModel(model(SPLIT), { isSilent: true, anchors: "yolov5" }).assumptions;
+  expect(assumed[0]).toMatch(/^YOLOv5's boxes, .* e\^t × anchor look alike: for them give `head: "darknet-maps"`/);
+  expect(recogniseModel(model(SPLIT), { head: "yolov5-maps", anchors: "yolov5" }).assumptions).toEqual([]);
+});
+
+test("RKNN's YOLOX sees what its script makes, and says that Megvii's weights saw BGR", () => {
+  const spec = recogniseModel(model(SIDES.map((side, at) => [`o${at}`, [1, 85, side, side]] as const)), {
+    isSilent: true,
+  });
+  expect(spec).toMatchObject({
+    head: "yolox-maps",
+    preprocessing: { fit: "letterbox", colour: "RGB", scale: 1, pad: [0, 0, 0] },
+  });
+  expect(spec.assumptions[0]).toContain('`preprocessing: { colour: "BGR" }` (`--colour BGR`)');
 });

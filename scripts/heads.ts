@@ -32,6 +32,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
   rtmo: "python deploy.py (mmdeploy)",
   "mask-rcnn-mmdeploy": "python deploy.py (mmdeploy)",
   torchvision: "torch.onnx.export",
+  retinanet: "odtk export model.pth model.onnx",
   "mask-rcnn": "torch.onnx.export",
   "keypoint-rcnn": "torch.onnx.export",
   "tf-detection": "python -m tf2onnx.convert --saved-model",

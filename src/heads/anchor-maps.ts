@@ -20,7 +20,7 @@ import { customVisionPreprocessing } from "./ssd.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
 /** Input pixels a cell that maps may have. */
-const STRIDES: readonly number[] = [4, 8, 16, 32, 64];
+const STRIDES: readonly number[] = [4, 8, 16, 32, 64, 128];
 
 /** An output that is a map of the input's cells: where these lie among its axes, and what is left: numbers of a cell. */
 export interface GridMap {

@@ -178,6 +178,30 @@ export interface DistanceMapsPlan {
   readonly centre: 0 | 0.5;
 }
 
+/** One stride's maps of an {@linkcode OffsetMapsPlan}. */
+export interface OffsetLevel {
+  /** Input pixels a cell. */
+  readonly stride: number;
+  readonly classMap: string;
+  readonly boxMap: string;
+  /** Width and height of each of a cell's anchors, in input pixels, in the order of the maps. */
+  readonly anchors: readonly (readonly [width: number, height: number])[];
+}
+
+/**
+ * Probabilities and offsets from anchors, maps for each stride: a centre's offset in sizes of its anchor, the logarithm of a size in
+ * the same. Boxes are cut to the cells. Every class of every anchor is a candidate. Candidate index: cell × anchors + anchor, counted
+ * through the levels. On the CPU only.
+ */
+export interface OffsetMapsPlan {
+  readonly kind: "offset-maps";
+  /** Finest first. f32 or f16: classes [N, anchors × classes, height, width], boxes [N, anchors × 4, height, width]. */
+  readonly levels: readonly OffsetLevel[];
+  readonly classes: number;
+  /** How far in pixels the anchors' centres lie from their cells'. */
+  readonly centre: 0 | 0.5;
+}
+
 /**
  * Boxes y1, x1, y2, x2 in input pixels, the scores of every class, and the triples image, class, box that an NMS inside the model
  * has chosen. Candidate index: class × boxes + box. On the CPU only.
@@ -211,6 +235,7 @@ export type HostPlan =
   | MaskQueriesPlan
   | AnchorMapsPlan
   | DistanceMapsPlan
+  | OffsetMapsPlan
   | ChosenPlan;
 
 const HOST_KINDS: readonly string[] = [
@@ -221,6 +246,7 @@ const HOST_KINDS: readonly string[] = [
   "mask-queries",
   "anchor-maps",
   "distance-maps",
+  "offset-maps",
   "chosen",
 ] satisfies HostPlan["kind"][];
 

@@ -18,6 +18,7 @@ import { nanodet, nanodetPlus, picodet } from "./nanodet.ts";
 import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
 import { qualcomm } from "./qualcomm.ts";
+import { retinanet, retinanetRounded } from "./retinanet.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
@@ -78,6 +79,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   yolov3Onnx,
   ...ANCHOR_MAP_HEADS,
   ...[dflMaps, dflMapsLogits],
+  ...[retinanet, retinanetRounded],
   ssd,
   ssdPytorch,
   customVision,

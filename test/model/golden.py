@@ -250,6 +250,33 @@ ts = [
 b, p = (fill(t)[INDEX] for t in ts)
 case("ppyoloe-planes", "ppyoloe-planes", ts, 0.95, best(b, p.T, p.max(0), 0.95), labels=names(5), image="image", inputs=paddle[1:])
 
+# RetinaNet: score of anchor × class, offsets from anchors whose last pixel counts (NVIDIA's box.py, of 2019 and later).
+for name, rounded in (("retinanet", False), ("retinanet-rounded", True)):
+    levels = [(s, -(-H // s), -(-W // s)) for s in (8, 16, 32, 64, 128)]
+    called = [("output%d", 0), ("output%d", 5)] if rounded else [("score_%d", 0), ("box_%d", 0)]
+    ts = [tensor(called[0][0] % (called[0][1] + i + 1), [BATCH, 27, h, w], [[27, 0, 1]], axis=1, seed=100 + i) for i, (_, h, w) in enumerate(levels)]
+    ts += [tensor(called[1][0] % (called[1][1] + i + 1), [BATCH, 36, h, w], [[36, -0.6, 0.6]], axis=1, seed=110 + i) for i, (_, h, w) in enumerate(levels)]
+    rows, threshold = [], 0.99
+    for i, (s, h, w) in enumerate(levels):
+        p = fill(ts[i])[INDEX].reshape(9, 3, h, w)
+        d = fill(ts[5 + i])[INDEX].reshape(9, 4, h, w)
+        scales = np.repeat([4 * 2 ** (k / 3) for k in range(3)], 3)[:, None]
+        ratios = np.array([1.0, 2.0, 0.5] * 3)
+        ws = np.sqrt(s * s / ratios)
+        ws = np.round(ws) if rounded else ws
+        sides = np.stack([ws, np.round(ws * ratios) if rounded else ws * ratios], 1)
+        anchors = np.concatenate([0.5 * (s - sides * scales), 0.5 * (s + sides * scales) - (1 if rounded else 0)], 1)
+        assert np.abs(p - threshold).min() > 1e-5
+        for a, c, y, x in zip(*np.nonzero(p >= threshold)):
+            box = anchors[a] + np.array([x, y, x, y]) * s
+            size = box[2:] - box[:2] + 1
+            middle = box[:2] + 0.5 * size + d[a, :2, y, x] * size
+            half = 0.5 * np.exp(d[a, 2:, y, x]) * size
+            last = np.array([w, h]) * s - 1
+            first, end = np.clip(middle - half, 0, last), np.clip(middle + half - 1, 0, last)
+            rows.append([*map(float, first), *map(float, end + 1), float(p[a, c, y, x]), int(c)])
+    case(name, name, ts, threshold, rows, labels=names(3), forced=rounded)
+
 ts = [
     tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=81),
     tensor("labels", [BATCH, 30], [[30, 0, 80]], dtype="i64", seed=82),

@@ -4,6 +4,7 @@ import { ANCHORS, anchorsIn } from "../../src/heads/anchors.ts";
 import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { headNamed } from "../../src/heads/registry.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, paddingValues } from "../../src/image/preprocessing.ts";
 import { COCO_80 } from "../../src/model/labels.ts";
 import { Candidates } from "../../src/model/rows.ts";
 import { noDevicePart } from "../../src/runtime/task.ts";
@@ -214,6 +215,52 @@ test("numbers that show the other activation are an error that names the head", 
   expect(() => decodeFlat("yolov5-maps", JOINED, 0.01, "yolov5")).toThrow(/Hint: .*"yolov5-maps-sigmoid"/);
   expect(decodeFlat("dfl-maps", six, 0.5).count).toBe(0);
   expect(decodeFlat("yolov5-maps", JOINED, -4, "yolov5").count).toBe(0);
+});
+
+/** NVIDIA's RetinaNet at 640x640. */
+function retinanet(names: (kind: "score" | "box", level: number) => string, classes = 80): Declared[] {
+  const of = (kind: "score" | "box", channels: number): Declared[] =>
+    [80, 40, 20, 10, 5].map((side, at) => [names(kind, at), [1, channels, side, side]]);
+  return [...of("score", 9 * classes), ...of("box", 36)];
+}
+
+const ODTK = retinanet((kind, level) => `${kind}_${level + 1}`);
+
+test("RetinaNet of NVIDIA's odtk and of the ONNX zoo are told by their names, and want the mean as padding", () => {
+  const spec = recogniseModel(model(ODTK), { isSilent: true });
+  expect(spec).toMatchObject({
+    head: "retinanet",
+    labels: COCO_80,
+    stride: 128,
+    needsNms: true,
+    preprocessing: {
+      fit: "letterbox-top-left",
+      resize: "antialias",
+      scale: 1 / 255,
+      mean: IMAGENET_MEAN,
+      std: IMAGENET_STD,
+    },
+    plan: { kind: "offset-maps", classes: 80, centre: 0.5, levels: { length: 5 } },
+  });
+  expect(paddingValues(spec.preprocessing).every((value) => Math.abs(value) < 1e-6)).toBe(true);
+  // As many classes' maps as boxes': the order tells.
+  expect(head(retinanet((kind, level) => `${kind}_${level + 1}`, 4))).toBe("retinanet");
+
+  const zoo = retinanet((kind, level) => `output${level + (kind === "score" ? 1 : 6)}`);
+  const inputs: Declared[] = [["input", [1, 3, 640, 640]]];
+  expect(recogniseModel(model(zoo, { inputs }), { isSilent: true }).head).toBe("retinanet-rounded");
+  // Anchors of 32 pixels, ratio 0.5: 45.25 and 22.5, rounded to even as PyTorch does.
+  const { plan } = recogniseModel(model(zoo, { inputs }), { isSilent: true });
+  expect(plan).toMatchObject({ centre: 0, levels: { 2: { stride: 32, anchors: { 2: [180, 88] } } } });
+
+  // Names that tell nothing: MMDetection's maps look alike, and are logits.
+  const other = retinanet((kind, level) => `${kind === "score" ? "a" : "b"}${level}`);
+  expect(() => head(other)).toThrow(/retinanet/);
+  expect(head(other, { head: "retinanet" })).toBe("retinanet");
+  expect(() => decodeFlat("retinanet", ODTK, -4)).toThrow(
+    /its scores are no probabilities, got -4\nHint: NVIDIA's RetinaNet takes the sigmoid itself/,
+  );
+  expect(decodeFlat("retinanet", ODTK, 0.5).count).toBe(0);
 });
 
 test("a GPU refuses such plans by name", () => {

@@ -272,6 +272,7 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
     case "mask-queries":
     case "anchor-maps":
     case "distance-maps":
+    case "offset-maps":
     case "chosen":
     case "own":
       throw noDevicePart(`a plan of the kind "${plan.kind}"`, "decode the outputs of a model");

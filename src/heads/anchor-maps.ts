@@ -284,7 +284,7 @@ export const yolov2Maps: Head<AnchorMapsPlan> = defineHead(
 );
 
 const ASSUMED_OF_CUSTOM_VISION: string =
-  "centres that are no sigmoids, as Azure's samples read them; models of before 2020 want the sigmoid: for them give " +
+  "centres that are no sigmoids, as Azure's samples read them; helpers of older exports take their sigmoid: for such a model give " +
   `${naming(["yolov2-maps"])} with \`anchors: "yolov2-coco"\` (\`--anchors yolov2-coco\`), and their \`preprocessing\``;
 
 /** Widths and heights of Custom Vision's anchors, in cells of 32 pixels. */

@@ -5,6 +5,7 @@
  */
 
 import { join, relative } from "node:path";
+import { pathToFileURL } from "node:url";
 import { plugin } from "bun";
 import manifest from "../package.json" with { type: "json" };
 
@@ -55,6 +56,7 @@ const first = "docs/getting-started.md";
 const pages = [first, ...[...new Bun.Glob("docs/*.md").scanSync(root)].sort().filter((page) => page !== first)];
 
 const { Application, Comment, CommentTag, Converter, LogLevel, PageEvent, ReflectionKind } = await import("typedoc");
+const hasRemote = Bun.spawnSync(["git", "remote", "get-url", "origin"], { cwd: root }).success;
 const app = await Application.bootstrap({
   name: `bun-tensorrt ${manifest.version}`,
   entryPoints: [...names.keys()],
@@ -101,6 +103,8 @@ const app = await Application.bootstrap({
   requiredToBeDocumented: ["Accessor", "Class", "Enum", "Function", "Interface", "Method", "TypeAlias", "Variable"],
   cleanOutputDir: true,
   logLevel: LogLevel.Warn,
+  // Without a remote, sources are linked to where they lie.
+  ...(hasRemote ? {} : { disableGit: true, sourceLinkTemplate: `${pathToFileURL(root)}/{path}` }),
 });
 
 // Errors and options are many, and looked for by name: they do not stand between what is called.

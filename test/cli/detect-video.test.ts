@@ -198,7 +198,7 @@ test.skipIf(isFfmpegMissing)("a folder of images and videos is done whole, in ev
   expect(made.code).toBe(1);
   expect(made.errors).toContain('error: Cannot open the video "both/broken.mp4": it is no video that ffmpeg can read');
   expect(made.errors).toContain("\n1 input could not be opened\n");
-  expect(made.errors).toMatch(/\n4 images, 9 objects in /);
+  expect(made.errors).toMatch(/\n2 images and 2 frames, 9 objects in /);
   expect(readdirSync(path("both-drawn")).sort()).toEqual(["a.jpg", "a.mp4", "c.jpg"]);
   expect(await countFrames(path("both-drawn/a.mp4"))).toBe(2);
   expect(readdirSync(path("both-cut/cat")).sort()).toEqual(["a-000000-1.jpg", "a-1.jpg", "c-1.jpg"]);
@@ -244,11 +244,11 @@ test("without ffmpeg the images of a mixed folder are done, and its hint is give
 });
 
 test.skipIf(isFfmpegMissing)("frames of a video are not counted as images", async () => {
-  mkdirSync(path("both"));
-  copyFileSync(path("white.jpg"), path("both/a.jpg"));
-  writeFileSync(path("both/b.jpg"), "no image");
-  await testVideo(path("both/clip.mp4"), "64x64", 5);
-  const { code, errors } = await toy("both");
+  mkdirSync(path("counted"));
+  copyFileSync(path("white.jpg"), path("counted/a.jpg"));
+  writeFileSync(path("counted/b.jpg"), "no image");
+  await testVideo(path("counted/clip.mp4"), "64x64", 5);
+  const { code, errors } = await toy("counted");
   expect(code).toBe(1);
   expect(errors).toContain("1 of 2 images could not be read\n");
   expect(errors).toMatch(/^1 image and 5 frames, \d+ objects in .*, [\d.]+ images and frames\/s$/m);

@@ -73,6 +73,7 @@ export {
 } from "./core/errors.ts";
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
+export type { AnchorsTaken } from "./heads/anchors.ts";
 export type {
   ColumnsPlan,
   DecodePlan,

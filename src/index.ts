@@ -110,6 +110,7 @@ export type {
   FacesPlan,
   HostPlan,
   MaskQueriesPlan,
+  OffsetMapsPlan,
   OwnPlan,
   PartsPlan,
   PlanesPlan,

@@ -110,6 +110,7 @@ export type {
   FacesPlan,
   HostPlan,
   MaskQueriesPlan,
+  OffsetLevel,
   OffsetMapsPlan,
   OwnPlan,
   PartsPlan,

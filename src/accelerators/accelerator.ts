@@ -148,7 +148,7 @@ export interface OpenOptions extends Omit<MachineOptions, "device"> {
   /** `auto`: what `$BUN_TENSORRT_BACKEND` says, else the best accelerator that can be used here. */
   readonly backend: string;
   /** True where a device was named rather than left to the default: one that stays unused is reported. */
-  readonly isDeviceNamed?: boolean;
+  readonly isDeviceNamed?: boolean | undefined;
 }
 
 /** The options among these that an accelerator cannot heed, each with the kind of machine that it is for. */

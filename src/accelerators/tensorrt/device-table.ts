@@ -24,12 +24,8 @@ export class ChangingTable extends Owner {
   /** The table on the device; it stays where it is. */
   readonly device: DeviceBuffer<"u8">;
   readonly #host: PinnedBuffer<"u8">;
-  readonly #words: Int32Array;
-  /** What `update` has copied, once it did. */
-  readonly #copied: Int32Array;
-  #isCopied = false;
 
-  /** @param byteLength a multiple of 4; all of it is 0 at first */
+  /** @param byteLength all of it is 0 at first */
   constructor(byteLength: number, device: Device) {
     super(`ChangingTable of ${byteLength} B`, device);
     try {
@@ -40,8 +36,6 @@ export class ChangingTable extends Owner {
       throw error;
     }
     this.#host.data.fill(0);
-    this.#words = new Int32Array(this.#host.buffer);
-    this.#copied = new Int32Array(this.#words.length);
   }
 
   /** Write the table here; it must not change between a copy and the end of the batch. */
@@ -52,22 +46,5 @@ export class ChangingTable extends Owner {
   /** Enqueue the copy to the device. */
   enqueueCopy(on: OnStream): void {
     copyToDevice(this.device, this.#host, on);
-  }
-
-  /** Enqueue the copy to the device, if something has changed since the last such copy. No part of a graph. */
-  update(on: OnStream): void {
-    if (this.#isCopied && this.#isUnchanged()) return;
-    this.#isCopied = false;
-    this.enqueueCopy(on);
-    this.#copied.set(this.#words);
-    this.#isCopied = true;
-  }
-
-  #isUnchanged(): boolean {
-    const words = this.#words;
-    const copied = this.#copied;
-    let at = 0;
-    while (at < words.length && words[at] === copied[at]) at += 1;
-    return at === words.length;
   }
 }

@@ -265,6 +265,7 @@ class MaskStage extends Owner implements ObjectStage {
   /** Of each image: where it lay when its plan was written, and the plan. */
   readonly #regions: Region[] = [];
   readonly #plans: Plan[] = [];
+  #images = 0;
   /** What was handed over of the last batch, image by image. */
   readonly #handed: MappedMasks[] = [];
   #memory: PinnedBuffer<"u8">;
@@ -296,9 +297,10 @@ class MaskStage extends Owner implements ObjectStage {
     }
   }
 
-  /** The plans stay as they are for images of one size. */
+  /** The plans stay as they are for images of one size, and so does the table on the device. */
   select(regions: readonly Region[], on: OnStream): void {
     this.#copyOut();
+    let isChanged = this.#images !== regions.length;
     for (let index = 0; index < regions.length; index++) {
       const region = regions[index]!;
       if (this.#regions[index] === region) continue;
@@ -307,9 +309,12 @@ class MaskStage extends Owner implements ObjectStage {
       this.#regions[index] = region;
       this.#plans[index] = plan;
       this.#table.setPlan(index, plan, this.#prototypes);
+      isChanged = true;
     }
+    if (!isChanged) return;
+    this.#images = regions.length;
     this.#table.setImages(regions.length);
-    this.#changing.update(on);
+    this.#changing.enqueueCopy(on);
   }
 
   enqueue(on: OnStream): void {
@@ -325,7 +330,7 @@ class MaskStage extends Owner implements ObjectStage {
     this.#memory.close();
     this.#memory = larger;
     this.#reader = new MaskReader(larger.buffer, shape.batch, rows);
-    this.#changing.update(setup);
+    this.#changing.enqueueCopy(setup);
     setup.stream.synchronize();
     return true;
   }

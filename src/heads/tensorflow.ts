@@ -42,6 +42,19 @@ const ASSUMED_OF_FIT =
 const ASSUMED_NAMES =
   "COCO's class names, as the model does not tell its own: give `labels`, of which the first is that of class ";
 
+/** Boxes as both of them have them, each part in an output of its own. */
+function planOf(parts: Readonly<Record<"boxes" | "scores" | "classes" | "count", TensorInfo>>): PartsPlan {
+  return {
+    kind: "parts",
+    boxes: columnsOf(parts.boxes, 4),
+    scores: columnsOf(parts.scores, 1),
+    classes: columnsOf(parts.classes, 1),
+    counts: parts.count.name,
+    axes: "yx",
+    boxUnit: "fraction",
+  };
+}
+
 function readDetections(traits: ModelTraits, masks: TensorInfo | undefined): ModelSpecParts<PartsPlan> | undefined {
   const { model, image, names, forced } = traits;
   const boxes = named(model, "detection_boxes", 3);
@@ -66,15 +79,7 @@ function readDetections(traits: ModelTraits, masks: TensorInfo | undefined): Mod
     // The graph resizes images by its own rule.
     isImageSized: true,
     stride: 1,
-    plan: {
-      kind: "parts",
-      boxes: columnsOf(boxes, 4),
-      scores: columnsOf(scores, 1),
-      classes: columnsOf(classes, 1),
-      counts: count.name,
-      axes: "yx",
-      boxUnit: "fraction",
-    },
+    plan: planOf({ boxes, scores, classes, count }),
     ...(masks === undefined ? {} : { masks: { output: masks.name, rule: "mmdeploy" } as const }),
   };
 }
@@ -149,15 +154,7 @@ export const tfliteDetection: Head<PartsPlan> = defineHead(
       ],
       labels: labelsFromZero(names ?? COCO_91),
       needsNms: false,
-      plan: {
-        kind: "parts",
-        boxes: columnsOf(boxes, 4),
-        scores: columnsOf(scores, 1),
-        classes: columnsOf(classes, 1),
-        counts: count.name,
-        axes: "yx",
-        boxUnit: "fraction",
-      },
+      plan: planOf({ boxes, scores, classes, count }),
     };
   },
 );

@@ -67,6 +67,49 @@ export function volume(shape: Shape): number {
   return product;
 }
 
+/**
+ * Elements in memory of a tensor whose channels come in vectors, as TensorRT's formats have them: of [N, C, H, W] the element
+ * (n, c, cell) lies at `n · ⌈C / vector⌉ · vector · H · W + (⌊c / vector⌋ · H · W + cell) · vector + c mod vector`. Row-major
+ * is a vector of 1, channels last one of C; what fills the last vector is 0, or whatever was there.
+ *
+ * @param vector channels side by side; other than 1 for four dimensions only
+ * @throws {ArgumentError} If a dimension is dynamic, or there are no four
+ */
+export function vectorVolume(shape: Shape, vector: number): number {
+  if (vector === 1) return volume(shape);
+  if (shape.length !== 4) {
+    throw new ArgumentError(`Cannot lay out ${formatShape(shape)} in vectors: it must have four dimensions`);
+  }
+  const [batch, channels, height, width] = shape;
+  return volume([batch!, Math.ceil(channels! / vector) * vector, height!, width!]);
+}
+
+/** Read a tensor out of memory whose channels come in vectors: see {@linkcode vectorVolume}. */
+export function unpackVectors<T extends DType>(tensor: Tensor<T>, packed: DTypeMap[T], vector: number): void {
+  moveVectors(tensor.shape, vector, tensor.data, packed, false);
+}
+
+/** Write a tensor into such memory, and 0 where its channels fill no vector. */
+export function packVectors<T extends DType>(packed: DTypeMap[T], { shape, data }: Tensor<T>, vector: number): void {
+  packed.fill((packed instanceof BigInt64Array ? 0n : 0) as never);
+  moveVectors(shape, vector, data, packed, true);
+}
+
+function moveVectors(shape: Shape, vector: number, plain: TypedArray, packed: TypedArray, packs: boolean): void {
+  const [batch = 0, channels = 0, height = 0, width = 0] = shape;
+  const cells = height * width;
+  const vectors = Math.ceil(channels / vector);
+  for (let image = 0, at = 0; image < batch; image++) {
+    for (let channel = 0; channel < channels; channel++) {
+      let other = (image * vectors + Math.floor(channel / vector)) * cells * vector + (channel % vector);
+      for (let cell = 0; cell < cells; cell++, at++, other += vector) {
+        if (packs) packed[other] = plain[at]!;
+        else plain[at] = packed[other]!;
+      }
+    }
+  }
+}
+
 /** True if any dimension is dynamic. */
 export function isDynamic(shape: Shape): boolean {
   return shape.some((dim) => dim < 0);

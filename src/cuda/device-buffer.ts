@@ -2,7 +2,7 @@
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import { bytesPerElement, type DType, formatShape, type Shape, volume } from "../core/tensor.ts";
+import { bytesPerElement, type DType, formatShape, type Shape, vectorVolume, volume } from "../core/tensor.ts";
 import type { DevicePtr } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/memory.ts";
@@ -33,7 +33,8 @@ export type BufferSource =
 export class DeviceBuffer<T extends DType = DType> extends Resource implements DeviceMemory {
   readonly dtype: T;
   readonly shape: Shape;
-  /** Number of elements. */
+  readonly vector: number;
+  /** Number of elements, and of those that fill the last vector of channels. */
   readonly length: number;
   readonly byteLength: number;
   readonly #pointer: DevicePtr;
@@ -45,12 +46,17 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
     shape: Shape,
     pointer: DevicePtr,
     owner: Device | Stream,
-    { device, stream }: { readonly device: Device; readonly stream: Stream | undefined },
+    {
+      device,
+      stream,
+      vector,
+    }: { readonly device: Device; readonly stream: Stream | undefined; readonly vector: number },
   ) {
     super(`DeviceBuffer ${dtype} ${formatShape(shape)}`, owner);
     this.dtype = dtype;
     this.shape = shape;
-    this.length = volume(shape);
+    this.vector = vector;
+    this.length = vectorVolume(shape, vector);
     this.byteLength = this.length * bytesPerElement(dtype);
     this.#pointer = pointer;
     this.#device = device;
@@ -63,19 +69,24 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
    * With `{ stream }` the memory comes from the pool in stream order and `close()` gives it back in stream order:
    * neither waits for the GPU. The buffer holds the stream open. Where the device has no pools, it is as with `{ device }`.
    *
-   * @param shape at least one element
+   * @param shape  at least one element
+   * @param vector channels side by side, default 1: row-major; see {@linkcode TypedDeviceMemory.vector}
    * @throws {ArgumentError} If the shape is dynamic or empty
    * @throws {OutOfMemoryError} If the device has not that much left
    */
-  static create<T extends DType>(dtype: T, shape: Shape, source: BufferSource): DeviceBuffer<T> {
+  static create<T extends DType>(dtype: T, shape: Shape, source: BufferSource, vector = 1): DeviceBuffer<T> {
     const name = `${dtype} ${formatShape(shape)}`;
-    const byteLength = volume(shape) * bytesPerElement(dtype);
+    const byteLength = vectorVolume(shape, vector) * bytesPerElement(dtype);
     if (byteLength === 0) throw new ArgumentError(message(`allocate ${name}`, "it must have at least one element"));
     const granted = Math.ceil(byteLength / GRANULE_BYTES) * GRANULE_BYTES;
-    if (!("stream" in source)) return DeviceBuffer.#onDevice(dtype, shape, granted, source.device, source.device);
+    if (!("stream" in source)) {
+      return DeviceBuffer.#onDevice(dtype, shape, granted, source.device, source.device, vector);
+    }
     const { stream, pool } = source;
     stream.assertOpen(`allocate ${name}`);
-    if (stream.device.pool === undefined) return DeviceBuffer.#onDevice(dtype, shape, granted, stream.device, stream);
+    if (stream.device.pool === undefined) {
+      return DeviceBuffer.#onDevice(dtype, shape, granted, stream.device, stream, vector);
+    }
     const where = stream.device.label;
     if (pool === undefined) {
       const status = cudaRuntime().cudaMallocAsync(out.cells, granted, stream.handle);
@@ -84,7 +95,11 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
       const status = cudaRuntime().cudaMallocFromPoolAsync(out.cells, granted, pool.handle, stream.handle);
       checkAllocation(status, "cudaMallocFromPoolAsync", granted, where);
     }
-    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, stream, { device: stream.device, stream });
+    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, stream, {
+      device: stream.device,
+      stream,
+      vector,
+    });
   }
 
   static #onDevice<T extends DType>(
@@ -93,11 +108,12 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
     granted: number,
     device: Device,
     owner: Device | Stream,
+    vector: number,
   ): DeviceBuffer<T> {
     owner.assertOpen(`allocate ${dtype} ${formatShape(shape)}`);
     device.makeCurrent();
     checkAllocation(cudaRuntime().cudaMalloc(out.cells, granted), "cudaMalloc", granted, device.label);
-    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, owner, { device, stream: undefined });
+    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, owner, { device, stream: undefined, vector });
   }
 
   /** Address of the first byte. Borrowed: valid while the buffer is open. @throws {ClosedError} If it is closed */
@@ -141,7 +157,12 @@ export interface DeviceMemory {
 export interface TypedDeviceMemory<T extends DType = DType> extends DeviceMemory {
   readonly dtype: T;
   readonly shape: Shape;
-  /** Number of elements. */
+  /**
+   * Channels side by side: of [N, C, H, W] the element (n, c, cell) lies at
+   * `n · ⌈C / vector⌉ · vector · H · W + (⌊c / vector⌋ · H · W + cell) · vector + c mod vector`. Left out it is 1: row-major.
+   */
+  readonly vector?: number;
+  /** Number of elements, and of those that fill the last vector of channels. */
   readonly length: number;
 }
 

@@ -22,6 +22,7 @@ import {
   preprocessLaunch,
   valueTable,
 } from "../accelerators/tensorrt/preprocess.ts";
+import { createTensor, type Tensor, unpackVectors } from "../core/tensor.ts";
 import { copyToHost } from "../cuda/copy.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
@@ -107,6 +108,7 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
 
   take(stages: HostWorkStages, params: Params): void {
     const { first, batch } = stages;
+    stages.unpack();
     for (let row = 0; row < batch && first + row < this.count; row++) {
       this.#work.finish(stages, first + row, row, params);
     }
@@ -125,7 +127,7 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
 /** The launch of one shape, with its table, and the outputs in page-locked memory. */
 class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | "outputs"> {
   /** Of the last run, once it has been waited for. */
-  readonly outputs: ReadonlyMap<string, PinnedBuffer>;
+  readonly outputs: ReadonlyMap<string, Tensor>;
   /** The region of its first row. */
   first = 0;
   readonly batch: number;
@@ -135,6 +137,8 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
   readonly #changing: ChangingTable;
   readonly #preprocess: KernelLaunch;
   readonly #copies: readonly (readonly [to: PinnedBuffer, from: DeviceBuffer])[];
+  /** Outputs whose channels come in vectors, as they are read and as they were copied. */
+  readonly #packed: readonly (readonly [tensor: Tensor, packed: PinnedBuffer, vector: number])[];
   readonly #owned: DisposableStack;
   /** Of the batch whose rows are being filled. */
   #images: readonly SlotImage[] = [];
@@ -158,15 +162,24 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
     this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, input));
     const outputs = (task.outputs ?? [...tensors.outputs.keys()]).map((name) => {
       const from = tensors.outputs.get(name) ?? refuseOutput(name, "there", undefined);
-      return [name, owned.use(PinnedBuffer.create(from.dtype, from.shape, device)), from] as const;
+      const isPlain = from.vector === 1;
+      const to = owned.use(PinnedBuffer.create(from.dtype, isPlain ? from.shape : [from.length], device));
+      return { name, to, from, tensor: isPlain ? to : createTensor(from.dtype, from.shape) };
     });
-    this.outputs = new Map(outputs.map(([name, to]) => [name, to]));
-    this.#copies = outputs.map(([, to, from]) => [to, from]);
+    this.outputs = new Map(outputs.map(({ name, tensor }) => [name, tensor]));
+    this.#copies = outputs.map(({ to, from }) => [to, from]);
+    const packed = outputs.filter(({ from }) => from.vector !== 1);
+    this.#packed = packed.map(({ tensor, to, from }) => [tensor, to, from.vector]);
     this.#owned = owned.move();
   }
 
   reserve(): boolean {
     return false;
+  }
+
+  /** Make row-major what has come in vectors. */
+  unpack(): void {
+    for (const [tensor, { data }, vector] of this.#packed) unpackVectors(tensor, data, vector);
   }
 
   /** Rows that only fill the batch repeat the first region. */

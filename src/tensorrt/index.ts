@@ -43,5 +43,5 @@ export {
 } from "./plan-file.ts";
 export { type BuildEvent, type BuildPhase, ProgressMonitor } from "./progress.ts";
 export { type DeserializeOptions, Runtime, type RuntimeOptions } from "./runtime.ts";
-export type { EngineTensor, ProfileShape } from "./tensor-info.ts";
+export type { EngineTensor, ProfileShape, TensorFormat } from "./tensor-info.ts";
 export type { TensorRtFamily, TensorRtVersion } from "./version.ts";

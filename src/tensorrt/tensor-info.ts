@@ -48,8 +48,45 @@ export function dtypeOf(number: number, tensor: string, source: string): DType {
 /** nvinfer1::TensorIOMode::kINPUT. */
 const INPUT = 1;
 
-/** nvinfer1::TensorFormat: linear, row-major. */
-const LINEAR = 0;
+/** nvinfer1::TensorFormat by number. */
+const FORMATS = [
+  "linear",
+  "chw2",
+  "hwc8",
+  "chw4",
+  "chw16",
+  "chw32",
+  "dhwc8",
+  "cdhw32",
+  "hwc",
+  "dla-linear",
+  "dla-hwc4",
+  "hwc16",
+  "dhwc",
+] as const;
+
+/** How TensorRT lays out a tensor in memory: row-major (`linear`), channels in vectors of 2 to 32, or channels last. */
+export type TensorFormat = (typeof FORMATS)[number];
+
+/** Number of a format. */
+export function formatNumber(format: TensorFormat): number {
+  return FORMATS.indexOf(format);
+}
+
+/**
+ * Channels side by side of a tensor of a format: `vector` of {@linkcode TypedDeviceMemory}.
+ *
+ * @returns `undefined` where no such number tells it: other than linear, that is so of four dimensions only
+ */
+export function vectorOf(format: TensorFormat, shape: Shape): number | undefined {
+  if (format === "linear") return 1;
+  if (shape.length !== 4) return undefined;
+  const channels = shape[1]!;
+  if (format === "hwc") return channels;
+  if (format === "hwc8") return Math.ceil(channels / 8) * 8;
+  if (format === "hwc16") return Math.ceil(channels / 16) * 16;
+  return { chw2: 2, chw4: 4, chw16: 16, chw32: 32 }[format as string];
+}
 
 /** An input or output of an engine. */
 export interface EngineTensor extends TensorInfo {
@@ -58,8 +95,10 @@ export interface EngineTensor extends TensorInfo {
   readonly isShapeInput: boolean;
   /** Where its memory lies. */
   readonly location: "device" | "host";
-  /** True for plain row-major memory; false for a vectorised layout, which `formatText` describes. */
+  /** True for plain row-major memory. */
   readonly isLinear: boolean;
+  /** How it lies in memory. */
+  readonly format: TensorFormat;
   /** TensorRT's own words: `Row major linear FP32 format (kLINEAR)`. */
   readonly formatText: string;
   /** Smallest, typical and largest shape of each optimisation profile; equal where the shape is fixed, empty for outputs. */
@@ -97,6 +136,7 @@ export function readEngineTensor(
   const rank = shim().bt_engine_tensor_shape(library.handle, engine, encoded, cells.cells);
   const shape = cells.read(library.check(rank, "CudaEngine.getTensorShape"));
   const mode = library.call(engine, "CudaEngine.getTensorIOMode", encoded) === INPUT ? "input" : "output";
+  const format = FORMATS[library.call(engine, "CudaEngine.getTensorFormat", encoded)]!;
   return {
     name,
     dtype: dtypeOf(library.call(engine, "CudaEngine.getTensorDataType", encoded), name, source),
@@ -104,7 +144,8 @@ export function readEngineTensor(
     mode,
     isShapeInput: mode === "input" && library.call(engine, "CudaEngine.isShapeInferenceIO", encoded) === 1,
     location: library.call(engine, "CudaEngine.getTensorLocation", encoded) === 0 ? "device" : "host",
-    isLinear: library.call(engine, "CudaEngine.getTensorFormat", encoded) === LINEAR,
+    isLinear: format === "linear",
+    format,
     formatText: library.text(engine, "CudaEngine.getTensorFormatDesc", encoded),
     profiles: mode === "input" ? profilesOf(library, engine, encoded, profileCount) : [],
   };

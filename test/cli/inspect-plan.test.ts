@@ -145,6 +145,7 @@ function tensor(mode: "input" | "output", overrides: Partial<EngineTensor>): Eng
     isShapeInput: false,
     location: "device",
     isLinear: true,
+    format: "linear",
     formatText: "Row major linear FP32 format (kLINEAR)",
     profiles: [],
     ...overrides,

@@ -9,8 +9,11 @@ import {
   formatShape,
   formatTensorInfo,
   isDynamic,
+  packVectors,
   sameShape,
   tensorOf,
+  unpackVectors,
+  vectorVolume,
   viewOf,
   volume,
 } from "../../src/core/tensor.ts";
@@ -69,4 +72,37 @@ test("allocate() says how much memory there is not", () => {
   expect(() => allocate("f32", 2 ** 50)).toThrow(
     "Cannot allocate memory: there is none for 4096.00 TiB in one piece\nHint: ",
   );
+});
+
+test("vectors of channels: where each element of TensorRT's formats lies, and back", () => {
+  const shape = [2, 3, 2, 5];
+  const tensor = tensorOf(
+    "f16",
+    shape,
+    Float16Array.from({ length: 60 }, (_, at) => at + 1),
+  );
+  // As nvinfer1::TensorFormat describes them: kLINEAR, kCHW2, kHWC, kCHW4 and kHWC8.
+  const places: Record<number, (n: number, c: number, h: number, w: number) => number> = {
+    1: (n, c, h, w) => ((n * 3 + c) * 2 + h) * 5 + w,
+    2: (n, c, h, w) => (((n * 2 + Math.floor(c / 2)) * 2 + h) * 5 + w) * 2 + (c % 2),
+    3: (n, c, h, w) => ((n * 2 + h) * 5 + w) * 3 + c,
+    4: (n, c, h, w) => ((n * 2 + h) * 5 + w) * 4 + c,
+    8: (n, c, h, w) => ((n * 2 + h) * 5 + w) * 8 + c,
+  };
+  for (const [text, place] of Object.entries(places)) {
+    const vector = Number(text);
+    const packed = allocate("f16", vectorVolume(shape, vector)).fill(7);
+    packVectors(packed, tensor, vector);
+    const expected = allocate("f16", packed.length);
+    for (const [at, value] of tensor.data.entries()) {
+      const [w, h, c, n] = [at % 5, Math.floor(at / 5) % 2, Math.floor(at / 10) % 3, Math.floor(at / 30)];
+      expected[place(n, c, h, w)] = value;
+    }
+    expect(packed).toEqual(expected);
+    const back = createTensor("f16", shape);
+    unpackVectors(back, packed, vector);
+    expect(back).toEqual(tensor);
+  }
+  expect(vectorVolume([1, 64, 20, 20], 16)).toBe(25_600);
+  expect(() => vectorVolume([1, 84, 8400], 2)).toThrow("Cannot lay out [1, 84, 8400] in vectors");
 });

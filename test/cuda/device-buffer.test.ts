@@ -17,3 +17,17 @@ fakeCudaTest("DeviceBuffer.close() frees on the buffer's own device, whichever i
   );
   expect(output).toBe("1");
 });
+
+fakeCudaTest("DeviceBuffer counts what fills the last vector of channels", async (runOnFakeCuda) => {
+  const output = await runOnFakeCuda(
+    `
+    const { Device } = await import("./src/cuda/device.ts");
+    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
+    using device = Device.open(0);
+    using plain = DeviceBuffer.create("f16", [1, 3, 5, 7], { device });
+    using padded = DeviceBuffer.create("f16", [1, 3, 5, 7], { device }, 8);
+    console.log(plain.vector, plain.length, plain.byteLength, padded.vector, padded.length, padded.byteLength);
+    `,
+  );
+  expect(output).toBe("1 105 210 8 280 560");
+});

@@ -109,6 +109,7 @@ for (const [tag, version, layout] of [
           isShapeInput: false,
           location: "device",
           isLinear: true,
+          format: "linear",
           formatText: "Row major linear",
           profiles: [
             { min: [1, 3, 32, 31], opt: [2, 3, 64, 31], max: [3, 3, 96, 31] },

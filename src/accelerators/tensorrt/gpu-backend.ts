@@ -4,10 +4,10 @@ import { basename, join } from "node:path";
 import { inShort, LibraryLoadError, ModelError, message, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Owner } from "../../core/resource.ts";
-import { createTensor, type DType, isDynamic, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
-import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
+import { allocate, isDynamic, packVectors, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { copyToDevice } from "../../cuda/copy.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
 import { Stream } from "../../cuda/stream.ts";
 import { readTraits } from "../../heads/traits.ts";
@@ -22,10 +22,10 @@ import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
 import { readOnnxModel } from "../../tensorrt/onnx-metadata.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
-import type { EngineTensor } from "../../tensorrt/tensor-info.ts";
+import { type EngineTensor, vectorOf } from "../../tensorrt/tensor-info.ts";
 import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
 import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
-import { outputError } from "./gpu-binding.ts";
+import { engineBuffer, outputError, readTensor } from "./gpu-binding.ts";
 import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
@@ -89,7 +89,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     const plan = await obtainPlan(file, device, task, build);
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
-    assertPlainTensors(engine);
+    assertReadableTensors(engine);
     const recognised = await task.recognise(openedEngine(engine, file.source));
     const part = await cudaPart<Params, Output>(recognised, task.action);
     const waits = new EventWaits(options.wait ?? "auto", device);
@@ -193,26 +193,23 @@ async function sampleOf(engine: Engine, input: string, tensor: Tensor): Promise<
   const device = engine.runtime.device!;
   device.makeCurrent();
   const stream = owned.use(Stream.create(device));
-  const bind = (name: string, dtype: DType, shape: Shape): DeviceBuffer => {
-    const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }));
+  const bind = (name: string, shape: Shape): DeviceBuffer => {
+    const buffer = owned.use(engineBuffer(engine.tensor(name), shape, device));
     context.tensor(name).setAddress(buffer.pointer);
     return buffer;
   };
   context.tensor(input).setShape(tensor.shape);
-  copyToDevice(bind(input, tensor.dtype, tensor.shape), tensor.data, { stream });
-  const outputs = engine.outputs.map(({ name, dtype }) => {
+  const bound = bind(input, tensor.shape);
+  const packed = allocate(tensor.dtype, bound.length);
+  packVectors(packed, tensor, bound.vector);
+  copyToDevice(bound, packed, { stream });
+  const outputs = engine.outputs.map(({ name }) => {
     const { shape } = context.tensor(name);
     if (isDynamic(shape)) throw outputError(name, shape);
-    return [name, bind(name, dtype, shape)] as const;
+    return [name, bind(name, shape)] as const;
   });
   context.enqueue(stream);
-  const read = outputs.map(([name, buffer]): [string, Tensor] => {
-    const made = createTensor(buffer.dtype, buffer.shape);
-    copyToHost(made.data, buffer, { stream });
-    return [name, made];
-  });
-  stream.synchronize();
-  return new Map(read);
+  return new Map(outputs.map(([name, buffer]) => [name, readTensor(buffer, stream)]));
 }
 
 /** @throws {UnavailableError} If it was asked for and the device cannot */
@@ -275,17 +272,18 @@ async function obtainPlan(
 }
 
 /**
- * Refuse an engine that would read or write beyond such an array. Vectorised formats fill channels up to 16 or 32, which no
- * shape tells, and what is read on the host must not be an address on the device. Engines built by this package have
- * neither; plans from elsewhere may.
+ * Refuse an engine with a tensor that is no array in device memory, or one whose channels lie in a way that `vector` of
+ * {@linkcode EngineTensor} does not tell. Engines built by this package have neither; plans from elsewhere may.
  *
  * @throws {ModelError} If it has such a tensor
  */
-export function assertPlainTensors({ source, tensors }: Pick<Engine, "source" | "tensors">): void {
-  const odd = tensors.filter(({ isLinear, location }) => !isLinear || location !== "device");
+export function assertReadableTensors({ source, tensors }: Pick<Engine, "source" | "tensors">): void {
+  const odd = tensors.filter(
+    ({ format, shape, location }) => vectorOf(format, shape) === undefined || location !== "device",
+  );
   if (odd.length === 0) return;
-  const found = `its tensors must be row-major arrays in device memory, but ${odd.map(describe).join("; ")}`;
-  const hint = "build the plan anew from the ONNX model, without formats of its own for inputs and outputs";
+  const found = `its tensors must be arrays of a format known here in device memory, but ${odd.map(describe).join("; ")}`;
+  const hint = "build the plan anew from the ONNX model, with linear inputs and outputs";
   throw new ModelError(message(`load ${JSON.stringify(source)}`, found, hint), source);
 }
 

@@ -3,8 +3,17 @@
 import { message, NativeError, ShapeError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Owner, Resource } from "../../core/resource.ts";
-import { createTensor, formatShape, isDynamic, type Shape, type Tensor } from "../../core/tensor.ts";
+import {
+  allocate,
+  createTensor,
+  formatShape,
+  isDynamic,
+  type Shape,
+  type Tensor,
+  unpackVectors,
+} from "../../core/tensor.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
+import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { Graph, type GraphExec } from "../../cuda/graph.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
@@ -12,6 +21,7 @@ import type { Size } from "../../runtime/backend.ts";
 import { sizeTensor } from "../../runtime/slots.ts";
 import { inputShape } from "../../runtime/task.ts";
 import type { ExecutionContext } from "../../tensorrt/engine.ts";
+import { type EngineTensor, vectorOf } from "../../tensorrt/tensor-info.ts";
 import type { CudaStages, CudaWork, DeviceTensors, LoadedModel, RunShape } from "./gpu-model.ts";
 import type { SlotStreams } from "./gpu-streams.ts";
 
@@ -237,26 +247,26 @@ class GpuInference extends Owner implements DeviceTensors {
     const context = owned.use(await engine.createContext({ memory: "user-managed" }));
     device.makeCurrent();
     context.setDeviceMemory(streams.activations);
-    const bind = (name: string, dtype: DeviceBuffer["dtype"], shape: Shape): DeviceBuffer => {
-      const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }));
+    const bind = (name: string, shape: Shape): DeviceBuffer => {
+      const buffer = owned.use(engineBuffer(engine.tensor(name), shape, device));
       context.tensor(name).setAddress(buffer.pointer);
       return buffer;
     };
 
     const shape = inputShape(input, batch, size);
     context.tensor(input.name).setShape(shape);
-    const images = bind(input.name, input.dtype, shape);
+    const images = bind(input.name, shape);
     for (const sizeInput of sizeInputs) {
       const tensor = sizeTensor(sizeInput, engine.tensor(sizeInput.name).shape, batch, size);
       context.tensor(sizeInput.name).setShape(tensor.shape);
-      copyToDevice(bind(sizeInput.name, tensor.dtype, tensor.shape), tensor.data, streams.setup);
+      copyToDevice(bind(sizeInput.name, tensor.shape), tensor.data, streams.setup);
     }
 
     const outputs = new Map<string, DeviceBuffer>();
-    for (const { name, dtype: outputType } of engine.outputs) {
+    for (const { name } of engine.outputs) {
       const outputShape = context.tensor(name).shape;
       if (isDynamic(outputShape)) throw outputError(name, outputShape);
-      outputs.set(name, bind(name, outputType, outputShape));
+      outputs.set(name, bind(name, outputShape));
     }
     const { stream } = streams.setup;
     // What was copied from ordinary arrays has left them, and the first frame may come on any stream at once.
@@ -271,10 +281,26 @@ class GpuInference extends Owner implements DeviceTensors {
 
   /** Copy a tensor to the host, once the frame has been waited for. Blocks. */
   read(buffer: DeviceBuffer): Tensor {
-    const tensor = createTensor(buffer.dtype, buffer.shape);
-    copyToHost(tensor.data, buffer, { stream: this.#setup });
+    return readTensor(buffer, this.#setup);
+  }
+}
+
+/** Memory for a tensor of an engine under a shape, in the engine's format. */
+export function engineBuffer({ dtype, format }: EngineTensor, shape: Shape, device: Device): DeviceBuffer {
+  return DeviceBuffer.create(dtype, shape, { device }, vectorOf(format, shape));
+}
+
+/** A tensor on the device, row-major whatever its format. Blocks. */
+export function readTensor(buffer: DeviceBuffer, stream: Stream): Tensor {
+  const tensor = createTensor(buffer.dtype, buffer.shape);
+  if (buffer.vector === 1) {
+    copyToHost(tensor.data, buffer, { stream });
     return tensor;
   }
+  const packed = allocate(buffer.dtype, buffer.length);
+  copyToHost(packed, buffer, { stream });
+  unpackVectors(tensor, packed, buffer.vector);
+  return tensor;
 }
 
 /** The error of an output whose shape cannot be told before the engine has run. */

@@ -15,7 +15,7 @@ import rotated from "../../../ptx/rotated.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
 import transform from "../../../ptx/transform.ptx" with { type: "file" };
 import { importedFile } from "../../core/embedded.ts";
-import { ArgumentError } from "../../core/errors.ts";
+import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
@@ -156,13 +156,16 @@ export function dtypeCode(output: TypedDeviceMemory): number {
  * An output by name.
  *
  * @param expected -1 for a dimension of any size
- * @throws {ShapeError} If it is missing, or has another dtype or shape
+ * @param vectors  "any" for a kernel that reads channels in vectors: it takes `vector` of the output
+ * @throws {ShapeError} If it is missing, or has another dtype or shape, or its channels lie in vectors and the kernel does not
+ *   read them
  */
 export function deviceOutput(
   outputs: DeviceOutputs,
   name: string,
   dtypes: readonly DType[],
   expected: Shape,
+  vectors: "linear" | "any" = "linear",
 ): TypedDeviceMemory {
   const output = outputs.get(name);
   const fits =
@@ -170,5 +173,13 @@ export function deviceOutput(
     dtypes.includes(output.dtype) &&
     output.shape.length === expected.length &&
     expected.every((dim, axis) => dim < 0 || dim === output.shape[axis]);
-  return fits ? output : refuseOutput(name, `${dtypes.join(" or ")} ${formatShape(expected)}`, output);
+  if (!fits) return refuseOutput(name, `${dtypes.join(" or ")} ${formatShape(expected)}`, output);
+  const { vector = 1 } = output;
+  if (vector !== 1 && vectors === "linear") {
+    const actual = `channels in vectors of ${vector}`;
+    const hint = "build the plan anew from the ONNX model, with linear outputs";
+    const text = message(`read the output ${JSON.stringify(name)}`, `it must be row-major, got ${actual}`, hint);
+    throw new ShapeError(text, { tensor: name, expected: "a row-major tensor", actual });
+  }
+  return output;
 }

@@ -58,6 +58,7 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     const expected = `${dtype} ${formatShape(isPlanar ? [-1, channels, -1, -1] : [-1, -1, -1, channels])}`;
     refuse("input", expected, `${output.dtype} ${formatShape(output.shape)}`);
   }
+  if ((output.vector ?? 1) !== 1) refuse("input", "row-major", `channels in vectors of ${output.vector}`);
   if (images.byteLength < batch * IMAGE_BYTES) {
     refuse("image table", `at least ${batch * IMAGE_BYTES} bytes`, String(images.byteLength));
   }

@@ -11,7 +11,7 @@ import type {
   LoadedModel,
   RunShape,
 } from "../../accelerators/tensorrt/gpu-model.ts";
-import { KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
+import { deviceOutput, KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
 import { copyOnDevice } from "../../cuda/copy.ts";
@@ -254,6 +254,7 @@ export function placeLaunch(recognition: ImageModelSpec, { batch, size }: RunSha
   const { made, frame, tiles, phases } = memory;
   const [width, height] = size;
   const large: Size = [width * scale, height * scale];
+  deviceOutput(new Map([[form.name, made]]), form.name, [form.dtype], made.shape);
   checkOutput(made, form, batch, large);
   checkTable("frames", frame, FRAME_BYTES);
   checkTable("tiles", tiles, batch * TILE_BYTES);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { assertPlainTensors, cudaPart } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
+import { assertReadableTensors, cudaPart } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
 import { ModelError, UnavailableError } from "../../../src/core/errors.ts";
 import type { EngineTensor } from "../../../src/tensorrt/tensor-info.ts";
 
@@ -12,28 +12,32 @@ function tensor(name: string, odd: Partial<EngineTensor> = {}): EngineTensor {
     isShapeInput: false,
     location: "device",
     isLinear: true,
+    format: "linear",
     formatText: "Row major linear FP16 format (kLINEAR)",
     profiles: [],
     ...odd,
   };
 }
 
-test("assertPlainTensors() takes row-major tensors in device memory", () => {
-  assertPlainTensors({ source: "a.plan", tensors: [tensor("images"), tensor("output0")] });
+test("assertReadableTensors() takes arrays in device memory, row-major or with their channels in vectors", () => {
+  const shape = [1, 84, 80, 80];
+  const map = tensor("map", { shape, isLinear: false, format: "hwc8" });
+  assertReadableTensors({ source: "a.plan", tensors: [tensor("images"), tensor("output0"), map] });
 });
 
-test("assertPlainTensors() refuses vectorised formats and tensors on the host, by name", () => {
+test("assertReadableTensors() refuses formats that no vector tells and tensors on the host, by name", () => {
   const formatText = "Channel major FP16 format where channel % 16 == 0 (kCHW16)";
   const tensors = [
     tensor("images"),
     tensor("size", { location: "host" }),
-    tensor("rows", { isLinear: false, formatText }),
+    tensor("rows", { isLinear: false, format: "chw16", formatText }),
+    tensor("planes", { shape: [1, 3, 8, 8], isLinear: false, format: "dla-linear", formatText: "DLA" }),
   ];
-  const load = (): void => assertPlainTensors({ source: "a.plan", tensors });
+  const load = (): void => assertReadableTensors({ source: "a.plan", tensors });
   expect(load).toThrow(ModelError);
   expect(load).toThrow(
-    `Cannot load "a.plan": its tensors must be row-major arrays in device memory, but "size" lies on the host; ` +
-      `"rows" has the format "${formatText}"`,
+    `Cannot load "a.plan": its tensors must be arrays of a format known here in device memory, but "size" lies on the host; ` +
+      `"rows" has the format "${formatText}"; "planes" has the format "DLA"`,
   );
 });
 

@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
-import { type DeviceOutputs, type LaunchSpec, writeArguments } from "../../../src/accelerators/tensorrt/kernels.ts";
+import {
+  type DeviceOutputs,
+  deviceOutput,
+  type LaunchSpec,
+  writeArguments,
+} from "../../../src/accelerators/tensorrt/kernels.ts";
 import { preprocessLaunch } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { ShapeError } from "../../../src/core/errors.ts";
 import { allocate } from "../../../src/core/tensor.ts";
@@ -75,6 +80,13 @@ test("postprocessLaunches() refuses outputs that are not the plan's, and names t
   expect(call(wrong)).toThrow(ShapeError);
   expect(call(wrong)).toThrow('Cannot decode output "output0": it must be f32 or f16 [2, 24, ?], got f32 [2, 9, 700]');
   expect(call(new Map())).toThrow("got no such output");
+  const vectors: DeviceOutputs = new Map([
+    ["maps", { dtype: "f16", shape: [1, 144, 80, 80], vector: 144, length: 921_600, ...memory(1_843_200) }],
+  ]);
+  expect(deviceOutput(vectors, "maps", ["f16"], [1, -1, -1, -1], "any").vector).toBe(144);
+  expect(() => deviceOutput(vectors, "maps", ["f16"], [1, -1, -1, -1])).toThrow(
+    'Cannot read the output "maps": it must be row-major, got channels in vectors of 144\nHint: build the plan anew',
+  );
 });
 
 test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {

@@ -78,8 +78,6 @@ export type {
   ColumnsPlan,
   DecodePlan,
   DensePlan,
-  DistanceBinsLevel,
-  DistanceBinsPlan,
   FastestDetPlan,
   GridPlan,
   KeypointForm,
@@ -101,17 +99,11 @@ export {
   type HeadReading,
 } from "./heads/head-definition.ts";
 export type {
-  AnchorLevel,
-  AnchorMapsPlan,
   ChosenPlan,
-  DistanceLevel,
-  DistanceMapsPlan,
   FaceLevel,
   FacesPlan,
   HostPlan,
   MaskQueriesPlan,
-  OffsetLevel,
-  OffsetMapsPlan,
   OwnPlan,
   PartsPlan,
   PlanesPlan,
@@ -119,6 +111,17 @@ export type {
   RowColumns,
 } from "./heads/host-plan.ts";
 export type { ImageInput } from "./heads/image-input.ts";
+export type {
+  AnchorLevel,
+  AnchorMapsPlan,
+  DistanceBinsLevel,
+  DistanceBinsPlan,
+  DistanceLevel,
+  DistanceMapsPlan,
+  MapPlan,
+  OffsetLevel,
+  OffsetMapsPlan,
+} from "./heads/map-plan.ts";
 export type { ObjectTaskName } from "./heads/traits.ts";
 export { type DecodeOptions, decodeImage } from "./image/decode.ts";
 export { encodeImage } from "./image/encode.ts";
@@ -137,7 +140,7 @@ export type { Preprocessing, PreprocessingOptions, Resize } from "./image/prepro
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
-export type { RowExtra } from "./model/rows.ts";
+export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";
 export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
 export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";

@@ -14,8 +14,8 @@ import {
   type RecogniseOptions,
   saying,
 } from "./head.ts";
-import type { AnchorLevel, AnchorMapsPlan } from "./host-plan.ts";
 import { decodeAnchorMaps } from "./map-decoder.ts";
+import type { AnchorLevel, AnchorMapsPlan } from "./map-plan.ts";
 import { customVisionPreprocessing } from "./ssd.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 

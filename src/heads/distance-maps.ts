@@ -3,8 +3,8 @@
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { type GridMap, readMaps } from "./anchor-maps.ts";
 import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
-import type { DistanceMapsPlan } from "./host-plan.ts";
 import { decodeDistanceMaps } from "./map-decoder.ts";
+import type { DistanceMapsPlan } from "./map-plan.ts";
 import type { ModelTraits } from "./traits.ts";
 
 /** A stride's maps of distances and classes. */

@@ -9,6 +9,7 @@ import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import type { HostPlan, OwnPlan } from "./host-plan.ts";
 import { preprocessingFor } from "./image-input.ts";
+import type { DistanceBinsPlan, MapPlan } from "./map-plan.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
 /** The points of an object. */
@@ -224,28 +225,6 @@ export interface GridPlan {
   readonly strides: readonly number[];
 }
 
-/** One stride's maps of a {@linkcode DistanceBinsPlan}. */
-export interface DistanceBinsLevel {
-  /** Input pixels a cell. */
-  readonly stride: number;
-  /** f32 or f16 [N, cells, classes], probabilities. */
-  readonly classMap: string;
-  /** f32 or f16 [N, cells, 4 × bins], logits of the distance left, up, right, down. */
-  readonly distanceMap: string;
-}
-
-/**
- * NanoDet's maps: a side's distance is the mean of the softmaxed bins 0, 1, 2, … times the stride, from the cell's
- * centre (cell + 0.5) × stride. Candidate index: the cell, counted through the levels.
- */
-export interface DistanceBinsPlan {
-  readonly kind: "distance-bins";
-  /** Finest first. */
-  readonly levels: readonly DistanceBinsLevel[];
-  readonly classes: number;
-  readonly bins: number;
-}
-
 /**
  * FastestDet's one grid: objectness, tx, ty, tw, th and one probability a class. Centre (cell + tanh t) / cells, size
  * sigmoid t, both as fractions of the input; score objectness^0.6 × class^0.4. Candidate index: the cell, row by row.
@@ -260,6 +239,7 @@ export interface FastestDetPlan {
 /** What a decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
 export type DecodePlan =
   | HostPlan
+  | MapPlan
   | OwnPlan
   | DensePlan
   | RowsPlan

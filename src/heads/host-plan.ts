@@ -1,6 +1,7 @@
 /** @module Host plan: what decoders need to know that run on the CPU alone. */
 
 import type { TensorInfo } from "../core/tensor.ts";
+import type { MapPlan } from "./map-plan.ts";
 
 /** Columns of an output that has some numbers a row. */
 export interface RowColumns {
@@ -112,96 +113,6 @@ export interface OwnPlan {
   readonly plan: unknown;
 }
 
-/** One stride's map of a {@linkcode AnchorMapsPlan}. */
-export interface AnchorLevel {
-  /** Input pixels a cell. */
-  readonly stride: number;
-  readonly output: string;
-  /** Width and height of each of a cell's anchors, in input pixels, in the order of the map. */
-  readonly anchors: readonly (readonly [width: number, height: number])[];
-  /** How far a centre may leave its cell: YOLOv4's scale of x and y. Left out: 1. */
-  readonly centreScale?: number;
-}
-
-/**
- * What a head of anchors gave before its boxes were decoded: x, y, w, h, objectness and the classes of each anchor of each cell,
- * a map for each stride. Score objectness × best class. Candidate index: cell × anchors + anchor, counted through the levels. On
- * the CPU only.
- */
-export interface AnchorMapsPlan {
-  readonly kind: "anchor-maps";
-  /** Finest first. */
-  readonly levels: readonly AnchorLevel[];
-  readonly classes: number;
-  /**
-   * Where the numbers lie, f32 or f16. `channels`: [N, anchors × numbers, height, width]; `anchors`:
-   * [N, anchors, height, width, numbers]; `cells`: [N, height, width, anchors, numbers], or the last two as one axis.
-   */
-  readonly order: "channels" | "anchors" | "cells";
-  /**
-   * `darknet`: centre sigmoid, size e^t × anchor. `yolov2`: likewise, and the classes by softmax. `yolov5`: centre 2 × sigmoid − 0.5,
-   * size (2 × sigmoid)² × anchor. `yolox`: centre as it is, size e^t × anchor. `custom-vision`: that, and the
-   * classes by softmax.
-   */
-  readonly form: "darknet" | "yolov2" | "yolov5" | "yolox" | "custom-vision";
-  /** What the model has put through the sigmoid itself. */
-  readonly activated: "nothing" | "scores" | "all";
-}
-
-/** One stride's maps of a {@linkcode DistanceMapsPlan}. */
-export interface DistanceLevel {
-  /** Input pixels a cell. */
-  readonly stride: number;
-  readonly classMap: string;
-  readonly distanceMap: string;
-}
-
-/**
- * Scores of the classes and distances to the sides, left, up, right and down, in strides, of each cell: the mean of the bins 0, 1,
- * 2, … by the softmax of their logits, or of one bin the distance itself. Candidate index: the cell, counted through the levels.
- * On the CPU only.
- */
-export interface DistanceMapsPlan {
-  readonly kind: "distance-maps";
-  /** Finest first. */
-  readonly levels: readonly DistanceLevel[];
-  readonly classes: number;
-  readonly bins: number;
-  /**
-   * f32 or f16. `NCHW` and `NHWC`: a map of classes and one of 4 × bins for each level. `rows`: one tensor [N, cells of all levels,
-   * classes + 4 × bins].
-   */
-  readonly order: "NCHW" | "NHWC" | "rows";
-  /** True: the sigmoid of the classes is yet to be taken. */
-  readonly areLogits: boolean;
-  /** Where distances are measured from, in cells, from the cell's corner. */
-  readonly centre: 0 | 0.5;
-}
-
-/** One stride's maps of an {@linkcode OffsetMapsPlan}. */
-export interface OffsetLevel {
-  /** Input pixels a cell. */
-  readonly stride: number;
-  readonly classMap: string;
-  readonly boxMap: string;
-  /** Width and height of each of a cell's anchors, in input pixels, in the order of the maps. */
-  readonly anchors: readonly (readonly [width: number, height: number])[];
-}
-
-/**
- * Probabilities and offsets from anchors, maps for each stride: a centre's offset in sizes of its anchor, the logarithm of a size in
- * the same. Boxes are cut to the cells. Every class of every anchor is a candidate. Candidate index: cell × anchors + anchor, counted
- * through the levels. On the CPU only.
- */
-export interface OffsetMapsPlan {
-  readonly kind: "offset-maps";
-  /** Finest first. f32 or f16: classes [N, anchors × classes, height, width], boxes [N, anchors × 4, height, width]. */
-  readonly levels: readonly OffsetLevel[];
-  readonly classes: number;
-  /** How far in pixels the anchors' centres lie from their cells'. */
-  readonly centre: 0 | 0.5;
-}
-
 /**
  * Boxes y1, x1, y2, x2 in input pixels, the scores of every class, and the triples image, class, box that an NMS inside the model
  * has chosen. Candidate index: class × boxes + box. On the CPU only.
@@ -227,16 +138,7 @@ export interface PlanesPlan {
 }
 
 /** Plans that the CPU alone decodes by. */
-export type HostPlan =
-  | PartsPlan
-  | PlanesPlan
-  | FacesPlan
-  | PriorsPlan
-  | MaskQueriesPlan
-  | AnchorMapsPlan
-  | DistanceMapsPlan
-  | OffsetMapsPlan
-  | ChosenPlan;
+export type HostPlan = PartsPlan | PlanesPlan | FacesPlan | PriorsPlan | MaskQueriesPlan | ChosenPlan;
 
 const HOST_KINDS: readonly string[] = [
   "parts",
@@ -244,13 +146,12 @@ const HOST_KINDS: readonly string[] = [
   "faces",
   "priors",
   "mask-queries",
-  "anchor-maps",
-  "distance-maps",
-  "offset-maps",
   "chosen",
 ] satisfies HostPlan["kind"][];
 
-/** True for one of them. */
+const MAP_KINDS: readonly string[] = ["anchor-maps", "distance-maps", "offset-maps"] satisfies MapPlan["kind"][];
+
+/** True for one of them, and for a {@linkcode MapPlan}. */
 export function isHostPlan({ kind }: { readonly kind: string }): boolean {
-  return HOST_KINDS.includes(kind);
+  return HOST_KINDS.includes(kind) || MAP_KINDS.includes(kind);
 }

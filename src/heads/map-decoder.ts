@@ -3,7 +3,7 @@
 import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
 import { type DecodeInput, naming } from "./head.ts";
-import type { AnchorLevel, AnchorMapsPlan, DistanceLevel, DistanceMapsPlan } from "./host-plan.ts";
+import type { AnchorLevel, AnchorMapsPlan, DistanceLevel, DistanceMapsPlan } from "./map-plan.ts";
 import { bestOf, NumberSlice, outputTensor, refuseOutput } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 

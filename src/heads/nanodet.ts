@@ -4,16 +4,9 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { cellCount, isNanodetPlus, readDense, USUAL_STRIDES } from "./dense-reading.ts";
-import {
-  type DecodeInput,
-  type DistanceBinsLevel,
-  type DistanceBinsPlan,
-  defineHead,
-  type Head,
-  type ModelSpecParts,
-} from "./head.ts";
-import type { DistanceMapsPlan } from "./host-plan.ts";
+import { type DecodeInput, defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import { decodeDistanceMaps } from "./map-decoder.ts";
+import type { DistanceBinsLevel, DistanceBinsPlan, DistanceMapsPlan } from "./map-plan.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { PADDLE_PREPROCESSING } from "./paddle.ts";
 import { FLOATS, isFloat, type ModelTraits } from "./traits.ts";

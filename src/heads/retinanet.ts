@@ -6,7 +6,7 @@ import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } f
 import type { Candidates } from "../model/rows.ts";
 import { readMaps } from "./anchor-maps.ts";
 import { type DecodeInput, defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
-import type { OffsetLevel, OffsetMapsPlan } from "./host-plan.ts";
+import type { OffsetLevel, OffsetMapsPlan } from "./map-plan.ts";
 import { NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, type ModelTraits } from "./traits.ts";
 

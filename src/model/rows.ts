@@ -97,17 +97,45 @@ export class Candidates {
   }
 }
 
+/** One stride's map of {@linkcode RowMaps}. */
+export interface RowMap {
+  /** Input pixels a cell. */
+  readonly stride: number;
+  /** f32 or f16 [N, channels, height, width]: as many cells as strides fit into the input, the last ones in part. */
+  readonly output: string;
+}
+
+/** Maps that hold an extra as the last convolutions of a model left it, and what it is there. */
+export interface RowMaps {
+  /** Finest first, all of as many channels. */
+  readonly levels: readonly RowMap[];
+  /**
+   * `raw`: the number itself, such as a coefficient of a mask. `points`: x and y of a point, (2 × number + cell) × stride, in input
+   * pixels, and perhaps its score, the sigmoid of a logit (YOLOv8, 11). `centred-points`: likewise, (number + cell + 0.5) × stride
+   * (YOLO26).
+   */
+  readonly rule: "raw" | "points" | "centred-points";
+  /** Numbers a point: x and y, and perhaps a score. Left out: 3. */
+  readonly numbers?: 2 | 3;
+  /** Anchors a cell, each of which has its share of the channels, of which `first` is counted. Left out: 1. */
+  readonly anchors?: number;
+  /** How sources are counted within a level. `cells`: cell × anchors + anchor; `anchors`: anchor × cells + cell. Left out: `cells`. */
+  readonly counted?: "cells" | "anchors";
+}
+
 /** Numbers beside box, score and class that an output holds for each anchor, query or row: key points, coefficients, … */
 export interface RowExtra {
   /** What they are: `keypoints`. */
   readonly name: string;
   /**
    * f32 or f16: [N, sources, channels] anchor-major, [N, channels, sources] channel-major, [sources, channels] flat. Empty of what
-   * a head of the caller's pushed with each candidate.
+   * the decoder pushed with each candidate, as heads of the caller's and plans of oriented boxes do, and of maps.
    */
   readonly output: string;
-  readonly order: "anchor-major" | "channel-major" | "flat" | "pushed";
-  /** Channels of the tensor. */
+  readonly order: "anchor-major" | "channel-major" | "flat" | "pushed" | "maps";
+  /** Of the order `maps`: where they are. */
+  readonly maps?: RowMaps;
+  /** Channels of the tensor, or of each map. */
   readonly channels: number;
   /** The first channel that is fetched, and how many. */
   readonly first: number;

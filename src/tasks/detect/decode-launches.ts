@@ -7,13 +7,13 @@ import type {
   ColumnsPlan,
   DecodePlan,
   DensePlan,
-  DistanceBinsPlan,
   FastestDetPlan,
   GridPlan,
   QueriesPlan,
   RawBoxForm,
   RowsPlan,
 } from "../../heads/head.ts";
+import type { DistanceBinsPlan } from "../../heads/map-plan.ts";
 import { FLOATS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 import { noDevicePart } from "../../runtime/task.ts";
 

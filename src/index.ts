@@ -81,8 +81,6 @@ export type {
   FastestDetPlan,
   GridPlan,
   KeypointForm,
-  MaskRule,
-  MaskSource,
   ModelSpec,
   QueriesPlan,
   RawBoxForm,
@@ -96,6 +94,7 @@ export {
   type HeadMasks,
   type HeadModel,
   type HeadOutputs,
+  type HeadPlanes,
   type HeadReading,
 } from "./heads/head-definition.ts";
 export type {
@@ -104,10 +103,14 @@ export type {
   FacesPlan,
   HostPlan,
   MaskQueriesPlan,
+  MaskRule,
+  MaskSource,
   OwnPlan,
   PartsPlan,
+  PlaneRule,
   PlanesPlan,
   PriorsPlan,
+  PrototypeRule,
   RowColumns,
 } from "./heads/host-plan.ts";
 export type { ImageInput } from "./heads/image-input.ts";

@@ -4,7 +4,8 @@ import { OptionError } from "../core/errors.ts";
 import type { Shape, Tensor } from "../core/tensor.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { KeypointForm, MaskRule, SizeInput } from "./head.ts";
+import type { KeypointForm, SizeInput } from "./head.ts";
+import type { PlaneRule, PrototypeRule } from "./host-plan.ts";
 import type { ImageInput } from "./image-input.ts";
 import type { ObjectTaskName } from "./traits.ts";
 
@@ -46,17 +47,35 @@ export interface HeadReading<Plan = unknown> {
   readonly sizeInputs?: readonly SizeInput[] | undefined;
   /** Of the task `pose`: the points that come with every object, x, y and perhaps a score each. */
   readonly keypoints?: (Omit<KeypointForm, "names"> & Partial<Pick<KeypointForm, "names">>) | undefined;
-  /** Of the task `segment`: the output with the prototypes, and how many coefficients come with every object. */
-  readonly masks?: HeadMasks | undefined;
+  /** Of the task `segment`: the output with the prototypes, and how many coefficients come with every object; or that with the masks. */
+  readonly masks?: HeadMasks | HeadPlanes | undefined;
 }
 
-/** Masks that are sums of prototypes, an output [N, coefficients, height, width]. */
+/** Masks that are sums of prototypes, an output [N, coefficients, height, width]; of `yolact` [N, height, width, coefficients]. */
 export interface HeadMasks {
   /** f32 or f16. */
   readonly output: string;
   readonly coefficients: number;
-  /** How sums become masks. Default `"ultralytics"`: above 0, cut to the box. */
-  readonly rule?: Extract<MaskRule, "ultralytics" | "yolov5"> | undefined;
+  /**
+   * How sums become masks. Default `"ultralytics"`: above 0, cut to the box. `"yolov5"` and `"yolact"`: their sigmoid above one half,
+   * cells cut to the box.
+   */
+  readonly rule?: PrototypeRule | undefined;
+}
+
+/**
+ * Masks that are there as they are: an output [N, masks, height, width], of `torchvision` [masks, 1, height, width]. An object comes
+ * with one number: which of them is its own.
+ */
+export interface HeadPlanes {
+  /** f32 or f16. */
+  readonly output: string;
+  /**
+   * Planes as large as the image, of any resolution: `"logits"`, above 0; `"mask2former"`: likewise, enlarged to 384 × 384 first.
+   * Probabilities, above one half, in patches as large as the box: `"mmdeploy"` lays cells under it, `"torchvision"` under its whole
+   * pixels, `"tensorflow"` has the middles of the outer cells on its sides; these may be pasted into the input already.
+   */
+  readonly rule: PlaneRule;
 }
 
 /** What `decode` is given of one image: the outputs, in host memory also where a GPU computed them. */
@@ -84,7 +103,7 @@ export interface HeadOutputs<Plan = unknown> {
 
 /**
  * Takes the objects of one image. What comes with an object beside its box is given as numbers: of the task `pose` its points, of
- * `segment` its coefficients, `step` elements of `extras` from one to the next. Objects whose score is below the threshold are
+ * `segment` its coefficients or the number of its plane, `step` elements of `extras` from one to the next. Objects whose score is below the threshold are
  * dropped, those with a NaN or an infinity are counted and dropped.
  */
 export interface FoundObjects {

@@ -7,7 +7,7 @@ import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
-import type { HostPlan, OwnPlan } from "./host-plan.ts";
+import type { HostPlan, MaskSource, OwnPlan } from "./host-plan.ts";
 import { preprocessingFor } from "./image-input.ts";
 import type { DistanceBinsPlan, MapPlan } from "./map-plan.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
@@ -248,19 +248,6 @@ export type DecodePlan =
   | GridPlan
   | DistanceBinsPlan
   | FastestDetPlan;
-
-/** Which family's masks they are: see `ProtoMasks`. Of prototypes: the first three. Of patches under boxes: the last two. */
-export type MaskRule = "ultralytics" | "yolov5" | "yolact" | "logits" | "mask2former" | "torchvision" | "mmdeploy";
-
-/** Where the masks of kept rows come from. */
-export interface MaskSource {
-  /**
-   * f32 or f16. Prototypes [N, channels, height, width], of `yolact` [N, height, width, channels] or the same without N; a plane a
-   * query [N, queries, height, width]; of `torchvision` [rows, 1, height, width], of `mmdeploy` [N, rows, height, width].
-   */
-  readonly output: string;
-  readonly rule: MaskRule;
-}
 
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan>

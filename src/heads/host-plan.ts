@@ -1,4 +1,4 @@
-/** @module Host plan: what decoders need to know that run on the CPU alone. */
+/** @module Host plan: what decoders need to know that run on the CPU alone, and where masks come from. */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import type { MapPlan } from "./map-plan.ts";
@@ -109,6 +109,8 @@ export interface OwnPlan {
   readonly outputs: readonly string[] | undefined;
   /** Numbers that come with every object. */
   readonly length: number;
+  /** Of masks that are planes or patches: their output, of which each object names one; its axis has as many as there are. */
+  readonly planes?: { readonly output: string; readonly axis: 0 | 1 } | undefined;
   /** What the head handed over to its own decoder. */
   readonly plan: unknown;
 }
@@ -135,6 +137,23 @@ export interface PlanesPlan {
   /** f32 or f16 [N, classes, anchors]. */
   readonly scores: string;
   readonly classes: number;
+}
+
+/** Families whose masks are sums of prototypes. */
+export type PrototypeRule = "ultralytics" | "yolov5" | "yolact";
+/** Families with a plane for each object, the first two, or a patch under its box. */
+export type PlaneRule = "logits" | "mask2former" | "torchvision" | "mmdeploy" | "tensorflow";
+/** Which family's masks they are: see `ProtoMasks`. */
+export type MaskRule = PrototypeRule | PlaneRule;
+
+/** Where the masks of kept rows come from. */
+export interface MaskSource {
+  /**
+   * f32 or f16. Prototypes [N, channels, height, width], of `yolact` [N, height, width, channels] or the same without N; a plane a
+   * query [N, queries, height, width]; of `torchvision` [rows, 1, height, width], of other patches [N, rows, height, width].
+   */
+  readonly output: string;
+  readonly rule: MaskRule;
 }
 
 /** Plans that the CPU alone decodes by. */

@@ -6,9 +6,12 @@ import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import { type DecodeInput, type Head, specOf } from "./head.ts";
 import type { FoundObjects, HeadDefinition, HeadModel, HeadOutputs, HeadReading } from "./head-definition.ts";
-import type { OwnPlan } from "./host-plan.ts";
+import type { OwnPlan, PlaneRule } from "./host-plan.ts";
 import { NumberSlice, refuseOutput } from "./outputs.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
+
+/** Every rule of masks that are there as they are. */
+const PLANE_RULES: readonly PlaneRule[] = ["logits", "mask2former", "torchvision", "mmdeploy", "tensorflow"];
 
 /** Numbers of an oriented box. */
 const ORIENTED = 5;
@@ -16,12 +19,19 @@ const ORIENTED = 5;
 /** Numbers that come with every object. */
 function extraLength(task: ObjectTaskName | undefined, { keypoints, masks }: HeadReading): number {
   if (task === "pose") return keypoints === undefined ? 0 : keypoints.count * keypoints.numbers;
-  return task === "segment" ? (masks?.coefficients ?? 0) : task === "obb" ? ORIENTED : 0;
+  if (task === "segment") return masks !== undefined && "coefficients" in masks ? masks.coefficients : 0;
+  return task === "obb" ? ORIENTED : 0;
+}
+
+/** Where the planes are that objects name one of. */
+function planesOf({ masks }: HeadReading): OwnPlan["planes"] {
+  if (masks === undefined || "coefficients" in masks) return undefined;
+  return { output: masks.output, axis: masks.rule === "torchvision" ? 0 : 1 };
 }
 
 /** What is fetched of them. */
 function extrasOf(task: ObjectTaskName | undefined, channels: number): readonly RowExtra[] {
-  if (task === undefined) return [];
+  if (task === undefined || channels === 0) return [];
   const pushed = { output: "", order: "pushed", channels } as const;
   if (task !== "obb")
     return [{ ...pushed, name: task === "pose" ? "keypoints" : "coefficients", first: 0, length: channels }];
@@ -71,6 +81,7 @@ function ownHead(definition: HeadDefinition): Head<OwnPlan> {
           kind: "own",
           outputs: outputs && [...new Set([...outputs, ...(masks ? [masks.output] : [])])],
           length,
+          planes: task === "segment" ? planesOf(reading) : undefined,
           plan: given.plan,
         },
       });
@@ -78,7 +89,7 @@ function ownHead(definition: HeadDefinition): Head<OwnPlan> {
     },
     decode(plan, input, candidates) {
       image.take(plan, input);
-      objects.take(plan.length, input.threshold, candidates);
+      objects.take(plan, input, candidates);
       let result: unknown;
       try {
         result = definition.decode(image, objects) as unknown;
@@ -123,7 +134,17 @@ function readingOf(definition: HeadDefinition, { model, image, names, forced }: 
       "return `keypoints: { count: 17, numbers: 3 }`",
     );
   if (task === "segment" && masks === undefined)
-    return refuse('its task is "segment", and its reading has no `masks`', "return `masks: { output, coefficients }`");
+    return refuse(
+      'its task is "segment", and its reading has no `masks`',
+      "return `masks: { output, coefficients }`, or `masks: { output, rule }` of planes",
+    );
+  const isUntold = masks !== undefined && !("coefficients" in masks) && !PLANE_RULES.includes(masks.rule);
+  if (isUntold) {
+    return refuse(
+      `its masks have neither \`coefficients\` nor a \`rule\` of planes, got ${JSON.stringify(masks.rule)}`,
+      `of planes and patches \`rule\` is ${PLANE_RULES.join(", ")}`,
+    );
+  }
   return reading;
 }
 
@@ -210,12 +231,15 @@ class OwnOutputs implements HeadOutputs {
 /** Puts objects among the candidates. */
 class OwnObjects implements FoundObjects {
   #length = 0;
+  /** How many planes there are to name one of; 0 where objects name none. */
+  #planes = 0;
   #threshold = 0;
   #candidates!: Candidates;
   readonly #oriented = new Float64Array(ORIENTED);
 
-  take(length: number, threshold: number, candidates: Candidates): void {
+  take({ length, planes }: OwnPlan, { threshold, outputs }: DecodeInput, candidates: Candidates): void {
     this.#length = length;
+    this.#planes = planes === undefined ? 0 : (outputs.get(planes.output)?.shape[planes.axis] ?? 0);
     this.#threshold = Math.fround(threshold);
     this.#candidates = candidates;
   }
@@ -226,6 +250,16 @@ class OwnObjects implements FoundObjects {
       throw new RangeError(`class ids are whole numbers from 0 on, got ${classId}`);
     }
     const row = this.#candidates.count;
+    const planes = this.#planes;
+    if (planes > 0) {
+      const plane = extras?.[first] ?? -1;
+      if (!Number.isInteger(plane) || plane < 0 || plane >= planes)
+        throw new RangeError(
+          `an object comes with the number of its plane, 0 to ${planes - 1}, got ${plane === -1 ? "none" : plane}`,
+        );
+      this.#candidates.push(x1, y1, x2, y2, score, classId, plane);
+      return;
+    }
     this.#candidates.push(x1, y1, x2, y2, score, classId, row);
     const length = this.#length;
     if (length === 0 || this.#candidates.count === row) return;

@@ -80,7 +80,7 @@ function readDetections(traits: ModelTraits, masks: TensorInfo | undefined): Mod
     isImageSized: true,
     stride: 1,
     plan: planOf({ boxes, scores, classes, count }),
-    ...(masks === undefined ? {} : { masks: { output: masks.name, rule: "mmdeploy" } as const }),
+    ...(masks === undefined ? {} : { masks: { output: masks.name, rule: "tensorflow" } as const }),
   };
 }
 

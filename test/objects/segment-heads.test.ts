@@ -5,8 +5,14 @@ import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { type ObjectModelOptions, Segmenter } from "../../src/api/object-model.ts";
+import type { Head, ModelSpec } from "../../src/heads/head.ts";
+import { defineHead, type HeadDefinition, type HeadReading } from "../../src/heads/head-definition.ts";
 import { recogniseObjects } from "../../src/heads/object-reading.ts";
+import { OBJECT_HEADS } from "../../src/heads/registry.ts";
+import { readTraits } from "../../src/heads/traits.ts";
 import { imageOf } from "../../src/image/image.ts";
+import type { PreprocessingOptions } from "../../src/image/preprocessing.ts";
+import { Candidates } from "../../src/model/rows.ts";
 import golden from "../fixtures/tasks/segment-heads.json";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
 import { largestDifference } from "./reference.ts";
@@ -111,6 +117,18 @@ const MMDEPLOY: readonly FixedOutput[] = [
   { name: "masks", shape: [1, 3, 28, 28], values: PATCHES },
 ];
 
+const TENSORFLOW: readonly FixedOutput[] = [
+  rowsOf("detection_boxes", [
+    [0.125, 0.25, 0.8125, 0.6875],
+    [0, 0, 0.9, 1],
+    [0.3, 0.4, 0.4, 0.45],
+  ]),
+  { name: "detection_classes", shape: [1, 3], values: [1, 18, 3] },
+  { name: "detection_scores", shape: [1, 3], values: [0.9, 0.8, 0.7] },
+  { name: "num_detections", shape: [1], values: [3] },
+  { name: "detection_masks", shape: [1, 3, 28, 28], values: PATCHES },
+];
+
 /** Of the golden objects by the same name: the model, and what is said of it. */
 const MODELS: Readonly<
   Record<
@@ -131,6 +149,7 @@ const MODELS: Readonly<
   "mask2former-all": { outputs: MASK2FORMER, said: { threshold: 0 } },
   torchvision: { outputs: TORCHVISION, model: { isSingle: true } },
   mmdeploy: { outputs: MMDEPLOY },
+  tensorflow: { outputs: TENSORFLOW, model: { isBytes: true, side: "side" } },
 };
 
 /** What golden values say of an object. */
@@ -175,6 +194,97 @@ for (const [name, all] of Object.entries(golden as Record<string, readonly Golde
     });
   }
 }
+
+/** A built-in head as its author would pass it: what it gathers for kept rows is pushed with each object. */
+function passed(builtIn: Head, options: Pick<ObjectModelOptions, "labels">): HeadDefinition<ModelSpec> {
+  const candidates = new Candidates();
+  return defineHead({
+    name: "moved-out",
+    task: "segment",
+    recognise(model) {
+      const spec = builtIn.recognise(readTraits(model, options)!);
+      if (spec === undefined) return undefined;
+      const { needsNms, sizeInputs, stride, preferredSize, isImageSized, usualIou, labels } = spec;
+      const [extra] = spec.extras ?? [];
+      const masks = (
+        extra === undefined ? { ...spec.masks } : { ...spec.masks, coefficients: extra.length }
+      ) as HeadReading["masks"];
+      const preprocessing = spec.preprocessing as PreprocessingOptions;
+      const family = { needsNms, sizeInputs, stride, preferredSize, isImageSized, usualIou, labels };
+      return { plan: spec, preprocessing, masks, ...family };
+    },
+    decode({ plan: spec, values, ...image }, objects) {
+      candidates.clear();
+      builtIn.decode(spec.plan, image, candidates);
+      const { boxes, scores, classIds, sources } = candidates;
+      const [extra] = spec.extras ?? [];
+      for (let row = 0, at = 0; row < candidates.count; row++, at += 4) {
+        const source = sources[row]!;
+        const [own, first] =
+          extra === undefined ? [[source], 0] : [values(extra.output), source * extra.channels + extra.first];
+        objects.push(
+          boxes[at]!,
+          boxes[at + 1]!,
+          boxes[at + 2]!,
+          boxes[at + 3]!,
+          scores[row]!,
+          classIds[row]!,
+          own,
+          first,
+        );
+      }
+    },
+  });
+}
+
+for (const [name, { outputs, model, said }] of Object.entries(MODELS)) {
+  test(`${name}: moved out of the tree and passed by defineHead(), the head gives the same objects and masks`, async () => {
+    const bytes = fixedModel(outputs, { side: SIDE, ...model });
+    for (const maskSize of ["image", "proto"] as const) {
+      const options = { backend: "cpu", ...said, maskSize } as const;
+      await using builtIn = await Segmenter.load(bytes, options);
+      const { head, plan } = builtIn.recognition;
+      const inside = OBJECT_HEADS.find((known) => known.name === head && known.task === "segment")!;
+      const heads = [passed(inside, options)];
+      await using own = await Segmenter.load(bytes, { ...options, heads });
+      expect(own.recognition).toMatchObject({ head: "moved-out", plan: { kind: "own", plan: { plan } } });
+      const image = imageOf(new Uint8Array(50 * 37 * 3).fill(90), { width: 50, height: 37 });
+      const [wanted, found] = await Promise.all([builtIn.detect(image), own.detect(image)]);
+      expect(found.objects.length).toBeGreaterThan(0);
+      for (const [row, { mask, ...rest }] of found.objects.entries()) {
+        const { mask: same, ...others } = wanted.objects[row]!;
+        expect(rest).toEqual(others);
+        expect(mask.toBitmap()).toEqual(same.toBitmap());
+      }
+      expect(found.objects).toHaveLength(wanted.objects.length);
+    }
+  });
+}
+
+test("an object without its plane, or of one that is not there, is an error; so are masks of no rule", async () => {
+  const load = (masks: unknown, extras?: readonly number[]): Promise<Segmenter> => {
+    const head = defineHead({
+      name: "planes",
+      task: "segment",
+      recognise: () => ({ classes: 2, masks: masks as HeadReading["masks"] }),
+      decode: (_, objects) => objects.push(1, 1, 60, 60, 0.9, 0, extras),
+    });
+    return Segmenter.load(fixedModel(RF_DETR, { side: SIDE }), { backend: "cpu", heads: [head] });
+  };
+  const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
+  const planesOf = { output: "masks", rule: "logits" };
+  for (const [extras, got] of [
+    [undefined, "none"],
+    [[4], "4"],
+    [[0.5], "0.5"],
+  ] as const) {
+    await using segmenter = await load(planesOf, extras);
+    await expect(segmenter.detect(image)).rejects.toThrow(`the number of its plane, 0 to 3, got ${got}`);
+  }
+  await using segmenter = await load(planesOf, [2]);
+  expect((await segmenter.detect(image)).objects).toHaveLength(1);
+  await expect(load({ output: "masks" })).rejects.toThrow("neither `coefficients` nor a `rule` of planes");
+});
 
 test("models of masks are found out by what they are", async () => {
   for (const { outputs, model } of Object.values(MODELS)) {

@@ -1,6 +1,7 @@
 /** @module Host segment: boxes as a detector's, and the mask of each object, around a model in host memory. */
 
-import type { DecodeInput, MaskSource } from "../../heads/head.ts";
+import type { DecodeInput } from "../../heads/head.ts";
+import type { MaskSource } from "../../heads/host-plan.ts";
 import { LARGEST_PATCH } from "../../heads/masked.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";

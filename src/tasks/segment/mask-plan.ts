@@ -1,6 +1,6 @@
 /** @module Mask plan: which cells and pixels masks are made of, by the size that they shall have and the family of the model. Pure. */
 
-import type { MaskRule } from "../../heads/head.ts";
+import type { MaskRule } from "../../heads/host-plan.ts";
 import type { Region } from "../../image/geometry.ts";
 
 /**
@@ -30,27 +30,66 @@ export interface Rule {
 export interface PatchRule {
   /** What probabilities are compared with: those above it belong to the object. */
   readonly half: number;
-  /** Where it lies along an axis with a cell around it where nothing is. @param cells of the patch */
-  readonly place: (from: number, to: number, cells: number) => readonly [origin: number, pixels: number];
+  /**
+   * Where it lies along an axis with a cell around it where nothing is.
+   *
+   * @param cells  of the patch
+   * @param length of the image in pixels
+   */
+  readonly place: (from: number, to: number, cells: number, length: number) => PatchPlace;
+}
+
+/** Where a patch lies along an axis. */
+export interface PatchPlace {
+  /** Pixel that it begins at, its cell around included, and how many pixels it is. */
+  readonly origin: number;
+  readonly pixels: number;
+  /** Pixels that it may reach: up to before `end`. */
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Of a patch that reaches all pixels that it lies over. */
+function wholePlace(origin: number, pixels: number, length: number): PatchPlace {
+  return { origin, pixels, begin: Math.max(0, Math.floor(origin)), end: Math.min(length, Math.ceil(origin + pixels)) };
 }
 
 /** Resized to whole pixels, as `paste_masks_in_image` does. */
 const WHOLE: PatchRule = {
   half: 0.5,
-  place(from, to, cells) {
+  place(from, to, cells, length) {
     const reach = fround(fround(fround(to - from) * 0.5) * fround((cells + 2) / cells));
     const centre = fround(fround(to + from) * 0.5);
     const first = Math.trunc(fround(centre - reach));
-    return [first, Math.max(1, Math.trunc(fround(centre + reach)) - first + 1)];
+    return wholePlace(first, Math.max(1, Math.trunc(fround(centre + reach)) - first + 1), length);
   },
 };
 
 /** Sampled where the box is; what is exactly one half belongs to the object. */
 const EXACT: PatchRule = {
   half: fround(0.5 - 2 ** -25),
-  place(from, to, cells) {
+  place(from, to, cells, length) {
     const cell = (to - from) / cells;
-    return [from - cell, cell * (cells + 2)];
+    return wholePlace(from - cell, cell * (cells + 2), length);
+  },
+};
+
+/**
+ * As `reframe_box_masks_to_image_masks` of TensorFlow's API does by `crop_and_resize`: the middles of the outer cells lie on the box's
+ * sides, those of the outer pixels on the image's, and a pixel beyond them is none of the object's.
+ */
+const CORNERS: PatchRule = {
+  half: 0.5,
+  place(from, to, cells, length) {
+    // Of an image of one pixel the only sample is its corner.
+    const pixel = length > 1 ? length / (length - 1) : 1;
+    const cell = (to - from) / (cells - 1) / pixel;
+    return {
+      origin: from / pixel + 0.5 - 1.5 * cell,
+      pixels: cell * (cells + 2),
+      begin: Math.max(0, Math.ceil(from / pixel)),
+      end: Math.min(length, Math.floor(to / pixel) + 1),
+    };
   },
 };
 
@@ -63,6 +102,7 @@ const RULES: Readonly<Record<MaskRule, Rule | ((size: MaskSize) => Rule)>> = {
   mask2former: (size) => ({ cut: "none", ...(size === "proto" ? {} : { side: 384 }) }),
   torchvision: { value: "probability", cut: "none", patch: WHOLE },
   mmdeploy: { value: "probability", cut: "none", patch: EXACT },
+  tensorflow: { value: "probability", cut: "none", patch: CORNERS },
 };
 
 /** What a family does with masks of a size. */

@@ -1,7 +1,7 @@
 /** @module ProtoMasks: masks of objects from a model's prototypes and their coefficients, bit by bit under their boxes. */
 
 import { ArgumentError, message } from "../../core/errors.ts";
-import type { MaskRule } from "../../heads/head.ts";
+import type { MaskRule } from "../../heads/host-plan.ts";
 import { BilinearAxis } from "../../image/bilinear-axis.ts";
 import type { Region } from "../../image/geometry.ts";
 import { blankMask, type Mask } from "./mask.ts";
@@ -155,17 +155,12 @@ export class ProtoMasks {
       const to = (row + 1) * pitch + 1;
       for (let column = 0; column < width; column++) cells[to + column] = data[offset + row * width + column]! - half;
     }
-    const [x, spanX] = place(boxes[at]!, boxes[at + 2]!, width);
-    const [y, spanY] = place(boxes[at + 1]!, boxes[at + 3]!, height);
-    const window = {
-      left: Math.max(0, Math.floor(x)),
-      top: Math.max(0, Math.floor(y)),
-      right: Math.min(size[0], Math.ceil(x + spanX)),
-      bottom: Math.min(size[1], Math.ceil(y + spanY)),
-    };
+    const x = place(boxes[at]!, boxes[at + 2]!, width, size[0]);
+    const y = place(boxes[at + 1]!, boxes[at + 3]!, height, size[1]);
+    const window = { left: x.begin, top: y.begin, right: x.end, bottom: y.end };
     if (isEmpty(window)) return blankMask(size[0], size[1], window);
-    this.#columns.set(window.left, window.right, x, spanX, 0, pitch);
-    this.#rows.set(window.top, window.bottom, y, spanY, 0, height + 2);
+    this.#columns.set(window.left, window.right, x.origin, x.pixels, 0, pitch);
+    this.#rows.set(window.top, window.bottom, y.origin, y.pixels, 0, height + 2);
     // Rows of cells are complete, whatever the axes need of them.
     const { begin } = this.#columns;
     const first = this.#rows.begin;

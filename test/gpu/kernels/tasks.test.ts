@@ -19,6 +19,7 @@ import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../../src/tasks/dete
 import { type NmsOptions, USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import { MapTask } from "../../../src/tasks/image/map-task.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
+import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import { personImages } from "../../../src/tasks/pose/person-image.ts";
 import { TopDownTask, type TopDownTaskOptions } from "../../../src/tasks/pose/top-down.ts";
 import { SEMANTIC } from "../../../src/tasks/semantic/semantic-task.ts";
@@ -182,15 +183,24 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
     });
   }
 
-  gpuTest("detect and pose: heads of the caller's read on the host what the device computed", async () => {
+  gpuTest("heads of the caller's, of every task, read on the host what the device computed", async () => {
     for (const dtype of ["f32", "f16"] as const) {
-      const said = { output0: people(dtype, 90, 3), unread: tensor(dtype, [BATCH, 5], random) };
-      for (const task of [undefined, "pose"] as const) {
+      const planes = tensor(dtype, [BATCH, 7, 8, 8], () => random() - 0.3);
+      const said = { output0: people(dtype, 90, 3), planes, unread: tensor(dtype, [BATCH, 5], random) };
+      const prototypes = { output: "planes", coefficients: 7 };
+      const READINGS = [
+        [undefined, {}, 6],
+        ["pose", { keypoints: { count: 4, numbers: 3 } }, 6],
+        ["obb", {}, 6],
+        ["segment", { masks: prototypes }, 6],
+        ["segment", { masks: { output: "planes", rule: "logits" } }, undefined],
+      ] as const;
+      for (const [task, reading, first] of READINGS) {
         const head = ownHeads([
           {
             name: "mine",
             task,
-            recognise: () => ({ classes: 2, outputs: ["output0"], keypoints: { count: 4, numbers: 3 } }),
+            recognise: () => ({ classes: 2, outputs: ["output0"], ...reading }),
             decode({ values: read, shape }, objects) {
               const [, anchors = 0] = shape("output0");
               const data = read("output0");
@@ -198,7 +208,9 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
                 const [cx = 0, cy = 0, width = 0, height = 0, score = 0] = [0, 1, 2, 3, 4].map(
                   (row) => data[row * anchors + at]!,
                 );
-                objects.pushCentre(cx, cy, width, height, score, at % 2, data, 6 * anchors + at, anchors);
+                if (task === "obb") objects.pushOriented(cx, cy, width, height, score * 3, score, at % 2);
+                else if (first === undefined) objects.pushCentre(cx, cy, width, height, score, at % 2, [at % 7]);
+                else objects.pushCentre(cx, cy, width, height, score, at % 2, data, first * anchors + at, anchors);
               }
             },
           },
@@ -206,7 +218,7 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
         const options = { ...DEFAULT_DETECT_TASK_OPTIONS, heads: head };
         const made = task === undefined ? new DetectTask(options) : new ObjectTask(task, options);
         const recognised = await made.recognise(opened(said, {}));
-        expect(recognised.outputs).toEqual(["output0"]);
+        expect(recognised.outputs).toEqual("masks" in reading ? ["output0", "planes"] : ["output0"]);
         const device = await onDevice<NmsOptions, DetectionBlock>(recognised as never, said, SELECTIONS);
         for (const [at, selection] of SELECTIONS.entries()) {
           const wanted = await onHost<NmsOptions, DetectionBlock>(recognised as never, said, selection);
@@ -214,6 +226,9 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
           for (const [index, block] of wanted.outputs.entries()) {
             expect(differenceOf(device[at]!.outputs[index]!, block), `selection ${at}, image ${index}`).toBeUndefined();
             expect(block.count).toBeGreaterThan(0);
+            expect((device[at]!.outputs[index] as MaskedBlock).masks).toEqual(
+              structuredClone((block as MaskedBlock).masks),
+            );
           }
         }
       }

@@ -22,6 +22,7 @@ const LAYERS = [
   "core",
   "embed",
   "ffi",
+  "onnx",
   "cuda",
   "tensorrt",
   "onnxruntime",

@@ -12,10 +12,10 @@ import { writeWhole } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
 import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { externalDataPaths } from "../onnx/declared.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
 import { type BuildEnvironment, buildPlan, targetCapabilities } from "./build-plan.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { externalDataPaths } from "./onnx-metadata.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
 
 /** A plan out of the cache. */

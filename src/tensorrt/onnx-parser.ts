@@ -4,9 +4,9 @@ import { ModelError, message } from "../core/errors.ts";
 import { oneLine } from "../core/shown.ts";
 import { addressOf, cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { externalDataFiles, externalDataPaths } from "../onnx/declared.ts";
 import { NativeObject, runOffThread, stableBytes } from "./native-object.ts";
 import type { Network } from "./network.ts";
-import { externalDataFiles, externalDataPaths } from "./onnx-metadata.ts";
 
 /** nvonnxparser::ErrorCode by number. */
 const CODES: readonly string[] = [

@@ -1,31 +1,19 @@
-/** @module OnnxMetadata: what an ONNX file declares, what a plan would otherwise lose of it, and which other files belong to it. */
+/** @module Declared: what an ONNX file declares, what a plan would otherwise lose of it, and which other files belong to it. */
 
 import { realpathSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
-import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { ModelError, message } from "../core/errors.ts";
 import { kindOf, statsOf } from "../core/stats-of.ts";
-import { DTYPES, ELEMENT_TYPES, type TensorInfo } from "../core/tensor.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import { OnnxTensor, OnnxValue, readEntry } from "./messages.ts";
+import { contentsOf, fieldsIn } from "./wire.ts";
 
-/** Fields of ModelProto, TensorProto and StringStringEntryProto. @see github.com/onnx/onnx, onnx/onnx.proto */
+/** Fields of ModelProto and GraphProto. @see github.com/onnx/onnx, onnx/onnx.proto */
 const METADATA_PROPS = 14;
-const EXTERNAL_DATA = 13;
-const KEY = 1;
-const VALUE = 2;
-
-/** Fields of ModelProto, GraphProto, ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto and Dimension. */
 const GRAPH = 7;
 const INITIALIZER = 5;
-const INITIALIZER_NAME = 8;
 const INPUT = 11;
 const OUTPUT = 12;
-const NAME = 1;
-const TYPE = 2;
-const TENSOR_TYPE = 1;
-const ELEMENT_TYPE = 1;
-const SHAPE = 2;
-const DIMENSION = 1;
-const SIDE = 1;
 
 /** A message that tensors lie in: which of its fields hold them, or more such messages. */
 interface Holder {
@@ -46,47 +34,6 @@ const HOLDERS = {
 /** Messages within messages: what protobuf itself takes, and so TensorRT and ONNX Runtime. */
 const MAX_DEPTH = 100;
 
-const decoder = new TextDecoder();
-
-const NOTHING = new Uint8Array();
-
-/** Messages, texts and whole numbers in a message, up to its end or to where the bytes are no protobuf. */
-function* valuesIn(message: Uint8Array): Generator<readonly [number: number, value: Uint8Array | number]> {
-  const reader = new BinaryReader(message);
-  try {
-    while (reader.pos < reader.len) {
-      const [number, type] = reader.tag();
-      if (type === WireType.LengthDelimited) yield [number, reader.bytes()];
-      else if (type === WireType.Varint) yield [number, Number(reader.int64())];
-      else if (type === WireType.StartGroup)
-        return; // ONNX has none, and they nest
-      else reader.skip(type);
-    }
-  } catch (error) {
-    // Thrown by the reader alone: what the caller throws does not come here.
-    if (!(error instanceof Error)) throw error;
-  }
-}
-
-/** The messages and texts among them. */
-function* fieldsIn(message: Uint8Array): Generator<readonly [number: number, content: Uint8Array]> {
-  for (const [number, value] of valuesIn(message)) if (typeof value !== "number") yield [number, value];
-}
-
-/** Fields of one number in a message. */
-function* fieldsOf(message: Uint8Array, wanted: number): Generator<Uint8Array> {
-  for (const [number, content] of fieldsIn(message)) if (number === wanted) yield content;
-}
-
-function entryOf(content: Uint8Array): [key: string, value: string] {
-  let [key, value] = ["", ""];
-  for (const [number, text] of fieldsIn(content)) {
-    if (number === KEY) key = decoder.decode(text);
-    else if (number === VALUE) value = decoder.decode(text);
-  }
-  return [key, value];
-}
-
 /**
  * Read the metadata of a model. Skips over the graph without looking at it.
  *
@@ -94,30 +41,7 @@ function entryOf(content: Uint8Array): [key: string, value: string] {
  * @returns keys and values; empty where the bytes are no ONNX model
  */
 export function readOnnxMetadata(model: Uint8Array): Record<string, string> {
-  return Object.fromEntries([...fieldsOf(model, METADATA_PROPS)].map(entryOf));
-}
-
-/** The last whole number of a field. */
-function numberIn(message: Uint8Array, wanted: number): number | undefined {
-  let found: number | undefined;
-  for (const [number, value] of valuesIn(message)) if (number === wanted && typeof value === "number") found = value;
-  return found;
-}
-
-function textIn(message: Uint8Array, wanted: number): string {
-  const [text] = fieldsOf(message, wanted);
-  return decoder.decode(text);
-}
-
-/** A declared input or output: -1 where a side is open; no sides where even their number is. */
-function tensorOf(declared: Uint8Array): TensorInfo | undefined {
-  const [type = NOTHING] = fieldsOf(declared, TYPE);
-  const [tensor = NOTHING] = fieldsOf(type, TENSOR_TYPE);
-  const dtype = DTYPES.find((one) => one === ELEMENT_TYPES[numberIn(tensor, ELEMENT_TYPE) ?? 0]);
-  if (dtype === undefined) return undefined;
-  const [sides = NOTHING] = fieldsOf(tensor, SHAPE);
-  const shape = [...fieldsOf(sides, DIMENSION)].map((side) => Math.max(numberIn(side, SIDE) ?? -1, -1));
-  return { name: textIn(declared, NAME), dtype, shape };
+  return Object.fromEntries([...contentsOf(model, METADATA_PROPS)].map(readEntry));
 }
 
 /** What an ONNX file declares. */
@@ -137,12 +61,13 @@ export interface DeclaredTensors {
 export function readOnnxModel(model: Uint8Array): DeclaredTensors {
   const [inputs, outputs]: [TensorInfo[], TensorInfo[]] = [[], []];
   const initialised = new Set<string>();
-  for (const graph of fieldsOf(model, GRAPH)) {
-    for (const [number, content] of fieldsIn(graph)) {
-      if (number === INITIALIZER) initialised.add(textIn(content, INITIALIZER_NAME));
+  for (const graph of contentsOf(model, GRAPH)) {
+    for (const { number, value } of fieldsIn(graph)) {
+      if (typeof value === "number") continue;
+      if (number === INITIALIZER) initialised.add(new OnnxTensor(value).name);
       if (number !== INPUT && number !== OUTPUT) continue;
-      const tensor = tensorOf(content);
-      if (tensor !== undefined) (number === INPUT ? inputs : outputs).push(tensor);
+      const { info } = new OnnxValue(value);
+      if (info !== undefined) (number === INPUT ? inputs : outputs).push(info);
     }
   }
   // Older exporters list weights as inputs too.
@@ -157,10 +82,11 @@ export function readOnnxModel(model: Uint8Array): DeclaredTensors {
 function* tensorsIn(message: Uint8Array, kind: keyof typeof HOLDERS, depth = 0): Generator<Uint8Array> {
   if (depth > MAX_DEPTH) return;
   const { tensors, holders }: Holder = HOLDERS[kind];
-  for (const [number, content] of fieldsIn(message)) {
+  for (const { number, value } of fieldsIn(message)) {
+    if (typeof value === "number") continue;
     const holder = holders[number];
-    if (holder !== undefined) yield* tensorsIn(content, holder, depth + 1);
-    if (tensors.includes(number)) yield content;
+    if (holder !== undefined) yield* tensorsIn(value, holder, depth + 1);
+    if (tensors.includes(number)) yield value;
   }
 }
 
@@ -173,10 +99,8 @@ function* tensorsIn(message: Uint8Array, kind: keyof typeof HOLDERS, depth = 0):
 export function externalDataFiles(model: Uint8Array): string[] {
   const files = new Set<string>();
   for (const tensor of tensorsIn(model, "model")) {
-    for (const entry of fieldsOf(tensor, EXTERNAL_DATA)) {
-      const [key, value] = entryOf(entry);
-      if (key === "location") files.add(value);
-    }
+    const { location } = new OnnxTensor(tensor).external;
+    if (location !== undefined) files.add(location);
   }
   return [...files];
 }

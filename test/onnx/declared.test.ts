@@ -3,13 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { externalDataFiles, externalDataPaths, readOnnxMetadata, readOnnxModel } from "../../src/onnx/declared.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
-import {
-  externalDataFiles,
-  externalDataPaths,
-  readOnnxMetadata,
-  readOnnxModel,
-} from "../../src/tensorrt/onnx-metadata.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { tinyModel } from "../support/tensorrt.ts";

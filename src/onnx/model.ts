@@ -90,7 +90,7 @@ export class OnnxGraph {
   readonly #annotations = new Map<string, Uint8Array>();
   readonly #rest: Uint8Array[] = [];
 
-  /** @throws {RangeError} If the message is cut short */
+  /** @throws {Error} If the message is cut short */
   constructor(graph: Uint8Array) {
     for (const { number, value, raw } of readFields(graph)) {
       if (typeof value === "number") this.#rest.push(raw);

@@ -1,6 +1,7 @@
 /** @module Wire: fields of protobuf messages, read where they lie and written again as they stood. */
 
 import { BinaryReader, type BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { ModelError, message } from "../core/errors.ts";
 
 /** A field of a message. */
 export interface Field {
@@ -28,11 +29,11 @@ function readValue(reader: BinaryReader, type: WireType): Uint8Array | number {
       return reader.double();
     default:
       // ONNX has no groups, and they nest.
-      throw new RangeError(`wire type ${type}`);
+      throw new ModelError(message("read an ONNX model", `it has a field of the wire type ${type}`), "the model");
   }
 }
 
-/** The fields of a message, in order. @throws {RangeError} Where the bytes are no protobuf any more */
+/** The fields of a message, in order. @throws {Error} Where the bytes are no protobuf any more */
 export function* readFields(message: Uint8Array): Generator<Field> {
   const reader = new BinaryReader(message);
   while (reader.pos < reader.len) {

@@ -150,9 +150,10 @@ __device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Image
   }
 }
 
-template <typename Element, bool Interleaved>
+template <typename Element>
 __device__ __forceinline__ void preprocess(Element *__restrict__ output, const Image *__restrict__ images,
-                                           const float *__restrict__ table, int width, int height, int filter) {
+                                           const float *__restrict__ table, int width, int height, int vector,
+                                           int filter) {
   __shared__ Window columns[32];
   __shared__ Window lines[LINES];
   __shared__ int column_weights[TAPS * 32];   // [tap, column]
@@ -232,7 +233,7 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
     }
   }
 
-  Element *target = output + (u64)width * height * 3 * blockIdx.z;
+  Element *target = output + row_length<3>(width, height, vector) * blockIdx.z;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int y = top + half * WARPS + warp;
@@ -242,6 +243,6 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
         is_content(image, left + lane, y)
             ? values_of(image, table, make_int3(level_of(sum.x), level_of(sum.y), level_of(sum.z)))
             : padding(table);
-    store_pixels<Element, Interleaved>(target, values, left, y, width, height);
+    store_pixels<3>(target, values, left, y, width, height, vector);
   }
 }

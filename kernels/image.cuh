@@ -90,11 +90,30 @@ __device__ __forceinline__ float element_of_warp(float3 values, int at) {
   return channel == 0 ? first : channel == 1 ? second : third;
 }
 
-// Store a pixel a lane, of row `y` from pixel `left` on. All lanes of the warp take part.
-template <typename Element, bool Interleaved>
-__device__ __forceinline__ void store_pixels(Element *image, float3 values, int left, int y, int width, int height) {
+// The 16 bytes of a pixel whose channels lie side by side, with 0 behind them.
+__device__ __forceinline__ uint4 padded(const float *, float3 values) {
+  return make_uint4(__float_as_uint(values.x), __float_as_uint(values.y), __float_as_uint(values.z), 0);
+}
+__device__ __forceinline__ uint4 padded(const f16 *, float3 values) {
+  return make_uint4(to_f16(values.x) | (u32)to_f16(values.y) << 16, to_f16(values.z), 0, 0);
+}
+__device__ __forceinline__ uint4 padded(const u8 *, float3 values) {
+  return make_uint4(__float2int_rn(values.x) | __float2int_rn(values.y) << 8 | __float2int_rn(values.z) << 16, 0, 0, 0);
+}
+
+// Elements of a row of the batch: the channels fill vectors.
+template <int Channels> __device__ __forceinline__ u64 row_length(int width, int height, int vector) {
+  const int stored = vector == 1 ? Channels : (Channels + vector - 1) / vector * vector;
+  return (u64)width * height * stored;
+}
+
+// Store a pixel a lane, of row `y` from pixel `left` on, with 0 where the channels fill no vector; of fewer than three channels
+// the others are 0. All lanes of the warp take part.
+template <int Channels, typename Element>
+__device__ __forceinline__ void store_pixels(Element *image, float3 values, int left, int y, int width, int height,
+                                             int vector) {
   const int lane = threadIdx.x;
-  if (Interleaved) {
+  if (Channels == 3 && vector == 3) {
     // [y, left, 0] onwards is one run of 96 elements: each store of the warp writes 32 of them side by side.
     const u64 start = ((u64)y * width + left) * 3;
     const int count = min(32, width - left) * 3;
@@ -104,11 +123,33 @@ __device__ __forceinline__ void store_pixels(Element *image, float3 values, int 
       const float value = element_of_warp(values, at);
       if (at < count) store(image, start + at, value);
     }
-  } else if (left + lane < width) {
-    const u64 plane = (u64)width * height;
-    const u64 at = (u64)y * width + left + lane;
+    return;
+  }
+  if (left + lane >= width) return;
+  const u32 plane = (u32)width * height;
+  const u32 at = (u32)y * width + left + lane;
+  if (vector == 1) {
     store(image, at, values.x);
+    if (Channels == 1) return;
     store(image, at + plane, values.y);
     store(image, at + 2 * plane, values.z);
+    return;
+  }
+  const u32 bytes = vector * (u32)sizeof(Element);
+  if (bytes % 16 == 0) {
+    uint4 *pixel = (uint4 *)(image + at * vector);
+    pixel[0] = padded(image, values);
+#pragma unroll 1
+    for (u32 word = 1; word < bytes / 16; word++) pixel[word] = make_uint4(0, 0, 0, 0);
+    return;
+  }
+#pragma unroll 1
+  for (int first = 0; first < Channels; first += vector) {
+    Element *pixel = image + (first / vector * plane + at) * vector;
+#pragma unroll 1
+    for (int part = 0; part < vector; part++) {
+      const int channel = first + part;
+      store(pixel, part, channel == 0 ? values.x : channel == 1 ? values.y : channel == 2 ? values.z : 0.0f);
+    }
   }
 }

@@ -1,12 +1,13 @@
 // Bilinear resize, pad, colour order and normalisation of u8 images into the input tensor, in one launch:
 //   h = ((2048 − w)·near + w·far) >> 4, level = (((2048 − w)·h0 >> 16) + (w·h1 >> 16) + 2) >> 2; value = table[level].
 //
-// output    [N, 3, height, width] (nchw), [N, height, width, 3] (nhwc) or [N, 1, height, width] (luma) of the entry's dtype;
-//           all of it is written
+// output    [N, channels, height, width] of the entry's dtype, 1 channel for luma, else 3; all of it is written
 // images  Image [N], below: one a row, so that regions of any images and sizes share a launch
 // table     f32 [3 × 256 + 3]: value of each level by tensor channel, then the value of the padding by tensor channel; of luma
 //           f32 [3]: slope and offset from 65536 × luma to the value, and the value of the padding
 // width, height  of the input in pixels
+// vector    channels of the output that lie side by side: 1 for planes, 3 for NHWC, any other for TensorRT's formats, whose last
+//           vector is filled with 0; see vectorVolume of src/core/tensor.ts
 //
 // Launch: block (32, 8), grid (ceil(width / 32), ceil(height / 16), N). A warp takes 32 pixels of a row, so that reads
 // and writes of its lanes are neighbours; a thread takes two rows, 8 apart. The taps are worked out once a block.
@@ -104,16 +105,9 @@ __device__ __forceinline__ float luma_of(const Image &image, const float *table,
   return on_line((float)(red * 19595 + levels.y * 38470 + blue * 7471), __ldg(table), __ldg(table + 1));
 }
 
-__device__ __forceinline__ void store_luma(float *output, u64 at, float value) { output[at] = value; }
-__device__ __forceinline__ void store_luma(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
-__device__ __forceinline__ void store_luma(u8 *output, u64 at, float value) { output[at] = to_level(value); }
-
-// What the channels of the output are.
-enum Form { PLANES, INTERLEAVED, LUMA };
-
-template <typename Element, Form Channels>
+template <typename Element, int Channels>
 __device__ __forceinline__ void preprocess(Element *__restrict__ output, const Image *__restrict__ images,
-                                           const float *__restrict__ table, int width, int height) {
+                                           const float *__restrict__ table, int width, int height, int vector) {
   __shared__ Tap columns[32];
   __shared__ Tap lines[16];
   const Image image = images[blockIdx.z];
@@ -131,75 +125,56 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
   }
   __syncthreads();
   const Tap column = columns[lane];
-  Element *target = output + (u64)width * height * (Channels == LUMA ? 1 : 3) * blockIdx.z;
+  Element *target = output + row_length<Channels>(width, height, vector) * blockIdx.z;
 #pragma unroll 1
   for (int half = 0; half < 2; half++) {
     const int line = half * 8 + threadIdx.y;
     const int y = top + line;
     if (y >= height) return; // the same for all lanes of a warp
     const bool shows = is_content(image, left + lane, y);
-    if (Channels == LUMA) {
-      if (left + lane >= width) continue;
-      const float value = shows ? luma_of(image, table, levels_at(image, column, lines[line])) : __ldg(table + 2);
-      store_luma(target, (u64)y * width + left + lane, value);
+    float3 values;
+    if (Channels == 1) {
+      const float luma = shows ? luma_of(image, table, levels_at(image, column, lines[line])) : __ldg(table + 2);
+      values = make_float3(sizeof(Element) == 1 ? (float)to_level(luma) : luma, 0.0f, 0.0f);
     } else {
-      const float3 values =
-          shows ? values_of(image, table, levels_at(image, column, lines[line])) : padding(table);
-      store_pixels<Element, Channels == INTERLEAVED>(target, values, left, y, width, height);
+      values = shows ? values_of(image, table, levels_at(image, column, lines[line])) : padding(table);
     }
+    store_pixels<Channels>(target, values, left, y, width, height, vector);
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_f32_nchw(
-    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<float, PLANES>(output, images, table, width, height);
+extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f32(
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<float, 3>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_f16_nchw(
-    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<f16, PLANES>(output, images, table, width, height);
+extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f16(
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<f16, 3>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_u8_nchw(
-    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<u8, PLANES>(output, images, table, width, height);
+extern "C" __global__ void __launch_bounds__(256, 5) preprocess_u8(
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<u8, 3>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_f32_nhwc(
-    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<float, INTERLEAVED>(output, images, table, width, height);
+extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f32_luma(
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<float, 1>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_f16_nhwc(
-    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<f16, INTERLEAVED>(output, images, table, width, height);
+extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f16_luma(
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<f16, 1>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_u8_nhwc(
-    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<u8, INTERLEAVED>(output, images, table, width, height);
-}
-
-extern "C" __global__ void __launch_bounds__(256) preprocess_f32_luma(
-    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<float, LUMA>(output, images, table, width, height);
-}
-
-extern "C" __global__ void __launch_bounds__(256) preprocess_f16_luma(
-    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<f16, LUMA>(output, images, table, width, height);
-}
-
-extern "C" __global__ void __launch_bounds__(256) preprocess_u8_luma(
-    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height) {
-  preprocess<u8, LUMA>(output, images, table, width, height);
+extern "C" __global__ void __launch_bounds__(256, 5) preprocess_u8_luma(
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<u8, 1>(output, images, table, width, height, vector);
 }

@@ -7,38 +7,20 @@
 
 #include "antialias.cuh"
 
-extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_f32_nchw(
-    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height, int filter) {
-  preprocess<float, false>(output, images, table, width, height, filter);
+extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_f32(
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector, int filter) {
+  preprocess<float>(output, images, table, width, height, vector, filter);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_f16_nchw(
-    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height, int filter) {
-  preprocess<f16, false>(output, images, table, width, height, filter);
+extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_f16(
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector, int filter) {
+  preprocess<f16>(output, images, table, width, height, vector, filter);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_u8_nchw(
-    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height, int filter) {
-  preprocess<u8, false>(output, images, table, width, height, filter);
-}
-
-extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_f32_nhwc(
-    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height, int filter) {
-  preprocess<float, true>(output, images, table, width, height, filter);
-}
-
-extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_f16_nhwc(
-    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height, int filter) {
-  preprocess<f16, true>(output, images, table, width, height, filter);
-}
-
-extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_u8_nhwc(
-    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
-    int height, int filter) {
-  preprocess<u8, true>(output, images, table, width, height, filter);
+extern "C" __global__ void __launch_bounds__(256, 2) preprocess_lobed_u8(
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector, int filter) {
+  preprocess<u8>(output, images, table, width, height, vector, filter);
 }

@@ -4,7 +4,8 @@
 // frame   Frame [1], below: the image and what is made of it
 // tiles   Tile [N], below: one a row of the batch
 // phases  i32 [scale, 5]: offset of the first of four taps, and their weights in 1/2048
-// tensor  [N, channels, height, width] (planar) or [N, height, width, channels] of the entry's dtype, scale times as wide and high
+// tensor  [N, channels, height, width] of the entry's dtype, scale times as wide and high
+// vector  channels of the tensor that lie side by side: 1 for planes, 3 for NHWC; see vectorVolume of src/core/tensor.ts
 // width, height  of a tile in source pixels
 //
 // Launch: block (32, 8), grid (ceil(columns / 32), ceil(rows / 8), N) over the pixels of the tensor.
@@ -55,10 +56,16 @@ __device__ __forceinline__ int enlarged(const Frame &frame, const u64 (&rows)[4]
 
 __device__ __forceinline__ u8 level_of(int value) { return (u8)clamp((value + 32) >> 6, 0, 255); }
 
+// Element of a channel of the tensor from an image's first one on.
+__device__ __forceinline__ u64 element_of(int channel, int vector, u64 area, u64 at) {
+  const int part = channel / vector;
+  return (part * area + at) * vector + (channel - part * vector);
+}
+
 template <typename Element>
 __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Tile *__restrict__ tiles,
                                       const Element *__restrict__ tensor, const int *__restrict__ phases, int width,
-                                      int height, int scale, int channels, int planar, float slope0, float offset0,
+                                      int height, int scale, int channels, int vector, float slope0, float offset0,
                                       float slope1, float offset1, float slope2, float offset2) {
   const Frame frame = frames[0];
   const Tile tile = tiles[blockIdx.z];
@@ -74,6 +81,8 @@ __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Ti
   u8 *pixel = frame.result + (u64)y * frame.result_pitch + (u64)x * frame.pixel_bytes;
   const u64 area = (u64)wide * high;
   const u64 at = (u64)row * wide + column;
+  const int stored = channels == LUMA || channels == GREY ? 1 : 3;
+  const Element *values = tensor + area * ((stored + vector - 1) / vector * vector) * blockIdx.z;
 
   const int base_x = x / scale;
   const int base_y = y / scale;
@@ -92,7 +101,7 @@ __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Ti
 
   if (channels == LUMA) {
     // R, G and B of the enlarged source, each moved by what its luma lacks.
-    const float value = on_line(from_element(tensor[area * blockIdx.z + at]), slope0, offset0);
+    const float value = on_line(from_element(values[at * vector]), slope0, offset0);
     const int wanted = __float2int_rn((value > 0.0f ? fminf(value, 255.0f) : 0.0f) * 64.0f);
     const int first = enlarged(frame, rows, columns, across, down, 0);
     const int second = enlarged(frame, rows, columns, across, down, 1);
@@ -106,18 +115,16 @@ __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Ti
     return;
   }
   if (channels == GREY) {
-    const u8 level = to_level(on_line(from_element(tensor[area * blockIdx.z + at]), slope0, offset0));
+    const u8 level = to_level(on_line(from_element(values[at * vector]), slope0, offset0));
     pixel[0] = level;
     pixel[1] = level;
     pixel[2] = level;
     return;
   }
-  const u64 from = area * 3 * blockIdx.z + at * (planar ? 1 : 3);
-  const u64 plane = planar ? area : 1;
   const bool swapped = (frame.bgr != 0) != (channels == COLOUR_BGR);
-  const u8 value0 = to_level(on_line(from_element(tensor[from]), slope0, offset0));
-  const u8 value1 = to_level(on_line(from_element(tensor[from + plane]), slope1, offset1));
-  const u8 value2 = to_level(on_line(from_element(tensor[from + 2 * plane]), slope2, offset2));
+  const u8 value0 = to_level(on_line(from_element(values[at * vector]), slope0, offset0));
+  const u8 value1 = to_level(on_line(from_element(values[element_of(1, vector, area, at)]), slope1, offset1));
+  const u8 value2 = to_level(on_line(from_element(values[element_of(2, vector, area, at)]), slope2, offset2));
   pixel[0] = swapped ? value2 : value0;
   pixel[1] = value1;
   pixel[2] = swapped ? value0 : value2;
@@ -125,24 +132,24 @@ __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Ti
 
 extern "C" __global__ void __launch_bounds__(256) transform_place_f32(
     const Frame *__restrict__ frame, const Tile *__restrict__ tiles, const float *__restrict__ tensor,
-    const int *__restrict__ phases, int width, int height, int scale, int channels, int planar, float slope0,
+    const int *__restrict__ phases, int width, int height, int scale, int channels, int vector, float slope0,
     float offset0, float slope1, float offset1, float slope2, float offset2) {
-  place(frame, tiles, tensor, phases, width, height, scale, channels, planar, slope0, offset0, slope1, offset1, slope2,
+  place(frame, tiles, tensor, phases, width, height, scale, channels, vector, slope0, offset0, slope1, offset1, slope2,
         offset2);
 }
 
 extern "C" __global__ void __launch_bounds__(256) transform_place_f16(
     const Frame *__restrict__ frame, const Tile *__restrict__ tiles, const f16 *__restrict__ tensor,
-    const int *__restrict__ phases, int width, int height, int scale, int channels, int planar, float slope0,
+    const int *__restrict__ phases, int width, int height, int scale, int channels, int vector, float slope0,
     float offset0, float slope1, float offset1, float slope2, float offset2) {
-  place(frame, tiles, tensor, phases, width, height, scale, channels, planar, slope0, offset0, slope1, offset1, slope2,
+  place(frame, tiles, tensor, phases, width, height, scale, channels, vector, slope0, offset0, slope1, offset1, slope2,
         offset2);
 }
 
 extern "C" __global__ void __launch_bounds__(256) transform_place_u8(
     const Frame *__restrict__ frame, const Tile *__restrict__ tiles, const u8 *__restrict__ tensor,
-    const int *__restrict__ phases, int width, int height, int scale, int channels, int planar, float slope0,
+    const int *__restrict__ phases, int width, int height, int scale, int channels, int vector, float slope0,
     float offset0, float slope1, float offset1, float slope2, float offset2) {
-  place(frame, tiles, tensor, phases, width, height, scale, channels, planar, slope0, offset0, slope1, offset1, slope2,
+  place(frame, tiles, tensor, phases, width, height, scale, channels, vector, slope0, offset0, slope1, offset1, slope2,
         offset2);
 }

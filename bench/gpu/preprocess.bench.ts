@@ -27,6 +27,8 @@ interface Case {
   readonly dtype: Preprocessing["dtype"];
   readonly layout: Preprocessing["layout"];
   readonly batch: number;
+  /** Channels of the input that lie side by side, default 1: 8 for kHWC8. */
+  readonly vector?: number;
   /** Default `"bilinear"`. */
   readonly resize?: Preprocessing["resize"];
 }
@@ -40,6 +42,7 @@ const CASES: readonly Case[] = [
   { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 1 },
   { source: HD, format: "RGB", dtype: "f32", layout: "NHWC", batch: 1 },
   { source: HD, format: "RGB", dtype: "f16", layout: "NHWC", batch: 1 },
+  { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 1, vector: 8 },
   { source: HD, format: "RGBA", dtype: "f32", layout: "NCHW", batch: 1 },
   { source: HD, format: "NV12", dtype: "f32", layout: "NCHW", batch: 1 },
   { source: [1280, 720], format: "RGB", dtype: "f32", layout: "NCHW", batch: 1 },
@@ -48,7 +51,9 @@ const CASES: readonly Case[] = [
   { source: [320, 240], format: "RGB", dtype: "f32", layout: "NCHW", batch: 1 },
   { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 8 },
   { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 8 },
+  { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 8, vector: 8 },
   { source: HD, format: "NV12", dtype: "f32", layout: "NCHW", batch: 8 },
+  { source: HD, format: "NV12", dtype: "f16", layout: "NCHW", batch: 8, vector: 8 },
   { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
   { source: HD, format: "RGBA", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
   { source: HD, format: "NV12", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
@@ -60,14 +65,14 @@ const CASES: readonly Case[] = [
 const BYTES: Readonly<Record<DeviceImage["format"], number>> = { RGB: 3, BGR: 3, RGBA: 4, NV12: 1.5 };
 
 function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string {
-  const { source, format, dtype, layout, batch, resize = "bilinear" } = example;
+  const { source, format, dtype, layout, batch, vector = 1, resize = "bilinear" } = example;
   const { stream } = timer;
   const [width, height] = source;
   using stack = new DisposableStack();
-  const make = <T extends DType>(type: T, shape: number[]): DeviceBuffer<T> =>
-    stack.use(DeviceBuffer.create(type, shape, { stream }));
+  const make = <T extends DType>(type: T, shape: number[], inVectorsOf = 1): DeviceBuffer<T> =>
+    stack.use(DeviceBuffer.create(type, shape, { stream }, inVectorsOf));
   const preprocessing: Preprocessing = { ...YOLO_PREPROCESSING, resize, dtype, layout };
-  const output = make(dtype, layout === "NCHW" ? [batch, 3, SIDE, SIDE] : [batch, SIDE, SIDE, 3]);
+  const output = make(dtype, layout === "NCHW" ? [batch, 3, SIDE, SIDE] : [batch, SIDE, SIDE, 3], vector);
   const sourceBytes = width * height * BYTES[format];
   const pixels = make("u8", [batch, sourceBytes]);
   const noise = allocate("u8", batch * sourceBytes);
@@ -104,7 +109,8 @@ function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string
   const to = make("u8", [half]);
   const copy = timer.measure(() => copyOnDevice(to, from, on));
   const rate = (microseconds: number): string => (bytes / microseconds / 1000).toFixed(0).padStart(6);
-  const name = `${batch} x ${width}x${height} ${format} to ${dtype} ${layout}${resize === "bilinear" ? "" : ", antialias"}`;
+  const form = vector === 1 ? layout : `vectors of ${vector}`;
+  const name = `${batch} x ${width}x${height} ${format} to ${dtype} ${form}${resize === "bilinear" ? "" : ", antialias"}`;
   return [
     name.padEnd(NAME_WIDTH),
     times.cold.toFixed(1).padStart(8),

@@ -48,30 +48,22 @@ export function dtypeOf(number: number, tensor: string, source: string): DType {
 /** nvinfer1::TensorIOMode::kINPUT. */
 const INPUT = 1;
 
-/** nvinfer1::TensorFormat by number. */
-const FORMATS = [
-  "linear",
-  "chw2",
-  "hwc8",
-  "chw4",
-  "chw16",
-  "chw32",
-  "dhwc8",
-  "cdhw32",
-  "hwc",
-  "dla-linear",
-  "dla-hwc4",
-  "hwc16",
-  "dhwc",
-] as const;
-
 /** How TensorRT lays out a tensor in memory: row-major (`linear`), channels in vectors of 2 to 32, or channels last. */
-export type TensorFormat = (typeof FORMATS)[number];
+export type TensorFormat =
+  | "linear"
+  | `chw${2 | 4 | 16 | 32}`
+  | `hwc${"" | 8 | 16}`
+  | "dhwc"
+  | "dhwc8"
+  | "cdhw32"
+  | "dla-linear"
+  | "dla-hwc4";
 
-/** Number of a format. */
-export function formatNumber(format: TensorFormat): number {
-  return FORMATS.indexOf(format);
-}
+/** nvinfer1::TensorFormat by number. */
+const FORMATS: readonly TensorFormat[] = [
+  ...(["linear", "chw2", "hwc8", "chw4", "chw16", "chw32", "dhwc8", "cdhw32", "hwc"] as const),
+  ...(["dla-linear", "dla-hwc4", "hwc16", "dhwc"] as const),
+];
 
 /**
  * Channels side by side of a tensor of a format: `vector` of {@linkcode TypedDeviceMemory}.

@@ -174,12 +174,15 @@ export function deviceOutput(
     output.shape.length === expected.length &&
     expected.every((dim, axis) => dim < 0 || dim === output.shape[axis]);
   if (!fits) return refuseOutput(name, `${dtypes.join(" or ")} ${formatShape(expected)}`, output);
-  const { vector = 1 } = output;
-  if (vector !== 1 && vectors === "linear") {
-    const actual = `channels in vectors of ${vector}`;
-    const hint = "build the plan anew from the ONNX model, with linear outputs";
-    const text = message(`read the output ${JSON.stringify(name)}`, `it must be row-major, got ${actual}`, hint);
-    throw new ShapeError(text, { tensor: name, expected: "a row-major tensor", actual });
-  }
+  if (vectors === "linear") assertLinear(name, output);
   return output;
+}
+
+/** @throws {ShapeError} If the channels of an output lie in vectors */
+export function assertLinear(name: string, { vector = 1 }: TypedDeviceMemory): void {
+  if (vector === 1) return;
+  const actual = `channels in vectors of ${vector}`;
+  const hint = "build the plan anew from the ONNX model, with linear outputs";
+  const text = message(`read the output ${JSON.stringify(name)}`, `it must be row-major, got ${actual}`, hint);
+  throw new ShapeError(text, { tensor: name, expected: "a row-major tensor", actual });
 }

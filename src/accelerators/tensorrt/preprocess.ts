@@ -25,7 +25,7 @@ const RESIZERS: Readonly<Record<DeviceResize, Pick<LaunchSpec, "module" | "value
 
 /** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
 interface PreprocessMemory {
-  /** The input: [N, channels, height, width] or [N, height, width, channels] of the pre-processing's dtype. */
+  /** The input: [N, channels, height, width], in vectors of any length, or [N, height, width, channels], of the pre-processing's dtype. */
   readonly output: TypedDeviceMemory;
   /** N regions, what {@linkcode ImageTable} packed. */
   readonly images: DeviceMemory;
@@ -58,7 +58,9 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     const expected = `${dtype} ${formatShape(isPlanar ? [-1, channels, -1, -1] : [-1, -1, -1, channels])}`;
     refuse("input", expected, `${output.dtype} ${formatShape(output.shape)}`);
   }
-  if ((output.vector ?? 1) !== 1) refuse("input", "row-major", `channels in vectors of ${output.vector}`);
+  const { vector = 1 } = output;
+  // What TensorRT takes for the channels of such a tensor are its rows.
+  if (!isPlanar && vector !== 1) refuse("input", "row-major", `rows in vectors of ${vector}`);
   if (images.byteLength < batch * IMAGE_BYTES) {
     refuse("image table", `at least ${batch * IMAGE_BYTES} bytes`, String(images.byteLength));
   }
@@ -66,12 +68,13 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     refuse("value table", `at least ${valueTableLength(preprocessing) * 4} bytes`, String(table.byteLength));
   }
   const [height, width] = isPlanar ? [third, fourth] : [second, third];
+  const target = { output: output.pointer, width, height, vector: isPlanar ? vector : channels };
   const { module, values } = RESIZERS[resize];
   return {
     module,
-    kernel: `${module}_${dtype}_${colour === "luma" ? "luma" : layout.toLowerCase()}`,
+    kernel: `${module}_${dtype}${colour === "luma" ? "_luma" : ""}`,
     config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
-    values: { output: output.pointer, images: images.pointer, table: table.pointer, width, height, ...values },
+    values: { ...target, images: images.pointer, table: table.pointer, ...values },
   };
 }
 

@@ -11,7 +11,7 @@ import type {
   LoadedModel,
   RunShape,
 } from "../../accelerators/tensorrt/gpu-model.ts";
-import { deviceOutput, KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
+import { assertLinear, KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
 import { copyOnDevice } from "../../cuda/copy.ts";
@@ -24,6 +24,7 @@ import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import { FRAME_BYTES, ImageMemory, packFrame, packTile, TILE_BYTES } from "./image-memory.ts";
 import {
+  channelCount,
   checkOutput,
   type ImageModelSpec,
   imageFor,
@@ -254,8 +255,9 @@ export function placeLaunch(recognition: ImageModelSpec, { batch, size }: RunSha
   const { made, frame, tiles, phases } = memory;
   const [width, height] = size;
   const large: Size = [width * scale, height * scale];
-  deviceOutput(new Map([[form.name, made]]), form.name, [form.dtype], made.shape);
   checkOutput(made, form, batch, large);
+  const isPlanar = form.layout === "NCHW";
+  if (!isPlanar) assertLinear(form.name, made);
   checkTable("frames", frame, FRAME_BYTES);
   checkTable("tiles", tiles, batch * TILE_BYTES);
   checkTable("phases", phases, scale * 5 * 4);
@@ -276,7 +278,7 @@ export function placeLaunch(recognition: ImageModelSpec, { batch, size }: RunSha
       height,
       scale,
       channels: CHANNEL_CODES[form.channels],
-      planar: form.layout === "NCHW" ? 1 : 0,
+      vector: isPlanar ? (made.vector ?? 1) : channelCount(form.channels),
       slope0: first!.slope,
       offset0: first!.offset,
       slope1: second!.slope,

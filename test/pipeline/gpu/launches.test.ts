@@ -113,6 +113,12 @@ test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
       }
     }
   }
+  const input = { output: { ...output("f16", [2, 3, 40, 70]), vector: 8 }, images: memory(288), table };
+  expect(preprocessLaunch({ ...YOLO_PREPROCESSING, dtype: "f16" }, input).values.vector).toBe(8);
+  const rows = { output: { ...output("f16", [2, 40, 70, 3]), vector: 8 }, images: memory(288), table };
+  expect(() => preprocessLaunch({ ...YOLO_PREPROCESSING, dtype: "f16", layout: "NHWC" }, rows)).toThrow(
+    "Cannot pre-process images: the input must be row-major, got rows in vectors of 8",
+  );
   const wrong = { output: output("f16", [2, 3, 40, 70]), images: memory(288), table };
   expect(() => preprocessLaunch(YOLO_PREPROCESSING, wrong)).toThrow(
     "Cannot pre-process images: the input must be f32 [?, 3, ?, ?], got f16 [2, 3, 40, 70]",

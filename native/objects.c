@@ -1,4 +1,10 @@
 /* Methods whose arguments need more than a shape: dimensions, buffers, blocking calls. */
+#define _GNU_SOURCE /* syscall */
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "internal.h"
 
 /* Declares `call` of a method, or returns the status from the enclosing function. */
@@ -144,10 +150,42 @@ int32_t bt_builder_create(const bt_library *library, void *logger, int32_t devic
   return bt_created(library->create_builder(logger, library->version), builder);
 }
 
+/* A build on a thread of its own. */
+typedef struct quiet_build {
+  bt_call call;
+  void *network;
+  void *config;
+  int32_t device;
+  int32_t nice;
+  void *plan;
+  int32_t status;
+} quiet_build;
+
+static void *build_quietly(void *argument) {
+  quiet_build *build = argument;
+  /* Where the system does not let it, it is as urgent as others. */
+  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), build->nice);
+  if (bt_use_device(build->device) != BT_OK) {
+    build->status = BT_NO_DEVICE;
+    return NULL;
+  }
+  void *(*serialize)(void *, void *, void *) = (void *(*)(void *, void *, void *))build->call.fn;
+  build->status = bt_created(serialize(build->call.self, build->network, build->config), &build->plan);
+  return NULL;
+}
+
 int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
-                         void **plan) {
+                         int32_t nice, void **plan) {
   FIND(builder, BT_Builder_buildSerializedNetwork);
   if (network == NULL || config == NULL) return BT_BAD_CALL;
+  if (nice > 0) {
+    quiet_build build = {call, network, config, device, nice, NULL, BT_FAILED};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, build_quietly, &build) != 0) return BT_FAILED;
+    pthread_join(thread, NULL);
+    *plan = build.plan;
+    return build.status;
+  }
   if (bt_use_device(device) != BT_OK) return BT_NO_DEVICE;
   return bt_created(((void *(*)(void *, void *, void *))call.fn)(call.self, network, config), plan);
 }
@@ -174,6 +212,12 @@ int32_t bt_config_set_timing_cache(const bt_library *library, void *config, void
 int32_t bt_config_set_compute_capability(const bt_library *library, void *config, int32_t capability, int32_t index) {
   FIND(config, BT_BuilderConfig_setComputeCapability);
   return succeeded(((bool (*)(void *, int32_t, int32_t))call.fn)(call.self, capability, index));
+}
+
+int32_t bt_layer_set_output_type(const bt_library *library, void *layer, int32_t index, int32_t type) {
+  FIND(layer, BT_Layer_setOutputType);
+  ((void (*)(void *, int32_t, int32_t))call.fn)(call.self, index, type);
+  return BT_OK;
 }
 
 int32_t bt_timing_cache_combine(const bt_library *library, void *cache, void *other, int32_t ignore_mismatch) {

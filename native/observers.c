@@ -1,9 +1,11 @@
 /* Objects that TensorRT calls, laid out as its C++ interfaces: a vtable pointer, then what is ours. They may be called
  * from any thread, so they write into a ring and touch nothing of JavaScript. */
+#define _POSIX_C_SOURCE 200809L /* nanosleep */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -19,7 +21,7 @@ typedef struct observer {
   void *const *vtable;
   enum observer_kind kind;
   bt_ring *ring;
-  _Atomic int32_t state; /* logger: level; monitor: 1 once cancelled; recorder: references */
+  _Atomic int32_t state; /* logger: level; monitor: CANCELLED, PAUSED; recorder: references */
 } observer;
 
 #define KEPT_ERRORS 16
@@ -87,10 +89,18 @@ static void monitor_phase_start(void *self, const char *phase, const char *paren
   bt_ring_write(monitor->ring, BT_RECORD_PHASE_START, 1, steps, 0.0f, phase, parent);
 }
 
+#define CANCELLED 1
+#define PAUSED 2
+#define PAUSE_NS 20000000
+
 static bool monitor_step(void *self, const char *phase, int32_t step) {
   observer *monitor = self;
   bt_ring_write(monitor->ring, BT_RECORD_STEP, 2, step, 0.0f, phase, NULL);
-  return atomic_load(&monitor->state) == 0;
+  while (atomic_load(&monitor->state) == PAUSED) {
+    struct timespec pause = {0, PAUSE_NS};
+    nanosleep(&pause, NULL);
+  }
+  return (atomic_load(&monitor->state) & CANCELLED) == 0;
 }
 
 static void monitor_phase_end(void *self, const char *phase) {
@@ -231,7 +241,14 @@ void bt_logger_set_level(void *logger, int32_t level) { atomic_store(&((observer
 
 void *bt_monitor_create(bt_ring *ring) { return create(sizeof(observer), MONITOR, monitor_vtable, ring, 0); }
 
-void bt_monitor_cancel(void *monitor) { atomic_store(&((observer *)monitor)->state, 1); }
+void bt_monitor_cancel(void *monitor) { atomic_fetch_or(&((observer *)monitor)->state, CANCELLED); }
+
+void bt_monitor_pause(void *monitor, int32_t paused) {
+  if (paused != 0)
+    atomic_fetch_or(&((observer *)monitor)->state, PAUSED);
+  else
+    atomic_fetch_and(&((observer *)monitor)->state, ~PAUSED);
+}
 
 void *bt_profiler_create(int32_t layout, bt_ring *ring) {
   return create(sizeof(observer), PROFILER, layout == 10 ? profiler_10 : profiler_11, ring, 0);

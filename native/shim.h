@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 10
+#define BT_ABI_VERSION 11
 
 #define BT_MAX_DIMS 8
 
@@ -129,6 +129,9 @@
   X(Layer, getName, text)                                  \
   X(Layer, getNbInputs, i32)                               \
   X(Layer, getNbOutputs, i32)                              \
+  X(Layer, getOutput, pointer_at)                          \
+  X(Layer, setPrecision, void_i32)                         \
+  X(Layer, setOutputType, special)                         \
   X(OptimizationProfile, setDimensions, special)           \
   X(OptimizationProfile, getDimensions, special)           \
   X(OptimizationProfile, setShapeValues, special)          \
@@ -308,6 +311,8 @@ BT_API void bt_logger_set_level(void *logger, int32_t level);
 BT_API void *bt_monitor_create(bt_ring *ring);
 /* From now on stepComplete returns false, which ends the build. */
 BT_API void bt_monitor_cancel(void *monitor);
+/* From now on stepComplete waits, until it is called with 0 or the build is cancelled. */
+BT_API void bt_monitor_pause(void *monitor, int32_t paused);
 /* IProfiler of both layouts. */
 BT_API void *bt_profiler_create(int32_t layout, bt_ring *ring);
 /* IErrorRecorder; it keeps the last errors for TensorRT to read back as well. */
@@ -385,9 +390,10 @@ BT_API int32_t bt_context_set_output_allocator(const bt_library *library, void *
 
 /* Blocks: loads the kernels of the builder resource. */
 BT_API int32_t bt_builder_create(const bt_library *library, void *logger, int32_t device, void **builder);
-/* Blocks for seconds or minutes. `plan` is an IHostMemory of the caller. */
+/* Blocks for seconds or minutes. `plan` is an IHostMemory of the caller. With `nice` above 0 it runs on a thread of its
+ * own, which gives way to others by so much; so do the threads that TensorRT starts from there. */
 BT_API int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
-                                void **plan);
+                                int32_t nice, void **plan);
 BT_API int32_t bt_config_set_memory_pool_limit(const bt_library *library, void *config, int32_t pool, uint64_t bytes);
 BT_API void *bt_config_create_timing_cache(const bt_library *library, void *config, const void *bytes, size_t count);
 BT_API int32_t bt_config_set_timing_cache(const bt_library *library, void *config, void *cache, int32_t ignore_mismatch);
@@ -395,6 +401,8 @@ BT_API int32_t bt_config_set_timing_cache(const bt_library *library, void *confi
 BT_API int32_t bt_config_set_compute_capability(const bt_library *library, void *config, int32_t capability,
                                                 int32_t index);
 BT_API int32_t bt_timing_cache_combine(const bt_library *library, void *cache, void *other, int32_t ignore_mismatch);
+/* `type` is a number of DataType. Up to TensorRT 10. */
+BT_API int32_t bt_layer_set_output_type(const bt_library *library, void *layer, int32_t index, int32_t type);
 BT_API int32_t bt_tensor_dimensions(const bt_library *library, void *tensor, int32_t *dims);
 BT_API int32_t bt_profile_set_dimensions(const bt_library *library, void *profile, const char *name, int32_t selector,
                                          const int32_t *dims, int32_t rank);

@@ -66,6 +66,11 @@ const memoryPools: z.ZodType<Partial<Record<MemoryPool, number>>, string> = name
 
 /** What is handed to the library as it is said, by its names. */
 const LIBRARY = {
+  fp32Layers: {
+    schema: z.boolean(),
+    flag: "no-fp32-layers",
+    help: "with fp16: use it also where it loses, as in normalisations",
+  },
   tf32: { schema: z.boolean(), flag: "no-tf32", help: "keep full FP32 precision on tensor cores" },
   optimizationLevel: {
     schema: wholeNumber(0, 5),

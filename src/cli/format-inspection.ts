@@ -52,6 +52,8 @@ export interface Inspection {
   readonly recognition: AnySpec | { readonly problem: string };
   /** Where its parts run; `undefined` if it was not recognised, or nowhere. */
   readonly runs?: ModelRuns | undefined;
+  /** Nodes that an FP16 engine computes in FP32, for people; the empty string for none. */
+  readonly fp32?: string | undefined;
 }
 
 const LONGEST_VALUE = 100;
@@ -200,7 +202,7 @@ function runsLines(runs: ModelRuns | undefined, paint: Paint): string[] {
 }
 
 /** For people. */
-export function formatInspection({ file, model, recognition, runs }: Inspection, paint: Paint): string {
+export function formatInspection({ file, model, recognition, runs, fp32 }: Inspection, paint: Paint): string {
   const tensors = (infos: readonly TensorInfo[]): string[] => infos.map((info) => printable(formatTensorInfo(info)));
   const lines = [
     paint("bold", printable(file)),
@@ -209,6 +211,7 @@ export function formatInspection({ file, model, recognition, runs }: Inspection,
     ...metadataLines(model.metadata, paint),
     ...recognitionLines(recognition, paint),
     ...runsLines(runs, paint),
+    ...section(paint("bold", "In FP16"), fp32 ? [`stays in FP32: ${fp32}`] : []),
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -179,6 +179,15 @@ function formatCapabilities(capabilities: readonly ComputeCapability[]): string 
   return capabilities.map((one) => one.join(".")).join(", ");
 }
 
+/** Layers of an FP16 engine that are named; the JSON has all. */
+const NAMED_LAYERS = 4;
+
+function formatFp32Layers(names: readonly string[] = []): string | undefined {
+  if (names.length === 0) return undefined;
+  const rest = names.length > NAMED_LAYERS ? `, and ${names.length - NAMED_LAYERS} more` : "";
+  return `${names.slice(0, NAMED_LAYERS).join(", ")}${rest}`;
+}
+
 /** What stands before the engine, as far as it says anything. */
 function headerRows({ plan, byteLength }: PlanInspection): string[][] {
   const { header, origin } = plan;
@@ -191,6 +200,7 @@ function headerRows({ plan, byteLength }: PlanInspection): string[][] {
     ["built on", origin?.gpu],
     ["runs on", origin === undefined ? undefined : COMPATIBILITY.get(origin.hardwareCompatibility ?? "none")],
     ["precision", origin?.precision],
+    ["in FP32", formatFp32Layers(origin?.fp32Layers)],
     ["size", formatBytes(byteLength)],
   ];
   return rows.flatMap(([name, value]) => (value === undefined ? [] : [[name, printable(value)]]));

@@ -49,6 +49,7 @@ export const SHIM_SYMBOLS = {
   bt_logger_set_level: { args: ["ptr", "i32"], returns: "void" }, // logger, level
   bt_monitor_create: { args: ["ptr"], returns: "ptr" }, // ring
   bt_monitor_cancel: { args: ["ptr"], returns: "void" }, // monitor
+  bt_monitor_pause: { args: ["ptr", "i32"], returns: "void" }, // monitor, paused
   bt_profiler_create: { args: ["i32", "ptr"], returns: "ptr" }, // layout, ring
   bt_recorder_create: { args: ["ptr"], returns: "ptr" }, // ring
   bt_allocator_create: { args: [], returns: "ptr" },
@@ -102,8 +103,8 @@ export const SHIM_SYMBOLS = {
   // library, context, name, allocator
   bt_context_set_output_allocator: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   bt_builder_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, logger, device, builder
-  // library, builder, network, config, device, plan
-  bt_builder_build: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, builder, network, config, device, nice, plan
+  bt_builder_build: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "i32", "ptr"], returns: "i32" },
   // library, config, pool, bytes
   bt_config_set_memory_pool_limit: { args: ["ptr", "ptr", "i32", "u64"], returns: "i32" },
   // library, config, bytes, count
@@ -114,6 +115,7 @@ export const SHIM_SYMBOLS = {
   bt_config_set_compute_capability: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
   // library, cache, other, ignore_mismatch
   bt_timing_cache_combine: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
+  bt_layer_set_output_type: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" }, // library, layer, index, type
   bt_tensor_dimensions: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // library, tensor, dims
   // library, profile, name, selector, dims, rank
   bt_profile_set_dimensions: { args: ["ptr", "ptr", "ptr", "i32", "ptr", "i32"], returns: "i32" },
@@ -129,7 +131,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 10,
+  BT_ABI_VERSION: 11,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -247,6 +249,9 @@ export const SHIM_METHODS = {
   "Layer.getName": "text",
   "Layer.getNbInputs": "i32",
   "Layer.getNbOutputs": "i32",
+  "Layer.getOutput": "pointer_at",
+  "Layer.setPrecision": "void_i32",
+  "Layer.setOutputType": "special",
   "OptimizationProfile.setDimensions": "special",
   "OptimizationProfile.getDimensions": "special",
   "OptimizationProfile.setShapeValues": "special",

@@ -106,6 +106,9 @@ const SLOTS: Readonly<Record<MethodName, readonly [v10: Slot, v11: Slot, rtx?: S
   "Layer.getName": [4, 4],
   "Layer.getNbInputs": [5, 5],
   "Layer.getNbOutputs": [7, 7],
+  "Layer.getOutput": [8, 8],
+  "Layer.setPrecision": [10, null],
+  "Layer.setOutputType": [14, null],
 
   "OptimizationProfile.setDimensions": [2, 2],
   "OptimizationProfile.getDimensions": [3, 3],
@@ -194,6 +197,7 @@ const FLAGS = {
   refit: [4, 4],
   tf32: [6, 6],
   sparseWeights: [7, 7],
+  preferPrecisionConstraints: [10],
   versionCompatible: [13, 12],
   excludeLeanRuntime: [14, 13],
   stripPlan: [19, 18],

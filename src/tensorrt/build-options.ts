@@ -72,6 +72,11 @@ export interface DlaOptions {
 export interface BuildOptions {
   /** Default "fp16". TensorRT 11 and TensorRT-RTX always build what the model says. */
   readonly precision?: Precision | undefined;
+  /**
+   * With FP16, compute in FP32 what FP16 would lose: normalisations, softmax over long axes, exponentials of boxes, and box
+   * arithmetic of images of over 1024 pixels. Default true; TensorRT 11 and TensorRT-RTX build what the model says.
+   */
+  readonly fp32Layers?: boolean | undefined;
   /** Let FP32 use TF32's shorter mantissa on tensor cores. Default true. */
   readonly tf32?: boolean | undefined;
   /** Images in a batch, where the model leaves it open. */
@@ -144,6 +149,7 @@ const shapeRange = z
 
 const schema = z.strictObject({
   precision: z.enum(["fp32", "fp16", "model"], "fp32, fp16 or model").optional(),
+  fp32Layers: z.boolean("true or false").default(true),
   tf32: z.boolean("true or false").default(true),
   batch: z.union([count, batchRange], "a number of images, or { min, opt, max }").optional(),
   size: z.union([size, sizeRange], "[width, height], or { min, opt, max } of them").optional(),

@@ -7,6 +7,7 @@ import type { Device } from "../cuda/device.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
 import { type BuildConfig, type BuildOptions, type InputShapes, parseBuildOptions } from "./build-options.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
+import { formatFp32Nodes, keepFp32 } from "./fp32-layers.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import type { Network, NetworkTensor } from "./network.ts";
 import { OnnxParser } from "./onnx-parser.ts";
@@ -94,13 +95,14 @@ export async function buildPlan(
   using settings = builder.createConfig();
   configure(settings, config);
   setPrecision(settings, network, config, library);
+  const fp32 = keepsFp32(config, library) ? keepFp32Layers(settings, network, model, { config, source }) : [];
   addProfiles(builder, settings, network, config);
   settings.setProgressMonitor(monitor);
   using _cache = attachTimingCache(settings, environment.timingCache);
 
   using plan = await runBuild(builder, network, settings, monitor, environment);
   const metadata = readOnnxMetadata(model);
-  const origin = originOf(config, library, device);
+  const origin = { ...originOf(config, library, device), ...(fp32.length === 0 ? {} : { fp32Layers: fp32 }) };
   return {
     bytes: writePlan(plan.view(), metadata, origin),
     metadata,
@@ -155,6 +157,32 @@ function setPrecision(settings: BuilderConfig, network: Network, config: BuildCo
   if (!network.isQuantized()) return;
   settings.setFlag("int8", true);
   logger.info("The model brings its own quantisation: INT8 is used");
+}
+
+/** Whether layers are looked for that an engine must compute in FP32. */
+export function keepsFp32({ precision, fp32Layers }: BuildConfig, library: TensorRtLibrary): boolean {
+  return precision === "fp16" && fp32Layers && !library.isStronglyTyped;
+}
+
+/** Longest side of images that a network takes. */
+function longestSideOf(network: Network, config: BuildConfig): number {
+  const sides = inputProfiles(network.inputs(), config).flatMap((shapes) => [...shapes.values()].map(({ max }) => max));
+  const shapes = [...sides, ...network.inputs().map(({ shape }) => shape)];
+  return Math.max(0, ...shapes.filter(({ length }) => length === 4).flat());
+}
+
+/** Compute in FP32 what FP16 would lose, and say so. @returns names of the nodes */
+function keepFp32Layers(
+  settings: BuilderConfig,
+  network: Network,
+  model: Uint8Array,
+  { config, source }: { readonly config: BuildConfig; readonly source: string },
+): string[] {
+  const kept = keepFp32(network, model, { longestSide: longestSideOf(network, config) });
+  if (kept.length === 0) return [];
+  settings.setFlag("preferPrecisionConstraints", true);
+  logger.warn(`Keeping ${formatFp32Nodes(kept)} of ${source} in FP32, as FP16 would lose there`);
+  return kept.map(({ node }) => node.name || node.outputs[0]!);
 }
 
 function addProfiles(builder: Builder, settings: BuilderConfig, network: Network, config: BuildConfig): void {

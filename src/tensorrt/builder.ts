@@ -112,14 +112,20 @@ export class Builder extends NativeObject {
   /**
    * Build a plan, off the JS thread, for seconds or minutes.
    *
+   * @param options.nice by how much its threads give way to others, 0 to 19; default 0
    * @returns the plan, a child of this builder
    * @throws {TensorRtError} If the network cannot be built, or its progress monitor cancelled it
    * @throws {ClosedError} If the configuration's progress monitor or timing cache is closed
    */
-  async build(network: Network, config: BuilderConfig): Promise<HostMemory> {
+  async build(
+    network: Network,
+    config: BuilderConfig,
+    options: { readonly nice?: number | undefined } = {},
+  ): Promise<HostMemory> {
+    const device = this.device?.index ?? -1;
     const handle = await createOffThread(this.library, {
       name: "bt_builder_build",
-      args: [this.library.handle, this.handle, network.handle, config.handle, this.device?.index ?? -1],
+      args: [this.library.handle, this.handle, network.handle, config.handle, device, options.nice ?? 0],
       on: [network, config, ...config.used],
       action: "build an engine",
       call: "Builder.buildSerializedNetwork",

@@ -14,7 +14,8 @@ import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
-import { type BuildEnvironment, buildPlan, targetCapabilities } from "./build-plan.ts";
+import { type BuildEnvironment, buildPlan, keepsFp32, targetCapabilities } from "./build-plan.ts";
+import { fp32NodesOf } from "./fp32-layers.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
 
@@ -144,7 +145,8 @@ export class EngineCache {
   ): Promise<string> {
     const { config, library, device } = builds;
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
-    const { maxThreads: _, isPrecisionChosen: __, precision, ...choice } = config;
+    const { maxThreads: _, isPrecisionChosen: __, fp32Layers, precision, ...choice } = config;
+    const fp32 = keepsFp32(config, library) ? fp32NodesOf(model).map(({ node }) => node.outputs[0]) : [];
     const hash = new Bun.CryptoHasher("sha256");
     hash.update(model);
     for (const file of where.path === undefined ? [] : externalDataPaths(model, where.path)) {
@@ -158,6 +160,9 @@ export class EngineCache {
       JSON.stringify({
         ...choice,
         precision: library.isStronglyTyped ? "model" : precision,
+        // Models that lose nothing keep the engines they had before.
+        ...(fp32.length === 0 ? {} : { fp32 }),
+        ...(fp32Layers ? {} : { fp32Layers }),
         tensorRt: [library.version.text, library.version.build],
         gpu: device?.name,
         capabilities: targetCapabilities(config, device),

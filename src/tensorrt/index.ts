@@ -30,7 +30,7 @@ export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
 export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";
 export type { LogRing } from "./log-ring.ts";
 export { HostMemory, type NativeObject } from "./native-object.ts";
-export { Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
+export { type LayerTensor, Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
 export { OnnxParser, type ParseOptions } from "./onnx-parser.ts";
 export { OptimizationProfile, type ShapeRange, TimingCache } from "./optimization-profile.ts";
 export {

@@ -1,8 +1,8 @@
 /** @module Network: the layers that the ONNX parser made of a model, before an engine is built from them. */
 
-import type { TensorInfo } from "../core/tensor.ts";
+import type { Shape, TensorInfo } from "../core/tensor.ts";
 import { cString } from "../ffi/memory.ts";
-import { shim } from "../ffi/shim.ts";
+import { callMethod, shim } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 import { dtypeOf, ShapeCells } from "./tensor-info.ts";
 
@@ -22,6 +22,17 @@ export interface NetworkLayer {
   readonly type: number;
   readonly inputCount: number;
   readonly outputCount: number;
+}
+
+/** nvinfer1::DataType::kFLOAT; the same in every version. */
+const FLOAT = 0;
+
+/** What a layer makes. */
+export interface LayerTensor {
+  readonly name: string;
+  readonly shape: Shape;
+  /** True where it is an array of FP32, for a network that is not strongly typed: of floats. */
+  readonly isFloat: boolean;
 }
 
 const cells = new ShapeCells();
@@ -73,6 +84,43 @@ export class Network extends NativeObject {
       inputCount: library.call(handle, "Layer.getNbInputs"),
       outputCount: library.call(handle, "Layer.getNbOutputs"),
     };
+  }
+
+  /** What a layer makes, in its order. @param index from 0 to `layerCount - 1` */
+  layerOutputs(index: number): LayerTensor[] {
+    const { library } = this;
+    const layer = this.pointer(`read layer ${index} of the network`, "NetworkDefinition.getLayer", index);
+    return Array.from({ length: library.call(layer, "Layer.getNbOutputs") }, (_, at) => {
+      const tensor = callMethod(library.handle, layer, "Layer.getOutput", [at]);
+      if (tensor === null) throw library.failure(`read output ${at} of layer ${index}`, "Layer.getOutput");
+      const rank = shim().bt_tensor_dimensions(library.handle, tensor, cells.cells);
+      // Where the model does not tell the rank, there is none.
+      const shape = rank < 0 ? [] : cells.read(rank);
+      const isFloat = library.call(tensor, "Tensor.getType") === FLOAT;
+      return {
+        name: library.text(tensor, "Tensor.getName"),
+        shape,
+        isFloat: isFloat && library.call(tensor, "Tensor.isShapeTensor") !== 1,
+      };
+    });
+  }
+
+  /**
+   * Let a layer compute in FP32, whatever others may. Heeded with the flag `preferPrecisionConstraints`.
+   *
+   * @param index  from 0 to `layerCount - 1`
+   * @param stored numbers of the outputs that are stored in FP32 as well
+   * @throws {TensorRtError} If networks of this version are always strongly typed
+   */
+  computeInFp32(index: number, stored: readonly number[]): void {
+    const { library } = this;
+    const layer = this.pointer(`read layer ${index} of the network`, "NetworkDefinition.getLayer", index);
+    if (!library.has("Layer.setPrecision")) throw library.missing("Layer.setPrecision");
+    library.call(layer, "Layer.setPrecision", FLOAT);
+    for (const output of stored) {
+      const status = shim().bt_layer_set_output_type(library.handle, layer, output, FLOAT);
+      library.check(status, "Layer.setOutputType");
+    }
   }
 
   /** True if the model brings its own quantisation (Q/DQ nodes). */

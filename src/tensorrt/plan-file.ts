@@ -38,6 +38,8 @@ export interface PlanOrigin {
   /** `ampere-plus`, where it runs on other GPUs as well. */
   readonly hardwareCompatibility?: string;
   readonly precision?: string;
+  /** Nodes of the model that an FP16 engine computes in FP32. */
+  readonly fp32Layers?: readonly string[];
 }
 
 /** A plan, taken apart. */
@@ -123,6 +125,7 @@ const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolea
   computeCapabilities: (value) => value === undefined || (Array.isArray(value) && value.every(isCapability)),
   hardwareCompatibility: isText,
   precision: isText,
+  fp32Layers: (value) => value === undefined || (Array.isArray(value) && value.every((one) => typeof one === "string")),
 };
 
 function originIn(own: unknown, source: string): PlanOrigin {

@@ -7,6 +7,7 @@ import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { ownHeads } from "../../heads/own-head.ts";
 import { Session } from "../../onnxruntime/session.ts";
+import { formatFp32Nodes, fp32NodesOf } from "../../tensorrt/fp32-layers.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { runsOf } from "../doctor/model.ts";
@@ -34,14 +35,19 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
   await using session = await Session.load(file, { optimization: "disable" });
   const { model } = session;
   const { size: byteLength } = statSync(file);
+  const longestSide = Math.max(
+    0,
+    ...model.inputs.filter(({ shape }) => shape.length === 4).flatMap(({ shape }) => shape),
+  );
+  const fp32 = formatFp32Nodes(fp32NodesOf(await Bun.file(file).bytes(), { longestSide }));
   try {
     const source = JSON.stringify(file);
     const opened = openedSession(session, source, signal);
     const recognition = await recognitionOf(opened, file, said);
-    return { file, byteLength, model, recognition, runs: await runsOf(recognition) };
+    return { file, byteLength, model, recognition, runs: await runsOf(recognition), fp32 };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
-    return { file, byteLength, model, recognition: { problem: error.message } };
+    return { file, byteLength, model, recognition: { problem: error.message }, fp32 };
   }
 }
 
@@ -92,10 +98,10 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
     throw refuse(ofPlans, found, "build it first: bunx bun-tensorrt build --profiling-verbosity detailed");
   }
   const inspection = await inspectModel(path, said, context.signal);
-  const { file, byteLength, model, recognition, runs } = inspection;
+  const { file, byteLength, model, recognition, runs, fp32 } = inspection;
   const told =
     "problem" in recognition ? {} : { task: taskOf(recognition), confidence: confidenceOf(recognition), runs };
-  const json = { file, byteLength, ...model, ...told, recognition };
+  const json = { file, byteLength, ...model, ...told, recognition, fp32 };
   return { text: formatInspection(inspection, paint), json, isGood: !("problem" in recognition) };
 }
 

@@ -4,6 +4,7 @@ import { message, OptionError } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, VOC_20 } from "../model/labels.ts";
+import { decodeAnchorMaps } from "./anchor-decoder.ts";
 import { ANCHORS, type AnchorsTaken, anchorsByLevel, usualAnchors } from "./anchors.ts";
 import {
   defineHead,
@@ -14,7 +15,6 @@ import {
   type RecogniseOptions,
   saying,
 } from "./head.ts";
-import { decodeAnchorMaps } from "./map-decoder.ts";
 import type { AnchorLevel, AnchorMapsPlan } from "./map-plan.ts";
 import { customVisionPreprocessing } from "./ssd.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";

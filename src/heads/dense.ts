@@ -28,7 +28,7 @@ function meet(anchor: number, score: number, classId: number): void {
  * @param end `at` and a multiple of 4
  * @returns `end` if there is none
  */
-function skipFours(data: Float32Array, at: number, end: number, threshold: number): number {
+export function skipFours(data: Float32Array, at: number, end: number, threshold: number): number {
   let i = at;
   for (; i < end; i += 4) {
     if (data[i]! < threshold && data[i + 1]! < threshold && data[i + 2]! < threshold && data[i + 3]! < threshold)

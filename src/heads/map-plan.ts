@@ -106,8 +106,8 @@ export interface OffsetLevel {
 
 /**
  * Probabilities and offsets from anchors, maps for each stride: a centre's offset in sizes of its anchor, the logarithm of a size in
- * the same. Boxes are cut to the cells. Every class of every anchor is a candidate. Candidate index: cell × anchors + anchor, counted
- * through the levels.
+ * the same. Boxes are cut to the cells. Every class of every anchor is a candidate. Candidate index: source × classes + class; source:
+ * cell × anchors + anchor, counted through the levels.
  */
 export interface OffsetMapsPlan {
   readonly kind: "offset-maps";

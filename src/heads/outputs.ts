@@ -2,7 +2,7 @@
 
 import { ModelError, message, ShapeError } from "../core/errors.ts";
 import { type DType, formatShape, type Tensor, type TensorInfo, type TypedArray } from "../core/tensor.ts";
-import type { DetectionBlock, RowExtra } from "../model/rows.ts";
+import type { DetectionBlock, RowExtra, RowMaps } from "../model/rows.ts";
 import type { DecodeInput } from "./head.ts";
 import { FLOATS } from "./traits.ts";
 
@@ -178,7 +178,11 @@ export function gatherRows(
   block: Pick<DetectionBlock, "count" | "sources">,
   gathered: Float32Array<ArrayBuffer>,
 ): void {
-  const { order, channels, first, length } = extra;
+  const { order, channels, first, length, maps } = extra;
+  if (maps !== undefined) {
+    gatherMapped(extra, maps, input, block, gathered);
+    return;
+  }
   if (order === "pushed") {
     gatherPushed(extra, input.pushed!.extras, block, gathered);
     return;
@@ -209,6 +213,50 @@ function gatherPushed(
     let from = sources[row]! * channels + first;
     for (const end = to + length; to < end; to++, from++) gathered[to] = pushed[from]!;
   }
+}
+
+/** Fetch what maps hold, level by level: of each the map is looked at once. */
+function gatherMapped(
+  { channels, first, length }: RowExtra,
+  { levels, rule, numbers = 3, anchors = 1, counted }: RowMaps,
+  input: DecodeInput,
+  { count, sources }: Pick<DetectionBlock, "count" | "sources">,
+  gathered: Float32Array<ArrayBuffer>,
+): void {
+  let before = 0;
+  for (let at = 0; at < levels.length; at++) {
+    const { stride, output } = levels[at]!;
+    const columns = Math.ceil(input.inputWidth / stride);
+    const rows = Math.ceil(input.inputHeight / stride);
+    const cells = columns * rows;
+    const end = before + cells * anchors;
+    const map = outputTensor(input, output, FLOATS, input.index + 1, channels, rows, columns);
+    let isLoaded = false;
+    for (let row = 0; row < count; row++) {
+      const source = sources[row]! - before;
+      if (source < 0 || source >= end - before) continue;
+      if (!isLoaded) values.load(map, input.index * channels * cells, channels * cells);
+      isLoaded = true;
+      const anchor = counted === "anchors" ? Math.floor(source / cells) : source % anchors;
+      const cell = counted === "anchors" ? source - anchor * cells : (source - anchor) / anchors;
+      const column = cell % columns;
+      const line = (cell - column) / columns;
+      let from = values.offset + (anchor * (channels / anchors) + first) * cells + cell;
+      for (let number = 0, to = row * length; number < length; number++, to++, from += cells) {
+        const value = values.data[from]!;
+        if (rule === "raw") gathered[to] = value;
+        else if (number % numbers === 2) gathered[to] = 1 / (1 + Math.exp(-value));
+        else gathered[to] = pointSide(value, number % numbers === 0 ? column : line, stride, rule);
+      }
+    }
+    before = end;
+  }
+}
+
+/** x or y of a point in input pixels, each step rounded, as the kernel does it. */
+function pointSide(value: number, cell: number, stride: number, rule: RowMaps["rule"]): number {
+  const inCells = rule === "points" ? 2 * value + cell : value + (cell + 0.5);
+  return Math.fround(inCells) * stride;
 }
 
 /** Fetch every extra of a model into a block that was made for them. @throws {ShapeError} As {@linkcode gatherRows} */

@@ -2,6 +2,7 @@
 
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
+import { decodeAnchorMaps, decodeOffsetMaps } from "./anchor-decoder.ts";
 import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
 import { dflMaps, dflMapsLogits } from "./distance-maps.ts";
 import { efficientNms } from "./efficient-nms.ts";
@@ -11,6 +12,7 @@ import { FRACTIONS } from "./fractions.ts";
 import type { Head, ModelSpec } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { libreYolo } from "./libreyolo.ts";
+import { decodeDistanceMaps } from "./map-decoder.ts";
 import { mask2former } from "./mask2former.ts";
 import { MASKED_HEADS } from "./masked.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
@@ -93,6 +95,20 @@ export const HEADS: readonly Head[] = [...PLAIN_HEADS, ...FRACTIONS];
 /** The head that a model was recognised by. @param own the caller's */
 export function headOf({ head }: Pick<ModelSpec, "head">, own: readonly Head[] = []): Head {
   return OBJECT_HEADS.find(({ name }) => name === head) ?? headNamed(head, own);
+}
+
+/** What decodes the outputs of a model: its head, or of maps that take the place of what the head reads, their own decoder. */
+export function decoderOf(spec: Pick<ModelSpec, "head" | "plan">, own: readonly Head[] = []): Head["decode"] {
+  switch (spec.plan.kind) {
+    case "anchor-maps":
+      return decodeAnchorMaps as Head["decode"];
+    case "distance-maps":
+      return decodeDistanceMaps as Head["decode"];
+    case "offset-maps":
+      return decodeOffsetMaps as Head["decode"];
+    default:
+      return headOf(spec, own).decode;
+  }
 }
 
 /** @throws {OptionError} If two heads of the caller's have one name, or one has that of a built-in head */

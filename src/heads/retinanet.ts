@@ -1,14 +1,12 @@
 /** @module Heads `retinanet` and `retinanet-rounded`: maps of probabilities and of offsets from anchors, as NVIDIA's RetinaNet exports them. */
 
-import { ModelError, message } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import type { Candidates } from "../model/rows.ts";
+import { decodeOffsetMaps } from "./anchor-decoder.ts";
 import { readMaps } from "./anchor-maps.ts";
-import { type DecodeInput, defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
+import { defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
 import type { OffsetLevel, OffsetMapsPlan } from "./map-plan.ts";
-import { NumberSlice, outputTensor } from "./outputs.ts";
-import { FLOATS, type ModelTraits } from "./traits.ts";
+import type { ModelTraits } from "./traits.ts";
 
 /** Height over width of a cell's anchors, and their sizes in strides; the ratio changes first. */
 const RATIOS: readonly number[] = [1, 2, 0.5];
@@ -129,67 +127,3 @@ export const retinanetRounded: Head<OffsetMapsPlan> = defineHead(
     return { ...parts, assumptions: [`the anchors of 2019; for those of later models give ${naming(["retinanet"])}`] };
   },
 );
-
-const scores: NumberSlice = new NumberSlice();
-const offsets: NumberSlice = new NumberSlice();
-
-/** Beyond them a number is no probability, with room for the rounding of f16. */
-const LOWEST = -0.001;
-const HIGHEST = 1.001;
-
-/** @throws {ModelError} Always */
-function refuseLogits(output: string, score: number): never {
-  const found = `its scores are no probabilities, got ${score}`;
-  const hint = "NVIDIA's RetinaNet takes the sigmoid itself; export the model with it";
-  throw new ModelError(message(`decode output "${output}" as RetinaNet's scores`, found, hint), output);
-}
-
-/** Append every class of every anchor whose probability reaches the threshold, level by level, in the order of the map. */
-function decodeOffsetMaps(plan: OffsetMapsPlan, input: DecodeInput, candidates: Candidates): void {
-  const { classes, centre } = plan;
-  const { index } = input;
-  const threshold = Math.fround(input.threshold);
-  let before = 0;
-  for (let level = 0; level < plan.levels.length; level++) {
-    const { stride, classMap, boxMap, anchors } = plan.levels[level]!;
-    const columns = Math.ceil(input.inputWidth / stride);
-    const rows = Math.ceil(input.inputHeight / stride);
-    const cells = columns * rows;
-    const channels = classes * anchors.length;
-    const classTensor = outputTensor(input, classMap, FLOATS, index + 1, channels, rows, columns);
-    const boxTensor = outputTensor(input, boxMap, FLOATS, index + 1, 4 * anchors.length, rows, columns);
-    scores.load(classTensor, index * channels * cells, channels * cells);
-    offsets.load(boxTensor, index * 4 * anchors.length * cells, 4 * anchors.length * cells);
-    const right = columns * stride;
-    const bottom = rows * stride;
-    for (let channel = 0, at = scores.offset; channel < channels; channel++) {
-      const classId = channel % classes;
-      const anchor = (channel - classId) / classes;
-      const anchorWidth = anchors[anchor]![0];
-      const anchorHeight = anchors[anchor]![1];
-      for (let cell = 0; cell < cells; cell++, at++) {
-        const score = scores.data[at]!;
-        if (score < LOWEST || score > HIGHEST) refuseLogits(classMap, score);
-        if (score < threshold) continue;
-        const from = offsets.offset + 4 * anchor * cells + cell;
-        const column = cell % columns;
-        const row = (cell - column) / columns;
-        const x = (column + 0.5) * stride + centre + offsets.data[from]! * anchorWidth;
-        const y = (row + 0.5) * stride + centre + offsets.data[from + cells]! * anchorHeight;
-        const halfWidth = (Math.exp(offsets.data[from + 2 * cells]!) * anchorWidth) / 2;
-        const halfHeight = (Math.exp(offsets.data[from + 3 * cells]!) * anchorHeight) / 2;
-        // Upstream's right and lower sides are the last pixels of the box: one less.
-        candidates.push(
-          Math.max(0, Math.min(x - halfWidth, right - 1)),
-          Math.max(0, Math.min(y - halfHeight, bottom - 1)),
-          Math.max(1, Math.min(x + halfWidth, right)),
-          Math.max(1, Math.min(y + halfHeight, bottom)),
-          score,
-          classId,
-          before + cell * anchors.length + anchor,
-        );
-      }
-    }
-    before += cells * anchors.length;
-  }
-}

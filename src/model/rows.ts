@@ -18,7 +18,7 @@ export class Candidates {
   classIds: Int32Array<ArrayBuffer> = new Int32Array(0);
   /** i32 [capacity]: the anchor, query or row of the output that each came from. */
   sources: Int32Array<ArrayBuffer> = new Int32Array(0);
-  /** f32 [capacity, length] of {@linkcode setExtras}: what comes with each row beside box, score and class. Empty where nothing does. */
+  /** f32 [sources, length] of {@linkcode setExtras}: what comes with each row beside box, score and class. Empty where nothing does. */
   extras: Float32Array<ArrayBuffer> = new Float32Array(0);
   /** True if a box of at least {@linkcode SURE_SCORE} since `clear()` was inside out: its right or lower side came first. */
   hasInsideOut = false;
@@ -69,19 +69,20 @@ export class Candidates {
   }
 
   /**
-   * Keep what comes with the last row that was pushed.
+   * Keep what comes with a row that was pushed.
    *
+   * @param source what the row was pushed with: extras are fetched by it
    * @param length the same for all rows
    * @param first  the first element that is taken
    * @param step   elements from one to the next
    */
-  setExtras(row: number, length: number, values: ArrayLike<number>, first: number, step: number): void {
-    if (this.extras.length < this.scores.length * length) {
-      const larger = new Float32Array(new ArrayBuffer(this.scores.length * length * 4));
+  setExtras(source: number, length: number, values: ArrayLike<number>, first: number, step: number): void {
+    if (this.extras.length < (source + 1) * length) {
+      const larger = new Float32Array(new ArrayBuffer(Math.max(this.scores.length, 2 * source) * length * 4));
       larger.set(this.extras);
       this.extras = larger;
     }
-    for (let at = 0, from = first; at < length; at++, from += step) this.extras[row * length + at] = values[from]!;
+    for (let at = 0, from = first; at < length; at++, from += step) this.extras[source * length + at] = values[from]!;
   }
 
   #resize(capacity: number): void {

@@ -267,7 +267,7 @@ for name, rounded in (("retinanet", False), ("retinanet-rounded", True)):
         sides = np.stack([ws, np.round(ws * ratios) if rounded else ws * ratios], 1)
         anchors = np.concatenate([0.5 * (s - sides * scales), 0.5 * (s + sides * scales) - (1 if rounded else 0)], 1)
         assert np.abs(p - threshold).min() > 1e-5
-        for a, c, y, x in zip(*np.nonzero(p >= threshold)):
+        for y, x, a, c in zip(*np.nonzero(p.transpose(2, 3, 0, 1) >= threshold)):
             box = anchors[a] + np.array([x, y, x, y]) * s
             size = box[2:] - box[:2] + 1
             middle = box[:2] + 0.5 * size + d[a, :2, y, x] * size

@@ -2,7 +2,7 @@
 
 import type { DecodeInput, Head, ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { gatherExtras } from "../../heads/outputs.ts";
-import { headOf } from "../../heads/registry.ts";
+import { decoderOf } from "../../heads/registry.ts";
 import { pointsToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
@@ -17,7 +17,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly #recognition: ModelSpec;
   readonly #extras: readonly Pick<RowExtra, "length">[] | undefined;
   readonly #guard: PlausibilityGuard;
-  readonly #head: Head;
+  readonly #decode: Head["decode"];
   readonly #preprocessor: Preprocessor;
   readonly #candidates = new Candidates();
   readonly #selector = new Selector();
@@ -46,7 +46,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#recognition = recognition;
     this.#extras = extras;
     this.#guard = guard;
-    this.#head = headOf(recognition, heads);
+    this.#decode = decoderOf(recognition, heads);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
   }
 
@@ -75,7 +75,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     input.threshold = selection.threshold;
     input.index = row;
     this.#candidates.clear();
-    this.#head.decode(recognition.plan, input, this.#candidates);
+    this.#decode(recognition.plan, input, this.#candidates);
     this.select(this.#candidates, selection, input, block);
     this.gather(input, block);
     this.mapRows(block, input, placement);

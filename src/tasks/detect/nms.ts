@@ -1,7 +1,7 @@
 /** @module NmsOptions: which candidates become detections. */
 
 import { ArgumentError, ModelError, message } from "../../core/errors.ts";
-import type { ModelSpec } from "../../heads/head.ts";
+import type { DecodePlan, ModelSpec } from "../../heads/head.ts";
 import { OTHER_HEAD_HINT } from "../../heads/outputs.ts";
 import type { Candidates, DetectionBlock } from "../../model/rows.ts";
 
@@ -92,7 +92,7 @@ export class Selector {
   select(
     candidates: Candidates,
     selection: NmsOptions,
-    recognition: Pick<ModelSpec, "needsNms" | "head">,
+    recognition: Pick<ModelSpec, "needsNms" | "head"> & Partial<Pick<ModelSpec, "plan">>,
     block: DetectionBlock,
   ): void {
     const { maxDetections } = selection;
@@ -109,7 +109,10 @@ export class Selector {
     if (count === 0) return;
     assertProbability(candidates.scores[rows[0]!]!, recognition.head);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);
-    else for (let at = 0; at < count && at < maxDetections; at++) appendRow(block, candidates, rows[at]!);
+    else {
+      const kept = Math.min(count, maxDetections, mostRows(recognition.plan));
+      for (let at = 0; at < kept; at++) appendRow(block, candidates, rows[at]!);
+    }
   }
 
   /** Steps 3 to 5. */
@@ -128,6 +131,11 @@ export class Selector {
       kept.keep(block, block.count - 1, group);
     }
   }
+}
+
+/** Most rows of an image that are kept of what a plan decodes, whatever is asked for. */
+export function mostRows(plan: DecodePlan | undefined): number {
+  return plan?.kind === "distance-maps" ? (plan.most ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
 }
 
 /** Take a candidate into a block that has room for it. */

@@ -12,6 +12,7 @@
 // boxes       f32 [N, rows, 4], of images `box_stride` boxes apart: in the pixels that `box_scale` makes those of the mask
 // output      the coefficients: see gather_rows of select.cu; `first` to `first + channels` of a source
 // prototypes  [N, channels, height, width] of the entry's dtype
+// vector      channels of the prototypes that lie side by side; see vectorVolume of src/core/tensor.ts
 //
 // Launch: block 256, any grid: the blocks take the tiles in turns. Tolerance: none.
 // CPU reference: src/tasks/segment/proto-masks.ts, whose arithmetic and order this is, each step rounded.
@@ -167,18 +168,53 @@ struct Coefficients {
   u64 start;
 };
 
+// Element `at` of the 16 bytes that hold some.
+__device__ __forceinline__ float element_of(const uint4 &word, int at, const float *) {
+  return __uint_as_float(at == 0 ? word.x : at == 1 ? word.y : at == 2 ? word.z : word.w);
+}
+__device__ __forceinline__ float element_of(const uint4 &word, int at, const f16 *) {
+  const u32 pair = at < 2 ? word.x : at < 4 ? word.y : at < 6 ? word.z : word.w;
+  return from_element((f16)(at & 1 ? pair >> 16 : pair));
+}
+
 template <typename Element> struct Prototypes {
   const Element *data;
-  int channels, width, height;
+  int channels, width, height, vector;
 
   // The sum over the channels, in their order.
   __device__ __forceinline__ float sum(const float *coefficients, int x, int y) const {
-    const u64 plane = (u64)width * height;
-    const Element *at = data + ((u64)y * width + x);
+    constexpr int WIDE = 16 / sizeof(Element);
+    const u32 plane = (u32)width * height;
+    const Element *at = data + ((u32)y * width + x) * vector;
     float total = 0.0f;
+    if (vector % WIDE == 0) {
+      for (int first = 0; first < channels; first += vector, at += plane * vector) {
+        const int end = min(vector, channels - first);
+#pragma unroll 4
+        for (int part = 0; part < end; part += WIDE) {
+          const uint4 word = __ldg((const uint4 *)(at + part));
+#pragma unroll
+          for (int element = 0; element < WIDE; element++) {
+            if (part + element >= end) break;
+            const float coefficient = coefficients[first + part + element];
+            total = __fadd_rn(total, __fmul_rn(coefficient, element_of(word, element, at)));
+          }
+        }
+      }
+      return total;
+    }
+    if (vector == 1) {
 #pragma unroll 16
-    for (int channel = 0; channel < channels; channel++, at += plane) {
-      total = __fadd_rn(total, __fmul_rn(coefficients[channel], from_element(__ldg(at))));
+      for (int channel = 0; channel < channels; channel++, at += plane) {
+        total = __fadd_rn(total, __fmul_rn(coefficients[channel], from_element(__ldg(at))));
+      }
+      return total;
+    }
+#pragma unroll 1
+    for (int channel = 0; channel < channels; channel++) {
+      const int part = channel / vector;
+      const Element *element = at + part * plane * vector + (channel - part * vector);
+      total = __fadd_rn(total, __fmul_rn(coefficients[channel], from_element(__ldg(element))));
     }
     return total;
   }
@@ -266,7 +302,7 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
                                             const float4 *__restrict__ boxes, const void *__restrict__ output,
                                             const Element *__restrict__ prototypes, int batch, int rows, int words,
                                             int box_stride, int dtype, int first, int channel_stride, int source_stride,
-                                            int image_stride, int channels, int width, int height) {
+                                            int image_stride, int channels, int width, int height, int vector) {
   __shared__ float grid[VALUES];
   __shared__ float values[VALUES];  // before that the cells that a larger grid is made of
   __shared__ u32 signs[VALUES / WORD_PITCH];
@@ -293,7 +329,8 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
     if (threadIdx.x < sizeof(MaskPlan) / 4) ((u32 *)&plan)[threadIdx.x] = ((const u32 *)(plans + image))[threadIdx.x];
     __syncthreads();
     const bool enlarged = is_enlarged(plan, width, height);
-    const Prototypes<Element> cells = {prototypes + (u64)image * channels * width * height, channels, width, height};
+    const u64 length = (u64)width * height * ((channels + vector - 1) / vector * vector);
+    const Prototypes<Element> cells = {prototypes + image * length, channels, width, height, vector};
     for (int start = 0; start < count; start += THREADS) {
       const int row = start + threadIdx.x;
       int left = 0, top = 0, right = 0, bottom = 0, source = 0;
@@ -364,15 +401,17 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
 extern "C" __global__ void __launch_bounds__(256, 3) write_masks_f32(
     const void *__restrict__ table, const int *__restrict__ detections, const float4 *__restrict__ boxes,
     const void *__restrict__ output, const float *__restrict__ prototypes, int batch, int rows, int words, int box_stride,
-    int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height) {
+    int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height,
+    int vector) {
   write_masks((const MaskTable *)table, detections, boxes, output, prototypes, batch, rows, words, box_stride, dtype, first,
-              channel_stride, source_stride, image_stride, channels, width, height);
+              channel_stride, source_stride, image_stride, channels, width, height, vector);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3) write_masks_f16(
     const void *__restrict__ table, const int *__restrict__ detections, const float4 *__restrict__ boxes,
     const void *__restrict__ output, const f16 *__restrict__ prototypes, int batch, int rows, int words, int box_stride,
-    int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height) {
+    int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height,
+    int vector) {
   write_masks((const MaskTable *)table, detections, boxes, output, prototypes, batch, rows, words, box_stride, dtype, first,
-              channel_stride, source_stride, image_stride, channels, width, height);
+              channel_stride, source_stride, image_stride, channels, width, height, vector);
 }

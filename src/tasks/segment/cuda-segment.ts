@@ -102,7 +102,7 @@ export interface MaskInputs extends Pick<GatheredRows, "outputs" | "rows" | "det
 
 /** Width and height of the prototypes in cells. @throws {ShapeError} If they are no such output */
 function prototypesOf(spec: Pick<ObjectSpec, "masks" | "extras">, outputs: DeviceOutputs, batch: number) {
-  return deviceOutput(outputs, spec.masks!.output, FLOATS, [batch, spec.extras[0]!.length, -1, -1]);
+  return deviceOutput(outputs, spec.masks!.output, FLOATS, [batch, spec.extras[0]!.length, -1, -1], "any");
 }
 
 /**
@@ -137,6 +137,7 @@ export function maskLaunch(
       boxes: isOfImage ? detections.pointer + DETECTION_HEADER_WORDS * 4 : kept.pointer,
       box_stride: isOfImage ? words / 4 : rows,
       prototypes: prototypes.pointer,
+      vector: prototypes.vector ?? 1,
       batch,
       rows,
       words,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
-import { allocate, type Tensor } from "../../../src/core/tensor.ts";
+import { allocate, packVectors, type Tensor } from "../../../src/core/tensor.ts";
 import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
@@ -28,6 +28,8 @@ interface MaskCase {
   readonly height: number;
   readonly channels?: number;
   readonly dtype?: "f32" | "f16";
+  /** Channels of the prototypes that lie side by side. */
+  readonly vector?: number;
   readonly order?: RowExtra["order"];
   readonly size?: MaskSize;
   readonly blocks?: number;
@@ -66,7 +68,7 @@ function roomFor(masks: readonly (readonly Mask[])[]): number {
 
 function make(gpu: Gpu, library: KernelLibrary, example: MaskCase): Made {
   const { images, width, height, channels = 5, dtype = "f32", order = "channel-major", size = "image", odd } = example;
-  const { batch = images.length, blocks = 3 } = example;
+  const { batch = images.length, blocks = 3, vector = 1 } = example;
   const rows = Math.max(1, ...images.map(({ boxes }) => boxes.length));
   const random = chance(rows * 31 + width);
   const signed = (): number => random() * 2 - 1;
@@ -130,10 +132,18 @@ function make(gpu: Gpu, library: KernelLibrary, example: MaskCase): Made {
     data instanceof Int32Array
       ? gpu.upload({ dtype: "i32", shape: [data.length], data })
       : gpu.upload({ dtype: "f32", shape: [data.length], data });
+  const stored = gpu.own(DeviceBuffer.create(dtype, prototypes.shape, { stream: gpu.stream }, vector));
+  const inVectors = allocate(dtype, stored.length);
+  packVectors(inVectors, prototypes, vector);
+  // What fills the last vector counts for nothing.
+  const counts = allocate(dtype, stored.length);
+  packVectors(counts, { ...prototypes, data: allocate(dtype, prototypes.data.length).fill(1) }, vector);
+  for (let at = 0; at < counts.length; at++) if (counts[at] === 0) inVectors[at] = Number.NaN;
+  gpu.refill(stored, inVectors);
   const launch = maskLaunch({ masks: { output: "protos", rule: "ultralytics" }, extras: [extra] }, size, {
     outputs: new Map([
       ["output0", gpu.upload(output)],
-      ["protos", gpu.upload(prototypes)],
+      ["protos", stored],
     ]),
     batch,
     rows,
@@ -224,6 +234,32 @@ const CASES: Readonly<Record<string, MaskCase>> = {
   "one row of pixels": { images: [edges(200, 1)], width: 16, height: 16 },
   "one column of pixels": { images: [edges(1, 300)], width: 16, height: 16 },
   "prototypes of f16": { images: [edges(97, 55)], width: 16, height: 16, dtype: "f16", channels: 32 },
+  "prototypes of f16 as kHWC8, whole images and a part of the last vector": {
+    images: [edges(97, 55), edges(70, 70)],
+    width: 15,
+    height: 13,
+    dtype: "f16",
+    channels: 29,
+    vector: 32,
+  },
+  "prototypes of f16 as kCHW16": {
+    images: [edges(97, 55)],
+    width: 16,
+    height: 16,
+    dtype: "f16",
+    channels: 21,
+    vector: 16,
+  },
+  "prototypes of f16 as kCHW4": {
+    images: [edges(97, 55)],
+    width: 16,
+    height: 16,
+    dtype: "f16",
+    channels: 6,
+    vector: 4,
+  },
+  "prototypes of f32 as kHWC": { images: [edges(97, 55)], width: 16, height: 16, channels: 5, vector: 5 },
+  "prototypes of f32 as kCHW32": { images: [edges(97, 55)], width: 16, height: 16, channels: 37, vector: 32 },
   "coefficients in rows": { images: [edges(70, 70)], width: 16, height: 16, order: "anchor-major" },
   "coefficients of all images in one": { images: [edges(70, 70)], width: 16, height: 16, order: "flat" },
   "prototypes that do not divide the input": { images: [edges(97, 55)], width: 15, height: 13 },

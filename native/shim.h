@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 11
+#define BT_ABI_VERSION 12
 
 #define BT_MAX_DIMS 8
 
@@ -200,6 +200,48 @@ BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, int
  * 1 MiB on; smaller ones are the caller's. Returns BT_OK, or BT_BAD_CALL.
  */
 BT_API int32_t bt_copy(void *target, const void *source, int64_t bytes);
+
+/* ---- pre-processing ---- */
+
+/* Sets of instructions; every processor has the plain one. */
+#define BT_RESIZE_PLAIN 0
+#define BT_RESIZE_AVX2 1 /* with FMA and F16C */
+#define BT_RESIZE_NEON 2
+
+/* Elements of the tensor. */
+#define BT_RESIZE_F32 0
+#define BT_RESIZE_F16 1
+#define BT_RESIZE_U8 2
+
+/* A region of an image of 8-bit pixels, and where it goes: `int32_t` each. */
+typedef struct bt_resize_form {
+  int32_t pixel_bytes;  /* 3 or 4; of a fourth channel nothing is used */
+  int32_t pitch;        /* bytes from row to row */
+  int32_t x, y;         /* the region's first pixel, which may lie beside the image */
+  int32_t low, high;    /* the region's columns that the image has */
+  int32_t width;        /* of what is written, in pixels */
+  int32_t height;
+  int32_t dtype;
+  int32_t step;         /* elements from pixel to pixel: 1 in planes, 3 where channels alternate */
+  int32_t row_elements; /* from row to row */
+  int32_t first[3];     /* element of the first pixel, by the image's channels */
+} bt_resize_form;
+
+/* The best set that this processor has. */
+BT_API int32_t bt_resize_instructions(void);
+
+/* Bytes of the scratch memory for a width, and rows of the image of which the region has that many bytes. */
+BT_API int64_t bt_resize_scratch(int32_t width, int32_t row_bytes);
+
+/*
+ * Resizes a region as OpenCV's INTER_LINEAR and stores the values of its levels. `bytes` is the length of `data`; `columns` and
+ * `rows` are [n, 3]: nearer pixel in bytes or rows from the region's first, the next one, weight of that one of 2048.
+ * `tables` are [3, 256] elements by the image's channels, `lines` [3, 2]: slope and offset that the tables were made by.
+ * Element `start` of `output` is the first of the tensor's row. Every set of instructions gives the same bits.
+ */
+BT_API int32_t bt_resize(int32_t instructions, const bt_resize_form *form, const uint8_t *data, int64_t bytes,
+                         const int32_t *columns, const int32_t *rows, const void *tables, const double *lines,
+                         void *output, int64_t start, uint8_t *scratch);
 
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 

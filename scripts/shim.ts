@@ -30,6 +30,7 @@ const SOURCES = [
   "nvjpeg.c",
   "objects.c",
   "observers.c",
+  "resize.c",
   "ring.c",
   "shapes.c",
 ] as const;

@@ -16,6 +16,10 @@ export const SHIM_SYMBOLS = {
   // device, query, events, marks, capacity, pause_us
   bt_wait_any: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32"], returns: "i32" },
   bt_copy: { args: ["ptr", "ptr", "i64"], returns: "i32" }, // target, source, bytes
+  bt_resize_instructions: { args: [], returns: "i32" },
+  bt_resize_scratch: { args: ["i32", "i32"], returns: "i64_fast" }, // width, row_bytes
+  // instructions, form, data, bytes, columns, rows, tables, lines, output, start, scratch
+  bt_resize: { args: ["i32", "ptr", "ptr", "i64", "ptr", "ptr", "ptr", "ptr", "ptr", "i64", "ptr"], returns: "i32" },
   // device, function, backend, flags, out
   bt_nvjpeg_create: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   bt_nvjpeg_create_state: { args: ["i32", "ptr", "ptr", "ptr"], returns: "i32" }, // device, function, handle, out
@@ -131,7 +135,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 11,
+  BT_ABI_VERSION: 12,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -142,6 +146,12 @@ export const SHIM_CONSTANTS = {
   BT_MARK_NONE: 0,
   BT_MARK_AWAITED: 1,
   BT_MARK_DONE: 2,
+  BT_RESIZE_PLAIN: 0,
+  BT_RESIZE_AVX2: 1, // with FMA and F16C
+  BT_RESIZE_NEON: 2,
+  BT_RESIZE_F32: 0,
+  BT_RESIZE_F16: 1,
+  BT_RESIZE_U8: 2,
   BT_IMAGE_DAMAGED: 1, // a code that is none, a value that no samples have, a marker out of place, data left over
   BT_IMAGE_SHORT: 2, // the data ends before the pixels do
   BT_IMAGE_OTHER: 3, // not looked at: of another kind

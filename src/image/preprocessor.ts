@@ -5,6 +5,7 @@ import { allocate, formatShape, type Tensor } from "../core/tensor.ts";
 import { AntialiasResizer } from "./antialias-resizer.ts";
 import { isSamePadding, place, type Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
+import { bestResizeInstructions, isNative, NativeResizer, type ResizeInstructions } from "./native-resizer.ts";
 import {
   channelsOf,
   type InputArray,
@@ -17,14 +18,24 @@ import {
 } from "./preprocessing.ts";
 import { BilinearResizer, type LumaOutput, type RowTarget } from "./resize-rows.ts";
 
-/** What stays the same from frame to frame of a stream; its row buffers are overwritten by every frame. */
-export interface PreprocessPlan {
+/** What stays the same from frame to frame of a stream. */
+interface PlanForm {
   readonly region: Region;
   /** Bytes of a pixel; `undefined` for NV12. */
   readonly pixelBytes: number | undefined;
-  readonly resizer: AntialiasResizer | BilinearResizer;
   /** A row of padding of the whole input, in the tensor's dtype: one a channel for NCHW, a single one for NHWC. */
   readonly padding: readonly InputArray[];
+}
+
+/** A plan of which the shim does everything but padding. */
+interface NativePlan extends PlanForm {
+  readonly native: NativeResizer;
+}
+
+/** A plan in TypeScript; its row buffers are overwritten by every frame. */
+interface RowPlan extends PlanForm {
+  readonly native: undefined;
+  readonly resizer: AntialiasResizer | BilinearResizer;
   /** f32 [3 × width]: a row on its way to f16, u8 or luma; empty for f32, which is stored directly. */
   readonly staging: Float32Array<ArrayBuffer>;
   /**
@@ -45,7 +56,7 @@ function isSameAxis(start: number, source: number, otherStart: number, otherSour
 }
 
 /** True if a plan suits a region of an image of a format; wherever it lies, if that is within the image. */
-export function suits({ pixelBytes, region: known }: PreprocessPlan, region: Region, format: PixelFormat): boolean {
+function suits({ pixelBytes, region: known }: PlanForm, region: Region, format: PixelFormat): boolean {
   const { width, height } = region;
   return (
     pixelBytes === pixelBytesOf(format) &&
@@ -63,21 +74,25 @@ export function suits({ pixelBytes, region: known }: PreprocessPlan, region: Reg
 }
 
 /** Work out a plan. */
-export function createPreprocessPlan(
+function createPlan(
   preprocessing: Preprocessing,
   region: Region,
   format: PixelFormat,
-): PreprocessPlan {
-  const { inputWidth, left, right } = region;
-  const width = right - left;
+  instructions: ResizeInstructions,
+): NativePlan | RowPlan {
   const { dtype, layout, colour, resize } = preprocessing;
+  const padding = paddingRows(preprocessing, region.inputWidth);
+  const form = { region, pixelBytes: pixelBytesOf(format), padding };
+  if (isNative(preprocessing, region, format, instructions)) {
+    return { ...form, native: new NativeResizer(preprocessing, region, format, instructions) };
+  }
+  const width = region.right - region.left;
   const staging = allocate("f32", dtype === "f32" && colour !== "luma" ? 0 : width * 3);
   const values = dtype === "u8" ? new Int32Array(staging.buffer) : staging;
   return {
-    region,
-    pixelBytes: pixelBytesOf(format),
+    ...form,
+    native: undefined,
     resizer: resize === "bilinear" ? new BilinearResizer(region, format) : new AntialiasResizer(region, format, resize),
-    padding: paddingRows(preprocessing, inputWidth),
     staging,
     staged:
       layout === "NCHW" && colour !== "luma"
@@ -154,20 +169,25 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  */
 export class Preprocessor {
   readonly #preprocessing: Preprocessing;
+  readonly #instructions: ResizeInstructions | undefined;
   readonly #channels: number;
   /** For images whose channels are in the tensor's order, and for the others. */
   readonly #table: Float32Array<ArrayBuffer>;
   readonly #swappedTable: Float32Array<ArrayBuffer>;
   /** Newest last. */
-  readonly #plans: PreprocessPlan[] = [];
+  readonly #plans: (NativePlan | RowPlan)[] = [];
   /** Where whole images go, newest last. */
   readonly #placed: Region[] = [];
   readonly #target: RowTarget;
   readonly #lumaLine: Line;
 
-  /** @throws {ArgumentError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
-  constructor(preprocessing: Preprocessing) {
+  /**
+   * @param instructions for tests: what resizes, instead of the best that this machine has
+   * @throws {ArgumentError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does
+   */
+  constructor(preprocessing: Preprocessing, instructions?: ResizeInstructions) {
     this.#preprocessing = preprocessing;
+    this.#instructions = instructions;
     this.#channels = channelsOf(preprocessing);
     this.#table = storedTable(preprocessing, [0, 1, 2]);
     this.#swappedTable = storedTable(preprocessing, [2, 1, 0]);
@@ -236,7 +256,8 @@ export class Preprocessor {
     const start = index * this.#channels * region.inputWidth * region.inputHeight;
     if (padded === undefined || !isSamePadding(padded, region)) this.#pad(plan, destination.data, start);
     if (region.left >= region.right) return;
-    if (this.#preprocessing.colour === "luma") this.#fillLuma(plan, region, image, destination.data, start);
+    if (plan.native !== undefined) plan.native.run(image, region, destination.data, start);
+    else if (this.#preprocessing.colour === "luma") this.#fillLuma(plan, region, image, destination.data, start);
     else this.#fill(plan, region, image, destination.data, start);
   }
 
@@ -264,16 +285,16 @@ export class Preprocessor {
     );
   }
 
-  #plan(region: Region, format: PixelFormat): PreprocessPlan {
+  #plan(region: Region, format: PixelFormat): NativePlan | RowPlan {
     for (const plan of this.#plans) if (suits(plan, region, format)) return plan;
-    const plan = createPreprocessPlan(this.#preprocessing, region, format);
+    const plan = createPlan(this.#preprocessing, region, format, this.#instructions ?? bestResizeInstructions());
     if (this.#plans.length === MAX_PLANS) this.#plans.shift();
     this.#plans.push(plan);
     return plan;
   }
 
   /** Pad every row that the image does not cover from edge to edge; `#fill` then overwrites its part. */
-  #pad({ region, padding }: PreprocessPlan, data: InputArray, start: number): void {
+  #pad({ region, padding }: PlanForm, data: InputArray, start: number): void {
     const { inputWidth, inputHeight, left, top, right, bottom } = region;
     const isWide = left === 0 && right === inputWidth;
     for (let plane = 0; plane < padding.length; plane++) {
@@ -287,7 +308,7 @@ export class Preprocessor {
   }
 
   /** Write the resized image: directly where the tensor is f32, else row by row through the plan's staging. */
-  #fill(plan: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
+  #fill(plan: RowPlan, region: Region, image: Image, data: InputArray, start: number): void {
     const { inputWidth, inputHeight, left, top, right, bottom } = region;
     const { resizer, staging, staged } = plan;
     const target = this.#target;
@@ -318,7 +339,7 @@ export class Preprocessor {
   }
 
   /** Write the luma of the resized image: f16, which is slow to store one by one, row by row through the plan's staging. */
-  #fillLuma({ resizer, staging }: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
+  #fillLuma({ resizer, staging }: RowPlan, region: Region, image: Image, data: InputArray, start: number): void {
     const { inputWidth, left, top, bottom } = region;
     const line = this.#lumaLine;
     const width = staging.length / 3;

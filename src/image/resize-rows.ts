@@ -6,13 +6,12 @@ import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import { type Line, LUMA_WEIGHTS } from "./preprocessing.ts";
 import {
-  bilinearTaps,
+  bilinearRegionTaps,
   HALF_WEIGHT,
   isHalfSampling,
   isUnweighted,
   pointStride,
   regionAxes,
-  tileTaps,
   WEIGHT_BITS,
 } from "./resize-taps.ts";
 
@@ -280,19 +279,11 @@ export class BilinearResizer {
   constructor(region: Region, format: PixelFormat) {
     const isNv12 = format === "NV12";
     const pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
-    const [across, down] = regionAxes(region);
+    const [across] = regionAxes(region);
     this.#pixelBytes = pixelBytes;
     this.#rowBegin = across.low * pixelBytes;
     this.#rowBytes = (across.high - across.low) * pixelBytes;
-    const step = isNv12 ? 1 : pixelBytes;
-    const { edge } = region;
-    if (edge === "pad") {
-      this.#columns = bilinearTaps(across, "columns", step);
-      this.#rows = bilinearTaps(down, "rows", 1);
-    } else {
-      this.#columns = tileTaps(region.x, region.width, region.sourceWidth, edge, step);
-      this.#rows = tileTaps(region.y, region.height, region.sourceHeight, edge, 1);
-    }
+    [this.#columns, this.#rows] = bilinearRegionTaps(region, isNv12 ? 1 : pixelBytes);
     this.#nv12 = isNv12 ? new Nv12Rows(compact(this.#columns)) : undefined;
     this.#stride = pointStride(this.#columns);
     this.#isHalf = isHalfSampling(this.#columns);

@@ -97,6 +97,17 @@ export function tileTaps(
   return taps;
 }
 
+/** The taps of both axes of a region. @param step bytes of a pixel */
+export function bilinearRegionTaps(
+  region: Region,
+  step: number,
+): readonly [columns: Int32Array<ArrayBuffer>, rows: Int32Array<ArrayBuffer>] {
+  const { edge, x, y, width, height, sourceWidth, sourceHeight } = region;
+  if (edge !== "pad") return [tileTaps(x, width, sourceWidth, edge, step), tileTaps(y, height, sourceHeight, edge, 1)];
+  const [across, down] = regionAxes(region);
+  return [bilinearTaps(across, "columns", step), bilinearTaps(down, "rows", 1)];
+}
+
 /** The weight of a pixel that lies half-way between two others. */
 export const HALF_WEIGHT: number = 1 << (WEIGHT_BITS - 1);
 

@@ -1,11 +1,14 @@
 /**
- * @module Accuracy of every reference model through `detect --format coco`, beside the published figure.
+ * @module Accuracy of every reference model, beside the published figure: through `detect --format coco`, or `val`.
  *
- * Usage: `bun bench/accuracy.ts [--shared DIR] [--python PATH] [--backend cpu|gpu] [--only NAME] [--json FILE]`.
- * Needs the folder with the reference models and images, and a Python with pycocotools.
+ * Usage: `bun bench/accuracy.ts [--shared DIR] [--python PATH] [--backend cpu|gpu] [--only NAME,NAME] [--json FILE] [--val]
+ * [--level N] [--compare-fp32-layers]`.
+ * Needs the folder with the reference models and images, and a Python with pycocotools; with `--val` none. `--level` builds
+ * the engines at that optimisation level first; `--compare-fp32-layers` builds those that keep layers in FP32 without them
+ * as well.
  */
 
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -17,6 +20,9 @@ const { values } = parseArgs({
     backend: { type: "string", default: "auto" },
     only: { type: "string" },
     json: { type: "string" },
+    val: { type: "boolean", default: false },
+    level: { type: "string" },
+    "compare-fp32-layers": { type: "boolean", default: false },
   },
 });
 
@@ -29,13 +35,17 @@ const TOLERANCE = 0.003;
  */
 const ROWS = [
   { name: "yolov8n", model: "models/yolov8n_640.onnx", map: 0.3797, map50: 0.5527 },
+  { name: "yolov8n_dynamic", model: "models/yolov8n_640_dynamic.onnx", map: 0.3797, map50: 0.5527 },
   { name: "yolo11n", model: "yolo11n", map: 0.4019, map50: 0.5616 },
   { name: "yolo26n", model: "models/yolo26n_640_e2e.onnx", map: 0.4555, map50: 0.6306 },
   { name: "yolox_nano", model: "models/yolox_nano.onnx", map: 0.3269, map50: 0.5113 },
   { name: "nanodet_m", model: "models/nanodet_m_416.onnx", map: 0.285, map50: 0.4432 },
+  { name: "fastestdet", model: "models/FastestDet.onnx", map: 0.1817, map50: 0.3387 },
   { name: "deimv2_atto", model: "models/deimv2_hgnetv2_atto_coco.onnx", map: 0.2965, map50: 0.457 },
   { name: "deimv2_femto", model: "models/deimv2_hgnetv2_femto_coco.onnx", map: 0.3693, map50: 0.534 },
 ] as const;
+
+type Row = (typeof ROWS)[number];
 
 interface Score {
   readonly map: number;
@@ -50,55 +60,117 @@ function run(command: readonly string[]): string {
   return child.stdout.toString();
 }
 
+function tool(...words: readonly string[]): string {
+  return run([process.execPath, join(import.meta.dir, "../src/cli/main.ts"), ...words]);
+}
+
 const annotations = join(values.shared, "images/coco_val2017_100.json");
+const images = join(values.shared, "images/coco_val2017");
 if (!existsSync(annotations)) {
   console.log(`Skipped: the reference images are not here (${annotations}); name their folder with --shared`);
   process.exit(0);
 }
-if (Bun.spawnSync([values.python, "-c", "import pycocotools"]).exitCode !== 0) {
-  console.log(
-    `Skipped: ${values.python} has no pycocotools; install it with pip, or name another Python with --python`,
-  );
+if (!values.val && Bun.spawnSync([values.python, "-c", "import pycocotools"]).exitCode !== 0) {
+  const hint = "install it with pip, name another Python with --python, or take --val";
+  console.log(`Skipped: ${values.python} has no pycocotools; ${hint}`);
   process.exit(0);
 }
 
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-accuracy-"));
+
+/** Score what `detect` finds by pycocotools, or what `val` says. */
+function score(model: string, name: string): Score {
+  const machine = ["--backend", values.backend];
+  const kept = ["--threshold", "0.001", "--iou", "0.65", "--max-detections", "300"];
+  if (values.val) {
+    const told = tool(
+      "val",
+      model,
+      "--data",
+      annotations,
+      "--images",
+      images,
+      ...machine,
+      ...kept,
+      "--json",
+      "--quiet",
+    );
+    const { images: count, metrics } = JSON.parse(told);
+    return { map: metrics.box.AP, map50: metrics.box.AP50, images: count };
+  }
+  const output = join(scratch, `${name}.json`);
+  const format = ["--format", "coco", "--annotations", annotations, "--output", output];
+  tool("detect", images, "--model", model, ...machine, ...kept, ...format);
+  return JSON.parse(run([values.python, join(import.meta.dir, "peers/coco_eval.py"), annotations, output]));
+}
+
+/** An engine of the level that was asked for. @returns its path, and the names of the nodes it keeps in FP32 */
+function build(model: string, name: string, flags: readonly string[]): { plan: string; fp32: number; ms: number } {
+  const plan = join(scratch, `${name}.plan`);
+  const told = tool(
+    "build",
+    model,
+    "--optimization-level",
+    values.level!,
+    "--output",
+    plan,
+    "--json",
+    "--quiet",
+    ...flags,
+  );
+  const { origin, elapsedMs } = JSON.parse(told);
+  return { plan, fp32: origin?.fp32Layers?.length ?? 0, ms: elapsedMs };
+}
+
 const results: unknown[] = [];
 let failed = 0;
-console.log("model          mAP50-95  reference  difference     mAP50  reference   ms/image");
-for (const row of ROWS.filter((entry) => values.only === undefined || entry.name === values.only)) {
-  const output = join(scratch, `${row.name}.json`);
+
+/** Score a model and print its line. */
+function report(row: Row, name: string, model: string, facts: Readonly<Record<string, unknown>>): void {
   const started = performance.now();
-  run([
-    process.execPath,
-    join(import.meta.dir, "../src/cli/main.ts"),
-    "detect",
-    join(values.shared, "images/coco_val2017"),
-    ...["--model", row.model.includes("/") ? join(values.shared, row.model) : row.model],
-    ...["--backend", values.backend],
-    ...["--threshold", "0.001", "--iou", "0.65", "--max-detections", "300"],
-    ...["--format", "coco", "--annotations", annotations, "--output", output],
-  ]);
+  const found = score(model, name);
   const elapsed = performance.now() - started;
-  const script = join(import.meta.dir, "peers/coco_eval.py");
-  const score = JSON.parse(run([values.python, script, annotations, output])) as Score;
-  const difference = score.map - row.map;
+  const difference = found.map - row.map;
   const isWithin = Math.abs(difference) <= TOLERANCE;
   if (!isWithin) failed += 1;
-  results.push({ ...row, reference: { map: row.map, map50: row.map50 }, ...score });
+  const reference = { map: row.map, map50: row.map50 };
+  results.push({ ...row, name, reference, backend: values.backend, ...facts, ...found });
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
   console.log(
     [
-      row.name.padEnd(14),
-      score.map.toFixed(4).padStart(8),
+      name.padEnd(22),
+      found.map.toFixed(4).padStart(8),
       row.map.toFixed(4).padStart(10),
       `${difference >= 0 ? "+" : ""}${difference.toFixed(4)}`.padStart(11),
-      score.map50.toFixed(4).padStart(9),
+      found.map50.toFixed(4).padStart(9),
       row.map50.toFixed(4).padStart(10),
-      (elapsed / score.images).toFixed(1).padStart(12),
+      (elapsed / found.images).toFixed(1).padStart(12),
+      ...Object.entries(facts).map(([key, value]) => ` ${key} ${value}`),
       isWithin ? "" : `  off by more than ${TOLERANCE}`,
     ].join(" "),
   );
 }
+
+console.log("model                  mAP50-95  reference  difference     mAP50  reference   ms/image");
+const only = values.only?.split(",");
+for (const row of ROWS.filter(({ name }) => only === undefined || only.includes(name))) {
+  const model = row.model.includes("/") ? join(values.shared, row.model) : row.model;
+  try {
+    if (values.level === undefined) {
+      report(row, row.name, model, {});
+      continue;
+    }
+    const { plan, fp32, ms } = build(model, row.name, []);
+    report(row, row.name, plan, { fp32, buildMs: ms });
+    if (fp32 === 0 || !values["compare-fp32-layers"]) continue;
+    const name = `${row.name}_all_fp16`;
+    const bare = build(model, name, ["--no-fp32-layers"]);
+    report(row, name, bare.plan, { fp32: bare.fp32, buildMs: bare.ms });
+  } catch (error) {
+    // One that cannot be fetched or built leaves the others.
+    failed += 1;
+    console.log(`${row.name.padEnd(22)} ${(error as Error).message.split("\n").slice(1, 3).join(" ")}`);
+  }
+}
 rmSync(scratch, { recursive: true });
-if (values.json !== undefined) await Bun.write(values.json, `${JSON.stringify(results, null, 2)}\n`);
 process.exit(failed === 0 ? 0 : 1);

@@ -98,6 +98,8 @@ export {
   type HeadReading,
 } from "./heads/head-definition.ts";
 export type {
+  AnchorOffsetsLevel,
+  AnchorOffsetsPlan,
   ChosenPlan,
   FaceLevel,
   FacesPlan,

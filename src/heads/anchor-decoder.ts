@@ -2,7 +2,7 @@
 
 import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
-import type { DecodeInput } from "./head.ts";
+import { type DecodeInput, naming } from "./head.ts";
 import {
   HIGHEST,
   LOWEST,
@@ -201,7 +201,7 @@ const offsets: NumberSlice = new NumberSlice();
 export function refuseOffsets({ levels }: OffsetMapsPlan, value: number, level?: OffsetLevel): never {
   const { classMap: output } = level ?? levels[0]!;
   const found = `its scores are no probabilities, got ${value}`;
-  const hint = "NVIDIA's RetinaNet takes the sigmoid itself; export the model with it";
+  const hint = `NVIDIA's RetinaNet takes the sigmoid itself; if it is EfficientDet, name the head by ${naming(["efficientdet-maps"])}, else export it with the sigmoid`;
   throw new ModelError(message(`decode output "${output}" as RetinaNet's scores`, found, hint), output);
 }
 

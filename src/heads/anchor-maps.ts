@@ -359,7 +359,10 @@ export const ANCHOR_MAP_HEADS: readonly Head[] = [
 ];
 
 /** The heads that take anchors from the caller. */
-const TAKING: readonly string[] = [yolov2Maps, yolov3Maps, yolov4Maps, ...ANCHORED_HEADS].map(({ name }) => name);
+const TAKING: readonly string[] = [
+  ...[yolov2Maps, yolov3Maps, yolov4Maps, ...ANCHORED_HEADS].map(({ name }) => name),
+  ...["efficientdet", "efficientdet-maps"],
+];
 
 /** @throws {OptionError} If the caller gives anchors to a model whose head reads none. One of the caller's heads may read them itself */
 export function refuseUnreadAnchors(

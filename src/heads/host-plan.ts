@@ -156,8 +156,43 @@ export interface MaskSource {
   readonly rule: MaskRule;
 }
 
+/** One stride's outputs of an {@linkcode AnchorOffsetsPlan}. */
+export interface AnchorOffsetsLevel {
+  /** Input pixels a cell; a side that is no multiple has smaller cells. */
+  readonly stride: number;
+  readonly scores: string;
+  readonly boxes: string;
+}
+
+/**
+ * EfficientDet's scores and offsets y, x, height and width from anchors: a centre's in sizes of its anchor, the logarithm of a size in
+ * the same. Candidate index: cell × anchors + anchor, counted through the levels. On the CPU only.
+ */
+export interface AnchorOffsetsPlan {
+  readonly kind: "anchor-offsets";
+  /** Finest first. */
+  readonly levels: readonly AnchorOffsetsLevel[];
+  /** Width and height of each of a cell's anchors, in strides, in the order of the outputs. */
+  readonly anchors: readonly (readonly [width: number, height: number])[];
+  readonly classes: number;
+  /**
+   * f32 or f16. `rows`: all levels have the same outputs, probabilities [N, anchors, classes] and [N, anchors, 4]; the best class counts.
+   * `maps`: logits [N, anchors × classes, height, width] and [N, anchors × 4, height, width]; every class counts.
+   */
+  readonly order: "rows" | "maps";
+  /** Of `rows`, an output with the anchors, y1, x1, y2, x2 in pixels, [N, anchors, 4]. */
+  readonly anchorBoxes?: string;
+}
+
 /** Plans that the CPU alone decodes by. */
-export type HostPlan = PartsPlan | PlanesPlan | FacesPlan | PriorsPlan | MaskQueriesPlan | ChosenPlan;
+export type HostPlan =
+  | PartsPlan
+  | PlanesPlan
+  | FacesPlan
+  | PriorsPlan
+  | MaskQueriesPlan
+  | ChosenPlan
+  | AnchorOffsetsPlan;
 
 const HOST_KINDS: readonly string[] = [
   "parts",
@@ -166,6 +201,7 @@ const HOST_KINDS: readonly string[] = [
   "priors",
   "mask-queries",
   "chosen",
+  "anchor-offsets",
 ] satisfies HostPlan["kind"][];
 
 const MAP_KINDS: readonly string[] = ["anchor-maps", "distance-maps", "offset-maps"] satisfies MapPlan["kind"][];

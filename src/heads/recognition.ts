@@ -11,6 +11,7 @@ import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { usualAnchors } from "./anchors.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
+import { efficientDet } from "./efficientdet.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
@@ -97,14 +98,16 @@ function refuseAnchorless(traits: ModelTraits, options: RecogniseOptions, heads:
 }
 
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
-function refuseSplit({ model }: ModelTraits, options: RecogniseOptions): void {
-  const pair = splitOutputs(model);
+function refuseSplit(traits: ModelTraits, options: RecogniseOptions): void {
+  const pair = splitOutputs(traits.model);
   if (pair === undefined || pair.boxes.shape[1]! <= MOST_CHOSEN) return;
   const { boxes, scores } = pair;
   const found = `its boxes ${shown(boxes)} and the scores of its classes ${shown(scores)} come apart, before NMS`;
+  const isOfOffsets = efficientDet.recognise({ ...traits, forced: true }) !== undefined;
+  const ofOffsets = isOfOffsets ? `if they are offsets, by ${naming([efficientDet.name])}; ` : "";
   const hint =
     `if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head by ${naming([damoYolo.name])}, and say the ` +
-    "`preprocessing`; else export it with its NMS";
+    `\`preprocessing\`; ${ofOffsets}else export it with its NMS`;
   refuse(options, found, hint);
 }
 

@@ -6,6 +6,7 @@ import { decodeAnchorMaps, decodeOffsetMaps } from "./anchor-decoder.ts";
 import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
 import { dflMaps, dflMapsLogits } from "./distance-maps.ts";
 import { efficientNms } from "./efficient-nms.ts";
+import { efficientDet, efficientDetMaps, efficientDetRows } from "./efficientdet.ts";
 import { centerface, retinaface, scrfd, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
@@ -82,6 +83,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   ...ANCHOR_MAP_HEADS,
   ...[dflMaps, dflMapsLogits],
   ...[retinanet, retinanetRounded],
+  ...[efficientDet, efficientDetMaps, efficientDetRows],
   ssd,
   ssdPytorch,
   customVision,

@@ -9,6 +9,7 @@ import {
   mayBeChosen,
   readDense,
 } from "./dense-reading.ts";
+import { ASSUMED_NOT_EFFDET, mayBeOfEffdet } from "./efficientdet.ts";
 import { defineHead, type Head, type ModelSpecParts, type RowsPlan, saying } from "./head.ts";
 import { decodeRows, rowsPlan } from "./rows.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
@@ -65,7 +66,10 @@ export const yoloEndToEnd: Head<RowsPlan> = defineHead(
       outputs: [output],
       auxiliary: auxiliaryOutputs(reading, COLUMNS, 0, traits),
       preprocessing: YOLO_PREPROCESSING,
-      assumptions: isDeepStream(reading, traits) ? [ASSUMED_OF_FINAL_ROWS] : [],
+      assumptions: [
+        ...(isDeepStream(reading, traits) ? [ASSUMED_OF_FINAL_ROWS] : []),
+        ...(!traits.forced && mayBeOfEffdet(traits, reading.rows) ? [ASSUMED_NOT_EFFDET] : []),
+      ],
       needsNms: false,
       plan: rowsPlan(output, channels),
     };

@@ -277,6 +277,62 @@ for name, rounded in (("retinanet", False), ("retinanet-rounded", True)):
             rows.append([*map(float, first), *map(float, end + 1), float(p[a, c, y, x]), int(c)])
     case(name, name, ts, threshold, rows, labels=names(3), forced=rounded)
 
+# EfficientDet: offsets y, x, h, w from anchors of three scales times three ratios; the upstream's BBoxTransform and Anchors.
+def efficientdet_anchors(levels):
+    for s, h, w in levels:
+        cell = np.array([W / w, H / h])
+        for y in range(h):
+            for x in range(w):
+                for k in range(3):
+                    for ratio in ((1, 1), (1.4, 0.7), (0.7, 1.4)):
+                        half = 4 * cell * 2 ** (k / 3) * ratio / 2
+                        middle = (np.array([x, y]) + 0.5) * cell
+                        yield [middle[1] - half[1], middle[0] - half[0], middle[1] + half[1], middle[0] + half[0]]
+
+
+def efficientdet_boxes(a, d, last):
+    yc, xc, h, w = (a[:, 0] + a[:, 2]) / 2, (a[:, 1] + a[:, 3]) / 2, a[:, 2] - a[:, 0], a[:, 3] - a[:, 1]
+    b = corners(d[:, 1] * w + xc, d[:, 0] * h + yc, np.exp(d[:, 3]) * w, np.exp(d[:, 2]) * h)
+    return np.concatenate([np.maximum(b[:, :2], 0), np.minimum(b[:, 2:], [W - last, H - last])], 1)
+
+
+LEVELS = [(s, -(-H // s), -(-W // s)) for s in (8, 16, 32, 64, 128)]
+usual = np.array(list(efficientdet_anchors(LEVELS)))
+n = len(usual)
+ts = [tensor("983", [BATCH, n, 4], [[4, -0.6, 0.6]], seed=180), tensor("1201", [BATCH, n, 90], [[60, 0, 0.3], [3, 0, 1], [27, 0, 0.3]], seed=181)]
+d, p = (fill(t)[INDEX] for t in ts)
+case("efficientdet", "efficientdet", ts, 0.985, best(efficientdet_boxes(usual, d, 1), p, p.max(1), 0.985), image="data")
+
+# With the model's own anchors, which have other ratios, and the maps they were found in.
+own = tensor("anchors", [1, n, 4], [[2, 0, 30], [2, 34, 60]], seed=182)
+features = [tensor(f"feature_{s}", [BATCH, 8, h, w], [[8, -1, 1]], axis=1, seed=183) for s, h, w in LEVELS]
+ts = [*features, tensor("regression", [BATCH, n, 4], [[4, -0.6, 0.6]], seed=184), tensor("classification", [BATCH, n, 3], [[3, 0, 1]], seed=185), own]
+d, p = (fill(t)[INDEX] for t in ts[5:7])
+rows = best(efficientdet_boxes(fill(own)[0], d, 1), p, p.max(1), 0.99)
+case("efficientdet, anchors in the model", "efficientdet", ts, 0.99, rows, image="input", labels=names(3))
+
+for title, classes, forced, dtype in (("efficientdet-maps", 90, False, "f32"), ("efficientdet-maps of four classes, f16", 4, True, "f16")):
+    live = 18 if classes == 90 else 36
+    ranges, threshold = [[9 * classes - live, -9, -3], [live, -6, 2.5]] if classes == 90 else [[live, -6, 2.5]], 0.92
+    ts = [tensor(str(700 + i), [BATCH, 9 * classes, h, w], ranges, axis=1, seed=190 + i, dtype=dtype) for i, (_, h, w) in enumerate(LEVELS)]
+    ts += [tensor(str(800 + i), [BATCH, 36, h, w], [[36, -0.6, 0.6]], axis=1, seed=200 + i, dtype=dtype) for i, (_, h, w) in enumerate(LEVELS)]
+    rows, before = [], 0
+    for i, (_, h, w) in enumerate(LEVELS):
+        p = sigmoid(fill(ts[i])[INDEX].reshape(9, classes, h, w))
+        d = fill(ts[5 + i])[INDEX].reshape(9, 4, h, w).transpose(2, 3, 0, 1).reshape(-1, 4)
+        b = efficientdet_boxes(usual[before : before + 9 * h * w], d, 0)
+        assert np.abs(p - threshold).min() > 2e-6
+        for a, c, y, x in zip(*np.nonzero(p >= threshold)):
+            box = b[(y * w + x) * 9 + a]
+            if box[0] < box[2] and box[1] < box[3]:
+                rows.append([*map(float, box), float(p[a, c, y, x]), int(c)])
+        before += 9 * h * w
+    case(title, "efficientdet-maps", ts, threshold, rows, forced=forced)
+
+t = tensor("output", [BATCH, 100, 6], [*CORNERS, [1, 0, 1], [1, 1, 91]], seed=210, whole=5)
+v = fill(t)[INDEX]
+case("efficientdet-rows", "efficientdet-rows", [t], 0.8, kept(v[:, :4], v[:, 4], v[:, 5], 0.8), forced=True)
+
 ts = [
     tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=81),
     tensor("labels", [BATCH, 30], [[30, 0, 80]], dtype="i64", seed=82),

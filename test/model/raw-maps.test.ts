@@ -258,9 +258,62 @@ test("RetinaNet of NVIDIA's odtk and of the ONNX zoo are told by their names, an
   expect(() => head(other)).toThrow(/retinanet/);
   expect(head(other, { head: "retinanet" })).toBe("retinanet");
   expect(() => decodeFlat("retinanet", ODTK, -4)).toThrow(
-    /its scores are no probabilities, got -4\nHint: NVIDIA's RetinaNet takes the sigmoid itself/,
+    /its scores are no probabilities, got -4\nHint: NVIDIA's RetinaNet takes the sigmoid itself; if it is EfficientDet.*"efficientdet-maps"/,
   );
   expect(decodeFlat("retinanet", ODTK, 0.5).count).toBe(0);
+});
+
+const ANCHORS_OF_NINE = [1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((side) => [side * 8, (side + 1) * 8]);
+
+/** What effdet's network has, by numbers, and the pair of Yet-Another-EfficientDet-PyTorch, of 640x640. */
+const offsetMaps = (classes: number): Declared[] =>
+  retinanet((kind, at) => `${(kind === "box" ? 900 : 800) + at}`, classes);
+const pair = (classes: number, [boxes, scores] = ["900", "901"]): Declared[] => [
+  [boxes!, [1, 76725, 4]],
+  [scores!, [1, 76725, classes]],
+];
+
+test("EfficientDet is told by COCO's 90 classes, or its names; else several heads have such maps, and are named", () => {
+  const preprocessing = { fit: "letterbox-top-left", mean: IMAGENET_MEAN, std: IMAGENET_STD, colour: "RGB" };
+  for (const [outputs, wanted] of [
+    [offsetMaps(90), { head: "efficientdet-maps", plan: { kind: "anchor-offsets", order: "maps", classes: 90 } }],
+    [pair(90), { head: "efficientdet", plan: { order: "rows", levels: { length: 5 }, anchors: { 1: [5.6, 2.8] } } }],
+    [pair(3, ["regression", "classification"]), { head: "efficientdet", plan: { classes: 3 } }],
+  ] as const) {
+    const spec = recogniseModel(model(outputs), { isSilent: true });
+    expect(spec).toMatchObject({ ...wanted, preprocessing, stride: 128, needsNms: true });
+    expect(paddingValues(spec.preprocessing).every((value) => Math.abs(value) < 1e-6)).toBe(true);
+    expect(spec.assumptions[0]).toMatch(/EfficientDet's usual anchors.*`anchors` \(`--anchors`\)/);
+  }
+  // COCO's ids from 1 on, with gaps.
+  const { labels } = recogniseModel(model(offsetMaps(90)), { isSilent: true });
+  expect([labels[0], labels[10], labels[11], labels[12], labels[89]]).toEqual([
+    ...["person", "fire hydrant", "", "stop sign", "toothbrush"],
+  ]);
+  expect(() => head(offsetMaps(3))).toThrow(/Hint: .*"retinanet-rounded" or "efficientdet-maps"/);
+  expect(head(offsetMaps(3), { head: "efficientdet-maps" })).toBe("efficientdet-maps");
+  expect(() => head(pair(3))).toThrow(/come apart.*\nHint: .*if they are offsets, by `head: "efficientdet"`/s);
+  expect(head(pair(3), { head: "efficientdet" })).toBe("efficientdet");
+  expect(() => decodeFlat("efficientdet-maps", offsetMaps(3), 0.5)).toThrow(/no score lies below 0.*"retinanet"/s);
+  expect(decodeFlat("efficientdet-maps", offsetMaps(3), -4).count).toBe(0);
+  expect(() => decodeFlat("efficientdet", pair(3), 2)).toThrow(/its scores are no probabilities, got 2\n/);
+});
+
+test("EfficientDet takes the anchors of its training, in pixels at stride 8", () => {
+  const { plan, anchors } = recogniseModel(model(offsetMaps(90)), { isSilent: true, anchors: ANCHORS_OF_NINE });
+  expect(plan).toMatchObject({ kind: "anchor-offsets", anchors: { 0: [1, 2], 8: [9, 10] } });
+  expect(anchors).toMatchObject({ from: "option" });
+  expect(() => recogniseModel(model(offsetMaps(90)), { isSilent: true, anchors: [8, 16] })).toThrow();
+});
+
+test("rows of 100 without metadata may be those of effdet's bench", () => {
+  const rows: Declared[] = [["output", [1, 100, 6]]];
+  const spec = recogniseModel(model(rows), { isSilent: true });
+  expect(spec).toMatchObject({ head: "yolo-end-to-end", assumptions: [expect.stringContaining("efficientdet-rows")] });
+  const named = recogniseModel(model(rows), { isSilent: true, head: "efficientdet-rows" });
+  expect(named).toMatchObject({ needsNms: false, preprocessing: { fit: "letterbox-top-left" } });
+  expect([named.labels[1], named.labels[90]]).toEqual(["person", "toothbrush"]);
+  expect(recogniseModel(model([["output", [1, 300, 6]]]), { isSilent: true }).assumptions).toEqual([]);
 });
 
 test("a GPU refuses such plans by name", () => {

@@ -274,6 +274,7 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
     case "distance-maps":
     case "offset-maps":
     case "chosen":
+    case "anchor-offsets":
     case "own":
       throw noDevicePart(`a plan of the kind "${plan.kind}"`, "decode the outputs of a model");
   }

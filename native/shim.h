@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 12
+#define BT_ABI_VERSION 13
 
 #define BT_MAX_DIMS 8
 
@@ -123,7 +123,10 @@
   X(NetworkDefinition, getFlags, i32)                      \
   X(Tensor, getName, text)                                 \
   X(Tensor, getDimensions, special)                        \
+  X(Tensor, setType, void_i32)                             \
   X(Tensor, getType, i32)                                  \
+  X(Tensor, setAllowedFormats, void_i32)                   \
+  X(Tensor, getAllowedFormats, i32)                        \
   X(Tensor, isShapeTensor, bool)                           \
   X(Layer, getType, i32)                                   \
   X(Layer, getName, text)                                  \

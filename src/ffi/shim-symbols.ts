@@ -135,7 +135,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 12,
+  BT_ABI_VERSION: 13,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -253,7 +253,10 @@ export const SHIM_METHODS = {
   "NetworkDefinition.getFlags": "i32",
   "Tensor.getName": "text",
   "Tensor.getDimensions": "special",
+  "Tensor.setType": "void_i32",
   "Tensor.getType": "i32",
+  "Tensor.setAllowedFormats": "void_i32",
+  "Tensor.getAllowedFormats": "i32",
   "Tensor.isShapeTensor": "bool",
   "Layer.getType": "i32",
   "Layer.getName": "text",

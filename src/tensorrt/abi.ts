@@ -99,7 +99,10 @@ const SLOTS: Readonly<Record<MethodName, readonly [v10: Slot, v11: Slot, rtx?: S
 
   "Tensor.getName": [3, 3],
   "Tensor.getDimensions": [5, 5],
+  "Tensor.setType": [6, null],
   "Tensor.getType": [7, 6],
+  "Tensor.setAllowedFormats": [19, 13, 9],
+  "Tensor.getAllowedFormats": [20, 14, 10],
   "Tensor.isShapeTensor": [21, 15, 11],
 
   "Layer.getType": [2, 2],

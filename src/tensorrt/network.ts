@@ -1,10 +1,10 @@
 /** @module Network: the layers that the ONNX parser made of a model, before an engine is built from them. */
 
-import type { Shape, TensorInfo } from "../core/tensor.ts";
+import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import { cString } from "../ffi/memory.ts";
 import { callMethod, shim } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
-import { dtypeOf, ShapeCells } from "./tensor-info.ts";
+import { dtypeNumber, dtypeOf, formatBit, ShapeCells, type TensorFormat } from "./tensor-info.ts";
 
 /** nvinfer1::LayerType of IQuantizeLayer and IDequantizeLayer; the same in every version from 10 on. */
 const QUANTIZE: ReadonlySet<number> = new Set([32, 33]);
@@ -67,6 +67,26 @@ export class Network extends NativeObject {
       dtype: dtypeOf(library.call(handle, "Tensor.getType"), name, "the network"),
       isShapeTensor: library.call(handle, "Tensor.isShapeTensor") === 1,
     };
+  }
+
+  /**
+   * Say how an input or output of the engine lies in memory.
+   *
+   * @param index  among the inputs or the outputs
+   * @param dtype  a network that is strongly typed takes its own only
+   * @param format the build fails if no layer there can have it
+   * @throws {TensorRtError} If networks of this version are always strongly typed, and the dtype is another
+   */
+  setFormat(side: "input" | "output", index: number, dtype: DType, format: TensorFormat): void {
+    const { library } = this;
+    const getter = side === "input" ? "NetworkDefinition.getInput" : "NetworkDefinition.getOutput";
+    const tensor = this.pointer(`lay out ${side} ${index} of the network`, getter, index);
+    const type = dtypeNumber(dtype);
+    if (library.call(tensor, "Tensor.getType") !== type) {
+      if (!library.has("Tensor.setType")) throw library.missing("Tensor.setType");
+      library.call(tensor, "Tensor.setType", type);
+    }
+    library.call(tensor, "Tensor.setAllowedFormats", formatBit(format));
   }
 
   /** Number of its layers. */

@@ -45,6 +45,11 @@ export function dtypeOf(number: number, tensor: string, source: string): DType {
   throw new ModelError(message(action, found, "convert it with a Cast at the edge of the model"), source);
 }
 
+/** Number of a dtype in nvinfer1::DataType. */
+export function dtypeNumber(dtype: DType): number {
+  return DATA_TYPES.indexOf(dtype);
+}
+
 /** nvinfer1::TensorIOMode::kINPUT. */
 const INPUT = 1;
 
@@ -64,6 +69,11 @@ const FORMATS: readonly TensorFormat[] = [
   ...(["linear", "chw2", "hwc8", "chw4", "chw16", "chw32", "dhwc8", "cdhw32", "hwc"] as const),
   ...(["dla-linear", "dla-hwc4", "hwc16", "dhwc"] as const),
 ];
+
+/** A format as one of nvinfer1::TensorFormats, which are bits. */
+export function formatBit(format: TensorFormat): number {
+  return 1 << FORMATS.indexOf(format);
+}
 
 /**
  * Channels side by side of a tensor of a format: `vector` of {@linkcode TypedDeviceMemory}.

@@ -59,7 +59,7 @@ __device__ __forceinline__ int3 blend(int3 upper, int3 lower, int weight) {
   return make_int3(blend(upper.x, lower.x, weight), blend(upper.y, lower.y, weight), blend(upper.z, lower.z, weight));
 }
 
-// Interleaved pixels. A pixel or a row of weight 0 is not read: whatever stands for it does not count.
+// Interleaved pixels. A pixel or a row of weight 0 is not read: it need not be there (rowsRead of src/image/resize-taps.ts).
 template <int PixelBytes>
 __device__ __forceinline__ int3 levels_of_pixels(const Image &image, Tap column, Tap line) {
   const u8 *upper_row = image.pixels + (u64)line.near * image.pitch + column.near * PixelBytes;
@@ -89,7 +89,8 @@ __device__ __forceinline__ int3 row_of_nv12(const Image &image, Tap column, int 
 }
 
 __device__ __forceinline__ int3 levels_of_nv12(const Image &image, Tap column, Tap line) {
-  return blend(row_of_nv12(image, column, line.near), row_of_nv12(image, column, line.near + line.step), line.weight);
+  const int far = line.near + (line.weight != 0 ? line.step : 0);
+  return blend(row_of_nv12(image, column, line.near), row_of_nv12(image, column, far), line.weight);
 }
 
 __device__ __forceinline__ int3 levels_at(const Image &image, Tap column, Tap line) {

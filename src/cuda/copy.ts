@@ -32,6 +32,9 @@ export interface CopyRectangle {
   readonly height: number;
   readonly targetPitchBytes: number;
   readonly sourcePitchBytes: number;
+  /** Bytes before the first row in the target and in the source, default 0. */
+  readonly targetOffsetBytes?: number | undefined;
+  readonly sourceOffsetBytes?: number | undefined;
 }
 
 /** Number of bytes to copy, checked against both ends. */
@@ -124,16 +127,19 @@ type Memory = Pick<DeviceMemory | PinnedBuffer, "pointer" | "byteLength">;
 
 function copyRectangle(to: Memory, from: Memory, rectangle: CopyRectangle, kind: number, { stream }: OnStream): void {
   const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
-  const target = targetPitchBytes * (height - 1) + widthBytes;
-  const source = sourcePitchBytes * (height - 1) + widthBytes;
+  const { targetOffsetBytes = 0, sourceOffsetBytes = 0 } = rectangle;
+  const target = targetOffsetBytes + targetPitchBytes * (height - 1) + widthBytes;
+  const source = sourceOffsetBytes + sourcePitchBytes * (height - 1) + widthBytes;
   const isNarrow = widthBytes > targetPitchBytes || widthBytes > sourcePitchBytes;
-  if (isNarrow || target > to.byteLength || source > from.byteLength) {
+  const isBefore = targetOffsetBytes < 0 || sourceOffsetBytes < 0;
+  if (isNarrow || isBefore || target > to.byteLength || source > from.byteLength) {
     const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
     const found = `${needs} do not fit, from ${from.byteLength} into ${to.byteLength} bytes`;
-    throw new ArgumentError(message("copy a rectangle", found, "check the pitches"));
+    throw new ArgumentError(message("copy a rectangle", found, "check the pitches and offsets"));
   }
   const { cudaMemcpy2DAsync } = cudaRuntime();
-  const [targetAt, sourceAt] = [to.pointer, from.pointer];
+  const targetAt = to.pointer + targetOffsetBytes;
+  const sourceAt = from.pointer + sourceOffsetBytes;
   check(
     cudaMemcpy2DAsync(targetAt, targetPitchBytes, sourceAt, sourcePitchBytes, widthBytes, height, kind, stream.handle),
     "cudaMemcpy2DAsync",

@@ -150,6 +150,63 @@ export function pointStride(taps: Int32Array): number | undefined {
   return stride;
 }
 
+/** Rows of a plane in runs: `count` runs of `length` rows, whose starts lie `stride` rows apart, from row `first` on. */
+export interface RowRuns {
+  readonly first: number;
+  readonly length: number;
+  readonly stride: number;
+  readonly count: number;
+}
+
+/** Which rows of an image a resize reads. `undefined` stands for all of them. */
+export interface RowsRead {
+  /** Of its pixels, or of Y. */
+  readonly pixels: RowRuns;
+  /** Of U, V, where the image is NV12. */
+  readonly chroma: RowRuns | undefined;
+}
+
+/** Copying rows apart from each other pays where at most this share of them is read. */
+const WORTH_SHARE = 0.75;
+
+/** Rows, ascending and each once, as runs of one length and distance; `undefined` where they are not, or are nearly all of them. */
+function runsOf(rows: readonly number[], height: number): RowRuns | undefined {
+  const first = rows[0]!;
+  let length = 1;
+  while (rows[length] === first + length) length++;
+  const count = rows.length / length;
+  const stride = count > 1 ? rows[length]! - first : length;
+  if (rows.length > height * WORTH_SHARE) return undefined;
+  for (const [at, row] of rows.entries()) {
+    if (row !== first + Math.floor(at / length) * stride + (at % length)) return undefined;
+  }
+  return Number.isInteger(count) ? { first, length, stride, count } : undefined;
+}
+
+/**
+ * Which rows of an image a bilinear resize of a region reads, as {@linkcode bilinearTaps} has it: 1920x1080 at 640x360 every third
+ * one, 3840x2160 two of six. `undefined` where that is most of them, or they do not lie in even runs, as at most ratios that are no
+ * whole numbers.
+ *
+ * @param region in pixels of the image that is resized; its edge is `pad`
+ */
+export function rowsRead(region: Region): RowsRead | undefined {
+  const [, axis] = regionAxes(region);
+  const height = region.sourceHeight;
+  // Whoever reads the other rows of a tile is not asked, and an input without any of the image reads none.
+  if (region.edge !== "pad" || axis.to <= axis.from) return undefined;
+  const taps = bilinearTaps(axis, "rows", 1);
+  const read = new Set<number>();
+  for (let at = 0; at < taps.length; at += 3) {
+    read.add(region.y + taps[at]!);
+    if (taps[at + 2] !== 0) read.add(region.y + taps[at + 1]!);
+  }
+  const rows = [...read].sort((a, b) => a - b);
+  const pixels = runsOf(rows, height);
+  if (pixels === undefined) return undefined;
+  return { pixels, chroma: runsOf([...new Set(rows.map((row) => row >> 1))], (height + 1) >> 1) };
+}
+
 /** Bits of a weight of {@linkcode antialiasTaps}: 4,194,304 is the whole. Pillow's resize of 8-bit images has as many. */
 export const FILTER_BITS = 22;
 

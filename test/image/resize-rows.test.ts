@@ -1,4 +1,5 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { type Fit, place, placeRectangle, placeTile } from "../../src/image/geometry.ts";
 import {
   type RowTarget,
   resizeRow,
@@ -14,6 +15,8 @@ import {
   HALF_WEIGHT,
   isHalfSampling,
   pointStride,
+  regionAxes,
+  rowsRead,
   wholeAxis,
 } from "../../src/image/resize-taps.ts";
 import { chance } from "../support/chance.ts";
@@ -168,4 +171,70 @@ test("antialiasTaps() covers what a triangle filter reaches, inside the source, 
   expect(antialiasTaps(wholeAxis(640, 640))).toMatchObject({ count: 1 });
   expect(antialiasTaps(wholeAxis(1920, 640)).count).toBe(5);
   expect(antialiasTaps(wholeAxis(65_535, 1)).weights.length).toBe(65_535);
+});
+
+describe("rowsRead()", () => {
+  const at = (source: readonly [number, number], input: readonly [number, number], fit: Fit = "letterbox") =>
+    rowsRead(place(...source, ...input, fit));
+
+  test("every row of odd ratios, two of even ones, and with U, V those that serve them", () => {
+    expect(at([1920, 1080], [640, 640])).toEqual({
+      pixels: { first: 1, length: 1, stride: 3, count: 360 },
+      // Rows 0, 2, 3, 5, 6, …: not one run after the other.
+      chroma: undefined,
+    });
+    expect(at([2560, 1440], [640, 640])).toEqual({
+      pixels: { first: 1, length: 2, stride: 4, count: 360 },
+      chroma: undefined,
+    });
+    expect(at([3840, 2160], [640, 640])).toEqual({
+      pixels: { first: 2, length: 2, stride: 6, count: 360 },
+      chroma: { first: 1, length: 1, stride: 3, count: 360 },
+    });
+    expect(at([6400, 6400], [640, 640], "stretch")?.pixels).toEqual({ first: 4, length: 2, stride: 10, count: 640 });
+  });
+
+  test("undefined where most rows are read, at ratios between whole numbers, and for tiles", () => {
+    for (const source of [
+      [640, 480],
+      [1280, 720],
+      [1366, 768],
+      [2048, 1536],
+      [2592, 1944],
+      [100, 50],
+    ] as const) {
+      expect(at(source, [640, 640])).toBeUndefined();
+    }
+    expect(rowsRead(placeTile([1920, 1080], 0, 0, [640, 640], "reflect"))).toBeUndefined();
+  });
+
+  test("are the rows of the taps, whatever the region", () => {
+    const random = chance(5);
+    let found = 0;
+    for (let round = 0; round < 300; round++) {
+      const ratio = 1 + Math.floor(random() * 9);
+      const [width, height] = [8 + Math.floor(random() * 40), 2 + Math.floor(random() * 40)];
+      const region = placeRectangle(
+        [width * ratio, height * ratio + (random() < 0.3 ? 1 : 0)],
+        { x: 0, y: Math.floor(random() * 3) - 1, width: width * ratio, height: height * ratio },
+        [width, height],
+        "letterbox",
+      );
+      const read = rowsRead(region)?.pixels;
+      if (read === undefined) continue;
+      found += 1;
+      const rows = Array.from({ length: read.count * read.length }, (_, row) => {
+        return read.first + Math.floor(row / read.length) * read.stride + (row % read.length);
+      });
+      const taps = bilinearTaps(regionAxes(region)[1], "rows", 1);
+      const wanted = new Set<number>();
+      for (let tap = 0; tap < taps.length; tap += 3) {
+        wanted.add(taps[tap]! + region.y);
+        if (taps[tap + 2] !== 0) wanted.add(taps[tap + 1]! + region.y);
+      }
+      expect(rows).toEqual([...wanted].sort((a, b) => a - b));
+      expect(rows.at(-1)!).toBeLessThan(region.sourceHeight);
+    }
+    expect(found).toBeGreaterThan(100);
+  });
 });

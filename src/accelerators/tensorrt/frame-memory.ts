@@ -3,7 +3,7 @@
 import { Resource } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
-import { copyHost, copyToDevice } from "../../cuda/copy.ts";
+import { copyHost, copyRectangleToDevice, copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
@@ -11,6 +11,7 @@ import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
 import {
   byteLengthOf,
+  bytesPerPixel,
   chromaOffsetOf,
   chromaPitchOf,
   type Image,
@@ -19,6 +20,7 @@ import {
   yuvStandardOf,
 } from "../../image/image.ts";
 import type { DecodedImage, ImageDecodeOptions, ResidentImage } from "../../image/image-decoder.ts";
+import type { RowRuns, RowsRead } from "../../image/resize-taps.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
@@ -32,7 +34,15 @@ export class FrameMemory extends Resource {
   readonly #zeroCopy: boolean;
   readonly #pinned: PinnedOptions;
   readonly #on: OnStream;
-  readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
+  readonly #copy: { stream: Stream; byteLength: number; targetOffsetBytes: number; sourceOffsetBytes: number };
+  readonly #rectangle = {
+    widthBytes: 0,
+    height: 0,
+    targetPitchBytes: 0,
+    sourcePitchBytes: 0,
+    targetOffsetBytes: 0,
+    sourceOffsetBytes: 0,
+  };
   /** Where the last image is; the same object each time. */
   readonly #packed: Writable<PackedFrame> = {
     format: "RGB",
@@ -68,7 +78,7 @@ export class FrameMemory extends Resource {
     this.#pinned = { use: zeroCopy ? "mapped" : "copy" };
     this.#decoder = new PinnedDecoder(this.#device, this.#pinned);
     this.#on = on;
-    this.#copy = { stream: on.stream, byteLength: 0, sourceOffsetBytes: 0 };
+    this.#copy = { stream: on.stream, byteLength: 0, targetOffsetBytes: 0, sourceOffsetBytes: 0 };
   }
 
   /**
@@ -101,12 +111,13 @@ export class FrameMemory extends Resource {
    * Enqueue the copy of an image to the device. Pixels in page-locked memory are copied from where they are, and must
    * stay until the stream has passed; others are copied to staging memory first, at once.
    *
+   * @param rows those that will be read; others of the image need not be on the device. Default: all
    * @returns where the image will be; the same object each time for its kind of format
    */
-  upload(image: Image): DeviceImage {
+  upload(image: Image, rows?: RowsRead): DeviceImage {
     const { data } = image;
     const byteLength = byteLengthOf(image);
-    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(data, byteLength);
+    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows);
     if (!isPacked(image)) return this.#nv12At(pixels, image);
     const packed = this.#packed;
     packed.format = image.format;
@@ -129,16 +140,58 @@ export class FrameMemory extends Resource {
     return nv12;
   }
 
-  #copied(data: Uint8Array, byteLength: number): DevicePtr {
+  #copied(image: Image, byteLength: number, rows: RowsRead | undefined): DevicePtr {
+    const { data } = image;
     const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
     this.#pixels = pixels;
-    const copy = this.#copy;
     const owner = PinnedBuffer.owning(data);
-    copy.stream = this.#on.stream;
-    copy.byteLength = byteLength;
-    copy.sourceOffsetBytes = owner === undefined ? 0 : data.byteOffset;
-    copyToDevice(pixels, owner ?? this.#stage(data, byteLength), copy);
+    const from = owner ?? this.#stage(data, byteLength);
+    const offset = owner === undefined ? 0 : data.byteOffset;
+    this.#copy.stream = this.#on.stream;
+    if (rows === undefined) this.#copyBytes(pixels, from, 0, byteLength, offset);
+    else this.#copyRows(pixels, from, image, rows, offset);
     return pixels.pointer;
+  }
+
+  /** Enqueue the copy of the rows that are read, each to where it lies in the image. @param offset of the image in `from` */
+  #copyRows(to: DeviceBuffer, from: PinnedBuffer, image: Image, { pixels, chroma }: RowsRead, offset: number): void {
+    const { width, pitchBytes } = image;
+    if (isPacked(image)) {
+      this.#copyRuns(to, from, pixels, 0, width * bytesPerPixel(image.format), pitchBytes, offset);
+      return;
+    }
+    this.#copyRuns(to, from, pixels, 0, width, pitchBytes, offset);
+    const start = chromaOffsetOf(image);
+    if (chroma === undefined) this.#copyBytes(to, from, start, byteLengthOf(image) - start, offset);
+    else this.#copyRuns(to, from, chroma, start, width + (width & 1), chromaPitchOf(image), offset);
+  }
+
+  /** @param start of the plane in the image */
+  #copyRuns(
+    to: DeviceBuffer,
+    from: PinnedBuffer,
+    { first, length, stride, count }: RowRuns,
+    start: number,
+    rowBytes: number,
+    pitchBytes: number,
+    offset: number,
+  ): void {
+    const rectangle = this.#rectangle;
+    rectangle.widthBytes = (length - 1) * pitchBytes + rowBytes;
+    rectangle.height = count;
+    rectangle.targetPitchBytes = stride * pitchBytes;
+    rectangle.sourcePitchBytes = stride * pitchBytes;
+    rectangle.targetOffsetBytes = start + first * pitchBytes;
+    rectangle.sourceOffsetBytes = offset + start + first * pitchBytes;
+    copyRectangleToDevice(to, from, rectangle, this.#copy);
+  }
+
+  #copyBytes(to: DeviceBuffer, from: PinnedBuffer, start: number, byteLength: number, offset: number): void {
+    const copy = this.#copy;
+    copy.byteLength = byteLength;
+    copy.targetOffsetBytes = start;
+    copy.sourceOffsetBytes = offset + start;
+    copyToDevice(to, from, copy);
   }
 
   /** Where kernels find the pixels in host memory; what is not mapped is staged first. */

@@ -5,6 +5,8 @@ import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Region, Size } from "../../image/geometry.ts";
+import type { Image } from "../../image/image.ts";
+import type { RowsRead } from "../../image/resize-taps.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import type { TaskModel } from "../../runtime/task.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
@@ -87,6 +89,8 @@ export interface CudaWork<Params, Output> extends Disposable {
   readonly placements: readonly Region[];
   /** Regions of a batch: rows of the input it needs in all, in one or several runs. */
   regions(images: readonly SlotImage[], size: Size): number;
+  /** Which rows of image `index` of the next batch the pre-processing reads, where it does with a part: no others are copied. */
+  rowsRead?(image: Image, index: number, size: Size): RowsRead | undefined;
   /** Make what a shape needs around its tensors, prepared on the setup stream, which is synchronised afterwards. */
   createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<Params>;
   /** Enqueue on `compute` what comes before the first run of a batch. */

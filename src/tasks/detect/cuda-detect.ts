@@ -18,6 +18,8 @@ import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
+import type { Image } from "../../image/image.ts";
+import { type RowsRead, rowsRead } from "../../image/resize-taps.ts";
 import { blockAt, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
@@ -71,8 +73,9 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   readonly #streams: SlotStreams;
   readonly #blocks: DetectionBlock[] = [];
   readonly #pixels = new PixelCheck();
-  /** Where each image was placed last, in its decoded size. */
+  /** Where each image was placed last, in its decoded size, and which of its rows that reads. */
   readonly #placed: Region[] = [];
+  readonly #read: (RowsRead | undefined)[] = [];
 
   constructor(shared: Shared, streams: SlotStreams) {
     this.#shared = shared;
@@ -81,6 +84,11 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 
   regions(images: readonly SlotImage[]): number {
     return images.length;
+  }
+
+  rowsRead(image: Image, index: number, size: Size): RowsRead | undefined {
+    this.#place(index, image, size);
+    return this.#read[index];
   }
 
   createStages(tensors: DeviceTensors, shape: RunShape): DetectStages {
@@ -115,7 +123,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     return this.#blocks;
   }
 
-  #place(index: number, image: SlotImage, [width, height]: Size): Region {
+  #place(index: number, image: Pick<SlotImage, "width" | "height">, [width, height]: Size): Region {
     const last = this.#placed[index];
     if (
       last !== undefined &&
@@ -126,9 +134,10 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     ) {
       return last;
     }
-    const { fit } = this.#shared.recognition.preprocessing;
+    const { fit, resize } = this.#shared.recognition.preprocessing;
     const placement = place(image.width, image.height, width, height, fit);
     this.#placed[index] = placement;
+    this.#read[index] = resize === "bilinear" ? rowsRead(placement) : undefined;
     return placement;
   }
 

@@ -1,11 +1,16 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { openBackends } from "../../../src/accelerators/accelerator.ts";
 import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
-import type { Tensor, TensorInfo } from "../../../src/core/tensor.ts";
+import { createTensor, type Tensor, type TensorInfo } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
-import type { Image } from "../../../src/image/image.ts";
+import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
+import { place } from "../../../src/image/geometry.ts";
+import { type Image, imageOf } from "../../../src/image/image.ts";
+import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import { Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS, type Size } from "../../../src/runtime/backend.ts";
 import type { TaskModel } from "../../../src/runtime/task.ts";
@@ -231,6 +236,45 @@ gpuTest("masks of one frame stay as they are while the next ones run", async () 
   expect(later.length).toBeGreaterThan(0);
   expect(wanted).toMatchObject([{ masks: masksOf(later) }]);
 });
+
+for (const memory of ["page-locked", "ordinary"] as const) {
+  gpuTest(
+    `of images in ${memory} memory only the rows that the resize reads are copied, and give the CPU's input`,
+    async () => {
+      using segmenting = await Segmenting.open();
+      const { slot } = segmenting;
+      using device = Device.open();
+      using rectangles = spyOn(cudaRuntime(), "cudaMemcpy2DAsync");
+      const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
+      const random = chance(11);
+      for (const [width, height, format, planes] of [
+        [SIDE * 3, 108, "RGB", 1],
+        [SIDE * 3, SIDE * 3, "RGBA", 1],
+        [SIDE * 4, 144, "BGR", 1],
+        [SIDE * 3, 108, "NV12", 1],
+        [SIDE * 6, SIDE * 6, "NV12", 2],
+        // Of these most rows are read.
+        [SIDE * 2, SIDE, "RGB", 0],
+        [100, 99, "NV12", 0],
+      ] as const) {
+        const pitchBytes = width * (format === "NV12" ? 1 : format === "RGBA" ? 4 : 3) + 5;
+        const byteLength = format === "NV12" ? Math.ceil(pitchBytes * height * 1.6) : pitchBytes * height;
+        using pinned = PinnedBuffer.create("u8", [byteLength + 7], device);
+        const data = memory === "ordinary" ? new Uint8Array(byteLength + 7).subarray(7) : pinned.data.subarray(7);
+        for (let at = 0; at < data.length; at++) data[at] = random() * 256;
+        const image = imageOf(data, { width, height, format, pitchBytes });
+        rectangles.mockClear();
+        // Another image of the batch lies where it does in none of the others.
+        await slot.preprocess([image, flatImage(40, 77, 9)], SIZE);
+        expect(rectangles).toHaveBeenCalledTimes(planes);
+        const wanted = createTensor("f32", [1, 3, SIDE, SIDE]);
+        preprocessor.run(image, wanted, 0, place(width, height, SIDE, SIDE, "letterbox"));
+        const { data: got } = await slot.readInput();
+        expect(got.subarray(0, wanted.data.length)).toEqual(wanted.data);
+      }
+    },
+  );
+}
 
 const FILE = "yolo11n-seg_640_nms.onnx";
 const STREET = "street_1920x1080.jpg";

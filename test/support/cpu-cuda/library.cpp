@@ -249,6 +249,12 @@ int cudaHostGetDevicePointer(void **out, void *memory, unsigned) { return *out =
 int cudaMemcpyAsync(void *to, const void *from, size bytes, int, void *) {
   return enqueue({COPY, {}, to, from, bytes, 0});
 }
+int cudaMemcpy2DAsync(void *to, size to_pitch, const void *from, size from_pitch, size width, size height, int, void *) {
+  int status = 0;
+  for (size row = 0; row < height && status == 0; row++)
+    status = enqueue({COPY, {}, (char *)to + row * to_pitch, (const char *)from + row * from_pitch, width, 0});
+  return status;
+}
 int cudaMemsetAsync(void *to, int value, size bytes, void *) { return enqueue({FILL, {}, to, nullptr, bytes, value}); }
 
 int cuModuleGetFunction(void **out, void *, const char *name) {

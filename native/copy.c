@@ -24,7 +24,12 @@ static struct {
   int32_t helpers;
   char *target;
   const char *source;
-  int64_t bytes;
+  int64_t target_pitch;
+  int64_t source_pitch;
+  int64_t row_bytes;
+  int64_t last_row_bytes;
+  int64_t rows;
+  int64_t chunk_rows;
   int64_t chunks;
   _Atomic int64_t next;
   _Atomic int64_t done;
@@ -46,9 +51,12 @@ static void take_chunks(void) {
   for (;;) {
     const int64_t at = atomic_fetch_add(&pool.next, 1);
     if (at >= pool.chunks) return;
-    const int64_t start = at * CHUNK_BYTES;
-    const int64_t rest = pool.bytes - start;
-    memcpy(pool.target + start, pool.source + start, (size_t)(rest < CHUNK_BYTES ? rest : CHUNK_BYTES));
+    const int64_t start = at * pool.chunk_rows;
+    const int64_t end = pool.rows - start < pool.chunk_rows ? pool.rows : start + pool.chunk_rows;
+    for (int64_t row = start; row < end; row++) {
+      const int64_t bytes = row == pool.rows - 1 ? pool.last_row_bytes : pool.row_bytes;
+      memcpy(pool.target + row * pool.target_pitch, pool.source + row * pool.source_pitch, (size_t)bytes);
+    }
     atomic_fetch_add(&pool.done, 1);
   }
 }
@@ -83,12 +91,9 @@ static void start_helpers(void) {
   pthread_attr_destroy(&attributes);
 }
 
-int32_t bt_copy(void *target, const void *source, int64_t bytes) {
-  if (bytes < 0 || (bytes > 0 && (target == NULL || source == NULL))) return BT_BAD_CALL;
-  if (bytes < LEAST_BYTES) {
-    if (bytes > 0) memcpy(target, source, (size_t)bytes);
-    return BT_OK;
-  }
+/* Copy rows with all threads; the last one may be shorter. */
+static void copy_together(char *target, int64_t target_pitch, const char *source, int64_t source_pitch, int64_t row_bytes,
+                          int64_t last_row_bytes, int64_t rows) {
   pthread_once(&pool.once, start_helpers);
   pthread_mutex_lock(&pool.turn);
   /* Helpers join under the mutex alone; one that joined the last copy late may still be reading it. */
@@ -96,8 +101,13 @@ int32_t bt_copy(void *target, const void *source, int64_t bytes) {
   while (atomic_load(&pool.inside) > 0) relax();
   pool.target = target;
   pool.source = source;
-  pool.bytes = bytes;
-  pool.chunks = (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+  pool.target_pitch = target_pitch;
+  pool.source_pitch = source_pitch;
+  pool.row_bytes = row_bytes;
+  pool.last_row_bytes = last_row_bytes;
+  pool.rows = rows;
+  pool.chunk_rows = row_bytes < CHUNK_BYTES ? CHUNK_BYTES / row_bytes : 1;
+  pool.chunks = (rows + pool.chunk_rows - 1) / pool.chunk_rows;
   atomic_store(&pool.next, 0);
   atomic_store(&pool.done, 0);
   atomic_fetch_add(&pool.generation, 1);
@@ -110,5 +120,30 @@ int32_t bt_copy(void *target, const void *source, int64_t bytes) {
     if (++looks % LOOKS == 0) sched_yield();
   }
   pthread_mutex_unlock(&pool.turn);
+}
+
+int32_t bt_copy(void *target, const void *source, int64_t bytes) {
+  if (bytes < 0 || (bytes > 0 && (target == NULL || source == NULL))) return BT_BAD_CALL;
+  if (bytes < LEAST_BYTES) {
+    if (bytes > 0) memcpy(target, source, (size_t)bytes);
+    return BT_OK;
+  }
+  const int64_t rows = (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+  copy_together(target, CHUNK_BYTES, source, CHUNK_BYTES, CHUNK_BYTES, bytes - (rows - 1) * CHUNK_BYTES, rows);
+  return BT_OK;
+}
+
+int32_t bt_copy_rows(void *target, int64_t target_pitch, const void *source, int64_t source_pitch, int64_t row_bytes,
+                     int64_t rows) {
+  const int is_narrow = rows > 1 && (target_pitch < row_bytes || source_pitch < row_bytes);
+  if (row_bytes < 1 || rows < 1 || is_narrow || target == NULL || source == NULL) return BT_BAD_CALL;
+  if (rows == 1) return bt_copy(target, source, row_bytes);
+  if (row_bytes * rows < LEAST_BYTES) {
+    for (int64_t row = 0; row < rows; row++) {
+      memcpy((char *)target + row * target_pitch, (const char *)source + row * source_pitch, (size_t)row_bytes);
+    }
+    return BT_OK;
+  }
+  copy_together(target, target_pitch, source, source_pitch, row_bytes, row_bytes, rows);
   return BT_OK;
 }

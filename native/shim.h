@@ -204,6 +204,10 @@ BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, int
  */
 BT_API int32_t bt_copy(void *target, const void *source, int64_t bytes);
 
+/* The same of rows, whose starts lie a pitch apart; what is between them is neither read nor written. */
+BT_API int32_t bt_copy_rows(void *target, int64_t target_pitch, const void *source, int64_t source_pitch,
+                            int64_t row_bytes, int64_t rows);
+
 /* ---- pre-processing ---- */
 
 /* Sets of instructions; every processor has the plain one. */

@@ -5,6 +5,7 @@
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
+import { addressOf } from "../ffi/memory.ts";
 import { shim } from "../ffi/shim.ts";
 import { check } from "./check.ts";
 import type { DeviceMemory } from "./device-buffer.ts";
@@ -125,21 +126,26 @@ export function copyOnDevice(target: DeviceMemory, source: DeviceMemory, options
 /** Memory on either side. */
 type Memory = Pick<DeviceMemory | PinnedBuffer, "pointer" | "byteLength">;
 
-function copyRectangle(to: Memory, from: Memory, rectangle: CopyRectangle, kind: number, { stream }: OnStream): void {
+/** @throws {ArgumentError} If a rectangle does not fit into memories of so many bytes */
+function assertFits(targetBytes: number, sourceBytes: number, rectangle: CopyRectangle): void {
   const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
   const { targetOffsetBytes = 0, sourceOffsetBytes = 0 } = rectangle;
   const target = targetOffsetBytes + targetPitchBytes * (height - 1) + widthBytes;
   const source = sourceOffsetBytes + sourcePitchBytes * (height - 1) + widthBytes;
   const isNarrow = widthBytes > targetPitchBytes || widthBytes > sourcePitchBytes;
   const isBefore = targetOffsetBytes < 0 || sourceOffsetBytes < 0;
-  if (isNarrow || isBefore || target > to.byteLength || source > from.byteLength) {
-    const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
-    const found = `${needs} do not fit, from ${from.byteLength} into ${to.byteLength} bytes`;
-    throw new ArgumentError(message("copy a rectangle", found, "check the pitches and offsets"));
-  }
+  if (!isNarrow && !isBefore && target <= targetBytes && source <= sourceBytes) return;
+  const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
+  const found = `${needs} do not fit, from ${sourceBytes} into ${targetBytes} bytes`;
+  throw new ArgumentError(message("copy a rectangle", found, "check the pitches and offsets"));
+}
+
+function copyRectangle(to: Memory, from: Memory, rectangle: CopyRectangle, kind: number, { stream }: OnStream): void {
+  assertFits(to.byteLength, from.byteLength, rectangle);
+  const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
+  const targetAt = to.pointer + (rectangle.targetOffsetBytes ?? 0);
+  const sourceAt = from.pointer + (rectangle.sourceOffsetBytes ?? 0);
   const { cudaMemcpy2DAsync } = cudaRuntime();
-  const targetAt = to.pointer + targetOffsetBytes;
-  const sourceAt = from.pointer + sourceOffsetBytes;
   check(
     cudaMemcpy2DAsync(targetAt, targetPitchBytes, sourceAt, sourcePitchBytes, widthBytes, height, kind, stream.handle),
     "cudaMemcpy2DAsync",
@@ -218,5 +224,24 @@ export function copyHost(target: Uint8Array, source: Uint8Array, byteLength: num
   // Its only refusals are null and negative arguments, which the check above leaves no room for.
   if (byteLength > 0 && shim().bt_copy(target, source, byteLength) !== 0) {
     throw new ArgumentError(message("copy in host memory", `bt_copy refuses ${byteLength} bytes`));
+  }
+}
+
+/**
+ * Copy a rectangle of bytes from one place in host memory to another, as {@linkcode copyHost} copies bytes. What lies between the
+ * rows is neither read nor written.
+ *
+ * @throws {ArgumentError} If it does not fit into one of them
+ * @throws {LibraryLoadError} If the package has no shim for this platform
+ */
+export function copyHostRectangle(target: Uint8Array, source: Uint8Array, rectangle: CopyRectangle): void {
+  assertFits(target.length, source.length, rectangle);
+  const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
+  const to = addressOf(target) + (rectangle.targetOffsetBytes ?? 0);
+  const from = addressOf(source) + (rectangle.sourceOffsetBytes ?? 0);
+  if (shim().bt_copy_rows(to, targetPitchBytes, from, sourcePitchBytes, widthBytes, height) !== 0) {
+    throw new ArgumentError(
+      message("copy in host memory", `bt_copy_rows refuses ${height} rows of ${widthBytes} bytes`),
+    );
   }
 }

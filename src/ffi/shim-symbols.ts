@@ -16,6 +16,8 @@ export const SHIM_SYMBOLS = {
   // device, query, events, marks, capacity, pause_us
   bt_wait_any: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32"], returns: "i32" },
   bt_copy: { args: ["ptr", "ptr", "i64"], returns: "i32" }, // target, source, bytes
+  // target, target_pitch, source, source_pitch, row_bytes, rows
+  bt_copy_rows: { args: ["ptr", "i64", "ptr", "i64", "i64", "i64"], returns: "i32" },
   bt_resize_instructions: { args: [], returns: "i32" },
   bt_resize_scratch: { args: ["i32", "i32"], returns: "i64_fast" }, // width, row_bytes
   // instructions, form, data, bytes, columns, rows, tables, lines, output, start, scratch

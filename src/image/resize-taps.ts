@@ -158,12 +158,12 @@ export interface RowRuns {
   readonly count: number;
 }
 
-/** Which rows of an image a resize reads. `undefined` stands for all of them. */
+/** Which rows of an image a resize reads. */
 export interface RowsRead {
   /** Of its pixels, or of Y. */
   readonly pixels: RowRuns;
-  /** Of U, V, where the image is NV12. */
-  readonly chroma: RowRuns | undefined;
+  /** Of U, V, where the image is NV12; all of them where the rows that are read do not lie in even runs. */
+  readonly chroma: RowRuns;
 }
 
 /** Copying rows apart from each other pays where at most this share of them is read. */
@@ -204,7 +204,9 @@ export function rowsRead(region: Region): RowsRead | undefined {
   const rows = [...read].sort((a, b) => a - b);
   const pixels = runsOf(rows, height);
   if (pixels === undefined) return undefined;
-  return { pixels, chroma: runsOf([...new Set(rows.map((row) => row >> 1))], (height + 1) >> 1) };
+  const chromaHeight = (height + 1) >> 1;
+  const chroma = runsOf([...new Set(rows.map((row) => row >> 1))], chromaHeight);
+  return { pixels, chroma: chroma ?? { first: 0, length: chromaHeight, stride: chromaHeight, count: 1 } };
 }
 
 /** Bits of a weight of {@linkcode antialiasTaps}: 4,194,304 is the whole. Pillow's resize of 8-bit images has as many. */

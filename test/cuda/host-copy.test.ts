@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
-import { copyHost } from "../../src/cuda/copy.ts";
+import { copyHost, copyHostRectangle } from "../../src/cuda/copy.ts";
 import { addressOf } from "../../src/ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../../src/ffi/shim.ts";
 import { chance } from "../support/chance.ts";
@@ -38,10 +38,38 @@ test("copyHost() is whole each time, 3,000 times over, with pauses that let its 
   }
 });
 
+test("copyHostRectangle() copies rows of any number and length, and nothing between them", () => {
+  for (const [widthBytes, height, gap] of [
+    [1, 1, 0],
+    [7, 50, 3],
+    [MIB, 1, 0],
+    [5760, 360, 2 * 5760],
+    [2 * 11_520, 360, 4 * 11_520 + 1],
+    [300_000, 9, 5],
+    [MIB + 5, 3, 77],
+  ] as const) {
+    const rectangle = {
+      ...{ widthBytes, height, targetPitchBytes: widthBytes + gap, sourcePitchBytes: widthBytes + 2 * gap },
+      ...{ targetOffsetBytes: 5, sourceOffsetBytes: 3 },
+    };
+    const source = noise(3 + rectangle.sourcePitchBytes * (height - 1) + widthBytes);
+    const target = new Uint8Array(5 + rectangle.targetPitchBytes * (height - 1) + widthBytes).fill(7);
+    const wanted = target.slice();
+    for (let row = 0; row < height; row++) {
+      const start = 3 + row * rectangle.sourcePitchBytes;
+      wanted.set(source.subarray(start, start + widthBytes), 5 + row * rectangle.targetPitchBytes);
+    }
+    copyHostRectangle(target, source, rectangle);
+    expect(Buffer.compare(target, wanted)).toBe(0);
+    expect(() => copyHostRectangle(target.subarray(1), source, rectangle)).toThrow(ArgumentError);
+    expect(() => copyHostRectangle(target, source.subarray(1), rectangle)).toThrow(ArgumentError);
+  }
+});
+
 test("copyHost() may be called by several JS threads at once", async () => {
   const url = new URL("../../src/cuda/copy.ts", import.meta.url).href;
   const program = `
-    import { copyHost } from ${JSON.stringify(url)};
+    import { copyHost, copyHostRectangle } from ${JSON.stringify(url)};
     const source = new Uint8Array(3_000_000), target = new Uint8Array(3_000_000);
     for (let round = 1; round <= 100; round++) {
       source.fill(round);
@@ -70,4 +98,5 @@ test("copyHost() refuses what is too short by name, and bt_copy what is no memor
   expect(() => copyHost(long, short, 20)).toThrow(ArgumentError);
   expect(shim().bt_copy(null, addressOf(long), 4)).toBe(SHIM_STATUS.badCall);
   expect(shim().bt_copy(addressOf(long), addressOf(short), -1)).toBe(SHIM_STATUS.badCall);
+  expect(shim().bt_copy_rows(addressOf(long), 4, addressOf(short), 3, 4, 2)).toBe(SHIM_STATUS.badCall);
 });

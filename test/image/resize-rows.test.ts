@@ -181,11 +181,11 @@ describe("rowsRead()", () => {
     expect(at([1920, 1080], [640, 640])).toEqual({
       pixels: { first: 1, length: 1, stride: 3, count: 360 },
       // Rows 0, 2, 3, 5, 6, …: not one run after the other.
-      chroma: undefined,
+      chroma: { first: 0, length: 540, stride: 540, count: 1 },
     });
     expect(at([2560, 1440], [640, 640])).toEqual({
       pixels: { first: 1, length: 2, stride: 4, count: 360 },
-      chroma: undefined,
+      chroma: { first: 0, length: 720, stride: 720, count: 1 },
     });
     expect(at([3840, 2160], [640, 640])).toEqual({
       pixels: { first: 2, length: 2, stride: 6, count: 360 },

@@ -3,7 +3,7 @@
 import { Resource } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
-import { copyHost, copyRectangleToDevice, copyToDevice } from "../../cuda/copy.ts";
+import { copyHost, copyHostRectangle, copyRectangleToDevice, copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
@@ -145,44 +145,56 @@ export class FrameMemory extends Resource {
     const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
     this.#pixels = pixels;
     const owner = PinnedBuffer.owning(data);
-    const from = owner ?? this.#stage(data, byteLength);
     const offset = owner === undefined ? 0 : data.byteOffset;
     this.#copy.stream = this.#on.stream;
-    if (rows === undefined) this.#copyBytes(pixels, from, 0, byteLength, offset);
-    else this.#copyRows(pixels, from, image, rows, offset);
+    if (rows !== undefined) {
+      this.#copyRows(pixels, owner ?? this.#stagingFor(byteLength), image, rows, offset);
+    } else {
+      this.#copyBytes(pixels, owner ?? this.#stage(data, byteLength), 0, byteLength, offset);
+    }
     return pixels.pointer;
   }
 
-  /** Enqueue the copy of the rows that are read, each to where it lies in the image. @param offset of the image in `from` */
+  /**
+   * Enqueue the copy of the rows that are read, each to where it lies in the image.
+   *
+   * @param from   holds the image, or is the staging memory that takes its rows first
+   * @param offset of the image in `from`
+   */
   #copyRows(to: DeviceBuffer, from: PinnedBuffer, image: Image, { pixels, chroma }: RowsRead, offset: number): void {
-    const { width, pitchBytes } = image;
-    if (isPacked(image)) {
-      this.#copyRuns(to, from, pixels, 0, width * bytesPerPixel(image.format), pitchBytes, offset);
-      return;
-    }
-    this.#copyRuns(to, from, pixels, 0, width, pitchBytes, offset);
+    const { data, width, pitchBytes } = image;
+    const staging = from === this.#staging ? this.#staging.data : undefined;
+    const rowBytes = isPacked(image) ? width * bytesPerPixel(image.format) : width;
+    this.#setRuns(pixels, 0, rowBytes, pitchBytes);
+    this.#copyRuns(to, from, data, staging, offset);
+    if (isPacked(image)) return;
     const start = chromaOffsetOf(image);
-    if (chroma === undefined) this.#copyBytes(to, from, start, byteLengthOf(image) - start, offset);
-    else this.#copyRuns(to, from, chroma, start, width + (width & 1), chromaPitchOf(image), offset);
+    this.#setRuns(chroma, start, width + (width & 1), chromaPitchOf(image));
+    this.#copyRuns(to, from, data, staging, offset);
   }
 
-  /** @param start of the plane in the image */
-  #copyRuns(
-    to: DeviceBuffer,
-    from: PinnedBuffer,
-    { first, length, stride, count }: RowRuns,
-    start: number,
-    rowBytes: number,
-    pitchBytes: number,
-    offset: number,
-  ): void {
+  /** Let the rectangle be runs of rows of a plane, that begins at `start` of the image. */
+  #setRuns({ first, length, stride, count }: RowRuns, start: number, rowBytes: number, pitchBytes: number): void {
     const rectangle = this.#rectangle;
     rectangle.widthBytes = (length - 1) * pitchBytes + rowBytes;
     rectangle.height = count;
-    rectangle.targetPitchBytes = stride * pitchBytes;
-    rectangle.sourcePitchBytes = stride * pitchBytes;
+    rectangle.targetPitchBytes = Math.max(stride * pitchBytes, rectangle.widthBytes);
+    rectangle.sourcePitchBytes = rectangle.targetPitchBytes;
     rectangle.targetOffsetBytes = start + first * pitchBytes;
-    rectangle.sourceOffsetBytes = offset + start + first * pitchBytes;
+  }
+
+  /** Copy what the rectangle says. @param staging where the pixels are copied first */
+  #copyRuns(
+    to: DeviceBuffer,
+    from: PinnedBuffer,
+    data: Uint8Array,
+    staging: Uint8Array | undefined,
+    offset: number,
+  ): void {
+    const rectangle = this.#rectangle;
+    rectangle.sourceOffsetBytes = rectangle.targetOffsetBytes;
+    if (staging !== undefined) copyHostRectangle(staging, data, rectangle);
+    rectangle.sourceOffsetBytes += offset;
     copyRectangleToDevice(to, from, rectangle, this.#copy);
   }
 
@@ -202,8 +214,13 @@ export class FrameMemory extends Resource {
   }
 
   #stage(data: Uint8Array, byteLength: number): PinnedBuffer<DType> {
+    const staging = this.#stagingFor(byteLength);
+    copyHost(staging.data, data, byteLength);
+    return staging;
+  }
+
+  #stagingFor(byteLength: number): PinnedBuffer<"u8"> {
     this.#staging = grownPinnedBuffer(this.#staging, byteLength, this.#device, this.#pinned);
-    copyHost(this.#staging.data, data, byteLength);
     return this.#staging;
   }
 

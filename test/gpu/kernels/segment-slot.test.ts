@@ -251,7 +251,7 @@ for (const memory of ["page-locked", "ordinary"] as const) {
         [SIDE * 3, 108, "RGB", 1],
         [SIDE * 3, SIDE * 3, "RGBA", 1],
         [SIDE * 4, 144, "BGR", 1],
-        [SIDE * 3, 108, "NV12", 1],
+        [SIDE * 3, 108, "NV12", 2],
         [SIDE * 6, SIDE * 6, "NV12", 2],
         // Of these most rows are read.
         [SIDE * 2, SIDE, "RGB", 0],

@@ -15,6 +15,8 @@ export interface BenchOptions {
   readonly isQuick: boolean;
   readonly model: string | undefined;
   readonly engine: string | undefined;
+  /** The plan of the model as it was exported, for trtexec and the peers. */
+  readonly exportedEngine: string | undefined;
   /** The ONNX model with open sizes and batch for the study of shapes. */
   readonly dynamicModel: string | undefined;
   readonly image: string | undefined;
@@ -44,6 +46,7 @@ export const HELP = `bun run bench [STUDY …]: where the time of a detection go
   --quick              fewer samples; nothing that needs an engine built
   --model FILE|NAME    ONNX model, or a name of the catalogue (default: yolov8n_640.onnx of ../shared, else yolo11n)
   --engine FILE        a plan for this GPU, which is measured instead of one built from the model
+  --exported-engine FILE  the plan of the model as it was exported, for trtexec and the peers (default: --engine)
   --dynamic-model FILE ONNX model with open size and batch, for the study "shapes"
   --image FILE         a JPEG (default: a 1920x1080 photograph of ../shared, else one that is generated)
   --out DIR            where result.json, report.html, table.txt, trace.json and figures/*.svg go (default: out/bench)
@@ -68,6 +71,7 @@ const OPTIONS = {
   quick: { type: "boolean" },
   model: { type: "string" },
   engine: { type: "string" },
+  "exported-engine": { type: "string" },
   "dynamic-model": { type: "string" },
   image: { type: "string" },
   out: { type: "string" },
@@ -132,6 +136,7 @@ export function parseBenchArgs(words: readonly string[], known: readonly string[
     isQuick,
     model: values.model,
     engine: values.engine,
+    exportedEngine: values["exported-engine"] ?? values.engine,
     dynamicModel: values["dynamic-model"],
     image: values.image,
     out: values.out ?? (report === undefined ? "out/bench" : dirname(report)),

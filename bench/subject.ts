@@ -45,7 +45,10 @@ export interface Subject {
  *
  * @throws {OptionError} If one that was named is not there
  */
-export async function findSubject(options: Pick<BenchOptions, "model" | "engine">): Promise<Subject> {
+export async function findSubject(
+  options: Pick<BenchOptions, "model" | "engine"> & Partial<Pick<BenchOptions, "exportedEngine">>,
+): Promise<Subject> {
+  if (options.exportedEngine !== undefined) checkFile("exported-engine", options.exportedEngine);
   const engine = options.engine === undefined ? undefined : checkFile("engine", options.engine);
   const name = options.model ?? sharedFile(DEFAULT_MODEL) ?? CATALOGUE_MODEL;
   const entry = findEntry(name);

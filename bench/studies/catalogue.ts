@@ -11,6 +11,7 @@ import { latency } from "./latency.ts";
 import { levers } from "./levers.ts";
 import { memory } from "./memory.ts";
 import { peers } from "./peers.ts";
+import { record } from "./record.ts";
 import { service } from "./service.ts";
 import { shapes } from "./shapes.ts";
 import { streams } from "./streams.ts";
@@ -18,6 +19,7 @@ import { streams } from "./streams.ts";
 /** The most telling first, as a lease may end at any time; what builds engines or runs long, last. */
 export const STUDIES: readonly Study[] = [
   latency,
+  record,
   streams,
   host,
   peers,

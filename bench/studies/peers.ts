@@ -104,7 +104,8 @@ interface Entry {
 /** The plan as trtexec and trtutils read it, and as Ultralytics does. */
 async function writePlans(context: StudyContext, folder: string): Promise<PeerSettings> {
   using device = Device.open(0);
-  const bytes = await planOf(context, device);
+  const { exportedEngine } = context.options;
+  const bytes = exportedEngine === undefined ? await planOf(context, device) : await Bun.file(exportedEngine).bytes();
   const { plan } = readPlan(bytes, "the engine");
   const onnx = context.model === undefined ? undefined : await Bun.file(context.model).bytes();
   const metadata = {

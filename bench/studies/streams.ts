@@ -229,7 +229,8 @@ function timelineChoice(all: readonly Measured[]): Measured[] {
 
 /** Put our rates beside trtexec's of the same plan, with as many streams as frames in flight and with half as many. */
 async function besideTrtexec(context: StudyContext, output: StudyOutput, all: readonly Measured[]): Promise<void> {
-  const { options, source } = context;
+  const { options } = context;
+  const source = options.exportedEngine ?? context.source;
   if (options.trtexec === undefined || source === undefined || /\.onnx$/i.test(source)) {
     const why = options.trtexec === undefined ? "it is not there: --trtexec names it" : "it needs the plan: --engine";
     output.leftOut.push(`trtexec beside frames in flight: ${why}`);

@@ -22,3 +22,20 @@ export function noiseFrame(owner: DisposableStack): Image {
   const noise = Uint8Array.from({ length: width * height * 3 }, (_, at) => (at * 2_654_435_761) >>> 24);
   return pageLocked(imageOf(noise, { width, height }), owner);
 }
+
+/** An RGB image as video decoders give it: BT.709 in limited range, U and V of the first of each 2 × 2 pixels. */
+export function nv12Of({ data, width, height, pitchBytes }: Image): Image {
+  const nv12 = new Uint8Array(width * height + width * (height >> 1));
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const at = y * pitchBytes + x * 3;
+      const [red, green, blue] = [data[at]!, data[at + 1]!, data[at + 2]!];
+      nv12[y * width + x] = 16 + 0.1826 * red + 0.6142 * green + 0.062 * blue;
+      if ((x | y) & 1) continue;
+      const pair = width * height + (y >> 1) * width + x;
+      nv12[pair] = 128 - 0.1006 * red - 0.3386 * green + 0.4392 * blue;
+      nv12[pair + 1] = 128 + 0.4392 * red - 0.3989 * green - 0.0403 * blue;
+    }
+  }
+  return imageOf(nv12, { width, height, format: "NV12", yuvStandard: "BT.709" });
+}

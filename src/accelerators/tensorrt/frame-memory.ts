@@ -111,13 +111,15 @@ export class FrameMemory extends Resource {
    * Enqueue the copy of an image to the device. Pixels in page-locked memory are copied from where they are, and must
    * stay until the stream has passed; others are copied to staging memory first, at once.
    *
-   * @param rows those that will be read; others of the image need not be on the device. Default: all
+   * @param rows    those that will be read; others of the image need not be on the device. Default: all
+   * @param isAhead true: the batches before have yet to run, and the copies of frames in page-locked memory are what spaces their
+   *   starts: they are copied whole. With 32 in flight of which each third row was copied, an H200 ran 4 % fewer
    * @returns where the image will be; the same object each time for its kind of format
    */
-  upload(image: Image, rows?: RowsRead): DeviceImage {
+  upload(image: Image, rows?: RowsRead, isAhead = false): DeviceImage {
     const { data } = image;
     const byteLength = byteLengthOf(image);
-    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows);
+    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows, isAhead);
     if (!isPacked(image)) return this.#nv12At(pixels, image);
     const packed = this.#packed;
     packed.format = image.format;
@@ -140,14 +142,14 @@ export class FrameMemory extends Resource {
     return nv12;
   }
 
-  #copied(image: Image, byteLength: number, rows: RowsRead | undefined): DevicePtr {
+  #copied(image: Image, byteLength: number, rows: RowsRead | undefined, isAhead: boolean): DevicePtr {
     const { data } = image;
     const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
     this.#pixels = pixels;
     const owner = PinnedBuffer.owning(data);
     const offset = owner === undefined ? 0 : data.byteOffset;
     this.#copy.stream = this.#on.stream;
-    if (rows !== undefined) {
+    if (rows !== undefined && !(isAhead && owner !== undefined)) {
       this.#copyRows(pixels, owner ?? this.#stagingFor(byteLength), image, rows, offset);
     } else {
       this.#copyBytes(pixels, owner ?? this.#stage(data, byteLength), 0, byteLength, offset);

@@ -236,7 +236,8 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
         // Regions of one image, as of the people in it, share its copy.
         deviceImages[index] = deviceImages[index - 1]!;
       } else {
-        deviceImages[index] = this.#frameFor(index).upload(image, this.#work.rowsRead?.(image, index, size));
+        const rows = this.#work.rowsRead?.(image, index, size);
+        deviceImages[index] = this.#frameFor(index).upload(image, rows, this.#streams.copiesAhead);
         isCopied = true;
       }
     }

@@ -163,6 +163,11 @@ export class SlotStreams extends Owner {
     this.#copyIn.stream = copyIn === undefined || taken.batches === 1 ? taken.stream : copyIn;
   }
 
+  /** True where the stream that copies for all copies this batch's pixels, as others come before it on its own. */
+  get copiesAhead(): boolean {
+    return this.#copyIn.stream !== this.#compute.stream;
+  }
+
   /** Let what comes next on `compute` wait for the pixels. */
   joinCopyIn(): void {
     if (this.#copiedIn === undefined || this.copyIn.stream === this.compute.stream) return;

@@ -15,12 +15,15 @@ import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
 import type { TaskModel } from "../../src/runtime/task.ts";
 import type { Engine } from "../../src/tensorrt/engine.ts";
+import type { EngineTensor } from "../../src/tensorrt/tensor-info.ts";
 
 /** An engine whose outputs are whatever it was given when a batch runs; or one output, which is its input, byte for byte. */
 export class StandInEngine extends Resource {
   readonly outputs: readonly TensorInfo[];
   /** How often it was enqueued, captures included. */
   runs = 0;
+  /** Set by {@linkcode standInModel}. */
+  input: Pick<TensorInfo, "dtype"> | undefined;
   readonly #sources: ReadonlyMap<string, PinnedBuffer>;
 
   readonly #echoed: string | undefined;
@@ -42,6 +45,12 @@ export class StandInEngine extends Resource {
       const { data } = outputs.get(name)!;
       new Uint8Array(source.buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     }
+  }
+
+  /** Every tensor is row-major. */
+  tensor(name: string): Pick<EngineTensor, "dtype" | "format"> {
+    const { dtype } = this.outputs.find((output) => output.name === name) ?? this.input!;
+    return { dtype, format: "linear" };
   }
 
   deviceMemoryBytes(): number {
@@ -93,6 +102,7 @@ export function standInModel(
   rows: number,
   owned: DisposableStack,
 ): LoadedModel {
+  engine.input = task.input;
   return {
     device,
     kernels: owned.use(KernelLibrary.create(device)),

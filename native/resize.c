@@ -30,7 +30,7 @@ typedef struct bt_rows {
   int16_t *near;    /* [3, padded]: levels × 128 */
   int16_t *far;
   uint8_t *levels;  /* [3, padded] */
-  uint8_t *source;  /* a copy of a row behind whose end nothing may be read */
+  uint8_t *source;  /* a row of NV12 in RGB, or a copy of one behind whose end nothing may be read */
 } bt_rows;
 
 /* What a set of instructions does; each function is the plain one's equal to the bit. */
@@ -41,6 +41,8 @@ typedef struct bt_vectors {
   void (*filter)(const bt_rows *rows, const uint8_t *source, int32_t pixel_bytes, int16_t *row);
   /* Two resized rows blended to levels. */
   void (*blend)(const bt_rows *rows, int32_t weight);
+  /* Pixels of NV12, the first of them of an even column: red in the lowest byte, then green, blue and 0. */
+  void (*nv12)(const uint8_t *luma, const uint8_t *chroma, int32_t count, const int32_t *yuv, uint32_t *pixels);
   /* Values by a line; `to` has room for whole blocks. NULL where a table is as quick. */
   void (*f32_values)(const uint8_t *levels, int32_t count, const bt_line *line, float *to);
   void (*f16_values)(const uint8_t *levels, int32_t count, const bt_line *line, uint16_t *to);
@@ -86,7 +88,20 @@ static void blend_plain(const bt_rows *rows, int32_t weight) {
   for (int32_t k = 0; k < end; k++) levels[k] = (uint8_t)((((rest * near[k]) >> 16) + ((weight * far[k]) >> 16) + 2) >> 2);
 }
 
-static const bt_vectors PLAIN = {pick_plain, filter_plain, blend_plain, NULL, NULL};
+static inline uint32_t cut(int32_t level) { return level < 0 ? 0 : level > 255 ? 255 : (uint32_t)level; }
+
+/* See src/image/yuv.ts: offset, y, vRed, uGreen, vGreen, uBlue. */
+static void nv12_plain(const uint8_t *luma, const uint8_t *chroma, int32_t count, const int32_t *yuv, uint32_t *pixels) {
+  for (int32_t x = 0; x < count; x++) {
+    const int32_t u = chroma[x & ~1] - 128, v = chroma[x | 1] - 128;
+    const int32_t above = luma[x] > yuv[0] ? luma[x] - yuv[0] : 0;
+    const int32_t base = above * yuv[1] + 32768;
+    const uint32_t green = cut((base + yuv[3] * u + yuv[4] * v) >> 16);
+    pixels[x] = cut((base + yuv[2] * v) >> 16) | green << 8 | cut((base + yuv[5] * u) >> 16) << 16;
+  }
+}
+
+static const bt_vectors PLAIN = {pick_plain, filter_plain, blend_plain, nv12_plain, NULL, NULL};
 
 /* ---- AVX2 ---- */
 
@@ -180,6 +195,44 @@ AVX2 static void blend_avx2(const bt_rows *rows, int32_t weight) {
   }
 }
 
+/* Sixteen levels as words, of lanes of pixels 0–3 and 8–11, then of 4–7 and 12–15, and what each pair of them gets. */
+AVX2 static inline __m256i levels_avx2(const __m256i *base, __m256i pairs) {
+  const __m256i low = _mm256_srai_epi32(_mm256_add_epi32(base[0], _mm256_unpacklo_epi32(pairs, pairs)), 16);
+  const __m256i high = _mm256_srai_epi32(_mm256_add_epi32(base[1], _mm256_unpackhi_epi32(pairs, pairs)), 16);
+  return _mm256_packs_epi32(low, high);
+}
+
+AVX2 static void nv12_avx2(const uint8_t *luma, const uint8_t *chroma, int32_t count, const int32_t *yuv,
+                           uint32_t *pixels) {
+  const __m128i offset = _mm_set1_epi8((char)yuv[0]);
+  const __m256i y = _mm256_set1_epi32(yuv[1]), v_red = _mm256_set1_epi32(yuv[2]), u_green = _mm256_set1_epi32(yuv[3]);
+  const __m256i v_green = _mm256_set1_epi32(yuv[4]), u_blue = _mm256_set1_epi32(yuv[5]);
+  const __m256i half = _mm256_set1_epi32(32768), middle = _mm256_set1_epi32(128);
+  int32_t x = 0;
+  for (; x + 16 <= count; x += 16) {
+    const __m128i above = _mm_subs_epu8(_mm_loadu_si128((const __m128i *)(luma + x)), offset);
+    const __m128i order = _mm_shuffle_epi32(above, _MM_SHUFFLE(3, 1, 2, 0));
+    const __m256i low = _mm256_cvtepu8_epi32(order), high = _mm256_cvtepu8_epi32(_mm_srli_si128(order, 8));
+    const __m256i base[2] = {_mm256_add_epi32(_mm256_mullo_epi32(low, y), half),
+                             _mm256_add_epi32(_mm256_mullo_epi32(high, y), half)};
+    const __m128i both = _mm_loadu_si128((const __m128i *)(chroma + x));
+    const __m256i u = _mm256_sub_epi32(_mm256_cvtepu16_epi32(_mm_and_si128(both, _mm_set1_epi16(255))), middle);
+    const __m256i v = _mm256_sub_epi32(_mm256_cvtepu16_epi32(_mm_srli_epi16(both, 8)), middle);
+    const __m256i red = levels_avx2(base, _mm256_mullo_epi32(v, v_red));
+    const __m256i green =
+        levels_avx2(base, _mm256_add_epi32(_mm256_mullo_epi32(u, u_green), _mm256_mullo_epi32(v, v_green)));
+    const __m256i blue = levels_avx2(base, _mm256_mullo_epi32(u, u_blue));
+    const __m256i reds_greens = _mm256_packus_epi16(red, green);
+    const __m256i red_green = _mm256_unpacklo_epi8(reds_greens, _mm256_srli_si256(reds_greens, 8));
+    const __m256i blue_none =
+        _mm256_unpacklo_epi8(_mm256_packus_epi16(blue, blue), _mm256_setzero_si256());
+    const __m256i first = _mm256_unpacklo_epi16(red_green, blue_none), next = _mm256_unpackhi_epi16(red_green, blue_none);
+    _mm256_storeu_si256((__m256i *)(pixels + x), _mm256_permute2x128_si256(first, next, 0x20));
+    _mm256_storeu_si256((__m256i *)(pixels + x + 8), _mm256_permute2x128_si256(first, next, 0x31));
+  }
+  nv12_plain(luma + x, chroma + x, count - x, yuv, pixels + x);
+}
+
 AVX2 static inline __m256 line_avx2(const uint8_t *levels, const bt_line *line) {
   const __m256 level = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)levels)));
   const __m256 high = _mm256_fmadd_ps(level, _mm256_set1_ps(line->high), _mm256_set1_ps(line->offset_high));
@@ -196,7 +249,7 @@ AVX2 static void f16_avx2(const uint8_t *levels, int32_t count, const bt_line *l
   }
 }
 
-static const bt_vectors WIDE = {pick_avx2, filter_avx2, blend_avx2, f32_avx2, f16_avx2};
+static const bt_vectors WIDE = {pick_avx2, filter_avx2, blend_avx2, nv12_avx2, f32_avx2, f16_avx2};
 #define WIDE_SET BT_RESIZE_AVX2
 
 /* True if processor and system have AVX2 with FMA and F16C: without the system's part the upper halves get lost. */
@@ -272,6 +325,36 @@ static void blend_neon(const bt_rows *rows, int32_t weight) {
   }
 }
 
+/* Eight levels of what two halves come to, cut to 0–255. */
+static inline uint8x8_t levels_neon(int32x4_t low, int32x4_t high) {
+  return vqmovun_s16(vcombine_s16(vshrn_n_s32(low, 16), vshrn_n_s32(high, 16)));
+}
+
+static void nv12_neon(const uint8_t *luma, const uint8_t *chroma, int32_t count, const int32_t *yuv, uint32_t *pixels) {
+  const uint8x8_t offset = vdup_n_u8((uint8_t)yuv[0]), middle = vdup_n_u8(128);
+  const int32x4_t half = vdupq_n_s32(32768);
+  int32_t x = 0;
+  for (; x + 8 <= count; x += 8) {
+    const int16x8_t above = vreinterpretq_s16_u16(vmovl_u8(vqsub_u8(vld1_u8(luma + x), offset)));
+    const int32x4_t low = vmlaq_n_s32(half, vmovl_s16(vget_low_s16(above)), yuv[1]);
+    const int32x4_t high = vmlaq_n_s32(half, vmovl_high_s16(above), yuv[1]);
+    const uint8x8_t both = vld1_u8(chroma + x);
+    const int16x8_t u = vreinterpretq_s16_u16(vsubl_u8(vtrn1_u8(both, both), middle));
+    const int16x8_t v = vreinterpretq_s16_u16(vsubl_u8(vtrn2_u8(both, both), middle));
+    const int32x4_t u_low = vmovl_s16(vget_low_s16(u)), u_high = vmovl_high_s16(u);
+    const int32x4_t v_low = vmovl_s16(vget_low_s16(v)), v_high = vmovl_high_s16(v);
+    const int32x4_t green_low = vmlaq_n_s32(vmlaq_n_s32(low, u_low, yuv[3]), v_low, yuv[4]);
+    const int32x4_t green_high = vmlaq_n_s32(vmlaq_n_s32(high, u_high, yuv[3]), v_high, yuv[4]);
+    uint8x8x4_t levels;
+    levels.val[0] = levels_neon(vmlaq_n_s32(low, v_low, yuv[2]), vmlaq_n_s32(high, v_high, yuv[2]));
+    levels.val[1] = levels_neon(green_low, green_high);
+    levels.val[2] = levels_neon(vmlaq_n_s32(low, u_low, yuv[5]), vmlaq_n_s32(high, u_high, yuv[5]));
+    levels.val[3] = vdup_n_u8(0);
+    vst4_u8((uint8_t *)(pixels + x), levels);
+  }
+  nv12_plain(luma + x, chroma + x, count - x, yuv, pixels + x);
+}
+
 static inline float32x4_t line_neon(uint16x4_t levels, const bt_line *line) {
   const float32x4_t level = vcvtq_f32_u32(vmovl_u16(levels));
   const float32x4_t high = vfmaq_n_f32(vdupq_n_f32(line->offset_high), level, line->high);
@@ -295,13 +378,13 @@ static void f16_neon(const uint8_t *levels, int32_t count, const bt_line *line, 
   }
 }
 
-static const bt_vectors WIDE = {pick_neon, filter_neon, blend_neon, f32_neon, f16_neon};
+static const bt_vectors WIDE = {pick_neon, filter_neon, blend_neon, nv12_neon, f32_neon, f16_neon};
 #define WIDE_SET BT_RESIZE_NEON
 
 static bool has_wide(void) { return true; }
 
 #else
-static const bt_vectors WIDE = {pick_plain, filter_plain, blend_plain, NULL, NULL};
+static const bt_vectors WIDE = {pick_plain, filter_plain, blend_plain, nv12_plain, NULL, NULL};
 #define WIDE_SET BT_RESIZE_PLAIN
 
 static bool has_wide(void) { return false; }
@@ -428,23 +511,32 @@ static bool place_columns(const bt_rows *rows, const int32_t *columns, int32_t w
 typedef struct bt_source {
   const uint8_t *data;
   const uint8_t *end;
+  const uint8_t *chroma; /* of NV12, else NULL */
   const bt_resize_form *form;
 } bt_source;
 
 /* A row of the image from the region's first pixel in it on, to be read up to READ_BYTES from any of its pixels. */
-static const uint8_t *source_row(const bt_source *source, const bt_rows *rows, int32_t row) {
+static const uint8_t *source_row(const bt_vectors *vectors, const bt_source *source, const bt_rows *rows, int32_t row) {
   const bt_resize_form *form = source->form;
-  const int64_t x = (int64_t)form->x + form->low;
-  const uint8_t *from = source->data + ((int64_t)form->y + row) * form->pitch + x * form->pixel_bytes;
-  const int64_t bytes = (int64_t)(form->high - form->low) * form->pixel_bytes;
+  const int64_t x = (int64_t)form->x + form->low, y = (int64_t)form->y + row;
+  const int32_t width = form->high - form->low;
+  const uint8_t *start = source->data + y * form->pitch;
+  if (source->chroma != NULL) {
+    const int64_t even = x & ~1;
+    const uint8_t *chroma = source->chroma + (y >> 1) * form->chroma_pitch + even;
+    vectors->nv12(start + even, chroma, width + (int32_t)(x & 1), form->yuv, (uint32_t *)(void *)rows->source);
+    return rows->source + (x & 1) * form->pixel_bytes;
+  }
+  const uint8_t *from = start + x * form->pixel_bytes;
+  const int64_t bytes = (int64_t)width * form->pixel_bytes;
   if (source->end - from >= bytes - form->pixel_bytes + READ_BYTES) return from;
   memcpy(rows->source, from, (size_t)bytes);
   return rows->source;
 }
 
 int32_t bt_resize(int32_t instructions, const bt_resize_form *form, const uint8_t *data, int64_t bytes,
-                  const int32_t *columns, const int32_t *rows, const void *tables, const double *lines, void *output,
-                  int64_t start, uint8_t *scratch) {
+                  int64_t chroma, const int32_t *columns, const int32_t *rows, const void *tables, const double *lines,
+                  void *output, int64_t start, uint8_t *scratch) {
   if (form == NULL || data == NULL || columns == NULL || rows == NULL || tables == NULL || lines == NULL ||
       output == NULL || scratch == NULL || form->dtype < BT_RESIZE_F32 || form->dtype > BT_RESIZE_U8) {
     return BT_BAD_CALL;
@@ -457,24 +549,27 @@ int32_t bt_resize(int32_t instructions, const bt_resize_form *form, const uint8_
     const uint8_t *table = (const uint8_t *)tables + 256 * channel * element;
     values[channel] = values_of(vectors, dtype, table, lines + 2 * channel);
   }
-  const bt_source source = {data, data + bytes, form};
+  const bt_source source = {data, data + bytes, chroma > 0 ? data + chroma : NULL, form};
   bt_rows made = rows_in(scratch, form->width);
   const bool is_picked = place_columns(&made, columns, form->width, form->low * form->pixel_bytes);
   int32_t near_row = NO_ROW, far_row = NO_ROW;
   for (int32_t y = 0; y < form->height; y++) {
     const int32_t near = rows[3 * y], far = rows[3 * y + 1], weight = rows[3 * y + 2];
-    if (is_picked && weight == 0) vectors->pick(&made, source_row(&source, &made, near), form->pixel_bytes);
-    else {
+    if (is_picked && weight == 0) {
+      vectors->pick(&made, source_row(vectors, &source, &made, near), form->pixel_bytes);
+    } else {
       /* A row that was the further one is the nearer one next. */
       if (near == far_row) {
         int16_t *row = made.near;
         made.near = made.far;
         made.far = row;
         far_row = near_row;
-      } else if (near != near_row) vectors->filter(&made, source_row(&source, &made, near), form->pixel_bytes, made.near);
+      } else if (near != near_row) {
+        vectors->filter(&made, source_row(vectors, &source, &made, near), form->pixel_bytes, made.near);
+      }
       near_row = near;
       if (weight != 0 && far != far_row) {
-        vectors->filter(&made, source_row(&source, &made, far), form->pixel_bytes, made.far);
+        vectors->filter(&made, source_row(vectors, &source, &made, far), form->pixel_bytes, made.far);
         far_row = far;
       }
       vectors->blend(&made, weight);

@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 13
+#define BT_ABI_VERSION 14
 
 #define BT_MAX_DIMS 8
 
@@ -222,7 +222,7 @@ BT_API int32_t bt_copy_rows(void *target, int64_t target_pitch, const void *sour
 
 /* A region of an image of 8-bit pixels, and where it goes: `int32_t` each. */
 typedef struct bt_resize_form {
-  int32_t pixel_bytes;  /* 3 or 4; of a fourth channel nothing is used */
+  int32_t pixel_bytes;  /* 3 or 4, of which the last is not used; 4 for NV12 */
   int32_t pitch;        /* bytes from row to row */
   int32_t x, y;         /* the region's first pixel, which may lie beside the image */
   int32_t low, high;    /* the region's columns that the image has */
@@ -232,23 +232,27 @@ typedef struct bt_resize_form {
   int32_t step;         /* elements from pixel to pixel: 1 in planes, 3 where channels alternate */
   int32_t row_elements; /* from row to row */
   int32_t first[3];     /* element of the first pixel, by the image's channels */
+  int32_t chroma_pitch; /* of NV12 */
+  int32_t yuv[6];       /* of NV12: offset, y, vRed, uGreen, vGreen, uBlue; see src/image/yuv.ts */
 } bt_resize_form;
 
 /* The best set that this processor has. */
 BT_API int32_t bt_resize_instructions(void);
 
-/* Bytes of the scratch memory for a width, and rows of the image of which the region has that many bytes. */
+/* Bytes of the scratch memory for a width, and rows of the image of which the region has that many bytes; of NV12 4 for each
+ * pixel, and for one more. */
 BT_API int64_t bt_resize_scratch(int32_t width, int32_t row_bytes);
 
 /*
- * Resizes a region as OpenCV's INTER_LINEAR and stores the values of its levels. `bytes` is the length of `data`; `columns` and
- * `rows` are [n, 3]: nearer pixel in bytes or rows from the region's first, the next one, weight of that one of 2048.
+ * Resizes a region as OpenCV's INTER_LINEAR and stores the values of its levels. `bytes` is the length of `data`; U, V of NV12
+ * begin at its byte `chroma`, which is 0 for other images. `columns` and `rows` are [n, 3]: nearer pixel in bytes or rows from
+ * the region's first, the next one, weight of that one of 2048.
  * `tables` are [3, 256] elements by the image's channels, `lines` [3, 2]: slope and offset that the tables were made by.
  * Element `start` of `output` is the first of the tensor's row. Every set of instructions gives the same bits.
  */
 BT_API int32_t bt_resize(int32_t instructions, const bt_resize_form *form, const uint8_t *data, int64_t bytes,
-                         const int32_t *columns, const int32_t *rows, const void *tables, const double *lines,
-                         void *output, int64_t start, uint8_t *scratch);
+                         int64_t chroma, const int32_t *columns, const int32_t *rows, const void *tables,
+                         const double *lines, void *output, int64_t start, uint8_t *scratch);
 
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 

@@ -20,8 +20,8 @@ export const SHIM_SYMBOLS = {
   bt_copy_rows: { args: ["ptr", "i64", "ptr", "i64", "i64", "i64"], returns: "i32" },
   bt_resize_instructions: { args: [], returns: "i32" },
   bt_resize_scratch: { args: ["i32", "i32"], returns: "i64_fast" }, // width, row_bytes
-  // instructions, form, data, bytes, columns, rows, tables, lines, output, start, scratch
-  bt_resize: { args: ["i32", "ptr", "ptr", "i64", "ptr", "ptr", "ptr", "ptr", "ptr", "i64", "ptr"], returns: "i32" },
+  // instructions, form, data, bytes, chroma, columns, rows, tables, lines, output, start, scratch
+  bt_resize: { args: ["i32", "ptr", "ptr", "i64", "i64", "ptr", "ptr", "ptr", "ptr", "ptr", "i64", "ptr"], returns: "i32" },
   // device, function, backend, flags, out
   bt_nvjpeg_create: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   bt_nvjpeg_create_state: { args: ["i32", "ptr", "ptr", "ptr"], returns: "i32" }, // device, function, handle, out
@@ -137,7 +137,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 13,
+  BT_ABI_VERSION: 14,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings

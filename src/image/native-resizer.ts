@@ -5,9 +5,20 @@ import { allocate } from "../core/tensor.ts";
 import { shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { Region } from "./geometry.ts";
-import { byteLengthOf, bytesPerPixel, type Image, type PackedFormat, type PixelFormat } from "./image.ts";
+import {
+  byteLengthOf,
+  bytesPerPixel,
+  chromaOffsetOf,
+  chromaPitchOf,
+  type Image,
+  type PixelFormat,
+  yuvRangeOf,
+  yuvStandardOf,
+} from "./image.ts";
+import { NV12_ROW_PIXEL_BYTES } from "./nv12.ts";
 import { type InputArray, levelTable, type Preprocessing } from "./preprocessing.ts";
 import { bilinearRegionTaps } from "./resize-taps.ts";
+import { yuvCoefficients } from "./yuv.ts";
 
 /** What pre-processing runs on: instructions of the shim, or none for the reference in TypeScript. */
 export type ResizeInstructions = "plain" | "avx2" | "neon" | "none";
@@ -53,6 +64,8 @@ function valuesOf(preprocessing: Preprocessing, channels: readonly [number, numb
 const PITCH = 1;
 const X = 2;
 const FIRST = 11;
+const CHROMA_PITCH = 14;
+const YUV = 15;
 
 /** True if {@linkcode NativeResizer} does it; else it is done row by row in TypeScript. */
 export function isNative(
@@ -60,9 +73,11 @@ export function isNative(
   { left, right }: Region,
   format: PixelFormat,
   instructions: ResizeInstructions,
-): format is PackedFormat {
+): boolean {
+  // It makes RGB of whole rows of NV12: without vectors the columns that count are sooner converted alone.
+  if (format === "NV12" && instructions === "plain") return false;
   // Of a region that shows nothing there is only padding.
-  return instructions !== "none" && resize === "bilinear" && colour !== "luma" && format !== "NV12" && left < right;
+  return instructions !== "none" && resize === "bilinear" && colour !== "luma" && left < right;
 }
 
 /** Resizes regions of one form, of images of one format, into tensors of one form: what `BilinearResizer` begins, in one call. */
@@ -80,8 +95,9 @@ export class NativeResizer {
   /** Element of the input that takes the first pixel of a channel, in the tensor's order. */
   readonly #first: readonly [number, number, number];
 
-  constructor(preprocessing: Preprocessing, region: Region, format: PackedFormat, instructions: ResizeInstructions) {
-    const pixelBytes = bytesPerPixel(format);
+  constructor(preprocessing: Preprocessing, region: Region, format: PixelFormat, instructions: ResizeInstructions) {
+    const isNv12 = format === "NV12";
+    const pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
     const [columns, rows] = bilinearRegionTaps(region, pixelBytes);
     let low = Number.POSITIVE_INFINITY;
     let high = Number.NEGATIVE_INFINITY;
@@ -97,9 +113,9 @@ export class NativeResizer {
     this.#instructions = SETS.indexOf(instructions);
     this.#columns = columns;
     this.#rows = rows;
-    this.#form = allocate("i32", 14);
+    this.#form = allocate("i32", YUV + 6);
     this.#form.set([pixelBytes, 0, 0, 0, low, high, ...size, DTYPES.indexOf(dtype), step, inputWidth * step]);
-    this.#scratch = allocate("u8", shim().bt_resize_scratch(size[0], (high - low) * pixelBytes));
+    this.#scratch = allocate("u8", shim().bt_resize_scratch(size[0], (high - low + Number(isNv12)) * pixelBytes));
     this.#values = valuesOf(preprocessing, [0, 1, 2]);
     this.#swappedValues = valuesOf(preprocessing, [2, 1, 0]);
     this.#isBlueFirst = colour === "BGR";
@@ -130,11 +146,23 @@ export class NativeResizer {
     form[FIRST] = this.#first[isSwapped ? 2 : 0];
     form[FIRST + 1] = this.#first[1];
     form[FIRST + 2] = this.#first[isSwapped ? 0 : 2];
+    const isNv12 = image.format === "NV12";
+    if (isNv12) {
+      const { offset, y: luma, vRed, uGreen, vGreen, uBlue } = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
+      form[CHROMA_PITCH] = chromaPitchOf(image);
+      form[YUV] = offset;
+      form[YUV + 1] = luma;
+      form[YUV + 2] = vRed;
+      form[YUV + 3] = uGreen;
+      form[YUV + 4] = vGreen;
+      form[YUV + 5] = uBlue;
+    }
     const status = shim().bt_resize(
       this.#instructions,
       form,
       data,
       data.byteLength,
+      isNv12 ? chromaOffsetOf(image) : 0,
       this.#columns,
       this.#rows,
       tables,

@@ -163,6 +163,8 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding, and
  * `lumaLine` for luma.
  *
+ * Where the shim is, it does the first of these for all but luma, with the processor's vectors and to the bit: see `NativeResizer`.
+ *
  * NV12 becomes RGB first, pixel by pixel, of those pixels that step 2 looks at: see `Nv12Rows`.
  *
  * The tables and buffers for a size of regions are kept, so that a steady stream of frames allocates nothing.

@@ -4,11 +4,13 @@ import { createTensor } from "../../src/core/tensor.ts";
 import { shim } from "../../src/ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
 import { FITS, place, placeCentreCrop, placeRectangle, placeTile, type Region } from "../../src/image/geometry.ts";
-import { type Image, imageOf, type PackedFormat } from "../../src/image/image.ts";
+import { byteLengthOf, type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { bestResizeInstructions, type ResizeInstructions } from "../../src/image/native-resizer.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
+import type { YuvRange, YuvStandard } from "../../src/image/yuv.ts";
 import { chance } from "../support/chance.ts";
+import { nv12Pair } from "../support/nv12-images.ts";
 
 const BEST = bestResizeInstructions();
 
@@ -25,6 +27,9 @@ const RANGES: readonly Pick<Preprocessing, "scale" | "mean" | "std">[] = [
   { scale: -0.7, mean: [-300, 3e4, 0], std: [1, 0.9, 0.1] },
 ];
 
+const YUV_STANDARDS: readonly YuvStandard[] = ["BT.601", "BT.709"];
+const YUV_RANGES: readonly YuvRange[] = ["limited", "full"];
+
 type Random = () => number;
 
 function pick<T>(random: Random, choices: readonly T[]): T {
@@ -36,7 +41,14 @@ function side(random: Random, limit: number): number {
   return Math.max(1, Math.floor(limit ** random()));
 }
 
-function noise(random: Random, width: number, height: number, format: PackedFormat): Image {
+/** NV12 has gaps, and ends with its last pixel too. */
+function noise(random: Random, width: number, height: number, format: PixelFormat): Image {
+  if (format === "NV12") {
+    const standard = { yuvStandard: pick(random, YUV_STANDARDS), yuvRange: pick(random, YUV_RANGES) };
+    const gaps = { gap: pick(random, [0, 3]), chromaGap: pick(random, [0, 1, 4]), between: pick(random, [0, 5]) };
+    const { nv12 } = nv12Pair(width, height, { ...gaps, ...standard });
+    return { ...nv12, data: nv12.data.subarray(0, byteLengthOf(nv12)) };
+  }
   const pitchBytes = width * (format === "RGBA" ? 4 : 3) + pick(random, [0, 0, 1, 7, 64]);
   const before = pick(random, [0, 3, 16]);
   const pixels = new Uint8Array(before + pitchBytes * height);
@@ -88,7 +100,7 @@ test("the shim's pre-processing equals the reference to the bit, by each set of 
       random,
       side(random, 300),
       side(random, 200),
-      pick<PackedFormat>(random, ["RGB", "BGR", "RGBA"]),
+      pick<PixelFormat>(random, ["RGB", "BGR", "RGBA", "NV12"]),
     );
     const preprocessing: Preprocessing = {
       ...YOLO_PREPROCESSING,
@@ -120,7 +132,7 @@ test("sizes of cameras and screens, and one plan for many images", () => {
     [3840, 96],
   ] as const) {
     const sets = (["none", ...SETS] as const).map((set) => new Preprocessor(YOLO_PREPROCESSING, set));
-    for (const format of ["RGB", "BGR"] as const) {
+    for (const format of ["RGB", "BGR", "NV12"] as const) {
       const image = noise(random, width, height, format);
       const [wanted, ...found] = sets.map((one) => written(one, image, one.place(image, 640, 640), YOLO_PREPROCESSING));
       for (const bytes of found) expect(bytes.equals(wanted!), `${width}x${height} ${format}`).toBe(true);
@@ -144,7 +156,7 @@ test.skipIf(BEST === "none")("bt_resize() refuses instructions that the processo
   const { BT_BAD_CALL, BT_RESIZE_AVX2, BT_RESIZE_NEON } = SHIM_CONSTANTS;
   const absent = process.arch === "arm64" ? BT_RESIZE_AVX2 : BT_RESIZE_NEON;
   const some = new Float64Array(new ArrayBuffer(8192));
-  expect(native.bt_resize(absent, some, some, 8192, some, some, some, some, some, 0, some)).toBe(BT_BAD_CALL);
-  expect(native.bt_resize(0, null, some, 8192, some, some, some, some, some, 0, some)).toBe(BT_BAD_CALL);
+  expect(native.bt_resize(absent, some, some, 8192, 0, some, some, some, some, some, 0, some)).toBe(BT_BAD_CALL);
+  expect(native.bt_resize(0, null, some, 8192, 0, some, some, some, some, some, 0, some)).toBe(BT_BAD_CALL);
   expect(native.bt_resize_scratch(0, 3)).toBe(BT_BAD_CALL);
 });

@@ -118,6 +118,7 @@ const LINE_MS = 5000;
 export function formatBuild(state: BuildState, columns: number): string {
   const { title, progress, elapsedMs, isCancelled } = state;
   const parts = [title];
+  if (progress?.waitsFor !== undefined) parts.push(`waiting for ${printable(progress.waitsFor)}`);
   if (progress !== undefined) parts.push(formatBar(progress.fraction), `${Math.floor(progress.fraction * 100)} %`);
   parts.push(wholeSeconds(elapsedMs));
   const phase = progress === undefined ? "starting TensorRT" : printable(progress.phase);
@@ -130,8 +131,9 @@ export class BuildProgressView implements Disposable {
   readonly #terminal: Terminal;
   readonly #title: string;
   readonly #signal: AbortSignal;
-  readonly #startedAt = performance.now();
   readonly #timer: ReturnType<typeof setInterval> | undefined;
+  /** Of the build that is shown: its own, or the one it waits for. */
+  #startedAt = performance.now();
   #progress: BuildProgress | undefined;
   #lineAt = Number.NEGATIVE_INFINITY;
   #lineFraction = Number.NEGATIVE_INFINITY;
@@ -147,6 +149,11 @@ export class BuildProgressView implements Disposable {
 
   /** Say how far it is. */
   update(progress: BuildProgress): void {
+    if (progress.waitsFor !== this.#progress?.waitsFor) {
+      this.#startedAt = performance.now();
+      this.#lineAt = Number.NEGATIVE_INFINITY;
+      this.#lineFraction = Number.NEGATIVE_INFINITY;
+    }
     this.#progress = progress;
     if (!this.#terminal.isTerminal) this.#writeLine(progress);
   }
@@ -170,12 +177,13 @@ export class BuildProgressView implements Disposable {
     return { title: this.#title, progress: this.#progress, elapsedMs, isCancelled: this.#signal.aborted };
   }
 
-  #writeLine({ fraction, phase }: BuildProgress): void {
+  #writeLine({ fraction, phase, waitsFor }: BuildProgress): void {
     const now = performance.now();
     if (now - this.#lineAt < LINE_MS || fraction - this.#lineFraction < LINE_FRACTION) return;
     this.#lineAt = now;
     this.#lineFraction = fraction;
     const elapsed = wholeSeconds(now - this.#startedAt);
-    this.#terminal.line(`Building ${this.#title}: ${Math.floor(fraction * 100)} %, ${elapsed}, ${printable(phase)}`);
+    const what = waitsFor === undefined ? "Building" : `Waiting for ${printable(waitsFor)}, to build`;
+    this.#terminal.line(`${what} ${this.#title}: ${Math.floor(fraction * 100)} %, ${elapsed}, ${printable(phase)}`);
   }
 }

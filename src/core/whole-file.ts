@@ -118,6 +118,17 @@ export async function writeWhole(place: string, content: string | Uint8Array): P
   }
 }
 
+/** As {@linkcode writeWhole}, at once, into a folder that is there: for small files. @throws what the system says */
+export function writeWholeSync(place: string, content: string | Uint8Array): void {
+  const temporary = temporaryPath(dirname(place));
+  try {
+    writeFileSync(temporary, content, { flag: "wx" });
+    replace(temporary, place);
+  } finally {
+    discard(temporary);
+  }
+}
+
 /** What helps against an error of the system, by its code. */
 const HINTS = new Map([
   ["ENOENT", "make the folder first, or choose another place"],

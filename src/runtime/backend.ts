@@ -107,6 +107,8 @@ export interface BuildProgress {
   readonly fraction: number;
   /** In TensorRT's words. */
   readonly phase: string;
+  /** The build that this one waits for, as builds on a GPU take turns: the progress is that one's. */
+  readonly waitsFor?: string | undefined;
 }
 
 /** The machine a model runs on. */

@@ -6,6 +6,7 @@ import { fitsShape, formatShape, isDynamic, type Shape } from "../core/tensor.ts
 import type { Device } from "../cuda/device.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
 import { type BuildConfig, type BuildOptions, type InputShapes, parseBuildOptions } from "./build-options.ts";
+import { BuildTurn, type BuildWait } from "./build-turn.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
 import { formatFp32Nodes, keepFp32 } from "./fp32-layers.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
@@ -31,6 +32,14 @@ export interface BuildEnvironment {
   readonly path?: string | undefined;
   /** What to call the model in messages; default the path, else "the model". */
   readonly source?: string | undefined;
+  /** Called some times a second while another build runs on the GPU, in whichever process: builds take turns. */
+  readonly onWait?: ((wait: BuildWait) => void) | undefined;
+  /** Give way to other builds and to other threads; default false. */
+  readonly isBackground?: boolean | undefined;
+  /** @internal The right to build, if the caller has it already. */
+  readonly turn?: BuildTurn | undefined;
+  /** @internal Told what a build has measured that was ended. */
+  readonly onEnded?: ((timingCache: Uint8Array) => void) | undefined;
 }
 
 /** What {@linkcode buildPlan} makes. */
@@ -41,6 +50,8 @@ export interface BuiltPlan {
   readonly origin: PlanOrigin;
   /** For the next build; empty where the library gave none. */
   readonly timingCache: Uint8Array<ArrayBuffer>;
+  /** True if the timing cache that was given is of another GPU or version, or none at all. */
+  readonly isTimingCacheRefused: boolean;
   /** Of parsing and building together, without waiting for other builds. */
   readonly elapsedMs: number;
 }
@@ -54,7 +65,8 @@ export function targetCapabilities(config: BuildConfig, device: Device | undefin
 }
 
 /**
- * Build a plan from an ONNX model. The JS thread goes on meanwhile; builds of the same library take turns.
+ * Build a plan from an ONNX model. The JS thread goes on meanwhile; builds on the same GPU take turns, also in several processes,
+ * and so do those of the same library in one.
  *
  * @param model bytes of an `.onnx` file
  * @throws {OptionError} If an option is wrong, or a dynamic input has no range
@@ -82,7 +94,9 @@ export async function buildPlan(
   checkLibrary(config, library, device);
   if (config.plugins && !library.openPlugins()) logger.warn("NVIDIA's plugins were asked for, but are not there");
 
-  using _turn = await library.builds.take(signal);
+  using own =
+    environment.turn === undefined ? await BuildTurn.take({ ...environment, library, device, source }) : undefined;
+  const turn = environment.turn ?? own!;
   const started = performance.now();
   using builder = await Builder.create({ library, device });
   if (config.maxThreads !== undefined) builder.setMaxThreads(config.maxThreads);
@@ -98,9 +112,10 @@ export async function buildPlan(
   const fp32 = keepsFp32(config, library) ? keepFp32Layers(settings, network, model, { config, source }) : [];
   addProfiles(builder, settings, network, config);
   settings.setProgressMonitor(monitor);
-  using _cache = attachTimingCache(settings, environment.timingCache);
+  const { cache, isRefused } = attachTimingCache(settings, environment.timingCache);
+  using _cache = cache;
 
-  using plan = await runBuild(builder, network, settings, monitor, environment);
+  using plan = await runBuild(builder, network, settings, monitor, { ...environment, turn });
   const metadata = readOnnxMetadata(model);
   const origin = { ...originOf(config, library, device), ...(fp32.length === 0 ? {} : { fp32Layers: fp32 }) };
   return {
@@ -108,6 +123,7 @@ export async function buildPlan(
     metadata,
     origin,
     timingCache: settings.timingCacheBytes(),
+    isTimingCacheRefused: isRefused,
     elapsedMs: performance.now() - started,
   };
 }
@@ -194,11 +210,15 @@ function addProfiles(builder: Builder, settings: BuilderConfig, network: Network
 }
 
 /** An earlier cache that this library or GPU refuses is no reason to fail: the build only takes longer. */
-function attachTimingCache(settings: BuilderConfig, bytes: Uint8Array | undefined): TimingCache {
-  if (bytes !== undefined && bytes.byteLength > 0) {
+function attachTimingCache(
+  settings: BuilderConfig,
+  bytes: Uint8Array | undefined,
+): { readonly cache: TimingCache; readonly isRefused: boolean } {
+  const isGiven = bytes !== undefined && bytes.byteLength > 0;
+  if (isGiven) {
     try {
       const cache = TimingCache.create(settings, bytes);
-      if (settings.setTimingCache(cache)) return cache;
+      if (settings.setTimingCache(cache)) return { cache, isRefused: false };
       cache.close();
       logger.warn("The timing cache was made on another GPU or by another version: the build starts without it");
     } catch (error) {
@@ -208,22 +228,30 @@ function attachTimingCache(settings: BuilderConfig, bytes: Uint8Array | undefine
   }
   const empty = TimingCache.create(settings);
   settings.setTimingCache(empty);
-  return empty;
+  return { cache: empty, isRefused: isGiven };
 }
+
+/** By how much the threads of a build in the background give way. */
+const BACKGROUND_NICE = 10;
 
 async function runBuild(
   builder: Builder,
   network: Network,
   settings: BuilderConfig,
   monitor: ProgressMonitor,
-  environment: BuildEnvironment,
+  environment: BuildEnvironment & { readonly turn: BuildTurn },
 ): ReturnType<Builder["build"]> {
-  const { signal, onProgress } = environment;
+  const { onProgress, turn, isBackground = false } = environment;
+  const signal = AbortSignal.any([turn.signal, ...(environment.signal === undefined ? [] : [environment.signal])]);
   const cancel = (): void => monitor.cancel();
   let fault: { readonly cause: unknown } | undefined;
   const report = (): void => {
     try {
-      monitor.drain((event) => onProgress?.(event));
+      monitor.drain((event) => {
+        turn.report({ fraction: event.fraction, phase: event.phases.at(-1)?.name ?? event.phase.name });
+        onProgress?.(event);
+      });
+      monitor.pause(turn.mustWait);
     } catch (cause) {
       // Out of a timer it would end the process: the build is ended instead.
       fault ??= { cause };
@@ -231,21 +259,22 @@ async function runBuild(
     }
   };
   const timer = setInterval(report, DRAIN_MS);
-  signal?.addEventListener("abort", cancel);
+  signal.addEventListener("abort", cancel);
   try {
-    signal?.throwIfAborted();
-    const plan = await builder.build(network, settings);
+    signal.throwIfAborted();
+    const plan = await builder.build(network, settings, { nice: isBackground ? BACKGROUND_NICE : 0 });
     report();
     if (fault === undefined) return plan;
     plan.close();
     throw fault.cause;
   } catch (error) {
+    if (signal.aborted) environment.onEnded?.(settings.timingCacheBytes());
     // A cancelled build fails like any other: the caller's reason says why.
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     throw fault === undefined ? error : fault.cause;
   } finally {
     clearInterval(timer);
-    signal?.removeEventListener("abort", cancel);
+    signal.removeEventListener("abort", cancel);
   }
 }
 

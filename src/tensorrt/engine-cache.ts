@@ -1,20 +1,17 @@
 /** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
 
-import { accessSync, constants, mkdirSync, readFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { getSystemErrorName } from "node:util";
+import { accessSync, constants, mkdirSync } from "node:fs";
+import { basename, join } from "node:path";
 import { BunTensorRtError, ModelError, message, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
-import { Resource } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
-import { writeWhole } from "../core/whole-file.ts";
+import { discard, writeWhole, writeWholeSync } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
-import { cString } from "../ffi/memory.ts";
-import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
-import { type BuildEnvironment, buildPlan, keepsFp32, targetCapabilities } from "./build-plan.ts";
+import { type BuildEnvironment, type BuiltPlan, buildPlan, keepsFp32, targetCapabilities } from "./build-plan.ts";
+import { BuildTurn, FileLock, GIVEN_WAY } from "./build-turn.ts";
 import { fp32NodesOf } from "./fp32-layers.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
@@ -29,7 +26,7 @@ export interface CachedPlan {
 }
 
 /** What {@linkcode EngineCache.obtain} runs with, beside the options of the build. */
-export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache"> {
+export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" | "turn" | "onEnded"> {
   /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
   readonly timingCachePath?: string | undefined;
   /** Called where a build is due, before it begins; what it throws is thrown, and nothing is built. */
@@ -52,12 +49,22 @@ const KEY_DIGITS = 32;
 const LONGEST_STEM = 100;
 
 /** The content of a file; `undefined` where there is none, or not any more. */
-async function contentOf(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+async function contentOf(path: string | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  if (path === undefined) return undefined;
   try {
     return await Bun.file(path).bytes();
   } catch (error) {
     if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;
+  }
+}
+
+/** Keep what a build has measured that was ended, for the next one. The process may be about to end: nothing is waited for. */
+function keepMeasured(path: string, measured: Uint8Array): void {
+  try {
+    writeWholeSync(path, measured);
+  } catch (error) {
+    logger.debug(`Cannot keep ${path}: ${(error as Error).message}`);
   }
 }
 
@@ -114,22 +121,59 @@ export class EngineCache {
 
     await environment.beforeBuild?.();
     this.#prepareFolder();
-    using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
+    for (;;) {
+      try {
+        return await this.#build(model, options, { ...environment, library, device }, { path, builds, isWanted });
+      } catch (error) {
+        if (error !== GIVEN_WAY) throw error;
+      }
+    }
+  }
+
+  /**
+   * The plan of a model if it is there; nothing is built.
+   *
+   * @param environment as that of {@linkcode obtain}
+   */
+  async find(
+    model: Uint8Array,
+    options: BuildOptions,
+    environment: Pick<ObtainEnvironment, "library" | "device" | "path" | "source">,
+  ): Promise<CachedPlan | undefined> {
+    const library = environment.library ?? openTensorRt();
+    const builds: Builds = { library, device: environment.device, config: parseBuildOptions(options) };
+    return this.#read(await this.path(model, builds, environment), builds);
+  }
+
+  async #build(
+    model: Uint8Array,
+    options: BuildOptions,
+    environment: ObtainEnvironment,
+    { path, builds, isWanted }: { readonly path: string; readonly builds: Builds; readonly isWanted: boolean },
+  ): Promise<CachedPlan> {
+    const { library, device } = builds;
+    const { isBackground = false, signal } = environment;
+    const source = environment.source ?? environment.path ?? "the model";
+    using turn = await BuildTurn.take({ ...environment, library, device, source });
+    // One in the background holds nothing that others wait for.
+    using _lock = isBackground ? undefined : await FileLock.acquire(`${path}.lock`, signal);
     const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
     if (meanwhile !== undefined) return meanwhile;
     // Without a GPU nothing is measured, and what was measured cannot be read.
-    const timing = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
-    const known = timing === undefined ? undefined : await contentOf(timing);
+    const shared = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
+    const own = isBackground ? path.replace(/\.plan$/, ".timing") : undefined;
+    const known = await contentOf(own).then((bytes) => bytes ?? contentOf(shared));
     const built = await buildPlan(model, options, {
       ...environment,
-      library,
-      device,
+      turn,
       timingCache: known,
+      onEnded: (measured) => own !== undefined && keepMeasured(own, measured),
     });
     await writeWhole(path, built.bytes).catch((cause: unknown) => {
       throw unwritable("keep an engine", this.folder, cause);
     });
-    if (timing !== undefined) await this.#keepTiming(timing, built.timingCache, environment);
+    if (shared !== undefined) await this.#keepTiming(shared, built, environment);
+    if (own !== undefined) discard(own);
     logger.info(`Built ${path} in ${formatDuration(built.elapsedMs)}`);
     return { path, bytes: built.bytes, isHit: false };
   }
@@ -186,12 +230,17 @@ export class EngineCache {
   }
 
   /** The plan is kept already: only a file that was asked for is worth an error. */
-  async #keepTiming(path: string, bytes: Uint8Array, environment: ObtainEnvironment): Promise<void> {
+  async #keepTiming(path: string, built: BuiltPlan, environment: ObtainEnvironment): Promise<void> {
+    const isAskedFor = environment.timingCachePath !== undefined;
+    if (isAskedFor && built.isTimingCacheRefused) {
+      logger.warn(`Leaving ${path} as it is: name another file to keep what was measured`);
+      return;
+    }
     try {
-      await writeWhole(path, bytes);
+      await writeWhole(path, built.timingCache);
     } catch (cause) {
       const error = unwritable("keep the timing cache", path, cause);
-      if (environment.timingCachePath !== undefined) throw error;
+      if (isAskedFor) throw error;
       logger.warn(error.message);
     }
   }
@@ -218,64 +267,5 @@ export class EngineCache {
       logger.warn(`Building again, the cached plan is of no use: ${error.message}`);
       return undefined;
     }
-  }
-}
-
-/** How often a held lock is asked for again. */
-const POLL_MS = 100;
-
-/** What the holder wrote of itself; the file may be gone, or not yet written. */
-function holderOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8").trim() || "unknown";
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "unknown";
-    throw error;
-  }
-}
-
-/** A lock that this process holds until it is closed. */
-export class FileLock extends Resource {
-  readonly #descriptor: number;
-
-  private constructor(path: string, descriptor: number) {
-    super(`FileLock ${path}`);
-    this.#descriptor = descriptor;
-  }
-
-  /**
-   * Take a lock if it is free.
-   *
-   * @param path of a file that is made if need be, and left behind
-   * @returns `undefined` if another process, or another part of this one, holds it
-   * @throws {BunTensorRtError} If the file cannot be made
-   */
-  static tryAcquire(path: string): FileLock | undefined {
-    const descriptor = shim().bt_file_lock(cString(path));
-    if (descriptor >= 0) return new FileLock(path, descriptor);
-    if (descriptor === SHIM_STATUS.failed) return undefined;
-    throw new BunTensorRtError(message(`lock ${path}`, getSystemErrorName(descriptor)));
-  }
-
-  /**
-   * Wait for a lock. Its folder is made where it is not there, or not any more.
-   *
-   * @param signal ends the waiting; its reason is thrown
-   */
-  static async acquire(path: string, signal?: AbortSignal): Promise<FileLock> {
-    for (let isFirst = true; ; isFirst = false) {
-      signal?.throwIfAborted();
-      mkdirSync(dirname(path), { recursive: true });
-      const lock = FileLock.tryAcquire(path);
-      if (lock !== undefined) return lock;
-      if (isFirst) logger.info(`Waiting for process ${holderOf(path)}, which holds ${path}`);
-      await Bun.sleep(POLL_MS);
-    }
-  }
-
-  protected override release(): void {
-    const status = shim().bt_file_unlock(this.#descriptor);
-    if (status !== SHIM_STATUS.ok)
-      throw new BunTensorRtError(message(`free ${this.label}`, getSystemErrorName(status)));
   }
 }

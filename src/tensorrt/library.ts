@@ -287,13 +287,19 @@ export function openTensorRt(options: OpenTensorRtOptions = {}): TensorRtLibrary
 /** A queue for work that must not overlap. */
 export class Turns {
   #last: Promise<void> = Promise.resolve();
+  /** Of the one whose turn it is, where it gives way. */
+  #giveWay: (() => void) | undefined;
+  #waiting = 0;
 
   /**
    * Wait for one's turn. The next one's begins when the result is disposed of.
    *
-   * @param signal ends the waiting; its reason is thrown
+   * @param signal  ends the waiting; its reason is thrown
+   * @param giveWay called when another one waits for the turn to end
    */
-  async take(signal?: AbortSignal): Promise<Disposable> {
+  async take(signal?: AbortSignal, giveWay?: () => void): Promise<Disposable> {
+    this.#giveWay?.();
+    this.#waiting += 1;
     const before = this.#last;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#last = promise;
@@ -308,8 +314,16 @@ export class Turns {
       before.then(resolve);
       throw error;
     } finally {
+      this.#waiting -= 1;
       signal?.removeEventListener("abort", give);
     }
-    return { [Symbol.dispose]: resolve };
+    this.#giveWay = giveWay;
+    if (this.#waiting > 0) giveWay?.();
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#giveWay === giveWay) this.#giveWay = undefined;
+        resolve();
+      },
+    };
   }
 }

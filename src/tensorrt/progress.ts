@@ -108,6 +108,12 @@ export class ProgressMonitor extends Resource {
     shim().bt_monitor_cancel(this.#handle);
   }
 
+  /** Let the build wait at its next step, or go on. */
+  pause(isPaused: boolean): void {
+    this.assertOpen("pause a build");
+    shim().bt_monitor_pause(this.#handle, isPaused ? 1 : 0);
+  }
+
   protected override release(): void {
     shim().bt_observer_destroy(this.#handle);
     this.#ring.destroy();

@@ -96,6 +96,10 @@ test("formatBuild() shows how far a build is, for how long, and in what phase", 
   );
   expect(formatBuild({ ...state, progress, isCancelled: true }, 120)).toContain("2 s  cancelling: ");
   expect(formatBuild({ ...state, progress }, 30)).toHaveLength(29);
+  const waitsFor = "process 42, which builds yolov8n.onnx";
+  expect(formatBuild({ ...state, progress: { ...progress, waitsFor } }, 120)).toStartWith(
+    "yolo11n  waiting for process 42, which builds yolov8n.onnx  [#########---",
+  );
 });
 
 test("BuildProgressView ticks on a terminal without any news, says that it is cancelled, and wipes its line", async () => {

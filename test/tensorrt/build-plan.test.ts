@@ -3,6 +3,7 @@ import { OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { InputShapes } from "../../src/tensorrt/build-options.ts";
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
+import type { BuildTurn } from "../../src/tensorrt/build-turn.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../src/tensorrt/progress.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
@@ -203,5 +204,46 @@ test.skipIf(isAbsent)(
     }
     const fitting = { ...AMPERE, profiles: [{ images: [1, 3, 33, 47] }] };
     expect((await buildPlan(tinyModel(), fitting, { library: openFrom(RTX!) })).bytes.length).toBeGreaterThan(1000);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "buildPlan() in the background pauses while another build wants the GPU, and ends by a signal all the same, as TensorRT-RTX has been fetched",
+  async () => {
+    let mustWait = true;
+    const controller = new AbortController();
+    const turn = {
+      signal: new AbortController().signal,
+      report: () => {},
+      get mustWait() {
+        return mustWait;
+      },
+    } as unknown as BuildTurn;
+    const library = openFrom(RTX!);
+    let measured = 0;
+    const environment = {
+      library,
+      turn,
+      isBackground: true,
+      onEnded: ({ length }: Uint8Array): void => {
+        measured = length;
+      },
+    };
+    // Slower than the first look, which pauses it.
+    const model = await Bun.file(sharedPath(YOLO)).bytes();
+    let isBuilt = false;
+    const building = buildPlan(model, AMPERE, environment).then(() => {
+      isBuilt = true;
+    });
+    await Bun.sleep(3000);
+    expect(isBuilt).toBe(false);
+    mustWait = false;
+    await building;
+    mustWait = true;
+    const ended = buildPlan(model, AMPERE, { ...environment, signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("enough")), 500);
+    await expect(ended).rejects.toThrow("enough");
+    await ended.catch(() => {});
+    expect(measured).toBeGreaterThan(16);
   },
 );

@@ -15,9 +15,10 @@ import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import { readOnnxModel } from "../../onnx/declared.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
+import type { Accelerator, Backend, BuildProgress, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
 import { noDevicePart, type OpenedModel, type Task, type TaskModel } from "../../runtime/task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
+import { type BuildWait, formatHolder } from "../../tensorrt/build-turn.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
@@ -253,6 +254,11 @@ export const gpuAccelerator: Accelerator = {
   read: readModelFile,
 };
 
+/** What is shown while another build runs on the GPU: its progress. */
+export function waitProgress(wait: BuildWait): BuildProgress {
+  return { fraction: 0, phase: "starting", ...wait.progress, waitsFor: formatHolder(wait) };
+}
+
 /** A plan: what was given, what is in the cache, or what is built. */
 async function obtainPlan(
   file: ModelFile,
@@ -268,6 +274,7 @@ async function obtainPlan(
     path: file.path,
     signal: build.signal,
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
+    onWait: (wait) => build.onProgress?.(waitProgress(wait)),
   });
 }
 

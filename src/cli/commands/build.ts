@@ -1,7 +1,7 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
 import { resolve } from "node:path";
-import { engineOptions } from "../../accelerators/tensorrt/gpu-backend.ts";
+import { engineOptions, waitProgress } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { engineTask } from "../../api/model.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
@@ -95,6 +95,7 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
       source: file.source,
       rebuild: args.isForced,
       onProgress: ({ fraction, phase, phases }) => view?.update({ fraction, phase: phases.at(-1)?.name ?? phase.name }),
+      onWait: (wait) => view?.update(waitProgress(wait)),
       device,
       path: file.path,
       timingCachePath: args.timingCache,

@@ -136,6 +136,7 @@ export interface DTypeMap {
   f16: Float16Array<ArrayBuffer>;
   i8: Int8Array<ArrayBuffer>;
   u8: Uint8Array<ArrayBuffer>;
+  u16: Uint16Array<ArrayBuffer>;
   i32: Int32Array<ArrayBuffer>;
   i64: BigInt64Array<ArrayBuffer>;
   bool: Uint8Array<ArrayBuffer>;
@@ -158,6 +159,7 @@ export const ARRAYS: {
   f16: Float16Array,
   i8: Int8Array,
   u8: Uint8Array,
+  u16: Uint16Array,
   i32: Int32Array,
   i64: BigInt64Array,
   bool: Uint8Array,

@@ -8,7 +8,7 @@ import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import type { HostPlan, MaskSource, OwnPlan } from "./host-plan.ts";
-import { preprocessingFor } from "./image-input.ts";
+import { assumedOfFourth, preprocessingFor } from "./image-input.ts";
 import type { DistanceBinsPlan, MapPlan } from "./map-plan.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
@@ -286,12 +286,12 @@ export function specOf<Plan extends DecodePlan>(
     imageInput: image.name,
     sizeInputs: [],
     preprocessing: preprocessingFor(image, preprocessing),
-    assumptions: [],
     labels: labelsFor(classes, names ?? ofFamily),
     stride,
     fixedSize: image.fixedSize,
     preferredSize: image.fixedSize ?? preferredSize ?? traits.preferredSize,
     ...decided,
+    assumptions: [...assumedOfFourth(image, preprocessing), ...(decided.assumptions ?? [])],
   };
 }
 

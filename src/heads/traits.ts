@@ -162,7 +162,7 @@ export function readTraits(
     readonly anchorsBeside?: AnchorsTaken | undefined;
   } = {},
 ): ModelTraits | undefined {
-  const image = findImageInput(model) ?? findImageInput(model, 1);
+  const image = findImageInput(model) ?? findImageInput(model, 1) ?? findImageInput(model, 4);
   if (image === undefined) return undefined;
   const { metadata } = model;
   const given = options.labels?.length === 0 ? undefined : options.labels;

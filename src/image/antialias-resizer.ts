@@ -7,7 +7,7 @@ import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
-import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
+import { NV12_ROW_PIXEL_BYTES, type RowConverter, rowConverter } from "./nv12.ts";
 import type { RowTarget } from "./resize-rows.ts";
 import {
   type AntialiasTaps,
@@ -18,11 +18,13 @@ import {
   type RegionAxis,
   regionAxes,
 } from "./resize-taps.ts";
+import { isOfSamples } from "./samples.ts";
 
 /** Which taps an axis has. */
-type Filter = "antialias" | "bicubic" | "lanczos" | "lanczos4";
+export type Filter = "antialias" | "bicubic" | "lanczos" | "lanczos4";
 
-function tapsOf(axis: RegionAxis, filter: Filter): AntialiasTaps {
+/** The taps of a filter along an axis. */
+export function tapsOf(axis: RegionAxis, filter: Filter): AntialiasTaps {
   if (filter === "antialias") return antialiasTaps(axis);
   return filter === "lanczos4" ? lanczos4Taps(axis) : lobedTaps(axis, filter);
 }
@@ -40,7 +42,7 @@ const HALF_LEVEL = 1 << (FILTER_BITS - 1);
  */
 export class AntialiasResizer {
   readonly #pixelBytes: number;
-  readonly #nv12: Nv12Rows | undefined;
+  readonly #nv12: RowConverter | undefined;
   readonly #columns: AntialiasTaps;
   readonly #rows: AntialiasTaps;
   /** Bits that the sums along a row drop: those of a weight where levels are rounded there, else 0. */
@@ -65,11 +67,11 @@ export class AntialiasResizer {
         message(`resize a region by the filter "${filter}"`, `its edge must be "pad", got "${region.edge}"`),
       );
     }
-    const isNv12 = format === "NV12";
+    const isNv12 = format === "NV12" || isOfSamples(format);
     const [across, down] = regionAxes(region);
     this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
     this.#low = across.low;
-    this.#nv12 = isNv12 ? new Nv12Rows(across.high - across.low) : undefined;
+    this.#nv12 = isNv12 ? rowConverter(format, across.high - across.low) : undefined;
     this.#columns = tapsOf(across, filter);
     this.#rows = tapsOf(down, filter);
     const width = across.to - across.from;
@@ -79,12 +81,17 @@ export class AntialiasResizer {
     this.#sums = allocate("i32", width * 3);
   }
 
-  /** Forget the rows: another image follows. @param region as it was made for, or the same elsewhere within its image */
-  begin(image: Image, { x, y }: Region): void {
+  /**
+   * Forget the rows: another image follows.
+   *
+   * @param region  as it was made for, or the same elsewhere within its image
+   * @param skipped channels of a pixel before the three that are looked at
+   */
+  begin(image: Image, { x, y }: Region, skipped = 0): void {
     this.#next = 0;
     this.#x = x;
     this.#y = y;
-    this.#start = y * image.pitchBytes + x * this.#pixelBytes;
+    this.#start = y * image.pitchBytes + x * this.#pixelBytes + skipped;
   }
 
   /**

@@ -1,5 +1,6 @@
 /** @module Canvas: what rectangles and letters are painted on: the pixels of an image, in place. */
 
+import { ArgumentError, message } from "../core/errors.ts";
 import type { Colour } from "./class-colour.ts";
 import type { GlyphMask } from "./glyphs.ts";
 import {
@@ -12,6 +13,7 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
+import { isOfSamples } from "./samples.ts";
 import { yuvOf } from "./yuv.ts";
 
 /** An image that is painted on. What lies outside of it is left out. */
@@ -156,8 +158,12 @@ class Nv12Canvas implements Canvas {
   }
 }
 
-/** A canvas over the pixels of an image. */
+/** A canvas over the pixels of an image. @throws {ArgumentError} If they have no colours */
 export function canvasOf(image: Image): Canvas {
+  if (isOfSamples(image.format)) {
+    const hint = "draw on a copy of it in RGB, from `decodeImage(image)`";
+    throw new ArgumentError(message("draw on the image", `its pixels have no colours, they are ${image.format}`, hint));
+  }
   return isPacked(image) ? new PackedCanvas(image) : new Nv12Canvas(image);
 }
 

@@ -48,6 +48,7 @@ const schema = z.strictObject({
   minHeight: pixels.optional(),
   needs: z.enum(["both", "either"], "both or either").optional(),
   alpha: z.enum(["drop", "keep"], "drop or keep").optional(),
+  depth: z.enum(["drop", "keep"], "drop or keep").optional(),
   damaged: DECODING_OPTIONS.damaged.schema.unwrap().optional(),
   vectors: DECODING_OPTIONS.vectors.schema.unwrap().optional(),
   decodeTimeoutMs: DECODING_OPTIONS.decodeTimeoutMs.schema.unwrap().optional(),

@@ -1,7 +1,7 @@
 /** @module decodeImage: any source to pixels in one call. */
 
 import { parseDecodeOptions } from "./decode-options.ts";
-import { imageOf, isImage } from "./image.ts";
+import { imageOf, isImage, type PackedImage } from "./image.ts";
 import { type DecodedImage, type ImageDecodeOptions, ImageDecoder } from "./image-decoder.ts";
 import { packedImage } from "./nv12.ts";
 import { type ImageSource, type ReadSourceOptions, readSource } from "./source.ts";
@@ -13,7 +13,7 @@ export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
  * Read and decode an image, off the JS thread.
  *
  * JPEG goes through libturbojpeg where the machine has it, the rest through sharp. EXIF orientation is applied; grey,
- * palette, CMYK and 16-bit images come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does,
+ * palette, CMYK and 16-bit images come out as 8-bit RGB, unless `depth` is `keep`; alpha is dropped without blending, as OpenCV does,
  * unless `alpha` is `keep`; of an
  * animation the first frame counts. An Image is checked and passed through as it is.
  *
@@ -32,6 +32,11 @@ export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
  * console.log(width, height, data[0]); // the red of the first pixel
  * ```
  */
+export async function decodeImage(
+  source: ImageSource,
+  options?: DecodeOptions & { readonly depth?: "drop" | undefined },
+): Promise<DecodedImage & PackedImage>;
+export async function decodeImage(source: ImageSource, options: DecodeOptions): Promise<DecodedImage>;
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<DecodedImage> {
   const checked = parseDecodeOptions(options);
   if (isImage(source)) {

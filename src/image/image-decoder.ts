@@ -16,7 +16,7 @@ import {
   undecodableError,
 } from "./decode-limits.ts";
 import { DEFAULT_MAX_PIXELS } from "./decode-options.ts";
-import { freePixels, type PackedImage } from "./image.ts";
+import { freePixels, type Image } from "./image.ts";
 import { imageKind } from "./image-kind.ts";
 import {
   JpegDecoder,
@@ -42,6 +42,8 @@ export interface ImageDecodeOptions extends DecodingLimits {
   readonly needs?: "both" | "either" | undefined;
   /** `keep`: a file with an alpha channel gives RGBA. Default `drop`: all files give RGB. */
   readonly alpha?: "drop" | "keep" | undefined;
+  /** `keep`: a grey file of 16 bits gives GREY16, one with alpha that is kept RGBA16. Default `drop`: all files give 8 bits. */
+  readonly depth?: "drop" | "keep" | undefined;
 }
 
 /** A decoded image in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
@@ -76,7 +78,7 @@ export interface JpegCounts {
  * An image that came from a file: RGB, upright, tight rows; RGBA where alpha was to be kept and there is any. Alpha that is
  * dropped is not blended; colour profiles are ignored.
  */
-export interface DecodedImage extends PackedImage {
+export interface DecodedImage extends Image {
   /** Width of the file in pixels, upright; larger than `width` where the image was shrunk while decoding. */
   readonly sourceWidth: number;
   /** Height of the file in pixels, upright. */
@@ -247,10 +249,19 @@ export class ImageDecoder extends Resource {
     source: string,
     options: ImageDecodeOptions,
   ): Promise<DecodedImage> {
-    const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop", damaged = "refuse", vectors = false } = options;
+    const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop", depth = "drop", vectors = false } = options;
+    const { damaged = "refuse" } = options;
     const { decodeTimeoutMs: timeoutMs = DEFAULT_DECODE_TIMEOUT_MS } = options;
     const warnings = this.#warnings;
-    const image = await decodeWithSharp(bytes, source, { maxPixels, alpha, damaged, vectors, timeoutMs, warnings });
+    const image = await decodeWithSharp(bytes, source, {
+      maxPixels,
+      alpha,
+      depth,
+      damaged,
+      vectors,
+      timeoutMs,
+      warnings,
+    });
     const memory = workplace.room(image.data.length);
     memory.set(image.data);
     freePixels(image.data);

@@ -7,15 +7,28 @@ import { usualStandard, type YuvRange, type YuvStandard } from "./yuv.ts";
 export type PackedFormat = "RGB" | "BGR" | "RGBA";
 
 /**
+ * Formats of one sample a pixel, and of 16 bits, whose samples are u16, the lower byte first. `"GREY16"` is what thermal and depth
+ * cameras give. A fourth channel counts for models that take four: depth, infrared, heat.
+ */
+export type SampleFormat = "GREY" | "GREY16" | "RGBA16";
+
+/**
  * How pixels lie. `"NV12"`, what video decoders give: a plane of Y, then one of interleaved U, V, where each pair
  * serves 2 × 2 pixels. It takes half the bytes of RGB.
  */
-export type PixelFormat = PackedFormat | "NV12";
+export type PixelFormat = PackedFormat | SampleFormat | "NV12";
 
-const BYTES_PER_PIXEL: Readonly<Record<PackedFormat, number>> = { RGB: 3, BGR: 3, RGBA: 4 };
+const PACKED_BYTES: Readonly<Record<PackedFormat, number>> = { RGB: 3, BGR: 3, RGBA: 4 };
+
+const BYTES_PER_PIXEL: Readonly<Record<PackedFormat | SampleFormat, number>> = {
+  ...PACKED_BYTES,
+  GREY: 1,
+  GREY16: 2,
+  RGBA16: 8,
+};
 
 /**
- * A decoded image: u8 [height, width, channels] (HWC), rows `pitchBytes` apart; of NV12, u8 [height, width] and u8
+ * A decoded image: [height, width, channels] (HWC) of u8, or u16 where the format says 16, rows `pitchBytes` apart; of NV12, u8 [height, width] and u8
  * [⌈height / 2⌉, ⌈width / 2⌉, 2]. Whoever made `data` owns it.
  */
 export interface Image {
@@ -26,8 +39,10 @@ export interface Image {
   /** Distance between the starts of two rows in bytes, at least `width` × the bytes of a pixel, which of Y is 1. */
   readonly pitchBytes: number;
   readonly format: PixelFormat;
-  /** From the first pixel to the last; `imageOf` tells if it is too short. Alpha is ignored. */
+  /** From the first pixel to the last; `imageOf` tells if it is too short. Alpha is ignored, but by models of four channels. */
   readonly data: Uint8Array;
+  /** Formats of 16 bits alone: which samples are black and white. Default: 0 and 65535, or what the model's pre-processing says. */
+  readonly levels?: readonly [black: number, white: number] | undefined;
   /** NV12 alone: where the plane of U, V begins in `data`. Default: behind `height` rows of Y. */
   readonly chromaOffset?: number | undefined;
   /** NV12 alone: distance between two rows of U, V in bytes. Default: `pitchBytes`, one more if that is odd. */
@@ -47,13 +62,23 @@ export interface PackedImage extends Image {
 }
 
 /** Bytes of one pixel. */
-export function bytesPerPixel(format: PackedFormat): number {
+export function bytesPerPixel(format: PackedFormat | SampleFormat): number {
   return BYTES_PER_PIXEL[format];
 }
 
-/** True for every format but NV12. */
+/** True for interleaved bytes of red, green and blue. */
+export function isPackedFormat(format: PixelFormat): format is PackedFormat {
+  return Object.hasOwn(PACKED_BYTES, format);
+}
+
+/** True for an image of such. */
 export function isPacked(image: Image): image is PackedImage {
-  return image.format !== "NV12";
+  return isPackedFormat(image.format);
+}
+
+/** True for formats whose samples have 16 bits. */
+export function isDeep(format: PixelFormat): format is "GREY16" | "RGBA16" {
+  return format === "GREY16" || format === "RGBA16";
 }
 
 /** Memory below this is left to the garbage collector. */
@@ -120,6 +145,15 @@ function checkBytes(name: string, value: number, least: number, hint: string): v
   refuse(`${name} must be at least ${least}`, String(value), hint);
 }
 
+/** @throws {ShapeError} If they are not two numbers, the first of which is the smaller */
+function checkLevels(levels: Image["levels"], format: PixelFormat): void {
+  if (levels === undefined) return;
+  if (!isDeep(format)) refuse("levels are those of formats of 16 bits", format, "leave them out");
+  const [black = Number.NaN, white = Number.NaN] = levels;
+  if (Number.isFinite(black) && Number.isFinite(white) && black < white) return;
+  refuse("levels must be two numbers, of black and of white", levels.join(", "), "such as [0, 16383] of 14 bits");
+}
+
 /** An NV12 image, its planes told apart. */
 function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): Image {
   const { width, height } = layout;
@@ -143,7 +177,7 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
 /**
  * An image over pixels the caller owns; nothing is copied.
  *
- * @param data   u8 [height, width, channels], rows `pitchBytes` apart; NV12 as {@linkcode Image} says
+ * @param data   u8 [height, width, channels], rows `pitchBytes` apart, or u16 of formats of 16 bits; NV12 as {@linkcode Image} says
  * @param layout size, pixel format and row pitch
  * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, a pitch too small or the data too short
  *
@@ -157,18 +191,22 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
  * ```
  */
 export function imageOf(data: Uint8Array, layout: ImageLayout & { readonly format?: PackedFormat }): PackedImage;
-export function imageOf(data: Uint8Array, layout: ImageLayout): Image;
-export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
-  const { width, height, format = "RGB" } = layout;
+export function imageOf(data: Uint8Array | Uint16Array, layout: ImageLayout): Image;
+export function imageOf(given: Uint8Array | Uint16Array, layout: ImageLayout): Image {
+  const { width, height, format = "RGB", levels } = layout;
+  const isWords = given instanceof Uint16Array && isDeep(format);
+  const data = isWords ? new Uint8Array(given.buffer, given.byteOffset, given.byteLength) : (given as Uint8Array);
   checkSide("width", width);
   checkSide("height", height);
   if (format !== "NV12" && !Object.hasOwn(BYTES_PER_PIXEL, format)) {
-    refuse("format must be RGB, BGR, RGBA or NV12", String(format), "convert the pixels first");
+    refuse("format must be RGB, BGR, RGBA, GREY, GREY16, RGBA16 or NV12", String(format), "convert the pixels first");
   }
   const rowBytes = width * (format === "NV12" ? 1 : BYTES_PER_PIXEL[format]);
   const pitchBytes = layout.pitchBytes ?? rowBytes;
   checkBytes("pitchBytes", pitchBytes, rowBytes, "pitchBytes is the distance between two rows");
-  const image = format === "NV12" ? nv12Image(data, layout, pitchBytes) : { width, height, pitchBytes, format, data };
+  checkLevels(levels, format);
+  const form = { width, height, pitchBytes, format, data, ...(levels === undefined ? {} : { levels }) };
+  const image: Image = format === "NV12" ? nv12Image(data, layout, pitchBytes) : form;
   const needed = byteLengthOf(image);
   if (!(data instanceof Uint8Array) || data.length < needed) {
     const actual = data instanceof Uint8Array ? `${data.length} bytes` : typeof data;
@@ -186,6 +224,7 @@ export function isSamePixels(a: Partial<Image>, b: Partial<Image>): boolean {
     a.width === b.width &&
     a.height === b.height &&
     a.pitchBytes === b.pitchBytes &&
+    a.levels === b.levels &&
     a.chromaOffset === b.chromaOffset &&
     a.chromaPitchBytes === b.chromaPitchBytes &&
     a.yuvStandard === b.yuvStandard &&

@@ -11,6 +11,7 @@ import {
   chromaOffsetOf,
   chromaPitchOf,
   type Image,
+  isPackedFormat,
   type PixelFormat,
   yuvRangeOf,
   yuvStandardOf,
@@ -69,15 +70,16 @@ const YUV = 15;
 
 /** True if {@linkcode NativeResizer} does it; else it is done row by row in TypeScript. */
 export function isNative(
-  { resize, colour }: Preprocessing,
+  { resize, colour, dtype }: Preprocessing,
   { left, right }: Region,
   format: PixelFormat,
   instructions: ResizeInstructions,
 ): boolean {
   // It makes RGB of whole rows of NV12: without vectors the columns that count are sooner converted alone.
-  if (format === "NV12" && instructions === "plain") return false;
+  if (format === "NV12" ? instructions === "plain" : !isPackedFormat(format)) return false;
+  const isOfThree = (colour === "RGB" || colour === "BGR") && DTYPES.includes(dtype);
   // Of a region that shows nothing there is only padding.
-  return instructions !== "none" && resize === "bilinear" && colour !== "luma" && left < right;
+  return instructions !== "none" && resize === "bilinear" && isOfThree && left < right;
 }
 
 /** Resizes regions of one form, of images of one format, into tensors of one form: what `BilinearResizer` begins, in one call. */

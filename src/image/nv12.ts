@@ -8,9 +8,11 @@ import {
   imageOf,
   isPacked,
   type PackedImage,
+  type PixelFormat,
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
+import { isOfSamples, rgbOfSamples, SampleRows } from "./samples.ts";
 import { type YuvCoefficients, yuvCoefficients } from "./yuv.ts";
 
 /** Bytes of a pixel in what {@linkcode Nv12Rows} gives. */
@@ -176,11 +178,43 @@ export function tightNv12(image: Image): Uint8Array {
   return tight;
 }
 
-/** The image itself, or RGB in memory of its own where it is NV12: for code that goes from pixel to pixel. */
+/**
+ * Have columns point into rows that hold only the pixels they look at.
+ *
+ * @param columns i32 [width, 3] of pixels; afterwards in bytes of such a row
+ * @returns those pixels, from left to right
+ */
+export function compact(columns: Int32Array): Int32Array {
+  const wanted = new Set<number>();
+  for (let k = 0; k < columns.length; k += 3) {
+    if (columns[k + 2] === 0) columns[k + 1] = columns[k]!;
+    wanted.add(columns[k]!);
+    wanted.add(columns[k + 1]!);
+  }
+  const pixels = Int32Array.from(wanted).sort();
+  const places = new Map([...pixels].map((pixel, place) => [pixel, place * NV12_ROW_PIXEL_BYTES]));
+  for (let k = 0; k < columns.length; k += 3) {
+    columns[k] = places.get(columns[k]!)!;
+    columns[k + 1] = places.get(columns[k + 1]!)!;
+  }
+  return pixels;
+}
+
+/** Makes rows of 8 bits, red, green, blue and one more, of images whose pixels are others. */
+export type RowConverter = Pick<Nv12Rows, "load">;
+
+/** What makes rows of images of a format; `undefined` where they are such rows. @param columns as `Nv12Rows` takes them */
+export function rowConverter(format: PixelFormat, columns: Int32Array | number): RowConverter | undefined {
+  if (format === "NV12") return new Nv12Rows(columns);
+  return isOfSamples(format) ? new SampleRows(columns) : undefined;
+}
+
+/** The image itself, or RGB in memory of its own where its pixels are no bytes of colours: for code that goes from pixel to pixel. */
 export function packedImage(image: Image): PackedImage {
   if (isPacked(image)) return image;
-  const { width, height } = image;
-  return { width, height, pitchBytes: width * 3, format: "RGB", data: rgbOfNv12(image) };
+  const { width, height, format } = image;
+  const data = format === "NV12" ? rgbOfNv12(image) : rgbOfSamples(image);
+  return { width, height, pitchBytes: width * 3, format: "RGB", data };
 }
 
 /**

@@ -5,15 +5,16 @@ import { OptionError } from "../core/errors.ts";
 import { fractionFrom, numbersFrom } from "../core/from-text.ts";
 import type { GivenOptions } from "../core/options.ts";
 import { FITS, type Fit } from "./geometry.ts";
-import { type PreprocessingOptions, RESIZES, type Resize } from "./preprocessing.ts";
+import { type PreprocessingOptions, type Quadruple, RESIZES, type Resize, type Triple } from "./preprocessing.ts";
 
-/** One value for all channels, or one for each. */
-function channels(value: z.ZodType<number>, rule: string): z.ZodType<number | [number, number, number]> {
-  return z.union([value, z.tuple([value, value, value])], rule);
+/** One value for all channels, or one for each of three or four. */
+function channels(value: z.ZodType<number>, rule: string): z.ZodType<number | Triple | Quadruple> {
+  return z.union([value, z.tuple([value, value, value]), z.tuple([value, value, value, value])], rule);
 }
 
-const LEVELS = "a level from 0 to 255, or three";
-const DEVIATIONS = "a number other than 0, or three";
+const LEVELS = "a level from 0 to 255, or one for each channel";
+const DEVIATIONS = "a number other than 0, or one for each channel";
+const RANGE = "two numbers, of black and of white";
 const SCALE = "a number above 0: 1/255, or 1";
 const nonZero = z.number(DEVIATIONS).refine((value) => value !== 0, DEVIATIONS);
 
@@ -37,7 +38,7 @@ export const PREPROCESSING_OPTIONS: GivenOptions<PreprocessingOptions> = {
     help: "multiplies levels 0 to 255: 1/255 for an input in 0 to 1, or 1",
   },
   mean: {
-    schema: channels(z.number(), "a number, or three").optional(),
+    schema: channels(z.number(), "a number, or one for each channel").optional(),
     value: "N|N,N,N",
     fromText: numbersFrom,
     help: "subtracted after that, for each channel: 0.485,0.456,0.406",
@@ -53,6 +54,16 @@ export const PREPROCESSING_OPTIONS: GivenOptions<PreprocessingOptions> = {
     value: "N|N,N,N",
     fromText: numbersFrom,
     help: "padding value of a letterboxed image, 0 to 255",
+  },
+  levels: {
+    schema: z
+      .tuple([z.number(RANGE), z.number(RANGE)], RANGE)
+      .refine(([black, white]) => black < white, `${RANGE}, which is larger`)
+      .optional(),
+    value: "N,N",
+    fromText: numbersFrom,
+    help: "samples of a 16-bit image that are black and white: 0,16383",
+    otherwise: "0,65535",
   },
 };
 

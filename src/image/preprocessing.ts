@@ -1,7 +1,7 @@
 /** @module Preprocessing: what a model wants done to an image, as plain data; CPU and GPU both work by it. */
 
 import { allocate, type DTypeMap } from "../core/tensor.ts";
-import type { Fit } from "./geometry.ts";
+import { type Fit, roundHalfEven } from "./geometry.ts";
 
 /**
  * How an image is resized; both have half-pixel centres and round to 8 bits.
@@ -25,11 +25,14 @@ export interface Preprocessing {
    * CPU only.
    */
   readonly resize: Resize | "bicubic" | "lanczos" | "lanczos4";
-  /** Order of the tensor's channels; `luma` is a single one, Y of BT.601 in full range, from levels before they are rounded. */
-  readonly colour: "RGB" | "BGR" | "luma";
+  /**
+   * Order of the tensor's channels; `luma` is a single one, Y of BT.601 in full range, from levels before they are rounded. A fourth
+   * channel is the image's own, such as depth.
+   */
+  readonly colour: "RGB" | "BGR" | "luma" | "RGBA" | "BGRA";
   /** Where the channels lie in the tensor. */
   readonly layout: "NCHW" | "NHWC";
-  readonly dtype: "f32" | "f16" | "u8";
+  readonly dtype: "f32" | "f16" | "u8" | "u16";
   /** Multiplies the level 0–255: 1/255 for inputs in 0–1, 1 for inputs in 0–255. */
   readonly scale: number;
   /** Per tensor channel, in scaled units. */
@@ -38,6 +41,10 @@ export interface Preprocessing {
   readonly std: readonly [number, number, number];
   /** Level 0–255 of the padding, per tensor channel, before scale, mean and std. */
   readonly pad: readonly [number, number, number];
+  /** Of a fourth channel. Left out: mean 0, deviation 1, padding as the third. */
+  readonly fourth?: Readonly<Record<"mean" | "std" | "pad", number>> | undefined;
+  /** Samples of 16 bits that count as the levels 0 and 255, where the image does not say. Left out: 0 and 65535. */
+  readonly levels?: readonly [black: number, white: number] | undefined;
 }
 
 /**
@@ -57,37 +64,74 @@ export interface PreprocessingOptions {
   /** Multiplies the levels 0–255: 1/255 for an input in 0–1, 1 for one in 0–255. */
   readonly scale?: number | undefined;
   /** Subtracted from the scaled levels: one number, or one for each channel. */
-  readonly mean?: number | readonly [number, number, number] | undefined;
+  readonly mean?: number | Triple | Quadruple | undefined;
   /** Divides what is left: one number, or one for each channel; never 0. */
-  readonly std?: number | readonly [number, number, number] | undefined;
+  readonly std?: number | Triple | Quadruple | undefined;
   /** Level 0–255 of the padding: one number, or one for each channel. */
-  readonly pad?: number | readonly [number, number, number] | undefined;
+  readonly pad?: number | Triple | Quadruple | undefined;
+  /**
+   * Samples of images of 16 bits that count as the levels 0 and 255: `[0, 16383]` of a camera of 14 bits. Others are cut. Default: 0
+   * and 65535; what an image says of itself comes first.
+   */
+  readonly levels?: readonly [black: number, white: number] | undefined;
 }
 
 /** Channels of the tensor. */
-export function channelsOf({ colour }: Pick<Preprocessing, "colour">): 1 | 3 {
-  return colour === "luma" ? 1 : 3;
+export function channelsOf({ colour }: Pick<Preprocessing, "colour">): 1 | 3 | 4 {
+  return colour === "luma" ? 1 : hasFourth(colour) ? 4 : 3;
 }
 
-type Triple = readonly [number, number, number];
+/** True if the tensor has a fourth channel. */
+export function hasFourth(colour: Preprocessing["colour"]): boolean {
+  return colour === "RGBA" || colour === "BGRA";
+}
+
+/** True if the tensor's first channel is blue. */
+export function isBlueFirst(colour: Preprocessing["colour"]): boolean {
+  return colour === "BGR" || colour === "BGRA";
+}
+
+/** Values of a fourth channel of which nothing is said. */
+function fourthOf({ fourth, pad }: Pick<Preprocessing, "fourth" | "pad">): NonNullable<Preprocessing["fourth"]> {
+  return fourth ?? { mean: 0, std: 1, pad: pad[2] };
+}
+
+/** A value for each of three channels. */
+export type Triple = readonly [number, number, number];
+/** A value for each of four channels. */
+export type Quadruple = readonly [number, number, number, number];
 
 /** A value for each channel, of one for all or one for each. */
-export function triple(value: number | Triple): Triple {
-  return typeof value === "number" ? [value, value, value] : value;
+export function triple(value: number | Triple | Quadruple): Triple {
+  return typeof value === "number" ? [value, value, value] : [value[0], value[1], value[2]];
+}
+
+/** What is said of a fourth channel; of three values nothing is. */
+function fourthIn(value: number | Triple | Quadruple | undefined): number | undefined {
+  return typeof value === "object" ? value[3] : value;
 }
 
 /** A head's pre-processing with what the caller says in its place. */
 export function withOptions(base: Preprocessing, options: PreprocessingOptions | undefined): Preprocessing {
   if (options === undefined) return base;
-  const { fit = base.fit, resize = base.resize, scale = base.scale } = options;
+  const { fit = base.fit, resize = base.resize, scale = base.scale, levels = base.levels } = options;
+  const isOfFour = hasFourth(base.colour);
   // One channel has no order.
-  const colour = base.colour === "luma" ? "luma" : (options.colour ?? base.colour);
+  const ordered = isOfFour && options.colour !== undefined ? (`${options.colour}A` as const) : options.colour;
+  const colour = base.colour === "luma" ? "luma" : (ordered ?? base.colour);
+  const before = fourthOf(base);
+  const fourth = {
+    mean: fourthIn(options.mean) ?? before.mean,
+    std: fourthIn(options.std) ?? before.std,
+    pad: fourthIn(options.pad) ?? before.pad,
+  };
   const values = {
     mean: triple(options.mean ?? base.mean),
     std: triple(options.std ?? base.std),
     pad: triple(options.pad ?? base.pad),
   };
-  return { ...base, fit, resize, colour, scale, ...values };
+  const further = { ...(isOfFour ? { fourth } : {}), ...(levels === undefined ? {} : { levels }) };
+  return { ...base, fit, resize, colour, scale, ...values, ...further };
 }
 
 /** What most YOLO exports want: centred letterbox padded with 114, RGB in 0–1, f32 NCHW. */
@@ -112,18 +156,24 @@ export const IMAGENET_STD: readonly [number, number, number] = [0.229, 0.224, 0.
 export type InputArray = DTypeMap[Preprocessing["dtype"]];
 
 /** What turns levels into values; a model that makes images has this, and nothing to fit or pad. */
-export type ValueRange = Pick<Preprocessing, "dtype" | "scale" | "mean" | "std">;
+export type ValueRange = Pick<Preprocessing, "dtype" | "scale" | "mean" | "std"> &
+  Partial<Pick<Preprocessing, "fourth">>;
 
 /**
  * The value of a level: (level × scale − mean) / std in double precision, rounded once to the tensor's dtype, halves to
- * even; for u8 cut to 0–255 as well.
+ * even; for u8 and u16 cut to what these hold as well.
  *
- * @param channel of the tensor, 0–2
+ * @param channel of the tensor, 0–3
  * @param level   0–255
  */
 export function levelValue(preprocessing: ValueRange, channel: number, level: number): number {
-  const { scale, mean, std, dtype } = preprocessing;
-  const value = (level * scale - mean[channel]!) / std[channel]!;
+  const { scale, mean, std, fourth, dtype } = preprocessing;
+  const value = (level * scale - (mean[channel] ?? fourth?.mean ?? 0)) / (std[channel] ?? fourth?.std ?? 1);
+  return roundedTo(dtype, value);
+}
+
+/** A value as a dtype holds it. */
+export function roundedTo(dtype: Preprocessing["dtype"], value: number): number {
   switch (dtype) {
     case "f32":
       return Math.fround(value);
@@ -131,6 +181,8 @@ export function levelValue(preprocessing: ValueRange, channel: number, level: nu
       return Math.f16round(value);
     case "u8":
       return Uint8ClampedArray.of(value)[0]!;
+    case "u16":
+      return Math.min(Math.max(roundHalfEven(value), 0), 65_535);
   }
 }
 
@@ -140,10 +192,7 @@ export function levelValue(preprocessing: ValueRange, channel: number, level: nu
  * @param channels tensor channels, in the order wanted
  * @returns f32 [3, 256], which holds f16 and u8 values exactly
  */
-export function levelTable(
-  preprocessing: ValueRange,
-  channels: readonly [number, number, number],
-): Float32Array<ArrayBuffer> {
+export function levelTable(preprocessing: ValueRange, channels: Triple): Float32Array<ArrayBuffer> {
   const table = allocate("f32", 768);
   for (const [at, channel] of channels.entries()) {
     for (let level = 0; level < 256; level++) table[at * 256 + level] = levelValue(preprocessing, channel, level);
@@ -154,10 +203,9 @@ export function levelTable(
 /** The values of padding, by tensor channel. */
 export function paddingValues(preprocessing: Pick<Preprocessing, "colour" | "pad"> & ValueRange): number[] {
   const { colour, pad } = preprocessing;
-  if (colour !== "luma") return pad.map((level, channel) => levelValue(preprocessing, channel, level));
-  const value = lumaValue(pad[0] * 65536, lumaLine(preprocessing));
-  if (preprocessing.dtype === "u8") return [Uint8ClampedArray.of(value)[0]!];
-  return [preprocessing.dtype === "f16" ? Math.f16round(value) : value];
+  const levels = hasFourth(colour) ? [...pad, fourthOf(preprocessing).pad] : pad;
+  if (colour !== "luma") return levels.map((level, channel) => levelValue(preprocessing, channel, level));
+  return [roundedTo(preprocessing.dtype, lumaValue(pad[0] * 65536, lumaLine(preprocessing)))];
 }
 
 /** A straight line: f(x) = x × slope + offset, each step rounded to f32, as a GPU does it. */
@@ -168,6 +216,17 @@ export interface Line {
 
 /** BT.601 weights of R, G and B in 1/65536; together the whole. */
 export const LUMA_WEIGHTS = { red: 19595, green: 38470, blue: 7471 } as const;
+
+/** From a level to its value, by tensor channel. */
+export function levelLines(preprocessing: ValueRange & Pick<Preprocessing, "pad">): Line[] {
+  const { scale, mean, std } = preprocessing;
+  const fourth = fourthOf(preprocessing);
+  const lineOf = (mean: number, std: number): Line => ({
+    slope: Math.fround(scale / std),
+    offset: Math.fround(-mean / std),
+  });
+  return [...mean.map((value, channel) => lineOf(value, std[channel]!)), lineOf(fourth.mean, fourth.std)];
+}
 
 /** From 65536 × luma, which f32 holds exactly, to the value of a luma tensor. */
 export function lumaLine({ scale, mean, std }: Pick<Preprocessing, "scale" | "mean" | "std">): Line {

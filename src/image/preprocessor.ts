@@ -1,114 +1,25 @@
-/** @module Preprocess plan: the tables and row buffers for regions of one form at one place in the input. */
+/** @module Preprocessor: images into input tensors, region by region: the reference for the GPU. */
 
 import { ArgumentError, message, ShapeError } from "../core/errors.ts";
-import { allocate, formatShape, type Tensor } from "../core/tensor.ts";
-import { AntialiasResizer } from "./antialias-resizer.ts";
+import { formatShape, type Tensor } from "../core/tensor.ts";
 import { isSamePadding, place, type Region } from "./geometry.ts";
-import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
-import { bestResizeInstructions, isNative, NativeResizer, type ResizeInstructions } from "./native-resizer.ts";
+import { type Image, isDeep, type PixelFormat } from "./image.ts";
+import { bestResizeInstructions, type ResizeInstructions } from "./native-resizer.ts";
+import { createPlan, isOfWords, type NativePlan, type PlanForm, type RowPlan, suits } from "./preprocess-plan.ts";
 import {
   channelsOf,
   type InputArray,
+  isBlueFirst,
   type Line,
   LUMA_WEIGHTS,
+  levelLines,
   levelTable,
   lumaLine,
   type Preprocessing,
-  paddingValues,
+  type Triple,
 } from "./preprocessing.ts";
 import { BilinearResizer, type LumaOutput, type RowTarget } from "./resize-rows.ts";
-
-/** What stays the same from frame to frame of a stream. */
-interface PlanForm {
-  readonly region: Region;
-  /** Bytes of a pixel; `undefined` for NV12. */
-  readonly pixelBytes: number | undefined;
-  /** A row of padding of the whole input, in the tensor's dtype: one a channel for NCHW, a single one for NHWC. */
-  readonly padding: readonly InputArray[];
-}
-
-/** A plan of which the shim does everything but padding. */
-interface NativePlan extends PlanForm {
-  readonly native: NativeResizer;
-}
-
-/** A plan in TypeScript; its row buffers are overwritten by every frame. */
-interface RowPlan extends PlanForm {
-  readonly native: undefined;
-  readonly resizer: AntialiasResizer | BilinearResizer;
-  /** f32 [3 × width]: a row on its way to f16, u8 or luma; empty for f32, which is stored directly. */
-  readonly staging: Float32Array<ArrayBuffer>;
-  /**
-   * Parts of `staging` that are contiguous in the tensor: one a channel for NCHW, a single one for NHWC. For u8 its words,
-   * whose lowest bytes are the levels; see {@linkcode LEVEL_IN_WORD}.
-   */
-  readonly staged: readonly (Float32Array | Int32Array)[];
-}
-
-function pixelBytesOf(format: PixelFormat): number | undefined {
-  return format === "NV12" ? undefined : bytesPerPixel(format);
-}
-
-/** True if two lie within their image, or in one place in and beyond it. */
-function isSameAxis(start: number, source: number, otherStart: number, otherSource: number, length: number): boolean {
-  if (start === otherStart && source === otherSource) return true;
-  return start >= 0 && start + length <= source && otherStart >= 0 && otherStart + length <= otherSource;
-}
-
-/** True if a plan suits a region of an image of a format; wherever it lies, if that is within the image. */
-function suits({ pixelBytes, region: known }: PlanForm, region: Region, format: PixelFormat): boolean {
-  const { width, height } = region;
-  return (
-    pixelBytes === pixelBytesOf(format) &&
-    known.width === width &&
-    known.height === height &&
-    known.contentWidth === region.contentWidth &&
-    known.contentHeight === region.contentHeight &&
-    known.padX === region.padX &&
-    known.padY === region.padY &&
-    known.edge === region.edge &&
-    isSamePadding(known, region) &&
-    isSameAxis(known.x, known.sourceWidth, region.x, region.sourceWidth, width) &&
-    isSameAxis(known.y, known.sourceHeight, region.y, region.sourceHeight, height)
-  );
-}
-
-/** Work out a plan. */
-function createPlan(
-  preprocessing: Preprocessing,
-  region: Region,
-  format: PixelFormat,
-  instructions: ResizeInstructions,
-): NativePlan | RowPlan {
-  const { dtype, layout, colour, resize } = preprocessing;
-  const padding = paddingRows(preprocessing, region.inputWidth);
-  const form = { region, pixelBytes: pixelBytesOf(format), padding };
-  if (isNative(preprocessing, region, format, instructions)) {
-    return { ...form, native: new NativeResizer(preprocessing, region, format, instructions) };
-  }
-  const width = region.right - region.left;
-  const staging = allocate("f32", dtype === "f32" && colour !== "luma" ? 0 : width * 3);
-  const values = dtype === "u8" ? new Int32Array(staging.buffer) : staging;
-  return {
-    ...form,
-    native: undefined,
-    resizer: resize === "bilinear" ? new BilinearResizer(region, format) : new AntialiasResizer(region, format, resize),
-    staging,
-    staged:
-      layout === "NCHW" && colour !== "luma"
-        ? [0, 1, 2].map((channel) => values.subarray(channel * width, (channel + 1) * width))
-        : [values],
-  };
-}
-
-function paddingRows(preprocessing: Preprocessing, width: number): InputArray[] {
-  const values = paddingValues(preprocessing);
-  const { dtype, layout } = preprocessing;
-  if (layout === "NCHW" || values.length === 1) return values.map((value) => allocate(dtype, width).fill(value));
-  const row = allocate(dtype, width * 3);
-  for (let at = 0; at < row.length; at++) row[at] = values[at % 3]!;
-  return [row];
-}
+import { hasFourthChannel, type SampleResizer, storeRow } from "./samples.ts";
 
 /** Plans kept at once: more source sizes than one stream mixes. */
 const MAX_PLANS = 8;
@@ -117,18 +28,15 @@ const MAX_PLANS = 8;
 const LEVELS: Float32Array<ArrayBuffer> = Float32Array.from({ length: 768 }, (_, at) => at & 255);
 
 /**
- * Added to a level, in f32, has the level in the lowest byte of the word: a u8 tensor takes words in half the time that it
+ * Added to a level, in f32, has the level in the lowest bytes of the word: a u8 or u16 tensor takes words in half the time that it
  * takes numbers, which must be converted one by one.
  */
 const LEVEL_IN_WORD = 2 ** 23;
 
-/** What rows are stored with: the values of all levels, or for u8 those that lie in words. */
-function storedTable(
-  preprocessing: Preprocessing,
-  channels: readonly [number, number, number],
-): Float32Array<ArrayBuffer> {
+/** What rows are stored with: the values of all levels, or for u8 and u16 those that lie in words. */
+function storedTable(preprocessing: Preprocessing, channels: Triple): Float32Array<ArrayBuffer> {
   const table = levelTable(preprocessing, channels);
-  return preprocessing.dtype === "u8" ? table.map((value) => value + LEVEL_IN_WORD) : table;
+  return isOfWords(preprocessing.dtype) ? table.map((value) => value + LEVEL_IN_WORD) : table;
 }
 
 /** A tensor that pre-processing can write. */
@@ -163,7 +71,10 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding, and
  * `lumaLine` for luma.
  *
- * Where the shim is, it does the first of these for all but luma, with the processor's vectors and to the bit: see `NativeResizer`.
+ * Where the shim is, it does the first of these for three channels, with the processor's vectors and to the bit: see `NativeResizer`.
+ *
+ * A fourth channel is that of RGBA, in the same way. GREY is RGB of equal levels, and so are samples of 16 bits for a tensor of three
+ * channels, rounded to levels; for one of another number they are resized in f32: see `SampleResizer`.
  *
  * NV12 becomes RGB first, pixel by pixel, of those pixels that step 2 looks at: see `Nv12Rows`.
  *
@@ -176,6 +87,10 @@ export class Preprocessor {
   /** For images whose channels are in the tensor's order, and for the others. */
   readonly #table: Float32Array<ArrayBuffer>;
   readonly #swappedTable: Float32Array<ArrayBuffer>;
+  /** Its third channel is the tensor's fourth. */
+  readonly #fourthTable: Float32Array<ArrayBuffer>;
+  /** From the level of a sample to its value, by tensor channel. */
+  readonly #lines: readonly Line[];
   /** Newest last. */
   readonly #plans: (NativePlan | RowPlan)[] = [];
   /** Where whole images go, newest last. */
@@ -193,7 +108,9 @@ export class Preprocessor {
     this.#channels = channelsOf(preprocessing);
     this.#table = storedTable(preprocessing, [0, 1, 2]);
     this.#swappedTable = storedTable(preprocessing, [2, 1, 0]);
-    if (!this.#table.every(Number.isFinite)) {
+    this.#fourthTable = storedTable(preprocessing, [0, 1, 3]);
+    this.#lines = levelLines(preprocessing);
+    if (![this.#table, this.#fourthTable].every((table) => table.every(Number.isFinite))) {
       const { scale, mean, std, dtype } = preprocessing;
       throw new ArgumentError(
         message(
@@ -208,7 +125,7 @@ export class Preprocessor {
       first: 0,
       second: 0,
       third: 0,
-      step: preprocessing.layout === "NCHW" || preprocessing.colour === "luma" ? 1 : 3,
+      step: preprocessing.layout === "NCHW" || preprocessing.colour === "luma" ? 1 : this.#channels,
       touched: 0,
       table: this.#table,
     };
@@ -244,21 +161,27 @@ export class Preprocessor {
    *
    * @param image       of any format
    * @param destination [N, channels, inputHeight, inputWidth] or [N, inputHeight, inputWidth, channels] of the
-   *                    pre-processing's dtype; 1 channel for luma, else 3
+   *                    pre-processing's dtype; 1 channel for luma, 4 for RGBA, else 3
    * @param index       which row of the batch, below N
    * @param region      what {@linkcode place} returned for this image, or any other of it
    * @param padded      region that a preprocessor like this one has written into that row, if nobody
    *                    has written there since: padding that lies where it lay is left as it is
-   * @throws {ShapeError} If the tensor has another shape or dtype, or the image another size than the region's
+   * @throws {ShapeError} If the tensor has another shape or dtype, or the image another size than the region's, or fewer channels
+   *   than the tensor where that has four
    * @throws {RangeError} If the region goes on beyond the image's edges, and the resize is antialiased
    */
-  run(image: Image, destination: InputTensor, index: number, region: Region, padded?: Region): void {
+  run(given: Image, destination: InputTensor, index: number, region: Region, padded?: Region): void {
+    const { levels } = this.#preprocessing;
+    const image =
+      isDeep(given.format) && given.levels === undefined && levels !== undefined ? { ...given, levels } : given;
     this.#check(image, destination, index, region);
     const plan = this.#plan(region, image.format);
     const start = index * this.#channels * region.inputWidth * region.inputHeight;
     if (padded === undefined || !isSamePadding(padded, region)) this.#pad(plan, destination.data, start);
     if (region.left >= region.right) return;
     if (plan.native !== undefined) plan.native.run(image, region, destination.data, start);
+    else if (plan.samples !== undefined)
+      this.#fillSamples(plan.samples, plan.staging, region, image, destination.data, start);
     else if (this.#preprocessing.colour === "luma") this.#fillLuma(plan, region, image, destination.data, start);
     else this.#fill(plan, region, image, destination.data, start);
   }
@@ -267,6 +190,16 @@ export class Preprocessor {
     const { sourceWidth, sourceHeight, inputWidth, inputHeight } = region;
     if (image.width !== sourceWidth || image.height !== sourceHeight) {
       refuse("image", `${sourceWidth}x${sourceHeight} as it was placed`, `${image.width}x${image.height}`);
+    }
+    if (this.#channels === 4 && !hasFourthChannel(image)) {
+      const found = `its input has four channels, and the image is ${image.format}`;
+      const hint =
+        'give one of four: a PNG or TIFF with an alpha channel, or imageOf(pixels, { width, height, format: "RGBA" })';
+      throw new ShapeError(message("pre-process an image", found, hint), {
+        tensor: "image",
+        expected: "RGBA or RGBA16",
+        actual: image.format,
+      });
     }
     const isPlanar = this.#preprocessing.layout === "NCHW";
     const channels = this.#channels;
@@ -312,19 +245,22 @@ export class Preprocessor {
   /** Write the resized image: directly where the tensor is f32, else row by row through the plan's staging. */
   #fill(plan: RowPlan, region: Region, image: Image, data: InputArray, start: number): void {
     const { inputWidth, inputHeight, left, top, right, bottom } = region;
-    const { resizer, staging, staged } = plan;
+    const { resizer, fourth, staging, staged } = plan;
     const target = this.#target;
     const isStaged = this.#preprocessing.dtype !== "f32";
     const planeLength = inputWidth * inputHeight;
-    const channelLength = target.step === 3 ? 1 : isStaged ? right - left : planeLength;
+    const channelLength = target.step > 1 ? 1 : isStaged ? right - left : planeLength;
 
-    const isSwapped = (image.format === "BGR") !== (this.#preprocessing.colour === "BGR");
+    const isSwapped = (image.format === "BGR") !== isBlueFirst(this.#preprocessing.colour);
     const firstChannel = isSwapped ? 2 : 0;
     const thirdChannel = 2 - firstChannel;
-    target.table = isSwapped ? this.#swappedTable : this.#table;
+    const table = isSwapped ? this.#swappedTable : this.#table;
+    target.table = table;
     target.output = isStaged ? staging : (data as Float32Array<ArrayBuffer>);
 
     resizer.begin(image, region);
+    // Three channels from the second on, of which the last is what counts.
+    fourth?.begin(image, region, 1);
     for (let y = top; y < bottom; y++) {
       const contentStart = start + (y * inputWidth + left) * target.step;
       const targetStart = isStaged ? 0 : contentStart;
@@ -332,10 +268,42 @@ export class Preprocessor {
       target.second = targetStart + channelLength;
       target.third = targetStart + thirdChannel * channelLength;
       resizer.store(image, y - top, target);
+      if (fourth !== undefined) {
+        const to = targetStart + 3 * channelLength;
+        target.first = to;
+        target.second = to;
+        target.third = to;
+        target.table = this.#fourthTable;
+        fourth.store(image, y - top, target);
+        target.table = table;
+      }
       if (!isStaged) continue;
       for (let plane = 0; plane < staged.length; plane++) {
         const to = contentStart + plane * planeLength;
         data.set(staged[plane]!, to);
+      }
+    }
+  }
+
+  /** Write the channels of samples one by one, row by row through the plan's staging. */
+  #fillSamples(
+    samples: SampleResizer,
+    staging: Float32Array,
+    region: Region,
+    image: Image,
+    data: InputArray,
+    start: number,
+  ): void {
+    const { inputWidth, inputHeight, left, top, right, bottom } = region;
+    const { dtype, layout, colour } = this.#preprocessing;
+    const channels = this.#channels;
+    const [plane, step] = layout === "NCHW" ? [inputWidth * inputHeight, 1] : [1, channels];
+    for (let channel = 0; channel < channels; channel++) {
+      const isSwapped = isBlueFirst(colour) && channel < 3;
+      samples.begin(region, isSwapped ? 2 - channel : channel);
+      for (let y = top; y < bottom; y++) {
+        samples.store(image, y - top, this.#lines[channel]!, staging);
+        storeRow(staging, right - left, dtype, data, start + channel * plane + (y * inputWidth + left) * step, step);
       }
     }
   }
@@ -345,7 +313,7 @@ export class Preprocessor {
     const { inputWidth, left, top, bottom } = region;
     const line = this.#lumaLine;
     const width = staging.length / 3;
-    const isStaged = data instanceof Float16Array;
+    const isStaged = data instanceof Float16Array || data instanceof Uint16Array;
     const luma = isStaged ? staging.subarray(0, width) : data;
     // A plain u8 store would drop the fraction of a luma and wrap around.
     const output = luma instanceof Uint8Array ? new Uint8ClampedArray(luma.buffer, luma.byteOffset, luma.length) : luma;
@@ -366,7 +334,7 @@ export class Preprocessor {
         resizer.store(image, y - top, target);
         storeLuma(staging, line, output, at);
       }
-      if (isStaged) data.set(luma, to);
+      if (isStaged) storeRow(staging, width, this.#preprocessing.dtype, data, to, 1);
     }
   }
 }

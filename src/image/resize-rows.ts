@@ -3,7 +3,7 @@
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
-import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
+import { compact, NV12_ROW_PIXEL_BYTES, type RowConverter, rowConverter } from "./nv12.ts";
 import { type Line, LUMA_WEIGHTS } from "./preprocessing.ts";
 import {
   bilinearRegionTaps,
@@ -14,6 +14,7 @@ import {
   regionAxes,
   WEIGHT_BITS,
 } from "./resize-taps.ts";
+import { isOfSamples } from "./samples.ts";
 
 /** A resized row drops this many of its fractional bits, so that its product with a weight has 16 to drop again. */
 const DROPPED_BITS = 4;
@@ -253,8 +254,8 @@ export class BilinearResizer {
   /** Bytes of a source row that may be read, counted from the region's first pixel. */
   readonly #rowBegin: number;
   readonly #rowBytes: number;
-  /** NV12 alone: makes RGB rows, of the pixels that the columns look at. */
-  readonly #nv12: Nv12Rows | undefined;
+  /** Of NV12 and samples: makes RGB rows, of the pixels that the columns look at. */
+  readonly #nv12: RowConverter | undefined;
   /** i32 [width, 3], in bytes; see {@linkcode bilinearTaps}. */
   readonly #columns: Int32Array<ArrayBuffer>;
   /** i32 [height, 3], in rows. */
@@ -277,14 +278,14 @@ export class BilinearResizer {
   #start = 0;
 
   constructor(region: Region, format: PixelFormat) {
-    const isNv12 = format === "NV12";
+    const isNv12 = format === "NV12" || isOfSamples(format);
     const pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
     const [across] = regionAxes(region);
     this.#pixelBytes = pixelBytes;
     this.#rowBegin = across.low * pixelBytes;
     this.#rowBytes = (across.high - across.low) * pixelBytes;
     [this.#columns, this.#rows] = bilinearRegionTaps(region, isNv12 ? 1 : pixelBytes);
-    this.#nv12 = isNv12 ? new Nv12Rows(compact(this.#columns)) : undefined;
+    this.#nv12 = isNv12 ? rowConverter(format, compact(this.#columns)) : undefined;
     this.#stride = pointStride(this.#columns);
     this.#isHalf = isHalfSampling(this.#columns);
     this.isPicked = isUnweighted(this.#columns) && isUnweighted(this.#rows);
@@ -293,11 +294,16 @@ export class BilinearResizer {
     this.#far = allocate("i32", this.#columns.length);
   }
 
-  /** Forget the rows: another image follows. @param region as it was made for, or the same elsewhere within its image */
-  begin(image: Image, { x, y }: Region): void {
+  /**
+   * Forget the rows: another image follows.
+   *
+   * @param region  as it was made for, or the same elsewhere within its image
+   * @param skipped channels of a pixel before the three that are looked at
+   */
+  begin(image: Image, { x, y }: Region, skipped = 0): void {
     this.#x = x;
     this.#y = y;
-    this.#start = y * image.pitchBytes + x * this.#pixelBytes;
+    this.#start = y * image.pitchBytes + x * this.#pixelBytes + skipped;
     this.#nearRow = NO_ROW;
     this.#farRow = NO_ROW;
   }
@@ -364,26 +370,4 @@ export class BilinearResizer {
     if (nv12 === undefined) resizeRow(image.data, this.#start + row * image.pitchBytes, this.#columns, target);
     else resizeRow(nv12.load(image, this.#x, this.#y + row), 0, this.#columns, target);
   }
-}
-
-/**
- * Have columns point into rows that hold only the pixels they look at.
- *
- * @param columns i32 [width, 3] of pixels; afterwards in bytes of such a row
- * @returns those pixels, from left to right
- */
-function compact(columns: Int32Array): Int32Array {
-  const wanted = new Set<number>();
-  for (let k = 0; k < columns.length; k += 3) {
-    if (columns[k + 2] === 0) columns[k + 1] = columns[k]!;
-    wanted.add(columns[k]!);
-    wanted.add(columns[k + 1]!);
-  }
-  const pixels = Int32Array.from(wanted).sort();
-  const places = new Map([...pixels].map((pixel, place) => [pixel, place * NV12_ROW_PIXEL_BYTES]));
-  for (let k = 0; k < columns.length; k += 3) {
-    columns[k] = places.get(columns[k]!)!;
-    columns[k + 1] = places.get(columns[k + 1]!)!;
-  }
-  return pixels;
 }

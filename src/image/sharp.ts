@@ -17,7 +17,7 @@ import {
   tooLargeError,
   undecodableError,
 } from "./decode-limits.ts";
-import { imageOf, type PackedImage } from "./image.ts";
+import { type Image, imageOf, type PackedImage } from "./image.ts";
 import { type ImageKind, imageKind } from "./image-kind.ts";
 import { DAMAGED_DATA, rescuedJpeg } from "./jpeg-decoder.ts";
 import { isDataDamaged, isGifDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
@@ -56,6 +56,8 @@ export interface SharpDecodeOptions {
   readonly maxPixels: number;
   /** `keep`: a file with an alpha channel gives RGBA. */
   readonly alpha: "drop" | "keep";
+  /** `keep`: a grey file of 16 bits gives GREY16, one with alpha that is kept RGBA16. */
+  readonly depth: "drop" | "keep";
   /** `take`: what is left of a damaged JPEG or GIF comes, marked. */
   readonly damaged: "refuse" | "take";
   /** Whether SVG is rendered. */
@@ -67,7 +69,7 @@ export interface SharpDecodeOptions {
 }
 
 /** An image, and what is wrong with it. */
-export interface SharpImage extends PackedImage {
+export interface SharpImage extends Image {
   /** Why some of its pixels are not those of the file; `undefined` where all are. */
   readonly damage?: string;
 }
@@ -90,6 +92,24 @@ async function pixels(
     .toBuffer({ resolveWithObject: true })
     .finally(() => emptySharpCache(sharp));
   return imageOf(data, { width: info.width, height: info.height, format: hasAlpha ? "RGBA" : "RGB" });
+}
+
+/** What is kept of a file of 16 bits: of colours their fourth channel, or nothing. */
+function samplesOf(channels: number, isRgba: boolean): "GREY16" | "RGBA16" | undefined {
+  if (channels <= 2) return isRgba ? undefined : "GREY16";
+  return isRgba ? "RGBA16" : undefined;
+}
+
+/** The samples of a file of 16 bits as they are. */
+async function words(sharp: Sharp, bytes: Uint8Array, format: "GREY16" | "RGBA16", timeoutMs: number): Promise<Image> {
+  const upright = sharp(bytes, { failOn: "error", limitInputPixels: false, ignoreIcc: true }).autoOrient();
+  const { data, info } = await (format === "GREY16" ? upright.removeAlpha() : upright.ensureAlpha())
+    .toColourspace(format === "GREY16" ? "grey16" : "rgb16")
+    .raw({ depth: "ushort" })
+    .timeout({ seconds: Math.min(3600, Math.ceil(timeoutMs / 1000)) })
+    .toBuffer({ resolveWithObject: true })
+    .finally(() => emptySharpCache(sharp));
+  return imageOf(data, { width: info.width, height: info.height, format });
 }
 
 /**
@@ -201,7 +221,12 @@ async function decodeBy(
   const isDamaged = format === "gif" && (await isGifDamaged(bytes));
   if (isDamaged && decode.damaged === "refuse") throw undecodableError(bytes, source, DAMAGED_DATA);
   const strictness = isDamaged ? "none" : "error";
-  const image = await pixels(sharp, bytes, strictness, hasAlpha && alpha === "keep", timeoutMs).catch(orRefuse);
+  const isRgba = hasAlpha && alpha === "keep";
+  const samples = decode.depth === "keep" && depth === "ushort" ? samplesOf(header.channels, isRgba) : undefined;
+  const image = await (samples === undefined
+    ? pixels(sharp, bytes, strictness, isRgba, timeoutMs)
+    : words(sharp, bytes, samples, timeoutMs)
+  ).catch(orRefuse);
   if (!isDamaged) return image;
   decode.warnings.tell(`Accepted damaged image ${source}: ${DAMAGED_DATA}`);
   return { ...image, damage: DAMAGED_DATA };

@@ -22,7 +22,7 @@ export interface PixelSize {
 /** The input that takes the images: [N, channels, height, width] or [N, height, width, channels]. */
 export interface InputForm {
   readonly name: string;
-  readonly dtype: DType & ("f32" | "f16" | "u8");
+  readonly dtype: DType & ("f32" | "f16" | "u8" | "u16");
   readonly layout: "NCHW" | "NHWC";
   readonly channels: number;
 }

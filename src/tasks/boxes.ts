@@ -3,7 +3,7 @@
 import { ArgumentError, message } from "../core/errors.ts";
 import { createTensor } from "../core/tensor.ts";
 import { placeRectangle, pointsToSource, type Region } from "../image/geometry.ts";
-import { bytesPerPixel, type Image, imageOf, isPacked } from "../image/image.ts";
+import { bytesPerPixel, type Image, imageOf } from "../image/image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "../image/nv12.ts";
 import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { Preprocessor } from "../image/preprocessor.ts";
@@ -183,8 +183,9 @@ export function crop(image: Image, box: Box, margin = 0): Image {
     const found = `none of its pixels lies in the image of ${complete.width}x${complete.height} pixels`;
     throw new ArgumentError(message(`cut out the box ${box.join(", ")}`, found));
   }
-  const isRgb = !isPacked(complete);
-  const pixel = isRgb ? 3 : bytesPerPixel(complete.format);
+  const { format, levels } = complete;
+  const isRgb = format === "NV12";
+  const pixel = isRgb ? 3 : bytesPerPixel(format);
   const data = new Uint8Array(width * height * pixel);
   const rows = isRgb ? new Nv12Rows(width) : undefined;
   for (let y = 0; y < height; y++) {
@@ -198,7 +199,7 @@ export function crop(image: Image, box: Box, margin = 0): Image {
     const from = (top + y) * complete.pitchBytes + left * pixel;
     data.set(complete.data.subarray(from, from + width * pixel), y * width * pixel);
   }
-  return imageOf(data, { width, height, format: isPacked(complete) ? complete.format : "RGB" });
+  return imageOf(data, { width, height, format: isRgb ? "RGB" : format, levels });
 }
 
 /** An image in another size, and where it lies there. */

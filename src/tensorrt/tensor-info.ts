@@ -45,9 +45,9 @@ export function dtypeOf(number: number, tensor: string, source: string): DType {
   throw new ModelError(message(action, found, "convert it with a Cast at the edge of the model"), source);
 }
 
-/** Number of a dtype in nvinfer1::DataType. */
+/** Number of a dtype in nvinfer1::DataType; -1 where TensorRT has none such. */
 export function dtypeNumber(dtype: DType): number {
-  return DATA_TYPES.indexOf(dtype);
+  return (DATA_TYPES as readonly string[]).indexOf(dtype);
 }
 
 /** nvinfer1::TensorIOMode::kINPUT. */

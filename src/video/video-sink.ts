@@ -7,7 +7,7 @@ import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { statsOf } from "../core/stats-of.ts";
 import { openPipe } from "../ffi/libc.ts";
-import { type Image, imageOf, isPacked, yuvRangeOf, yuvStandardOf } from "../image/image.ts";
+import { type Image, imageOf, yuvRangeOf, yuvStandardOf } from "../image/image.ts";
 import { tightNv12, tightRgb } from "../image/nv12.ts";
 import { encodeArguments, needsEnd } from "./encode-arguments.ts";
 import { ffmpegDialect, findFfmpeg, MessageLog } from "./ffmpeg.ts";
@@ -26,7 +26,7 @@ type Child = Bun.Subprocess<"ignore" | number, "ignore", "pipe">;
 
 /** What a file is made of whose first frame this is. */
 function rawPixelsOf(image: Image): RawPixels {
-  if (isPacked(image)) return { format: "RGB" };
+  if (image.format !== "NV12") return { format: "RGB" };
   return { format: "NV12", yuvStandard: yuvStandardOf(image), yuvRange: yuvRangeOf(image) };
 }
 

@@ -40,7 +40,7 @@ const values = gunzipSync(readFileSync(join(folder, "goldens.bin.gz"))).buffer a
 /** The golden's values: [3, height, width] or [height, width, 3] of the crop or the input. */
 export function goldenValues({ preprocessing, crop, input, offset }: Golden): DTypeMap[Preprocessing["dtype"]] {
   const [width, height] = crop === null ? input : [crop[2], crop[3]];
-  const bytes = { f32: 4, f16: 2, u8: 1 }[preprocessing.dtype];
+  const bytes = { f32: 4, f16: 2, u8: 1, u16: 2 }[preprocessing.dtype];
   const length = width * height * 3;
   return viewOf(preprocessing.dtype, values.slice(offset, offset + length * bytes), 0, length);
 }

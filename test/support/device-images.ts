@@ -2,7 +2,7 @@
 
 import type { DeviceImage } from "../../src/accelerators/tensorrt/preprocess.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
-import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { type Image, imageOf } from "../../src/image/image.ts";
 import { type YuvCoefficients, yuvCoefficients } from "../../src/image/yuv.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
@@ -10,7 +10,7 @@ import { rgbOfNv12 } from "./reference/nv12.ts";
 /** One image: what the CPU is given, and where it lies in the arena. */
 export interface NoiseImage {
   readonly image: Image;
-  readonly format: PixelFormat;
+  readonly format: DeviceImage["format"];
   readonly offset: number;
   readonly pitchBytes: number;
   readonly chromaOffset: number;
@@ -29,7 +29,7 @@ export interface NoiseArena {
 export function noiseArena(sizes: readonly (readonly [width: number, height: number])[], seed: number): NoiseArena {
   const random = chance(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
-  const formats: readonly PixelFormat[] = ["RGB", "BGR", "RGBA", "NV12"];
+  const formats: readonly DeviceImage["format"][] = ["RGB", "BGR", "RGBA", "NV12"];
   const area = sizes.reduce((sum, [width, height]) => sum + (width * 4 + 64) * (height + 2) * 4, 0);
   const bytes = new Uint8Array(new ArrayBuffer(area));
   for (let at = 0; at < bytes.length; at++) bytes[at] = below(256);

@@ -20,6 +20,10 @@ export interface FixedModelOptions {
   readonly dtype?: "f32" | "f16";
   /** True: the input is u8 [1, side, side, 3]. */
   readonly isBytes?: boolean;
+  /** True: the input is u16, of models that scale samples themselves. */
+  readonly isSamples?: boolean;
+  /** Of the input; -1 leaves them open. Default 3. */
+  readonly channels?: number;
   /** True: the input is [3, side, side], without a batch, and outputs declare their ranks only. */
   readonly isSingle?: boolean;
   readonly metadata?: Readonly<Record<string, string>>;
@@ -30,7 +34,15 @@ const [FLOAT, INT64, FLOAT16] = [1, 7, 10];
 
 /** A model of one input [1, 3, side, side], unless it is of bytes. */
 export function fixedModel(outputs: readonly FixedOutput[], options: FixedModelOptions = {}): Uint8Array<ArrayBuffer> {
-  const { side = 32, dtype = "f32", isBytes = false, isSingle = false, metadata } = options;
+  const {
+    side = 32,
+    dtype = "f32",
+    isBytes = false,
+    isSamples = false,
+    channels = 3,
+    isSingle = false,
+    metadata,
+  } = options;
   const dataOf = (values: readonly number[], of: FixedOutput["dtype"] | typeof dtype = dtype): TypedArray => {
     if (of === "i64") return BigInt64Array.from(values, BigInt);
     return of === "f32" ? Float32Array.from(values) : Float16Array.from(values);
@@ -53,7 +65,11 @@ export function fixedModel(outputs: readonly FixedOutput[], options: FixedModelO
     inputs: [
       isBytes
         ? { name: "images", dtype: "u8", shape: [1, side, side, 3] }
-        : { name: "images", dtype, shape: isSingle ? [3, side, side] : [1, 3, side, side] },
+        : {
+            name: "images",
+            dtype: isSamples ? "u16" : dtype,
+            shape: isSingle ? [3, side, side] : [1, channels < 0 ? "channels" : channels, side, side],
+          },
     ],
     outputs: outputs.map(({ name, shape, dtype: own = dtype }) => ({
       name,

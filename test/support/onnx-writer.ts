@@ -3,7 +3,7 @@
 import type { DType, TypedArray } from "../../src/core/tensor.ts";
 
 /** Element types a written model may declare: every dtype of the library, and some it refuses. */
-export type OnnxType = DType | "f64" | "u16" | "string";
+export type OnnxType = DType | "f64" | "string";
 
 /** TensorProto.DataType of the ONNX format. */
 const ONNX_TYPES: Readonly<Record<OnnxType, number>> = {

@@ -20,6 +20,7 @@ import {
   yuvStandardOf,
 } from "../../image/image.ts";
 import type { DecodedImage, ImageDecodeOptions, ResidentImage } from "../../image/image-decoder.ts";
+import { packedImage } from "../../image/nv12.ts";
 import type { RowRuns, RowsRead } from "../../image/resize-taps.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
@@ -116,7 +117,9 @@ export class FrameMemory extends Resource {
    *   starts: they are copied whole. With 32 in flight of which each third row was copied, an H200 ran 4 % fewer
    * @returns where the image will be; the same object each time for its kind of format
    */
-  upload(image: Image, rows?: RowsRead, isAhead = false): DeviceImage {
+  upload(given: Image, rows?: RowsRead, isAhead = false): DeviceImage {
+    // Kernels read bytes of colours, and NV12.
+    const image = given.format === "NV12" ? given : packedImage(given);
     const { data } = image;
     const byteLength = byteLengthOf(image);
     const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows, isAhead);

@@ -9,7 +9,7 @@ import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } fr
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
-import { channelsOf } from "../../image/preprocessing.ts";
+import { channelsOf, hasFourth, type Preprocessing } from "../../image/preprocessing.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
@@ -126,9 +126,11 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
 /** @throws {UnavailableError} If only the CPU decodes its outputs, or fills its input */
 function assertDevicePart({ plan, head, preprocessing }: ModelSpec, action: string): void {
   if (isHostPlan(plan)) throw noDevicePart(`the head "${head}"`, action);
-  const { colour, resize } = preprocessing;
+  const { colour, resize, dtype } = preprocessing;
   const isOfCpu = colour === "luma" && resize !== "bilinear";
   if (isOfCpu) throw noDevicePart(`the resize "${resize}" of an input of one channel`, action);
+  if (hasFourth(colour)) throw noDevicePart("an input of four channels", action);
+  if (dtype === "u16") throw noDevicePart("an input of u16", action);
 }
 
 /** What a model of objects, and of nothing else, is run by. */
@@ -226,7 +228,7 @@ export function decodeOptionsFor(
   options: Omit<DetectTaskOptions, "batch">,
 ): ImageDecodeOptions {
   const { scaledDecoding, rectangular } = options;
-  const limits = decodeLimits(options);
+  const limits = { ...decodeLimits(options), ...decodeChannels(recognition.preprocessing) };
   if (!scaledDecoding || isImageSized(recognition, options)) return limits;
   const size = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
   // A rectangular input has its longer side where the image has its own.
@@ -234,6 +236,13 @@ export function decodeOptionsFor(
   const [minWidth, minHeight] = rectangular && recognition.fixedSize === undefined ? [longSide, longSide] : size;
   const needs = recognition.preprocessing.fit === "stretch" ? "both" : "either";
   return { ...limits, minWidth, minHeight, needs };
+}
+
+/** What is kept of files for a model of one channel or four. */
+function decodeChannels(preprocessing: Preprocessing): Pick<ImageDecodeOptions, "alpha" | "depth"> {
+  const isOfFour = hasFourth(preprocessing.colour);
+  const isDeep = isOfFour || preprocessing.colour === "luma" || preprocessing.levels !== undefined;
+  return { ...(isOfFour ? { alpha: "keep" } : {}), ...(isDeep ? { depth: "keep" } : {}) };
 }
 
 /** True if the inputs of a model are as large as their images: its family's way, and the caller says no size. */

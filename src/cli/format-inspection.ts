@@ -65,15 +65,15 @@ function shorten(text: string): string {
 
 /** `bilinear, RGB, NCHW f32, levels / 255` */
 function describeLevels(preprocessing: Omit<Preprocessing, "fit" | "pad">): string[] {
-  const { resize, colour, layout, dtype, scale, mean, std } = preprocessing;
-  const parts = [
-    resize,
-    colour,
-    `${layout} ${dtype}`,
-    scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(10 / scale) / 10}`,
-  ];
+  const { resize, colour, layout, dtype, scale, fourth, levels } = preprocessing;
+  const [mean, std] = [[...preprocessing.mean], [...preprocessing.std]];
+  if (fourth !== undefined) mean.push(fourth.mean);
+  if (fourth !== undefined) std.push(fourth.std);
+  const share = scale > 1 ? `levels × ${scale}` : `levels / ${Math.round(10 / scale) / 10}`;
+  const parts = [resize, colour, `${layout} ${dtype}`, scale === 1 ? "levels 0 to 255" : share];
   if (mean.some((value) => value !== 0)) parts.push(`mean ${mean.join(", ")}`);
   if (std.some((value) => value !== 1)) parts.push(`std ${std.join(", ")}`);
+  if (levels !== undefined) parts.push(`16-bit samples ${levels.join(" to ")}`);
   return parts;
 }
 

@@ -17,8 +17,6 @@ export interface ImageInput {
   readonly sides: readonly [width: number, height: number];
 }
 
-/** What an image may have. */
-const CHANNELS: readonly number[] = [1, 3, 4] satisfies ImageInput["channels"][];
 /** Of multispectral images; an axis of more is none of channels. */
 const MOST_CHANNELS = 16;
 /** From 0–255 to 0–65535. */
@@ -102,9 +100,9 @@ export function whyNoImage({ inputs }: ModelInfo): { readonly found: string; rea
       hint: "export it with one image, as `torch.onnx.export(model, ([image],), …)` does",
     };
   }
-  const odd = inputs.find(({ shape }) => shape.length === 4 && Math.min(shape[1]!, shape[3]!) > 1);
+  const odd = inputs.find(({ shape }) => shape.length === 4 && Math.min(shape[1]!, shape[3]!) > 4);
   const channels = odd && Math.min(odd.shape[1]!, odd.shape[3]!);
-  if (odd !== undefined && channels !== undefined && channels <= MOST_CHANNELS && !CHANNELS.includes(channels)) {
+  if (odd !== undefined && channels !== undefined && channels <= MOST_CHANNELS) {
     return {
       found: `its input ${formatTensorInfo(odd)} takes ${channels} channels, and an image has 1, 3 or 4`,
       hint: "fill the input yourself, through `Session` of bun-tensorrt/onnxruntime",

@@ -43,9 +43,9 @@ function readShape(info: number): number[] {
 /** dtype and shape out of an `OrtTypeInfo *`. */
 function readTensorInfo(typeInfo: number, name: string, role: string, source: string): TensorInfo {
   const refuse = (found: string): never => {
-    const rule = `${role} ${JSON.stringify(name)} must be a tensor of f32, f16, i64, i32, u8, i8 or bool`;
-    const isWide = role === "input" && /[ui]16$/.test(found);
-    const hint = isWide ? "; levels of images have 8 bits: a Cast in the model makes 16 of them" : "";
+    const rule = `${role} ${JSON.stringify(name)} must be a tensor of f32, f16, i64, i32, u16, u8, i8 or bool`;
+    const isSigned = role === "input" && /\bi16$/.test(found);
+    const hint = isSigned ? "; samples of images are u16: a Cast in the model makes i16 of them" : "";
     throw modelError(source, `${rule}, got ${found}`, `export the model with such a tensor there${hint}`);
   };
   const kind = made("GetOnnxTypeFromTypeInfo", typeInfo);

@@ -87,7 +87,7 @@ test("imageOf() fills in where NV12's U, V lie and what their colours are, as ff
 test("imageOf() refuses a format that is none, though every object has a property of that name", () => {
   for (const format of ["constructor", "__proto__", "RGBX"]) {
     expect(() => imageOf(new Uint8Array(12), { width: 2, height: 2, format: format as "RGB" })).toThrow(
-      `format must be RGB, BGR, RGBA or NV12, got ${format}`,
+      `format must be RGB, BGR, RGBA, GREY, GREY16, RGBA16 or NV12, got ${format}`,
     );
   }
 });

@@ -922,15 +922,22 @@ test("an unknown model is an error that lists its tensors and every head with wh
 test("a model without an image input, or with an input nobody fills, is refused", () => {
   const two = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 2, 224, 224]]] });
   expect(() => recogniseModel(two, {})).toThrow(
-    "no input takes a batch of images of three channels or one, in f32, f16 or u8",
+    "no input takes a batch of images of one, three or four channels, in f32, f16, u8 or u16",
   );
   for (const shape of [
     [1, 4, 640, 640],
     [1, 640, 640, 4],
   ]) {
+    const four = model([["output0", [1, 84, 8400]]], { inputs: [["images", shape]] });
+    expect(recogniseModel(four, {}).preprocessing.colour).toBe("RGBA");
+  }
+  for (const shape of [
+    [1, 10, 640, 640],
+    [1, 640, 640, 10],
+  ]) {
     const deep = model([["output0", [1, 84, 8400]]], { inputs: [["images", shape]] });
     expect(() => recogniseModel(deep, {})).toThrow(
-      /takes 4 channels, and an image has 3: nothing says what fills the fourth[\s\S]*Hint: make the fourth a constant in the model/,
+      /takes 10 channels, and an image has 1, 3 or 4[\s\S]*Hint: fill the input yourself, through `Session`/,
     );
   }
   const fed: Declared[] = [

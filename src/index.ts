@@ -128,7 +128,7 @@ export type {
   OffsetMapsPlan,
 } from "./heads/map-plan.ts";
 export type { ObjectTaskName } from "./heads/traits.ts";
-export { type DecodeOptions, decodeImage } from "./image/decode.ts";
+export { type ByteDecodeOptions, type DecodeOptions, decodeImage } from "./image/decode.ts";
 export { encodeImage } from "./image/encode.ts";
 export type { EncodedFormat, EncodeOptions } from "./image/encode-options.ts";
 export type { CropRounding, Edge, Fit, Rectangle, Region, Resized, Size } from "./image/geometry.ts";
@@ -139,9 +139,10 @@ export {
   type PackedFormat,
   type PackedImage,
   type PixelFormat,
+  type SampleFormat,
 } from "./image/image.ts";
 export type { DecodedImage } from "./image/image-decoder.ts";
-export type { Preprocessing, PreprocessingOptions, Resize } from "./image/preprocessing.ts";
+export type { Preprocessing, PreprocessingOptions, Quadruple, Resize, Triple } from "./image/preprocessing.ts";
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";

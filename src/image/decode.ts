@@ -9,6 +9,11 @@ import { type ImageSource, type ReadSourceOptions, readSource } from "./source.t
 /** How an image is read and decoded. */
 export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
 
+/** Those of which all images come in bytes. */
+export interface ByteDecodeOptions extends DecodeOptions {
+  readonly depth?: "drop" | undefined;
+}
+
 /**
  * Read and decode an image, off the JS thread.
  *
@@ -32,11 +37,8 @@ export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
  * console.log(width, height, data[0]); // the red of the first pixel
  * ```
  */
-export async function decodeImage(
-  source: ImageSource,
-  options?: DecodeOptions & { readonly depth?: "drop" | undefined },
-): Promise<DecodedImage & PackedImage>;
-export async function decodeImage(source: ImageSource, options: DecodeOptions): Promise<DecodedImage>;
+export function decodeImage(source: ImageSource, options?: ByteDecodeOptions): Promise<DecodedImage & PackedImage>;
+export function decodeImage(source: ImageSource, options: DecodeOptions): Promise<DecodedImage>;
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<DecodedImage> {
   const checked = parseDecodeOptions(options);
   if (isImage(source)) {

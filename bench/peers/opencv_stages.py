@@ -1,17 +1,32 @@
 """The CPU stages of a detector as they are done in Python, one at a time: decode, preprocess, blob, postprocess.
 
-`blob` is `preprocess` by cv2.dnn.blobFromImage. `output` of the settings is a file of the raw f32 values of a
+`blob` is `preprocess` by cv2.dnn.blobFromImage; `blob-WIDTHxHEIGHT` does it of noise of that size, resized into a canvas that is
+kept, and `blob-1-WIDTHxHEIGHT` with one thread. Freed memory stays the process', as in a server that runs for long. `output` of the settings is a file of the raw f32 values of a
 [1, 84, anchors] output; empty where there is none to post-process. `masks` is a file of f32 values too: prototypes
 [32, 160, 160], coefficients [objects, 32] and boxes [objects, 4] in pixels of an image of 1920x1080; empty where none are made.
 The stage `masks` makes them at the size of the image, as Ultralytics' `process_mask_native` does; `maskBoxes` samples only what is under a box.
 """
 
+import time
+
 from peer_loop import letterbox, python_version, serve
+
+
+def keep_memory():
+    """Have glibc keep what is freed, up to the 32 MiB that it can be told: fresh pages cost as much as the work in them."""
+    import ctypes
+
+    trim_threshold, mmap_threshold = -1, -3
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, 32 << 20)
+    libc.mallopt(trim_threshold, 1 << 30)
 
 
 def prepare(settings):
     import cv2
     import numpy as np
+
+    keep_memory()
 
     size, threshold, iou = settings["size"], settings["threshold"], settings["iou"]
     data = np.fromfile(settings["image"], dtype=np.uint8)
@@ -27,6 +42,31 @@ def prepare(settings):
 
     def blob():
         return cv2.dnn.blobFromImage(letterbox(image, size)[0], 1 / 255, swapRB=True).shape[0]
+
+    usual_threads = cv2.getNumThreads()
+    canvases = {}
+
+    def canvas_of(name):
+        width, height = map(int, name.split("x"))
+        noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        ratio = min(size / height, size / width)
+        content = round(width * ratio), round(height * ratio)
+        left, top = (size - content[0]) // 2, (size - content[1]) // 2
+        canvas = np.full((size, size, 3), 114, np.uint8)
+        return noise, content, canvas, canvas[top : top + content[1], left : left + content[0]]
+
+    def blob_of(name):
+        threads, _, name = name.rpartition("-")
+        if name not in canvases:
+            canvases[name] = canvas_of(name)
+        noise, content, canvas, inside = canvases[name]
+        cv2.setNumThreads(int(threads) if threads else usual_threads)
+        started = time.perf_counter()
+        cv2.resize(noise, content, dst=inside, interpolation=cv2.INTER_LINEAR)
+        cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True)
+        elapsed = (time.perf_counter() - started) * 1e3
+        cv2.setNumThreads(usual_threads)
+        return 0, elapsed
 
     def postprocess():
         rows = output[0].T
@@ -71,9 +111,13 @@ def prepare(settings):
 
     stages = {"decode": decode, "preprocess": preprocess, "blob": blob, "postprocess": postprocess}
     stages |= {"masks": masks, "maskBoxes": mask_boxes_only}
+
+    def run(stage="decode"):
+        return blob_of(stage.removeprefix("blob-")) if stage.startswith("blob-") else stages[stage]()
+
     threads = f"OpenCV {cv2.__version__} with {cv2.getNumThreads()} threads"
     versions = f"{threads}, NumPy {np.__version__}, {python_version()}"
-    return versions, "a stage at a time", lambda stage="decode": stages[stage]()
+    return versions, "a stage at a time", run
 
 
 serve(prepare)

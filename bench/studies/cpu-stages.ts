@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CpuBackend } from "../../src/accelerators/cpu/cpu-backend.ts";
-import { createTensor } from "../../src/core/tensor.ts";
-import { place } from "../../src/image/geometry.ts";
+import { createTensor, type Tensor } from "../../src/core/tensor.ts";
+import { place, type Size } from "../../src/image/geometry.ts";
+import { imageOf } from "../../src/image/image.ts";
 import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
@@ -30,7 +31,20 @@ const PEER_NAMES = {
   masks: "NumPy and cv2.resize",
   maskBoxes: "NumPy and cv2.warpAffine under each box",
 };
-type PeerStage = keyof typeof PEER_NAMES;
+type PeerStage = keyof typeof PEER_NAMES | `blob-${string}`;
+
+/** The peer's way in the report. */
+function peerName(stage: PeerStage): string {
+  if (stage in PEER_NAMES) return PEER_NAMES[stage as keyof typeof PEER_NAMES];
+  return stage.startsWith("blob-1-") ? "cv2 and blobFromImage, one thread" : "cv2 and blobFromImage into a kept canvas";
+}
+
+/** Sizes of cameras and screens beside the image's own: their ratios to 640 are whole and even, or no whole number. */
+const SIZES: readonly Size[] = [
+  [1280, 720],
+  [1366, 768],
+  [3840, 2160],
+];
 
 /** A stage of ours, and what the peer runs beside it. */
 interface Stage {
@@ -38,6 +52,24 @@ interface Stage {
   readonly name: string;
   readonly run: () => Promise<unknown> | unknown;
   readonly peers: readonly PeerStage[];
+}
+
+/** Noise of a size into the input, as the image itself. */
+function sizeStage([width, height]: Size, preprocessor: Preprocessor, input: Tensor<"f32">): Stage {
+  const data = new Uint8Array(width * height * 3);
+  let state = 1;
+  for (let at = 0; at < data.length; at++) {
+    state = Math.imul(state, 0x5851_f42d) + 0x1405_7b7f;
+    data[at] = state >>> 24;
+  }
+  const noise = imageOf(data, { width, height });
+  const size = `${width}x${height}`;
+  return {
+    id: `preprocess-${size}`,
+    name: `${size} to input`,
+    run: () => preprocessor.run(noise, input, 0, preprocessor.place(noise, SIZE, SIZE)),
+    peers: [`blob-${size}`, `blob-1-${size}`],
+  };
 }
 
 /** Objects of which masks are made, in an image of 1920x1080. */
@@ -142,6 +174,7 @@ export const cpuStages: Study = {
         run: () => preprocessor.run(image.image, input, 0, preprocessor.place(image.image, SIZE, SIZE)),
         peers: ["preprocess", "blob"],
       },
+      ...SIZES.map((size) => sizeStage(size, preprocessor, input)),
       {
         id: "masks",
         name: `masks of ${OBJECTS} objects of 1920x1080`,
@@ -199,7 +232,7 @@ export const cpuStages: Study = {
     for (const { id, name, peers } of stages) {
       keep(output, id, `${name}, ours`, "ms", listOf(id));
       for (const peerStage of peers)
-        keep(output, `peer-${peerStage}`, `${name}, ${PEER_NAMES[peerStage]}`, "ms", listOf(`peer-${peerStage}`));
+        keep(output, `peer-${peerStage}`, `${name}, ${peerName(peerStage)}`, "ms", listOf(`peer-${peerStage}`));
       const theirs = Math.min(
         ...peers.map((peerStage) => medianOf(listOf(`peer-${peerStage}`))).filter((value) => !Number.isNaN(value)),
       );

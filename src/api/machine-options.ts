@@ -38,6 +38,11 @@ export interface MachineChoice extends TensorRtOptions, OnnxRuntimeOptions {
   readonly tensorrt?: TensorRtOptions | undefined;
   /** Options of ONNX Runtime. */
   readonly onnxruntime?: OnnxRuntimeOptions | undefined;
+  /**
+   * False: a model is run as it was exported, the arithmetic of its head included. Default true: one whose head is known, and proves
+   * to be it, is cut at the last maps of its convolutions, from which boxes are worked out only where there are some.
+   */
+  readonly shape?: boolean | undefined;
   /** Told a few times a second while an engine is built, which takes minutes; the plan is then kept. */
   readonly onBuildProgress?: ((progress: BuildProgress) => void) | undefined;
   /** Ends the building of an engine; its reason is thrown. */
@@ -80,6 +85,11 @@ export const MACHINE_OPTIONS: GivenOptions<MachineChoice> = {
   onnxruntime: group(ONNXRUNTIME_OPTIONS),
   ...TENSORRT_OPTIONS,
   ...ONNXRUNTIME_OPTIONS,
+  shape: {
+    schema: z.boolean("true or false").optional(),
+    flag: "no-shape",
+    help: "run the model as exported, the arithmetic of its head included",
+  },
   onBuildProgress: {
     schema: z
       .custom<(progress: BuildProgress) => void>((value) => typeof value === "function", "a function")
@@ -176,6 +186,7 @@ export function machineOf(
     accelerators: { ...accelerators },
     build: {
       precision: accelerators.tensorrt?.precision,
+      shape: options.shape,
       onProgress: options.onBuildProgress,
       signal: options.signal,
     },

@@ -80,6 +80,13 @@ function firstOf(tasks: readonly AnyTask[], hint: string, files: ModelFiles | un
     async check(opened) {
       await first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened));
     },
+    async forShaping(opened) {
+      for (const task of tasks) {
+        const found = await task.forShaping?.(opened);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    },
     engineShapes(declared) {
       const { model } = declared;
       const name = declaresClasses(model, files) ? "classify" : declaresImages(model) ? "image" : undefined;
@@ -180,7 +187,7 @@ async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promi
 export async function engineTask(
   source: string | Uint8Array,
   given: { readonly batch?: number },
-): Promise<Pick<AnyTask, "engineShapes">> {
+): Promise<Pick<AnyTask, "engineShapes" | "forShaping">> {
   const crops: Pick<AnyTask, "engineShapes"> = new TopDownTask({ ...parseTopDownOptions({}), ...given });
   const whole = await anyTask(source, {
     detector: { ...parseDetectorOptions({}), ...given },
@@ -193,6 +200,7 @@ export async function engineTask(
   });
   return {
     engineShapes: (declared) => (declaresCrops(declared.model) ? crops : whole).engineShapes(declared),
+    forShaping: async (opened) => (declaresCrops(opened.model) ? undefined : whole.forShaping?.(opened)),
   };
 }
 

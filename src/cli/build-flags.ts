@@ -115,6 +115,8 @@ export interface BuildArguments {
   readonly device: number;
   readonly timingCache: string | undefined;
   readonly output: string | undefined;
+  /** False: the model as it was exported. */
+  readonly shape: boolean;
   readonly isForced: boolean;
   readonly isJson: boolean;
   readonly isQuiet: boolean;
@@ -166,6 +168,11 @@ const OWN = {
     help: "with --dla: fail where a layer cannot run there",
   },
   output: { schema: path, short: "o", value: "FILE", help: "write a copy of the plan here" },
+  shape: {
+    schema: z.boolean().default(true),
+    flag: "no-shape",
+    help: "build the model as exported, the arithmetic of its head included",
+  },
   isForced: { ...toggle, flag: "force", help: "build even where the plan is in the engine cache" },
   isJson: { ...toggle, flag: "json", help: "as JSON: {path, byteLength, isHit, elapsedMs, metadata, origin}" },
   isQuiet: QUIET,

@@ -22,6 +22,7 @@ import { withNamesBeside } from "./names-beside.ts";
 import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed } from "./recognition.ts";
 import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
+import { withMaps } from "./shaped.ts";
 import {
   evidentMap,
   facadeOf,
@@ -258,7 +259,7 @@ function recogniseOnce(model: ModelInfo, task: ObjectTaskName, options: Recognis
     refuse(asked, `its task is ${JSON.stringify(evident)}`, load);
   }
   const byHead = readByHead(traits, options, task);
-  if (byHead !== undefined) return completed({ ...byHead, task, extras: byHead.extras ?? [] }, asked);
+  if (byHead !== undefined) return completed({ ...byHead, task, extras: byHead.extras ?? [] }, model, asked);
   const spec = head === undefined ? readOutputs(task, traits, options.keypointShape) : undefined;
   if (spec === undefined) {
     const [named, heads] = [{ ...traits, forced: head !== undefined }, headsOf(head, task, options.heads)];
@@ -270,11 +271,11 @@ function recogniseOnce(model: ModelInfo, task: ObjectTaskName, options: Recognis
   const [unknown] = spec.unexplained;
   if (unknown !== undefined)
     refuse(asked, `nothing is known of its output ${JSON.stringify(unknown.name)}`, "export it without");
-  return completed({ ...spec, task, extras: spec.extras ?? [] }, asked);
+  return completed({ ...spec, task, extras: spec.extras ?? [] }, model, asked);
 }
 
-/** With what the caller says. */
-function completed(spec: ObjectSpec, options: RecogniseOptions): ObjectSpec {
+/** With what the caller says, and read from the maps of a model that was cut. */
+function completed(spec: ObjectSpec, model: ModelInfo, options: RecogniseOptions): ObjectSpec {
   const { task, keypoints } = spec;
   const { keypointShape: said } = options;
   if (task === "obb" && (options.preprocessing?.fit ?? spec.preprocessing.fit) === "stretch")
@@ -283,7 +284,7 @@ function completed(spec: ObjectSpec, options: RecogniseOptions): ObjectSpec {
     const found = `it has ${keypoints.count} points of ${keypoints.numbers} numbers, and \`keypointShape\` is [${said.join(", ")}]`;
     refuse(options, found, "leave `keypointShape` out: the model tells its points");
   }
-  return withSaid(withConfig(spec, options.exporterBeside, true), options);
+  return withMaps(withSaid(withConfig(spec, options.exporterBeside, true), options), model, options.source);
 }
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */

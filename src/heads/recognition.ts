@@ -18,6 +18,7 @@ import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { withNamesBeside } from "./names-beside.ts";
 import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
+import { withMaps } from "./shaped.ts";
 import { damoYolo, splitOutputs } from "./split.ts";
 import { findClassScores, isOfCrops, loadHint, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
 import { withConfig, withSaid } from "./with-said.ts";
@@ -350,5 +351,5 @@ function recogniseOnce(given: ModelInfo, options: RecogniseOptions): ModelSpec {
     options,
   );
   if (options.isSilent !== true) warn(spec, traits, options);
-  return spec;
+  return withMaps(spec, given, options.source);
 }

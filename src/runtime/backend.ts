@@ -95,6 +95,8 @@ export const DEFAULT_MACHINE_OPTIONS: MachineOptions = {
 export interface EngineBuild {
   /** `undefined` for FP16. */
   readonly precision: "fp32" | "fp16" | undefined;
+  /** False: of the model as it was exported, which is not cut at the maps of its head. */
+  readonly shape?: boolean | undefined;
   /** Told a few times a second while an engine is built; 0–1, and the phase in TensorRT's words. */
   readonly onProgress: ((progress: BuildProgress) => void) | undefined;
   /** Ends the build; its reason is thrown. */

@@ -5,7 +5,7 @@
 
 import { message, UnavailableError } from "../core/errors.ts";
 import type { DType, Shape, Tensor, TensorInfo } from "../core/tensor.ts";
-import type { SizeInput } from "../heads/head.ts";
+import type { ModelSpec as HeadSpec, SizeInput } from "../heads/head.ts";
 import type { Region, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { ImageDecodeOptions } from "../image/image-decoder.ts";
@@ -125,6 +125,12 @@ export interface EngineShapes {
 /** A model as its file declares it. */
 export type DeclaredModel = Pick<OpenedModel, "model" | "source">;
 
+/** A model, and what it was recognised as. */
+export interface RecognisedModel {
+  readonly model: ModelInfo;
+  readonly spec: HeadSpec;
+}
+
 /** A task with what the caller says of the model. */
 export interface Task<ModelSpec, Params, Output> {
   /** `detect`. */
@@ -144,6 +150,11 @@ export interface Task<ModelSpec, Params, Output> {
    * @throws {ModelError} If it is not one of this task's
    */
   check?(opened: OpenedModel): Promise<void>;
+  /**
+   * What a model is recognised as that may be cut at the maps of its head, without a word in the log; `undefined` for one that
+   * is run as it was exported. Left out by tasks that read outputs as they are.
+   */
+  forShaping?(opened: OpenedModel): Promise<RecognisedModel | undefined>;
   /**
    * Shapes that an engine is built for where the model leaves them open.
    *
@@ -165,6 +176,7 @@ export function chosenTask(
       const task = taskFor(opened);
       await (task.check?.(opened) ?? task.recognise(opened));
     },
+    forShaping: async (opened) => taskFor(opened).forShaping?.(opened),
     engineShapes: (declared) => taskFor(declared).engineShapes(declared),
   };
 }

@@ -200,10 +200,6 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
 
   setParams(): void {}
 
-  updateTables(on: OnStream): void {
-    this.#changing.update(on);
-  }
-
   enqueueTables(on: OnStream): void {
     this.#changing.enqueueCopy(on);
   }

@@ -29,8 +29,13 @@ export interface CachedPlan {
 export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" | "turn" | "onEnded"> {
   /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
   readonly timingCachePath?: string | undefined;
-  /** Called where a build is due, before it begins; what it throws is thrown, and nothing is built. */
-  readonly beforeBuild?: (() => Promise<void>) | undefined;
+  /**
+   * Called where a build is due, before it begins; what it throws is thrown, and nothing is built. A model that it returns is built
+   * in the place of the one that was given: of a {@linkcode ObtainEnvironment.variant}.
+   */
+  readonly beforeBuild?: (() => Promise<Uint8Array | undefined>) | undefined;
+  /** What tells plans apart that are built of one model in different forms. Default: the form as it is. */
+  readonly variant?: string | undefined;
   /** Build even where the plan is there, and put the new one in its place. Default false. */
   readonly rebuild?: boolean | undefined;
 }
@@ -119,11 +124,16 @@ export class EngineCache {
     const found = isWanted ? await this.#read(path, builds) : undefined;
     if (found !== undefined) return found;
 
-    await environment.beforeBuild?.();
+    const changed = await environment.beforeBuild?.();
     this.#prepareFolder();
     for (;;) {
       try {
-        return await this.#build(model, options, { ...environment, library, device }, { path, builds, isWanted });
+        return await this.#build(
+          changed ?? model,
+          options,
+          { ...environment, library, device },
+          { path, builds, isWanted },
+        );
       } catch (error) {
         if (error !== GIVEN_WAY) throw error;
       }
@@ -138,7 +148,7 @@ export class EngineCache {
   async find(
     model: Uint8Array,
     options: BuildOptions,
-    environment: Pick<ObtainEnvironment, "library" | "device" | "path" | "source">,
+    environment: Pick<ObtainEnvironment, "library" | "device" | "path" | "source" | "variant">,
   ): Promise<CachedPlan | undefined> {
     const library = environment.library ?? openTensorRt();
     const builds: Builds = { library, device: environment.device, config: parseBuildOptions(options) };
@@ -185,7 +195,7 @@ export class EngineCache {
   async path(
     model: Uint8Array,
     builds: Builds,
-    where: { readonly path?: string | undefined; readonly source?: string | undefined },
+    where: Pick<ObtainEnvironment, "path" | "source" | "variant">,
   ): Promise<string> {
     const { config, library, device } = builds;
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
@@ -210,6 +220,7 @@ export class EngineCache {
         tensorRt: [library.version.text, library.version.build],
         gpu: device?.name,
         capabilities: targetCapabilities(config, device),
+        variant: where.variant,
       }),
     );
     const stem = basename(where.source ?? where.path ?? "model")

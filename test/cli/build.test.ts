@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { variantOf } from "../../src/accelerators/shaped-model.ts";
 import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { engineTask } from "../../src/api/model.ts";
 import { parseWords } from "../../src/cli/args.ts";
@@ -172,7 +173,7 @@ rtxTest("build without flags makes the plan that the detector asks for", async (
     const asked = await cache.obtain(
       bytes,
       { ...options, computeCapabilities: ["8.6"] },
-      { library: openFrom(RTX!), source: file.source },
+      { library: openFrom(RTX!), source: file.source, variant: await variantOf(file, task) },
     );
     expect(asked.isHit).toBe(true);
     expect(`${asked.path}\n`).toBe(made.output);

@@ -120,13 +120,20 @@ test.skipIf(isAbsent)(
   async () => {
     const cache = new EngineCache(join(folder, "asked"));
     const environment = { library: openFrom(RTX!) };
-    const refuse = (): Promise<void> => Promise.reject(new Error("of no known head"));
+    const refuse = (): Promise<undefined> => Promise.reject(new Error("of no known head"));
     await expect(cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).rejects.toThrow(
       "of no known head",
     );
     expect(existsSync(cache.folder)).toBe(false);
     await cache.obtain(tinyModel(), AMPERE, environment);
     expect((await cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).isHit).toBe(true);
+    // A variant is another plan, of the model that is given back.
+    const beforeBuild = (): Promise<Uint8Array> => Promise.resolve(tinyModel({ metadata: { is: "changed" } }));
+    const changed = await cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild, variant: "changed" });
+    expect(changed.isHit).toBe(false);
+    expect(readPlan(changed.bytes, "a plan").metadata.is).toBe("changed");
+    const again = { ...environment, beforeBuild: refuse, variant: "changed" };
+    expect(await cache.obtain(tinyModel(), AMPERE, again)).toMatchObject({ isHit: true, path: changed.path });
   },
 );
 

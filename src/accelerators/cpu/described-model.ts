@@ -3,6 +3,7 @@
 import { ModelError, OnnxRuntimeError, ShapeError, TensorRtError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { createTensor, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { declaredModel } from "../../heads/shaped.ts";
 import { readTraits } from "../../heads/traits.ts";
 import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
 import type { Session } from "../../onnxruntime/session.ts";
@@ -61,7 +62,7 @@ export async function describedModel(
   signal: AbortSignal | undefined,
   wanted?: Size,
 ): Promise<ModelInfo> {
-  const { model } = session;
+  const model = declaredModel(session.model, source);
   const traits = needsShapes(model) ? readTraits(model) : undefined;
   if (traits === undefined || model.inputs.some(({ shape }) => shape.includes(0))) return model;
   const { image, preferredSize } = traits;
@@ -83,7 +84,7 @@ export async function describedModel(
 /** A session's model as tasks look at it. The signal ends what is run of it meanwhile. */
 export function openedSession(session: Session, source: string, signal: AbortSignal | undefined): OpenedModel {
   return {
-    model: session.model,
+    model: declaredModel(session.model, source),
     source,
     described: (size) => describedModel(session, source, signal, size),
     rangeOf: () => undefined,

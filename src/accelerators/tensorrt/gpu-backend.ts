@@ -10,6 +10,9 @@ import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
 import { Stream } from "../../cuda/stream.ts";
+import { isHostPlan } from "../../heads/host-plan.ts";
+import type { MapPlan } from "../../heads/map-plan.ts";
+import { declaredModel } from "../../heads/shaped.ts";
 import { readTraits } from "../../heads/traits.ts";
 import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
@@ -26,6 +29,7 @@ import { Runtime } from "../../tensorrt/runtime.ts";
 import { type EngineTensor, vectorOf } from "../../tensorrt/tensor-info.ts";
 import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
 import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
+import { declaredOnly, shapedBytes, variantOf } from "../shaped-model.ts";
 import { engineBuffer, outputError, readTensor } from "./gpu-binding.ts";
 import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
@@ -166,7 +170,7 @@ function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
 /** An engine as tasks look at it. @param source for messages */
 export function openedEngine(engine: Engine, source: string): OpenedModel {
   return {
-    model: modelInfo(engine),
+    model: declaredModel(modelInfo(engine), source),
     source,
     described: () => describedEngine(engine),
     rangeOf: (input) => engine.tensor(input).profiles[0],
@@ -270,7 +274,8 @@ async function obtainPlan(
   return new EngineCache().obtain(file.bytes, engineOptions(file, task, build), {
     device,
     source: file.source,
-    beforeBuild: () => assertRecognised(file, task, build.signal),
+    variant: build.shape === false ? undefined : await variantOf(file, task),
+    beforeBuild: () => modelToBuild(file, task, build),
     path: file.path,
     signal: build.signal,
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
@@ -311,15 +316,23 @@ async function openSession({ bytes, path, source }: ModelFile): Promise<Session 
   }
 }
 
-/** Let a task look at a model that is about to be built, so that minutes are not spent on one that is not its own. */
-async function assertRecognised(
+/**
+ * The model that an engine is built of: cut at the maps of its head, where its task knows it; `undefined` for the one that was given.
+ * A task that checks models looks at it first, so that minutes are not spent on one that is not its own.
+ */
+export async function modelToBuild(
   file: ModelFile,
-  task: Pick<Task<unknown, unknown, unknown>, "check">,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (task.check === undefined) return;
+  task: Pick<Task<unknown, unknown, unknown>, "check" | "forShaping">,
+  { shape, signal }: Pick<EngineBuild, "shape" | "signal">,
+): Promise<Uint8Array | undefined> {
+  if (task.check === undefined && (task.forShaping === undefined || shape === false)) return undefined;
   await using session = await openSession(file);
-  if (session !== undefined) await task.check(openedSession(session, file.source, signal));
+  const opened = session && openedSession(session, file.source, signal);
+  if (opened !== undefined) await task.check?.(opened);
+  if (shape === false) return undefined;
+  const whyNot = (plan: MapPlan): string | undefined =>
+    isHostPlan(plan) ? "the GPU does not read its maps" : undefined;
+  return shapedBytes(file, opened ?? declaredOnly(file), task, whyNot);
 }
 
 /**
@@ -328,7 +341,7 @@ async function assertRecognised(
  */
 export async function describedEngine(engine: Engine): Promise<ModelInfo> {
   const { inputs, outputs, source } = engine;
-  const model = modelInfo(engine);
+  const model = declaredModel(modelInfo(engine), source);
   const image = needsShapes(model) ? readTraits(model)?.image : undefined;
   if (image === undefined) return model;
   const opt = engine.tensor(image.name).profiles[0]?.opt ?? [];

@@ -1,7 +1,8 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
 import { resolve } from "node:path";
-import { engineOptions, waitProgress } from "../../accelerators/tensorrt/gpu-backend.ts";
+import { variantOf } from "../../accelerators/shaped-model.ts";
+import { engineOptions, modelToBuild, waitProgress } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { engineTask } from "../../api/model.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
@@ -11,6 +12,7 @@ import { formatBytes, formatDuration } from "../../core/units.ts";
 import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";
 import { externalDataPaths } from "../../onnx/declared.ts";
+import type { Task } from "../../runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
@@ -38,15 +40,26 @@ const FLAG_HINTS: ReadonlyMap<string, string> = new Map([
   ],
 ]);
 
-/** What the model's task would build with, and what was said on the command line over it. */
-async function buildOptions(file: ModelFile, args: BuildArguments): Promise<BuildOptions> {
-  const { batch, size, precision, isRectangular } = args;
+/** What says how a model is built. */
+type BuildTask = Pick<Task<unknown, unknown, unknown>, "engineShapes" | "forShaping">;
+
+/** The model's task; only a detector has rectangular inputs. */
+async function buildTask(file: ModelFile, { batch, size, isRectangular }: BuildArguments): Promise<BuildTask> {
   const given = typeof batch === "number" ? { batch } : {};
   const fixed = size === undefined || "min" in size ? undefined : size;
-  // Only a detector has rectangular inputs.
-  const task = isRectangular
-    ? new DetectTask({ ...DEFAULT_DETECT_TASK_OPTIONS, ...given, size: fixed, rectangular: true })
-    : await engineTask(file.path ?? file.bytes, given);
+  if (!isRectangular) return engineTask(file.path ?? file.bytes, given);
+  const options = { ...DEFAULT_DETECT_TASK_OPTIONS, ...given, size: fixed, rectangular: true };
+  const task = new DetectTask(options);
+  // Whatever the model is: who builds it says what for.
+  return {
+    engineShapes: (declared) => task.engineShapes(declared),
+    forShaping: (opened) => task.forShaping(opened),
+  };
+}
+
+/** What the model's task would build with, and what was said on the command line over it. */
+function buildOptions(file: ModelFile, task: BuildTask, args: BuildArguments): BuildOptions {
+  const { batch, size, precision, isRectangular } = args;
   return {
     ...engineOptions(file, task, { precision: undefined }),
     ...args.options,
@@ -89,7 +102,12 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
   using view = args.isQuiet ? undefined : new BuildProgressView(terminal, modelTitle(file.source), signal);
   const started = performance.now();
   try {
-    const plan = await new EngineCache().obtain(file.bytes, await buildOptions(file, args), {
+    const task = await buildTask(file, args);
+    const plan = await new EngineCache().obtain(file.bytes, buildOptions(file, task, args), {
+      ...(args.shape && {
+        variant: await variantOf(file, task),
+        beforeBuild: () => modelToBuild(file, task, { signal }),
+      }),
       library,
       signal,
       source: file.source,

@@ -147,7 +147,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 /** The launches of one shape: pre-processing, decoding and selection, with their tables and memory. */
 class DetectStages implements CudaStages<NmsOptions> {
   readonly #shared: Shared;
-  readonly #streams: Pick<SlotStreams, "setup" | "takesTurns">;
+  readonly #streams: Pick<SlotStreams, "setup" | "copiesRows">;
   readonly #tensors: DeviceTensors;
   readonly #shape: DecodeBatch;
   readonly #work: CudaDetectWork;
@@ -157,7 +157,7 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   constructor(
     shared: Shared,
-    streams: Pick<SlotStreams, "setup" | "takesTurns">,
+    streams: Pick<SlotStreams, "setup" | "copiesRows">,
     tensors: DeviceTensors,
     { batch, size: [inputWidth, inputHeight] }: RunShape,
     work: CudaDetectWork,
@@ -211,10 +211,6 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#tables.selection.setSelection(selection);
   }
 
-  updateTables(on: OnStream): void {
-    this.#tables.update(on);
-  }
-
   enqueueTables(on: OnStream): void {
     this.#tables.enqueueCopy(on);
   }
@@ -243,8 +239,8 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   #postprocessFor(rows: number): GpuPostprocess {
     const { model, recognition, objects } = this.#shared;
-    const { setup, takesTurns } = this.#streams;
-    const on = { setup, takesTurns };
+    const { setup, copiesRows } = this.#streams;
+    const on = { setup, copiesRows };
     return new GpuPostprocess(model, recognition, on, this.#tensors, this.#tables, this.#shape, rows, objects);
   }
 

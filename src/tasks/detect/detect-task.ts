@@ -3,7 +3,7 @@
 import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { isHostPlan } from "../../heads/host-plan.ts";
-import { evidentTask } from "../../heads/object-reading.ts";
+import { evidentTask, recogniseAny } from "../../heads/object-reading.ts";
 import { ownHeadFor, recogniseModel, refuseClassifier } from "../../heads/recognition.ts";
 import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
@@ -18,6 +18,7 @@ import {
   noDevicePart,
   type OpenedModel,
   type PixelSize,
+  type RecognisedModel,
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
@@ -98,6 +99,11 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     assertDevicePart(spec, this.action);
   }
 
+  forShaping(opened: OpenedModel): Promise<RecognisedModel | undefined> {
+    // Of a model that says more than boxes what it says is kept, so that one engine serves both.
+    return forShaping(opened, this.#options, recogniseAny);
+  }
+
   engineShapes({ model }: DeclaredModel): EngineShapes {
     return engineShapes(model.metadata, this.#options);
   }
@@ -120,6 +126,22 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
       : `, or give \`task: "detect"\` (\`--task detect\`) for ${boxes}`;
     const hint = `load it with \`${facade}\`${only}`;
     throw new ModelError(message(`use ${source} as a detector`, `its task is "${evident}"`, hint), source);
+  }
+}
+
+/** A model and what it is, if it is one of the task's, and may be run in another form than it was exported in. */
+export async function forShaping(
+  opened: OpenedModel,
+  options: DetectTaskOptions,
+  recognise: (model: ModelInfo, options: RecogniseOptions) => ModelSpec,
+): Promise<RecognisedModel | undefined> {
+  try {
+    const model = await opened.described(options.size);
+    return { model, spec: recognise(model, { ...options, source: opened.source, isSilent: true }) };
+  } catch (error) {
+    // Whatever is wrong is said when it is recognised to be run.
+    if (!(error instanceof ModelError)) throw error;
+    return undefined;
   }
 }
 

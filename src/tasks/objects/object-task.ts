@@ -13,10 +13,11 @@ import {
   type HostTask,
   noDevicePart,
   type OpenedModel,
+  type RecognisedModel,
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
-import { type DetectTaskOptions, engineShapes, RecognisedDetector } from "../detect/detect-task.ts";
+import { type DetectTaskOptions, engineShapes, forShaping, RecognisedDetector } from "../detect/detect-task.ts";
 import type { HostDetect } from "../detect/host-detect.ts";
 import type { NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
@@ -86,6 +87,10 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
     const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
     const absent = hostOnly(spec, this.#options);
     if (absent !== undefined) throw noDevicePart(absent, this.action);
+  }
+
+  forShaping(opened: OpenedModel): Promise<RecognisedModel | undefined> {
+    return forShaping(opened, this.#options, (model, options) => recogniseObjects(model, this.name, options));
   }
 
   engineShapes({ model }: DeclaredModel): EngineShapes {

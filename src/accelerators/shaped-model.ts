@@ -1,0 +1,66 @@
+/** @module Shaped model: a model as it is run: cut at the maps of its head where its task knows the head, and the cut is proved. */
+
+import { logger } from "../core/log.ts";
+import type { MapPlan } from "../heads/map-plan.ts";
+import { readOnnxModel } from "../onnx/declared.ts";
+import { noDevicePart, type OpenedModel, type Task } from "../runtime/task.ts";
+
+/** What says how a model may be shaped. */
+export type ShapingTask = Pick<Task<unknown, unknown, unknown>, "forShaping">;
+
+/** An ONNX model of which only what it declares is known. */
+interface OnnxFile {
+  readonly bytes: Uint8Array;
+  /** For messages. */
+  readonly source: string;
+}
+
+/** As tasks look at it. Nothing is run. */
+export function declaredOnly({ bytes, source }: OnnxFile): OpenedModel {
+  const model = readOnnxModel(bytes);
+  return {
+    model,
+    source,
+    described: () => Promise.resolve(model),
+    rangeOf: () => undefined,
+    outputsFor: () => Promise.reject(noDevicePart("a model that is not loaded", "find the shapes of its outputs")),
+  };
+}
+
+/**
+ * What tells the plans of a model apart that are shaped for different heads; `undefined` for one that is built as it is. A model
+ * that is recognised only when its shapes are known has that of its task alone.
+ */
+export async function variantOf(file: OnnxFile, task: ShapingTask): Promise<string | undefined> {
+  const found = await task.forShaping?.(declaredOnly(file));
+  if (found === undefined || found.spec.plan.kind === "own") return undefined;
+  const { head, plan, extras } = found.spec;
+  return JSON.stringify({ head, plan, extras });
+}
+
+/**
+ * A model that is cut at the maps of its head.
+ *
+ * @param file   of an ONNX model
+ * @param opened the same, with the shapes of its outputs
+ * @param whyNot why maps that are read by a plan of this kind stay as they were exported; `undefined` where they need not
+ * @returns its bytes; `undefined` for one that is run as it was exported
+ */
+export async function shapedBytes(
+  { bytes, source }: OnnxFile,
+  opened: OpenedModel,
+  task: ShapingTask,
+  whyNot: (plan: MapPlan) => string | undefined,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const found = await task.forShaping?.(opened);
+  if (found === undefined) return undefined;
+  const { shapeModel } = await import("../heads/shaping.ts");
+  const shaped = await shapeModel(bytes, found.model, found.spec);
+  const reason = "reason" in shaped ? shaped.reason : whyNot(shaped.shaping.plan);
+  if ("reason" in shaped || reason !== undefined) {
+    logger.debug(`Leaving ${source} as it was exported: ${reason}`);
+    return undefined;
+  }
+  logger.debug(`Cut ${source} at the maps of its head "${shaped.shaping.head}"`);
+  return shaped.model;
+}

@@ -1,0 +1,96 @@
+/** @module Shaping: models of a known head are cut at the last maps of their convolutions, and what is cut off is proved to be the head. */
+
+import { BunTensorRtError } from "../core/errors.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import { OnnxValue, type Side } from "../onnx/messages.ts";
+import { OnnxModel } from "../onnx/model.ts";
+import { type Cut, GraphReading } from "./cut.ts";
+import { CutProof } from "./cut-proof.ts";
+import type { ModelSpec } from "./head.ts";
+import { type MapLevel, mapReadings, mapsRead } from "./map-readings.ts";
+import { SHAPED_KEY, type Shaping } from "./shaped.ts";
+
+/** A model that was cut, or why it was not: a clause. */
+export type ShapeOutcome =
+  | { readonly model: Uint8Array<ArrayBuffer>; readonly shaping: Shaping }
+  | { readonly reason: string };
+
+/**
+ * Cut a model where the arithmetic of its head begins. The cut is found by the operators, never by names, and proved: on numbers of
+ * chance the part that goes, run by ONNX Runtime, gives the boxes, scores and extras that the decoder of maps gives.
+ *
+ * @param bytes of an `.onnx` file
+ * @param model what it declares, as it was recognised
+ * @param spec  what it was recognised as
+ * @throws {ModelError} If the bytes are no ONNX model
+ */
+export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: ModelSpec): Promise<ShapeOutcome> {
+  const outputs = outputsRead(spec);
+  if (spec.unexplained.length > 0 || outputs === undefined)
+    return { reason: `its head "${spec.head}" is not one that is cut` };
+  const onnx = OnnxModel.read(bytes);
+  const cut = new GraphReading(onnx.graph, spec.imageInput).cut(outputs);
+  if ("reason" in cut) return cut;
+  const levels = levelsOf(cut);
+  if (levels === undefined) return { reason: "its strides have maps of different channels" };
+  try {
+    await using proof = await CutProof.begin(bytes, cut, outputs, spec);
+    const anchors = await proof.anchors(levels);
+    for (const reading of mapReadings(spec, levels, anchors)) {
+      if (!(await proof.holds(reading))) continue;
+      const { shapesAt } = model;
+      const shaping = { outputs: model.outputs, ...(shapesAt && { shapesAt }), head: spec.head, ...reading };
+      return { model: cutAt(onnx, cut, spec, shaping), shaping };
+    }
+  } catch (error) {
+    // Without ONNX Runtime, or with operators or values that it refuses, the model stays as it is.
+    if (!(error instanceof BunTensorRtError)) throw error;
+    return { reason: `the cut cannot be proved: ${error.message.split("\n", 1)[0]}` };
+  }
+  return { reason: `what follows its convolutions is not what is known of the head "${spec.head}"` };
+}
+
+/** Outputs that hold rows, of the heads whose arithmetic maps take the place of. */
+function outputsRead({ plan }: ModelSpec): readonly string[] | undefined {
+  switch (plan.kind) {
+    case "dense":
+      return plan.boxes === undefined ? [plan.output] : [plan.output, plan.boxes];
+    case "grid":
+      return [plan.output];
+    case "rows":
+      return plan.batchColumn === undefined && plan.counts === undefined ? [plan.output] : undefined;
+    case "distance-bins":
+      return plan.levels.flatMap(({ classMap, distanceMap }) => [classMap, distanceMap]);
+    default:
+      return undefined;
+  }
+}
+
+/** The maps by stride, finest first; `undefined` if the levels are not alike. */
+function levelsOf({ maps }: Cut): readonly MapLevel[] | undefined {
+  const strides = [...new Set(maps.map(({ stride }) => stride))].sort((a, b) => a - b);
+  const levels = strides.map((stride) => ({ stride, maps: maps.filter((map) => map.stride === stride) }));
+  const channels = levels.map((level) => level.maps.map((map) => map.channels).join());
+  return channels.every((one) => one === channels[0]) ? levels : undefined;
+}
+
+/** The model with the maps that are read in place of the outputs that they stand for. */
+function cutAt(onnx: OnnxModel, cut: Cut, spec: ModelSpec, shaping: Shaping): Uint8Array<ArrayBuffer> {
+  const { graph } = onnx;
+  const [batch] = graph.inputs.find(({ name }) => name === spec.imageInput)?.shape ?? [];
+  const [width, height] = spec.fixedSize ?? [];
+  const sideOf = (side: number | undefined, stride: number): Side => side && Math.ceil(side / stride);
+  const read = mapsRead(shaping);
+  const maps = cut.maps.filter(({ name }) => read.has(name));
+  const kept = graph.outputs.filter(({ name }) => name === spec.masks?.output);
+  for (const { name } of maps) graph.values.delete(name);
+  graph.outputs = [
+    ...maps.map(({ name, elementType, channels, stride }) =>
+      OnnxValue.of(name, elementType, [batch, channels, sideOf(height, stride), sideOf(width, stride)]),
+    ),
+    ...kept,
+  ];
+  graph.removeUnused();
+  onnx.metadata.set(SHAPED_KEY, JSON.stringify(shaping));
+  return onnx.write();
+}

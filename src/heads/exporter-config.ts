@@ -1,13 +1,13 @@
-/** @module Exporter config: what the files that mmdeploy and PaddleDetection write beside a model say of an image, and of its classes. */
+/** @module Exporter config: what the files that mmdeploy, PaddleDetection and transformers write beside a model say of an image, and of its classes. */
 
-import type { PreprocessingOptions } from "../image/preprocessing.ts";
+import type { PreprocessingOptions, PreprocessingSaid } from "../image/preprocessing.ts";
 
 /** What such a file says. */
 export interface ExporterConfig {
-  readonly exporter: "mmdeploy" | "PaddleDetection";
+  readonly exporter: "mmdeploy" | "PaddleDetection" | "transformers";
   /** Its name. */
   readonly file: string;
-  readonly preprocessing: PreprocessingOptions;
+  readonly preprocessing: PreprocessingSaid;
   readonly labels?: readonly string[] | undefined;
   /** What is done otherwise than it says. */
   readonly assumptions: readonly string[];

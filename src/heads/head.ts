@@ -320,6 +320,14 @@ export function defineHead<Plan extends DecodePlan>(
   };
 }
 
+/** Class names of a file beside a model. */
+interface NamesBeside {
+  readonly file: string;
+  readonly names: readonly string[];
+  /** True: the model is the only one in its folder. */
+  readonly isOfOne?: boolean | undefined;
+}
+
 /** What the caller knows better than the model. */
 export interface RecogniseOptions {
   /** Name of the head, and after a colon that of the output it is, where there are several: `yolo:output0`. Recognised if left out. */
@@ -339,7 +347,7 @@ export interface RecogniseOptions {
   /** What a file of mmdeploy's or PaddleDetection's beside the model says. */
   readonly exporterBeside?: ExporterConfig | undefined;
   /** Class names of a file beside the model, where neither the caller nor the model gives any, and they fit. */
-  readonly namesBeside?: { readonly file: string; readonly names: readonly string[] } | undefined;
+  readonly namesBeside?: NamesBeside | undefined;
   /** True: nothing is logged of what was assumed. */
   readonly isSilent?: boolean | undefined;
   /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */

@@ -30,6 +30,8 @@ export interface PartsPlan {
   /** How many points a row has; 0 where it is left out. */
   readonly pointCount?: number;
   readonly pointScores?: RowColumns;
+  /** True: the sigmoid of these is yet to be taken, and each point has a third number beside, which is not read. */
+  readonly arePointLogits?: boolean;
   /** [N] or [N, 1] of any dtype: number of valid rows; left out if all are. */
   readonly counts?: string;
   /** True: the first column of the boxes' output is the number of the image. */

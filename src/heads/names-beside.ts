@@ -35,8 +35,9 @@ export function withNamesBeside<Spec extends ModelSpec>(
   const plain = attempt(() => read({ ...options, isSilent: true }));
   const found = attempt(() => read({ ...named, isSilent: true }));
   const file = JSON.stringify(beside.file);
-  // It is of the models of transformers in its folder only.
-  if (beside.file === TRANSFORMERS_FILE && found?.head.startsWith(huggingFace.name) !== true) return read(options);
+  // Of several models in its folder it is of those of transformers only.
+  const isOfOthers = found?.head.startsWith(huggingFace.name) !== true && beside.isOfOne !== true;
+  if (beside.file === TRANSFORMERS_FILE && isOfOthers) return read(options);
   if (found === undefined || (plain !== undefined && plain.head !== found.head)) {
     if (plain !== undefined && isSilent !== true) {
       const count = plural(beside.names.length, "class name");

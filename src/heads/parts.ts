@@ -66,11 +66,11 @@ export function decodePartPoints(
   block: DetectionBlock,
   target: Float32Array,
 ): void {
-  const { points: part, pointScores, pointCount = 0, boxUnit, axes } = plan;
+  const { points: part, pointScores, pointCount = 0, arePointLogits = false, boxUnit, axes } = plan;
   if (part === undefined) return;
   const rows = load(points, part, plan, input);
   if (pointScores !== undefined) load(scores, pointScores, plan, input, rows);
-  const numbers = pointScores === undefined ? 3 : 2;
+  const numbers = pointScores === undefined || arePointLogits ? 3 : 2;
   const scaleX = boxUnit === "fraction" ? input.inputWidth : 1;
   const scaleY = boxUnit === "fraction" ? input.inputHeight : 1;
   const x = axes === "yx" ? 1 : 0;
@@ -80,9 +80,9 @@ export function decodePartPoints(
     for (let point = 0; point < pointCount; point++, from += numbers, to += 3) {
       target[to] = points.data[from + x]! * scaleX;
       target[to + 1] = points.data[from + 1 - x]! * scaleY;
-      target[to + 2] = pointScores
-        ? scores.data[scores.offset + source * pointScores.width + point]!
-        : points.data[from + 2]!;
+      const score = pointScores && scores.data[scores.offset + source * pointScores.width + point]!;
+      if (score === undefined) target[to + 2] = points.data[from + 2]!;
+      else target[to + 2] = arePointLogits ? 1 / (1 + Math.exp(-score)) : score;
     }
   }
 }

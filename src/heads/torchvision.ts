@@ -102,8 +102,8 @@ export const maskRcnn: Head<PartsPlan> = defineHead(
 const COCO_POINTS = 17;
 
 /**
- * With the points [n, points, 3] of people, whose third number is always 1; what tells good from bad points, `keypoints_scores`
- * [n, points], is a logit of a heatmap's peak, and is not read.
+ * With the points [n, points, 3] of people, whose third number is always 1, and is not read: `keypoints_scores` [n, points], the
+ * logits of the heatmaps' peaks, tell good points from bad ones. Their sigmoid is a point's score.
  */
 export const keypointRcnn: Head<PartsPlan> = defineHead(
   "keypoint-rcnn",
@@ -124,12 +124,17 @@ export const keypointRcnn: Head<PartsPlan> = defineHead(
     return {
       ...found,
       ...IMAGE_SIZED,
-      outputs: [...found.outputs, points],
-      auxiliary: [scores],
+      outputs: [...found.outputs, points, scores],
       assumptions: [assumed("Keypoint R-CNN, whose people are of class 1")],
       names: ["", "person"],
       keypoints: { count, numbers: 3, names: [] },
-      plan: { ...found.plan, points: columnsOf(points, count * 3), pointCount: count },
+      plan: {
+        ...found.plan,
+        points: columnsOf(points, count * 3),
+        pointCount: count,
+        pointScores: columnsOf(scores, count),
+        arePointLogits: true,
+      },
     };
   },
   "pose",

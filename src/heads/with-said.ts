@@ -6,6 +6,8 @@ import { refuseUnreadAnchors } from "./anchor-maps.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
 import type { ModelSpec, RecogniseOptions } from "./head.ts";
+import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
+import { mask2former } from "./mask2former.ts";
 import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
 import { picodet } from "./nanodet.ts";
 import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
@@ -14,6 +16,7 @@ import { rtmo } from "./people.ts";
 /** Heads of the models that each exporter writes. */
 const HEADS_OF: Readonly<Record<ExporterConfig["exporter"], readonly string[]>> = {
   mmdeploy: [mmdet, mmrotate, maskRcnnMmdeploy, rtmo, efficientNms].map(({ name }) => name),
+  transformers: [huggingFace, huggingFaceSoftmax, mask2former].map(({ name }) => name),
   PaddleDetection: [paddleDetection, paddleRtdetr, ppyoloeRaw, ppyoloePlanes, picodet].map(({ name }) => name),
 };
 

@@ -111,8 +111,13 @@ function fourthIn(value: number | Triple | Quadruple | undefined): number | unde
   return typeof value === "object" ? value[3] : value;
 }
 
-/** A head's pre-processing with what the caller says in its place. */
-export function withOptions(base: Preprocessing, options: PreprocessingOptions | undefined): Preprocessing {
+/** What a file beside a model says, whose filters may be others than callers name. */
+export interface PreprocessingSaid extends Omit<PreprocessingOptions, "resize"> {
+  readonly resize?: Preprocessing["resize"] | undefined;
+}
+
+/** A head's pre-processing with what the caller says, or a file, in its place. */
+export function withOptions(base: Preprocessing, options: PreprocessingSaid | undefined): Preprocessing {
   if (options === undefined) return base;
   const { fit = base.fit, resize = base.resize, scale = base.scale, levels = base.levels } = options;
   const isOfFour = hasFourth(base.colour);

@@ -82,7 +82,26 @@ async function exporterBeside(source: string | Uint8Array): Promise<ExporterConf
     const config = content && paddleConfig(name, content);
     if (config !== undefined) return config;
   }
-  return undefined;
+  const { preprocessor } = (await modelFiles(source)) ?? {};
+  return preprocessor && transformersConfig(preprocessor);
+}
+
+/**
+ * Of transformers' `preprocessor_config.json` of a detector. Images keep their ratio where it names edges, and are padded right and
+ * below after levels are normalised; at the input's size, whatever the edges.
+ */
+function transformersConfig(content: Json): ExporterConfig {
+  const { do_resize, size } = content;
+  const { resize, assumptions, scale, mean, std } = levelsOf(content, BILINEAR);
+  const edges = isObject(size) ? ["shortest_edge", "longest_edge", "max_height"].filter((name) => name in size) : [];
+  const isKept = edges.length > 0 || do_resize === false;
+  const pad = mean.map((value) => Math.min(255, Math.max(0, value / scale))) as [number, number, number];
+  return {
+    exporter: "transformers",
+    file: "preprocessor_config.json",
+    preprocessing: { fit: isKept ? "letterbox-top-left" : "stretch", resize, scale, mean, std, pad },
+    assumptions,
+  };
 }
 
 /** A line of a label file that begins with the number of its class. */
@@ -140,7 +159,7 @@ async function namesBeside(source: string | Uint8Array): Promise<RecogniseOption
     }
   }
   const names = labelsOfFiles(await modelFiles(source), undefined);
-  return names && { file: "config.json", names };
+  return names && { file: "config.json", names, isOfOne: stemsOf(listed).size <= 1 };
 }
 
 /** Names of files beside a model that may have the anchors of its head, where the model's own has this name without its end. */
@@ -183,6 +202,9 @@ export function sizeOf(value: unknown): Size | undefined {
   if (!isObject(value)) return undefined;
   return isSide(value.width) && isSide(value.height) ? [value.width, value.height] : undefined;
 }
+
+/** Pillow's number of the filter that detectors of transformers have. */
+const BILINEAR = 2;
 
 /** Pillow's numbers of its filters. */
 const FILTERS: Readonly<Record<number, Preprocessing["resize"]>> = { 1: "lanczos", 2: "antialias", 3: "bicubic" };

@@ -54,14 +54,20 @@ test("torchvision's Keypoint R-CNN gives people and their points", async () => {
     ...TORCHVISION.slice(0, 2),
     { name: "4178", shape: [2], values: [1, 1], dtype: "i64" },
     { name: "3016", shape: [2, 17, 3], values: points },
-    { name: "end_scores.7", shape: [2, 17], values: new Array(34).fill(3.5) },
+    { name: "end_scores.7", shape: [2, 17], values: points.filter((_, at) => at % 3 === 0).map((at) => at / 4 - 4) },
   ];
   await using model = await Model.load(fixedModel(outputs, { side: SIDE, isSingle: true }), { backend: "cpu" });
   if (!(model instanceof PoseEstimator)) throw new Error(`it was loaded as ${model.task}`);
   expect(model.recognition.head).toBe("keypoint-rcnn");
   const { objects } = await model.detect(WIDE);
   expect(objects.map(({ label }) => label)).toEqual(["person", "person"]);
-  expect(objects[1]!.keypoints[16]).toEqual({ name: "right_ankle", x: 66, y: 41, score: 1 });
+  expect(objects[1]!.keypoints[16]).toEqual({
+    name: "right_ankle",
+    x: 66,
+    y: 41,
+    // The sigmoid of its heatmap's peak.
+    score: expect.closeTo(1 / (1 + Math.exp(-4.25)), 6) as number,
+  });
 });
 
 /** Rows as mmdeploy fills them up: the score 0, and no class. */
@@ -228,4 +234,65 @@ test("MMYOLO's four tensors are read, and what is assumed is said", async () => 
   expect(detector.recognition).toMatchObject({ head: "efficient-nms", assumptions: [expect.any(String)] });
   const { detections } = await detector.detect(WIDE);
   expect(detections).toEqual([{ label: "car", classId: 2, score: 0.75, box: [32, 8, 96, 48] }]);
+});
+
+/** A DETR of two classes, without metadata. */
+const DETR: readonly FixedOutput[] = [
+  { name: "logits", shape: [1, 2, 3], values: [3, 0, 0, 0, 0, 3] },
+  { name: "pred_boxes", shape: [1, 2, 4], values: [0.5, 0.25, 0.5, 0.25, 0.5, 0.5, 0.5, 0.5] },
+];
+
+test("transformers' preprocessor_config.json says what is done to an image, and config.json what the classes are", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-transformers-"));
+  try {
+    const path = join(folder, "model.onnx");
+    writeFileSync(path, fixedModel(DETR, { side: SIDE }));
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ id2label: { 0: "cow", 1: "hen" } }));
+    const read = async (file: object, options: object = {}): Promise<Detector["recognition"]> => {
+      writeFileSync(join(folder, "preprocessor_config.json"), JSON.stringify(file));
+      await using detector = await Detector.load(path, { backend: "cpu", ...options });
+      return detector.recognition;
+    };
+    const plain = await read({ do_normalize: false, rescale_factor: 1 / 255, size: { height: 64, width: 64 } });
+    expect(plain).toMatchObject({
+      labels: ["cow", "hen"],
+      preprocessing: { fit: "stretch", resize: "antialias", scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] },
+    });
+    expect(plain.reason).toContain("pre-processing by preprocessor_config.json");
+    const edges = { size: { shortest_edge: 800, longest_edge: 1333 }, do_pad: true, resample: 3 };
+    const kept = await read({ ...edges, image_mean: [0.5, 0.4, 0.2], image_std: [0.5, 0.5, 0.5] });
+    const way = { fit: "letterbox-top-left", resize: "bicubic", mean: [0.5, 0.4, 0.2], std: [0.5, 0.5, 0.5] };
+    expect(kept.preprocessing).toMatchObject({ ...way, pad: [127.5, 102, 51] });
+    // Without a scale of its own levels stay as they are; a filter that is none of ours is told; the caller comes first.
+    const raw = await read(
+      { do_rescale: false, do_normalize: false, resample: 5 },
+      { preprocessing: { resize: "bilinear", fit: "letterbox" } },
+    );
+    expect(raw.preprocessing).toMatchObject({ scale: 1, fit: "letterbox", resize: "bilinear" });
+    expect((await read({ resample: 5 })).assumptions).toEqual(["bilinear in place of its own filter 5"]);
+    await using detector = await Detector.load(path, { backend: "cpu", labels: ["a", "b"] });
+    const { detections } = await detector.detect(WIDE);
+    expect(detections.map(({ label }) => label)).toEqual(["a"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("config.json names the classes of any head where the model is the only one in its folder", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-names-"));
+  const grid = { name: "output0", shape: [1, 6, 84], values: new Array<number>(504).fill(0) };
+  try {
+    const path = join(folder, "model.onnx");
+    writeFileSync(path, fixedModel([grid], { side: SIDE }));
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ id2label: { 0: "cow", 1: "hen" } }));
+    const labels = async (): Promise<readonly string[]> => {
+      await using detector = await Detector.load(path, { backend: "cpu" });
+      return detector.recognition.labels;
+    };
+    expect(await labels()).toEqual(["cow", "hen"]);
+    writeFileSync(join(folder, "other.onnx"), fixedModel([grid], { side: SIDE }));
+    expect(await labels()).toEqual(["class 0", "class 1"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -44,9 +44,10 @@ test("class names come from the files that exporters write beside a model", asyn
   expect(await labelsOf({})).toEqual([]);
 });
 
-test("config.json is of transformers' models, whose number of classes it settles", async () => {
+test("config.json is of transformers' models, whose number of classes it settles, or of the only one in its folder", async () => {
   const config = '{"id2label": {"0": "bolt", "1": "nut"}}';
-  expect(await labelsOf({ "config.json": config })).toEqual([]);
+  expect(await labelsOf({ "config.json": config })).toEqual(["bolt", "nut"]);
+  expect(await labelsOf({ "config.json": config, "other.onnx": CUSTOM_VISION })).toEqual([]);
   const detr = fixedModel([
     { name: "logits", shape: [1, 2, 2], values: [3, -9, -9, -9] },
     { name: "pred_boxes", shape: [1, 2, 4], values: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5] },

@@ -11,12 +11,19 @@ import type { ModelInfo } from "../model/model-info.ts";
 import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
 import type { DepthSpec } from "../tasks/depth/depth-task.ts";
 import { isImageSized } from "../tasks/detect/detect-task.ts";
+import type { ImageModelSpec, PixelTensor } from "../tasks/image/image-recognition.ts";
 import { hostOnly } from "../tasks/objects/object-task.ts";
 import type { SemanticSpec } from "../tasks/semantic/semantic-task.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** What a model was recognised as. */
-export type AnySpec = ModelSpec | ObjectSpec | ClassifierSpec | SemanticSpec | DepthSpec;
+export type AnySpec = ModelSpec | ObjectSpec | ClassifierSpec | SemanticSpec | DepthSpec | ImageSpec;
+
+/** What a model that makes images of images was recognised as. */
+export interface ImageSpec extends ImageModelSpec {
+  readonly task: "image";
+  readonly assumptions: readonly string[];
+}
 
 /** Where the parts of a model run on this machine. */
 export interface ModelRuns {
@@ -131,6 +138,30 @@ function mapRows(spec: SemanticSpec | DepthSpec): string[][] {
   ];
 }
 
+/** `RGB, NCHW f32, levels / 255` */
+function describePixels({ channels, layout, dtype, scale, mean, std }: PixelTensor): string {
+  const parts = [channels, `${layout} ${dtype}`, scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(1 / scale)}`];
+  if (mean.some((value) => value !== 0)) parts.push(`mean ${mean.join(", ")}`);
+  if (std.some((value) => value !== 1)) parts.push(`std ${std.join(", ")}`);
+  return parts.join(", ");
+}
+
+function imageRows({ input, output, scale, fixedWidth, fixedHeight, assumptions }: ImageSpec): string[][] {
+  const side = (value: number | undefined): string => String(value ?? "any");
+  return [
+    ["task", "image: it makes images of images, load it with `ImageModel`; on a command line run `transform`"],
+    ["because of", `${printable(input.name)} takes an image, and ${printable(output.name)} is one`],
+    ["input size", `${side(fixedWidth)}x${side(fixedHeight)}`],
+    ["takes", describePixels(input)],
+    ["makes", `${describePixels(output)}, ${scale === 1 ? "as large" : `${scale} times as wide and high`}`],
+    ...assumptions.map((assumption) => ["assumed", assumption]),
+    [
+      "if it is another",
+      "say so: --layout, --colour, --range, --output-layout, --output-colour, --output-range of `transform`",
+    ],
+  ];
+}
+
 function describeClasses({ labels, classes }: ClassifierSpec | SemanticSpec): string {
   return `${classes ?? "not known how many"}${labels.length === 0 ? ", not named" : `: ${shorten(labels.join(", "))}`}`;
 }
@@ -151,6 +182,7 @@ function describeAnchors({ values, from, name }: AnchorsTaken): string {
 function recognitionRows(recognition: AnySpec): string[][] {
   if ("activation" in recognition) return classifierRows(recognition);
   if ("multiple" in recognition) return mapRows(recognition);
+  if ("input" in recognition) return imageRows(recognition);
   const { head, alternatives, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
     recognition;
   const usual = isImageSized(recognition, { size: undefined })

@@ -2,6 +2,7 @@
 
 import { openedEngine } from "../accelerators/tensorrt/gpu-backend.ts";
 import type { ModelFile } from "../accelerators/tensorrt/model-file.ts";
+import { parseImageModelOptions } from "../api/image-model-config.ts";
 import { LibraryLoadError, ModelError, PlanMismatchError, TensorRtError } from "../core/errors.ts";
 import { printable } from "../core/shown.ts";
 import { formatShape, formatTensorInfo, isDynamic } from "../core/tensor.ts";
@@ -15,6 +16,8 @@ import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
 import { DEPTH } from "../tasks/depth/depth-task.ts";
+import { declaresImages } from "../tasks/image/image-recognition.ts";
+import { ImageTask } from "../tasks/image/image-task.ts";
 import { detectorFiles, labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
@@ -26,7 +29,7 @@ import { type ComputeCapability, type PlanFile, readPlan } from "../tensorrt/pla
 import { Runtime } from "../tensorrt/runtime.ts";
 import type { EngineTensor } from "../tensorrt/tensor-info.ts";
 import { whyUnusable } from "./doctor/gpu.ts";
-import { type AnySpec, metadataLines, recognitionLines } from "./format-inspection.ts";
+import { type AnySpec, type ImageSpec, metadataLines, recognitionLines } from "./format-inspection.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** What an engine tells once it is loaded. */
@@ -100,7 +103,31 @@ export async function recognitionOf(
   }
   const labelsBeside = labelsOfFiles(files, undefined);
   const beside = { labelsBeside, ...(await detectorFiles(file)) };
-  return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });
+  try {
+    return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });
+  } catch (error) {
+    const image = error instanceof ModelError && !isSaid ? await imageSpecOf(opened) : undefined;
+    if (image === undefined) throw error;
+    return image;
+  }
+}
+
+const ASSUMED_OF_RANGE =
+  "values from 0 to 1, as nothing in the model tells; for others give `range` (`--range` of `transform`)";
+
+/** What a model makes of images; `undefined` if it evidently makes none, or what it makes cannot be told. */
+async function imageSpecOf(opened: OpenedModel): Promise<ImageSpec | undefined> {
+  const areAllMaps = opened.model.outputs.every(({ shape }) => shape.length === 4);
+  if (!areAllMaps || !declaresImages(opened.model)) return undefined;
+  try {
+    const { spec } = await new ImageTask(parseImageModelOptions({})).recognise(opened);
+    const { tiling: _, ...image } = spec;
+    const isTold = image.input.dtype === "u8";
+    return { task: "image", ...image, assumptions: isTold ? [] : [ASSUMED_OF_RANGE] };
+  } catch (error) {
+    if (error instanceof ModelError) return undefined;
+    throw error;
+  }
 }
 
 async function recognise(engine: Engine, file: ModelFile, said: SaidOfModel): Promise<EngineFacts["recognition"]> {

@@ -43,19 +43,25 @@ function sizeInputs(traits: ModelTraits): SizeInput[] | undefined {
   return found.some((input) => input.name === "scale_factor") ? found : undefined;
 }
 
-/** True for those that are not RT-DETR: their rows come out of NMS, and many do not take `im_shape`. */
-function hasNms(sizes: readonly SizeInput[], outputs: readonly TensorInfo[]): boolean {
-  return !sizes.some(({ name }) => name === "im_shape") || outputs.some(({ name }) => /nms/i.test(name));
+/**
+ * True for those that are not RT-DETR: their rows come out of NMS, and many do not take `im_shape`. `undefined` where the outputs were
+ * renamed and their number is open: nothing tells then, as NMS's number always is.
+ */
+function hasNms(sizes: readonly SizeInput[], outputs: readonly TensorInfo[]): boolean | undefined {
+  if (!sizes.some(({ name }) => name === "im_shape") || outputs.some(({ name }) => /nms/i.test(name))) return true;
+  const isOfRtdetr = ({ name, shape }: TensorInfo): boolean =>
+    /^(reshape|tile|save_infer_model)/.test(name) || (shape.length === 2 && shape[0]! > 0);
+  return outputs.some(isOfRtdetr) ? false : undefined;
 }
 
 /** Rows class, score, x1, y1, x2, y2 in pixels of the size that was told; final; images follow one another. */
-function findRows(traits: ModelTraits, isAnother: boolean): ModelSpecParts<RowsPlan> | undefined {
+function findRows(traits: ModelTraits, isRtdetr: boolean): ModelSpecParts<RowsPlan> | undefined {
   const { outputs } = traits.model;
   const rows = outputs.find((info) => isFloat(info) && info.shape.length === 2 && info.shape[1] === 6);
   const counts = outputs.find((info) => INTEGERS.includes(info.dtype) && info.shape.length === 1);
   const sizes = sizeInputs(traits);
   if (rows === undefined || counts === undefined || sizes === undefined || outputs.length !== 2) return undefined;
-  if (!traits.forced && hasNms(sizes, outputs) === isAnother) return undefined;
+  if (!traits.forced && hasNms(sizes, outputs) === isRtdetr) return undefined;
   return {
     outputs: [rows, counts],
     preprocessing: STRETCHED,
@@ -76,7 +82,7 @@ function findRows(traits: ModelTraits, isAnother: boolean): ModelSpecParts<RowsP
 /** RT-DETR and RT-DETRv3. */
 export const paddleRtdetr: Head<RowsPlan> = defineHead(
   "paddle-rtdetr",
-  "inputs image, scale_factor, im_shape; outputs [rows, 6]: class, score, x1, y1, x2, y2, and [N] counts; stretched, 0–1",
+  "inputs image, scale_factor, im_shape; outputs [rows, 6] of reshape: class, score, x1, y1, x2, y2, and [N] counts of tile; stretched, 0–1 (RT-DETR)",
   decodeRows,
   (traits) => findRows(traits, true),
 );

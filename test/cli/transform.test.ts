@@ -177,3 +177,15 @@ test("transform needs a model", async () => {
   const { code, errors } = await runCli(["transform", path("good/a.jpg"), "-o", path("x.png")]);
   expect([code, errors.split("\n", 1)[0]]).toEqual([2, "error: Missing --model"]);
 });
+
+test("inspect says what a model makes of images, and what is assumed of it", async () => {
+  const { code, output } = await runCli(["inspect", path("twice.onnx"), "--json"]);
+  const { task, confidence, recognition } = JSON.parse(output);
+  expect([code, task, confidence]).toEqual([0, "image", "assumed"]);
+  expect(recognition).toMatchObject({ scale: 2, fixedWidth: 24, fixedHeight: 16, input: { channels: "RGB" } });
+  const text = (await runCli(["inspect", path("twice.onnx")])).output;
+  expect(text).toMatch(/image: it makes images of images, load it with `ImageModel`/);
+  expect(text).toMatch(
+    /takes +RGB, NCHW f32, levels \/ 255\n +makes +RGB, NCHW f32, levels \/ 255, 2 times as wide and high/,
+  );
+});

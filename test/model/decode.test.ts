@@ -249,7 +249,7 @@ test("rows with an image's number or counts go to their image", () => {
         ],
       },
     ),
-    {},
+    { head: "paddle-rtdetr" },
   );
   const rows = tensor([3, 6], [5, 0.9, 1, 2, 3, 4, 6, 0.8, 1, 2, 3, 4, 7, 0.7, 1, 2, 3, 4]);
   const classes = (counts: number[], index: number): number[] =>

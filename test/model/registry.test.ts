@@ -791,6 +791,18 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
     ["multiclass_nms3_0.tmp_2", [-1], "i32"],
   ];
   expect(recognised(yolov3, { inputs })).toMatchObject({ ...normalised, sizeInputs: [{}, {}] });
+  // Renamed, both take the size: nothing tells which way an image is normalised, and naming the head makes it run.
+  const renamed = model(
+    [
+      ["boxes", [-1, 6]],
+      ["counts", [-1], "i32"],
+    ],
+    { inputs },
+  );
+  expect(() => recogniseModel(renamed, {})).toThrow(
+    /fit 2 heads, and nothing tells which[\s\S]*of reshape: [\s\S]*outputs of a multiclass_nms[\s\S]*Hint: say which, by `head: "paddle-rtdetr"`/,
+  );
+  expect(recogniseModel(renamed, { head: "paddle-detection" })).toMatchObject({ ...normalised, sizeInputs: [{}, {}] });
 });
 
 test("PP-YOLOE without its post-processing has corners, and is told by the names that Paddle2ONNX gives", () => {

@@ -4,7 +4,9 @@ import { printable } from "../core/shown.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import type { AnchorsTaken } from "../heads/anchors.ts";
 import type { ModelSpec } from "../heads/head.ts";
+import { mapsRead } from "../heads/map-readings.ts";
 import type { ObjectSpec } from "../heads/object-reading.ts";
+import type { Shaping } from "../heads/shaped.ts";
 import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -59,8 +61,20 @@ export interface Inspection {
   readonly recognition: AnySpec | { readonly problem: string };
   /** Where its parts run; `undefined` if it was not recognised, or nowhere. */
   readonly runs?: ModelRuns | undefined;
+  /** How an engine's model is cut at the maps of its head, or why it is not; `undefined` where there is no head. */
+  readonly shape?: ShapeTold | undefined;
   /** Nodes that an FP16 engine computes in FP32, for people; the empty string for none. */
   readonly fp32?: string | undefined;
+}
+
+/** How a model was or will be cut, or why not. */
+export type ShapeTold = Pick<Shaping, "plan" | "extras"> | { readonly reason: string };
+
+/** `at 6 maps, strides 8, 16, 32`: where a model is cut. */
+function describeShape(shape: ShapeTold): string {
+  if ("reason" in shape) return `as exported: ${printable(shape.reason)}`;
+  const strides = shape.plan.levels.map(({ stride }) => stride);
+  return `cut at ${mapsRead(shape).size} maps, strides ${strides.join(", ")}; --no-shape builds it as exported`;
 }
 
 const LONGEST_VALUE = 100;
@@ -215,9 +229,10 @@ export function metadataLines(metadata: Readonly<Record<string, string>>, paint:
 }
 
 /** What a model was recognised as, or why it was not. */
-export function recognitionLines(recognition: Inspection["recognition"], paint: Paint): string[] {
+export function recognitionLines(recognition: Inspection["recognition"], paint: Paint, shape?: ShapeTold): string[] {
   if ("problem" in recognition) return section("Not recognised", recognition.problem.split("\n").map(printable));
-  const rows = [...recognitionRows(recognition), ["confidence", confidenceOf(recognition)]];
+  const told = shape === undefined ? [] : [["engine", describeShape(shape)]];
+  const rows = [...recognitionRows(recognition), ["confidence", confidenceOf(recognition)], ...told];
   return section(paint("bold", "Recognised"), alignRows(rows));
 }
 
@@ -234,14 +249,15 @@ function runsLines(runs: ModelRuns | undefined, paint: Paint): string[] {
 }
 
 /** For people. */
-export function formatInspection({ file, model, recognition, runs, fp32 }: Inspection, paint: Paint): string {
+export function formatInspection(inspection: Inspection, paint: Paint): string {
+  const { file, model, recognition, runs, shape, fp32 } = inspection;
   const tensors = (infos: readonly TensorInfo[]): string[] => infos.map((info) => printable(formatTensorInfo(info)));
   const lines = [
     paint("bold", printable(file)),
     ...section(paint("bold", "Inputs"), tensors(model.inputs)),
     ...section(paint("bold", "Outputs"), tensors(model.outputs)),
     ...metadataLines(model.metadata, paint),
-    ...recognitionLines(recognition, paint),
+    ...recognitionLines(recognition, paint, shape),
     ...runsLines(runs, paint),
     ...section(paint("bold", "In FP16"), fp32 ? [`stays in FP32: ${fp32}`] : []),
   ];

@@ -12,6 +12,7 @@ import { refuseUnreadAnchors } from "../heads/anchor-maps.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
 import { recogniseAny } from "../heads/object-reading.ts";
 import { ownHeadFor } from "../heads/recognition.ts";
+import { type Shaping, shapingOf } from "../heads/shaped.ts";
 import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
@@ -23,7 +24,6 @@ import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
 import type { EngineInformation } from "../tensorrt/engine-inspector.ts";
-import { formatPlanIo } from "../tensorrt/io-formats.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/library.ts";
 import { type ComputeCapability, type PlanFile, readPlan } from "../tensorrt/plan-file.ts";
 import { Runtime } from "../tensorrt/runtime.ts";
@@ -228,7 +228,6 @@ function headerRows({ plan, byteLength }: PlanInspection): string[][] {
     ["built on", origin?.gpu],
     ["runs on", origin === undefined ? undefined : COMPATIBILITY.get(origin.hardwareCompatibility ?? "none")],
     ["precision", origin?.precision],
-    ["images and maps", origin?.io && formatPlanIo(origin.io)],
     ["in FP32", formatFp32Layers(origin?.fp32Layers)],
     ["size", formatBytes(byteLength)],
   ];
@@ -269,7 +268,7 @@ function layerRows(layers: NonNullable<EngineFacts["layers"]>, paint: Paint): st
   return [["", "name", "type", "tactic"].map((title) => paint("dim", title)), ...rows];
 }
 
-function engineLines(engine: PlanInspection["engine"], paint: Paint): string[] {
+function engineLines(engine: PlanInspection["engine"], shape: Shaping | undefined, paint: Paint): string[] {
   if ("problem" in engine) {
     const [first = "", ...rest] = engine.problem.split("\n").map(printable);
     const said = engine.isMissingGpu
@@ -282,7 +281,7 @@ function engineLines(engine: PlanInspection["engine"], paint: Paint): string[] {
     ...section(paint("bold", "Inputs"), engine.inputs.flatMap(tensorLines)),
     ...section(paint("bold", "Outputs"), engine.outputs.flatMap(tensorLines)),
     ...section(paint("bold", "Engine"), alignRows(engineRows(engine))),
-    ...recognitionLines(engine.recognition, paint),
+    ...recognitionLines(engine.recognition, paint, shape),
     ...section(paint("bold", "Layers"), layers),
   ];
 }
@@ -293,7 +292,7 @@ export function formatPlan(inspection: PlanInspection, paint: Paint): string {
     paint("bold", printable(inspection.file)),
     ...section(paint("bold", "Plan"), alignRows(headerRows(inspection))),
     ...metadataLines(inspection.plan.metadata, paint),
-    ...engineLines(inspection.engine, paint),
+    ...engineLines(inspection.engine, shapingOf(inspection.plan, JSON.stringify(inspection.file)), paint),
   ];
   return `${lines.join("\n")}\n`;
 }

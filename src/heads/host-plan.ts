@@ -1,6 +1,7 @@
 /** @module Host plan: what decoders need to know that run on the CPU alone, and where masks come from. */
 
 import type { TensorInfo } from "../core/tensor.ts";
+import type { MapPlan } from "./map-plan.ts";
 
 /** Columns of an output that has some numbers a row. */
 export interface RowColumns {
@@ -205,7 +206,9 @@ const HOST_KINDS: readonly string[] = [
   "anchor-offsets",
 ] satisfies HostPlan["kind"][];
 
-/** True for one of them. */
+const MAP_KINDS: readonly string[] = ["anchor-maps", "distance-maps", "offset-maps"] satisfies MapPlan["kind"][];
+
+/** True for one of them, and for a {@linkcode MapPlan}. */
 export function isHostPlan({ kind }: { readonly kind: string }): boolean {
-  return HOST_KINDS.includes(kind);
+  return HOST_KINDS.includes(kind) || MAP_KINDS.includes(kind);
 }

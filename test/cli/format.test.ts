@@ -168,3 +168,26 @@ test("a recognition tells the anchors and who said them", () => {
   const dense = recogniseModel(modelInfo([["output0", [1, 84, 8400]]]), { isSilent: true });
   expect(recognitionLines(dense, paintOf(false)).join("\n")).not.toContain("anchors");
 });
+
+test("recognitionLines() tells where a model is cut, or why it is not", () => {
+  const model = {
+    inputs: [{ name: "images", dtype: "f32", shape: [1, 3, 640, 640] }],
+    outputs: [{ name: "output0", dtype: "f32", shape: [1, 84, 8400] }],
+    metadata: {},
+  } as const;
+  const levels = [8, 16].map((stride) => ({ stride, classMap: `c${stride}`, distanceMap: `d${stride}` }));
+  const plan = {
+    kind: "distance-maps",
+    levels,
+    classes: 80,
+    bins: 16,
+    order: "NCHW",
+    areLogits: true,
+    centre: 0.5,
+  } as const;
+  const line = (shape: Parameters<typeof recognitionLines>[2]): string | undefined =>
+    recognitionLines(recogniseModel(model, {}), paintOf(false), shape).find((text) => text.startsWith("  engine"));
+  expect(line({ plan, extras: [] })).toEndWith("cut at 4 maps, strides 8, 16; --no-shape builds it as exported");
+  expect(line({ reason: "its head has the operator Pad" })).toEndWith("as exported: its head has the operator Pad");
+  expect(line(undefined)).toBeUndefined();
+});

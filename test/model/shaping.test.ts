@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
+import { mapsRead } from "../../src/heads/map-readings.ts";
 import { recogniseAny } from "../../src/heads/object-reading.ts";
 import { SHAPED_KEY, shapingOf } from "../../src/heads/shaped.ts";
 import { type ShapeOutcome, shapeModel } from "../../src/heads/shaping.ts";
@@ -9,7 +12,10 @@ import { readOnnxModel } from "../../src/onnx/declared.ts";
 import { OnnxValue } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
+import { buildPlan } from "../../src/tensorrt/build-plan.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
+import { openFrom, RTX } from "../support/tensorrt.ts";
 import { TOY_SIDE, type ToyHead, toyHead } from "../support/toy-heads.ts";
 
 const LABELS = ["a", "b", "c"];
@@ -244,4 +250,37 @@ test.skipIf(CUT.length === 0)(
     }
   },
   60_000,
+);
+
+test("a model is cut on the CPU where that is asked for, and not where its weights lie elsewhere", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-shaping-"));
+  try {
+    const path = join(folder, "toy.onnx");
+    await Bun.write(path, toyHead({ family: "yolov8" }));
+    const kinds: string[] = [];
+    for (const shape of [undefined, true, false]) {
+      await using detector = await Detector.load(path, { backend: "cpu", shape });
+      kinds.push(detector.recognition.plan.kind);
+    }
+    expect(kinds).toEqual(["dense", "distance-maps", "dense"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test.skipIf(RTX === undefined)(
+  "an engine is built of the cut model, and its plan tells what it was, as TensorRT-RTX has been fetched",
+  async () => {
+    const bytes = toyHead({ family: "yolov8", task: "segment", batch: "batch" });
+    const short = await cut(bytes);
+    const options = { computeCapabilities: ["8.6"], batch: { min: 1, opt: 1, max: 2 } };
+    const { bytes: plan } = await buildPlan(short, options, { library: openFrom(RTX!) });
+    const { metadata } = readPlan(plan, "a plan");
+    const shaping = shapingOf({ metadata })!;
+    expect(shaping.outputs).toEqual(JSON.parse(JSON.stringify(readOnnxModel(bytes).outputs)));
+    expect([shaping.head, shaping.plan.kind, shaping.extras[0]?.order]).toEqual(["yolo", "distance-maps", "maps"]);
+    // Nine maps and the prototypes: the engine has them under the names that the shaping gives.
+    const { outputs } = readOnnxModel(short);
+    expect(outputs.map(({ name }) => name).sort()).toEqual([...mapsRead(shaping), "output1"].sort());
+  },
 );

@@ -157,10 +157,10 @@ export async function cudaPart<Params, Output>(
 export function engineOptions(
   { bytes, source }: Pick<ModelFile, "bytes" | "source">,
   task: Pick<Task<unknown, unknown, unknown>, "engineShapes">,
-  { precision, ioFormat }: Pick<EngineBuild, "precision" | "ioFormat">,
+  { precision }: Pick<EngineBuild, "precision">,
 ): BuildOptions {
   const shapes = task.engineShapes({ model: readOnnxModel(bytes), source });
-  return { ...shapes, precision, ioFormat };
+  return { ...shapes, precision };
 }
 
 function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {

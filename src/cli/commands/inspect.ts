@@ -5,13 +5,17 @@ import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
+import type { ModelSpec } from "../../heads/head.ts";
 import { ownHeads } from "../../heads/own-head.ts";
+import { shapingOf } from "../../heads/shaped.ts";
+import { shapeModel } from "../../heads/shaping.ts";
 import { Session } from "../../onnxruntime/session.ts";
+import type { OpenedModel } from "../../runtime/task.ts";
 import { formatFp32Nodes, fp32NodesOf } from "../../tensorrt/fp32-layers.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { runsOf } from "../doctor/model.ts";
-import { confidenceOf, formatInspection, type Inspection, taskOf } from "../format-inspection.ts";
+import { confidenceOf, formatInspection, type Inspection, type ShapeTold, taskOf } from "../format-inspection.ts";
 import {
   formatPlan,
   inspectPlan,
@@ -31,6 +35,14 @@ export interface Report {
   readonly isGood: boolean;
 }
 
+/** Where a model was cut, or is when an engine is built of it; or why it is not. */
+async function shapeOf(bytes: Uint8Array, opened: OpenedModel, spec: ModelSpec): Promise<ShapeTold> {
+  const done = shapingOf(opened.model, opened.source);
+  if (done !== undefined) return done;
+  const outcome = await shapeModel(bytes, await opened.described(undefined), spec);
+  return "reason" in outcome ? outcome : outcome.shaping;
+}
+
 async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal): Promise<Inspection> {
   await using session = await Session.load(file, { optimization: "disable" });
   const { model } = session;
@@ -39,12 +51,14 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
     0,
     ...model.inputs.filter(({ shape }) => shape.length === 4).flatMap(({ shape }) => shape),
   );
-  const fp32 = formatFp32Nodes(fp32NodesOf(await Bun.file(file).bytes(), { longestSide }));
+  const bytes = await Bun.file(file).bytes();
+  const fp32 = formatFp32Nodes(fp32NodesOf(bytes, { longestSide }));
   try {
     const source = JSON.stringify(file);
     const opened = openedSession(session, source, signal);
     const recognition = await recognitionOf(opened, file, said);
-    return { file, byteLength, model, recognition, runs: await runsOf(recognition), fp32 };
+    const shape = "plan" in recognition ? await shapeOf(bytes, opened, recognition) : undefined;
+    return { file, byteLength, model, recognition, runs: await runsOf(recognition), shape, fp32 };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { file, byteLength, model, recognition: { problem: error.message }, fp32 };
@@ -98,10 +112,10 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
     throw refuse(ofPlans, found, "build it first: bunx bun-tensorrt build --profiling-verbosity detailed");
   }
   const inspection = await inspectModel(path, said, context.signal);
-  const { file, byteLength, model, recognition, runs, fp32 } = inspection;
+  const { file, byteLength, model, recognition, runs, shape, fp32 } = inspection;
   const told =
     "problem" in recognition ? {} : { task: taskOf(recognition), confidence: confidenceOf(recognition), runs };
-  const json = { file, byteLength, ...model, ...told, recognition, fp32 };
+  const json = { file, byteLength, ...model, ...told, recognition, shape, fp32 };
   return { text: formatInspection(inspection, paint), json, isGood: !("problem" in recognition) };
 }
 

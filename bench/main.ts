@@ -51,7 +51,7 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
     terminal.status(`building the engine ${formatBar(fraction)} ${phase}`.slice(0, terminal.columns - 1));
   let runtime = "none, as there is no model";
   if (source !== undefined) {
-    await using detector = await Detector.load(source, { backend: kind, onBuildProgress });
+    await using detector = await Detector.load(source, { backend: kind, firstEngine: "full", onBuildProgress });
     runtime = detector.backend.description;
   }
   const environment = environmentFacts(

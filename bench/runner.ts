@@ -95,6 +95,8 @@ async function runOne(
       load: (wish = {}) =>
         Detector.load(source!, {
           backend: kind,
+          // Nothing is built while something is measured.
+          firstEngine: "full",
           onBuildProgress: ({ fraction, phase }) =>
             progress(0, `building the engine, ${(fraction * 100).toFixed(0)} %: ${phase}`),
           ...wish,

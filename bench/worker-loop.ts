@@ -95,7 +95,7 @@ async function putFrame(): Promise<void> {
 
 const { detect } = parseDetectorOptions({});
 const config = parseWorkerOptions({ redis: "redis://unused", edgeMargin: 2 });
-await using detector = await Detector.load(model, { backend: values.backend as "cpu" | "gpu" });
+await using detector = await Detector.load(model, { backend: values.backend as "cpu" | "gpu", firstEngine: "full" });
 const book = new SourceBook(config, detect, detector.labels);
 const format = {
   format: "protobuf",

@@ -19,6 +19,12 @@ export type JpegDecoding = "auto" | "gpu" | "cpu";
 /** Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory. */
 export type ZeroCopy = "auto" | boolean;
 
+/**
+ * What an ONNX model without a cached engine runs with first. `quick`: an engine that is built in a fraction of the time, until the full
+ * one, built in the background, takes its place between two images; `full`: nothing runs until the full one is built.
+ */
+export type FirstEngine = "quick" | "full";
+
 /** What holds for models on TensorRT. */
 export interface TensorRtOptions {
   /**
@@ -50,6 +56,12 @@ export interface TensorRtOptions {
   readonly graph?: boolean | undefined;
   /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
   readonly precision?: "fp32" | "fp16" | undefined;
+  /**
+   * What an ONNX model without a cached engine runs with first. Default `"quick"`: an engine of optimisation level 0, until the full
+   * one, which is built in the background at low priority, takes its place between two images, with a line in the log. `"full"`
+   * waits for the full one. TensorRT-RTX builds in seconds, and always the full one.
+   */
+  readonly firstEngine?: FirstEngine | undefined;
 }
 
 /** What holds for models on ONNX Runtime. */
@@ -104,6 +116,11 @@ export const TENSORRT_OPTIONS: GivenOptions<TensorRtOptions> = {
     otherwise: "auto: integrated GPUs",
   },
   graph: { schema: toggle },
+  firstEngine: {
+    schema: z.enum(["quick", "full"], "quick or full").optional(),
+    help: "engine to begin with; the full one takes over later",
+    otherwise: "quick",
+  },
 };
 
 /** Of {@linkcode OnnxRuntimeOptions}. */
@@ -135,6 +152,7 @@ const HELD_ANYWHERE: Readonly<Record<string, readonly unknown[]>> = {
   jpegCheck: [true],
   zeroCopy: ["auto", false],
   graph: [true],
+  firstEngine: ["full"],
 };
 
 /** Names of the options in a group that ask for something of its accelerator. */

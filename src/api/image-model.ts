@@ -4,7 +4,7 @@ import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/nv12.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
-import type { FrameResult } from "../runtime/pipeline.ts";
+import type { FrameResult } from "../runtime/job.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";

@@ -47,8 +47,9 @@ export const COMMANDS: readonly Command[] = [
       "that stops is reopened; Ctrl-C ends it, and the annotated video is complete. http:// URLs are treated as images",
       "unless they have a video extension or --video is given.",
       "Standard input takes JPEG files back to back, or each image after its length in bytes (u32, little endian).",
-      "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead of time,",
-      "with all its flags. A .plan or .engine file runs as it is.",
+      "On a GPU an engine is built for an ONNX model when it first runs there, and kept: a quick one first, which the",
+      "full one replaces once it is built in the background (--first-engine full waits for it). `build` does that ahead of",
+      "time, with all its flags. A .plan or .engine file runs as it is.",
       UNREADABLE,
     ],
     examples: [

@@ -123,6 +123,11 @@ export interface BackendInfo {
   readonly maxBatch: number;
   /** Batches in flight: as many as were asked for, or as keep the machine busy. */
   readonly inFlight: number;
+  /**
+   * The engine that runs, where it is one that was built for the model: `quick` until the `full` one, which is built in the
+   * background, has taken its place; `undefined` elsewhere.
+   */
+  readonly engine?: "quick" | "full" | undefined;
   /** How JPEG files were decoded on the device so far; `undefined` where none was. */
   readonly jpeg?: JpegCounts | undefined;
   /** Batches of which a part was run again, as there was too little room for what came of them; `undefined` where none ever is. */
@@ -136,6 +141,14 @@ export interface Backend<ModelSpec, Params, Output> extends BackendInfo {
   readonly task: TaskModel<ModelSpec, Params, Output>;
   /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot<Params, Output>;
+  /**
+   * Make a faster backend of the same model meanwhile, with as many slots, which then takes this one's place; left out where
+   * there is none.
+   *
+   * @param signal ends it, soon
+   * @returns `undefined` if it was ended
+   */
+  improve?(signal: AbortSignal): Promise<Backend<ModelSpec, Params, Output> | undefined>;
   close(): void;
 }
 

@@ -4,7 +4,8 @@ import type { ClosedError } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Slot } from "./backend.ts";
-import type { FrameResult, Job, Pipeline } from "./pipeline.ts";
+import type { FrameResult, Job } from "./job.ts";
+import type { Pipeline } from "./pipeline.ts";
 import type { Waiter } from "./slots.ts";
 
 /** Copies a result out of its slot. @param source what its image was made of */

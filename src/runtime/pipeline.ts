@@ -1,11 +1,13 @@
 /** @module Pipeline: images from anywhere in, what a task makes of them out, over the slots of one backend or of several alike. */
 
-import { ClosedError, message, NativeError, ShapeError } from "../core/errors.ts";
+import { ClosedError, inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { allEnded } from "../core/settle.ts";
-import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
-import { type ImageSource, isReadOnce, readSource, type SourceBytes } from "../image/source.ts";
-import type { Backend, Size, Slot, SlotImage, StageTimings } from "./backend.ts";
+import { allEnded, pause } from "../core/settle.ts";
+import { encodeImage } from "../image/encode.ts";
+import { imageOf, isImage } from "../image/image.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { Backend, Size, Slot, SlotImage } from "./backend.ts";
+import { checked, decodeFiles, type Job, keepUsable } from "./job.ts";
 import { SlotPool, type Waiter } from "./slots.ts";
 import type { TaskModel } from "./task.ts";
 
@@ -17,47 +19,29 @@ interface PipelineOptions {
   readonly batch: number;
 }
 
-/** One image's result while its slot is held. Everything in it is overwritten once `succeed` has returned. */
-export interface FrameResult<Output> {
-  readonly output: Output;
-  /** Size of the image in pixels. */
-  readonly width: number;
-  readonly height: number;
-  /** Of the whole batch. */
-  readonly timings: StageTimings;
-  /** Why some of the image's pixels are not those of its file; `undefined` where all are. */
-  readonly damage: string | undefined;
-}
+/** What most cameras give. */
+const USUAL_IMAGE: Size = [1920, 1080];
 
-/** An image of a run, and who is told what came of it: `succeed` or `fail`, once. */
-export interface Job<Output> {
-  readonly source: ImageSource;
-  /** Nobody waits for it any more: it is left out if it has not been decoded yet. */
-  readonly isSettled: boolean;
-  /** Ends the reading of its source. */
-  readonly signal?: AbortSignal | undefined;
-  /** Its source could be read but once, and has been: these bytes stand for it from now on. */
-  keep?(bytes: Uint8Array): void;
-  /** Copies the result out. */
-  succeed(result: FrameResult<Output>): void;
-  fail(error: unknown): void;
-}
+/** How long a pipeline that is closed waits for what makes a better backend; it ends by itself afterwards. */
+const IMPROVEMENT_END_MS = 500;
 
 /**
  * One backend, or one a device with the same model on each, with slots in flight. Owns them; `close` waits for the frames
  * that are running.
  */
 export class Pipeline<ModelSpec, Params, Output> {
-  /** One a device. */
-  readonly backends: readonly Backend<ModelSpec, Params, Output>[];
-  /** What the task made of the model. */
-  readonly task: TaskModel<ModelSpec, Params, Output>;
   /** Most images a run is given. */
   readonly batch: number;
   readonly #slots: SlotPool<Slot<Params, Output>>;
+  readonly #backends: Backend<ModelSpec, Params, Output>[];
   readonly #backendOf = new Map<Slot<Params, Output>, Backend<ModelSpec, Params, Output>>();
   /** No run is begun any more. */
   #isForced = false;
+  /** Of the image that came last. */
+  #size: Size = USUAL_IMAGE;
+  /** Ends what makes better backends. */
+  readonly #closing = new AbortController();
+  readonly #improvements: readonly Promise<void>[];
 
   /**
    * Makes the slots, and owns the backends once that has gone well.
@@ -68,11 +52,10 @@ export class Pipeline<ModelSpec, Params, Output> {
     backends: Backend<ModelSpec, Params, Output> | readonly Backend<ModelSpec, Params, Output>[],
     options: PipelineOptions,
   ) {
-    this.backends = Array.isArray(backends) ? backends : [backends as Backend<ModelSpec, Params, Output>];
-    this.task = this.backends[0]!.task;
+    this.#backends = [backends].flat() as Backend<ModelSpec, Params, Output>[];
     this.batch = options.batch;
     using stack = new DisposableStack();
-    const slots = this.backends.map((backend) =>
+    const slots = this.#backends.map((backend) =>
       Array.from({ length: options.inFlight ?? backend.inFlight }, () => {
         const slot = backend.createSlot();
         stack.defer(() => slot.close());
@@ -82,6 +65,17 @@ export class Pipeline<ModelSpec, Params, Output> {
     );
     this.#slots = new SlotPool(...slots);
     stack.move();
+    this.#improvements = this.#backends.map((backend, at) => this.#improve(backend, slots[at]!));
+  }
+
+  /** One a device. */
+  get backends(): readonly Backend<ModelSpec, Params, Output>[] {
+    return this.#backends;
+  }
+
+  /** What the task made of the model. */
+  get task(): TaskModel<ModelSpec, Params, Output> {
+    return this.backend.task;
   }
 
   /** The first backend, which speaks for all where they are alike: model, labels, head. */
@@ -167,6 +161,7 @@ export class Pipeline<ModelSpec, Params, Output> {
       keepUsable(images, decoded);
     }
     if (images.length === 0) return;
+    this.#note(images[0]!);
     let size = this.task.sizeFor(images);
     let preparing = slot.prepare(images, size);
     while (preparing !== undefined) {
@@ -216,103 +211,61 @@ export class Pipeline<ModelSpec, Params, Output> {
     throw new ClosedError("run an image", "the model");
   }
 
+  /** Remember the size of an image, for slots that are made later. */
+  #note({ width, height }: Readonly<Record<"width" | "height", number>>): void {
+    if (width !== this.#size[0] || height !== this.#size[1]) this.#size = [width, height];
+  }
+
+  /** Let a better backend of the model take a backend's place, if there is ever one. Never rejects. */
+  async #improve(backend: Backend<ModelSpec, Params, Output>, slots: readonly Slot<Params, Output>[]): Promise<void> {
+    const { signal } = this.#closing;
+    try {
+      const better = await backend.improve?.(signal);
+      if (better === undefined) return;
+      using made = new DisposableStack();
+      made.defer(() => better.close());
+      const others = slots.map(() => made.adopt(better.createSlot(), (slot) => slot.close()));
+      // Contexts are made and graphs captured before the first frame comes.
+      for (const slot of others) await this.#warm(slot, better);
+      // From here on nothing is waited for until the slots are in line: no frame sees half of it.
+      if (signal.aborted) return;
+      made.move();
+      for (const slot of others) this.#backendOf.set(slot, better);
+      const replaced = this.#slots.replace(slots, others);
+      this.#backends[this.#backends.indexOf(backend)] = better;
+      logger.info(`Frames go to the ${better.engine ?? "better"} engine from now on: ${better.description}`);
+      await replaced;
+      for (const slot of slots) this.#backendOf.delete(slot);
+      backend.close();
+    } catch (error) {
+      if (signal.aborted) return;
+      logger.warn(`Frames stay with the ${backend.engine ?? "present"} engine: ${inShort(error as Error)}`);
+    }
+  }
+
+  /** Run a black image through a slot that nobody has yet, in all ways that images go. */
+  async #warm(slot: Slot<Params, Output>, backend: Backend<ModelSpec, Params, Output>): Promise<void> {
+    const [width, height] = this.#size;
+    const black = imageOf(new Uint8Array(width * height * 3), { width, height });
+    const sources = backend.jpeg === undefined ? [black] : [black, await encodeImage(black)];
+    for (const source of sources) {
+      for (const count of new Set([1, this.batch])) {
+        if (this.#closing.signal.aborted) return;
+        await runBatch(this, slot, source, count, backend.task.idleParams);
+      }
+    }
+  }
+
   async #drain(): Promise<void> {
+    this.#closing.abort();
+    const ended = new AbortController();
+    void Promise.all(this.#improvements).then(() => ended.abort());
+    const [closed] = await Promise.allSettled([this.#slots.close(), pause(IMPROVEMENT_END_MS, ended.signal)]);
     // Backends are closed after the slots, each whatever happened to the others.
     using stack = new DisposableStack();
-    for (const backend of this.backends) stack.defer(() => backend.close());
-    await this.#slots.close();
+    for (const backend of this.#backends) stack.defer(() => backend.close());
+    if (closed.status === "rejected") throw closed.reason;
   }
-}
-
-/** The image, complete where a caller without types has left out its format or pitch. @throws {ShapeError} If it has too few bytes */
-function checked(image: Image): Image {
-  const complete = imageOf(image.data, image);
-  return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
-}
-
-/**
- * Leave out of a batch, after a wait, the images that nobody waits for any more, as their pixels may be somebody else's by
- * now, and those whose pixels are gone: these are told.
- */
-function keepUsable<Output>(images: SlotImage[], jobs: Job<Output>[]): void {
-  let kept = 0;
-  for (let index = 0; index < jobs.length; index++) {
-    const job = jobs[index]!;
-    const image = images[index]!;
-    if (job.isSettled) continue;
-    if ("data" in image && image.data.length < byteLengthOf(image)) {
-      job.fail(goneError(image));
-      continue;
-    }
-    images[kept] = image;
-    jobs[kept] = job;
-    kept += 1;
-  }
-  images.length = kept;
-  jobs.length = kept;
-}
-
-function goneError(image: Image): ShapeError {
-  const [needed, found] = [byteLengthOf(image), image.data.length];
-  const hint = "neither transfer nor resize the buffer before the result is there";
-  const text = message("read an image", `its pixels are gone, ${found} of ${needed} bytes are left`, hint);
-  return new ShapeError(text, { tensor: "image", expected: `${needed} bytes`, actual: `${found} bytes` });
-}
-
-/** Read and decode files as one batch; whose file is none is told. @throws {CudaError} If the device has failed for good */
-async function decodeFiles<Params, Output>(
-  slot: Slot<Params, Output>,
-  jobs: readonly Job<Output>[],
-  images: SlotImage[],
-  decoded: Job<Output>[],
-): Promise<void> {
-  const read: SourceBytes[] = [];
-  const waiting: Job<Output>[] = [];
-  const settled = await Promise.allSettled(
-    jobs.map(({ source, signal }) => readSource(source as Exclude<ImageSource, Image>, { signal })),
-  );
-  for (const [index, result] of settled.entries()) {
-    const job = jobs[index]!;
-    if (result.status === "rejected") job.fail(result.reason);
-    else if (!job.isSettled) {
-      if (isReadOnce(job.source)) job.keep?.(result.value.bytes);
-      read.push(result.value);
-      waiting.push(job);
-    }
-  }
-  if (read.length === 0) return;
-  const outcomes = await slot.decode(read);
-  for (const outcome of outcomes) {
-    if ("error" in outcome && outcome.error instanceof NativeError && outcome.error.isDeviceLost) throw outcome.error;
-  }
-  for (const [index, outcome] of outcomes.entries()) {
-    if ("error" in outcome) waiting[index]!.fail(outcome.error);
-    else {
-      images.push(outcome.image);
-      decoded.push(waiting[index]!);
-    }
-  }
-}
-
-/**
- * Pixels of some sources on the host, in memory of the slot unless they were decoded already.
- *
- * @throws {ImageError} The first source's that is missing, or no image
- */
-export async function hostImages<Params, Output>(
-  slot: Slot<Params, Output>,
-  sources: readonly ImageSource[],
-): Promise<Image[]> {
-  const files: SourceBytes[] = [];
-  for (const source of sources) if (!isImage(source)) files.push(await readSource(source));
-  const decoded = await slot.decodeToHost(files);
-  let next = 0;
-  return sources.map((source) => {
-    if (isImage(source)) return checked(source);
-    const outcome = decoded[next++]!;
-    if ("error" in outcome) throw outcome.error;
-    return outcome.image;
-  });
 }
 
 /** Run one image so many times over in one batch. @throws the error of the image, or of the run */

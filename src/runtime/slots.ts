@@ -2,6 +2,7 @@
 
 import { BunTensorRtError, ClosedError, message } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
+import { logger } from "../core/log.ts";
 import { createTensor, type Shape, type Tensor } from "../core/tensor.ts";
 import type { SizeInput } from "../heads/head.ts";
 import type { SourceBytes } from "../image/source.ts";
@@ -17,7 +18,8 @@ export interface Waiter<Item> {
 
 /** The slots of one device. */
 interface DeviceSlots<Item> {
-  readonly items: readonly Item[];
+  /** How many there are. */
+  readonly count: number;
   readonly free: Item[];
   isRetired: boolean;
 }
@@ -38,12 +40,17 @@ export class SlotPool<Item extends { close(): void }> {
   /** When a slot was last handed out of the free ones, or given back. */
   #movedAt = 0;
   #drained: (() => void) | undefined;
+  /** What takes the place of slots that are busy. */
+  readonly #successors = new Map<Item, Item>();
+  #replaced: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
   /** @param slots by device, each at least one; owned by the pool from now on */
   constructor(...slots: readonly (readonly Item[])[]) {
-    this.#devices = slots.map((items) => ({ items, free: [...items], isRetired: false }));
-    for (const device of this.#devices) for (const item of device.items) this.#deviceOf.set(item, device);
+    this.#devices = slots.map((items) => ({ count: items.length, free: [...items], isRetired: false }));
+    for (const [at, device] of this.#devices.entries()) {
+      for (const item of slots[at]!) this.#deviceOf.set(item, device);
+    }
     this.length = this.#deviceOf.size;
   }
 
@@ -82,6 +89,11 @@ export class SlotPool<Item extends { close(): void }> {
   /** Give a slot back; the longest waiting caller gets it. */
   release(item: Item): void {
     this.#movedAt = performance.now();
+    const successor = this.#successors.size === 0 ? undefined : this.#successors.get(item);
+    if (successor !== undefined) {
+      this.#exchange(item, successor);
+      item = successor;
+    }
     const device = this.#deviceOf.get(item)!;
     const next = device.isRetired ? undefined : this.#waiting.shift();
     if (next !== undefined) {
@@ -106,6 +118,44 @@ export class SlotPool<Item extends { close(): void }> {
     return true;
   }
 
+  /**
+   * Put other slots in the place of some of one device, which are closed: at once where they are free, else when they are given
+   * back. No more are busy at a time than before, so that frames keep their order.
+   *
+   * @param others as many; owned by the pool from now on
+   * @returns once all that were replaced are closed
+   */
+  replace(items: readonly Item[], others: readonly Item[]): Promise<void> {
+    for (const [at, item] of items.entries()) {
+      const successor = others[at]!;
+      const device = this.#deviceOf.get(item)!;
+      const place = device.free.indexOf(item);
+      if (place < 0) {
+        this.#successors.set(item, successor);
+        this.#deviceOf.set(successor, device);
+      } else {
+        device.free[place] = successor;
+        this.#exchange(item, successor);
+      }
+    }
+    return new Promise((resolve) => {
+      this.#replaced = resolve;
+      if (this.#successors.size === 0) resolve();
+    });
+  }
+
+  #exchange(item: Item, successor: Item): void {
+    this.#deviceOf.set(successor, this.#deviceOf.get(item)!);
+    this.#deviceOf.delete(item);
+    try {
+      item.close();
+    } catch (error) {
+      // What the last batch did to its device has been told by that.
+      logger.error(`A slot that was replaced cannot be closed: ${(error as Error).message}`);
+    }
+    if (this.#successors.delete(item) && this.#successors.size === 0) this.#replaced?.();
+  }
+
   /** Refuse new frames, wait for those that are running or waiting, then close every slot. */
   close(): Promise<void> {
     this.#closed ??= this.#drain();
@@ -121,7 +171,7 @@ export class SlotPool<Item extends { close(): void }> {
     for (let step = 0; step < length; step++) {
       const at = (this.#turn + step) % length;
       const device = this.#devices[at]!;
-      const share = device.free.length / device.items.length;
+      const share = device.free.length / device.count;
       if (device.isRetired || share <= bestShare) continue;
       best = device;
       bestShare = share;

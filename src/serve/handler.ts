@@ -56,7 +56,7 @@ export class DetectionHandler implements AsyncDisposable {
   /** @internal called by {@linkcode createHandler} and `serve`. */
   constructor(detector: ServedModel, config: HandlerConfig, hosts: OwnHosts) {
     this.#config = config;
-    this.metrics = new ServiceMetrics(config.gpu === undefined ? {} : { gpu: config.gpu });
+    this.metrics = new ServiceMetrics({ gpu: config.gpu, backends: () => detector.backends });
     const desk = new DetectDesk(detector, config, this.metrics);
     this.#desk = desk;
     const registers = [this.metrics.registry];

@@ -62,7 +62,7 @@ function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
   });
   return {
     "/": { label: "page", ...open, handle: pageResponse },
-    "/healthz": { label: "healthz", ...open, handle: () => live({ status: "ok" }) },
+    "/healthz": { label: "healthz", ...open, handle: () => live({ status: "ok", ...enginesOf(desk.detector) }) },
     "/readyz": { label: "readyz", ...open, handle: () => ready({ status: "ready" }) },
     "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(desk.metrics) },
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
@@ -150,6 +150,12 @@ export function allowedMethods({ method }: Route): string {
   return method === "GET" ? "GET, HEAD" : method;
 }
 
+/** The engine of each device that has one that was built for the model; nothing where none has. */
+function enginesOf({ backends }: Pick<DetectDesk["detector"], "backends">): { readonly engines?: readonly string[] } {
+  const engines = backends.map(({ engine }) => engine).filter((engine) => engine !== undefined);
+  return engines.length === 0 ? {} : { engines };
+}
+
 /** What the model is, for people and programs. */
 function modelCard({ detector, config }: DetectDesk): object {
   const { task = "detect", backend, model } = detector;
@@ -164,7 +170,7 @@ function modelCard({ detector, config }: DetectDesk): object {
       // Pairs of their places in the list, which are joined by lines.
       skeleton: keypoints.count === COCO_KEYPOINTS.length ? COCO_SKELETON : [],
     }),
-    backend: { kind: backend.kind, description: backend.description },
+    backend: { kind: backend.kind, description: backend.description, ...enginesOf(detector) },
     // `images: f32 [1, 3, 640, 640]`; `?` where the model leaves a dimension open.
     inputs: model.inputs.map(formatTensorInfo),
     outputs: model.outputs.map(formatTensorInfo),

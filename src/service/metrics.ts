@@ -3,6 +3,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { logger } from "../core/log.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
+import type { BackendInfo } from "../runtime/backend.ts";
 import type { Timing } from "../tasks/task-result.ts";
 
 /** A service that has made no headway for longer is reported as dead, so that it is started again; milliseconds. */
@@ -36,6 +37,8 @@ export type GpuSampler = () => readonly GpuSample[];
 export interface ServiceMetricsOptions {
   /** Default: no GPU. */
   readonly gpu?: GpuSampler | undefined;
+  /** Asked once a scrape: a model on its devices. Default: no engines. */
+  readonly backends?: (() => readonly Pick<BackendInfo, "engine">[]) | undefined;
 }
 
 /** Upper bounds in seconds: 0.1 ms to 10 s. */
@@ -74,6 +77,20 @@ function gpuGauges(registry: Registry, sampler: GpuSampler): void {
     help: "Memory of the GPU in use, by all processes",
   });
   const total = new Gauge({ ...options, name: `${PREFIX}_gpu_memory_total_bytes`, help: "Memory of the GPU" });
+}
+
+/** Nothing where no engine was built for the model. */
+function engineGauge(registry: Registry, backends: () => readonly Pick<BackendInfo, "engine">[]): void {
+  new Gauge({
+    name: `${PREFIX}_engines`,
+    help: "Devices by the engine that runs: quick, until the full one has taken its place",
+    labelNames: ["engine"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { engine } of backends()) if (engine !== undefined) this.inc({ engine });
+    },
+  });
 }
 
 function processGauges(registry: Registry): void {
@@ -124,6 +141,7 @@ export class ServiceMetrics {
     for (const outcome of ["ok", "error", "dropped"]) this.#frames.inc({ outcome }, 0);
     processGauges(this.registry);
     if (options.gpu !== undefined) gpuGauges(this.registry, options.gpu);
+    if (options.backends !== undefined) engineGauge(this.registry, options.backends);
   }
 
   /** Media type of {@linkcode text}. */

@@ -209,6 +209,13 @@ function addProfiles(builder: Builder, settings: BuilderConfig, network: Network
   }
 }
 
+/** True if TensorRT has made an empty cache of bytes that it could not read, which it tells its log alone. */
+function isEmptied(cache: TimingCache, bytes: Uint8Array, settings: BuilderConfig): boolean {
+  using empty = TimingCache.create(settings);
+  const { byteLength } = empty.serialize();
+  return cache.serialize().byteLength === byteLength && bytes.byteLength !== byteLength;
+}
+
 /** An earlier cache that this library or GPU refuses is no reason to fail: the build only takes longer. */
 function attachTimingCache(
   settings: BuilderConfig,
@@ -218,7 +225,7 @@ function attachTimingCache(
   if (isGiven) {
     try {
       const cache = TimingCache.create(settings, bytes);
-      if (settings.setTimingCache(cache)) return { cache, isRefused: false };
+      if (settings.setTimingCache(cache)) return { cache, isRefused: isEmptied(cache, bytes, settings) };
       cache.close();
       logger.warn("The timing cache was made on another GPU or by another version: the build starts without it");
     } catch (error) {

@@ -231,10 +231,11 @@ function noteOf(lock: string): string {
 
 /** The lock of builds on a GPU; `undefined` where none can be made, so that builds do not take turns. */
 function lockOf(device: Device): string | undefined {
-  const folder = join(cacheFolder(), "builds");
+  // With the engines, as containers may share no more than that folder.
+  const folder = join(cacheFolder(), "engines");
   try {
     mkdirSync(folder, { recursive: true });
-    const path = join(folder, `${device.uuid()}.lock`);
+    const path = join(folder, `gpu-${device.uuid()}.lock`);
     FileLock.tryAcquire(path)?.close();
     return path;
   } catch (error) {

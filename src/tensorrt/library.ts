@@ -289,17 +289,19 @@ export class Turns {
   #last: Promise<void> = Promise.resolve();
   /** Of the one whose turn it is, where it gives way. */
   #giveWay: (() => void) | undefined;
+  /** Those in front. */
   #waiting = 0;
 
   /**
    * Wait for one's turn. The next one's begins when the result is disposed of.
    *
    * @param signal  ends the waiting; its reason is thrown
-   * @param giveWay called when another one waits for the turn to end
+   * @param giveWay for work in the background: called when work in front waits for the turn to end
    */
   async take(signal?: AbortSignal, giveWay?: () => void): Promise<Disposable> {
-    this.#giveWay?.();
-    this.#waiting += 1;
+    const isInFront = giveWay === undefined;
+    if (isInFront) this.#giveWay?.();
+    if (isInFront) this.#waiting += 1;
     const before = this.#last;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#last = promise;
@@ -314,7 +316,7 @@ export class Turns {
       before.then(resolve);
       throw error;
     } finally {
-      this.#waiting -= 1;
+      if (isInFront) this.#waiting -= 1;
       signal?.removeEventListener("abort", give);
     }
     this.#giveWay = giveWay;

@@ -5,7 +5,7 @@ import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
 import { ALLOW_HOST_HINT, foreignHostText, listenError, OwnHosts } from "../service/listen.ts";
-import { gpuSampler, ServiceMetrics } from "../service/metrics.ts";
+import { gpuSampler, ServiceMetrics, type ServiceMetricsOptions } from "../service/metrics.ts";
 import type { Broker, StreamLag } from "./broker.ts";
 import type { HttpConfig } from "./worker-config.ts";
 
@@ -15,13 +15,20 @@ export interface HealthSource {
   readonly fault: string | undefined;
   /** `running` if frames are being read, else why not. */
   readonly state: string;
+  /** The engine of each device that has one that was built for the model. */
+  readonly engines?: readonly string[] | undefined;
   /** Media type of {@linkcode metrics}. */
   readonly metricsType: string;
   metrics(): Promise<string>;
 }
 
-function answer(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Response {
-  return Response.json({ status: text }, { status, headers: { "cache-control": "no-store", ...headers } });
+function answer(
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+  facts: object = {},
+): Response {
+  return Response.json({ status: text, ...facts }, { status, headers: { "cache-control": "no-store", ...headers } });
 }
 
 /** A route that is only read, and only under the server's own names. */
@@ -53,7 +60,10 @@ export function startHealthServer(address: HttpConfig, source: HealthSource): Bu
       // Otherwise two workers would share a port, and be asked by chance.
       reusePort: false,
       routes: {
-        "/healthz": readOnly(hosts, () => answer(source.fault === undefined ? 200 : 503, source.fault ?? "ok")),
+        "/healthz": readOnly(hosts, () => {
+          const { fault, engines = [] } = source;
+          return answer(fault === undefined ? 200 : 503, fault ?? "ok", {}, engines.length === 0 ? {} : { engines });
+        }),
         "/readyz": readOnly(hosts, () => answer(source.state === "running" ? 200 : 503, source.state)),
         "/metrics": readOnly(hosts, metrics),
       },
@@ -83,10 +93,10 @@ export class WorkerMetrics {
   readonly #pending: Gauge<"stream">;
   readonly #broker: Broker;
 
-  /** @param gpu read at every scrape; stays its owner's */
-  constructor(broker: Broker, gpu: GpuUsage | undefined) {
+  /** @param gpu read at every scrape; stays its owner's @param backends of the model, likewise */
+  constructor(broker: Broker, gpu: GpuUsage | undefined, backends?: ServiceMetricsOptions["backends"]) {
     this.#broker = broker;
-    this.service = new ServiceMetrics({ gpu: gpuSampler(gpu) });
+    this.service = new ServiceMetrics({ gpu: gpuSampler(gpu), backends });
     const registers = [this.service.registry];
     const named = <Label extends string>(name: string, help: string, ...labelNames: Label[]) => ({
       name: `bun_tensorrt_worker_${name}`,

@@ -26,7 +26,7 @@ export interface WorkerDetector extends AskedDetector {
   /** For how long every slot has been taken without a run ending, milliseconds; left out: not known. */
   readonly stalledMs?: number;
   readonly labels: readonly string[];
-  readonly backends: readonly Pick<BackendInfo, "kind" | "inFlight" | "maxBatch">[];
+  readonly backends: readonly Pick<BackendInfo, "kind" | "inFlight" | "maxBatch" | "engine">[];
   /** Called before the first frame is read. */
   warmUp(): Promise<void>;
   /** Free it. */
@@ -119,7 +119,7 @@ export class Worker {
     this.#broker = broker;
     this.#detector = detector;
     this.#gpu = detector.backends.some(({ kind }) => kind === "gpu") ? findGpuUsage() : undefined;
-    const metrics = new WorkerMetrics(broker, this.#gpu);
+    const metrics = new WorkerMetrics(broker, this.#gpu, () => detector.backends);
     this.#metrics = metrics;
     this.#dispatcher = new Dispatcher({ broker, detector, metrics, signal: this.#leaving.signal }, rules);
     const parts = { broker, metrics, dispatcher: this.#dispatcher, signal: this.#stopping.signal };
@@ -259,6 +259,9 @@ export class Worker {
           },
           get state() {
             return worker.state;
+          },
+          get engines() {
+            return worker.#detector.backends.flatMap(({ engine }) => engine ?? []);
           },
           metricsType: this.#metrics.service.contentType,
           metrics: () => this.metrics(),

@@ -33,6 +33,18 @@ test("ServiceMetrics measures stages in seconds, from 0.1 ms to 10 s", async () 
   expect(text).toContain('bun_tensorrt_stage_seconds_sum{stage="total"} 20\n');
 });
 
+test("ServiceMetrics counts devices by the engine that runs at each scrape, and none where none was built", async () => {
+  let engines: readonly ("quick" | "full" | undefined)[] = ["quick", "full", undefined];
+  const metrics = new ServiceMetrics({ backends: () => engines.map((engine) => ({ engine })) });
+  const text = await metrics.text();
+  expect(text).toContain('bun_tensorrt_engines{engine="quick"} 1\n');
+  expect(text).toContain('bun_tensorrt_engines{engine="full"} 1\n');
+  engines = ["full", "full", undefined];
+  const later = await metrics.text();
+  expect(later).toContain('bun_tensorrt_engines{engine="full"} 2\n');
+  expect(later).not.toContain('engine="quick"');
+});
+
 test("ServiceMetrics asks the GPU sampler at each scrape, and forgets a GPU that has gone", async () => {
   let samples: readonly GpuSample[] = [
     { gpu: "0", utilisation: 0.5, memoryUsedBytes: 1024, memoryTotalBytes: 4096 },

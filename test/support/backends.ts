@@ -17,7 +17,12 @@ export type DetectPipeline = Pipeline<ModelSpec, NmsOptions, DetectionBlock>;
 export type DetectGpuBackend = GpuBackend<ModelSpec, NmsOptions, DetectionBlock>;
 export type DetectCpuBackend = CpuBackend<ModelSpec, NmsOptions, DetectionBlock>;
 
-export const DEFAULT_BACKEND_OPTIONS: BackendOptions = { ...DEFAULT_MACHINE_OPTIONS, ...DEFAULT_DETECT_TASK_OPTIONS };
+/** Full engines, as what is compared must not change meanwhile. */
+export const DEFAULT_BACKEND_OPTIONS: BackendOptions = {
+  ...DEFAULT_MACHINE_OPTIONS,
+  ...DEFAULT_DETECT_TASK_OPTIONS,
+  firstEngine: "full",
+};
 
 export function loadCpu(model: string | Uint8Array, options: BackendOptions): Promise<DetectCpuBackend> {
   return CpuBackend.load(model, new DetectTask(options), options);

@@ -109,7 +109,7 @@ test("BuildTurn.take() waits for the build on the same GPU, and sees how far it 
   expect(formatWait(waits.at(-1)!)).toBe(`process ${process.pid}, which builds a.onnx: 38 %, Timing graph nodes`);
   first[Symbol.dispose]();
   (await second)[Symbol.dispose]();
-  expect(readdirSync(join(folder, "builds"))).toEqual([`${CARD.uuid()}.lock`]);
+  expect(readdirSync(join(folder, "engines"))).toEqual([`gpu-${CARD.uuid()}.lock`]);
 });
 
 test("BuildTurn.take() lets builds on other GPUs, and those without one, go on", async () => {
@@ -192,4 +192,21 @@ test("a turn in the background is given up for a build of the same library", asy
   expect(behind.signal.reason).toBe(GIVEN_WAY);
   behind[Symbol.dispose]();
   (await front)[Symbol.dispose]();
+});
+
+test("turns in the background of one library wait for each other, and none is given up for another", async () => {
+  inFolder();
+  const library = libraryOf();
+  const first = await take("a.onnx", { library, isBackground: true });
+  const other = { name: "Other", uuid: () => "f".repeat(32) } as unknown as Device;
+  let isSecond = false;
+  const second = take("b.onnx", { library, device: other, isBackground: true }).then((turn) => {
+    isSecond = true;
+    return turn;
+  });
+  await Bun.sleep(30);
+  expect([first.signal.aborted, isSecond]).toEqual([false, false]);
+  first[Symbol.dispose]();
+  using behind = await second;
+  expect(behind.signal.aborted).toBe(false);
 });

@@ -8,6 +8,7 @@ import { EngineCache, type ObtainEnvironment } from "../../src/tensorrt/engine-c
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../src/tensorrt/progress.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
 
 setDefaultTimeout(BUILD_TEST_MS);
@@ -202,5 +203,60 @@ test.skipIf(isAbsent)(
       paths.push(await path());
     }
     expect(new Set(paths).size).toBe(3);
+  },
+);
+
+const YOLO = "models/yolov8n_640.onnx";
+
+test.skipIf(isAbsent || isMissing(YOLO))(
+  "EngineCache.obtain() in the background gives way to another build of the process and goes on afterwards, as yolov8n and TensorRT-RTX are there",
+  async () => {
+    const cache = new EngineCache(folder);
+    const library = openFrom(RTX!);
+    const model = await Bun.file(sharedPath(YOLO)).bytes();
+    const order: string[] = [];
+    const begun = Promise.withResolvers<void>();
+    const onProgress = (): void => begun.resolve();
+    const environment = { library, source: "yolo" };
+    const behind = cache.obtain(model, AMPERE, { ...environment, isBackground: true, onProgress }).then((plan) => {
+      order.push("behind");
+      return plan;
+    });
+    await begun.promise;
+    expect(await cache.find(model, AMPERE, environment)).toBeUndefined();
+    const front = await cache.obtain(tinyModel(), AMPERE, { library });
+    order.push("front");
+    const { isHit, path } = await behind;
+    expect([order, front.isHit, isHit]).toEqual([["front", "behind"], false, false]);
+    expect((await cache.find(model, AMPERE, environment))?.path).toBe(path);
+    expect(readdirSync(folder).filter((name) => /^yolo/.test(name) && !name.endsWith(".plan"))).toEqual([]);
+  },
+);
+
+test.skipIf(isAbsent || isMissing(YOLO))(
+  "EngineCache.obtain() in the background ends by a signal, and keeps what was measured beside no plan, as yolov8n and TensorRT-RTX are there",
+  async () => {
+    const cache = new EngineCache(folder);
+    const controller = new AbortController();
+    const onProgress = (): void => controller.abort(new Error("closed"));
+    const environment = { library: openFrom(RTX!), source: "yolo", isBackground: true, onProgress };
+    const model = await Bun.file(sharedPath(YOLO)).bytes();
+    const ended = cache.obtain(model, AMPERE, { ...environment, signal: controller.signal });
+    await expect(ended).rejects.toThrow("closed");
+    await ended.catch(() => {});
+    expect(readdirSync(folder).map((name) => name.replace(/-[0-9a-f]{32}/, ""))).toEqual(["yolo.timing"]);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.obtain() leaves a timing cache that does not fit as it is, and says so, as TensorRT-RTX has been fetched",
+  async () => {
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    const timingCachePath = join(folder, "other.timing");
+    writeFileSync(timingCachePath, "no timings at all");
+    await new EngineCache(folder).obtain(tinyModel(), AMPERE, { library: openFrom(RTX!), timingCachePath });
+    expect(await Bun.file(timingCachePath).text()).toBe("no timings at all");
+    expect(warnings.at(-1)).toBe(`Leaving ${timingCachePath} as it is: name another file to keep what was measured`);
   },
 );

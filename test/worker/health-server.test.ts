@@ -38,6 +38,9 @@ test("startHealthServer() answers reads, and names the methods it takes", async 
     [405, '{"status":"POST is not answered here"}'],
     [404, '{"status":"not found"}'],
   ]);
+  expect(await asked({ ...SOURCE, engines: ["quick"] }, requests.slice(0, 1))).toEqual([
+    [200, '{"status":"ok","engines":["quick"]}'],
+  ]);
   const sick = { ...SOURCE, fault: "the detector hangs", state: "disconnected" };
   expect(await asked(sick, requests.slice(0, 2))).toEqual([
     [503, '{"status":"the detector hangs"}'],

@@ -5,6 +5,7 @@ import { inShort, LibraryLoadError, ModelError, message, UnavailableError } from
 import { logger } from "../../core/log.ts";
 import { Owner } from "../../core/resource.ts";
 import { allocate, isDynamic, packVectors, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { discard } from "../../core/whole-file.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
@@ -18,23 +19,23 @@ import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import { readOnnxModel } from "../../onnx/declared.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import type { Accelerator, Backend, BuildProgress, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
+import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
 import { noDevicePart, type OpenedModel, type Task, type TaskModel } from "../../runtime/task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
-import { type BuildWait, formatHolder } from "../../tensorrt/build-turn.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import { type EngineTensor, vectorOf } from "../../tensorrt/tensor-info.ts";
-import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
+import type { FirstEngine, TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
 import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
 import { declaredOnly, shapedBytes, variantOf } from "../shaped-model.ts";
+import { firstPlan, fullPlan, planRequest } from "./first-plan.ts";
 import { engineBuffer, outputError, readTensor } from "./gpu-binding.ts";
-import { GpuJpeg } from "./gpu-jpeg.ts";
+import { GpuJpeg, sumOfCounts } from "./gpu-jpeg.ts";
 import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
-import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
+import { assertRoom, GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
 import { GpuTrace } from "./gpu-trace.ts";
 import { KernelLibrary } from "./kernels.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
@@ -46,6 +47,15 @@ const KEY_DIGITS = 32;
 /** Rows of a run where neither the task nor the engine says: enough to fill a large GPU with small regions. */
 const USUAL_ROWS = 4;
 
+/** A plan to run. */
+interface OpenedPlan {
+  readonly file: ModelFile;
+  readonly plan: ModelFile | CachedPlan;
+  readonly engine: FirstEngine | undefined;
+  /** What it is to take the place of. */
+  readonly former?: Pick<GpuBackend<unknown, unknown, unknown>, "streams" | "inFlight" | "jpeg" | "reruns"> | undefined;
+}
+
 /** A model loaded on a GPU. */
 export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Backend<ModelSpec, Params, Output> {
   readonly kind = "gpu";
@@ -55,12 +65,16 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
   readonly maxBatch: number;
   readonly inFlight: number;
   readonly streams: StreamLayoutName;
+  readonly engine: FirstEngine | undefined;
   readonly #gpu: GpuModel<Params, Output>;
+  /** Whose place it has taken: what was counted there goes on here. */
+  readonly #former: OpenedPlan["former"];
+  #better: ((signal: AbortSignal) => Promise<GpuBackend<ModelSpec, Params, Output>>) | undefined;
 
   private constructor(
     gpu: GpuModel<Params, Output>,
     task: TaskModel<ModelSpec, Params, Output>,
-    limits: { readonly maxBatch: number; readonly inFlight: number },
+    limits: { readonly maxBatch: number; readonly inFlight: number } & Pick<OpenedPlan, "engine" | "former">,
     owned: DisposableStack,
   ) {
     super(`GpuBackend of ${gpu.engine.label}`, undefined, owned);
@@ -69,6 +83,8 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     this.maxBatch = limits.maxBatch;
     this.inFlight = limits.inFlight;
     this.streams = gpu.streams.layout;
+    this.engine = limits.engine;
+    this.#former = limits.former;
     this.model = modelInfo(gpu.engine);
     this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
   }
@@ -90,11 +106,41 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     using owned = new DisposableStack();
     const file = typeof source === "object" && "isPlan" in source ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
+    if (file.isPlan)
+      return await GpuBackend.#open({ file, plan: file, engine: undefined }, device, task, options, owned);
     const { build } = options;
-    const plan = await obtainPlan(file, device, task, build);
+    const request = planRequest(file, build, {
+      options: engineOptions(file, task, build),
+      variant: build.shape === false ? undefined : await variantOf(file, task),
+      beforeBuild: () => modelToBuild(file, task, build),
+    });
+    const { plan, engine } = await firstPlan(request, device, options.firstEngine);
+    const quick = await GpuBackend.#open({ file, plan, engine }, device, task, options, owned);
+    if (engine === "full") return quick;
+    quick.#better = async (signal) => {
+      using own = new DisposableStack();
+      const again = own.use(Device.open(options.device));
+      const full = { file, plan: await fullPlan(request, again, signal), engine: "full" } as const;
+      // Nobody begins with it any more.
+      for (const path of [plan.path, choicePath(file, plan)]) discard(path);
+      // As many slots on the same streams: nothing is measured beside frames.
+      const same = { ...options, streams: quick.streams, inFlight: quick.inFlight };
+      return await GpuBackend.#open({ ...full, former: quick }, again, task, same, own);
+    };
+    return quick;
+  }
+
+  static async #open<ModelSpec, Params, Output>(
+    { file, plan, engine: kind, former }: OpenedPlan,
+    device: Device,
+    task: Task<ModelSpec, Params, Output>,
+    options: Omit<MachineOptions, "accelerators"> & TensorRtOptions,
+    owned: DisposableStack,
+  ): Promise<GpuBackend<ModelSpec, Params, Output>> {
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertReadableTensors(engine);
+    if (former !== undefined) assertRoom(engine, device, former.streams === "parallel" ? former.inFlight : 1);
     const recognised = await task.recognise(openedEngine(engine, file.source));
     const part = await cudaPart<Params, Output>(recognised, task.action);
     const waits = new EventWaits(options.wait ?? "auto", device);
@@ -125,17 +171,26 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
       streams: owned.use(new GpuStreams(engine, device, layout, inFlight)),
       trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
     };
-    return new GpuBackend(gpu, recognised, { maxBatch, inFlight }, owned.move());
+    return new GpuBackend(gpu, recognised, { maxBatch, inFlight, engine: kind, former }, owned.move());
   }
 
   /** How JPEG files were decoded so far; `undefined` where the CPU decodes them, and before the first. */
   get jpeg(): JpegCounts | undefined {
-    return this.#gpu.jpeg?.counts;
+    const { counts } = this.#gpu.jpeg ?? {};
+    const before = this.#former?.jpeg;
+    return before === undefined || counts === undefined ? (counts ?? before) : sumOfCounts(before, counts);
   }
 
   /** Batches that were run again after the model, as there was too little room for what came of them. */
   get reruns(): number {
-    return this.#gpu.reruns.count;
+    return this.#gpu.reruns.count + (this.#former?.reruns ?? 0);
+  }
+
+  async improve(signal: AbortSignal): Promise<GpuBackend<ModelSpec, Params, Output> | undefined> {
+    const better = this.#better;
+    // It holds the model.
+    this.#better = undefined;
+    return better?.(signal);
   }
 
   createSlot(): GpuSlot<Params, Output> {
@@ -257,31 +312,6 @@ export const gpuAccelerator: Accelerator = {
     GpuBackend.load(source as string | Uint8Array | ModelFile, task, { ...options, ...options.accelerators.tensorrt }),
   read: readModelFile,
 };
-
-/** What is shown while another build runs on the GPU: its progress. */
-export function waitProgress(wait: BuildWait): BuildProgress {
-  return { fraction: 0, phase: "starting", ...wait.progress, waitsFor: formatHolder(wait) };
-}
-
-/** A plan: what was given, what is in the cache, or what is built. */
-async function obtainPlan(
-  file: ModelFile,
-  device: Device,
-  task: Task<unknown, unknown, unknown>,
-  build: EngineBuild,
-): Promise<ModelFile | CachedPlan> {
-  if (file.isPlan) return file;
-  return new EngineCache().obtain(file.bytes, engineOptions(file, task, build), {
-    device,
-    source: file.source,
-    variant: build.shape === false ? undefined : await variantOf(file, task),
-    beforeBuild: () => modelToBuild(file, task, build),
-    path: file.path,
-    signal: build.signal,
-    onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
-    onWait: (wait) => build.onProgress?.(waitProgress(wait)),
-  });
-}
 
 /**
  * Refuse an engine with a tensor that is no array in device memory, or one whose channels lie in a way that `vector` of

@@ -149,3 +149,10 @@ export function isOutOfMemory(error: unknown): error is NativeError {
   }
   return error instanceof NativeError && error.code === "NVJPEG_STATUS_ALLOCATOR_FAILURE";
 }
+
+/** What two counts come to together. */
+export function sumOfCounts(a: JpegCounts, b: JpegCounts): JpegCounts {
+  const refusals = { ...a.refusals };
+  for (const [reason, count] of Object.entries(b.refusals)) refusals[reason] = (refusals[reason] ?? 0) + count;
+  return { gpu: a.gpu + b.gpu, cpu: a.cpu + b.cpu, failed: a.failed + b.failed, refusals };
+}

@@ -1,6 +1,8 @@
 /** @module GpuStreams: the streams that the slots of a backend share, and the memory that follows from who shares which. */
 
+import { message, UnavailableError } from "../../core/errors.ts";
 import { Owner, type Resource } from "../../core/resource.ts";
+import { formatBytes } from "../../core/units.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { Event } from "../../cuda/event.ts";
@@ -254,4 +256,16 @@ export class GpuStreams extends Owner {
     const activations = this.#activations ?? owned.use(new Activations(this.#engine, this.#device));
     return new SlotStreams(this, this.#shared, this.#device, activations, owned.move());
   }
+}
+
+/** What an engine beside another one of the same model leaves free of a device's memory, for what grows with the images. */
+const SPARE_BYTES = 64 * 2 ** 20;
+
+/** @throws {UnavailableError} If an engine's slots would not fit into the memory that is left */
+export function assertRoom(engine: Engine, device: Device, slots: number): void {
+  const needed = engine.deviceMemoryBytes() * slots + SPARE_BYTES;
+  const { freeBytes } = device.memory();
+  if (freeBytes >= needed) return;
+  const found = `its ${slots} slots need ${formatBytes(needed)}, and ${device.name} has ${formatBytes(freeBytes)} left`;
+  throw new UnavailableError(message("run the full engine", found), "firstEngine");
 }

@@ -2,7 +2,8 @@
 
 import { resolve } from "node:path";
 import { variantOf } from "../../accelerators/shaped-model.ts";
-import { engineOptions, modelToBuild, waitProgress } from "../../accelerators/tensorrt/gpu-backend.ts";
+import { waitProgress } from "../../accelerators/tensorrt/first-plan.ts";
+import { engineOptions, modelToBuild } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { engineTask } from "../../api/model.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";

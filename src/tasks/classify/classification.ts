@@ -1,7 +1,7 @@
 /** @module Classification: what a classifier hands to its caller. */
 
 import { labelOf } from "../../model/labels.ts";
-import type { FrameResult } from "../../runtime/pipeline.ts";
+import type { FrameResult } from "../../runtime/job.ts";
 import type { TaskResult } from "../task-result.ts";
 import type { BestClasses } from "./class-scores.ts";
 

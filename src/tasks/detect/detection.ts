@@ -2,7 +2,7 @@
 
 import { labelOf } from "../../model/labels.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
-import type { FrameResult } from "../../runtime/pipeline.ts";
+import type { FrameResult } from "../../runtime/job.ts";
 import type { TaskResult } from "../task-result.ts";
 
 /** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */

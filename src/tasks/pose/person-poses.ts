@@ -1,6 +1,6 @@
 /** @module Person poses: from the points of each person whose box is known to one result. */
 
-import type { FrameResult } from "../../runtime/pipeline.ts";
+import type { FrameResult } from "../../runtime/job.ts";
 import type { PixelSize } from "../../runtime/task.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import type { ObjectResult, ObjectsOf, PoseObject } from "../objects/objects.ts";

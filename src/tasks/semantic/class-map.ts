@@ -3,7 +3,7 @@
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
 import { labelOf } from "../../model/labels.ts";
-import type { FrameResult } from "../../runtime/pipeline.ts";
+import type { FrameResult } from "../../runtime/job.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
 import { Mask } from "../segment/mask.ts";
 import { encodeCounts, type Rle } from "../segment/rle.ts";

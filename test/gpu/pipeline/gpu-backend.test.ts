@@ -59,6 +59,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     await using detector = await Detector.load(toyDetector({ batch: 1, hasDataShape: true }), {
       backend: "gpu",
       precision: "fp32",
+      firstEngine: "full",
       streams: "one",
       inFlight: 1,
       threshold: 0,
@@ -71,7 +72,11 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
   });
 
   test("Detector takes frames in page-locked memory without copying them first, and image files", async () => {
-    await using detector = await Detector.load(toyDetector(), { backend: "gpu", precision: "fp32" });
+    await using detector = await Detector.load(toyDetector(), {
+      backend: "gpu",
+      precision: "fp32",
+      firstEngine: "full",
+    });
     expect(detector.backend.kind).toBe("gpu");
     using gpu = new Gpu();
     using pinned = PinnedBuffer.create("u8", [128 * 128 * 3 + 64], gpu.device);
@@ -90,6 +95,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     await using detector = await Detector.load(toyDetector(), {
       backend: "gpu",
       precision: "fp32",
+      firstEngine: "full",
       inFlight: 3,
       threshold: 0,
     });

@@ -17,7 +17,7 @@ describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () =
   useEngineCache();
 
   test("Detector.stream() over two devices gives what one gives, in order, and both take part", async () => {
-    const options = { backend: "gpu", precision: "fp32", threshold: 0, inFlight: 2 } as const;
+    const options = { backend: "gpu", precision: "fp32", firstEngine: "full", threshold: 0, inFlight: 2 } as const;
     const images = Array.from({ length: 250 }, (_, at) => flatImage(64 + (at % 5), 64, 255 - at));
     const wanted: DetectionResult["detections"][] = [];
     await using one = await Detector.load(toyDetector(), options);
@@ -38,6 +38,7 @@ describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () =
     await using detector = await Detector.load(toyDetector(), {
       backend: "gpu",
       precision: "fp32",
+      firstEngine: "full",
       batch: 4,
       inFlight: 1,
       device: [1, 0],

@@ -25,7 +25,15 @@ import type { RowRuns, RowsRead } from "../../image/resize-taps.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
+import type { Turn } from "./gpu-streams.ts";
 import type { DeviceImage, Nv12Image, PackedFrame } from "./preprocess.ts";
+
+/**
+ * What is staged goes to the device in bands of this many bytes and more, while the next one is staged; in one where other batches
+ * are under way, as each copy costs the JS thread 4 µs.
+ */
+const BAND_BYTES = 2 ** 20;
+const MOST_BANDS = 4;
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -63,6 +71,8 @@ export class FrameMemory extends Resource {
     chromaPitchBytes: 0,
     coefficients: yuvCoefficients("BT.709", "limited"),
   };
+  /** Most bands of the image that is copied. */
+  #bands = 1;
   #staging: PinnedBuffer<"u8"> | undefined;
   #pixels: DeviceBuffer<"u8"> | undefined;
   readonly #decoder: PinnedDecoder;
@@ -113,16 +123,16 @@ export class FrameMemory extends Resource {
    * stay until the stream has passed; others are copied to staging memory first, at once.
    *
    * @param rows    those that will be read; others of the image need not be on the device. Default: all
-   * @param isAhead true: the batches before have yet to run, and the copies of frames in page-locked memory are what spaces their
-   *   starts: they are copied whole. With 32 in flight of which each third row was copied, an H200 ran 4 % fewer
+   * @param turn    of the batch. Where others come before it, the copies of frames in page-locked memory are what spaces the starts
+   *   of their graphs: they are copied whole. With 32 in flight of which each third row was copied, an H200 ran 4 % fewer
    * @returns where the image will be; the same object each time for its kind of format
    */
-  upload(given: Image, rows?: RowsRead, isAhead = false): DeviceImage {
+  upload(given: Image, rows?: RowsRead, turn: Turn = "alone"): DeviceImage {
     // Kernels read bytes of colours, and NV12.
     const image = given.format === "NV12" ? given : packedImage(given);
     const { data } = image;
     const byteLength = byteLengthOf(image);
-    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows, isAhead);
+    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows, turn);
     if (!isPacked(image)) return this.#nv12At(pixels, image);
     const packed = this.#packed;
     packed.format = image.format;
@@ -145,37 +155,61 @@ export class FrameMemory extends Resource {
     return nv12;
   }
 
-  #copied(image: Image, byteLength: number, rows: RowsRead | undefined, isAhead: boolean): DevicePtr {
+  #copied(image: Image, byteLength: number, rows: RowsRead | undefined, turn: Turn): DevicePtr {
     const { data } = image;
     const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
     this.#pixels = pixels;
     const owner = PinnedBuffer.owning(data);
-    const offset = owner === undefined ? 0 : data.byteOffset;
     this.#copy.stream = this.#on.stream;
-    if (rows !== undefined && !(isAhead && owner !== undefined)) {
-      this.#copyRows(pixels, owner ?? this.#stagingFor(byteLength), image, rows, offset);
-    } else {
-      this.#copyBytes(pixels, owner ?? this.#stage(data, byteLength), 0, byteLength, offset);
-    }
+    this.#bands = owner === undefined && turn === "alone" ? MOST_BANDS : 1;
+    if (rows !== undefined && (turn !== "ahead" || owner === undefined))
+      this.#copyRows(pixels, owner, image, byteLength, rows);
+    else if (owner !== undefined) this.#copyBytes(pixels, owner, 0, byteLength, data.byteOffset);
+    else this.#copyStaged(pixels, data, byteLength);
     return pixels.pointer;
   }
 
-  /**
-   * Enqueue the copy of the rows that are read, each to where it lies in the image.
-   *
-   * @param from   holds the image, or is the staging memory that takes its rows first
-   * @param offset of the image in `from`
-   */
-  #copyRows(to: DeviceBuffer, from: PinnedBuffer, image: Image, { pixels, chroma }: RowsRead, offset: number): void {
+  /** Copy all bytes to staging memory, and from there to the device, a band after the other. */
+  #copyStaged(to: DeviceBuffer, data: Uint8Array, byteLength: number): void {
+    const staging = this.#stagingFor(byteLength);
+    const rectangle = this.#rectangle;
+    const most = Math.ceil(byteLength / this.#bandsOf(byteLength));
+    rectangle.height = 1;
+    for (let start = 0; start < byteLength; start += most) {
+      rectangle.widthBytes = Math.min(most, byteLength - start);
+      rectangle.targetPitchBytes = rectangle.widthBytes;
+      rectangle.sourcePitchBytes = rectangle.widthBytes;
+      rectangle.targetOffsetBytes = start;
+      rectangle.sourceOffsetBytes = start;
+      copyHostRectangle(staging.data, data, rectangle);
+      this.#copyBytes(to, staging, start, rectangle.widthBytes, 0);
+    }
+  }
+
+  /** In how many bands so many bytes are staged: each is on its way to the device while the next is copied. */
+  #bandsOf(byteLength: number): number {
+    return Math.max(1, Math.min(this.#bands, Math.floor(byteLength / BAND_BYTES)));
+  }
+
+  /** Enqueue the copy of the rows that are read, each to where it lies in the image. @param owner holds it; without one rows are staged */
+  #copyRows(
+    to: DeviceBuffer,
+    owner: PinnedBuffer | undefined,
+    image: Image,
+    byteLength: number,
+    { pixels, chroma }: RowsRead,
+  ): void {
     const { data, width, pitchBytes } = image;
-    const staging = from === this.#staging ? this.#staging.data : undefined;
+    const staging = owner === undefined ? this.#stagingFor(byteLength) : undefined;
+    const from = owner ?? staging!;
+    const offset = owner === undefined ? 0 : data.byteOffset;
     const rowBytes = isPacked(image) ? width * bytesPerPixel(image.format) : width;
     this.#setRuns(pixels, 0, rowBytes, pitchBytes);
-    this.#copyRuns(to, from, data, staging, offset);
+    this.#copyRuns(to, from, data, staging?.data, offset);
     if (isPacked(image)) return;
     const start = chromaOffsetOf(image);
     this.#setRuns(chroma, start, width + (width & 1), chromaPitchOf(image));
-    this.#copyRuns(to, from, data, staging, offset);
+    this.#copyRuns(to, from, data, staging?.data, offset);
   }
 
   /** Let the rectangle be runs of rows of a plane, that begins at `start` of the image. */
@@ -197,10 +231,16 @@ export class FrameMemory extends Resource {
     offset: number,
   ): void {
     const rectangle = this.#rectangle;
-    rectangle.sourceOffsetBytes = rectangle.targetOffsetBytes;
-    if (staging !== undefined) copyHostRectangle(staging, data, rectangle);
-    rectangle.sourceOffsetBytes += offset;
-    copyRectangleToDevice(to, from, rectangle, this.#copy);
+    const { height } = rectangle;
+    const most = Math.ceil(height / this.#bandsOf(height * rectangle.widthBytes));
+    for (let row = 0; row < height; row += most) {
+      rectangle.height = Math.min(most, height - row);
+      rectangle.sourceOffsetBytes = rectangle.targetOffsetBytes;
+      if (staging !== undefined) copyHostRectangle(staging, data, rectangle);
+      rectangle.sourceOffsetBytes += offset;
+      copyRectangleToDevice(to, from, rectangle, this.#copy);
+      rectangle.targetOffsetBytes += most * rectangle.targetPitchBytes;
+    }
   }
 
   #copyBytes(to: DeviceBuffer, from: PinnedBuffer, start: number, byteLength: number, offset: number): void {

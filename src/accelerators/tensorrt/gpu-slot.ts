@@ -237,7 +237,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
         deviceImages[index] = deviceImages[index - 1]!;
       } else {
         const rows = this.#work.rowsRead?.(image, index, size);
-        deviceImages[index] = this.#frameFor(index).upload(image, rows, this.#streams.copiesAhead);
+        deviceImages[index] = this.#frameFor(index).upload(image, rows, this.#streams.turn);
         isCopied = true;
       }
     }

@@ -40,8 +40,16 @@ export interface PooledStream {
   batches: number;
 }
 
+/**
+ * What else is under way when a batch's pixels are copied: nothing, batches on other streams, or batches before it on its own, so
+ * that the stream that copies for all does it.
+ */
+export type Turn = "alone" | "beside" | "ahead";
+
 /** The streams that batches of a backend compute on; whoever made them closes them. */
 export class StreamPool {
+  /** Batches on all of them. */
+  batches = 0;
   readonly #streams: readonly PooledStream[];
 
   /** @param streams at least one */
@@ -67,12 +75,14 @@ export class StreamPool {
       if (next.batches < least.batches) least = next;
     }
     least.batches += 1;
+    this.batches += 1;
     return least;
   }
 
   /** A batch of a stream has ended, or failed. Once for each `take`. */
   giveBack(pooled: PooledStream): void {
     pooled.batches -= 1;
+    this.batches -= 1;
   }
 }
 
@@ -165,9 +175,10 @@ export class SlotStreams extends Owner {
     this.#copyIn.stream = copyIn === undefined || taken.batches === 1 ? taken.stream : copyIn;
   }
 
-  /** True where the stream that copies for all copies this batch's pixels, as others come before it on its own. */
-  get copiesAhead(): boolean {
-    return this.#copyIn.stream !== this.#compute.stream;
+  /** How the batch's pixels come to the device. */
+  get turn(): Turn {
+    if (this.#copyIn.stream !== this.#compute.stream) return "ahead";
+    return this.#shared.pool.batches > 1 ? "beside" : "alone";
   }
 
   /** Let what comes next on `compute` wait for the pixels. */

@@ -37,15 +37,14 @@ struct Region {
 
 __device__ __forceinline__ float area_of(float4 box) { return (box.z - box.x) * (box.w - box.y); }
 
-// True if `better`, the box of the higher score, overlaps the other by more than the threshold.
+// True if `better`, the box of the higher score, overlaps the other by more than the threshold. Without a branch: those of
+// several boxes are worked out side by side.
 __device__ __forceinline__ bool overlaps(float4 better, float4 box, float threshold) {
   const float width = fminf(better.z, box.z) - fmaxf(better.x, box.x);
-  if (width <= 0.0f) return false;
   const float height = fminf(better.w, box.w) - fmaxf(better.y, box.y);
-  if (height <= 0.0f) return false;
   const float inter = width * height;
   const float both = (area_of(better) + area_of(box)) - inter;
-  return inter > threshold * both;
+  return (width > 0.0f) & (height > 0.0f) & (inter > threshold * both);
 }
 
 __device__ __forceinline__ float to_source(float value, double pad, double scale, double start, double low, double high) {
@@ -99,24 +98,27 @@ __device__ __forceinline__ u64 chunk_bound(const u64 *keys, int count, u64 high)
   return bound;
 }
 
-// Sort the first `length` (a power of two, at least 32) of the block's keys, the largest to thread 0.
+// Of two keys of a step of a bitonic sort the one that stays with this thread.
+__device__ __forceinline__ u64 sorted_of(u64 mine, u64 other, int run, int distance) {
+  const bool descends = (threadIdx.x & run) == 0;
+  const bool is_lower = (threadIdx.x & distance) == 0;
+  return (descends == is_lower) == (mine > other) ? mine : other;
+}
+
+// Sort the first `length` (a power of two, at least 32) of the block's keys, the largest to thread 0. Warps behind them keep the
+// barriers, and nothing else.
 __device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared) {
   const int thread = threadIdx.x;
   for (int run = 2; run <= length; run <<= 1) {
-    for (int distance = run >> 1; distance > 0; distance >>= 1) {
-      u64 other;
-      if (distance >= 32) {
-        __syncthreads();
-        shared[thread] = mine;
-        __syncthreads();
-        other = shared[thread ^ distance];
-      } else {
-        other = __shfl_xor_sync(ALL, mine, distance);
-      }
-      const bool descends = (thread & run) == 0;
-      const bool is_lower = (thread & distance) == 0;
-      mine = (descends == is_lower) == (mine > other) ? mine : other;
+    int distance = run >> 1;
+    for (; distance >= 32; distance >>= 1) {
+      __syncthreads();
+      shared[thread] = mine;
+      __syncthreads();
+      mine = sorted_of(mine, shared[thread ^ distance], run, distance);
     }
+    if (thread >= length) continue;
+    for (; distance > 0; distance >>= 1) mine = sorted_of(mine, __shfl_xor_sync(ALL, mine, distance), run, distance);
   }
   return mine;
 }
@@ -244,9 +246,11 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
         __syncthreads();
         const int more = kept_counts[phase];
         if (warp > turn) {
-#pragma unroll 1
-          for (int other = 0; other < more && alive; other++) {
-            if (agnostic || kept_classes[phase][other] == class_id) alive = !overlaps(kept_boxes[phase][other], box, iou);
+          // Several at a time: each alone would wait for shared memory.
+#pragma unroll 4
+          for (int other = 0; other < more; other++) {
+            const bool counts = agnostic | (kept_classes[phase][other] == class_id);
+            alive &= !(counts & overlaps(kept_boxes[phase][other], box, iou));
           }
         }
         kept_count += more;

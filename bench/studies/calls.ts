@@ -8,7 +8,7 @@ import { Event } from "../../src/cuda/event.ts";
 import { Graph } from "../../src/cuda/graph.ts";
 import { layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
-import { SPIN_PTX } from "../gpu/spin-ptx.ts";
+import { SPIN_PTX } from "../gpu/spin.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { keep } from "../support/keep.ts";
 import { inRounds } from "../support/rounds.ts";

@@ -200,6 +200,10 @@ class HostWorkStages implements CudaStages<unknown>, Pick<HostTensors, "fill" | 
 
   setParams(): void {}
 
+  updateTables(on: OnStream): void {
+    this.#changing.update(on);
+  }
+
   enqueueTables(on: OnStream): void {
     this.#changing.enqueueCopy(on);
   }

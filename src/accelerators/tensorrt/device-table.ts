@@ -24,8 +24,12 @@ export class ChangingTable extends Owner {
   /** The table on the device; it stays where it is. */
   readonly device: DeviceBuffer<"u8">;
   readonly #host: PinnedBuffer<"u8">;
+  readonly #words: Int32Array;
+  /** What was copied last. */
+  readonly #copied: Int32Array;
+  #isCopied = false;
 
-  /** @param byteLength all of it is 0 at first */
+  /** @param byteLength a multiple of 4; all of it is 0 at first */
   constructor(byteLength: number, device: Device) {
     super(`ChangingTable of ${byteLength} B`, device);
     try {
@@ -36,6 +40,8 @@ export class ChangingTable extends Owner {
       throw error;
     }
     this.#host.data.fill(0);
+    this.#words = new Int32Array(this.#host.buffer, 0, byteLength / 4);
+    this.#copied = new Int32Array(byteLength / 4);
   }
 
   /** Write the table here; it must not change between a copy and the end of the batch. */
@@ -45,6 +51,24 @@ export class ChangingTable extends Owner {
 
   /** Enqueue the copy to the device. */
   enqueueCopy(on: OnStream): void {
+    this.#isCopied = false;
     copyToDevice(this.device, this.#host, on);
+  }
+
+  /** Enqueue the copy to the device if something has changed since it was made last. No part of a graph. */
+  update(on: OnStream): void {
+    if (this.#isCopied && this.#isUnchanged()) return;
+    this.enqueueCopy(on);
+    this.#copied.set(this.#words);
+    this.#isCopied = true;
+  }
+
+  #isUnchanged(): boolean {
+    const words = this.#words;
+    const copied = this.#copied;
+    for (let at = 0; at < words.length; at++) {
+      if (words[at] !== copied[at]) return false;
+    }
+    return true;
   }
 }

@@ -120,6 +120,8 @@ export interface CudaStages<Params> extends Disposable {
   select(batch: DeviceBatch<Params>, firstRegion: number, on: OnStream): void;
   /** Parameters that have changed since `select`, for a stage that is run alone. */
   setParams(params: Params): void;
+  /** Before a run that does not copy the tables: what has changed in them. */
+  updateTables(on: OnStream): void;
   /** The pieces of a run, in order: before the inference … */
   enqueueTables(on: OnStream): void;
   enqueuePreprocess(on: OnStream): void;

@@ -114,10 +114,11 @@ export class SlotStreams extends Owner {
   /** True if copies of kept rows have a stream of their own: they are then no part of a graph. */
   readonly copiesOutApart: boolean;
   /**
-   * True if kept rows are copied to the host, as batches take turns on the streams. Kernels write them there otherwise: an H200
-   * had a single frame 13 µs sooner by that in one run and no sooner in another, and 3 % fewer of 32 in flight.
+   * True if batches take turns on the streams. Kept rows are copied to the host then, and tables by each graph: kernels write rows
+   * there otherwise, and tables are copied where they have changed, which is sooner for a frame alone, and loses 3 % and a twelfth
+   * of 32 in flight on an H200.
    */
-  readonly copiesRows: boolean;
+  readonly takesTurns: boolean;
   readonly #shared: SharedStreams;
   readonly #activations: Activations;
   readonly #copyIn: { stream: Stream };
@@ -147,7 +148,7 @@ export class SlotStreams extends Owner {
     this.copyOut = copyOut === undefined ? this.#compute : { stream: copyOut };
     this.setup = { stream: setup };
     this.copiesOutApart = copyOut !== undefined;
-    this.copiesRows = copyIn !== undefined;
+    this.takesTurns = copyIn !== undefined;
     try {
       if (copyIn !== undefined) this.#copiedIn = owned.use(Event.create(device));
       if (copyOut !== undefined) this.#computed = owned.use(Event.create(device));

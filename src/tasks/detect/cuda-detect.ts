@@ -147,7 +147,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 /** The launches of one shape: pre-processing, decoding and selection, with their tables and memory. */
 class DetectStages implements CudaStages<NmsOptions> {
   readonly #shared: Shared;
-  readonly #streams: Pick<SlotStreams, "setup" | "copiesRows">;
+  readonly #streams: Pick<SlotStreams, "setup" | "takesTurns">;
   readonly #tensors: DeviceTensors;
   readonly #shape: DecodeBatch;
   readonly #work: CudaDetectWork;
@@ -157,7 +157,7 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   constructor(
     shared: Shared,
-    streams: Pick<SlotStreams, "setup" | "copiesRows">,
+    streams: Pick<SlotStreams, "setup" | "takesTurns">,
     tensors: DeviceTensors,
     { batch, size: [inputWidth, inputHeight] }: RunShape,
     work: CudaDetectWork,
@@ -211,6 +211,10 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#tables.selection.setSelection(selection);
   }
 
+  updateTables(on: OnStream): void {
+    this.#tables.update(on);
+  }
+
   enqueueTables(on: OnStream): void {
     this.#tables.enqueueCopy(on);
   }
@@ -239,8 +243,8 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   #postprocessFor(rows: number): GpuPostprocess {
     const { model, recognition, objects } = this.#shared;
-    const { setup, copiesRows } = this.#streams;
-    const on = { setup, copiesRows };
+    const { setup, takesTurns } = this.#streams;
+    const on = { setup, takesTurns };
     return new GpuPostprocess(model, recognition, on, this.#tensors, this.#tables, this.#shape, rows, objects);
   }
 

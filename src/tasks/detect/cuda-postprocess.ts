@@ -46,7 +46,7 @@ export class GpuPostprocess extends Owner {
   constructor(
     model: LoadedModel,
     recognition: ModelSpec,
-    { setup, copiesRows }: Pick<SlotStreams, "setup" | "copiesRows">,
+    { setup, takesTurns }: Pick<SlotStreams, "setup" | "takesTurns">,
     tensors: DeviceTensors,
     tables: GpuTables,
     batch: DecodeBatch,
@@ -63,10 +63,10 @@ export class GpuPostprocess extends Owner {
       const allocate = <T extends DType>(dtype: T, byteLength: number): DeviceBuffer<T> =>
         this.owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
       const detections = allocate("i32", sizes.detections);
-      const use = copiesRows ? "copy" : "mapped";
+      const use = takesTurns ? "copy" : "mapped";
       const host = this.owned.use(PinnedBuffer.create("i32", [sizes.host / 4], device, { use }));
       host.data.fill(0);
-      this.#copy = copiesRows ? [allocate("i32", sizes.host), host] : undefined;
+      this.#copy = takesTurns ? [allocate("i32", sizes.host), host] : undefined;
       if (this.#copy !== undefined) fill(this.#copy[0], 0, setup);
       const memory = {
         keys: allocate("i32", sizes.keys),

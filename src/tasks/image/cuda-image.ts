@@ -201,6 +201,8 @@ class TileStages implements CudaStages<undefined> {
   setParams(): void {}
 
   /** They have been copied by `select`, outside the graph. */
+  updateTables(): void {}
+
   enqueueTables(): void {}
 
   enqueuePreprocess(on: OnStream): void {

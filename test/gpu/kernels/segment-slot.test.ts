@@ -1,11 +1,13 @@
 import { expect, spyOn, test } from "bun:test";
 import { openBackends } from "../../../src/accelerators/accelerator.ts";
+import { ChangingTable } from "../../../src/accelerators/tensorrt/device-table.ts";
 import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import { createTensor, type Tensor, type TensorInfo } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { Stream } from "../../../src/cuda/stream.ts";
 import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
@@ -275,6 +277,26 @@ for (const memory of ["page-locked", "ordinary"] as const) {
     },
   );
 }
+
+gpuTest("a table is copied where it has changed since it was copied last, by whomever", () => {
+  using device = Device.open();
+  using stream = Stream.create(device);
+  using table = new ChangingTable(64, device);
+  using copies = spyOn(cudaRuntime(), "cudaMemcpyAsync");
+  const words = new Int32Array(table.buffer);
+  const copied = (): number => {
+    copies.mockClear();
+    table.update({ stream });
+    return copies.mock.calls.length;
+  };
+  expect([copied(), copied()]).toEqual([1, 0]);
+  words[15] = 1;
+  expect([copied(), copied()]).toEqual([1, 0]);
+  words[15] = 2;
+  table.enqueueCopy({ stream });
+  words[15] = 1;
+  expect([copied(), copied()]).toEqual([1, 0]);
+});
 
 const FILE = "yolo11n-seg_640_nms.onnx";
 const STREET = "street_1920x1080.jpg";

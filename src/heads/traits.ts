@@ -233,6 +233,9 @@ export function isNamedClassifier({ metadata }: ModelInfo): boolean {
   return CLASSIFICATION.test(taskOf(metadata) ?? "");
 }
 
+/** Columns of detectors' rows of all images: the image, a box, a score and a class. */
+const FLAT_COLUMNS = 7;
+
 /**
  * The output of a classifier: the only one, [N, classes], of a model whose only input takes images. `undefined` if it is
  * another model, or its metadata has another task.
@@ -243,10 +246,11 @@ export function findClassScores(model: ModelInfo): TensorInfo | undefined {
   const image = inputs.length === 1 ? findImageInput(model) : undefined;
   if (image === undefined || output === undefined || outputs.length > 1 || !isFloat(output)) return undefined;
   if (taskOf(metadata) !== undefined && !isNamedClassifier(model)) return undefined;
-  const [rows, classes = 0] = output.shape;
+  const [rows = -1, classes = 0] = output.shape;
   const batch = inputs[0]!.shape[0]!;
-  // Rows that are not one an image are those of a detector.
-  return output.shape.length === 2 && classes > 0 && (batch < 0 || rows === batch) ? output : undefined;
+  // Rows that are not one an image are those of a detector. Tracing may leave them open where the batch is fixed.
+  const isOneEach = batch < 0 || rows === batch || (rows < 0 && classes > FLAT_COLUMNS && !/^flat/.test(output.name));
+  return output.shape.length === 2 && classes > 0 && isOneEach ? output : undefined;
 }
 
 /** Names of outputs that hold a map, of models with several that may. */

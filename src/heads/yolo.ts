@@ -1,7 +1,15 @@
 /** @module Heads `yolo`, `yolo-transposed` and `yolo-objectness`: a dense output before NMS, boxes as centre and size in pixels. */
 
 import { decodeDense } from "./dense.ts";
-import { type DenseReading, densePlan, isDeepStream, isNanodetPlus, isOfPaddle, readClasses } from "./dense-reading.ts";
+import {
+  cellCount,
+  type DenseReading,
+  densePlan,
+  isDeepStream,
+  isNanodetPlus,
+  isOfPaddle,
+  readClasses,
+} from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
 
@@ -48,9 +56,16 @@ export const yoloTransposed: Head<DensePlan> = defineHead(
   },
 );
 
-/** Three rows a cell are anchors, which always have objectness; one a cell is YOLOv6's, whose output is `outputs`. */
-function hasObjectness({ rowKind, output, channels }: DenseReading, { classes }: ModelTraits): boolean {
+/** Strides of YOLOv5 without its coarsest map. */
+const P34: readonly number[] = [8, 16];
+
+/**
+ * Three rows a cell are anchors, which always have objectness; one a cell is YOLOv6's, whose output is `outputs`. As many rows as
+ * two maps have may be chosen ones, unless the names tell how many columns there are.
+ */
+function hasObjectness({ rowKind, output, channels, rows }: DenseReading, { classes, shapesAt }: ModelTraits): boolean {
   if (rowKind === "cells") return output.name === "outputs";
+  if (rowKind === "other" && classes === channels - 5) return rows === 3 * cellCount(...shapesAt, P34);
   return rowKind === "anchors" || (rowKind === "dynamic" && (classes !== undefined || channels !== COCO_CHANNELS));
 }
 

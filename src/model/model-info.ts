@@ -26,9 +26,11 @@ function isOpen({ shape }: TensorInfo): boolean {
   return shape.length === 0 || (shape.length >= 3 && shape[1]! < 0);
 }
 
-/** True if a model's outputs must have shapes before it can be recognised: run it, or ask for them. */
+/** True if a model's outputs must have shapes before it can be recognised: run it, or ask for them. Classes alone may be open, too. */
 export function needsShapes({ outputs }: ModelInfo): boolean {
-  return outputs.some(isOpen);
+  const [first, ...others] = outputs;
+  const isOfClasses = others.length === 0 && first?.shape.length === 2 && first.shape[1]! < 0;
+  return isOfClasses || outputs.some(isOpen);
 }
 
 /** The first axis stays as declared: it is the batch, or the rows of all images. No rows say nothing of their number. */

@@ -1,81 +1,95 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TensorInfo } from "../../src/core/tensor.ts";
+import type { Shape, TensorInfo } from "../../src/core/tensor.ts";
+import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { evidentFacade, recogniseAny } from "../../src/heads/object-reading.ts";
+import { evidentMap, findClassScores, findMap } from "../../src/heads/traits.ts";
 import { COCO_80 } from "../../src/model/labels.ts";
+import { needsShapes, withShapes } from "../../src/model/model-info.ts";
 
-/** An export of random weights, as exports.py wrote it down. */
+/** What a family's exports are, by their exporter. */
+interface Wanted {
+  readonly task: string;
+  /** Of models of objects. */
+  readonly head?: string;
+  readonly classes?: number;
+  readonly nms?: boolean;
+  readonly fit?: string;
+  readonly scale?: number;
+}
+
+/** Exports of random weights that tell the same of themselves, as exports.py wrote it down. */
 interface Export {
   readonly package: string;
-  readonly version: string;
-  readonly model: string;
-  readonly arguments: Readonly<Record<string, unknown>>;
+  readonly exports: readonly (readonly [version: string, model: string, given: Readonly<Record<string, unknown>>])[];
+  readonly wanted: Wanted;
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly metadata: Readonly<Record<string, string>>;
+  /** Where shapes are open: the size of a run on zeros, and those that it gave, as loading finds them. */
+  readonly at?: readonly [width: number, height: number];
+  readonly found?: Readonly<Record<string, Shape>>;
 }
 
-const path = join(import.meta.dir, "exports.jsonl");
-const exports = (existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : []).map(
-  (line) => JSON.parse(line) as Export,
-);
+/** What transformers saves beside a model that was never trained. */
+function configBeside(row: Export): RecogniseOptions {
+  const { classes = 0 } = row.wanted;
+  const names = Array.from({ length: classes }, (_, id) => `LABEL_${id}`);
+  if (!/transformers|optimum/.test(row.package) || classes === 0) return {};
+  return { namesBeside: { file: "config.json", names }, labelsBeside: names };
+}
+
+const rows = readFileSync(join(import.meta.dir, "exports.jsonl"), "utf8")
+  .trimEnd()
+  .split("\n")
+  .map((line) => JSON.parse(line) as Export);
 
 const COCO = `{${COCO_80.map((name, id) => `${id}: ${JSON.stringify(name)}`).join(", ")}}`;
 
-/** What a model is by its name, and by how it was exported. */
-function wanted({
-  package: from,
-  model,
-  arguments: given,
-  metadata,
-}: Export): readonly [task: string, head: string | undefined] {
-  const [, word = ""] = /-(cls|obb|pose|seg|sem|depth)\b/.exec(model) ?? [];
-  const task = { cls: "classify", obb: "obb", pose: "pose", seg: "segment", sem: "semantic", depth: "depth" }[word];
-  if (from === "transformers") {
-    if (model === "vit") return ["classify", undefined];
-    if (model === "segformer") return ["semantic", undefined];
-    return ["detect", model === "detr" || model === "yolos" ? "hugging-face-softmax" : "hugging-face"];
-  }
-  if (task === "classify" || task === "semantic" || task === "depth") return [task, undefined];
-  if (model.startsWith("rtdetr")) return ["detect", "rtdetr-ultralytics-rows"];
-  // Since 8.4, v10 and 26 are end to end with `nms=False` only, and the metadata says so.
-  const isFinal = given.nms === true || metadata.end2end === "True";
-  return [task ?? "detect", isFinal ? "yolo-end-to-end" : "yolo"];
-}
-
-test("the exports are of every family", () => {
-  for (const family of [
-    "yolov3",
-    "yolov5",
-    "yolov6",
-    "yolov8",
-    "yolov9",
-    "yolov10",
-    "yolo11",
-    "yolo12",
-    "yolo26",
-    "rtdetr",
-  ]) {
-    expect(exports.filter(({ model }) => model.startsWith(family)).length, family).toBeGreaterThan(0);
-  }
+test("the exports are of every family, and more than the 309 of before", () => {
+  const models = rows.flatMap((row) => row.exports.map(([, model]) => `${row.package} ${model}`));
+  expect(models.length).toBeGreaterThan(309);
+  const families = [
+    ...["v3", "v5n", "v6", "v8n", "v9", "v10", "11n", "12n", "26n"].map((version) => `ultralytics yolo${version}`),
+    ...[
+      "ultralytics rtdetr",
+      "yolov5 yolov5n",
+      "optimum-onnx d-fine",
+      "transformers detr",
+      "timm vit",
+      "torchvision ssd",
+    ],
+  ];
+  expect(families.filter((family) => !models.some((model) => model.startsWith(family)))).toEqual([]);
 });
 
-for (const one of exports) {
-  const { package: from, model, version } = one;
-  test(`${from} ${version}: ${model} ${JSON.stringify(one.arguments)} is read as what it is`, () => {
-    const [task, head] = wanted(one);
-    const metadata = { ...one.metadata, ...(one.metadata.names === "-coco-" ? { names: COCO } : {}) };
-    const described = { inputs: one.inputs, outputs: one.outputs, metadata };
-    expect(evidentFacade(described)?.task ?? "detect").toBe(task);
-    if (head === undefined) return;
-    const spec = recogniseAny(described, { isSilent: true });
-    expect(spec.head).toBe(head);
-    expect("task" in spec ? spec.task : "detect").toBe(task);
-    expect([spec.unexplained, spec.sizeInputs]).toEqual([[], []]);
-    expect(spec.needsNms).toBe(head === "yolo");
-    if (metadata.names !== undefined)
-      expect(spec.labels.length).toBe(one.metadata.names === "-coco-" ? 80 : spec.labels.length);
-    expect(spec.preprocessing.fit).toBe(head === "yolo" || head === "yolo-end-to-end" ? "letterbox" : "stretch");
+for (const [at, row] of rows.entries()) {
+  const { package: from, exports, wanted, inputs, outputs, metadata: told } = row;
+  const [[version, model, given] = ["", "", {}], ...others] = exports;
+  const also = others.length === 0 ? "" : ` and ${others.length} more`;
+  test(`${at + 1}: ${from} ${version} ${model} ${JSON.stringify(given)}${also}: read as what it is`, () => {
+    const metadata = { ...told, ...(told.names === "-coco-" ? { names: COCO } : {}) };
+    const declared = { inputs, outputs, metadata };
+    const isOpen = needsShapes(declared) && row.found !== undefined;
+    const described = isOpen ? withShapes(declared, new Map(Object.entries(row.found!)), row.at!) : declared;
+    expect(evidentFacade(described, configBeside(row))?.task ?? "detect").toBe(wanted.task);
+    if (wanted.task === "classify") {
+      expect(findClassScores(described)?.shape[1]).toBe(wanted.classes);
+      return;
+    }
+    if (wanted.task === "semantic" || wanted.task === "depth") {
+      expect(evidentMap(described)).toBe(wanted.task);
+      expect(findMap(described, wanted.task)).toBe(described.outputs[0]!);
+      return;
+    }
+    const spec = recogniseAny(described, { isSilent: true, ...configBeside(row) });
+    expect(spec.head).toBe(wanted.head!);
+    expect("task" in spec ? spec.task : "detect").toBe(wanted.task);
+    expect([spec.unexplained, spec.sizeInputs.map(({ content }) => content)]).toEqual([[], expect.any(Array)]);
+    expect(spec.needsNms).toBe(wanted.nms!);
+    if (wanted.classes !== undefined) expect(spec.labels.length).toBe(wanted.classes);
+    if (wanted.fit !== undefined) expect(spec.preprocessing.fit as string).toBe(wanted.fit);
+    expect(spec.preprocessing).toMatchObject({ scale: wanted.scale ?? 1 / 255, colour: "RGB", layout: "NCHW" });
   });
 }

@@ -12,7 +12,8 @@ function found(shape: Shape, actual: Shape): Shape {
 }
 
 test("needsShapes(): where rows or channels are open, or even the rank; channels that come first tell enough", () => {
-  for (const shape of [[-1, -1, -1], [-1, -1, 6], [1, -1, 85], []]) expect(needsShapes(open(shape))).toBe(true);
+  for (const shape of [[-1, -1, -1], [-1, -1, 6], [1, -1, 85], [-1, -1], []])
+    expect(needsShapes(open(shape))).toBe(true);
   for (const shape of [
     [-1, 84, -1],
     [-1, 300, 6],

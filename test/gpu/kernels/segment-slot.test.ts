@@ -1,11 +1,14 @@
 import { expect, spyOn, test } from "bun:test";
 import { openBackends } from "../../../src/accelerators/accelerator.ts";
 import { ChangingTable } from "../../../src/accelerators/tensorrt/device-table.ts";
+import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts";
 import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import { createTensor, type Tensor, type TensorInfo } from "../../../src/core/tensor.ts";
+import { copyToHost } from "../../../src/cuda/copy.ts";
 import { Device } from "../../../src/cuda/device.ts";
+import type { DeviceMemory } from "../../../src/cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../../src/cuda/stream.ts";
 import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
@@ -277,6 +280,37 @@ for (const memory of ["page-locked", "ordinary"] as const) {
     },
   );
 }
+
+gpuTest(
+  "images in ordinary memory are staged and copied in bands of a megabyte, and in one where other batches are under way",
+  () => {
+    using device = Device.open();
+    using stream = Stream.create(device);
+    using memory = new FrameMemory({ stream }, false);
+    using bytes = spyOn(cudaRuntime(), "cudaMemcpyAsync");
+    using rectangles = spyOn(cudaRuntime(), "cudaMemcpy2DAsync");
+    const random = chance(12);
+    const data = Uint8Array.from({ length: 3000 * 900 * 3 }, () => random() * 256);
+    const image = imageOf(data, { width: 3000, height: 900 });
+    const third = { first: 1, length: 1, stride: 3, count: 300 };
+    for (const [rows, turn, copies] of [
+      [undefined, "alone", [4, 0]],
+      [undefined, "beside", [1, 0]],
+      [third, "alone", [0, 2]],
+      [third, "ahead", [0, 1]],
+    ] as const) {
+      bytes.mockClear();
+      rectangles.mockClear();
+      const { pixels } = memory.upload(image, rows && { pixels: rows, chroma: rows }, turn);
+      expect([bytes.mock.calls.length, rectangles.mock.calls.length]).toEqual([...copies]);
+      const got = new Uint8Array(9000);
+      for (const row of [1, 4, 448, 451, 898]) {
+        copyToHost(got, { pointer: pixels + row * 9000, byteLength: 9000 } as DeviceMemory, { stream });
+        expect(got).toEqual(data.subarray(row * 9000, row * 9000 + 9000));
+      }
+    }
+  },
+);
 
 gpuTest("a table is copied where it has changed since it was copied last, by whomever", () => {
   using device = Device.open();

@@ -13,6 +13,9 @@ import { NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
 import { type AwaitedEvent, noteDuration, POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
 
+/** How long before its expected end a wait is asked without a pause, and how long other events of the JS thread wait for that at most. */
+const LINGER_MS = 0.02;
+
 /** What waits ask of CUDA. */
 export interface EventCalls {
   /** The status of the work before the event. */
@@ -91,9 +94,21 @@ export class EventWaits {
     return performance.now() - oldest.startedMs < 2 * POLL_LIMIT_MS;
   }
 
+  /**
+   * Ask without a pause where the only wait is about to end, by how long those before it took: a turn of the event loop takes 2 µs
+   * and more, and one frame at a time waits for half of it.
+   */
+  #linger({ event, startedMs }: EventWait): void {
+    const now = performance.now();
+    if (now - startedMs < event.averageWaitMs - LINGER_MS) return;
+    const until = now + LINGER_MS;
+    while (this.#calls.query(event.handle) === NOT_READY && performance.now() < until);
+  }
+
   /** Settle what is done, oldest first. @param asksAll false: only what the watching thread has marked is asked for */
   #settle(asksAll: boolean): void {
     const pending = this.#pending;
+    if (asksAll && pending.length === 1) this.#linger(pending[0]!);
     let kept = 0;
     for (const wait of pending) {
       const status = asksAll || wait.isMarked ? this.#calls.query(wait.event.handle) : NOT_READY;

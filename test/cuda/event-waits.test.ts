@@ -180,3 +180,20 @@ test("EventWaits serves 20,000 waits that begin again as soon as they end", asyn
   await Promise.all(loops);
   expect(count).toBe(20_000);
 });
+
+test("EventWaits asks once a turn of the event loop, and without a pause where the end is near", async () => {
+  const { driver, waits, events } = setUp("poll", 1);
+  const [event] = events as [FakeEvent];
+  const ended = waits.of(event).done();
+  const queriesOf = async (turns: number): Promise<number> => {
+    const before = driver.queries;
+    for (let turn = 0; turn < turns; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
+    return driver.queries - before;
+  };
+  event.averageWaitMs = 1e6;
+  expect(await queriesOf(100)).toBeLessThanOrEqual(102);
+  event.averageWaitMs = 0;
+  expect(await queriesOf(100)).toBeGreaterThan(500);
+  driver.finish(1);
+  await ended;
+});

@@ -21,6 +21,8 @@ struct Selection {
 #define FAULT_CLASS 1  // a class id was no whole number from 0 on
 #define FAULT_GRID 2   // an undecoded grid held what is neither an offset nor a logarithm
 #define FAULT_BOX 3    // a box of SURE_SCORE was inside out, and nothing worse was found
+#define FAULT_RANGE 4  // a score was no probability; written by the selection with a value of -1: all were, and should not be
+#define FAULT_FULL 5   // there were more candidates than there is room for
 
 // src/model/rows.ts has the same.
 #define SURE_SCORE 0.2f
@@ -31,6 +33,8 @@ struct Counters {
   int dropped;           // rows left out as a score or a coordinate was no finite number
   int fault;             // a FAULT_ of above if a value could not be what the plan says, else 0
   float fault_value;     // one such value
+  int lows;              // 1 if a score lay below 0, as logits do
+  int reserved[3];
 };
 
 // The lists of one image. A candidate's box and class lie at its index, its key at whatever place was free.
@@ -71,15 +75,21 @@ __device__ __forceinline__ bool is_wanted(const Selection *selection, int class_
   return word < words && (selection->classes[word] >> (class_id & 31) & 1u);
 }
 
+// True for a row that is to be appended, whose score has reached the threshold or is NaN; others are counted.
+__device__ __forceinline__ bool is_candidate(const Candidates &candidates, const Selection *selection, float4 box, float score,
+                                             int class_id) {
+  if (!(is_finite(box.x) && is_finite(box.y) && is_finite(box.z) && is_finite(box.w) && is_finite(score))) {
+    atomicAdd(&candidates.counters->dropped, 1);
+    return false;
+  }
+  if ((box.x > box.z || box.y > box.w) && score >= SURE_SCORE) atomicCAS(&candidates.counters->fault, 0, FAULT_BOX);
+  return box.x < box.z && box.y < box.w && is_wanted(selection, class_id);
+}
+
 // Append a row whose score has reached the threshold or is NaN. `index` breaks ties and is below the capacity.
 __device__ __forceinline__ void append(const Candidates &candidates, const Selection *selection, int index, float4 box,
                                        float score, int class_id) {
-  if (!(is_finite(box.x) && is_finite(box.y) && is_finite(box.z) && is_finite(box.w) && is_finite(score))) {
-    atomicAdd(&candidates.counters->dropped, 1);
-    return;
-  }
-  if ((box.x > box.z || box.y > box.w) && score >= SURE_SCORE) atomicCAS(&candidates.counters->fault, 0, FAULT_BOX);
-  if (box.x >= box.z || box.y >= box.w || !is_wanted(selection, class_id)) return;
+  if (!is_candidate(candidates, selection, box, score, class_id)) return;
   candidates.boxes[index] = box;
   candidates.classes[index] = class_id;
   candidates.keys[atomicAdd(&candidates.counters->count, 1)] = key_of(score, index);
@@ -142,9 +152,9 @@ __device__ __forceinline__ float4 box_of(float a, float b, float c, float d, int
 }
 
 // Class scores of a warp's 32 rows, 8 threads a row: planes of `stride` elements a class. Valid in the first warp.
-template <typename Read> __device__ __forceinline__ Best best_of_planes(int classes, bool inside, Read read) {
+template <typename Read>
+__device__ __forceinline__ Best best_of_planes(int classes, bool inside, Read read, Best best = NO_BEST) {
   __shared__ Best partial[8][32];
-  Best best = NO_BEST;
   if (inside) {
 #pragma unroll 4
     for (int c = threadIdx.y; c < classes; c += 8) best = better(best, Best{read(c), c});

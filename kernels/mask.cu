@@ -10,7 +10,8 @@
 // plans       MaskPlan [N], below, behind the MaskTable
 // detections  as select.cu leaves it
 // boxes       f32 [N, rows, 4], of images `box_stride` boxes apart: in the pixels that `box_scale` makes those of the mask
-// output      the coefficients: see gather_rows of select.cu; `first` to `first + channels` of a source
+// output      the coefficients: see gather_rows of select.cu; `first` to `first + channels` of a source, or of a row (`by_row`)
+//             where they were gathered
 // prototypes  [N, channels, height, width] of the entry's dtype
 // vector      channels of the prototypes that lie side by side; see vectorVolume of src/core/tensor.ts
 //
@@ -302,7 +303,8 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
                                             const float4 *__restrict__ boxes, const void *__restrict__ output,
                                             const Element *__restrict__ prototypes, int batch, int rows, int words,
                                             int box_stride, int dtype, int first, int channel_stride, int source_stride,
-                                            int image_stride, int channels, int width, int height, int vector) {
+                                            int image_stride, int channels, int width, int height, int vector,
+                                            int by_row) {
   __shared__ float grid[VALUES];
   __shared__ float values[VALUES];  // before that the cells that a larger grid is made of
   __shared__ u32 signs[VALUES / WORD_PITCH];
@@ -335,7 +337,7 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
       const int row = start + threadIdx.x;
       int left = 0, top = 0, right = 0, bottom = 0, source = 0;
       if (row < count) {
-        source = found[HEADER_WORDS + rows * 6 + row];
+        source = by_row ? row : found[HEADER_WORDS + rows * 6 + row];
         const float4 box = boxes[(u64)image * box_stride + row];
         left = (int)fmax(0.0, ceil((double)box.x * plan.box_scale_x));
         top = (int)fmax(0.0, ceil((double)box.y * plan.box_scale_y));
@@ -402,16 +404,16 @@ extern "C" __global__ void __launch_bounds__(256, 3) write_masks_f32(
     const void *__restrict__ table, const int *__restrict__ detections, const float4 *__restrict__ boxes,
     const void *__restrict__ output, const float *__restrict__ prototypes, int batch, int rows, int words, int box_stride,
     int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height,
-    int vector) {
+    int vector, int by_row) {
   write_masks((const MaskTable *)table, detections, boxes, output, prototypes, batch, rows, words, box_stride, dtype, first,
-              channel_stride, source_stride, image_stride, channels, width, height, vector);
+              channel_stride, source_stride, image_stride, channels, width, height, vector, by_row);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3) write_masks_f16(
     const void *__restrict__ table, const int *__restrict__ detections, const float4 *__restrict__ boxes,
     const void *__restrict__ output, const f16 *__restrict__ prototypes, int batch, int rows, int words, int box_stride,
     int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height,
-    int vector) {
+    int vector, int by_row) {
   write_masks((const MaskTable *)table, detections, boxes, output, prototypes, batch, rows, words, box_stride, dtype, first,
-              channel_stride, source_stride, image_stride, channels, width, height, vector);
+              channel_stride, source_stride, image_stride, channels, width, height, vector, by_row);
 }

@@ -6,7 +6,7 @@
 // counters       [N]: candidates whose angle is no finite number are left out, and counted
 // keys, classes  [N, capacity], as the decoders left them;  selection: see decode.cuh
 // output         centre, width and height in pixels from the channel `sides` on, and the angle in radians at `angle`; strides as
-//                for gather_rows. A candidate's index is that of its source
+//                for gather_rows. A candidate's index is its source × `candidates_per_source`, and where that is more than 1 its class
 //
 // Launch: block (32, 8), a warp a candidate and 256 others at a time in shared memory, grid (GROUPS at most, N).
 // Tolerance: none but for the last bit of those four functions. CPU reference: src/tasks/obb/rotated.ts
@@ -42,11 +42,12 @@ struct Numbers {
   }
 };
 
-__device__ Oriented oriented_of(u64 key, const int *classes, bool agnostic, const Numbers &numbers) {
-  const int source = (int)~(u32)key;
+__device__ Oriented oriented_of(u64 key, const int *classes, int per_source, bool agnostic, const Numbers &numbers) {
+  const int index = (int)~(u32)key;
+  const int source = index / per_source;
   const float angle = numbers.at(source, numbers.angle);
   if (!is_finite(angle)) return Oriented{};
-  const int class_id = agnostic ? 0 : classes[source];
+  const int class_id = agnostic ? 0 : per_source > 1 ? index - source * per_source : classes[index];
   const double offset = class_id * CLASS_OFFSET;
   const float x = (float)(numbers.at(source, numbers.sides) + offset);
   const float y = (float)(numbers.at(source, numbers.sides + 1) + offset);
@@ -95,23 +96,25 @@ __device__ __forceinline__ float farthest_of(float threshold) {
 extern "C" __global__ void __launch_bounds__(256) choose_rotated(
     u64 *chosen, int *chosen_counts, Counters *counters, const u64 *__restrict__ keys, const int *__restrict__ classes,
     const Selection *__restrict__ selection, const void *__restrict__ output, int dtype, int channel_stride,
-    int source_stride, int image_stride, int sides, int angle, int capacity, int needs_nms, int max_candidates) {
+    int source_stride, int image_stride, int sides, int angle, int capacity, int needs_nms, int max_candidates,
+    int candidates_per_source) {
   __shared__ Oriented tile[TILE];
   const int image = blockIdx.y;
   const int lane = threadIdx.x;
   const int warp = threadIdx.y;
-  const int count = counters[image].count;
+  const int count = min(capacity, counters[image].count);
   const bool agnostic = selection->class_agnostic != 0;
   const float threshold = selection->iou;
   const float farthest = farthest_of(threshold);
   const Numbers numbers = {output, (u64)image * image_stride, dtype, channel_stride, source_stride, sides, angle};
   keys += (u64)image * capacity;
+  // Not read where a source has several candidates.
   classes += (u64)image * capacity;
   chosen += (u64)image * capacity;
 
   for (int first = blockIdx.x * WARPS; first < count; first += gridDim.x * WARPS) {
     const bool inside = first + warp < count;
-    const Oriented mine = inside ? oriented_of(keys[first + warp], classes, agnostic, numbers) : Oriented{};
+    const Oriented mine = inside ? oriented_of(keys[first + warp], classes, candidates_per_source, agnostic, numbers) : Oriented{};
     if (inside && mine.key == 0 && lane == 0) atomicAdd(&counters[image].dropped, 1);
     bool alive = mine.key != 0;
     // Of those better than this one.
@@ -121,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(256) choose_rotated(
       const int at = warp * 32 + lane;
       // All have done with the tile before.
       __syncthreads();
-      if (at < length) tile[at] = oriented_of(keys[start + at], classes, agnostic, numbers);
+      if (at < length) tile[at] = oriented_of(keys[start + at], classes, candidates_per_source, agnostic, numbers);
       __syncthreads();
       for (int other = lane; alive && other < length; other += 32) {
         const Oriented &better = tile[other];

@@ -8,7 +8,9 @@
 // kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
 // counters    [N]: read, then set back to 0
 // chosen_counts  i32 [N], or null: how many keys there are where others than the decoders wrote them; set back to 0
-// keys, boxes, classes  [N, capacity], as the decoders left them
+// keys        [N, capacity], boxes, classes  [N, box_capacity], as the decoders left them: a candidate's box lies at its index
+//             divided by `candidates_per_box`; where that is more than 1, the remainder is its class
+// most_rows   rows that are kept at most, whatever is asked for;  expects_lows: 1 where scores are logits: see Counters
 // regions     Region [N], below;  selection: see decode.cuh
 //
 // Launch: block 1024, grid N. The best 1024 candidates are sorted and worked off at a time, so any number will do.
@@ -126,7 +128,8 @@ __device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared
 extern "C" __global__ void __launch_bounds__(1024) select_detections(
     int *detections, int *host, float4 *kept, Counters *counters, int *chosen_counts, const u64 *__restrict__ keys,
     const float4 *__restrict__ boxes, const int *__restrict__ classes, const Region *__restrict__ regions,
-    const Selection *__restrict__ selection, int capacity, int rows, int words, int needs_nms, int max_candidates, int candidates_per_source) {
+    const Selection *__restrict__ selection, int capacity, int box_capacity, int rows, int words, int needs_nms, int max_candidates,
+    int most_rows, int candidates_per_box, int candidates_per_source, int expects_lows) {
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
   __shared__ int chunk_classes[CHUNK];
@@ -144,10 +147,10 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   const Region region = regions[image];
   const float iou = selection->iou;
   const bool agnostic = selection->class_agnostic != 0;
-  const int most = min(selection->max_detections, rows);
+  const int most = min(min(selection->max_detections, rows), most_rows);
   keys += (u64)image * capacity;
-  boxes += (u64)image * capacity;
-  classes += (u64)image * capacity;
+  boxes += (u64)image * box_capacity;
+  classes += (u64)image * box_capacity;
   kept += (u64)image * rows;
   detections += (u64)image * words;
   host += (u64)image * words;
@@ -157,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   int *row_sources = row_classes + rows;
 
   const Counters counted = counters[image];
-  const int count = chosen_counts == nullptr ? counted.count : chosen_counts[image];
+  const int count = min(capacity, chosen_counts == nullptr ? counted.count : chosen_counts[image]);
   const int limit = needs_nms ? min(count, max_candidates) : count;
   int kept_count = 0;
   int done = 0;
@@ -193,8 +196,9 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     int class_id = 0;
     if (alive) {
       const int index = (int)~(u32)mine;
-      box = boxes[index];
-      class_id = classes[index];
+      const int place = index / candidates_per_box;
+      box = boxes[place];
+      class_id = candidates_per_box > 1 ? index - place * candidates_per_box : classes[index];
     }
     const float score = unordered((u32)(mine >> 32));
 
@@ -279,10 +283,13 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     }
   }
   if (thread == 0) {
-    const int4 header = make_int4(kept_count, counted.dropped, counted.fault, (int)__float_as_uint(counted.fault_value));
+    // Nothing worse than a box was found, and no score shows what it is.
+    const bool is_unlike = expects_lows && counted.lows == 0 && (counted.fault == 0 || counted.fault == FAULT_BOX);
+    const int4 header = make_int4(kept_count, counted.dropped, is_unlike ? FAULT_RANGE : counted.fault,
+                                  (int)__float_as_uint(is_unlike ? -1.0f : counted.fault_value));
     *(int4 *)detections = header;
     *(int4 *)host = header;
-    counters[image] = Counters{0, 0, 0, 0.0f};
+    counters[image] = Counters{};
     if (chosen_counts != nullptr) chosen_counts[image] = 0;
   }
 }

@@ -10,6 +10,7 @@ export type OwnModule =
   | "decode_distance_bins"
   | "decode_fastestdet"
   | "decode_grid"
+  | "decode_maps"
   | "decode_queries"
   | "decode_rows"
   | "jpeg"

@@ -1,7 +1,6 @@
 /** @module Host plan: what decoders need to know that run on the CPU alone, and where masks come from. */
 
 import type { TensorInfo } from "../core/tensor.ts";
-import type { MapPlan } from "./map-plan.ts";
 
 /** Columns of an output that has some numbers a row. */
 export interface RowColumns {
@@ -206,9 +205,7 @@ const HOST_KINDS: readonly string[] = [
   "anchor-offsets",
 ] satisfies HostPlan["kind"][];
 
-const MAP_KINDS: readonly string[] = ["anchor-maps", "distance-maps", "offset-maps"] satisfies MapPlan["kind"][];
-
-/** True for one of them, and for a {@linkcode MapPlan}. */
+/** True for one of them. */
 export function isHostPlan({ kind }: { readonly kind: string }): boolean {
-  return HOST_KINDS.includes(kind) || MAP_KINDS.includes(kind);
+  return HOST_KINDS.includes(kind);
 }

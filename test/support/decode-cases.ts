@@ -16,11 +16,14 @@ export interface DecodeCase {
   readonly needsNms: boolean;
   /** What is gathered for the kept rows. */
   readonly extras?: readonly RowExtra[];
+  /** Channels side by side of outputs on a device, where it is not one. */
+  readonly vectors?: ReadonlyMap<string, number>;
 }
 
 type FloatType = "f32" | "f16";
 
-class Noise {
+/** Numbers by chance, some of them none. */
+export class Noise {
   readonly random: () => number;
   constructor(seed: number) {
     this.random = chance(seed);
@@ -47,7 +50,8 @@ class Noise {
   }
 }
 
-function tensor<T extends DType>(dtype: T, shape: readonly number[], value: (at: number) => number): Tensor {
+/** A tensor by its elements. */
+export function tensor<T extends DType>(dtype: T, shape: readonly number[], value: (at: number) => number): Tensor {
   const data = allocate(dtype, volume(shape)) as DTypeMap[DType];
   for (let at = 0; at < data.length; at++) {
     if (data instanceof BigInt64Array) data[at] = BigInt(value(at));

@@ -6,6 +6,7 @@ import type { DecodeInput } from "../../src/heads/head.ts";
 import { decodeDistanceBins } from "../../src/heads/nanodet.ts";
 import { gatherExtras } from "../../src/heads/outputs.ts";
 import { decodeQueries } from "../../src/heads/queries.ts";
+import { decoderOf } from "../../src/heads/registry.ts";
 import { decodeColumns, decodeRows } from "../../src/heads/rows.ts";
 import { decodeGrid } from "../../src/heads/yolox.ts";
 import type { Region } from "../../src/image/geometry.ts";
@@ -37,6 +38,11 @@ function decode({ plan }: DecodeCase, input: DecodeInput, candidates: Candidates
     case "fastestdet":
       decodeFastestDet(plan, input, candidates);
       break;
+    case "distance-maps":
+    case "anchor-maps":
+    case "offset-maps":
+      decoderOf({ head: "", plan })(plan, input, candidates);
+      break;
   }
 }
 
@@ -49,10 +55,10 @@ export function decodedOnCpu(
 ): DetectionBlock {
   const { outputs, inputWidth, inputHeight, needsNms } = example;
   const candidates = new Candidates();
-  const input = { outputs, index, inputWidth, inputHeight, threshold: selection.threshold };
+  const input = { outputs, index, inputWidth, inputHeight, threshold: selection.threshold, pushed: candidates };
   const block = createDetectionBlock(selection.maxDetections, example.extras);
   decode(example, input, candidates);
-  new Selector().select(candidates, selection, { needsNms, head: example.name }, block);
+  new Selector().select(candidates, selection, { needsNms, head: example.name, plan: example.plan }, block);
   gatherExtras(example.extras ?? [], input, block);
   boxesToSource(block.boxes, block.count, placement);
   return block;

@@ -1,6 +1,6 @@
 /** @module Gpu: a device and a stream for tests that need a card; `isGpuMissing` is the one reason such a test is skipped. */
 
-import { allocate, type DType, type Tensor } from "../../src/core/tensor.ts";
+import { allocate, type DType, packVectors, type Tensor, vectorVolume } from "../../src/core/tensor.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
 import { cudaUnavailable, Device } from "../../src/cuda/device.ts";
@@ -44,10 +44,13 @@ export class Gpu implements Disposable {
     return this.#stack.use(resource);
   }
 
-  /** A buffer with the contents of a tensor, owned by this. */
-  upload<T extends DType>(tensor: Tensor<T>): DeviceBuffer<T> {
-    const buffer = this.own(DeviceBuffer.create(tensor.dtype, tensor.shape, { stream: this.stream }));
-    copyToDevice(buffer, tensor.data, { stream: this.stream });
+  /** A buffer with the contents of a tensor, owned by this. @param vector channels side by side */
+  upload<T extends DType>(tensor: Tensor<T>, vector = 1): DeviceBuffer<T> {
+    const { dtype, shape, data } = tensor;
+    const buffer = this.own(DeviceBuffer.create(dtype, shape, { stream: this.stream }, vector));
+    const packed = vector === 1 ? data : allocate(dtype, vectorVolume(shape, vector));
+    if (vector !== 1) packVectors(packed, tensor, vector);
+    copyToDevice(buffer, packed, { stream: this.stream });
     return buffer;
   }
 

@@ -5,6 +5,7 @@ import decodeDense from "../../../ptx/decode_dense.ptx" with { type: "file" };
 import decodeDistanceBins from "../../../ptx/decode_distance_bins.ptx" with { type: "file" };
 import decodeFastestdet from "../../../ptx/decode_fastestdet.ptx" with { type: "file" };
 import decodeGrid from "../../../ptx/decode_grid.ptx" with { type: "file" };
+import decodeMaps from "../../../ptx/decode_maps.ptx" with { type: "file" };
 import decodeQueries from "../../../ptx/decode_queries.ptx" with { type: "file" };
 import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
 import mask from "../../../ptx/mask.ptx" with { type: "file" };
@@ -82,6 +83,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_distance_bins: decodeDistanceBins,
   decode_fastestdet: decodeFastestdet,
   decode_grid: decodeGrid,
+  decode_maps: decodeMaps,
   decode_queries: decodeQueries,
   decode_rows: decodeRows,
   mask,

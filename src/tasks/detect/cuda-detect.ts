@@ -25,7 +25,7 @@ import type { SlotImage } from "../../runtime/backend.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
 import { GpuTables } from "./cuda-tables.ts";
-import type { DecodeBatch } from "./decode-launches.ts";
+import type { DecodeBatch } from "./decode-batch.ts";
 import type { NmsOptions } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 

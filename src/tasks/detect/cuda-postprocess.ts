@@ -1,5 +1,6 @@
 /** @module GpuPostprocess: decoding and selection of a batch on the device, with their memory, down to the kept rows on the host. */
 
+import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import type { DeviceTensors, LoadedModel } from "../../accelerators/tensorrt/gpu-model.ts";
 import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import {
@@ -10,27 +11,28 @@ import {
   type LaunchSpec,
 } from "../../accelerators/tensorrt/kernels.ts";
 import { Owner } from "../../core/resource.ts";
-import type { DType } from "../../core/tensor.ts";
+import { type DType, volume } from "../../core/tensor.ts";
 import { copyToHost, fill } from "../../cuda/copy.ts";
-import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
-import { refuseClassId } from "../../heads/outputs.ts";
 import { FLOATS } from "../../heads/traits.ts";
-import { refuseDecoded } from "../../heads/yolox.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import type { CudaObjects, ObjectStage } from "../objects/cuda-objects.ts";
 import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";
-import { type DecodeBatch, decodeLaunches } from "./decode-launches.ts";
-import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
+import type { DecodeBatch } from "./decode-batch.ts";
+import { decodeLaunches } from "./decode-launches.ts";
+import { DetectionReader, detectionWords, extraStart } from "./detection-reader.ts";
+import { extraTable, mapGathering } from "./map-launches.ts";
+import { MAX_CANDIDATES, mostRows } from "./nms.ts";
 
 /** From the outputs of a batch to its detections. */
 export class GpuPostprocess extends Owner {
   /** Most rows it keeps of an image. */
   readonly rows: number;
-  readonly #head: string;
+  readonly #spec: ModelSpec;
   readonly #launches: readonly KernelLaunch[];
   /** Where the kernels write the rows, and where they are copied to; `undefined` where that is one memory. */
   readonly #copy: readonly [from: DeviceBuffer<"i32">, to: PinnedBuffer<"i32">] | undefined;
@@ -55,7 +57,7 @@ export class GpuPostprocess extends Owner {
   ) {
     super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, model.device);
     this.rows = rows;
-    this.#head = recognition.head;
+    this.#spec = recognition;
     this.#objects = objects;
     try {
       const { device } = model;
@@ -78,6 +80,10 @@ export class GpuPostprocess extends Owner {
         host: this.#copy?.[0] ?? host.mapped,
         table: tables.deviceSelection,
         ...(objects.choose && { chosen: allocate("i32", sizes.chosen) }),
+        ...(sizes.oriented > 0 && { oriented: allocate("f32", sizes.oriented) }),
+        ...(sizes.tables > 0 && {
+          tables: this.owned.use(deviceTable("u8", mapTables(recognition, tensors.outputs, batch), device)),
+        }),
       };
       if (memory.chosen !== undefined) fill(memory.chosen, 0, setup);
       fill(memory.counters, 0, setup);
@@ -126,14 +132,14 @@ export class GpuPostprocess extends Owner {
 
   /** Copy one image's rows out, once the run has been waited for. @throws {ModelError} If they cannot be what the head says */
   read(index: number, block: DetectionBlock, region: Region): void {
-    this.#reader.read(index, block, this.#head);
+    this.#reader.read(index, block, this.#spec);
     this.#objects.mapRows?.(block, region);
     this.#stage?.read(index, block);
   }
 }
 
 /** Bytes of `struct Counters` in kernels/decode.cuh. */
-const COUNTER_BYTES = 16;
+const COUNTER_BYTES = 32;
 
 /** Bytes of the device memory that post-processing needs beside the outputs. */
 export interface PostprocessSizes {
@@ -147,6 +153,10 @@ export interface PostprocessSizes {
   readonly kept: number;
   /** Of those that another choice than NMS leaves; to be filled with 0 once, as the counters. */
   readonly chosen: number;
+  /** Of what comes with each source of oriented boxes, where the decoder works it out; else 0. */
+  readonly oriented: number;
+  /** Of what {@linkcode mapTables} gives. */
+  readonly tables: number;
   /** The blocks, for what comes after them on the device. */
   readonly detections: number;
   /** What the host reads: the blocks, and what was gathered behind them. */
@@ -157,8 +167,43 @@ export interface PostprocessSizes {
 export type PostprocessMemory = Readonly<
   Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "host" | "table", DeviceMemory> & {
     chosen?: DeviceMemory;
+    oriented?: DeviceMemory;
+    /** A copy of what {@linkcode mapTables} gives. */
+    tables?: DeviceMemory;
   }
 >;
+
+/** Centre, size and angle of a box. */
+const ORIENTED_NUMBERS = 5;
+/** Each table begins at a multiple of it. */
+const TABLE_BYTES = 16;
+
+/** The tables of the decoder and of each extra, empty where there is none; they lie one after the other. */
+function tablesOf(
+  { plan, extras = [] }: Pick<ModelSpec, "plan" | "extras">,
+  outputs: DeviceOutputs,
+  input: DecodeBatch,
+): readonly Uint8Array[] {
+  const none = new Uint8Array(0);
+  const ofExtras = extras.map((extra) => extra.maps && extraTable(extra, extra.maps, outputs, input));
+  return [decodeLaunches(plan, outputs, input).table, ...ofExtras].map((table = none) => {
+    const padded = new Uint8Array(Math.ceil(table.length / TABLE_BYTES) * TABLE_BYTES);
+    padded.set(table);
+    return padded;
+  });
+}
+
+/** What kernels know of the maps that they read, to be copied to the device; empty where they read none. @throws {ShapeError} As {@linkcode decodeLaunches} */
+export function mapTables(
+  recognition: Pick<ModelSpec, "plan" | "extras">,
+  outputs: DeviceOutputs,
+  input: DecodeBatch,
+): Uint8Array<ArrayBuffer> {
+  const all = tablesOf(recognition, outputs, input);
+  const bytes = new Uint8Array(new ArrayBuffer(all.reduce((sum, { length }) => sum + length, 0)));
+  for (let at = 0, start = 0; at < all.length; start += all[at]!.length, at++) bytes.set(all[at]!, start);
+  return bytes;
+}
 
 /** How much memory a batch needs. @param rows most that are kept of an image @throws {ShapeError} As {@linkcode decodeLaunches} */
 export function postprocessSizes(
@@ -167,17 +212,19 @@ export function postprocessSizes(
   input: DecodeBatch,
   rows: number,
 ): PostprocessSizes {
-  const { capacity } = decodeLaunches(recognition.plan, outputs, input);
+  const { capacity, boxes, isOriented = false } = decodeLaunches(recognition.plan, outputs, input);
   const { batch } = input;
   const { extras = [] } = recognition;
   return {
     capacity,
     keys: batch * capacity * 8,
-    boxes: batch * capacity * 16,
-    classes: batch * capacity * 4,
+    boxes: batch * boxes * 16,
+    classes: batch * boxes * 4,
     counters: batch * COUNTER_BYTES,
     kept: batch * rows * 16,
     chosen: batch * (capacity * 8 + 4),
+    oriented: isOriented ? batch * boxes * ORIENTED_NUMBERS * 4 : 0,
+    tables: mapTables(recognition, outputs, input).length,
     detections: batch * detectionWords(rows) * 4,
     host: extraStart(rows, batch, extras, extras.length) * 4,
   };
@@ -197,21 +244,37 @@ export function postprocessLaunches(
   rows: number,
   choose?: CudaObjects["choose"],
 ): LaunchSpec[] {
-  const { launches, capacity } = decodeLaunches(recognition.plan, outputs, input);
+  const { plan, extras = [] } = recognition;
+  const decoder = decodeLaunches(plan, outputs, input);
+  const { launches, capacity, boxes, candidatesPerBox, isOriented = false } = decoder;
   const { batch } = input;
   const keys = memory.keys.pointer;
   const classes = memory.classes.pointer;
   const counters = memory.counters.pointer;
   const selection = memory.table.pointer;
   const candidates = { keys, boxes: memory.boxes.pointer, counters, selection, capacity };
+  const tables = memory.tables?.pointer ?? 0;
+  const oriented = memory.oriented?.pointer ?? 0;
   const decoding = launches.map((launch) => ({
     ...launch,
-    values: { ...launch.values, ...candidates, classes_out: classes },
+    values: {
+      ...launch.values,
+      ...candidates,
+      classes_out: classes,
+      ...(decoder.table && { levels: tables }),
+      ...(plan.kind === "distance-maps" && { oriented }),
+    },
   }));
+  // What the decoder pushes with each source is read as an output without a name.
+  const shape = [batch, boxes, ORIENTED_NUMBERS];
+  const pushed = { dtype: "f32", shape, length: volume(shape), byteLength: volume(shape) * 4, pointer: oriented };
+  const readable = isOriented ? new Map([...outputs, ["", pushed as TypedDeviceMemory]]) : outputs;
+  const perSource = candidatesPerSource(plan, candidatesPerBox);
   const chosen = memory.chosen?.pointer ?? 0;
   const chosenCounts = chosen && chosen + batch * capacity * 8;
   const lists = { keys, classes, counters, selection, capacity, chosen, chosen_counts: chosenCounts };
-  const choosing = choose === undefined ? [] : [choose(outputs, lists, batch)];
+  const choosing =
+    choose === undefined ? [] : [choose(readable, { ...lists, candidates_per_source: perSource }, batch)];
   const selecting: LaunchSpec = {
     module: "select",
     kernel: "select_detections",
@@ -229,23 +292,28 @@ export function postprocessLaunches(
       words: detectionWords(rows),
       needs_nms: recognition.needsNms && !choose ? 1 : 0,
       max_candidates: MAX_CANDIDATES,
-      candidates_per_source: candidatesPerSource(recognition.plan),
+      box_capacity: boxes,
+      most_rows: Math.min(rows, mostRows(plan)),
+      candidates_per_box: candidatesPerBox,
+      candidates_per_source: perSource,
+      expects_lows: decoder.expectsLows ? 1 : 0,
     },
   };
-  const gathering = (recognition.extras ?? []).map((extra, at, all) =>
-    gatherLaunch(extra, outputs, {
-      batch,
-      rows,
-      detections: memory.detections.pointer,
-      gathered: memory.host.pointer + extraStart(rows, batch, all, at) * 4,
-    }),
-  );
+  let levels = tables;
+  const lengths = tablesOf(recognition, outputs, input).map(({ length }) => length);
+  const gathering = extras.map((extra, at) => {
+    levels += lengths[at]!;
+    const detections = memory.detections.pointer;
+    const to = { detections, gathered: memory.host.pointer + extraStart(rows, batch, extras, at) * 4, rows };
+    if (extra.maps === undefined) return gatherLaunch(extra, readable, { batch, ...to });
+    return mapGathering(extra, extra.maps, batch, { ...to, levels, words: detectionWords(rows) });
+  });
   return [...decoding, ...choosing, selecting, ...gathering];
 }
 
-/** Object queries with a sigmoid have a candidate for each of their classes; everything else has one a source. */
-function candidatesPerSource(plan: ModelSpec["plan"]): number {
-  return plan.kind === "queries" && plan.activation === "sigmoid" ? plan.classes : 1;
+/** Object queries with a sigmoid have a candidate for each of their classes, and a box each; else those of a source share it. */
+function candidatesPerSource(plan: ModelSpec["plan"], perBox: number): number {
+  return plan.kind === "queries" && plan.activation === "sigmoid" ? plan.classes : perBox;
 }
 
 /** What kernels read an extra by. @throws {ShapeError} If the output has another shape or dtype */
@@ -291,91 +359,4 @@ function gatherLaunch(
       length: extra.length,
     },
   };
-}
-
-/** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
-export const DETECTION_HEADER_WORDS = 4;
-
-/** Faults as kernels/decode.cuh has them. */
-const FAULT_CLASS = 1;
-const FAULT_GRID = 2;
-const FAULT_BOX = 3;
-
-/** 32-bit words of one image's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
-export function detectionWords(rows: number): number {
-  return Math.ceil((DETECTION_HEADER_WORDS + rows * 7) / 4) * 4;
-}
-
-/** Where an extra, f32 [batch, rows, length], begins behind the blocks of a batch, in words; that of their number is the end. */
-export function extraStart(
-  rows: number,
-  batch: number,
-  extras: readonly Pick<RowExtra, "length">[],
-  index: number,
-): number {
-  let words = batch * detectionWords(rows);
-  for (let at = 0; at < index; at++) words += Math.ceil((batch * rows * extras[at]!.length) / 4) * 4;
-  return words;
-}
-
-/** Reads what the device has written. The views are made once; a frame copies rows and nothing else. */
-export class DetectionReader {
-  readonly #integers: Int32Array<ArrayBuffer>;
-  readonly #floats: Float32Array<ArrayBuffer>;
-  readonly #rows: number;
-  /** Where each extra of the first image begins, in words, and its words an image. */
-  readonly #extras: readonly { readonly start: number; readonly words: number }[];
-
-  /**
-   * @param buffer i32 [batch, words] of the blocks, in page-locked memory
-   * @param rows   rows of each block
-   * @param batch  images
-   * @param extras what was gathered, which follows the blocks
-   */
-  constructor(buffer: ArrayBuffer, rows: number, batch: number, extras: readonly Pick<RowExtra, "length">[] = []) {
-    this.#integers = new Int32Array(buffer);
-    this.#floats = new Float32Array(buffer);
-    this.#rows = rows;
-    this.#extras = extras.map(({ length }, at) => ({
-      start: extraStart(rows, batch, extras, at),
-      words: rows * length,
-    }));
-  }
-
-  /**
-   * Copy one image's kept rows.
-   *
-   * @param block  room for as many rows as were asked for
-   * @param head for messages: which head the model was read as
-   * @throws {ModelError} If a class id is no whole number from 0 on, or a score no probability, or a grid is decoded
-   */
-  read(index: number, block: DetectionBlock, head: string): void {
-    const integers = this.#integers;
-    const floats = this.#floats;
-    const start = index * detectionWords(this.#rows);
-    const count = integers[start]!;
-    block.dropped = integers[start + 1]!;
-    const fault = integers[start + 2]!;
-    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, `decode the model's output as head "${head}"`, head);
-    if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
-    block.hasOnlyInsideOut = fault === FAULT_BOX && count + block.dropped === 0;
-    const boxes = start + DETECTION_HEADER_WORDS;
-    const scores = boxes + this.#rows * 4;
-    const classIds = scores + this.#rows;
-    const sources = classIds + this.#rows;
-    if (count > 0) assertProbability(floats[scores]!, head);
-    for (let at = 0; at < count * 4; at++) block.boxes[at] = floats[boxes + at]!;
-    for (let row = 0; row < count; row++) {
-      block.scores[row] = floats[scores + row]!;
-      block.classIds[row] = integers[classIds + row]!;
-      block.sources[row] = integers[sources + row]!;
-    }
-    for (let extra = 0; extra < this.#extras.length; extra++) {
-      const { start: first, words } = this.#extras[extra]!;
-      const gathered = block.extras[extra]!;
-      const length = (words / this.#rows) * count;
-      for (let at = 0; at < length; at++) gathered[at] = floats[first + index * words + at]!;
-    }
-    block.count = count;
-  }
 }

@@ -16,21 +16,12 @@ import type {
 import type { DistanceBinsPlan } from "../../heads/map-plan.ts";
 import { FLOATS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 import { noDevicePart } from "../../runtime/task.ts";
+import type { DecodeBatch, DecodeLaunches } from "./decode-batch.ts";
+import { mapLaunches } from "./map-launches.ts";
 
-/** The batch that is decoded. */
-export interface DecodeBatch {
-  /** Images in the tensors, those that only fill the batch included. */
-  readonly batch: number;
-  /** Size of the model's input in pixels. */
-  readonly inputWidth: number;
-  readonly inputHeight: number;
-}
-
-/** What decodes a batch. The values lack the candidates, the selection and the capacity, which the launcher adds. */
-export interface DecodeLaunches {
-  readonly launches: readonly LaunchSpec[];
-  /** Most candidates of one image: the candidate indices are below it. */
-  readonly capacity: number;
+/** What launches come to whose candidates have a box each. */
+function plain(launches: readonly LaunchSpec[], capacity: number): DecodeLaunches {
+  return { launches, capacity, boxes: capacity, candidatesPerBox: 1, expectsLows: false };
 }
 
 const BOX_FRACTION = 1;
@@ -79,14 +70,14 @@ function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): Dec
   const values = { output: output.pointer, anchors, channels, classes, class_channel, box_form, width, height };
   const kernel = `decode_dense_${isChannelMajor ? "channel" : "anchor"}_major_${output.dtype}`;
   const config = shared(anchors, isChannelMajor ? PLANE_ROWS : WARP_ROWS, batch);
-  if (isChannelMajor) return { launches: [{ module: "decode_dense", kernel, config, values }], capacity: anchors };
+  if (isChannelMajor) return plain([{ module: "decode_dense", kernel, config, values }], anchors);
   // Boxes of their own are of the same dtype, [N, anchors, 4] or [N, anchors, 1, 4].
   const { boxes } = plan;
   const isFlat = boxes !== undefined && outputs.get(boxes)?.shape.length === 3;
   const shape = isFlat ? [batch, anchors, 4] : [batch, anchors, 1, 4];
   const [box_tensor] = given(boxes === undefined ? undefined : deviceOutput(outputs, boxes, [output.dtype], shape));
   const all = { ...values, box_tensor, score_rule: SCORE_RULES[plan.score] };
-  return { launches: [{ module: "decode_dense", kernel, config, values: all }], capacity: anchors };
+  return plain([{ module: "decode_dense", kernel, config, values: all }], anchors);
 }
 
 function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, inputHeight }: DecodeBatch): DecodeLaunches {
@@ -112,7 +103,7 @@ function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, input
     height: inputHeight,
   };
   const config = single(count, THREAD_ROWS, batch);
-  return { launches: [{ module: "decode_rows", kernel: "decode_rows", config, values }], capacity: count };
+  return plain([{ module: "decode_rows", kernel: "decode_rows", config, values }], count);
 }
 
 function columns(plan: ColumnsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -140,7 +131,7 @@ function columns(plan: ColumnsPlan, outputs: DeviceOutputs, input: DecodeBatch):
     height: inputHeight,
   };
   const config = single(count, THREAD_ROWS, batch);
-  return { launches: [{ module: "decode_rows", kernel: "decode_columns", config, values }], capacity: count };
+  return plain([{ module: "decode_rows", kernel: "decode_columns", config, values }], count);
 }
 
 function queries(plan: QueriesPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -163,7 +154,7 @@ function queries(plan: QueriesPlan, outputs: DeviceOutputs, input: DecodeBatch):
   };
   const config = single(capacity, isSigmoid ? THREAD_ROWS : SOFTMAX_ROWS, batch);
   const kernel = `decode_queries_${activation}`;
-  return { launches: [{ module: "decode_queries", kernel, config, values }], capacity };
+  return plain([{ module: "decode_queries", kernel, config, values }], capacity);
 }
 
 /** The grid of one stride, and the number of its first cell. */
@@ -201,7 +192,7 @@ function grid(
       values: { output: output.pointer, cells, classes, ...level },
     }),
   );
-  return { launches, capacity: cells };
+  return plain(launches, cells);
 }
 
 function distanceBins(plan: DistanceBinsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -231,7 +222,7 @@ function distanceBins(plan: DistanceBinsPlan, outputs: DeviceOutputs, input: Dec
       },
     };
   });
-  return { launches, capacity };
+  return plain(launches, capacity);
 }
 
 function fastestDet(plan: FastestDetPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -242,10 +233,7 @@ function fastestDet(plan: FastestDetPlan, outputs: DeviceOutputs, input: DecodeB
   const size = { rows: down, columns: across, width, height };
   const values = { output: output.pointer, classes, dtype: dtypeCode(output), ...size };
   const config = shared(down * across, PLANE_ROWS, batch);
-  return {
-    launches: [{ module: "decode_fastestdet", kernel: "decode_fastestdet", config, values }],
-    capacity: down * across,
-  };
+  return plain([{ module: "decode_fastestdet", kernel: "decode_fastestdet", config, values }], down * across);
 }
 
 /** The launches that append the candidates of a batch. @throws {ShapeError} If an output is not what the plan says */
@@ -265,14 +253,15 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
       return distanceBins(plan, outputs, input);
     case "fastestdet":
       return fastestDet(plan, outputs, input);
+    case "anchor-maps":
+    case "distance-maps":
+    case "offset-maps":
+      return mapLaunches(plan, outputs, input);
     case "parts":
     case "planes":
     case "faces":
     case "priors":
     case "mask-queries":
-    case "anchor-maps":
-    case "distance-maps":
-    case "offset-maps":
     case "chosen":
     case "anchor-offsets":
     case "own":

@@ -6,7 +6,7 @@ import type { DeviceMemory } from "../../cuda/device-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
-import type { DecodeBatch } from "../detect/decode-launches.ts";
+import type { DecodeBatch } from "../detect/decode-batch.ts";
 
 /** What a task does of objects beside their boxes: what its part on the host overrides of a detector's. */
 export interface CudaObjects {
@@ -22,10 +22,14 @@ export interface CudaObjects {
 
 /**
  * The candidates of a batch in device memory, by the parameters of kernels: keys and classes as kernels/decode.cuh has them, most
- * of one image, and where the keys of those that stay go, u64 [N, capacity], and how many they are, i32 [N].
+ * of one image, and where the keys of those that stay go, u64 [N, capacity], and how many they are, i32 [N]. By the number of
+ * candidates of a source an index is divided to find it.
  */
 export type CandidateLists = Readonly<
-  Record<"keys" | "classes" | "counters" | "selection" | "capacity" | "chosen" | "chosen_counts", number>
+  Record<
+    "keys" | "classes" | "counters" | "selection" | "capacity" | "chosen" | "chosen_counts" | "candidates_per_source",
+    number
+  >
 >;
 
 /** The kept rows of a batch on the device, and what was gathered for them. */

@@ -1,6 +1,6 @@
 /** @module Cuda segment: the masks of the kept rows, made in the frame's graph and written as bits to where the host reads them. */
 
-import { ChangingTable } from "../../accelerators/tensorrt/device-table.ts";
+import { ChangingTable, deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import {
   type DeviceOutputs,
   deviceOutput,
@@ -10,14 +10,16 @@ import {
 import { ArgumentError, message } from "../../core/errors.ts";
 import { Owner } from "../../core/resource.ts";
 import { grownLength } from "../../core/units.ts";
-import type { DeviceMemory } from "../../cuda/device-buffer.ts";
+import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
 import { type DetectionBlock, moveRow } from "../../model/rows.ts";
-import { DETECTION_HEADER_WORDS, detectionWords, extraValues } from "../detect/cuda-postprocess.ts";
+import { extraValues } from "../detect/cuda-postprocess.ts";
+import { DETECTION_HEADER_WORDS, detectionWords } from "../detect/detection-reader.ts";
+import { extraTable, mapGathering } from "../detect/map-launches.ts";
 import type { CudaObjects, GatheredRows, ObjectStage } from "../objects/cuda-objects.ts";
 import { giveMasks, type RowMasks } from "../objects/objects.ts";
 import { Mask, wordsOf } from "./mask.ts";
@@ -98,12 +100,17 @@ export interface MaskInputs extends Pick<GatheredRows, "outputs" | "rows" | "det
   readonly table: DeviceMemory;
   /** Blocks of the launch: any number makes the same masks. */
   readonly blocks: number;
+  /** f32 [batch, rows, channels]: coefficients that were gathered from maps; left out, they are read where the model leaves them. */
+  readonly coefficients?: DeviceMemory | undefined;
 }
 
 /** Width and height of the prototypes in cells. @throws {ShapeError} If they are no such output */
 function prototypesOf(spec: Pick<ObjectSpec, "masks" | "extras">, outputs: DeviceOutputs, batch: number) {
   return deviceOutput(outputs, spec.masks!.output, FLOATS, [batch, spec.extras[0]!.length, -1, -1], "any");
 }
+
+/** What a kernel reads gathered coefficients by: f32, one after the other. */
+const GATHERED = { dtype: 0, channel_stride: 1, first: 0, by_row: 1 } as const;
 
 /**
  * The launch that makes the masks of a batch.
@@ -114,10 +121,10 @@ function prototypesOf(spec: Pick<ObjectSpec, "masks" | "extras">, outputs: Devic
 export function maskLaunch(
   spec: Pick<ObjectSpec, "masks" | "extras">,
   size: MaskSize,
-  { outputs, batch, rows, detections, kept, table, blocks }: MaskInputs,
+  { outputs, batch, rows, detections, kept, table, blocks, coefficients }: MaskInputs,
 ): LaunchSpec {
-  const [coefficients] = spec.extras;
-  const { first, length: channels } = coefficients!;
+  const extra = spec.extras[0]!;
+  const channels = extra.length;
   if (channels > MOST_CHANNELS) {
     throw new ArgumentError(message("make masks on a GPU", `it takes ${MOST_CHANNELS} prototypes, got ${channels}`));
   }
@@ -131,7 +138,9 @@ export function maskLaunch(
     kernel: `write_masks_${prototypes.dtype}`,
     config: { grid: [blocks, 1, 1], block: [256, 1, 1] },
     values: {
-      ...extraValues(coefficients!, outputs, batch),
+      ...(coefficients === undefined
+        ? { ...extraValues(extra, outputs, batch), first: extra.first, by_row: 0 }
+        : { ...GATHERED, output: coefficients.pointer, source_stride: channels, image_stride: rows * channels }),
       table: table.pointer,
       detections: detections.pointer,
       boxes: isOfImage ? detections.pointer + DETECTION_HEADER_WORDS * 4 : kept.pointer,
@@ -141,7 +150,6 @@ export function maskLaunch(
       batch,
       rows,
       words,
-      first,
       channels,
       width,
       height,
@@ -260,7 +268,7 @@ class MaskStage extends Owner implements ObjectStage {
   readonly #size: MaskSize;
   readonly #rule: Rule;
   readonly #prototypes: Size;
-  readonly #launch: KernelLaunch;
+  readonly #launches: readonly KernelLaunch[];
   readonly #table: MaskTable;
   readonly #changing: ChangingTable;
   /** Of each image: where it lay when its plan was written, and the plan. */
@@ -290,8 +298,10 @@ class MaskStage extends Owner implements ObjectStage {
       this.#memory = this.#allocate(FIRST_WORDS);
       this.#reader = new MaskReader(this.#memory.buffer, batch, rows);
       const blocks = device.multiprocessorCount * BLOCKS;
-      const launch = maskLaunch(spec, size, { ...gathered, batch, table: this.#changing.device, blocks });
-      this.#launch = new KernelLaunch(model.kernels, launch);
+      const [coefficients, gathering] = this.#coefficients(spec);
+      const inputs = { ...gathered, batch, table: this.#changing.device, blocks, coefficients };
+      const launches = [...gathering, maskLaunch(spec, size, inputs)];
+      this.#launches = launches.map((launch) => new KernelLaunch(model.kernels, launch));
     } catch (error) {
       this.close();
       throw error;
@@ -320,7 +330,7 @@ class MaskStage extends Owner implements ObjectStage {
 
   enqueue(on: OnStream): void {
     this.#copyOut();
-    this.#launch.enqueue(on);
+    for (const launch of this.#launches) launch.enqueue(on);
   }
 
   grow(): boolean {
@@ -354,6 +364,18 @@ class MaskStage extends Owner implements ObjectStage {
     this.#handed[index] = masks;
   }
 
+  /** Memory of coefficients that lie in maps, and the launch that gathers them; none of those that need not be gathered. */
+  #coefficients({ extras: [extra] }: ObjectSpec): readonly [DeviceMemory | undefined, readonly LaunchSpec[]] {
+    const { model, outputs, shape, rows, detections } = this.#gathered;
+    const { device } = model;
+    if (extra?.maps === undefined) return [undefined, []];
+    const levels = this.owned.use(deviceTable("u8", extraTable(extra, extra.maps, outputs, shape), device));
+    const memory = this.owned.use(DeviceBuffer.create("f32", [shape.batch, rows, extra.length], { device }));
+    const words = detectionWords(rows);
+    const to = { levels: levels.pointer, detections: detections.pointer, gathered: memory.pointer, rows, words };
+    return [memory, [mapGathering(extra, extra.maps, shape.batch, to)]];
+  }
+
   #copyOut(): void {
     for (const masks of this.#handed) masks.copyOut();
     this.#handed.length = 0;
@@ -370,7 +392,7 @@ class MaskStage extends Owner implements ObjectStage {
   }
 }
 
-/** What segmentation adds to detection on the device. Coefficients are read where the model leaves them. */
+/** What segmentation adds to detection on the device. Coefficients are read where the model leaves them, or gathered from maps. */
 export function cudaSegment(spec: ObjectSpec, size: MaskSize): CudaObjects {
   return { extras: [], createStage: (gathered) => new MaskStage(gathered, spec, size) };
 }

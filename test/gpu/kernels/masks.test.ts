@@ -5,7 +5,7 @@ import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
 import type { RowExtra } from "../../../src/model/rows.ts";
-import { DETECTION_HEADER_WORDS, detectionWords } from "../../../src/tasks/detect/cuda-postprocess.ts";
+import { DETECTION_HEADER_WORDS, detectionWords } from "../../../src/tasks/detect/detection-reader.ts";
 import { MaskReader, MaskTable, maskLaunch } from "../../../src/tasks/segment/cuda-segment.ts";
 import { type Mask, wordsOf } from "../../../src/tasks/segment/mask.ts";
 import { type MaskSize, planOf, ruleOf } from "../../../src/tasks/segment/mask-plan.ts";
@@ -31,6 +31,8 @@ interface MaskCase {
   /** Channels of the prototypes that lie side by side. */
   readonly vector?: number;
   readonly order?: RowExtra["order"];
+  /** Coefficients were gathered, row by row, as those that lie in maps are. */
+  readonly isGathered?: boolean;
   readonly size?: MaskSize;
   readonly blocks?: number;
   /** Images of the tensors, where the last ones only fill the batch. */
@@ -95,6 +97,7 @@ function make(gpu: Gpu, library: KernelLibrary, example: MaskCase): Made {
   const detections = new Int32Array(batch * words);
   const floats = new Float32Array(detections.buffer);
   const kept = new Float32Array(batch * rows * 4);
+  const gathered = new Float32Array(batch * rows * channels);
   const table = allocate("u8", MaskTable.byteLength(batch));
   const packed = new MaskTable(table.buffer);
   packed.setImages(images.length);
@@ -116,6 +119,7 @@ function make(gpu: Gpu, library: KernelLibrary, example: MaskCase): Made {
         coefficients[row * channels + channel] = output.data[at(image, source, 6 + channel)]!;
       }
     }
+    gathered.set(coefficients, image * rows * channels);
     const length = channels * height * width;
     const data = Float32Array.from(prototypes.data.subarray(image * length, (image + 1) * length));
     const objects = { count: boxes.length, coefficients, boxes: Float32Array.from(boxes.flat()) };
@@ -151,6 +155,7 @@ function make(gpu: Gpu, library: KernelLibrary, example: MaskCase): Made {
     kept: upload(kept),
     table: gpu.upload({ dtype: "u8", shape: [table.length], data: table }),
     blocks,
+    coefficients: example.isGathered ? upload(gathered) : undefined,
   });
   new KernelLaunch(library, launch).enqueue({ stream: gpu.stream });
   const written = gpu.download(memory);
@@ -262,6 +267,12 @@ const CASES: Readonly<Record<string, MaskCase>> = {
   "prototypes of f32 as kCHW32": { images: [edges(97, 55)], width: 16, height: 16, channels: 37, vector: 32 },
   "coefficients in rows": { images: [edges(70, 70)], width: 16, height: 16, order: "anchor-major" },
   "coefficients of all images in one": { images: [edges(70, 70)], width: 16, height: 16, order: "flat" },
+  "coefficients that were gathered": {
+    images: [edges(70, 70), edges(70, 70)],
+    width: 16,
+    height: 16,
+    isGathered: true,
+  },
   "prototypes that do not divide the input": { images: [edges(97, 55)], width: 15, height: 13 },
   "a part of an image": {
     images: [

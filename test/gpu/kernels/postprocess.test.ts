@@ -11,8 +11,9 @@ import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../../src/model/rows.ts";
-import { DetectionReader, postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
+import { mapTables, postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
 import { NmsOptionsTable } from "../../../src/tasks/detect/cuda-tables.ts";
+import { DetectionReader } from "../../../src/tasks/detect/detection-reader.ts";
 import type { HostDetect } from "../../../src/tasks/detect/host-detect.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../../src/tasks/detect/plausibility.ts";
@@ -22,7 +23,8 @@ import type { CudaObjects } from "../../../src/tasks/objects/cuda-objects.ts";
 import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing, isOnCpu } from "../../support/gpu.ts";
-import { type OrientedCrowd, orientedCase } from "../../support/oriented-cases.ts";
+import { mapCases, orientedMapCases } from "../../support/map-cases.ts";
+import { type OrientedCase, type OrientedCrowd, orientedCase } from "../../support/oriented-cases.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
 
@@ -59,7 +61,9 @@ class Postprocess {
     this.#example = example;
     this.#rows = rows;
     this.#objects = objects;
-    const memory = new Map([...outputs].map(([name, tensor]) => [name, gpu.upload(tensor)]));
+    const memory = new Map(
+      [...outputs].map(([name, tensor]) => [name, gpu.upload(tensor, example.vectors?.get(name))]),
+    );
     const sizes = postprocessSizes(example, memory, example, rows);
     const bytes = (length: number): DeviceBuffer<"u8"> =>
       gpu.own(DeviceBuffer.create("u8", [length], { stream: gpu.stream }));
@@ -93,9 +97,15 @@ class Postprocess {
       host: this.#host,
       table: this.#tableMemory,
       ...(objects.choose && { chosen }),
+      ...(sizes.oriented > 0 && { oriented: bytes(sizes.oriented) }),
+      ...(sizes.tables > 0 && { tables: this.#copied(mapTables(example, memory, example)) }),
     };
     const specs = postprocessLaunches(example, memory, example, buffers, rows, objects.choose);
     this.launches = specs.map((spec) => new KernelLaunch(library, spec));
+  }
+
+  #copied(data: Uint8Array<ArrayBuffer>): DeviceBuffer {
+    return this.#gpu.upload({ dtype: "u8", shape: [data.length], data });
   }
 
   /** Copy a selection to the device. */
@@ -116,14 +126,16 @@ class Postprocess {
     const reader = new DetectionReader(copied.buffer, this.#rows, this.placements.length, this.#example.extras);
     return this.placements.map((placement, index) => {
       const block = createDetectionBlock(this.#rows, this.#example.extras);
-      reader.read(index, block, this.#example.name);
+      reader.read(index, block, { head: this.#example.name, plan: this.#example.plan });
       this.#objects.mapRows?.(block, placement);
       return block;
     });
   }
 }
 
-function compare(example: DecodeCase, selections: readonly NmsOptions[], rows: number): void {
+/** @returns rows that there were */
+function compare(example: DecodeCase, selections: readonly NmsOptions[], rows: number): number {
+  let compared = 0;
   using gpu = new Gpu();
   const library = gpu.own(KernelLibrary.create(gpu.device));
   const postprocess = new Postprocess(gpu, library, example, rows);
@@ -135,13 +147,19 @@ function compare(example: DecodeCase, selections: readonly NmsOptions[], rows: n
     for (const [index, got] of postprocess.read().entries()) {
       const want = decodedOnCpu(example, index, selection, postprocess.placements[index]!);
       expect(differenceOf(got, want), `image ${index}, threshold ${selection.threshold}`).toBeUndefined();
+      compared += want.count;
     }
   }
+  return compared;
 }
 
 describe("detections are the CPU's to the bit", () => {
   for (const example of isGpuMissing ? [] : decodeCases(isOnCpu ? 331 : 8400)) {
-    gpuTest(example.name, () => compare(example, SELECTIONS, ROWS));
+    gpuTest(example.name, () => void compare(example, SELECTIONS, ROWS));
+  }
+  for (const example of isGpuMissing ? [] : mapCases(isOnCpu ? 96 : 640)) {
+    const selections = SELECTIONS.filter((_, at) => !isOnCpu || at % 2 === 0);
+    gpuTest(example.name, () => expect(compare(example, selections, ROWS)).toBeGreaterThan(0));
   }
   if (isGpuMissing) test.skip("every plan", () => {});
 
@@ -151,10 +169,10 @@ describe("detections are the CPU's to the bit", () => {
     const rows = isOnCpu ? 1203 : 3000;
     const many = { ...selection, maxDetections: rows };
     const few = manyCandidates({ anchors: isOnCpu ? 2503 : 9000, kind });
-    gpuTest(`${name}: ${few.name}`, () => compare(few, [selection], ROWS));
+    gpuTest(`${name}: ${few.name}`, () => void compare(few, [selection], ROWS));
     const all = manyCandidates({ anchors: isOnCpu ? 4007 : 40_000, kind });
-    gpuTest(`${name}: ${all.name}`, () => compare(all, [many], rows));
-    gpuTest(`${name}: ${all.name} without NMS`, () => compare({ ...all, needsNms: false }, [many], rows));
+    gpuTest(`${name}: ${all.name}`, () => void compare(all, [many], rows));
+    gpuTest(`${name}: ${all.name} without NMS`, () => void compare({ ...all, needsNms: false }, [many], rows));
   }
 });
 
@@ -188,15 +206,15 @@ describe("oriented boxes are the CPU's to the bit", () => {
     // More than enter NMS.
     ...(isOnCpu ? [] : [{ boxes: 40_000, classes: 90, places: 400, images: 1 }]),
   ];
-  for (const crowd of crowds) {
-    const example = orientedCase(crowd);
+  const examples = [...crowds.map(orientedCase), ...(isGpuMissing ? [] : (orientedMapCases() as OrientedCase[]))];
+  for (const example of examples) {
     gpuTest(example.name, () => {
       using gpu = new Gpu();
       const library = gpu.own(KernelLibrary.create(gpu.device));
       const postprocess = new Postprocess(gpu, library, example, ROWS, cudaObb(example));
       const spec = {
         ...example,
-        head: crowd.isFinal ? yoloEndToEnd.name : yolo.name,
+        head: example.needsNms ? yolo.name : yoloEndToEnd.name,
         preprocessing: YOLO_PREPROCESSING,
         sizeInputs: [],
         labels: [],
@@ -311,4 +329,23 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
       `logarithms of sizes, which are small, got ${value}\nHint: the model was`,
     );
   }
+  const mapsOf = (score: number, areLogits: boolean): DecodeCase => {
+    const data = new Float32Array(64).fill(score);
+    const map = (channels: number) =>
+      ({ dtype: "f32", shape: [1, channels, 4, 4], data: new Float32Array(channels * 16) }) as const;
+    const levels = [{ stride: 16, classMap: "classes", distanceMap: "distances" }];
+    return {
+      ...rowsOf(0, 0),
+      plan: { kind: "distance-maps", levels, classes: 4, bins: 2, order: "NCHW", areLogits, centre: 0.5 },
+      outputs: new Map([
+        ["classes", { ...map(4), data }],
+        ["distances", map(8)],
+      ]),
+    };
+  };
+  expect(read(mapsOf(-0.5, true))[0]!.count).toBe(16);
+  expect(() => read(mapsOf(0.5, true))).toThrow("no score lies below 0, as logits of an image without objects do");
+  expect(read(mapsOf(0.5, false))[0]!.count).toBe(16);
+  expect(() => read(mapsOf(-4, false))).toThrow("its scores are no probabilities, got -4\nHint: the sigmoid");
+  expect(() => read(mapsOf(4, false))).toThrow("its scores are no probabilities, got 4\nHint: the sigmoid");
 });

@@ -16,6 +16,7 @@ import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts
 import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
 import { cudaObb } from "../../../src/tasks/obb/cuda-obb.ts";
 import { type DecodeCase, decodeCases } from "../../support/decode-cases.ts";
+import { mapCases, orientedMapCases } from "../../support/map-cases.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
 
 const SOMEWHERE = 0x7f00_0000_0000 as DevicePtr;
@@ -27,11 +28,11 @@ function memory(byteLength: number): { pointer: DevicePtr; byteLength: number } 
   return { pointer: SOMEWHERE, byteLength };
 }
 
-function onDevice({ outputs }: DecodeCase): DeviceOutputs {
+function onDevice({ outputs, vectors }: DecodeCase): DeviceOutputs {
   return new Map(
     [...outputs].map(([name, { dtype, shape, data }]): [string, TypedDeviceMemory] => [
       name,
-      { dtype, shape, length: data.length, ...memory(data.byteLength) },
+      { dtype, shape, length: data.length, vector: vectors?.get(name) ?? 1, ...memory(data.byteLength) },
     ]),
   );
 }
@@ -44,7 +45,7 @@ function bind({ module, kernel, config, values }: LaunchSpec): void {
 }
 
 test("postprocessLaunches() gives every parameter of every kernel a value, for every plan", () => {
-  const cases: DecodeCase[] = [...decodeCases(), oriented];
+  const cases: DecodeCase[] = [...decodeCases(), ...mapCases(64), ...orientedMapCases(), oriented];
   for (const example of cases) {
     const outputs = onDevice(example);
     const sizes = postprocessSizes(example, outputs, example, ROWS);
@@ -60,11 +61,14 @@ test("postprocessLaunches() gives every parameter of every kernel a value, for e
       host: memory(host),
       table: memory(2048),
       chosen: memory(sizes.chosen),
+      oriented: memory(sizes.oriented),
+      tables: memory(sizes.tables),
     };
-    const { choose } = example === oriented ? cudaObb(oriented) : {};
+    const isOriented = example === oriented || sizes.oriented > 0;
+    const { choose } = isOriented ? cudaObb(example as typeof oriented) : {};
     const launches = postprocessLaunches(example, outputs, example, buffers, ROWS, choose);
-    expect(launches.filter(({ kernel }) => kernel === "choose_rotated")).toHaveLength(example === oriented ? 1 : 0);
-    const gathered = launches.filter(({ kernel }) => kernel === "gather_rows");
+    expect(launches.filter(({ kernel }) => kernel === "choose_rotated")).toHaveLength(isOriented ? 1 : 0);
+    const gathered = launches.filter(({ kernel }) => kernel === "gather_rows" || kernel === "gather_maps");
     expect(gathered.length).toBe(example.extras?.length ?? 0);
     expect(launches.at(-1 - gathered.length)!.kernel).toBe("select_detections");
     for (const launch of launches) bind(launch);

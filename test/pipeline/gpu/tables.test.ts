@@ -4,12 +4,18 @@ import { join } from "node:path";
 import { IMAGE_BYTES, ImageTable, valueTable } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { ModelError } from "../../../src/core/errors.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
+import type { ModelSpec } from "../../../src/heads/head.ts";
 import { place, placeRectangle, placeTile } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../../src/image/yuv.ts";
 import { createDetectionBlock } from "../../../src/model/rows.ts";
-import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/cuda-postprocess.ts";
 import { NmsOptionsTable, REGION_BYTES, SELECTION_BYTES } from "../../../src/tasks/detect/cuda-tables.ts";
+import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/detection-reader.ts";
+
+/** What a message needs to know of a model. */
+function readAs(head: string): Pick<ModelSpec, "head" | "plan"> {
+  return { head, plan: { kind: "fastestdet", output: "output", classes: 1 } };
+}
 
 const kernels = join(import.meta.dir, "../../../kernels");
 
@@ -130,7 +136,7 @@ test("DetectionReader copies the rows of one image, and refuses what is no detec
   integers.set([8399, 0], 4 + rows * 6);
   const reader = new DetectionReader(buffer, rows, 2, extras);
   const block = createDetectionBlock(rows, extras);
-  reader.read(1, block, "yolo");
+  reader.read(1, block, readAs("yolo"));
   expect([block.count, block.dropped]).toEqual([2, 7]);
   expect([...block.boxes]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
   expect([...block.scores, ...block.classIds]).toEqual([0.75, 0.5, 0, 11, 12, 0]);
@@ -139,21 +145,21 @@ test("DetectionReader copies the rows of one image, and refuses what is no detec
     [4, 5, 0],
     [7, 8, 9, 10, 0, 0],
   ]);
-  reader.read(0, block, "yolo");
+  reader.read(0, block, readAs("yolo"));
   expect(block.count).toBe(0);
   floats[4 + rows * 4] = 1.5;
-  expect(() => reader.read(1, block, "yolo")).toThrow(ModelError);
+  expect(() => reader.read(1, block, readAs("yolo"))).toThrow(ModelError);
   integers[2] = 1;
   floats[3] = 0.5;
-  expect(() => reader.read(1, block, "yolo")).toThrow("class ids are whole numbers from 0 on, got 0.5");
+  expect(() => reader.read(1, block, readAs("yolo"))).toThrow("class ids are whole numbers from 0 on, got 0.5");
   integers[2] = 2;
-  expect(() => reader.read(1, block, "yolox")).toThrow("logarithms of sizes, which are small, got 0.5");
+  expect(() => reader.read(1, block, readAs("yolox"))).toThrow("logarithms of sizes, which are small, got 0.5");
   floats[4 + rows * 4] = 0.75;
   // Some box was inside out: that tells of the head only where there is no other.
   integers[2] = 3;
   const isOnly = ([count, dropped]: readonly [number, number]): boolean => {
     integers.set([count, dropped]);
-    reader.read(1, block, "yolo");
+    reader.read(1, block, readAs("yolo"));
     return block.hasOnlyInsideOut;
   };
   expect(

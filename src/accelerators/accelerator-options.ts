@@ -5,6 +5,7 @@ import { listFrom, switchFrom } from "../core/from-text.ts";
 import type { GivenOptions } from "../core/options.ts";
 import type { WaitMode } from "../cuda/wait.ts";
 import type { ProviderChoice } from "../onnxruntime/providers.ts";
+import type { IoFormat } from "../tensorrt/build-options.ts";
 
 /**
  * How frames in flight share a GPU. `one`: one stream for all; `split`: a stream each for copy-in (of what comes while others
@@ -62,6 +63,12 @@ export interface TensorRtOptions {
    * waits for the full one. TensorRT-RTX builds in seconds, and always the full one.
    */
   readonly firstEngine?: FirstEngine | undefined;
+  /**
+   * Element type and memory layout of images and raw maps of an engine built from an ONNX model: `"model"`, as it was exported;
+   * `"fp16"`, FP16 and row-major; `"hwc8"`, FP16 and channels last. Default `"auto"`: of a model that was cut at the maps of
+   * its head the fastest in a short measurement; of others as exported.
+   */
+  readonly ioFormat?: "auto" | IoFormat | undefined;
 }
 
 /** What holds for models on ONNX Runtime. */
@@ -87,6 +94,11 @@ export const TENSORRT_OPTIONS: GivenOptions<TensorRtOptions> = {
       ["half", "fp16"],
       ["fp16", "fp16"],
     ],
+  },
+  ioFormat: {
+    schema: z.enum(["auto", "model", "fp16", "hwc8"], "auto, model, fp16 or hwc8").optional(),
+    help: "how an engine takes images and gives raw maps",
+    otherwise: "auto: measured",
   },
   streams: {
     schema: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").optional(),
@@ -146,6 +158,7 @@ export const ONNXRUNTIME_OPTIONS: GivenOptions<OnnxRuntimeOptions> = {
 /** Values that say what every accelerator does anyway, by option: whoever gives them asks nothing of this one. */
 const HELD_ANYWHERE: Readonly<Record<string, readonly unknown[]>> = {
   precision: ["fp32"],
+  ioFormat: ["auto", "model"],
   streams: ["auto"],
   wait: ["auto"],
   jpeg: ["auto", "cpu"],

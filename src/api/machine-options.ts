@@ -188,6 +188,7 @@ export function machineOf(
     build: {
       precision: accelerators.tensorrt?.precision,
       shape: options.shape,
+      ioFormat: accelerators.tensorrt?.ioFormat,
       onProgress: options.onBuildProgress,
       signal: options.signal,
     },

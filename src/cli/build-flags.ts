@@ -5,6 +5,7 @@ import { kebab, type OptionTable, type ValuesOf } from "../core/options.ts";
 import {
   type BuildOptions,
   type InputShapes,
+  IO_FORMATS,
   MEMORY_POOLS,
   type MemoryPool,
   PROFILING_VERBOSITIES,
@@ -70,6 +71,10 @@ const LIBRARY = {
     schema: z.boolean(),
     flag: "no-fp32-layers",
     help: "with fp16: use it also where it loses, as in normalisations",
+  },
+  ioFormat: {
+    schema: z.enum(["auto", ...IO_FORMATS], `auto, ${IO_FORMATS.join(", ")}`),
+    help: "how images go in and raw maps come out (default auto: measured)",
   },
   tf32: { schema: z.boolean(), flag: "no-tf32", help: "keep full FP32 precision on tensor cores" },
   optimizationLevel: {

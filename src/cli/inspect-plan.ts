@@ -24,6 +24,7 @@ import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
 import type { EngineInformation } from "../tensorrt/engine-inspector.ts";
+import { formatPlanIo } from "../tensorrt/io-formats.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/library.ts";
 import { type ComputeCapability, type PlanFile, readPlan } from "../tensorrt/plan-file.ts";
 import { Runtime } from "../tensorrt/runtime.ts";
@@ -228,6 +229,7 @@ function headerRows({ plan, byteLength }: PlanInspection): string[][] {
     ["built on", origin?.gpu],
     ["runs on", origin === undefined ? undefined : COMPATIBILITY.get(origin.hardwareCompatibility ?? "none")],
     ["precision", origin?.precision],
+    ["images and maps", origin?.io && formatPlanIo(origin.io)],
     ["in FP32", formatFp32Layers(origin?.fp32Layers)],
     ["size", formatBytes(byteLength)],
   ];

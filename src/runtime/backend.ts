@@ -97,6 +97,8 @@ export interface EngineBuild {
   readonly precision: "fp32" | "fp16" | undefined;
   /** False: of the model as it was exported, which is not cut at the maps of its head. */
   readonly shape?: boolean | undefined;
+  /** Of images and raw maps; `undefined` for the fastest. */
+  readonly ioFormat?: "auto" | "model" | "fp16" | "hwc8" | undefined;
   /** Told a few times a second while an engine is built; 0–1, and the phase in TensorRT's words. */
   readonly onProgress: ((progress: BuildProgress) => void) | undefined;
   /** Ends the build; its reason is thrown. */

@@ -2,17 +2,17 @@
 
 import { message, OptionError, TensorRtError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { fitsShape, formatShape, isDynamic, type Shape } from "../core/tensor.ts";
 import type { Device } from "../cuda/device.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
-import { type BuildConfig, type BuildOptions, type InputShapes, parseBuildOptions } from "./build-options.ts";
+import { type BuildConfig, type BuildOptions, type IoFormat, parseBuildOptions } from "./build-options.ts";
 import { BuildTurn, type BuildWait } from "./build-turn.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
 import { formatFp32Nodes, keepFp32 } from "./fp32-layers.ts";
+import { choosePlanIo, type FormatPlan, formatsToTry, laidOutBy, progressOf } from "./io-formats.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import type { Network, NetworkTensor } from "./network.ts";
+import type { Network } from "./network.ts";
 import { OnnxParser } from "./onnx-parser.ts";
-import { type ShapeRange, TimingCache } from "./optimization-profile.ts";
+import { inputProfiles, TimingCache } from "./optimization-profile.ts";
 import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
 import { type BuildEvent, ProgressMonitor } from "./progress.ts";
 
@@ -105,21 +105,29 @@ export async function buildPlan(
   using _parser = await OnnxParser.parse(network, model, { path: environment.path, source });
   signal?.throwIfAborted();
 
-  using monitor = new ProgressMonitor();
+  // Progress monitors and plans; closed behind the settings, which know the monitors.
+  using owned = new DisposableStack();
   using settings = builder.createConfig();
   configure(settings, config);
   setPrecision(settings, network, config, library);
   const fp32 = keepsFp32(config, library) ? keepFp32Layers(settings, network, model, { config, source }) : [];
   addProfiles(builder, settings, network, config);
-  settings.setProgressMonitor(monitor);
   const { cache, isRefused } = attachTimingCache(settings, environment.timingCache);
   using _cache = cache;
 
-  using plan = await runBuild(builder, network, settings, monitor, { ...environment, turn });
   const metadata = readOnnxMetadata(model);
-  const origin = { ...originOf(config, library, device), ...(fp32.length === 0 ? {} : { fp32Layers: fp32 }) };
+  const isTyped = library.isStronglyTyped || config.precision === "model";
+  const formats = formatsToTry(config, { network, metadata, isTyped, hasDevice: device !== undefined });
+  const built = await buildFormats({ builder, network, settings, isTyped }, formats, owned, { ...environment, turn });
+  const io = await choosePlanIo(built, { library, device, versionCompatible: config.versionCompatible, signal });
+  const { plan } = built.find(({ format }) => format === io.format)!;
+  const origin = {
+    ...originOf(config, library, device),
+    ...(fp32.length === 0 ? {} : { fp32Layers: fp32 }),
+    ...(io.format === "model" && io.measuredMs === undefined ? {} : { io }),
+  };
   return {
-    bytes: writePlan(plan.view(), metadata, origin),
+    bytes: writePlan(plan, metadata, origin),
     metadata,
     origin,
     timingCache: settings.timingCacheBytes(),
@@ -241,22 +249,57 @@ function attachTimingCache(
 /** By how much the threads of a build in the background give way. */
 const BACKGROUND_NICE = 10;
 
+/** What a plan is built of. */
+interface Prepared {
+  readonly builder: Builder;
+  readonly network: Network;
+  readonly settings: BuilderConfig;
+  readonly isTyped: boolean;
+}
+
+/** Build a plan in each format, one after the other: the timing cache has most of what the later ones need. */
+async function buildFormats(
+  { builder, network, settings, isTyped }: Prepared,
+  formats: readonly IoFormat[],
+  owned: DisposableStack,
+  environment: BuildEnvironment & { readonly turn: BuildTurn },
+): Promise<FormatPlan[]> {
+  const built: FormatPlan[] = [];
+  for (const [at, format] of formats.entries()) {
+    for (const { side, index, dtype, format: layout } of laidOutBy(format, { network, isTyped })) {
+      network.setFormat(side, index, dtype, layout);
+    }
+    const monitor = owned.use(new ProgressMonitor());
+    settings.setProgressMonitor(monitor);
+    const all = { ...environment, progress: progressOf(at, formats.length) };
+    try {
+      const plan = owned.use(await runBuild(builder, network, settings, monitor, all));
+      built.push({ format, plan: plan.view() });
+    } catch (error) {
+      if (at === 0 || !(error instanceof TensorRtError)) throw error;
+      logger.warn(`Leaving out the format ${format} of inputs and outputs, as it cannot be built: ${error.message}`);
+    }
+  }
+  return built;
+}
+
 async function runBuild(
   builder: Builder,
   network: Network,
   settings: BuilderConfig,
   monitor: ProgressMonitor,
-  environment: BuildEnvironment & { readonly turn: BuildTurn },
+  environment: BuildEnvironment & { readonly turn: BuildTurn; readonly progress: (fraction: number) => number },
 ): ReturnType<Builder["build"]> {
-  const { onProgress, turn, isBackground = false } = environment;
+  const { onProgress, progress, turn, isBackground = false } = environment;
   const signal = AbortSignal.any([turn.signal, ...(environment.signal === undefined ? [] : [environment.signal])]);
   const cancel = (): void => monitor.cancel();
   let fault: { readonly cause: unknown } | undefined;
   const report = (): void => {
     try {
       monitor.drain((event) => {
-        turn.report({ fraction: event.fraction, phase: event.phases.at(-1)?.name ?? event.phase.name });
-        onProgress?.(event);
+        const fraction = progress(event.fraction);
+        turn.report({ fraction, phase: event.phases.at(-1)?.name ?? event.phase.name });
+        onProgress?.({ ...event, fraction });
       });
       monitor.pause(turn.mustWait);
     } catch (cause) {
@@ -297,80 +340,4 @@ function originOf(config: BuildConfig, library: TensorRtLibrary, device: Device 
       ? {}
       : { hardwareCompatibility: config.hardwareCompatibility }),
   };
-}
-
-/** Axis of the batch. */
-const BATCH = 0;
-
-/** Axes of height and width of an image tensor: NHWC where the last axis holds 1, 3 or 4 channels, else NCHW. */
-function imageAxes(shape: Shape): { readonly height: number; readonly width: number } | undefined {
-  if (shape.length !== 4) return undefined;
-  const isChannelsLast = [1, 3, 4].includes(shape[3]!) && ![1, 3, 4].includes(shape[1]!);
-  return isChannelsLast ? { height: 1, width: 2 } : { height: 2, width: 3 };
-}
-
-/**
- * The profiles of a build, each with the shapes of every dynamic input by name: none where all shapes are fixed.
- *
- * @throws {OptionError} If a dynamic axis has no range, or a profile names an input that is not there, or gives one
- * another rank or side than the model
- */
-export function inputProfiles(
-  inputs: readonly NetworkTensor[],
-  config: BuildConfig,
-): ReadonlyMap<string, ShapeRange>[] {
-  const dynamic = inputs.filter((input) => isDynamic(input.shape));
-  for (const profile of config.profiles) {
-    for (const [name, shapes] of Object.entries(profile)) checkShapes(inputNamed(name, inputs), shapes);
-  }
-  if (dynamic.length === 0) return [];
-  const listed = config.profiles.length === 0 ? [{}] : config.profiles;
-  return listed.map((profile) => {
-    const byName: Readonly<Record<string, InputShapes>> = profile;
-    return new Map(dynamic.map((input) => [input.name, rangeOf(input, byName[input.name], config)]));
-  });
-}
-
-function inputNamed(name: string, inputs: readonly NetworkTensor[]): NetworkTensor {
-  const found = inputs.find((input) => input.name === name);
-  if (found !== undefined) return found;
-  const hint = `the inputs are ${inputs.map((input) => JSON.stringify(input.name)).join(", ")}`;
-  const text = message("build an engine", `a profile names the input ${JSON.stringify(name)}`, hint);
-  throw new OptionError(text, "profiles");
-}
-
-/** TensorRT would say so after a while for one input, and not at all where the model leaves nothing open. */
-function checkShapes({ name, shape }: NetworkTensor, listed: InputShapes): void {
-  const shapes = "min" in listed ? [listed.min, listed.opt, listed.max] : [listed];
-  const wrong = shapes.find((one) => !fitsShape(one, shape));
-  if (wrong === undefined) return;
-  const found = `a profile gives the input ${JSON.stringify(name)} ${formatShape(shape)} the shape ${formatShape(wrong)}`;
-  throw new OptionError(message("build an engine", found, "only what the model leaves open can be chosen"), "profiles");
-}
-
-function rangeOf(input: NetworkTensor, listed: InputShapes | undefined, config: BuildConfig): ShapeRange {
-  if (listed !== undefined) return "min" in listed ? listed : { min: listed, opt: listed, max: listed };
-  const axes = imageAxes(input.shape);
-  const at = (selector: "min" | "opt" | "max"): Shape =>
-    input.shape.map((dim, axis) => {
-      if (dim >= 0) return dim;
-      if (axis === BATCH && config.batch !== undefined) return config.batch[selector];
-      if (axis === axes?.width && config.size !== undefined) return config.size[selector][0];
-      if (axis === axes?.height && config.size !== undefined) return config.size[selector][1];
-      throw unset(
-        input,
-        axis === BATCH ? "batch" : axis === axes?.width || axis === axes?.height ? "size" : "profiles",
-      );
-    });
-  return { min: at("min"), opt: at("opt"), max: at("max") };
-}
-
-function unset(input: NetworkTensor, option: "batch" | "size" | "profiles"): OptionError {
-  const hints = {
-    batch: "say how many images a batch has: `batch: 1`, or `batch: { min: 1, opt: 4, max: 8 }`",
-    size: "say how large the images are: `size: [640, 640]`, or `size: { min, opt, max }`",
-    profiles: `list its shapes: \`profiles: [{ ${JSON.stringify(input.name)}: { min, opt, max } }]\``,
-  };
-  const found = `the input ${JSON.stringify(input.name)} ${formatShape(input.shape)} is dynamic and has no range`;
-  return new OptionError(message("build an engine", found, hints[option]), option);
 }

@@ -199,7 +199,7 @@ export class EngineCache {
   ): Promise<string> {
     const { config, library, device } = builds;
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
-    const { maxThreads: _, isPrecisionChosen: __, fp32Layers, precision, ...choice } = config;
+    const { maxThreads: _, isPrecisionChosen: __, fp32Layers, precision, ioFormat, ...choice } = config;
     const fp32 = keepsFp32(config, library) ? fp32NodesOf(model).map(({ node }) => node.outputs[0]) : [];
     const hash = new Bun.CryptoHasher("sha256");
     hash.update(model);
@@ -217,6 +217,7 @@ export class EngineCache {
         // Models that lose nothing keep the engines they had before.
         ...(fp32.length === 0 ? {} : { fp32 }),
         ...(fp32Layers ? {} : { fp32Layers }),
+        ...(ioFormat === "auto" ? {} : { ioFormat }),
         tensorRt: [library.version.text, library.version.build],
         gpu: device?.name,
         capabilities: targetCapabilities(config, device),

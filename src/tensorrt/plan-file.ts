@@ -12,6 +12,7 @@
  */
 
 import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
+import type { IoFormat } from "./build-options.ts";
 import type { TensorRtFamily, TensorRtVersion } from "./version.ts";
 
 /** Compute capability of a GPU: `[9, 0]`. */
@@ -27,6 +28,13 @@ export interface PlanHeader {
   readonly computeCapabilities: readonly ComputeCapability[];
 }
 
+/** What a plan's images and maps are, and what each form that was measured took. */
+export interface PlanIo {
+  readonly format: IoFormat;
+  /** Milliseconds of one inference, the median. */
+  readonly measuredMs?: Readonly<Partial<Record<IoFormat, number>>>;
+}
+
 /** What this package notes of a plan it built. */
 export interface PlanOrigin {
   /** `TensorRT 10.6.0` */
@@ -38,6 +46,8 @@ export interface PlanOrigin {
   /** `ampere-plus`, where it runs on other GPUs as well. */
   readonly hardwareCompatibility?: string;
   readonly precision?: string;
+  /** Images and raw maps that are not as the model was exported, or might have been: what they are, and what each form took. */
+  readonly io?: PlanIo;
   /** Nodes of the model that an FP16 engine computes in FP32. */
   readonly fp32Layers?: readonly string[];
 }
@@ -118,6 +128,13 @@ function isCapability(value: unknown): boolean {
   return Array.isArray(value) && value.length === 2 && value.every(Number.isInteger);
 }
 
+function isPlanIo(value: unknown): boolean {
+  if (value === undefined) return true;
+  const { format, measuredMs = {} } = value as Partial<PlanIo>;
+  const isMeasured = typeof measuredMs === "object" && measuredMs !== null;
+  return typeof format === "string" && isMeasured && Object.values(measuredMs).every(Number.isFinite);
+}
+
 /** Others build on these facts, so their form is checked; what else a plan tells stays as it is. */
 const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolean>> = {
   tensorRt: (value) => typeof value === "string",
@@ -125,6 +142,7 @@ const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolea
   computeCapabilities: (value) => value === undefined || (Array.isArray(value) && value.every(isCapability)),
   hardwareCompatibility: isText,
   precision: isText,
+  io: isPlanIo,
   fp32Layers: (value) => value === undefined || (Array.isArray(value) && value.every((one) => typeof one === "string")),
 };
 

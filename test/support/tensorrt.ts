@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { cacheFolder } from "../../src/core/paths.ts";
+import { allocate } from "../../src/core/tensor.ts";
 import { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { onnxModel } from "./onnx-writer.ts";
 
@@ -37,18 +38,23 @@ export function openFrom(folder: string, options: OpenTensorRtOptions = {}): Ten
 
 /** One convolution and a Relu, `images` [N, 3, H, W] → `features` [N, 4, H, W]; builds in a fraction of a second. */
 export function tinyModel(
-  options: { readonly shape?: readonly (number | string)[]; readonly metadata?: Record<string, string> } = {},
+  options: {
+    readonly shape?: readonly (number | string)[];
+    readonly dtype?: "f32" | "f16";
+    readonly metadata?: Record<string, string>;
+  } = {},
 ): Uint8Array<ArrayBuffer> {
-  const shape = options.shape ?? [1, 3, 33, 47];
-  const weights = Float32Array.from({ length: 4 * 3 * 3 * 3 }, (_, index) => Math.sin(index));
+  const { shape = [1, 3, 33, 47], dtype = "f32" } = options;
+  const weights = allocate(dtype, 4 * 3 * 3 * 3);
+  for (let index = 0; index < weights.length; index++) weights[index] = Math.sin(index);
   return onnxModel({
     nodes: [
       { op: "Conv", inputs: ["images", "weights"], outputs: ["sums"], attributes: { pads: [1, 1, 1, 1] } },
       { op: "Relu", inputs: ["sums"], outputs: ["features"] },
     ],
-    inputs: [{ name: "images", dtype: "f32", shape }],
-    outputs: [{ name: "features", dtype: "f32", shape: [shape[0]!, 4, shape[2]!, shape[3]!] }],
-    initializers: [{ name: "weights", dtype: "f32", shape: [4, 3, 3, 3], data: weights }],
+    inputs: [{ name: "images", dtype, shape }],
+    outputs: [{ name: "features", dtype, shape: [shape[0]!, 4, shape[2]!, shape[3]!] }],
+    initializers: [{ name: "weights", dtype, shape: [4, 3, 3, 3], data: weights }],
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
   });
 }

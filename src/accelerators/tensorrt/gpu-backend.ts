@@ -212,10 +212,10 @@ export async function cudaPart<Params, Output>(
 export function engineOptions(
   { bytes, source }: Pick<ModelFile, "bytes" | "source">,
   task: Pick<Task<unknown, unknown, unknown>, "engineShapes">,
-  { precision }: Pick<EngineBuild, "precision">,
+  { precision, ioFormat }: Pick<EngineBuild, "precision" | "ioFormat">,
 ): BuildOptions {
   const shapes = task.engineShapes({ model: readOnnxModel(bytes), source });
-  return { ...shapes, precision };
+  return { ...shapes, precision, ioFormat };
 }
 
 function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {

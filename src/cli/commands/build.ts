@@ -17,6 +17,7 @@ import type { Task } from "../../runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
+import { formatPlanIo } from "../../tensorrt/io-formats.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
@@ -147,7 +148,8 @@ function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined)
   const capabilities = (origin?.computeCapabilities ?? []).map((one) => one.join("."));
   const target = capabilities.length === 0 ? "" : ` for compute capability ${capabilities.join(", ")}`;
   const by = origin === undefined ? "" : `, ${origin.tensorRt}${target}`;
-  return `${how}: ${formatBytes(plan.bytes.byteLength)}${by}`;
+  const io = origin?.io === undefined ? "" : `, images and maps ${formatPlanIo(origin.io)}`;
+  return `${how}: ${formatBytes(plan.bytes.byteLength)}${by}${io}`;
 }
 
 /** Run `build`. @returns the exit code */

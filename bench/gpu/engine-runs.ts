@@ -63,7 +63,7 @@ export class EngineRun implements Disposable {
       if (shape !== undefined && inputs[0] === tensor.info.name && isDynamic(tensor.info.shape)) tensor.setShape(shape);
     }
     for (const tensor of context.tensors) {
-      const buffer = owned.use(DeviceBuffer.create(tensor.info.dtype, tensor.shape, { device }));
+      const buffer = owned.use(DeviceBuffer.create(tensor.info.dtype, tensor.shape, { device }, tensor.vector));
       tensor.setAddress(buffer.pointer);
     }
     context.enqueue(stream);

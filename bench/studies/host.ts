@@ -108,6 +108,7 @@ export class HostRun implements HostTensors, Disposable {
     let input: readonly [InputTensor, PinnedBuffer | ArrayBufferView, DeviceBuffer] | undefined;
     for (const tensor of context.tensors) {
       const { dtype, name } = tensor.info;
+      if (tensor.vector !== 1) throw new Error(`Cannot run the engine: ${name} is not row-major`);
       const buffer = owned.use(DeviceBuffer.create(dtype, tensor.shape, { device }));
       tensor.setAddress(buffer.pointer);
       const [onHost, copied] = memory(createTensor(dtype, tensor.shape));

@@ -86,11 +86,16 @@ export function vectorVolume(shape: Shape, vector: number): number {
 
 /** Read a tensor out of memory whose channels come in vectors: see {@linkcode vectorVolume}. */
 export function unpackVectors<T extends DType>(tensor: Tensor<T>, packed: DTypeMap[T], vector: number): void {
-  moveVectors(tensor.shape, vector, tensor.data, packed, false);
+  if (vector === 1) (tensor.data as TypedArray).set(packed as never);
+  else moveVectors(tensor.shape, vector, tensor.data, packed, false);
 }
 
 /** Write a tensor into such memory, and 0 where its channels fill no vector. */
 export function packVectors<T extends DType>(packed: DTypeMap[T], { shape, data }: Tensor<T>, vector: number): void {
+  if (vector === 1) {
+    (packed as TypedArray).set(data as never);
+    return;
+  }
   packed.fill((packed instanceof BigInt64Array ? 0n : 0) as never);
   moveVectors(shape, vector, data, packed, true);
 }

@@ -7,7 +7,7 @@ import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import type { NativeObject } from "./native-object.ts";
-import { type EngineTensor, ShapeCells } from "./tensor-info.ts";
+import { type EngineTensor, ShapeCells, vectorOf } from "./tensor-info.ts";
 
 /** An input or output of one context. Its calls allocate nothing; look it up once and keep it. */
 export class ContextTensor {
@@ -57,6 +57,22 @@ export class ContextTensor {
     const { library, handle } = this.#context;
     const rank = this.#native.bt_context_tensor_shape(library.handle, handle, this.#name, this.#cells.cells);
     return this.#cells.read(library.check(rank, "ExecutionContext.getTensorShape"));
+  }
+
+  /**
+   * Channels side by side under the shape in use: `vector` of the memory that is bound to it. 1 for row-major memory.
+   *
+   * @throws {ShapeError} If its format is one that no such number tells
+   */
+  get vector(): number {
+    const { format, name, formatText } = this.info;
+    const { shape } = this;
+    const vector = vectorOf(format, shape);
+    if (vector !== undefined) return vector;
+    const expected = "linear, or of four dimensions with their channels in vectors or last";
+    const found = `its format must be ${expected}, got ${JSON.stringify(formatText)} for ${formatShape(shape)}`;
+    const text = message(`lay out ${JSON.stringify(name)}`, found, "build the plan with linear inputs and outputs");
+    throw new ShapeError(text, { tensor: name, expected, actual: formatText });
   }
 
   /** Elements between neighbours along each axis. */

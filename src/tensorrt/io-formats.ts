@@ -1,6 +1,6 @@
 /** @module IoFormats: element type and memory layout of an engine's images and maps: which are tried, and which is the fastest. */
 
-import { ModelError, message, NativeError } from "../core/errors.ts";
+import { ModelError, message, NativeError, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Owner } from "../core/resource.ts";
 import { type DType, formatShape, isDynamic } from "../core/tensor.ts";
@@ -17,7 +17,7 @@ import type { TensorRtLibrary } from "./library.ts";
 import type { Network } from "./network.ts";
 import type { PlanIo } from "./plan-file.ts";
 import { Runtime } from "./runtime.ts";
-import { type TensorFormat, vectorOf } from "./tensor-info.ts";
+import type { TensorFormat } from "./tensor-info.ts";
 
 /** Key of the metadata of a model that was cut at the maps of its head: see src/heads/shaped.ts. */
 const SHAPED_KEY = "bun_tensorrt_shaped";
@@ -125,7 +125,7 @@ export async function choosePlanIo(plans: readonly FormatPlan[], place: Measurin
     logger.info(`Inputs and outputs of the engine: ${formatPlanIo(io)}`);
     return io;
   } catch (error) {
-    if (!(error instanceof NativeError || error instanceof ModelError)) throw error;
+    if (!(error instanceof NativeError || error instanceof ModelError || error instanceof ShapeError)) throw error;
     logger.warn(`Formats of inputs and outputs cannot be compared, so ${last} is taken: ${error.message}`);
     return { format: last };
   }
@@ -199,14 +199,14 @@ class PlanTrial extends Owner {
     for (const { name, shape, profiles } of engine.inputs) {
       context.tensor(name).setShape(isDynamic(shape) ? profiles[0]!.opt : shape);
     }
-    for (const { name, dtype, format } of engine.tensors) {
-      const { shape } = context.tensor(name);
+    for (const tensor of context.tensors) {
+      const { shape, vector } = tensor;
+      const { name, dtype, location } = tensor.info;
+      if (location === "host") throw unmeasured(engine, `${JSON.stringify(name)} lies on the host`);
       if (isDynamic(shape)) throw unmeasured(engine, `the shape of ${JSON.stringify(name)} is ${formatShape(shape)}`);
-      const vector = vectorOf(format, shape);
-      if (vector === undefined) throw unmeasured(engine, `${JSON.stringify(name)} has the format ${format}`);
       const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }, vector));
       fill(buffer, 0, { stream });
-      context.tensor(name).setAddress(buffer.pointer);
+      tensor.setAddress(buffer.pointer);
     }
     // Once before the capture, so that TensorRT has what it needs.
     context.enqueue(stream);

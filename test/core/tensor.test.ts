@@ -103,6 +103,10 @@ test("vectors of channels: where each element of TensorRT's formats lies, and ba
     unpackVectors(back, packed, vector);
     expect(back).toEqual(tensor);
   }
+  const rows = tensorOf("i64", [2, 3], BigInt64Array.of(1n, 2n, 3n, 4n, 5n, 6n));
+  const same = allocate("i64", 6);
+  packVectors(same, rows, 1);
+  expect(same).toEqual(rows.data);
   expect(vectorVolume([1, 64, 20, 20], 16)).toBe(25_600);
   expect(() => vectorVolume([1, 84, 8400], 2)).toThrow("Cannot lay out [1, 84, 8400] in vectors");
 });

@@ -6,7 +6,15 @@
 import type { LoadedModel } from "../../src/accelerators/tensorrt/gpu-model.ts";
 import { KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
 import { Resource } from "../../src/core/resource.ts";
-import { bytesPerElement, type Shape, type Tensor, type TensorInfo, volume } from "../../src/core/tensor.ts";
+import {
+  bytesPerElement,
+  packVectors,
+  type Shape,
+  type Tensor,
+  type TensorInfo,
+  vectorVolume,
+  volume,
+} from "../../src/core/tensor.ts";
 import { copyOnDevice, copyToDevice } from "../../src/cuda/copy.ts";
 import type { Device } from "../../src/cuda/device.ts";
 import type { DeviceMemory } from "../../src/cuda/device-buffer.ts";
@@ -15,7 +23,7 @@ import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
 import type { TaskModel } from "../../src/runtime/task.ts";
 import type { Engine } from "../../src/tensorrt/engine.ts";
-import type { EngineTensor } from "../../src/tensorrt/tensor-info.ts";
+import { type EngineTensor, type TensorFormat, vectorOf } from "../../src/tensorrt/tensor-info.ts";
 
 /** An engine whose outputs are whatever it was given when a batch runs; or one output, which is its input, byte for byte. */
 export class StandInEngine extends Resource {
@@ -27,30 +35,44 @@ export class StandInEngine extends Resource {
   readonly #sources: ReadonlyMap<string, PinnedBuffer>;
 
   readonly #echoed: string | undefined;
+  readonly #formats: Readonly<Record<string, TensorFormat>>;
 
-  /** @param echoed name of the input that is given back; the first axis of the output may then be open */
-  constructor(device: Device, outputs: readonly TensorInfo[], echoed?: string) {
+  /**
+   * @param echoed  name of the input that is given back; the first axis of the output may then be open
+   * @param formats of tensors that are not row-major, by name
+   */
+  constructor(
+    device: Device,
+    outputs: readonly TensorInfo[],
+    {
+      echoed,
+      formats = {},
+    }: { readonly echoed?: string; readonly formats?: Readonly<Record<string, TensorFormat>> } = {},
+  ) {
     super("StandInEngine", device);
     this.outputs = outputs;
     this.#echoed = echoed;
+    this.#formats = formats;
     const given = echoed === undefined ? outputs : [];
     this.#sources = new Map(
-      given.map(({ name, dtype, shape }) => [name, PinnedBuffer.create(dtype, shape, device)] as const),
+      given.map(({ name, dtype, shape }) => {
+        const length = vectorVolume(shape, vectorOf(formats[name] ?? "linear", shape)!);
+        return [name, PinnedBuffer.create(dtype, [length], device)] as const;
+      }),
     );
   }
 
   /** What the next runs give. */
   give(outputs: ReadonlyMap<string, Tensor>): void {
     for (const [name, source] of this.#sources) {
-      const { data } = outputs.get(name)!;
-      new Uint8Array(source.buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      const tensor = outputs.get(name)!;
+      packVectors(source.data, tensor, vectorOf(this.#formats[name] ?? "linear", tensor.shape)!);
     }
   }
 
-  /** Every tensor is row-major. */
   tensor(name: string): Pick<EngineTensor, "dtype" | "format"> {
     const { dtype } = this.outputs.find((output) => output.name === name) ?? this.input!;
-    return { dtype, format: "linear" };
+    return { dtype, format: this.#formats[name] ?? "linear" };
   }
 
   deviceMemoryBytes(): number {

@@ -53,6 +53,7 @@ test.skipIf(isGpuMissing).each([
     const tensorOf = (info: TensorInfo): object => ({
       info,
       shape: info.shape,
+      vector: 1,
       setAddress: (address: number) => addresses.set(info.name, address),
     });
     const memory = (name: string, byteLength: number): DeviceMemory =>

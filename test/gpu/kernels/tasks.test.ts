@@ -23,6 +23,7 @@ import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import { personImages } from "../../../src/tasks/pose/person-image.ts";
 import { TopDownTask, type TopDownTaskOptions } from "../../../src/tasks/pose/top-down.ts";
 import { SEMANTIC } from "../../../src/tasks/semantic/semantic-task.ts";
+import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
 import { chance } from "../../support/chance.ts";
 import { differenceOf } from "../../support/decoded.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
@@ -107,11 +108,12 @@ async function onDevice<Params, Output>(
   task: Recognised<Params, Output>,
   said: Said,
   params: readonly Params[],
+  formats: Readonly<Record<string, TensorFormat>> = {},
 ): Promise<Made<Output>[]> {
   using owned = new DisposableStack();
   const device = owned.use(Device.open());
   const infos = Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
-  const engine = owned.use(new StandInEngine(device, infos));
+  const engine = owned.use(new StandInEngine(device, infos, { formats }));
   engine.give(new Map(Object.entries(said)));
   const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, BATCH, owned);
   const part = (await task.device.cuda!()) as CudaTask<Params, Output>;
@@ -188,6 +190,8 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       const planes = tensor(dtype, [BATCH, 7, 8, 8], () => random() - 0.3);
       const said = { output0: people(dtype, 90, 3), planes, unread: tensor(dtype, [BATCH, 5], random) };
       const prototypes = { output: "planes", coefficients: 7 };
+      // Channels last, and filled up where the type has that.
+      const formats: Readonly<Record<string, TensorFormat>> = dtype === "f16" ? { images: "hwc", planes: "hwc8" } : {};
       const READINGS = [
         [undefined, {}, 6],
         ["pose", { keypoints: { count: 4, numbers: 3 } }, 6],
@@ -219,7 +223,7 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
         const made = task === undefined ? new DetectTask(options) : new ObjectTask(task, options);
         const recognised = await made.recognise(opened(said, {}));
         expect(recognised.outputs).toEqual("masks" in reading ? ["output0", "planes"] : ["output0"]);
-        const device = await onDevice<NmsOptions, DetectionBlock>(recognised as never, said, SELECTIONS);
+        const device = await onDevice<NmsOptions, DetectionBlock>(recognised as never, said, SELECTIONS, formats);
         for (const [at, selection] of SELECTIONS.entries()) {
           const wanted = await onHost<NmsOptions, DetectionBlock>(recognised as never, said, selection);
           expect(device[at]!.input.data).toEqual(wanted.input.data);
@@ -389,7 +393,7 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
         [4, true, false],
         [3, false, true],
       ] as const) {
-        const engine = owned.use(new StandInEngine(device, [said], "images"));
+        const engine = owned.use(new StandInEngine(device, [said], { echoed: "images" }));
         const loaded = standInModel(engine, device, recognised as never, rows, owned);
         const streams = owned.use(new GpuStreams(loaded.engine, device, hasGraph ? "split" : "one", 1));
         const gpu = { ...loaded, hasGraph, fixedBatch: isFixed ? rows : undefined };

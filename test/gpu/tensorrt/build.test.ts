@@ -2,6 +2,7 @@ import { afterAll, afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openedEngine } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
 import { ModelError, OptionError, ShapeError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import { createTensor, type Shape, type Tensor } from "../../../src/core/tensor.ts";
@@ -12,10 +13,12 @@ import { Builder } from "../../../src/tensorrt/builder.ts";
 import { OutputAllocator } from "../../../src/tensorrt/context-tensor.ts";
 import type { Engine, ExecutionContext } from "../../../src/tensorrt/engine.ts";
 import { EngineCache } from "../../../src/tensorrt/engine-cache.ts";
+import type { HostMemory } from "../../../src/tensorrt/native-object.ts";
 import { OnnxParser } from "../../../src/tensorrt/onnx-parser.ts";
 import { readPlan } from "../../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../../src/tensorrt/progress.ts";
 import { Runtime } from "../../../src/tensorrt/runtime.ts";
+import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
 import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { onnxModel } from "../../support/onnx-writer.ts";
@@ -346,3 +349,80 @@ test.skipIf(isTensorRtMissing || isMissing("models/yolov8n_640.onnx"))(
   },
   SLOW_TEST_MS,
 );
+
+/** tinyModel() as it is built on this version: of FP16 where networks keep the types of the model. */
+function halfModel(options: Parameters<typeof tinyModel>[0] = {}): Uint8Array<ArrayBuffer> {
+  return tinyModel(gpuLibrary().isStronglyTyped ? { ...options, dtype: "f16" } : options);
+}
+
+/** What an engine of one input and one output makes of a tensor, whatever their formats. */
+async function runOnce(engine: Engine, tensor: Tensor): Promise<Tensor> {
+  const outputs = await openedEngine(engine, "the built plan").sample!("images", tensor);
+  return outputs.get("features")!;
+}
+
+buildTest("every format of TensorRT lies as `vector` says: engines make the same of the same image", async () => {
+  using gpu = new Gpu();
+  const library = gpuLibrary();
+  const [height, width] = [33, 47];
+  const image = createTensor("f16", [2, 3, height, width]);
+  image.data.set(noise(image.shape).data);
+  const wanted = reference({ dtype: "f32", shape: image.shape, data: Float32Array.from(image.data) });
+  const seen: TensorFormat[] = [];
+  for (const format of ["linear", "chw2", "chw4", "hwc", "hwc8", "chw16", "chw32", "hwc16"] as const) {
+    using builder = await Builder.create({ library, device: gpu.device });
+    using network = builder.createNetwork();
+    using _parser = await OnnxParser.parse(network, halfModel({ shape: ["n", 3, height, width] }), {});
+    using settings = builder.createConfig();
+    if (!library.isStronglyTyped) settings.setFlag("fp16", true);
+    settings.optimizationLevel = 1;
+    const profile = builder.createProfile();
+    const shape = (batch: number): Shape => [batch, 3, height, width];
+    profile.setShapes("images", { min: shape(1), opt: shape(2), max: shape(4) });
+    settings.addProfile(profile);
+    network.setFormat("input", 0, "f16", format);
+    network.setFormat("output", 0, "f16", format);
+    let plan: HostMemory;
+    try {
+      plan = await builder.build(network, settings);
+    } catch (error) {
+      // Which formats a version has kernels for is its own affair, but for the four below.
+      if (!(error instanceof TensorRtError)) throw error;
+      continue;
+    }
+    using _plan = plan;
+    const engine = await load(gpu, plan.view());
+    expect(engine.tensors.map((one) => one.format)).toEqual([format, format]);
+    const made = await runOnce(engine, image);
+    seen.push(format);
+    for (const [at, value] of wanted.entries()) {
+      expect(Math.abs((made.data[at]! as number) - value), `${format}, element ${at}`).toBeLessThan(0.02);
+    }
+  }
+  expect(seen).toEqual(expect.arrayContaining(["linear", "chw4", "hwc", "hwc8"]));
+});
+
+buildTest("images and maps of a model that was cut are built in several formats, and the fastest is kept", async () => {
+  using gpu = new Gpu();
+  const metadata = { bun_tensorrt_shaped: "{}" };
+  const model = halfModel({ shape: ["n", 3, 160, 160], metadata });
+  const batch = { min: 1, opt: 2, max: 4 };
+  const { bytes, origin } = await build(gpu, model, { batch, optimizationLevel: 3 });
+  const measured = Object.entries(origin.io!.measuredMs!);
+  expect(measured.length).toBe(gpuLibrary().isStronglyTyped ? 2 : 3);
+  for (const [, milliseconds] of measured) expect(milliseconds).toBeGreaterThan(0);
+  expect(readPlan(bytes, "the built plan").origin?.io).toEqual(origin.io);
+  const engine = await load(gpu, bytes);
+  const form = { model: "linear", fp16: "linear", hwc8: "hwc8" }[origin.io!.format];
+  expect(engine.tensors.map((one) => one.format as string)).toEqual([form, form]);
+
+  const quick = await build(gpu, model, { batch, optimizationLevel: 0 });
+  expect(quick.origin.io).toEqual({ format: "hwc8" });
+  const asExported = await build(gpu, model, { batch, ioFormat: "model" });
+  expect(asExported.origin.io).toBeUndefined();
+  const image = createTensor(engine.inputs[0]!.dtype, [3, 3, 160, 160]);
+  image.data.set(noise(image.shape).data as never);
+  const wanted = reference({ dtype: "f32", shape: image.shape, data: Float32Array.from(image.data as never) });
+  const made = await runOnce(engine, image);
+  for (const [at, value] of wanted.entries()) expect(Math.abs(Number(made.data[at]) - value)).toBeLessThan(0.02);
+});

@@ -1,6 +1,7 @@
 /** @module bun-tensorrt: objects in images, from Bun, on the machine at hand. Importing it opens no library. */
 
 export type {
+  FirstEngine,
   JpegDecoding,
   OnnxRuntimeOptions,
   StreamLayout,

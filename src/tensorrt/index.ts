@@ -18,6 +18,7 @@ export type {
   SizeRange,
 } from "./build-options.ts";
 export { type BuildEnvironment, type BuiltPlan, buildPlan } from "./build-plan.ts";
+export type { BuildWait } from "./build-turn.ts";
 export {
   Builder,
   BuilderConfig,

@@ -2,6 +2,7 @@
 
 import { logger } from "../core/log.ts";
 import type { MapPlan } from "../heads/map-plan.ts";
+import { needsShapes } from "../model/model-info.ts";
 import { readOnnxModel } from "../onnx/declared.ts";
 import { noDevicePart, type OpenedModel, type Task } from "../runtime/task.ts";
 
@@ -28,14 +29,16 @@ export function declaredOnly({ bytes, source }: OnnxFile): OpenedModel {
 }
 
 /**
- * What tells the plans of a model apart that are shaped for different heads; `undefined` for one that is built as it is. A model
- * that is recognised only when its shapes are known has that of its task alone.
+ * What tells the plans of a model apart that are shaped for different heads; `undefined` for one that is built as it is. One whose
+ * outputs are open is recognised only when it is built.
  */
 export async function variantOf(file: OnnxFile, task: ShapingTask): Promise<string | undefined> {
-  const found = await task.forShaping?.(declaredOnly(file));
-  if (found === undefined || found.spec.plan.kind === "own") return undefined;
+  if (task.forShaping === undefined) return undefined;
+  const opened = declaredOnly(file);
+  const found = await task.forShaping(opened);
+  if (found === undefined) return needsShapes(opened.model) ? "shaped" : undefined;
   const { head, plan, extras } = found.spec;
-  return JSON.stringify({ head, plan, extras });
+  return plan.kind === "own" ? undefined : JSON.stringify({ head, plan, extras });
 }
 
 /**

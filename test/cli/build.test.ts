@@ -238,6 +238,7 @@ for (const toy of TASKS) {
       library: openFrom(RTX!),
       path: source,
       source,
+      variant: await variantOf({ bytes, source }, await engineTask(source, {})),
     });
     expect([asked.isHit, `${asked.path}\n`]).toEqual([true, made.output]);
   });

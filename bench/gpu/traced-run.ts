@@ -83,6 +83,24 @@ export function idleShareOf(records: readonly FrameRecord[]): number | undefined
   return 1 - coveredMs(spans) / (to - from);
 }
 
+/** Share of the time of all copies to the device in which another frame was computed. */
+export function overlapOf(records: readonly FrameRecord[]): number | undefined {
+  let copied = 0;
+  let overlapped = 0;
+  for (const record of records) {
+    const [start, end] = record.copyInMs;
+    copied += end - start;
+    const others = records.filter(({ computeMs: [from, to] }) => from < end && to > start);
+    const spans = others
+      .filter((other) => other !== record)
+      .map(({ computeMs: [from, to] }): Span => {
+        return [Math.max(from, start), Math.min(to, end)];
+      });
+    overlapped += coveredMs(spans);
+  }
+  return copied > 0 ? overlapped / copied : undefined;
+}
+
 /**
  * Frames out of the middle of a run, one lane for JS and three a slot on the GPU; one where there are many slots, as the parts of
  * a frame follow each other.

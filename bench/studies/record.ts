@@ -12,6 +12,7 @@ import { Stream } from "../../src/cuda/stream.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { EngineRun, gpuTimes } from "../gpu/engine-runs.ts";
+import { overlapOf, tracedRun } from "../gpu/traced-run.ts";
 import { runTrtexec, type TrtexecReport } from "../peers/trtexec.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { drive } from "../support/drive.ts";
@@ -21,6 +22,7 @@ import { nvjpegRate } from "../support/nvjpeg-rate.ts";
 import { nv12Of, pageLocked } from "../support/page-locked.ts";
 import { inRounds } from "../support/rounds.ts";
 import { medianOf, summarise } from "../support/samples.ts";
+import { formatWithUnit } from "../support/units.ts";
 
 const ROUNDS = 5;
 /** Of the engine, of this library's graph: 0.45 ms unshaped. */
@@ -35,6 +37,8 @@ const TRTEXEC_DEPTH = 2;
 const COUNTS = [1, 4, 8, 16, 32] as const;
 /** With which of them trtexec is to be reached. */
 const COMPARED: readonly number[] = [4, 8, 16];
+/** A run of two in flight whose copies are looked at takes so long. */
+const TRACED_MS = 400;
 const JPEG_IN_FLIGHT = 128;
 /** nvJPEG is set up with the first file, which takes a second and a half; then every slot takes its memory. */
 const NVJPEG_WARM_UP_MS = 2500;
@@ -247,6 +251,13 @@ export const record: Study = {
       ["ordinary", "RGB frame, ordinary memory", image],
     ]);
     conclude(output, floors, rgbMs!, nv12Ms!);
+    const overlapped = overlapOf(await tracedRun(context.source!, frame, { inFlight: 2, durationMs: TRACED_MS }));
+    if (overlapped !== undefined) {
+      const share = formatWithUnit(overlapped, "share");
+      output.findings.push(
+        `With two frames in flight ${share} of the copies' time another frame is computed meanwhile.`,
+      );
+    }
     const rates = await measureRates(context, output, frame);
     const most = Math.max(...COUNTS);
     promise(output, `frames/s with ${most} in flight`, rates.get(most)!, { least: LEAST_RATE, unit: "fps" });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { coveredMs, idleShareOf, traceTimeline } from "../../bench/gpu/traced-run.ts";
+import { coveredMs, idleShareOf, overlapOf, traceTimeline } from "../../bench/gpu/traced-run.ts";
 import { readTrtexecReport } from "../../bench/peers/trtexec.ts";
 import { linearScale, logScale, stepOf } from "../../bench/report/scale.ts";
 import { windowRates } from "../../bench/support/drive.ts";
@@ -104,6 +104,17 @@ test("overlapping spans count once, and idle is what none covers", () => {
   expect(spans).toHaveLength(12);
   expect(Math.min(...spans.map(({ start }) => start))).toBe(0);
   expect(spans.every(({ lane, start, end }) => lane < lanes.length && end >= start)).toBe(true);
+});
+
+test("copies overlap with the computing of other frames, each moment counted once, and not with their own", () => {
+  const record = (copyInMs: FrameRecord["copyInMs"], computeMs: FrameRecord["computeMs"]): FrameRecord => ({
+    ...{ slot: 0, batch: 1, submittedMs: 0, enqueuedMs: 0, settledMs: 0, isGraph: true },
+    ...{ copyInMs, computeMs, copyOutMs: [computeMs[1], computeMs[1]] },
+  });
+  // Of the first copy 2 of 4 ms lie within the others' computing, of the others none, and of their own nothing counts.
+  const records = [record([2, 6], [4, 9]), record([0, 1], [1, 3]), record([0, 1], [2.5, 4])];
+  expect(overlapOf(records)).toBeCloseTo(2 / 6);
+  expect(overlapOf([])).toBeUndefined();
 });
 
 test("what trtexec prints is read, and a report without a figure refused", () => {

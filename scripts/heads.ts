@@ -11,32 +11,85 @@ import { HEADS, OBJECT_HEADS } from "../src/heads/registry.ts";
 const root = join(import.meta.dir, "..");
 const PAGE = join(root, "docs/models.md");
 
-/** What exports models of a head, where one command does. */
-const COMMANDS: Readonly<Record<string, string>> = {
-  yolo: "yolo export format=onnx",
-  "yolo-objectness": "python export.py --include onnx",
-  "yolo-end-to-end": "yolo export format=onnx nms=True",
-  "rtdetr-ultralytics-rows": "yolo export model=rtdetr-l.pt format=onnx",
-  "yolov7-rows": "python export.py --grid --end2end --max-wh 640",
-  yolox: "python export_onnx.py",
-  "yolox-decoded": "python export_onnx.py --decode_in_inference",
-  nanodet: "python export_onnx.py",
-  rtdetr: "python export_onnx.py --check",
-  "rf-detr": "model.export()",
-  "hugging-face": "optimum-cli export onnx",
-  "hugging-face-softmax": "optimum-cli export onnx",
-  "paddle-rtdetr": "paddle2onnx",
-  "paddle-detection": "paddle2onnx",
-  mmdet: "python deploy.py (mmdeploy)",
-  mmrotate: "python deploy.py (mmdeploy)",
-  rtmo: "python deploy.py (mmdeploy)",
-  "mask-rcnn-mmdeploy": "python deploy.py (mmdeploy)",
-  torchvision: "torch.onnx.export",
-  retinanet: "odtk export model.pth model.onnx",
-  "mask-rcnn": "torch.onnx.export",
-  "keypoint-rcnn": "torch.onnx.export",
-  "tf-detection": "python -m tf2onnx.convert --saved-model",
-  "tflite-detection": "python -m tf2onnx.convert --tflite",
+/** What exports models of each head, and by which command, where one does. */
+const EXPORTERS: Readonly<Record<string, string>> = {
+  yolo: "Ultralytics: `yolo export format=onnx`",
+  "yolo-transposed": "Ultralytics' models, transposed by who converts them",
+  "yolo-objectness": "YOLOv5, v6, v7: `python export.py --include onnx`",
+  "yolo-end-to-end": "Ultralytics: `yolo export format=onnx nms=True`",
+  deepstream: "DeepStream-Yolo: `python export_yoloV8.py -w yolov8s.pt`",
+  yolov4: "pytorch-YOLOv4: `python demo_darknet2onnx.py`",
+  "damo-yolo": "DAMO-YOLO: `python tools/converter.py`",
+  "yolov7-rows": "YOLOv7: `python export.py --grid --end2end --max-wh 640`",
+  "yolo-nas-flat": "SuperGradients: `model.export(…, output_predictions_format=FLAT_FORMAT)`",
+  libreyolo: 'LibreYOLO: `model.export(format="onnx")`',
+  yolox: "YOLOX: `python export_onnx.py`",
+  "yolox-decoded": "YOLOX: `python export_onnx.py --decode_in_inference`",
+  nanodet: "NanoDet before Plus: `python export_onnx.py`",
+  "nanodet-plus": "NanoDet: `python export_onnx.py`",
+  picodet: "PaddleDetection: `paddle2onnx`, of a model exported with `export.benchmark=True`",
+  fastestdet: "FastestDet: `python test.py --onnx`",
+  rtdetr: "RT-DETR, D-FINE, DEIM: `python export_onnx.py --check`",
+  "deimv2-imagenet": "DEIMv2: `python tools/deployment/export_onnx.py`",
+  "rtdetr-ultralytics": "Ultralytics before 8.4.47: `yolo export model=rtdetr-l.pt format=onnx`",
+  "rtdetr-ultralytics-rows": "Ultralytics: `yolo export model=rtdetr-l.pt format=onnx`",
+  "rf-detr": "RF-DETR: `model.export()`",
+  "hugging-face": "transformers: `optimum-cli export onnx`",
+  "hugging-face-softmax": "transformers: `optimum-cli export onnx`",
+  mask2former: "transformers: `torch.onnx.export`",
+  "paddle-rtdetr": "PaddleDetection: `paddle2onnx`",
+  "paddle-detection": "PaddleDetection: `paddle2onnx`",
+  "ppyoloe-raw": "PaddleDetection: `paddle2onnx`, of a model exported with `exclude_post_process=True`",
+  "ppyoloe-planes": "PaddleDetection: `paddle2onnx`, of a model exported with `exclude_nms=True`",
+  "efficient-nms": "exporters with TensorRT's plugin, such as YOLOv7: `python export.py --grid --end2end`",
+  mmdet: "mmdeploy: `python deploy.py`",
+  mmrotate: "mmdeploy: `python deploy.py`",
+  rtmo: "mmdeploy: `python deploy.py`",
+  "mask-rcnn-mmdeploy": "mmdeploy: `python deploy.py`",
+  torchvision: "torchvision: `torch.onnx.export`",
+  "mask-rcnn": "torchvision: `torch.onnx.export`",
+  "keypoint-rcnn": "torchvision: `torch.onnx.export`",
+  retinanet: "NVIDIA's odtk: `odtk export model.pth model.onnx`",
+  "retinanet-rounded": "the ONNX model zoo",
+  efficientdet: "Yet-Another-EfficientDet-PyTorch: `torch.onnx.export`",
+  "efficientdet-maps": "effdet: `torch.onnx.export` of its model",
+  "efficientdet-rows": "effdet: `torch.onnx.export` of its `DetBenchPredict`",
+  "tf-detection": "tf2onnx: `python -m tf2onnx.convert --saved-model`",
+  "tf-detection-masks": "tf2onnx: `python -m tf2onnx.convert --saved-model`",
+  "tflite-detection": "tf2onnx: `python -m tf2onnx.convert --tflite`",
+  qualcomm: "Qualcomm AI Hub: `python -m qai_hub_models.models.yolov8_det.export`",
+  "yolov3-onnx": "the ONNX model zoo, by keras2onnx",
+  "yolov2-maps": "the ONNX model zoo",
+  "yolov3-maps": "tensorflow-yolov4-tflite, by tf2onnx",
+  "yolov4-maps": "the ONNX model zoo; tensorflow-yolov4-tflite, by tf2onnx",
+  "yolov5-maps": "YOLOv5 and v7, exported without their grid",
+  "yolov5-maps-sigmoid": "RKNN's forks: `python export.py --rknpu`",
+  "darknet-maps": "converters of Darknet's weights",
+  "yolox-maps": "RKNN's fork of YOLOX: `python export_onnx.py --rknpu`",
+  "dfl-maps": "RKNN's fork of Ultralytics: `yolo export format=rknn`",
+  "dfl-maps-logits": "who cuts a model for Hailo's compiler",
+  "custom-vision-maps": "Azure Custom Vision, compact",
+  "custom-vision": "Azure Custom Vision, compact [S1]",
+  ssd: "the ONNX model zoo",
+  "ssd-pytorch": "pytorch-ssd, jetson-inference: `python onnx_export.py`",
+  "yolo-nas-pose-flat": "SuperGradients: `model.export(…, output_predictions_format=FLAT_FORMAT)`",
+  "yolo-nas-pose": "SuperGradients: `model.export(…)`",
+  "yolo-nas-pose-raw": "SuperGradients: `model.export(…, postprocessing=False)`",
+  movenet: "TensorFlow Hub's MoveNet, by tf2onnx",
+  centerface: "CenterFace's repository",
+  yunet: "OpenCV's model zoo",
+  scrfd: "InsightFace: `python tools/scrfd2onnx.py`",
+  retinaface: "Pytorch_Retinaface: `python convert_to_onnx.py`",
+  yolact: "YOLACT: `torch.onnx.export`",
+};
+
+/** What families are called whose heads say no more than their outputs. */
+const FAMILIES: Readonly<Record<string, string>> = {
+  "yolo-transposed": "YOLOv5u, 8, 9, 11, 12, 13, transposed",
+  "damo-yolo": "DAMO-YOLO",
+  "yolov3-maps": "YOLOv3 of tensorflow-yolov4",
+  mask2former: "Mask2Former",
+  yolact: "YOLACT",
 };
 
 /** A head's golden case, as far as it says which plan the head makes. */
@@ -57,13 +110,13 @@ function cell(text: string): string {
 function partsOf({ name, summary }: Head): readonly [family: string, outputs: string] {
   const [, outputs = summary, family = "", rest = ""] =
     /^(.*) \(([^()]*)\)(; never recognised, name it)?$/.exec(summary) ?? [];
-  return [family || name, `${outputs}${rest}`];
+  return [FAMILIES[name] ?? (family || name), `${outputs}${rest}`];
 }
 
 /** Where the numbers that a head is tested with come from. */
 function testOf(name: string, golden: ReadonlyMap<string, GoldenCase>): string {
   if (golden.has(name)) return "`test/model/golden.jsonl`";
-  const files = [...new Bun.Glob("test/{objects,model}/*.test.ts").scanSync(root)].sort();
+  const files = [...new Bun.Glob("test/{objects,model,detector}/*.test.ts").scanSync(root)].sort();
   const file = files.find((path) => readFileSync(join(root, path), "utf8").includes(`"${name}"`));
   return file === undefined ? "" : `\`${file}\``;
 }
@@ -91,10 +144,9 @@ export function headTable(): string {
   }
   const rows = [...heads.values()].map((head) => {
     const [family, outputs] = partsOf(head);
-    const command = COMMANDS[head.name];
     const machine = runsOnGpu(golden.get(head.name)) ? "CPU, GPU" : "CPU";
     const cells = [family, `\`${head.name}\``, tasks.get(head.name)!.join(", "), machine, outputs];
-    return `| ${[...cells.map(cell), command === undefined ? "" : `\`${command}\``, testOf(head.name, golden)].join(" | ")} |`;
+    return `| ${[...cells.map(cell), EXPORTERS[head.name] ?? "", testOf(head.name, golden)].join(" | ")} |`;
   });
   const title = ["family", "head", "task", "decoded on", "outputs", "exported by", "tested with"];
   return [`| ${title.join(" | ")} |`, `| ${title.map(() => "---").join(" | ")} |`, ...rows].join("\n");
@@ -110,10 +162,16 @@ export function modelsPage(): string {
   return `${before}${FROM}\n\n${headTable()}\n\n${TO}${rest.split(TO)[1]}`;
 }
 
-/** Names of heads that have a command and are none, for the test. */
-export function strayCommands(): string[] {
-  const names = new Set([...HEADS, ...OBJECT_HEADS].map(({ name }) => name));
-  return Object.keys(COMMANDS).filter((name) => !names.has(name));
+/** Heads that nothing is said to export, and exporters of heads that are none, for the test. */
+export function strayExporters(): string[] {
+  const names = new Set(
+    [...HEADS, ...OBJECT_HEADS].map(({ name }) => name).filter((name) => !name.endsWith("-fractions")),
+  );
+  return [
+    ...[...names].filter((name) => !Object.hasOwn(EXPORTERS, name)),
+    ...Object.keys(EXPORTERS).filter((name) => !names.has(name)),
+    ...Object.keys(FAMILIES).filter((name) => !names.has(name)),
+  ];
 }
 
 if (import.meta.main) await Bun.write(PAGE, modelsPage());

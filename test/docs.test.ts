@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { errorPage } from "../scripts/errors.ts";
-import { modelsPage, strayCommands } from "../scripts/heads.ts";
+import { modelsPage, strayExporters } from "../scripts/heads.ts";
 import { PICTURES } from "../scripts/pictures.ts";
 import { Detector } from "../src/api/detector.ts";
 import { parseWords } from "../src/cli/args.ts";
@@ -204,7 +204,7 @@ test("docs/errors.md is what scripts/errors.ts makes of the sources", async () =
 
 test("docs/models.md has the table that scripts/heads.ts makes of the heads", () => {
   const page = modelsPage();
-  expect(strayCommands()).toEqual([]);
+  expect(strayExporters()).toEqual([]);
   expect(page.match(/^\| .* \| `[a-z0-9-]+` \| (detect|pose|segment|obb)/gm)!.length).toBeGreaterThan(40);
   expect(read("docs/models.md"), "run `bun scripts/heads.ts`").toBe(page);
 });

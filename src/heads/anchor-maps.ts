@@ -128,6 +128,7 @@ export const yolov5Maps: Head<AnchorMapsPlan> = defineHead(
   (traits) => {
     const maps = readLevels(traits);
     if (maps === undefined || traits.anchors === undefined || maps.length < 2) return undefined;
+    if (traits.anchors.hasNewCoords === true && !traits.forced) return undefined;
     const { order, info } = maps[0]!;
     if (order === "cells" && !traits.forced) return undefined;
     if (info.shape.length === 4 && maps[0]!.numbers < 18) return undefined;
@@ -150,8 +151,8 @@ export const yolov5MapsSigmoid: Head<AnchorMapsPlan> = defineHead(
   (traits) => {
     const maps = readLevels(traits);
     if (maps === undefined || traits.anchors === undefined || maps.length < 2) return undefined;
-    if (maps[0]!.info.shape.length === 5 && !traits.forced) return undefined;
-    if (maps[0]!.order === "cells" && !traits.forced) return undefined;
+    const isOfOthers = maps[0]!.info.shape.length === 5 || maps[0]!.order === "cells" || traits.anchors.hasNewCoords;
+    if (isOfOthers && !traits.forced) return undefined;
     const parts = anchorParts(traits, maps, { form: "yolov5", activated: "all", anchors: traits.anchors });
     return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [0, 0, 0] } };
   },
@@ -174,6 +175,17 @@ const STAYING: readonly string[] = [ANCHORS.yolov3!.join(), ANCHORS["yolov3-tiny
 const ASSUMED_TO_STAY: string =
   "that centres stay in their cells, as YOLOv3's do; YOLOv4's leave them by its scale_x_y: lay its .cfg beside it, under the model's name";
 
+/** Of `new_coords`: x × scale_x_y − (scale_x_y − 1) / 2 and (2 × x)² × anchor, which are YOLOv5's where that scale is 2. */
+function scaledParts(
+  traits: ModelTraits,
+  maps: readonly GridMap[],
+  anchors: AnchorsTaken,
+): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
+  if (anchors.centreScales?.some((scale) => scale !== 2) === true) return undefined;
+  const parts = anchorParts(traits, maps, { form: "yolov5", activated: "all", anchors });
+  return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" } };
+}
+
 /**
  * The convolutions of Darknet's YOLOv3 and v4, as converters of its weights give them.
  *
@@ -181,13 +193,14 @@ const ASSUMED_TO_STAY: string =
  */
 export const darknetMaps: Head<AnchorMapsPlan> = defineHead(
   "darknet-maps",
-  "raw maps [N, anchors×(5+classes), h, w], one a stride, logits; sizes are e^t × anchor (YOLOv3 and v4 of Darknet)",
+  "raw maps [N, anchors×(5+classes), h, w], one a stride, logits; sizes are e^t × anchor, by a .cfg with new_coords as in yolov5-maps-sigmoid (YOLOv3 and v4 of Darknet)",
   decodeAnchorMaps,
   (traits) => {
     const maps = readLevels(traits);
     const { anchors, forced } = traits;
     if (maps === undefined || anchors === undefined || maps.length < 2) return undefined;
     if (!forced && (maps[0]!.info.shape.length !== 4 || maps[0]!.order !== "channels")) return undefined;
+    if (anchors.hasNewCoords === true) return scaledParts(traits, maps, anchors);
     const centreScales = scalesOf(anchors, maps.length);
     const parts = anchorParts(traits, maps, {
       form: "darknet",

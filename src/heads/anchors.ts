@@ -39,6 +39,8 @@ export interface AnchorsTaken {
   readonly name?: string;
   /** How far centres may leave their cells, by level: `scale_x_y` of a Darknet `.cfg`. */
   readonly centreScales?: readonly number[];
+  /** True: that `.cfg` has `new_coords=1`, Scaled-YOLOv4's boxes, whose maps come out of a logistic convolution. */
+  readonly hasNewCoords?: boolean;
 }
 
 /** The anchors of a family, which a head takes where nobody says any. */
@@ -86,11 +88,15 @@ function anchorsOfCfg(sections: readonly string[]): Omit<AnchorsTaken, "from"> |
     const anchors = listOf(section, "anchors");
     const mask = listOf(section, "mask");
     const values = mask.flatMap((at) => [anchors[2 * at] ?? Number.NaN, anchors[2 * at + 1] ?? Number.NaN]);
-    return { values, scale: listOf(section, "scale_x_y")[0] ?? 1, area: (values[0] ?? 0) * (values[1] ?? 0) };
+    const hasNewCoords = listOf(section, "new_coords")[0] === 1;
+    const scale = listOf(section, "scale_x_y")[0] ?? 1;
+    return { values, scale, hasNewCoords, area: (values[0] ?? 0) * (values[1] ?? 0) };
   });
   const sorted = levels.toSorted((a, b) => a.area - b.area);
   const values = sorted.flatMap((level) => level.values);
-  return areAnchors(values) ? { values, centreScales: sorted.map(({ scale }) => scale) } : undefined;
+  const centreScales = sorted.map(({ scale }) => scale);
+  const isOfNew = sorted.every(({ hasNewCoords }) => hasNewCoords);
+  return areAnchors(values) ? { values, centreScales, ...(isOfNew ? { hasNewCoords: true } : {}) } : undefined;
 }
 
 /**

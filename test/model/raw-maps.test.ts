@@ -398,6 +398,21 @@ test("a .cfg of Darknet has the anchors that its masks choose, finest level firs
   expect(read({ anchors: "yolov3-tiny-darknet" })).toMatchObject({ assumptions: [], anchors: { from: "option" } });
   expect(JSON.stringify(read({ anchors: "yolov3-tiny-darknet" }).plan)).not.toContain("centreScale");
   expect(JSON.stringify(read({ anchors: "yolov4-tiny" }).plan)).toContain('"centreScale":1.05');
+  // Scaled-YOLOv4's boxes, in the values of a logistic convolution, are told by its .cfg: no head is to be named.
+  const scaled = (scale: number): string =>
+    ["3,4,5", "1,2,3"].map((mask) => section(mask, `scale_x_y = ${scale}\nnew_coords=1`)).join("");
+  const readAlone = (text: string, options: RecogniseOptions = {}) =>
+    recogniseModel(model(two), {
+      anchorsBeside: { ...anchorsIn(text)!, from: "file", name: "csp.cfg" },
+      isSilent: true,
+      ...options,
+    });
+  expect(readAlone(scaled(2))).toMatchObject({
+    head: "darknet-maps",
+    preprocessing: { fit: "stretch", scale: 1 / 255 },
+    plan: { form: "yolov5", activated: "all", levels: [{ stride: 16 }, { stride: 32 }] },
+  });
+  expect(() => readAlone(scaled(1.5))).toThrow("Cannot use the model as a detector");
   // Of anchors of one's own nothing tells it, whatever is said of the pre-processing.
   const own = read({ anchors: ANCHORS["yolov3-tiny"]!.map((side) => side + 1), preprocessing: { fit: "letterbox" } });
   expect(own.assumptions[0]).toMatch(/^that centres stay in their cells.*scale_x_y: lay its \.cfg beside it/);

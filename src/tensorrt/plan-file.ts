@@ -130,9 +130,9 @@ function isCapability(value: unknown): boolean {
 
 function isPlanIo(value: unknown): boolean {
   if (value === undefined) return true;
-  const { format, measuredMs = {} } = value as Partial<PlanIo>;
-  const isMeasured = typeof measuredMs === "object" && measuredMs !== null;
-  return typeof format === "string" && isMeasured && Object.values(measuredMs).every(Number.isFinite);
+  const { format, measuredMs = {} } = (value ?? {}) as { readonly format?: unknown; readonly measuredMs?: unknown };
+  const isRecord = typeof measuredMs === "object" && measuredMs !== null;
+  return typeof format === "string" && isRecord && Object.values(measuredMs).every(Number.isFinite);
 }
 
 /** Others build on these facts, so their form is checked; what else a plan tells stays as it is. */

@@ -25,6 +25,7 @@ beforeAll(() => {
     computeCapabilities: [[9, 0]] as const,
     hardwareCompatibility: "ampere-plus",
     precision: "fp16",
+    io: { format: "hwc8", measuredMs: { model: 0.433, fp16: 0.423, hwc8: 0.407 } } as const,
   };
   writeFileSync(path("own.plan"), writePlan(new Uint8Array(64), { stride: "32", names: "{0: 'cat'}" }, origin));
   writeFileSync(path("unknown.engine"), new Uint8Array(64));
@@ -43,6 +44,7 @@ test("inspect shows what a plan's header tells, whoever runs it", async () => {
   expect(output).toMatch(/^ {2}compute capability +9\.0$/m);
   expect(output).toMatch(/^ {2}built on +NVIDIA H200\\u001b\[2J$/m);
   expect(output).toMatch(/^ {2}runs on +every GPU from Ampere on$/m);
+  expect(output).toMatch(/^ {2}images and maps +hwc8: 0\.407 ms; model 0\.433 ms, fp16 0\.423 ms$/m);
   expect(output).toMatch(/^ {2}precision +fp16$/m);
   expect(output).toMatch(/^Metadata\n {2}stride +32\n {2}names +\{0: 'cat'\}$/m);
 });

@@ -154,6 +154,7 @@ for (const [tag, version, layout] of [
         [2, 6],
         [6, 1],
       ]);
+      expect([images.vector, rows.vector]).toEqual([1, 1]);
       expect(rows.maxBytes).toBe(1200);
       images.setAddress(0x7f00_0000_0000);
       const unbound = (): void => context.enqueue(STREAM);

@@ -148,7 +148,13 @@ test("readPlan() reads what writePlan() wrote of a model with much metadata", ()
 });
 
 test("readPlan() refuses facts of this package in another form", () => {
-  const good = { tensorRt: "TensorRT 10.6.0.26", computeCapabilities: [[9, 0]], gpu: "H200", later: { any: 1 } };
+  const good = {
+    tensorRt: "TensorRT 10.6.0.26",
+    computeCapabilities: [[9, 0]],
+    gpu: "H200",
+    io: { format: "hwc8" },
+    later: { any: 1 },
+  };
   const read = (origin: unknown): unknown => readPlan(writePlan(head([10]), {}, origin as PlanOrigin), "a").origin;
   expect(read(good)).toEqual(good);
   const cases: readonly (readonly [origin: unknown, where: string])[] = [
@@ -162,6 +168,10 @@ test("readPlan() refuses facts of this package in another form", () => {
     [{ ...good, computeCapabilities: [9, 0] }, "bun_tensorrt.computeCapabilities"],
     [{ ...good, hardwareCompatibility: true }, "bun_tensorrt.hardwareCompatibility"],
     [{ ...good, precision: ["fp16"] }, "bun_tensorrt.precision"],
+    [{ ...good, io: "hwc8" }, "bun_tensorrt.io"],
+    [{ ...good, io: null }, "bun_tensorrt.io"],
+    [{ ...good, io: { format: "hwc8", measuredMs: null } }, "bun_tensorrt.io"],
+    [{ ...good, io: { format: "hwc8", measuredMs: { hwc8: "0.4" } } }, "bun_tensorrt.io"],
   ];
   for (const [origin, where] of cases) {
     expect(() => read(origin)).toThrow(ModelError);

@@ -1,6 +1,8 @@
 /* Methods whose arguments need more than a shape: dimensions, buffers, blocking calls. */
 #define _GNU_SOURCE /* syscall */
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -150,6 +152,14 @@ int32_t bt_builder_create(const bt_library *library, void *logger, int32_t devic
   return bt_created(library->create_builder(logger, library->version), builder);
 }
 
+int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
+                         void **plan) {
+  FIND(builder, BT_Builder_buildSerializedNetwork);
+  if (network == NULL || config == NULL) return BT_BAD_CALL;
+  if (bt_use_device(device) != BT_OK) return BT_NO_DEVICE;
+  return bt_created(((void *(*)(void *, void *, void *))call.fn)(call.self, network, config), plan);
+}
+
 /* A build on a thread of its own. */
 typedef struct quiet_build {
   bt_call call;
@@ -159,6 +169,8 @@ typedef struct quiet_build {
   int32_t nice;
   void *plan;
   int32_t status;
+  pthread_t thread;
+  _Atomic int32_t has_ended;
 } quiet_build;
 
 static void *build_quietly(void *argument) {
@@ -167,27 +179,41 @@ static void *build_quietly(void *argument) {
   setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), build->nice);
   if (bt_use_device(build->device) != BT_OK) {
     build->status = BT_NO_DEVICE;
-    return NULL;
+  } else {
+    void *(*serialize)(void *, void *, void *) = (void *(*)(void *, void *, void *))build->call.fn;
+    build->status = bt_created(serialize(build->call.self, build->network, build->config), &build->plan);
   }
-  void *(*serialize)(void *, void *, void *) = (void *(*)(void *, void *, void *))build->call.fn;
-  build->status = bt_created(serialize(build->call.self, build->network, build->config), &build->plan);
+  atomic_store(&build->has_ended, 1);
   return NULL;
 }
 
-int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
-                         int32_t nice, void **plan) {
-  FIND(builder, BT_Builder_buildSerializedNetwork);
-  if (network == NULL || config == NULL) return BT_BAD_CALL;
-  if (nice > 0) {
-    quiet_build build = {call, network, config, device, nice, NULL, BT_FAILED};
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, build_quietly, &build) != 0) return BT_FAILED;
-    pthread_join(thread, NULL);
-    *plan = build.plan;
-    return build.status;
-  }
-  if (bt_use_device(device) != BT_OK) return BT_NO_DEVICE;
-  return bt_created(((void *(*)(void *, void *, void *))call.fn)(call.self, network, config), plan);
+void *bt_build_start(const bt_library *library, void *builder, void *network, void *config, int32_t device,
+                     int32_t nice) {
+  bt_call call;
+  if (network == NULL || config == NULL) return NULL;
+  if (bt_find(library, builder, BT_Builder_buildSerializedNetwork, &call) != BT_OK) return NULL;
+  quiet_build *build = calloc(1, sizeof *build);
+  if (build == NULL) return NULL;
+  build->call = call;
+  build->network = network;
+  build->config = config;
+  build->device = device;
+  build->nice = nice;
+  build->status = BT_FAILED;
+  if (pthread_create(&build->thread, NULL, build_quietly, build) == 0) return build;
+  free(build);
+  return NULL;
+}
+
+int32_t bt_build_end(void *handle, void **plan) {
+  quiet_build *build = handle;
+  if (build == NULL || plan == NULL) return BT_BAD_CALL;
+  if (atomic_load(&build->has_ended) == 0) return BT_RUNNING;
+  pthread_join(build->thread, NULL);
+  int32_t status = build->status;
+  *plan = build->plan;
+  free(build);
+  return status;
 }
 
 int32_t bt_config_set_memory_pool_limit(const bt_library *library, void *config, int32_t pool, uint64_t bytes) {

@@ -22,13 +22,14 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 14
+#define BT_ABI_VERSION 15
 
 #define BT_MAX_DIMS 8
 
 #define BT_OK 0
 #define BT_FAILED (-1001)    /* TensorRT refused; the reason is in the rings */
 #define BT_NO_METHOD (-1002) /* this version of the library lacks the method */
+#define BT_RUNNING 1         /* it has not ended yet */
 #define BT_NO_DEVICE (-1003) /* no CUDA driver or no device, or the device could not be bound */
 #define BT_BAD_CALL (-1004)  /* NULL object, unknown method, or a method of another shape */
 
@@ -443,10 +444,15 @@ BT_API int32_t bt_context_set_output_allocator(const bt_library *library, void *
 
 /* Blocks: loads the kernels of the builder resource. */
 BT_API int32_t bt_builder_create(const bt_library *library, void *logger, int32_t device, void **builder);
-/* Blocks for seconds or minutes. `plan` is an IHostMemory of the caller. With `nice` above 0 it runs on a thread of its
- * own, which gives way to others by so much; so do the threads that TensorRT starts from there. */
+/* Blocks for seconds or minutes. `plan` is an IHostMemory of the caller. */
 BT_API int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
-                                int32_t nice, void **plan);
+                                void **plan);
+/* The same on a thread of its own, which gives way to others by `nice`; so do the threads that TensorRT starts from there.
+ * Returns NULL where it cannot begin. */
+BT_API void *bt_build_start(const bt_library *library, void *builder, void *network, void *config, int32_t device,
+                            int32_t nice);
+/* BT_RUNNING, or what bt_builder_build returns: the build is gone then. */
+BT_API int32_t bt_build_end(void *build, void **plan);
 BT_API int32_t bt_config_set_memory_pool_limit(const bt_library *library, void *config, int32_t pool, uint64_t bytes);
 BT_API void *bt_config_create_timing_cache(const bt_library *library, void *config, const void *bytes, size_t count);
 BT_API int32_t bt_config_set_timing_cache(const bt_library *library, void *config, void *cache, int32_t ignore_mismatch);

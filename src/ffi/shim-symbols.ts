@@ -109,8 +109,11 @@ export const SHIM_SYMBOLS = {
   // library, context, name, allocator
   bt_context_set_output_allocator: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   bt_builder_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, logger, device, builder
-  // library, builder, network, config, device, nice, plan
-  bt_builder_build: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "i32", "ptr"], returns: "i32" },
+  // library, builder, network, config, device, plan
+  bt_builder_build: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, builder, network, config, device, nice
+  bt_build_start: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "i32"], returns: "ptr" },
+  bt_build_end: { args: ["ptr", "ptr"], returns: "i32" }, // build, plan
   // library, config, pool, bytes
   bt_config_set_memory_pool_limit: { args: ["ptr", "ptr", "i32", "u64"], returns: "i32" },
   // library, config, bytes, count
@@ -137,11 +140,12 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 14,
+  BT_ABI_VERSION: 15,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
   BT_NO_METHOD: -1002, // this version of the library lacks the method
+  BT_RUNNING: 1, // it has not ended yet
   BT_NO_DEVICE: -1003, // no CUDA driver or no device, or the device could not be bound
   BT_BAD_CALL: -1004, // NULL object, unknown method, or a method of another shape
   BT_NEEDS_DEVICE: 1, // creating a builder without a CUDA device aborts the process: refuse first

@@ -308,7 +308,8 @@ async function runBuild(
       cancel();
     }
   };
-  const timer = setInterval(report, DRAIN_MS);
+  // The call keeps the process alive, where that is to wait for the build.
+  const timer = setInterval(report, DRAIN_MS).unref();
   signal.addEventListener("abort", cancel);
   try {
     signal.throwIfAborted();

@@ -262,11 +262,24 @@ function acquireInFront(path: string, { device, signal, onWait }: TurnRequest): 
   });
 }
 
+/** Wait, and let the process end meanwhile. */
+function idle(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());
+}
+
 /** One build in the background at a time, when nobody else builds. */
 async function waitQuietly(path: string, owned: DisposableStack, signal: AbortSignal): Promise<void> {
-  owned.use(await FileLock.acquire(path.replace(/\.lock$/, ".background.lock"), signal, () => {}));
+  const behind = path.replace(/\.lock$/, ".background.lock");
+  for (let lock = FileLock.tryAcquire(behind); ; lock = FileLock.tryAcquire(behind)) {
+    signal.throwIfAborted();
+    if (lock !== undefined) {
+      owned.use(lock);
+      break;
+    }
+    await idle(NOTE_MS);
+  }
   while (isHeld(path)) {
     signal.throwIfAborted();
-    await Bun.sleep(NOTE_MS);
+    await idle(NOTE_MS);
   }
 }

@@ -3,7 +3,9 @@
 import { message, OptionError } from "../core/errors.ts";
 import type { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
+import { OutCells } from "../ffi/memory.ts";
 import { callMethod, SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { type BuilderFlag, builderFlag, STRONGLY_TYPED_10 } from "./abi.ts";
 import {
   HARDWARE_COMPATIBILITIES,
@@ -14,7 +16,7 @@ import {
   type ProfilingVerbosity,
 } from "./build-options.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { createOffThread, HostMemory, NativeObject } from "./native-object.ts";
+import { createOffThread, HostMemory, NativeObject, withLog } from "./native-object.ts";
 import { Network } from "./network.ts";
 import { OptimizationProfile, type TimingCache } from "./optimization-profile.ts";
 import type { ProgressMonitor } from "./progress.ts";
@@ -112,7 +114,8 @@ export class Builder extends NativeObject {
   /**
    * Build a plan, off the JS thread, for seconds or minutes.
    *
-   * @param options.nice by how much its threads give way to others, 0 to 19; default 0
+   * @param options.nice by how much its threads give way to others, 0 to 19; default 0. Above that the build does not keep the process
+   *   alive
    * @returns the plan, a child of this builder
    * @throws {TensorRtError} If the network cannot be built, or its progress monitor cancelled it
    * @throws {ClosedError} If the configuration's progress monitor or timing cache is closed
@@ -123,16 +126,37 @@ export class Builder extends NativeObject {
     options: { readonly nice?: number | undefined } = {},
   ): Promise<HostMemory> {
     const device = this.device?.index ?? -1;
-    const handle = await createOffThread(this.library, {
-      name: "bt_builder_build",
-      args: [this.library.handle, this.handle, network.handle, config.handle, device, options.nice ?? 0],
-      on: [network, config, ...config.used],
-      action: "build an engine",
-      call: "Builder.buildSerializedNetwork",
-    });
+    const on = [network, config, ...config.used];
+    const args = [this.library.handle, this.handle, network.handle, config.handle, device] as const;
+    const action = "build an engine";
+    const call = "Builder.buildSerializedNetwork";
+    const { nice = 0 } = options;
+    const handle =
+      nice === 0
+        ? await createOffThread(this.library, { name: "bt_builder_build", args, on, action, call })
+        : await withLog(this.library, { on, action }, () => this.#buildQuietly(args, nice));
     return new HostMemory("Plan", handle, this);
   }
+
+  /** Build on a thread of its own, which does not keep the process alive. @returns the plan's address */
+  async #buildQuietly(
+    args: readonly [library: number, builder: number, network: number, config: number, device: number],
+    nice: number,
+  ): Promise<number> {
+    const build = shim().bt_build_start(...args, nice);
+    const plan = new OutCells(1);
+    let status = build === null ? SHIM_STATUS.failed : SHIM_CONSTANTS.BT_RUNNING;
+    while (status === SHIM_CONSTANTS.BT_RUNNING) {
+      await new Promise<void>((resolve) => void setTimeout(resolve, QUIET_POLL_MS).unref());
+      status = shim().bt_build_end(build, plan.cells);
+    }
+    if (status === SHIM_STATUS.ok) return plan.pointer();
+    throw this.library.failure("build an engine", "Builder.buildSerializedNetwork", status);
+  }
 }
+
+/** How often a build on a thread of its own is asked whether it has ended. */
+const QUIET_POLL_MS = 50;
 
 /** nvinfer1::DeviceType::kDLA. */
 const DLA = 1;

@@ -69,7 +69,8 @@ export class LogRing {
   /** Drain by a timer until the result is disposed of: for calls that run off the JS thread. */
   watch(): Disposable {
     this.#watchers += 1;
-    this.#timer ??= setInterval(() => this.drain(), DRAIN_MS);
+    // What is watched keeps the process alive, where it is to.
+    this.#timer ??= setInterval(() => this.drain(), DRAIN_MS).unref();
     return {
       [Symbol.dispose]: () => {
         this.drain();

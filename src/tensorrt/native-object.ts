@@ -133,7 +133,16 @@ export interface BlockingCall {
 
 /** Run a call off the JS thread, passing on TensorRT's log meanwhile. @returns its status, to be checked */
 export async function runOffThread(library: TensorRtLibrary, blocking: BlockingCall): Promise<number> {
-  const { name, args, on, memory, action } = blocking;
+  const { name, args } = blocking;
+  return withLog(library, blocking, () => shimOffThread(name)(...args));
+}
+
+/** Work that goes on off the JS thread: what it works on stays open, and TensorRT's log is passed on meanwhile. */
+export async function withLog<T>(
+  library: TensorRtLibrary,
+  { on, memory, action }: Omit<BlockingCall, "name" | "args">,
+  work: () => Promise<T>,
+): Promise<T> {
   using held = new DisposableStack();
   for (const resource of on) {
     resource?.assertOpen(action);
@@ -144,7 +153,7 @@ export async function runOffThread(library: TensorRtLibrary, blocking: BlockingC
   // What went wrong before is not this call's.
   library.log.takeErrors();
   held.use(library.log.watch());
-  return await shimOffThread(name)(...args);
+  return await work();
 }
 
 /**

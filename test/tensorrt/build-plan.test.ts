@@ -1,4 +1,5 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { InputShapes } from "../../src/tensorrt/build-options.ts";
@@ -245,5 +246,28 @@ test.skipIf(isAbsent)(
     await expect(ended).rejects.toThrow("enough");
     await ended.catch(() => {});
     expect(measured).toBeGreaterThan(16);
+  },
+);
+
+test.skipIf(isHeavy)(
+  "buildPlan() in the background does not keep a process alive, as yolov8n and TensorRT-RTX are there",
+  async () => {
+    const script = `
+      import { buildPlan } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/build-plan.ts"))};
+      import { openFrom } from ${JSON.stringify(join(import.meta.dir, "../support/tensorrt.ts"))};
+      const model = await Bun.file(${JSON.stringify(sharedPath(YOLO))}).bytes();
+      // It pauses for good.
+      const turn = { signal: new AbortController().signal, report() {}, mustWait: true };
+      const begun = Promise.withResolvers();
+      const environment = { library: openFrom(${JSON.stringify(RTX)}), turn, isBackground: true, onProgress: begun.resolve };
+      buildPlan(model, ${JSON.stringify(AMPERE)}, environment).then(() => console.log("built"));
+      const patience = setTimeout(() => console.log("never begun"), 20_000);
+      await begun.promise;
+      clearTimeout(patience);
+      console.log("over");`;
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
+    const timer = setTimeout(() => child.kill(), 30_000);
+    expect([await child.stdout.text(), await child.exited]).toEqual(["over\n", 0]);
+    clearTimeout(timer);
   },
 );

@@ -2,6 +2,7 @@
 
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { refuseUnreadAnchors } from "../heads/anchor-maps.ts";
 import type { HeadDefinition } from "../heads/head-definition.ts";
 import { ownHeadFor } from "../heads/recognition.ts";
 import { isOfCrops, MAP_TASKS, type MapTaskName, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
@@ -255,6 +256,11 @@ async function loadServed(model: ModelSource, options: AnyDetectorOptions): Prom
     maps: { semantic: parseSemanticOptions(commonTo("semantic")), depth: parseDepthOptions(commonTo("depth")) },
     isServed: true,
   });
+  if (loaded.task in tables && options.anchors !== undefined) {
+    await loaded.close();
+    // As a detector whose head reads none refuses them.
+    refuseUnreadAnchors({}, { anchors: options.anchors });
+  }
   const ignored = loaded.task in tables ? foreignTo(loaded.task).map((name) => `\`${name}\``) : [];
   if (ignored.length > 0) {
     const noun = loaded.task === "classify" ? "a classifier" : MAP_TASKS[loaded.task as MapTaskName].noun;

@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
-import { Model } from "../../src/api/model.ts";
+import { Model, servedModel } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
+import { toyClassifier } from "../support/toy-classifier.ts";
 
 // Detectors as torchvision, MMDetection and PaddleDetection export them: finished rows, and images prepared their way.
 
@@ -295,4 +296,11 @@ test("config.json names the classes of any head where the model is the only one 
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("anchors for a classifier that is served are an error, as for a detector that reads none", async () => {
+  const anchors = "yolov5";
+  await expect(servedModel.load(toyClassifier(), { backend: "cpu", anchors })).rejects.toThrow(
+    /Cannot give anchors to the model: it is no detector\nHint: leave `anchors`/,
+  );
 });

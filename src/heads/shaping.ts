@@ -7,6 +7,7 @@ import { OnnxModel } from "../onnx/model.ts";
 import { type Cut, GraphReading } from "./cut.ts";
 import { CutProof } from "./cut-proof.ts";
 import type { ModelSpec } from "./head.ts";
+import type { MapPlan } from "./map-plan.ts";
 import { type MapLevel, mapReadings, mapsRead } from "./map-readings.ts";
 import { SHAPED_KEY, type Shaping } from "./shaped.ts";
 
@@ -39,7 +40,8 @@ export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: Mode
     for (const reading of mapReadings(spec, levels, anchors)) {
       if (!(await proof.holds(reading))) continue;
       const { shapesAt } = model;
-      const shaping = { outputs: model.outputs, ...(shapesAt && { shapesAt }), head: spec.head, ...reading };
+      const plan = asManyRows(reading.plan, model, spec);
+      const shaping = { outputs: model.outputs, ...(shapesAt && { shapesAt }), head: spec.head, ...reading, plan };
       return { model: cutAt(onnx, cut, spec, shaping), shaping };
     }
   } catch (error) {
@@ -48,6 +50,13 @@ export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: Mode
     return { reason: `the cut cannot be proved: ${error.message.split("\n", 1)[0]}` };
   }
   return { reason: `what follows its convolutions is not what is known of the head "${spec.head}"` };
+}
+
+/** A plan that gives no more rows of an image than the model did, which chose them itself. */
+function asManyRows(plan: MapPlan, { outputs }: ModelInfo, spec: ModelSpec): MapPlan {
+  const { output } = spec.plan.kind === "rows" ? spec.plan : {};
+  const rows = outputs.find(({ name }) => name === output)?.shape[1] ?? -1;
+  return plan.kind === "distance-maps" && rows > 0 ? { ...plan, most: rows } : plan;
 }
 
 /** Outputs that hold rows, of the heads whose arithmetic maps take the place of. */

@@ -131,6 +131,9 @@ for (const toy of TOYS) {
     expect(JSON.parse(metadata.get(SHAPED_KEY)!).outputs).toEqual(
       JSON.parse(JSON.stringify(readOnnxModel(bytes).outputs)),
     );
+    // What a model has chosen itself it does not give more of.
+    const { outputs, plan } = JSON.parse(metadata.get(SHAPED_KEY)!);
+    expect(plan.most).toBe(toy.isFinal ? outputs[0].shape[1] : undefined);
     const images = batch === 1 ? IMAGES.slice(0, 1) : IMAGES;
     const before = await found(bytes, task, images, labels);
     expect(before[0]!.length).toBeGreaterThan(0);

@@ -23,6 +23,7 @@ import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import type { MaskSize } from "../../../src/tasks/segment/mask-plan.ts";
+import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
 import { imagePath } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";
 import { flatImage } from "../../support/flat-image.ts";
@@ -104,7 +105,11 @@ class Segmenting implements Disposable {
   }
 
   /** On a stand-in for the toy model. */
-  static async open(maskSize: MaskSize = "image", layout: StreamLayoutName = "one"): Promise<Segmenting> {
+  static async open(
+    maskSize: MaskSize = "image",
+    layout: StreamLayoutName = "one",
+    formats: Readonly<Record<string, TensorFormat>> = {},
+  ): Promise<Segmenting> {
     const task = await segmentTask(maskSize, 2).recognise({
       model: MODEL,
       source: "a stand-in",
@@ -112,7 +117,7 @@ class Segmenting implements Disposable {
       rangeOf: () => undefined,
       outputsFor: () => Promise.resolve(MODEL.outputs),
     });
-    return Segmenting.of(task, MODEL.outputs, 2, SIZE, layout);
+    return Segmenting.of(task, MODEL.outputs, 2, SIZE, layout, formats);
   }
 
   static async of(
@@ -121,10 +126,11 @@ class Segmenting implements Disposable {
     batch: number,
     size: Size,
     layout: StreamLayoutName = "one",
+    formats: Readonly<Record<string, TensorFormat>> = {},
   ): Promise<Segmenting> {
     using owned = new DisposableStack();
     const device = owned.use(Device.open());
-    const engine = owned.use(new StandInEngine(device, outputs));
+    const engine = owned.use(new StandInEngine(device, outputs, { formats }));
     const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, batch, owned);
     const part = (await task.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
     const streams = owned.use(new GpuStreams(model.engine, device, layout, 2));
@@ -158,17 +164,19 @@ class Segmenting implements Disposable {
   }
 }
 
-for (const [maskSize, layout] of [
-  ["image", "one"],
+for (const [maskSize, layout, formats] of [
+  ["image", "one", {}],
   // Rows are copied to the host there.
-  ["image", "split"],
-  ["input", "one"],
-  ["proto", "one"],
+  ["image", "split", {}],
+  ["input", "one", {}],
+  ["proto", "one", {}],
+  ["image", "one", { images: "hwc", output1: "hwc8" }],
 ] as const) {
+  const how = [layout, ...Object.values(formats)].join(", ");
   gpuTest(
-    `masks of the size of the ${maskSize} are the CPU's (${layout}): other images, outputs and selections each time`,
+    `masks of the size of the ${maskSize} are the CPU's (${how}): other images, outputs and selections each time`,
     async () => {
-      using segmenting = await Segmenting.open(maskSize, layout);
+      using segmenting = await Segmenting.open(maskSize, layout, formats);
       const batches = [
         [flatImage(130, 61, 9), flatImage(40, 77, 9)],
         [flatImage(130, 61, 9), flatImage(40, 77, 9)],

@@ -1,9 +1,18 @@
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { createTensor, type Tensor } from "../../src/core/tensor.ts";
+import { createTensor, type Shape } from "../../src/core/tensor.ts";
 import { externalDataFiles, readOnnxModel } from "../../src/onnx/declared.ts";
-import { createNode, intOf, intsOf, OnnxTensor, OnnxValue, tensorOf, wordOf } from "../../src/onnx/messages.ts";
+import {
+  createNode,
+  intOf,
+  intsOf,
+  OnnxTensor,
+  OnnxValue,
+  tensorOf,
+  wordOf,
+  writeNode,
+} from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
@@ -14,31 +23,38 @@ import { toyDetector } from "../support/toy-detector.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 
-/** What a model makes of inputs that are the same each time; open sides are 1, or 64 where they are those of an image. */
-async function outputsOf(model: Uint8Array): Promise<ReadonlyMap<string, Tensor>> {
+/** What a model makes of inputs that are the same each time, as bytes by name; open sides are 1, or 64 where they are those of an image. */
+async function outputsOf(
+  model: Uint8Array,
+): Promise<readonly (readonly [name: string, shape: Shape, bytes: Buffer])[]> {
   await using session = await Session.fromBytes(model, "a model", { optimization: "disable" });
   const inputs = session.inputs.map(({ name, dtype, shape }) => {
     const tensor = createTensor(
       dtype,
       shape.map((side, axis) => (side > 0 ? side : axis < 2 && shape.length === 4 ? [1, 3][axis]! : 64)),
     );
-    let state = 1;
-    for (let at = 0; at < tensor.data.length; at++) {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      tensor.data[at] = (
-        dtype === "i64" ? 1n : dtype === "f32" || dtype === "f16" ? state / 2 ** 32 : state >>> 24
-      ) as never;
-    }
+    const { buffer, byteLength } = tensor.data;
+    if (dtype === "f32") {
+      const data = new Float32Array(buffer);
+      for (let at = 0; at < data.length; at++) data[at] = (Math.imul(at, 2_654_435_761) >>> 8) / 2 ** 24;
+    } else new Uint8Array(buffer, 0, byteLength).fill(1);
     return [name, tensor] as const;
   });
-  return session.run(Object.fromEntries(inputs));
+  const outputs = await session.run(Object.fromEntries(inputs));
+  return [...outputs].map(([name, { shape, data }]) => [
+    name,
+    shape,
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+  ]);
 }
 
 /** An unchanged model, written again, declares and computes the same. */
 async function expectSame(bytes: Uint8Array): Promise<void> {
   const written = OnnxModel.read(bytes).write();
   expect(readOnnxModel(written)).toEqual(readOnnxModel(bytes));
-  expect(await outputsOf(written)).toEqual(await outputsOf(bytes));
+  const [before, after] = [await outputsOf(bytes), await outputsOf(written)];
+  expect(after.map(([name, shape]) => [name, shape])).toEqual(before.map(([name, shape]) => [name, shape]));
+  for (const [at, [, , numbers]] of before.entries()) expect(numbers.equals(after[at]![2])).toBe(true);
   // What is written is written the same again: nothing is lost at the second time either.
   expect(Buffer.from(OnnxModel.read(written).write()).equals(written)).toBe(true);
 }
@@ -61,8 +77,8 @@ const SHARED = ["models", "models/tasks", "models/tasks/layouts"].flatMap((folde
         .filter((name) => name.endsWith(".onnx"))
         .map((name) => `${folder}/${name}`),
 );
-/** Each of those of the folder itself, one in FP16, and one that chooses its rows. */
-const RUN = SHARED.filter((name) => /^models\/[^/]+$|fp16|yolo26-pose_e2e/.test(name));
+/** Those that are run: of large inputs one. */
+const RUN = SHARED.filter((name) => /^models\/(?!yolov8n_640\.|i2i_tbefn)[^/]+$|yolo26-pose_e2e/.test(name));
 test.skipIf(SHARED.length === 0)(
   `a model that is written again is the same, to the bit: ${SHARED.length} shared models, of which ${RUN.length} are run`,
   async () => {
@@ -70,7 +86,8 @@ test.skipIf(SHARED.length === 0)(
       const bytes = await Bun.file(sharedPath(name)).bytes();
       const model = OnnxModel.read(bytes);
       const again = OnnxModel.read(model.write());
-      expect(again.graph.nodes).toEqual(model.graph.nodes);
+      const [before, after] = [model, again].map(({ graph }) => Buffer.concat(graph.nodes.map(writeNode)));
+      expect(before!.equals(after!)).toBe(true);
       expect([...again.metadata]).toEqual([...model.metadata]);
       const isSame = (tensor: OnnxTensor): boolean =>
         Buffer.from(tensor.message).equals(again.graph.initializers.get(tensor.name)!.message);

@@ -1,5 +1,4 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { isHostPlan } from "../../../src/heads/host-plan.ts";
 import { Detector, imageOf, OrientedDetector, PoseEstimator, Segmenter } from "../../../src/index.ts";
 import { largestDifference, matched } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";
@@ -86,8 +85,7 @@ describe.skipIf(isTensorRtMissing)("an engine of a model that is cut at its maps
       const whole = await found(model, task, source, false, labels);
       const cut = await found(model, task, source, true, labels);
       expect(whole.objects.length).toBeGreaterThan(0);
-      // Until the GPU reads maps, engines are built as exported.
-      if (!isHostPlan({ kind: "distance-maps" })) expect(cut.kind).toEndWith("-maps");
+      expect(cut.kind).toEndWith("-maps");
       const apart = (a: { numbers: number[] }, b: { numbers: number[] }): number =>
         largestDifference(a.numbers, b.numbers);
       // The tactics of two engines differ, and with them the last bits of TF32.

@@ -56,6 +56,9 @@ test.skipIf(RTX === undefined)(
     expect(missing).toEqual([
       "CudaEngine.getDeviceMemorySize",
       "Builder.platformHasFastFp16",
+      "Tensor.setType",
+      "Layer.setPrecision",
+      "Layer.setOutputType",
       "OptimizationProfile.setShapeValues",
     ]);
     expect(library.missing("Builder.platformHasFastFp16").message).toBe(

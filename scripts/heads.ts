@@ -92,6 +92,18 @@ const FAMILIES: Readonly<Record<string, string>> = {
   yolact: "YOLACT",
 };
 
+/** Packages whose real files, or exports by whose exporters, gave the boxes of their own post-processing: test/model/real.py. */
+const REAL: Readonly<Record<string, string>> = {
+  "yolo-objectness": "yolov5 7.0.14",
+  "hugging-face": "transformers 4.57.3: D-FINE",
+  "hugging-face-softmax": "transformers 5.24.0: DETR",
+  torchvision: "torchvision 0.29.2: Faster R-CNN, RetinaNet, FCOS, SSD, SSDLite",
+  "mask-rcnn": "torchvision 0.29.2",
+  "keypoint-rcnn": "torchvision 0.29.2",
+  "efficientdet-maps": "effdet 0.4.1",
+  picodet: "rapid-layout 0.3.0",
+};
+
 /** A head's golden case, as far as it says which plan the head makes. */
 interface GoldenCase {
   readonly head: string;
@@ -113,8 +125,13 @@ function partsOf({ name, summary }: Head): readonly [family: string, outputs: st
   return [FAMILIES[name] ?? (family || name), `${outputs}${rest}`];
 }
 
-/** Where the numbers that a head is tested with come from. */
+/** Where the numbers that a head is tested with come from, and whose files were run. */
 function testOf(name: string, golden: ReadonlyMap<string, GoldenCase>): string {
+  const real = REAL[name];
+  return [numbersOf(name, golden), ...(real === undefined ? [] : [real])].filter((text) => text !== "").join("; ");
+}
+
+function numbersOf(name: string, golden: ReadonlyMap<string, GoldenCase>): string {
   if (golden.has(name)) return "`test/model/golden.jsonl`";
   const files = [...new Bun.Glob("test/{objects,model,detector}/*.test.ts").scanSync(root)].sort();
   const file = files.find((path) => readFileSync(join(root, path), "utf8").includes(`"${name}"`));
@@ -162,7 +179,7 @@ export function modelsPage(): string {
   return `${before}${FROM}\n\n${headTable()}\n\n${TO}${rest.split(TO)[1]}`;
 }
 
-/** Heads that nothing is said to export, and exporters of heads that are none, for the test. */
+/** Heads that nothing is said to export, and exporters and files of heads that are none, for the test. */
 export function strayExporters(): string[] {
   const names = new Set(
     [...HEADS, ...OBJECT_HEADS].map(({ name }) => name).filter((name) => !name.endsWith("-fractions")),
@@ -170,7 +187,7 @@ export function strayExporters(): string[] {
   return [
     ...[...names].filter((name) => !Object.hasOwn(EXPORTERS, name)),
     ...Object.keys(EXPORTERS).filter((name) => !names.has(name)),
-    ...Object.keys(FAMILIES).filter((name) => !names.has(name)),
+    ...[...Object.keys(FAMILIES), ...Object.keys(REAL)].filter((name) => !names.has(name)),
   ];
 }
 

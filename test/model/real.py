@@ -1,0 +1,262 @@
+"""Exports models of random weights and writes down what their packages' own post-processing finds, for real.test.ts.
+
+    cd /tmp/exporters && bin/python /path/to/test/model/real.py FOLDER IMAGE [torchvision transformers effdet yolov5]
+    BUN_TENSORRT_REAL=FOLDER bun test test/model/real.test.ts
+
+Each model gets a folder: model.onnx, image.png of the size of its input, so that nothing is resized, and
+expected.json: package, options of `load`, and rows x1, y1, x2, y2, score, class in pixels of the image. What cannot be imported is
+named on standard error.
+"""
+
+import functools
+import json
+import pathlib
+import sys
+from types import SimpleNamespace
+
+FOLDER, PHOTOGRAPH = None, None
+
+
+def spread(model, is_plain=False, seed=0):
+    """Random weights that keep the differences between places, which the usual ones lose on their way through the layers."""
+    import torch
+
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d) and not is_plain:
+                torch.nn.init.kaiming_normal_(module.weight)
+            elif isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def tuned(layers, size, find):
+    """Scale the last layers until scores lie apart. @param size of the image @param find rows x1, y1, x2, y2, score, class of the model as it is"""
+    import torch
+
+    own = [layer.weight.detach().clone() for layer in layers]
+    best = None
+    for gain in (3.0**power for power in range(-14, 9)):
+        with torch.no_grad():
+            for layer, weight in zip(layers, own):
+                layer.weight.copy_(weight * gain)
+            threshold, rows = chosen(find(), size)
+        scores = [row[4] for row in rows]
+        # Saturated, or all alike, they are in no order.
+        gap = scores[-1] - threshold if len(scores) >= 5 and scores[0] < 0.999 else 0
+        if gap > 0.00002 and (best is None or gap > best[0]):
+            best = (gap, gain, (threshold, rows))
+    with torch.no_grad():
+        for layer, weight in zip(layers, own):
+            layer.weight.copy_(weight * best[1])
+    return best[2]
+
+
+def chosen(rows, size):
+    """A threshold in the largest gap of the scores, and the rows above, cut to the image. Boxes without extent are none here."""
+    width, height = size
+    rows = [[max(0, x1), max(0, y1), min(width, x2), min(height, y2), *rest] for x1, y1, x2, y2, *rest in rows]
+    rows = sorted((row for row in rows if row[0] < row[2] and row[1] < row[3]), key=lambda row: -row[4])
+    ends = range(5, min(60, len(rows) - 1))
+    if not ends:
+        return 0, []
+    last = max(ends, key=lambda at: rows[at][4] - rows[at + 1][4])
+    return round((rows[last][4] + rows[last + 1][4]) / 2, 6), rows[: last + 1]
+
+
+def rows_of(found):
+    lists = [found[key].tolist() for key in ("boxes", "scores", "labels")]
+    return [[*box, score, label] for box, score, label in zip(*lists)]
+
+
+def photograph(width, height):
+    import numpy as np
+    from PIL import Image
+
+    image = Image.open(PHOTOGRAPH).convert("RGB").resize((width, height))
+    return image, np.asarray(image)
+
+
+def write(package, name, image, options, rows):
+    folder = FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    image.save(folder / "image.png")
+    rows = [[round(float(value), 5) for value in row] for row in rows]
+    (folder / "expected.json").write_text(json.dumps({"package": package, "options": options, "rows": rows}))
+    print(f"{name}: {len(rows)} rows")
+
+
+def place(name):
+    folder = FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / "model.onnx")
+
+
+def version(package):
+    from importlib.metadata import version as of
+
+    return f"{package} {of(package).split('+')[0]}"
+
+
+def export(model, arguments, path, **options):
+    import torch
+
+    with torch.no_grad():
+        torch.onnx.export(model, arguments, path, **{"opset_version": 17, "dynamo": False, **options})
+
+
+def torchvision_models():
+    import torch
+    from torchvision.models import detection as d
+
+    plain = {"weights": None, "weights_backbone": None}
+    sized = {**plain, "min_size": 192, "max_size": 192, "num_classes": 91}
+    low = {"score_thresh": 0.0001, "topk_candidates": 300}
+    models = {
+        "ssdlite": (320, lambda: d.ssdlite320_mobilenet_v3_large(**plain, num_classes=91, **low)),
+        "ssd": (300, lambda: d.ssd300_vgg16(**plain, num_classes=91, **low)),
+        "retinanet": (192, lambda: d.retinanet_resnet50_fpn(**sized, **low)),
+        "fcos": (192, lambda: d.fcos_resnet50_fpn(**sized, **low)),
+        "fasterrcnn": (192, lambda: d.fasterrcnn_mobilenet_v3_large_320_fpn(**sized, box_score_thresh=0.0001)),
+        "maskrcnn": (192, lambda: d.maskrcnn_resnet50_fpn(**sized, box_score_thresh=0.0001)),
+    }
+    for name, (side, make) in models.items():
+        # Residual networks keep them as they are.
+        model = spread(make(), "ssd" not in name)
+        ends = ("cls_logits", "cls_score") if "ssd" not in name else ()
+        layers = [module for layer, module in model.named_modules() if ends and layer.endswith(ends)]
+        if not ends:
+            lists = [list(one.children()) for one in [model.head.classification_head.module_list]][0]
+            layers = [[m for m in one.modules() if isinstance(m, torch.nn.Conv2d)][-1] for one in lists]
+        image, array = photograph(side, side)
+        tensor = torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255
+
+        def find():
+            found = model([tensor])[0]
+            return rows_of(found)
+
+        threshold, rows = tuned(layers, (side, side), find)
+        with torch.no_grad():
+            names = list(model([tensor])[0])
+        export(model, ([tensor],), place(f"torchvision-{name}"), input_names=["image"], output_names=names)
+        write(version("torchvision"), f"torchvision-{name}", image, {"threshold": threshold}, rows)
+
+
+def transformers_models():
+    import torch
+    import transformers as t
+
+    resnet = dict(embedding_size=8, hidden_sizes=[8, 8, 8, 16], depths=[1, 1, 1, 1], layer_type="basic")
+    detr = dict(use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, d_model=32, encoder_layers=1,
+                decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2)
+    models = {
+        "detr": (128, "DetrImageProcessor", lambda: t.DetrForObjectDetection(t.DetrConfig(**detr, backbone_config=t.ResNetConfig(**resnet, out_features=["stage4"]), num_labels=91)), "imagenet"),
+        "d-fine": (256, "RTDetrImageProcessor", lambda: t.DFineForObjectDetection(t.DFineConfig(num_labels=80)), "levels"),
+    }
+    for name, (side, processor, make, levels) in models.items():
+        try:
+            torch.manual_seed(1)
+            model = spread(make())
+            words = ("class_labels_classifier", "class_embed", "enc_score_head")
+            layers = [m for layer, m in model.named_modules() if any(word in layer for word in words) and isinstance(m, torch.nn.Linear)]
+            image, _ = photograph(side, side)
+            process = getattr(t, processor)(do_resize=False, do_pad=False)
+            inputs = process(images=image, return_tensors="pt")["pixel_values"]
+
+            class Plain(torch.nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.model = model
+
+                def forward(self, pixel_values):
+                    out = self.model(pixel_values=pixel_values)
+                    return out.logits, out.pred_boxes
+
+            def find():
+                with torch.no_grad():
+                    found = process.post_process_object_detection(model(pixel_values=inputs), threshold=0, target_sizes=[(side, side)])[0]
+                return rows_of(found)
+
+            threshold, rows = tuned(layers, (side, side), find)
+            export(Plain(), (inputs,), place(f"transformers-{name}"), input_names=["pixel_values"], output_names=["logits", "pred_boxes"])
+            # Queries of random weights are chosen among near equals: ONNX Runtime's numbers, by their post-processing. RT-DETR's are
+            # chosen among so many that even this differs from run to run.
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(place(f"transformers-{name}"), providers=["CPUExecutionProvider"])
+            logits, boxes = (torch.from_numpy(value) for value in session.run(None, {"pixel_values": inputs.numpy()}))
+            outputs = SimpleNamespace(logits=logits, pred_boxes=boxes)
+            threshold, rows = chosen(rows_of(process.post_process_object_detection(outputs, threshold=0, target_sizes=[(side, side)])[0]), image.size)
+            write(version("transformers"), f"transformers-{name}", image, {"threshold": threshold}, rows)
+        except Exception as error:
+            print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+
+
+def effdet_models():
+    import torch
+    from effdet import DetBenchPredict, EfficientDet, get_efficientdet_config
+    from effdet.data.transforms import ResizePad
+
+    for side in (128, 320):
+        config = get_efficientdet_config("efficientdet_d0")
+        config.image_size = (side, side)
+        config.max_detection_points = 1000
+        model = spread(EfficientDet(config, pretrained_backbone=False))
+        with torch.no_grad():
+            model.box_net.predict.conv_pw.weight.normal_(0, 0.05)
+            model.class_net.predict.conv_pw.bias.fill_(-4)
+        image, _ = photograph(side, side)
+        padded, said = ResizePad(side, fill_color=(124, 116, 104))(image.copy(), {})
+        tensor = torch.from_numpy(__import__("numpy").asarray(padded).copy()).permute(2, 0, 1).float() / 255
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        tensor = ((tensor - mean[:, None, None]) / std[:, None, None])[None]
+        info = {"img_scale": torch.tensor([said["img_scale"]]), "img_size": torch.tensor([[float(side), float(side)]])}
+        bench = DetBenchPredict(model).eval()
+
+        def find():
+            with torch.no_grad():
+                return [[*row[:5], row[5] - 1] for row in bench(tensor, info)[0].tolist()]
+
+        threshold, rows = tuned([model.class_net.predict.conv_pw], image.size, find)
+        export(model, (tensor,), place(f"effdet-{side}"))
+        write(version("effdet"), f"effdet-{side}", image, {"threshold": threshold, "maxDetections": 100}, rows)
+
+
+def yolov5_models():
+    import torch
+
+    torch.load = functools.partial(torch.load, weights_only=False)
+    import yolov5
+    from yolov5.models.yolo import DetectionModel
+    from yolov5.utils.general import non_max_suppression
+
+    folder = pathlib.Path(yolov5.__file__).parent / "models"
+    model = spread(DetectionModel(str(folder / "yolov5n.yaml"), nc=80))
+    with torch.no_grad():
+        for layer in model.model[-1].m:
+            layer.bias.fill_(-1)
+    model.model[-1].export, model.model[-1].inplace = True, False
+    image, array = photograph(160, 160)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1).float()[None] / 255
+
+    def find():
+        with torch.no_grad():
+            out = model(tensor)
+            return non_max_suppression(out[0] if isinstance(out, (tuple, list)) else out, 0.01, 0.45, max_det=300)[0].tolist()
+
+    threshold, rows = tuned(list(model.model[-1].m), image.size, find)
+    export(model, (tensor,), place("yolov5"), input_names=["images"], output_names=["output0"])
+    write(version("yolov5"), "yolov5", image, {"threshold": threshold, "iou": 0.45, "maxDetections": 300}, rows)
+
+
+GROUPS = {name.removesuffix("_models"): make for name, make in list(globals().items()) if name.endswith("_models")}
+
+if __name__ == "__main__":
+    FOLDER, PHOTOGRAPH = pathlib.Path(sys.argv[1]), sys.argv[2]
+    for group in sys.argv[3:] or GROUPS:
+        try:
+            GROUPS[group]()
+        except Exception as error:
+            print(f"{group}: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr)

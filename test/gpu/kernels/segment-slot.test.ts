@@ -12,6 +12,7 @@ import type { DeviceMemory } from "../../../src/cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../../src/cuda/stream.ts";
 import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
+import { SHAPED_KEY, type Shaping } from "../../../src/heads/shaped.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
@@ -196,6 +197,76 @@ for (const [maskSize, layout, formats] of [
     },
   );
 }
+
+/** The maps that the same model has where it is cut: 8x8, 4x4 and 2x2 cells. */
+const LEVELS = [8, 16, 32].map((stride) => {
+  const map = (name: string, channels: number): TensorInfo => ({
+    name: `${name} ${stride}`,
+    dtype: "f32",
+    shape: [2, channels, SIDE / stride, SIDE / stride],
+  });
+  return {
+    stride,
+    classes: map("classes", 2),
+    distances: map("distances", 4 * 4),
+    coefficients: map("coefficients", 32),
+  };
+});
+const SHAPING: Shaping = {
+  outputs: MODEL.outputs,
+  head: "yolo",
+  plan: {
+    kind: "distance-maps",
+    levels: LEVELS.map(({ stride, classes, distances }) => ({
+      stride,
+      classMap: classes.name,
+      distanceMap: distances.name,
+    })),
+    classes: 2,
+    bins: 4,
+    order: "NCHW",
+    areLogits: true,
+    centre: 0.5,
+  },
+  extras: [
+    {
+      name: "coefficients",
+      output: "",
+      order: "maps",
+      maps: { levels: LEVELS.map(({ stride, coefficients }) => ({ stride, output: coefficients.name })), rule: "raw" },
+      channels: 32,
+      first: 0,
+      length: 32,
+    },
+  ],
+};
+
+gpuTest("a model that was cut at its maps: masks of coefficients that lie in them are the CPU's", async () => {
+  const model = { ...MODEL, metadata: { ...MODEL.metadata, [SHAPED_KEY]: JSON.stringify(SHAPING) } };
+  const maps = LEVELS.flatMap(({ classes, distances, coefficients }) => [classes, distances, coefficients]);
+  const task = await segmentTask("image", 2).recognise({
+    model,
+    source: "a stand-in",
+    described: () => Promise.resolve(model),
+    rangeOf: () => undefined,
+    outputsFor: () => Promise.resolve(maps),
+  });
+  using segmenting = await Segmenting.of(task, [...maps, PROTOTYPES], 2, SIZE);
+  const images = [flatImage(130, 61, 9), flatImage(40, 77, 9)];
+  for (const seed of [1, 2]) {
+    const random = chance(seed);
+    const filled = [...maps, PROTOTYPES].map((info) => {
+      const value = info.name.startsWith("classes") ? () => random() ** 3 * 9 - 6 : () => random() * 4 - 2;
+      return [info.name, tensorOf(info, value)] as const;
+    });
+    segmenting.give(new Map(filled));
+    for (const selection of [ALL, { ...ALL, iou: 0.4, maxDetections: 7 }]) {
+      const got = await segmenting.run(images, selection);
+      expect(got).toEqual(await segmenting.wanted(images, selection));
+      expect(got.flatMap((block) => (block as { masks: object[] }).masks).length).toBeGreaterThan(0);
+    }
+  }
+});
 
 gpuTest("masks that need more room than there is run again, are counted, and run once from then on", async () => {
   using segmenting = await Segmenting.open();

@@ -154,6 +154,15 @@ test("DetectionReader copies the rows of one image, and refuses what is no detec
   expect(() => reader.read(1, block, readAs("yolo"))).toThrow("class ids are whole numbers from 0 on, got 0.5");
   integers[2] = 2;
   expect(() => reader.read(1, block, readAs("yolox"))).toThrow("logarithms of sizes, which are small, got 0.5");
+  integers[2] = 4;
+  const plan = { kind: "offset-maps", levels: [{ classMap: "scores" }], classes: 1, centre: 0 } as never;
+  expect(() => reader.read(1, block, { head: "retinanet", plan })).toThrow(
+    'Cannot decode output "scores" as RetinaNet\'s scores: its scores are no probabilities, got 0.5',
+  );
+  integers[2] = 5;
+  expect(() => reader.read(1, block, readAs("yolo-end-to-end"))).toThrow(
+    "more than 1048576 candidates reach the threshold\nHint: raise `threshold`",
+  );
   floats[4 + rows * 4] = 0.75;
   // Some box was inside out: that tells of the head only where there is no other.
   integers[2] = 3;

@@ -19,6 +19,7 @@ import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { engineTask } from "../../src/api/model.ts";
 import { parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
+import { SHAPED_KEY } from "../../src/heads/shaped.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { FileLock } from "../../src/tensorrt/build-turn.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
@@ -31,6 +32,7 @@ import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { BUILD_TEST_MS, openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import { toyHead } from "../support/toy-heads.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
@@ -157,6 +159,21 @@ rtxTest("build --json tells all, --output copies, --force builds anew, --quiet s
   const forced = await build("tiny.onnx", ...AMPERE, "--force", "--json", "--quiet");
   expect(JSON.parse(forced.output)).toMatchObject({ path: cached, isHit: false });
   expect(statSync(cached).mtimeMs).toBeGreaterThan(before);
+});
+
+rtxTest("build cuts a model at the maps of its head, unless --no-shape leaves it as exported", async () => {
+  writeFileSync(path("head.onnx"), toyHead({ family: "yolov8", task: "pose", batch: "batch" }));
+  const paths: string[] = [];
+  for (const flags of [[], ["--no-shape"]]) {
+    const made = await build("head.onnx", ...AMPERE, "--json", "--quiet", ...flags);
+    const { path: file, metadata } = JSON.parse(made.output);
+    const { head, outputs } = JSON.parse(metadata[SHAPED_KEY] ?? "{}");
+    expect([head, outputs?.[0].name]).toEqual(flags.length === 0 ? ["yolo", "output0"] : [undefined, undefined]);
+    paths.push(file);
+  }
+  expect(new Set(paths).size).toBe(2);
+  const again = await build("head.onnx", ...AMPERE, "--json", "--quiet");
+  expect(JSON.parse(again.output)).toMatchObject({ path: paths[0], isHit: true });
 });
 
 rtxTest("build without flags makes the plan that the detector asks for", async () => {

@@ -48,6 +48,7 @@ const FIRST_CALLS: readonly string[] = [
   ...["Inference", "Session", "tensorOf"],
   ...["createHandler", "serve"],
   ...["buildPlan", "EngineCache", "readPlan", "Runtime"],
+  ...["Tracker"],
   ...["detectVideo", "paintDetections", "readImages", "VideoSink", "VideoSource", "watchFolder"],
   ...["readConfigFile", "Worker"],
 ];

@@ -34,6 +34,7 @@ const LAYERS = [
   "runtime",
   "accelerators",
   "tasks",
+  "track",
   "catalogue",
   "api",
   "video",
@@ -212,7 +213,7 @@ test("imports form no cycle, of types neither", () => {
   expect(cycles).toEqual([]);
 });
 
-/** Who may mention a box outside of the tasks and heads, and why. */
+/** Who may mention a box outside of the tasks, heads and trackers, and why. */
 const BOX_FACADES: Readonly<Record<string, string>> = {
   "index.ts": "exports the types of a detector's results",
   "worker/index.ts": "exports the types of the messages",
@@ -222,8 +223,8 @@ const BOX_FACADES: Readonly<Record<string, string>> = {
 
 const BOX_WORDS = /\b([Bb]ox|boxes|bbox|[Dd]etections?)\b/g;
 
-test("only tasks, heads and a few façades know what a box is", () => {
-  const knows = (path: string): boolean => /^(tasks|heads)\//.test(path) || path === "model/rows.ts";
+test("only tasks, heads, trackers and a few façades know what a box is", () => {
+  const knows = (path: string): boolean => /^(tasks|heads|track)\//.test(path) || path === "model/rows.ts";
   expect(
     faults((file) => {
       if (knows(file.path) || file.path in BOX_FACADES) return [];

@@ -15,6 +15,7 @@ import { record } from "./record.ts";
 import { service } from "./service.ts";
 import { shapes } from "./shapes.ts";
 import { streams } from "./streams.ts";
+import { tracking } from "./tracking.ts";
 
 /** The most telling first, as a lease may end at any time; what builds engines or runs long, last. */
 export const STUDIES: readonly Study[] = [
@@ -28,6 +29,7 @@ export const STUDIES: readonly Study[] = [
   jsThread,
   calls,
   cpuStages,
+  tracking,
   memory,
   shapes,
   builds,

@@ -16,6 +16,8 @@ export interface Detection {
   /** 0–1. */
   readonly score: number;
   readonly box: Box;
+  /** Of the track it belongs to, where objects are followed through a stream: see `bun-tensorrt/track`. */
+  readonly trackId?: number;
 }
 
 /** What was found in one image. */

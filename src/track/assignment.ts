@@ -1,0 +1,162 @@
+/** @module Assignment: which track goes with which detection, at the lowest total cost, where most pairs are out of the question. */
+
+/**
+ * Pairs rows with columns so that the sum of the costs of the pairs, and of half the limit for each row and column that stays
+ * alone, is the lowest there is. So a pair of a cost above the limit is never made, and is not even added.
+ *
+ * Only pairs that were added are looked at: of 200 objects each overlaps a few. Shortest augmenting paths over reduced costs, as
+ * in Jonker and Volgenant's algorithm, with a column for each row that stands for staying alone. Owns its memory, which only grows.
+ */
+export class Assignment {
+  #rows = 0;
+  #columns = 0;
+  #pairs = 0;
+  #limit = 0;
+  /** Of the pairs of a row: the first, and one behind the last. */
+  #begin = new Int32Array(1);
+  #pairColumn = new Int32Array(64);
+  /** What a pair costs more than both staying alone: at most 0. */
+  #pairCost = new Float64Array(64);
+  /** By row: its column, -1 for none. */
+  columnOf: Int32Array = new Int32Array(0);
+  /** By column: its row, -1 for none. */
+  rowOf: Int32Array = new Int32Array(0);
+  /** By column: its potential. */
+  #price = new Float64Array(0);
+  #distance = new Float64Array(0);
+  /** By column: the row from which it was reached. */
+  #from = new Int32Array(0);
+  /** By column: 0 never seen on this path, 1 seen, 2 done. */
+  #mark = new Uint8Array(0);
+  #seen = new Int32Array(0);
+
+  /** Begin anew. @param limit a pair of a higher cost is never made */
+  start(columns: number, limit: number): void {
+    this.#rows = 0;
+    this.#pairs = 0;
+    this.#columns = columns;
+    this.#limit = limit;
+    if (this.rowOf.length < columns) {
+      const room = 2 * columns;
+      this.rowOf = new Int32Array(room);
+      this.#price = new Float64Array(room);
+      this.#distance = new Float64Array(room);
+      this.#from = new Int32Array(room);
+      this.#mark = new Uint8Array(room);
+      this.#seen = new Int32Array(room);
+    }
+  }
+
+  /** The next row; its pairs follow. */
+  addRow(): void {
+    if (this.#begin.length < this.#rows + 2) {
+      const begin = new Int32Array(2 * (this.#rows + 2));
+      begin.set(this.#begin);
+      this.#begin = begin;
+      this.columnOf = new Int32Array(begin.length);
+    }
+    this.#begin[this.#rows] = this.#pairs;
+    this.#rows += 1;
+    this.#begin[this.#rows] = this.#pairs;
+  }
+
+  /** What the row that was added last costs with a column. */
+  add(column: number, cost: number): void {
+    const above = cost - this.#limit;
+    if (!(above <= 0)) return;
+    if (this.#pairs === this.#pairColumn.length) {
+      const columns = new Int32Array(2 * this.#pairs);
+      const costs = new Float64Array(2 * this.#pairs);
+      columns.set(this.#pairColumn);
+      costs.set(this.#pairCost);
+      this.#pairColumn = columns;
+      this.#pairCost = costs;
+    }
+    this.#pairColumn[this.#pairs] = column;
+    this.#pairCost[this.#pairs] = above;
+    this.#pairs += 1;
+    this.#begin[this.#rows] = this.#pairs;
+  }
+
+  /** Pair them: {@linkcode columnOf} and {@linkcode rowOf} say how. */
+  solve(): void {
+    this.rowOf.fill(-1, 0, this.#columns);
+    this.#price.fill(0, 0, this.#columns);
+    this.#mark.fill(0, 0, this.#columns);
+    this.columnOf.fill(-1, 0, this.#rows);
+    for (let row = 0; row < this.#rows; row++) this.#place(row);
+  }
+
+  /** Extend the pairing by a row. */
+  #place(row: number): void {
+    const price = this.#price;
+    const distance = this.#distance;
+    const from = this.#from;
+    const mark = this.#mark;
+    const seen = this.#seen;
+    let count = 0;
+    // The cheapest row on the way to stay alone, and what the way there costs; without a pair every row does for nothing.
+    let alone = row;
+    let lowest = 0;
+    let current = row;
+    let offset = 0;
+    let end = -1;
+    for (;;) {
+      for (let at = this.#begin[current]!; at < this.#begin[current + 1]!; at++) {
+        const column = this.#pairColumn[at]!;
+        if (mark[column] === 2) continue;
+        const length = this.#pairCost[at]! - price[column]! - offset;
+        if (mark[column] === 1 && length >= distance[column]!) continue;
+        if (mark[column] === 0) seen[count++] = column;
+        mark[column] = 1;
+        distance[column] = length;
+        from[column] = current;
+      }
+      let nearest = -1;
+      for (let at = 0; at < count; at++) {
+        const column = seen[at]!;
+        if (mark[column] === 1 && (nearest < 0 || distance[column]! < distance[nearest]!)) nearest = column;
+      }
+      if (nearest < 0 || distance[nearest]! > lowest) break;
+      if (this.rowOf[nearest] === -1) {
+        end = nearest;
+        lowest = distance[nearest]!;
+        break;
+      }
+      mark[nearest] = 2;
+      current = this.rowOf[nearest]!;
+      // The pair of a row that is placed is tight: what it costs less its price is the row's own potential.
+      offset = this.#costOf(current, nearest) - price[nearest]! - distance[nearest]!;
+      if (-offset < lowest) {
+        lowest = -offset;
+        alone = current;
+      }
+    }
+    for (let at = 0; at < count; at++) {
+      const column = seen[at]!;
+      if (mark[column] === 2) price[column]! += distance[column]! - lowest;
+      mark[column] = 0;
+    }
+    let column = end;
+    if (end < 0) {
+      column = this.columnOf[alone]!;
+      this.columnOf[alone] = -1;
+      if (alone === row) return;
+    }
+    // Turn the way around: each row on it takes the column that it was reached through.
+    for (;;) {
+      const taker = from[column]!;
+      const former = this.columnOf[taker]!;
+      this.columnOf[taker] = column;
+      this.rowOf[column] = taker;
+      if (taker === row) return;
+      column = former;
+    }
+  }
+
+  #costOf(row: number, column: number): number {
+    let at = this.#begin[row]!;
+    while (this.#pairColumn[at] !== column) at += 1;
+    return this.#pairCost[at]!;
+  }
+}

@@ -35,12 +35,16 @@ export interface Report {
   readonly isGood: boolean;
 }
 
-/** Where a model was cut, or is when an engine is built of it; or why it is not. */
-async function shapeOf(bytes: Uint8Array, opened: OpenedModel, spec: ModelSpec): Promise<ShapeTold> {
+/** Where a model was cut, or is when an engine is built of it; or why it is not. @returns also the model that is built */
+async function shapeOf(
+  bytes: Uint8Array,
+  opened: OpenedModel,
+  spec: ModelSpec,
+): Promise<{ readonly shape: ShapeTold; readonly built: Uint8Array }> {
   const done = shapingOf(opened.model, opened.source);
-  if (done !== undefined) return done;
+  if (done !== undefined) return { shape: done, built: bytes };
   const outcome = await shapeModel(bytes, await opened.described(undefined), spec);
-  return "reason" in outcome ? outcome : outcome.shaping;
+  return "reason" in outcome ? { shape: outcome, built: bytes } : { shape: outcome.shaping, built: outcome.model };
 }
 
 async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal): Promise<Inspection> {
@@ -52,16 +56,17 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
     ...model.inputs.filter(({ shape }) => shape.length === 4).flatMap(({ shape }) => shape),
   );
   const bytes = await Bun.file(file).bytes();
-  const fp32 = formatFp32Nodes(fp32NodesOf(bytes, { longestSide }));
+  const inFp32 = (built: Uint8Array): string => formatFp32Nodes(fp32NodesOf(built, { longestSide }));
   try {
     const source = JSON.stringify(file);
     const opened = openedSession(session, source, signal);
     const recognition = await recognitionOf(opened, file, said);
-    const shape = "plan" in recognition ? await shapeOf(bytes, opened, recognition) : undefined;
-    return { file, byteLength, model, recognition, runs: await runsOf(recognition), shape, fp32 };
+    const { shape, built = bytes } = "plan" in recognition ? await shapeOf(bytes, opened, recognition) : {};
+    const runs = await runsOf(recognition);
+    return { file, byteLength, model, recognition, runs, shape, fp32: inFp32(built) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
-    return { file, byteLength, model, recognition: { problem: error.message }, fp32 };
+    return { file, byteLength, model, recognition: { problem: error.message }, fp32: inFp32(bytes) };
   }
 }
 

@@ -1,9 +1,10 @@
 /** @module Generated files: made anew with pinned tools, then written, or with `--check` compared with what is committed. */
 
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { message } from "../src/core/errors.ts";
 import { cacheFolder } from "../src/core/paths.ts";
+import { writeWhole } from "../src/core/whole-file.ts";
 
 /** The repository. */
 export const root: string = join(import.meta.dir, "..");
@@ -48,11 +49,17 @@ export function zig(): readonly string[] {
  * @param path in the repository
  */
 export async function keep(path: string, content: string | Uint8Array, mode = 0o644): Promise<void> {
-  const file = Bun.file(join(root, path));
+  const place = join(root, path);
+  const file = Bun.file(place);
   const bytes = Buffer.from(content);
-  const isSame = (await file.exists()) && bytes.equals(await file.bytes());
+  const isThere = await file.exists();
+  const isSame = isThere && bytes.equals(await file.bytes());
   if (!isSame) differing += 1;
-  if (!isSame && !isCheck) await Bun.write(file, bytes, { mode });
+  if (!isSame && !isCheck) {
+    // Never in place: processes may have the former library mapped.
+    await writeWhole(place, bytes);
+    if (!isThere) chmodSync(place, mode);
+  }
   const hash = new Bun.CryptoHasher("sha256").update(bytes).digest("hex").slice(0, 16);
   const state = isSame ? "unchanged" : isCheck ? "DIFFERS from what is committed" : "written";
   console.log(`${path}  ${bytes.length} bytes  sha256 ${hash}…  ${state}`);

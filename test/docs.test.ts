@@ -200,7 +200,7 @@ test("docs/errors.md is what scripts/errors.ts makes of the sources", async () =
   // Who has added the package has no bun-tensorrt on the PATH.
   expect(page.match(/.*(?<!bunx )\bbun-tensorrt (?=[a-z…]).*/g) ?? []).toEqual([]);
   expect(read("docs/errors.md"), "run `bun scripts/errors.ts`").toBe(page);
-});
+}, 60_000);
 
 test("docs/models.md has the table that scripts/heads.ts makes of the heads", () => {
   const page = modelsPage();

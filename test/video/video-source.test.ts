@@ -129,31 +129,36 @@ test.skipIf(isFfmpegMissing)("VideoSource gives odd sizes and exact colours", as
   expect(frames).toBe(3);
 });
 
-test.skipIf(isFfmpegMissing)("VideoSource gives NV12 of odd sizes, as light as the same frames in RGB", async () => {
-  const source = "testsrc2=size=641x361:rate=5";
-  await ffmpeg("-f", "lavfi", "-i", source, "-frames:v", "3", "-c:v", "libx264", "-qp", "0", path("odd420.mkv"));
-  for (const [name, size] of [
-    ["odd420.mkv", undefined],
-    ["cfr.mp4", [33, 17]],
-    ["cfr.mp4", [1, 1]],
-  ] as const) {
-    const frames: Uint8Array[][] = [[], []];
-    for (const [at, pixels] of (["nv12", "rgb"] as const).entries()) {
-      const options = { pixels, durationMs: 1000, ...(size === undefined ? {} : { size }) };
-      await using video = await VideoSource.open(path(name), options);
-      for await (using frame of video) frames[at]!.push(tightRgb(frame).slice());
+test.skipIf(isFfmpegMissing)(
+  "VideoSource gives NV12 of odd sizes, as light as the same frames in RGB",
+  async () => {
+    const source = "testsrc2=size=641x361:rate=5";
+    await ffmpeg("-f", "lavfi", "-i", source, "-frames:v", "3", "-c:v", "libx264", "-qp", "0", path("odd420.mkv"));
+    for (const [name, size] of [
+      ["odd420.mkv", undefined],
+      ["cfr.mp4", [33, 17]],
+      ["cfr.mp4", [1, 1]],
+    ] as const) {
+      const frames: Uint8Array[][] = [[], []];
+      for (const [at, pixels] of (["nv12", "rgb"] as const).entries()) {
+        const options = { pixels, durationMs: 1000, ...(size === undefined ? {} : { size }) };
+        await using video = await VideoSource.open(path(name), options);
+        for await (using frame of video) frames[at]!.push(tightRgb(frame).slice());
+      }
+      expect(frames[0]!.length).toBe(frames[1]!.length);
+      for (const [index, found] of frames[0]!.entries()) {
+        const wanted = frames[1]![index]!;
+        expect(found.length).toBe(wanted.length);
+        let sum = 0;
+        const grey = (rgb: Uint8Array, at: number): number =>
+          0.3 * rgb[at]! + 0.59 * rgb[at + 1]! + 0.11 * rgb[at + 2]!;
+        for (let at = 0; at < found.length; at += 3) sum += Math.abs(grey(found, at) - grey(wanted, at));
+        expect(sum / (found.length / 3)).toBeLessThan(3);
+      }
     }
-    expect(frames[0]!.length).toBe(frames[1]!.length);
-    for (const [index, found] of frames[0]!.entries()) {
-      const wanted = frames[1]![index]!;
-      expect(found.length).toBe(wanted.length);
-      let sum = 0;
-      const grey = (rgb: Uint8Array, at: number): number => 0.3 * rgb[at]! + 0.59 * rgb[at + 1]! + 0.11 * rgb[at + 2]!;
-      for (let at = 0; at < found.length; at += 3) sum += Math.abs(grey(found, at) - grey(wanted, at));
-      expect(sum / (found.length / 3)).toBeLessThan(3);
-    }
-  }
-});
+  },
+  60_000,
+);
 
 test.skipIf(isFfmpegMissing)("VideoSource turns BT.2020 and grey into NV12 that says what it is", async () => {
   const input = ["-f", "lavfi", "-i", "color=c=0x30C060:size=320x240:rate=5,format=rgb24", "-frames:v", "1"];

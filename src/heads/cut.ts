@@ -29,9 +29,9 @@ export interface NoCut {
 /** What heads are made of, after their convolutions. */
 const ARITHMETIC: ReadonlySet<string> = new Set(
   (
-    "Add Cast Ceil Clip Concat Constant ConstantOfShape Cos Div Equal Exp Expand Flatten Floor Gather GatherElements Identity " +
-    "MatMul Max Min Mod Mul Neg Pow Range ReduceMax Reshape ScatterND Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub " +
-    "Tanh Tile TopK Transpose Unsqueeze Where"
+    "Abs Add And Cast Ceil Clip Concat Constant ConstantOfShape Cos Div Equal Exp Expand Flatten Floor Gather GatherElements " +
+    "GatherND Greater GreaterOrEqual Identity Less LessOrEqual MatMul Max Min Mod Mul Neg Not Or Pow Range ReduceMax Reshape " +
+    "ScatterND Shape Sigmoid Sign Sin Slice Softmax Split Sqrt Squeeze Sub Tanh Tile TopK Transpose Unsqueeze Where Xor"
   ).split(" "),
 );
 

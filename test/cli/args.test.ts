@@ -232,7 +232,8 @@ test("flags: classes, what levels are multiplied by, and values for channels", (
   }
   expect(preprocessing("mean", "114")).toBe(114);
   expect(preprocessing("mean", "0.485, 0.456,-1")).toEqual([0.485, 0.456, -1]);
-  for (const text of ["", "1,2", "1,2,3,4", "1,,3", "x"]) {
+  expect(preprocessing("mean", "1,2,3,4")).toEqual([1, 2, 3, 4]);
+  for (const text of ["", "1,2", "1,2,3,4,5", "1,,3", "x"]) {
     expect(() => preprocessing("mean", text)).toThrow(OptionError);
   }
 });

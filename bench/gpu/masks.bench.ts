@@ -145,10 +145,10 @@ async function frames(plan: string, image: Image): Promise<void> {
   using runtime = await Runtime.create({ device });
   using engine = await runtime.deserialize(await Bun.file(plan).bytes(), { source: plan });
   const shape = engine.inputs[0]!.shape.map((dim, axis) => (dim > 0 ? dim : axis === 0 ? 1 : 640));
-  using run = await EngineRun.create(device, engine, shape);
+  using stream = Stream.create(device);
+  using run = await EngineRun.create(device, engine, { shape, stream });
   run.times("graph", 200);
   const engineMs = medianOf(run.times("graph", 2000));
-  using stream = Stream.create(device);
   using target = DeviceBuffer.create("u8", [one.data.length], { device });
   const pinned = PinnedBuffer.owning(one.data)!;
   const copyMs = medianOf(

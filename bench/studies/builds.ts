@@ -84,7 +84,7 @@ async function measure(
   using engine = await runtime.deserialize(plan.bytes, { source: plan.path });
   const loadMs = performance.now() - obtained;
   const shape = (engine.inputs[0]?.shape ?? []).map((dim, axis) => (dim > 0 ? dim : axis === 0 ? 1 : 640));
-  using run = await EngineRun.create(device, engine, shape);
+  using run = await EngineRun.create(device, engine, { shape });
   run.times("graph", RUNS);
   const times = run.times("graph", RUNS);
   keep(output, `build-${way.id}`, `${way.name}: until the plan is there`, "ms", [obtained - started]);

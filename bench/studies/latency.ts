@@ -69,12 +69,9 @@ async function measureRaw(context: StudyContext, pinned: PinnedBuffer<"u8">, dev
   using runtime = await Runtime.create({ device });
   using engine = await runtime.deserialize(await planOf(context, device), { source: context.source ?? "the engine" });
   const input = engine.inputs[0]?.shape ?? [];
-  using run = await EngineRun.create(
-    device,
-    engine,
-    input.map((dim, axis) => (dim > 0 ? dim : axis === 0 ? 1 : 640)),
-  );
+  const shape = input.map((dim, axis) => (dim > 0 ? dim : axis === 0 ? 1 : 640));
   using stream = Stream.create(device);
+  using run = await EngineRun.create(device, engine, { shape, stream });
   using target = DeviceBuffer.create("u8", [pinned.byteLength], { device });
   using rows = PinnedBuffer.create("u8", [ROWS_BYTES], device);
   const copies = { warmUp: 10, count: perRound };

@@ -51,7 +51,7 @@ interface Floors {
   readonly nv12: number[];
 }
 
-/** The engines, and the copies of whole frames, each alone, in turns. */
+/** The engines, and the copies of whole frames, each alone, in turns, on one stream: see `EngineRunOptions.stream`. */
 async function measureFloors(
   context: StudyContext,
   output: StudyOutput,
@@ -63,17 +63,17 @@ async function measureFloors(
   const { exportedEngine } = context.options;
   using owned = new DisposableStack();
   const runtime = owned.use(await Runtime.create({ device }));
+  const stream = owned.use(Stream.create(device));
   const open = async (plan: Uint8Array, source: string): Promise<EngineRun> => {
     const engine = owned.use(await runtime.deserialize(plan, { source }));
     const shape = engine.inputs[0]!.shape.map((side, axis) => (side > 0 ? side : axis === 0 ? 1 : 640));
-    const run = owned.use(await EngineRun.create(device, engine, shape));
+    const run = owned.use(await EngineRun.create(device, engine, { shape, stream }));
     run.times("graph", 200);
     return run;
   };
   const engine = await open(await planOf(context, device), "the engine");
   const exported =
     exportedEngine === undefined ? undefined : await open(await Bun.file(exportedEngine).bytes(), exportedEngine);
-  const stream = owned.use(Stream.create(device));
   const target = owned.use(DeviceBuffer.create("u8", [frame.byteLength], { device }));
   const copies = (byteLength: number): number[] =>
     gpuTimes(device, stream, { warmUp: 10, count }, () => copyToDevice(target, frame, { stream, byteLength }));

@@ -44,7 +44,7 @@ async function measureShape(
   shape: readonly number[],
 ): Promise<{ ms: number[]; rates: number[] } | undefined> {
   try {
-    using run = await EngineRun.create(gpu.device, gpu.engine, shape);
+    using run = await EngineRun.create(gpu.device, gpu.engine, { shape });
     run.times("graph", WARM_UP);
     const budgetMs = context.durationMs * POINT_SHARE;
     const affordable = Math.ceil(budgetMs / medianOf(run.times("graph", WARM_UP)));
@@ -70,7 +70,7 @@ async function sideBySide(
   for (const count of CONTEXTS) {
     using owned = new DisposableStack();
     const runs: EngineRun[] = [];
-    for (let at = 0; at < count; at++) runs.push(owned.use(await EngineRun.create(gpu.device, gpu.engine, shape)));
+    for (let at = 0; at < count; at++) runs.push(owned.use(await EngineRun.create(gpu.device, gpu.engine, { shape })));
     throughput(runs, context.durationMs * 0.05, 1);
     const rates = throughput(runs, context.durationMs * POINT_SHARE * 2, 8).map((rate) => rate * (shape[0] ?? 1));
     keep(output, `contexts-${count}`, `${name}, ${count} contexts side by side`, "fps", rates);

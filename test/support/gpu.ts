@@ -28,6 +28,26 @@ export function times(count: number): number {
   return isSanitized ? Math.ceil(count / 10) : count;
 }
 
+/** Rounds of {@linkcode leastLost} at most. */
+const LOSS_ROUNDS = 20;
+
+/**
+ * Device memory that a round of work leaves taken, the least of several rounds: what the device has left is of all processes, and
+ * another one may take memory during a round. A leak takes it in every round.
+ *
+ * @param allowed bytes; the first round that takes no more is the last
+ * @param work    once, after whatever it keeps has been made
+ */
+export async function leastLost(device: Device, allowed: number, work: () => unknown): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < LOSS_ROUNDS && least > allowed; round++) {
+    const before = device.memory().freeBytes;
+    await work();
+    least = Math.min(least, before - device.memory().freeBytes);
+  }
+  return least;
+}
+
 /** A device with one stream, closed in the right order. */
 export class Gpu implements Disposable {
   readonly device: Device;

@@ -306,11 +306,45 @@ function cornersAround(box: ArrayLike<number>, from: number, x: number, y: numbe
  * ```
  */
 export function rotatedIou(a: ArrayLike<number>, b: ArrayLike<number>, atA = 0, atB = 0): number {
+  return rotatedOverlap(a, atA, b, atB, true);
+}
+
+/** Intersection of two oriented boxes over their union, or over the smaller of both. */
+export function rotatedOverlap(
+  a: ArrayLike<number>,
+  atA: number,
+  b: ArrayLike<number>,
+  atB: number,
+  isOverUnion: boolean,
+): number {
   const areaA = Math.abs(a[atA + 2]! * a[atA + 3]!);
   const areaB = Math.abs(b[atB + 2]! * b[atB + 3]!);
   if (!(areaA > 0 && areaB > 0)) return 0;
   const shared = Math.min(sharedArea(a, b, atA, atB), areaA, areaB);
-  return shared / (areaA + areaB - shared);
+  return shared / (isOverUnion ? areaA + areaB - shared : Math.min(areaA, areaB));
+}
+
+/** Grow an oriented box, at its angle, until it holds another one. */
+export function growRotated(box: Float64Array, other: ArrayLike<number>, at: number): void {
+  const cos = Math.cos(box[4]!);
+  const sin = Math.sin(box[4]!);
+  let [right, bottom] = [Math.abs(box[2]!) / 2, Math.abs(box[3]!) / 2];
+  let [left, top] = [-right, -bottom];
+  cornersAround(other, at, box[0]!, box[1]!, sides);
+  for (let corner = 0; corner < 8; corner += 2) {
+    const along = sides[corner]! * cos + sides[corner + 1]! * sin;
+    const across = sides[corner + 1]! * cos - sides[corner]! * sin;
+    left = Math.min(left, along);
+    right = Math.max(right, along);
+    top = Math.min(top, across);
+    bottom = Math.max(bottom, across);
+  }
+  const along = (left + right) / 2;
+  const across = (top + bottom) / 2;
+  box[0] = box[0]! + along * cos - across * sin;
+  box[1] = box[1]! + along * sin + across * cos;
+  box[2] = right - left;
+  box[3] = bottom - top;
 }
 
 function sharedArea(a: ArrayLike<number>, b: ArrayLike<number>, atA: number, atB: number): number {

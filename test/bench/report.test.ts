@@ -238,12 +238,15 @@ test("figures are files of their own for light and dark screens, one a chart, na
   }
 });
 
-test("the committed run can be read, and its figures are what this version draws", async () => {
-  const folder = join(import.meta.dir, "../../bench/results/h200");
-  const figures = figuresOf(await readResult(join(folder, "result.json"), "report"));
-  expect(readdirSync(join(folder, "figures")).sort()).toEqual(figures.map(({ name }) => name).sort());
-  for (const { name, svg } of figures) expect(await Bun.file(join(folder, "figures", name)).text()).toBe(svg);
-});
+test.each(["h200", "h200-record", "h200-peers"])(
+  "the committed run %s can be read, and its figures are what this version draws",
+  async (name) => {
+    const folder = join(import.meta.dir, "../../bench/results", name);
+    const figures = figuresOf(await readResult(join(folder, "result.json"), "report"));
+    expect(readdirSync(join(folder, "figures")).sort()).toEqual(figures.map(({ name }) => name).sort());
+    for (const { name, svg } of figures) expect(await Bun.file(join(folder, "figures", name)).text()).toBe(svg);
+  },
+);
 
 /** Figures of docs/where-the-time-goes.md: which measurement of the committed run, and which percentile. */
 const QUOTED: readonly (readonly [study: string, id: string, percentiles?: readonly ("p50" | "p99")[]])[] = [
@@ -294,10 +297,30 @@ const QUOTED: readonly (readonly [study: string, id: string, percentiles?: reado
   ["streams", "rate-parallel-page-locked-plain-32"],
 ];
 
-test("docs/where-the-time-goes.md quotes the committed run", async () => {
-  const { studies } = await readResult(join(import.meta.dir, "../../bench/results/h200/result.json"), "report");
-  const page = await Bun.file(join(import.meta.dir, "../../docs/where-the-time-goes.md")).text();
-  const missing = QUOTED.flatMap(([study, id, percentiles = ["p50"]]) => {
+/** Figures of bench/results/h200.md, likewise. */
+const QUOTED_RECORD: typeof QUOTED = [
+  ["record", "engine"],
+  ["record", "exported"],
+  ["record", "rgb", ["p50", "p99"]],
+  ["record", "nv12"],
+  ["record", "jpeg"],
+  ["record", "nvjpeg"],
+  ...[4, 8, 16, 32].map((count) => ["record", `rate-${count}`] as const),
+];
+
+const QUOTED_PEERS: typeof QUOTED = ["ours-pinned", "ours", "ultralytics", "ultralytics-torch", "onnxruntime"].map(
+  (id) => ["peers", id, ["p50", "p99"]],
+);
+
+test.each([
+  ["docs/where-the-time-goes.md", "h200", QUOTED],
+  ["bench/results/h200.md", "h200-record", QUOTED_RECORD],
+  ["bench/results/h200.md", "h200-peers", QUOTED_PEERS],
+])("%s quotes the committed run %s", async (file, run, quoted) => {
+  const root = join(import.meta.dir, "../..");
+  const { studies } = await readResult(join(root, "bench/results", run, "result.json"), "report");
+  const page = await Bun.file(join(root, file)).text();
+  const missing = quoted.flatMap(([study, id, percentiles = ["p50"]]) => {
     const found = studies.find(({ name }) => name === study)?.measurements.find((one) => one.id === id);
     if (found === undefined) return [`${study} ${id} is not in the run`];
     const summary = summarise(found.samples);

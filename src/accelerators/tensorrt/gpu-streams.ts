@@ -63,7 +63,8 @@ export class StreamPool {
   }
 
   /**
-   * Put one more batch on the stream with the fewest, the first of several.
+   * Put one more batch on the stream with the fewest, the first of several. One that is alone thus always has the first, whichever
+   * slot it is of: engines whose graphs keep to one stream are the fastest.
    *
    * @returns the stream; `giveBack` it once the batch has ended
    */

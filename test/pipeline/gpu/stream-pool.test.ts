@@ -28,6 +28,18 @@ test("StreamPool.take() prefers the stream that was given back", () => {
   expect(pool.first.batches).toBe(3);
 });
 
+test("StreamPool.take() gives a batch that is alone the first stream, whatever ran before it", () => {
+  const pool = poolOf(4);
+  for (const last of [3, 1, 2, 0]) {
+    const taken = Array.from({ length: 4 }, () => pool.take());
+    for (const pooled of taken) if (pooled !== taken[last]) pool.giveBack(pooled);
+    pool.giveBack(taken[last]!);
+    const alone = pool.take();
+    expect([numberOf(alone), pool.batches]).toEqual([0, 1]);
+    pool.giveBack(alone);
+  }
+});
+
 test("StreamPool.take() of a single stream is that stream", () => {
   const pool = poolOf(1);
   expect([pool.take(), pool.take()].map(numberOf)).toEqual([0, 0]);

@@ -2,6 +2,7 @@
 
 import { OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { givenOf } from "../core/options.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import { OBJECT_TASKS } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -14,6 +15,7 @@ import type { NmsOptions } from "../tasks/detect/nms.ts";
 import { detectorFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
+import { type TrackedResult, type TrackOptions, trackStream } from "../track/tracked-stream.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import {
   DETECT_CALLS,
@@ -169,6 +171,35 @@ export abstract class DetectingModel<
     options: StreamOptions = {},
   ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
     return this.sequence(sources, options);
+  }
+
+  /**
+   * Find the objects in a stream of images and follow them: each has a `trackId`, the same in every image. Objects that belong to
+   * no track are left out. Several streams may run at once, in the same batches: each call has a tracker of its own.
+   *
+   * @param sources the images of one stream, such as the frames of a video; ends the stream when it ends
+   * @param options as `stream`, and the tracker. The `threshold` is the tracker's `lowThreshold`, unless it is given
+   * @throws as `stream`
+   *
+   * @example
+   * ```ts
+   * import { Detector } from "bun-tensorrt";
+   * import { VideoSource } from "bun-tensorrt/video";
+   *
+   * await using detector = await Detector.load("yolo11n");
+   * await using video = await VideoSource.open("street.mp4");
+   * for await (const { index, detections } of detector.track(video, { tracker: "bytetrack" })) {
+   *   console.log(index, detections.map(({ trackId, label }) => `${label} ${trackId}`));
+   * }
+   * ```
+   */
+  track(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    { tracker, ...options }: StreamOptions & TrackOptions = {},
+  ): AsyncGenerator<TrackedResult<Result & { readonly index: number }>, StreamSummary, undefined> {
+    return trackStream(sources, { tracker }, (timed, threshold) =>
+      this.sequence(timed, { threshold, ...givenOf(options) }),
+    );
   }
 }
 

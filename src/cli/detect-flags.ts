@@ -6,6 +6,7 @@ import { TOP_DOWN_OPTIONS, type TopDownPoseOptions } from "../api/top-down-confi
 import type { OptionTable } from "../core/options.ts";
 import { DRAW_OPTIONS, type DrawOptions } from "../tasks/draw-options.ts";
 import type { MaskForm } from "../tasks/task-result.ts";
+import { parseTrackerOptions, TRACKER_OPTIONS, type TrackerOptions } from "../track/tracker-options.ts";
 import type { ImageFraming } from "../video/image-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
@@ -13,12 +14,13 @@ import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./de
 import { flagsOf, optionsFrom, valuesFrom } from "./option-flags.ts";
 import { count, LIST, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
 
-const FORMATS = ["table", "json", "jsonl", "csv", "coco", "yolo", "dota"] as const;
+const FORMATS = ["table", "json", "jsonl", "csv", "coco", "yolo", "dota", "mot"] as const;
 
 /** Formats of which each writes files of its own into a folder, and what those are. */
 const FOLDER_FORMATS: Readonly<Partial<Record<FormatName, string>>> = {
   yolo: "one text file an image",
   dota: "one text file a class",
+  mot: "one text file a video",
 };
 
 /** Formats that say what masks look like in more than one way. */
@@ -54,6 +56,8 @@ export interface DetectArguments extends DetectorArguments {
   /** How images on standard input are told apart; `undefined` where it was not said. */
   readonly stdin: ImageFraming | undefined;
   readonly videoOptions: VideoOptions;
+  /** How objects are followed; `undefined` where they are not. */
+  readonly track: TrackerOptions | undefined;
 }
 
 const OWN = {
@@ -70,7 +74,7 @@ const OWN = {
     schema: path,
     short: "o",
     value: "FILE",
-    help: "where to (default `-`, standard output); a folder for yolo and dota",
+    help: "where to (default `-`, standard output); a folder for yolo, dota and mot",
   },
   masks: {
     schema: z.enum(["rle", "polygon", "none"], "rle, polygon or none"),
@@ -122,8 +126,11 @@ const VIDEO = {
   },
 } satisfies OptionTable;
 
+/** Those that say something of a tracker. */
+const TRACK_FLAGS = flagsOf(TRACKER_OPTIONS);
+
 /** Those that say something of videos only. */
-export const VIDEO_FLAGS: readonly Flag[] = flagsOf(VIDEO);
+export const VIDEO_FLAGS: readonly Flag[] = [...flagsOf(VIDEO), ...TRACK_FLAGS];
 
 /** The one that says something of label files, too. */
 const NO_SCORES = "no-scores";
@@ -187,6 +194,19 @@ function drawOptionsFrom(
   return optionsFrom<DrawOptions>(parsed, DRAW_FLAGS);
 }
 
+/** How objects are followed; `undefined` where they are not. @throws {OptionError} If a flag is for a tracker and there is none */
+function trackerFrom(parsed: ParsedArguments, format: FormatName): TrackerOptions | undefined {
+  const track = optionsFrom<TrackerOptions>(parsed, TRACK_FLAGS);
+  if (track.tracker !== undefined) {
+    if (format !== "dota") return track;
+    throw refuse("format", "--format dota has no room for the ids of --track", "choose json, csv, yolo or mot");
+  }
+  const flag = TRACK_FLAGS.find(({ name }) => parsed.flags[name] !== undefined)?.name;
+  if (flag !== undefined) throw refuse(flag, `--${flag} needs --track`, "add --track bytetrack, or leave it out");
+  if (format === "mot") throw refuse("format", "--format mot writes tracks", "add --track bytetrack");
+  return undefined;
+}
+
 /** @throws {OptionError} If masks of another size than the image's are to be written where pixels are those of the image */
 function refuseMaskSize(
   { maskSize }: DetectorOptions,
@@ -221,6 +241,12 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const { model, detector: given } = parseDetectorFlags(parsed);
   refuseMaskSize(given, flags);
   const pose = poseOptionsFrom(parsed, flags.poseModel, given);
-  const detector = flags.poseModel === undefined ? given : { classes: PEOPLE, ...given };
-  return { model, detector, pose, ...flags, output, draw, videoOptions };
+  const track = trackerFrom(parsed, flags.format);
+  const detector = {
+    ...(flags.poseModel === undefined ? {} : { classes: PEOPLE }),
+    // Low scores go on with tracks.
+    ...(track === undefined ? {} : { threshold: parseTrackerOptions(track).lowThreshold }),
+    ...given,
+  };
+  return { model, detector, pose, ...flags, output, draw, videoOptions, track };
 }

@@ -5,6 +5,8 @@ import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
+import { trackResult } from "../track/tracked-stream.ts";
+import { Tracker } from "../track/tracker.ts";
 import { detectVideo } from "../video/detect-video.ts";
 import { PinnedFrames } from "../video/video-frame.ts";
 import type { VideoOptions } from "../video/video-options.ts";
@@ -27,7 +29,7 @@ async function* detectFrames(
   detector: Finder,
   video: VideoSource,
   copy: string | undefined,
-  { videoOptions: options, draw }: Pick<DetectArguments, "videoOptions" | "draw">,
+  { videoOptions: options, draw, track }: Pick<DetectArguments, "videoOptions" | "draw" | "track">,
   signal: AbortSignal,
 ): AsyncGenerator<WritableImage, void, undefined> {
   await using sink = copy === undefined ? undefined : await VideoSink.open(copy, annotatedOptions(video, options));
@@ -35,11 +37,13 @@ async function* detectFrames(
   const stop = (): void => void video.close();
   signal.addEventListener("abort", stop);
   const forms = formsFor(detector.task);
+  const tracker = track && new Tracker(track);
   let isWritten = false;
   try {
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
     for await (const { frame, ...result } of untilClosed(detectVideo<TaskResult>(detector, video), signal)) {
+      if (tracker !== undefined) trackResult(tracker, result, frame);
       yield { file: video.name, result, frame, source: frame };
       if (sink === undefined) continue;
       forms.paint(frame, result, draw);

@@ -15,6 +15,8 @@ import {
 } from "../core/whole-file.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ResultForms } from "../tasks/task-result.ts";
+import { motLine } from "../track/mot-file.ts";
+import { objectsOf } from "../track/tracked-stream.ts";
 import { refuse } from "./args.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import {
@@ -143,6 +145,26 @@ function dotaFiles(folder: string, { images, videos }: Inputs): ResultTarget {
   };
 }
 
+/** Tracks as the MOT challenge writes them: one file a video. */
+function motFiles(folder: string, { videos }: Inputs): ResultTarget {
+  prepareFolder(folder);
+  const stems = outputNames(videos, (name) => name.replace(/\.[^./\\]*$/, ""));
+  const outputs = new Map(videos.map((file, at) => [file, openOutput(join(resolve(folder), `${stems[at]}.txt`))]));
+  return {
+    sink: () => ({
+      async write({ file, result, frame }) {
+        for (const object of objectsOf(result)) await outputs.get(file)?.write(motLine(frame!.index + 1, object));
+      },
+      async finish() {
+        for (const output of outputs.values()) await output.finish();
+      },
+    }),
+    [Symbol.dispose]() {
+      for (const output of outputs.values()) output.close();
+    },
+  };
+}
+
 /** What is said of where results go. */
 type TargetArguments = Pick<DetectArguments, "output" | "model" | "format"> &
   Partial<Pick<DetectArguments, "annotations" | "masks" | "draw">>;
@@ -174,6 +196,7 @@ export function openTarget(
     return { sink: textFiles(args.output!, source, args.draw?.scores !== false), [Symbol.dispose]: () => {} };
   }
   if (args.format === "dota") return dotaFiles(args.output!, source);
+  if (args.format === "mot") return motFiles(args.output!, source);
   checkOutput(args, [...source.images, ...source.videos]);
   const output = args.output === undefined ? standardOutput : openFile(args, args.output);
   const close = (): void => {

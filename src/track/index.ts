@@ -1,5 +1,7 @@
 /** @module bun-tensorrt/track: identities for what a detector finds in the frames of a stream. */
 
 export type { FrameTime } from "./frame-clock.ts";
+export { type MotRows, motLine, parseMot } from "./mot-file.ts";
+export { type TrackedResult, type TrackOptions, trackResult } from "./tracked-stream.ts";
 export { type Tracked, Tracker } from "./tracker.ts";
 export type { TrackerConfig, TrackerName, TrackerOptions } from "./tracker-options.ts";

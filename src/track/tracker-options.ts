@@ -56,7 +56,8 @@ export const TRACKER_OPTIONS: OptionsOf<TrackerOptions> = {
   tracker: {
     schema: z.enum(TRACKERS, TRACKERS.join(", ")).default("bytetrack"),
     flag: "track",
-    help: "follow objects through videos, each with an id",
+    help: "give the objects of a video ids by this tracker",
+    otherwise: "none",
   },
   highThreshold: {
     schema: ratio.default(0.25),
@@ -88,24 +89,21 @@ export const TRACKER_OPTIONS: OptionsOf<TrackerOptions> = {
     help: "highest cost of a match, 1 less the overlap",
     aliases: ["matchThresh"],
   },
-  fuseScore: { schema: flag.default(true), flag: "no-fuse-score", help: "match by overlap only, not by score" },
+  fuseScore: { schema: flag.default(true) },
   perClass: { schema: flag.default(false), flag: "track-per-class", help: "a track keeps its class" },
   clock: {
     schema: z.enum(["time", "frame"], "time or frame").default("time"),
-    flag: "track-clock",
-    help: "move tracks by the time between frames, or by 1 a frame",
   },
   boxes: {
     schema: z.enum(["tracked", "detected"], "tracked or detected").default("tracked"),
     flag: "track-boxes",
-    help: "boxes as the tracker smoothed them, or as the model found them",
+    help: "boxes as smoothed, or as the model found them",
   },
   deltaT: {
     schema: z.int(SPAN).min(1, SPAN).max(100, SPAN).default(3),
-    help: "ocsort: frames over which a direction is taken",
   },
-  inertia: { schema: ratio.default(0.2), help: "ocsort: what a turn costs" },
-  useByte: { schema: flag.default(false), help: "ocsort: low scores continue tracks, too" },
+  inertia: { schema: ratio.default(0.2) },
+  useByte: { schema: flag.default(false) },
 };
 const schema = z.strictObject(shapeOf(TRACKER_OPTIONS));
 

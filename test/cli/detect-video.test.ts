@@ -648,3 +648,44 @@ test("operandKind() goes by form and extension", () => {
   ];
   expect(kinds.map(operandKind)).toEqual(expected as ReturnType<typeof operandKind>[]);
 });
+
+const tracking = ["--track", "bytetrack"];
+
+test.skipIf(isFfmpegMissing)(
+  "--track: every format carries ids, and each video has its own from 1 on",
+  async () => {
+    copyFileSync(path("halves.mp4"), path("again.mp4"));
+    const words = ["detect", "halves.mp4", "again.mp4", "--model", "toy.onnx", "--backend", "cpu", ...tracking];
+    const json = await runCli([...words, "--format", "ndjson", "--save", "tracked"], { cwd: folder });
+    expect([json.errors, json.code]).toEqual([expect.not.stringContaining("Cannot"), 0]);
+    const found = lines(json.output).filter(({ index }) => index === 5) as unknown as {
+      readonly detections: readonly { readonly trackId: number }[];
+    }[];
+    expect(found.map(({ detections }) => detections.map(({ trackId }) => trackId).sort())).toEqual([
+      [1, 2, 3],
+      [1, 2, 3],
+    ]);
+    expect(await countFrames(path("tracked", "halves.mp4"))).toBe(60);
+    const mot = await runCli([...words, "--format", "mot", "--output", "mot"], { cwd: folder });
+    expect(mot.code).toBe(0);
+    for (const name of ["halves.txt", "again.txt"]) {
+      const rows = readFileSync(path("mot", name), "utf8").trimEnd().split("\n");
+      expect(rows.slice(0, 3).map((row) => row.split(",").slice(0, 2).join())).toEqual(["1,1", "1,2", "1,3"]);
+      expect(rows.every((row) => row.split(",").length === 10)).toBe(true);
+    }
+  },
+  60_000,
+);
+
+test("--track: what it cannot be together with", async () => {
+  const refused = async (...words: readonly string[]): Promise<string> => {
+    const { code, errors } = await runCli(["detect", "--model", "toy.onnx", ...words], { cwd: folder });
+    expect(code).toBe(2);
+    return errors;
+  };
+  expect(await refused("white.jpg", ...tracking)).toContain("--track is for videos, and the input is images");
+  expect(await refused("a.mp4", "--track-buffer", "3")).toContain("--track-buffer needs --track");
+  expect(await refused("a.mp4", "--format", "mot", "--output", "x")).toContain("add --track bytetrack");
+  expect(await refused("a.mp4", ...tracking, "--format", "dota", "--output", "x")).toContain("no room for the ids");
+  expect(await refused("a.mp4", "--track", "deepsort")).toContain("--track must be bytetrack, botsort, ocsort");
+});

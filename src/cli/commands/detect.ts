@@ -7,6 +7,7 @@ import { plural } from "../../core/units.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
 import { isImageName } from "../../image/image-kind.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
+import { withIds } from "../../track/tracked-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";
 import { type DetectArguments, PEOPLE, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
@@ -76,7 +77,11 @@ function formatInputs({ images, videos }: Inputs): string {
 }
 
 /** @throws {OptionError} If results of images and of videos do not go into one place */
-function refuseMixture({ format, save }: DetectArguments, inputs: Inputs): void {
+function refuseMixture({ format, save, track }: DetectArguments, inputs: Inputs): void {
+  if (track !== undefined) {
+    const found = `--track follows objects through videos, got ${formatInputs(inputs)}`;
+    throw refuse("track", found, "leave the images out");
+  }
   if (format === "coco") {
     const found = `--format coco numbers images by name and frames by place, got ${formatInputs(inputs)}`;
     throw refuse("format", found, "name the images by a pattern such as 'photos/*.jpg', or choose jsonl");
@@ -136,10 +141,18 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
       ? undefined
       : await loadModel(TopDownPoseEstimator, poseModel, args.pose, context, args.isQuiet);
   const detector = points === undefined ? finder : withPoints(finder, points, decodeLimits(args.pose));
+  const forms = formsFor(detector.task);
   return await runModel(
     detector,
     source,
-    { name: "detect", forms: formsFor(detector.task), target, savers, complaints, isQuiet: args.isQuiet },
+    {
+      name: "detect",
+      forms: args.track === undefined ? forms : withIds(forms),
+      target,
+      savers,
+      complaints,
+      isQuiet: args.isQuiet,
+    },
     context,
   );
 }

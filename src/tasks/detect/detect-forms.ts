@@ -22,6 +22,8 @@ export interface DetectionJson {
   readonly score: number;
   /** `[x1, y1, x2, y2]` in source pixels, three digits. */
   readonly box: readonly number[];
+  /** Of its track; absent where objects are not followed. */
+  readonly trackId?: number;
 }
 
 /** What one image becomes in JSON. */
@@ -46,11 +48,12 @@ function resultJson({ width, height, detections, dropped, implausible, timing, d
   return {
     width,
     height,
-    detections: detections.map(({ label, classId, score, box }) => ({
+    detections: detections.map(({ label, classId, score, box, trackId }) => ({
       label,
       classId,
       score: round(score, 6),
       box: box.map((side) => round(side, 3)),
+      ...(trackId === undefined ? {} : { trackId }),
     })),
     dropped,
     implausible,
@@ -64,10 +67,14 @@ export function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height 
   return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
 }
 
-/** A line of a label file. @param numbers what it says between class and score */
-export function labelLine({ classId, score }: Detection, numbers: readonly number[], hasScore: boolean): string {
+/** A line of a label file; the id of a track comes last. @param numbers what it says between class and score */
+export function labelLine(
+  { classId, score, trackId }: Detection,
+  numbers: readonly number[],
+  hasScore: boolean,
+): string {
   const texts = [...numbers, ...(hasScore ? [score] : [])].map((number) => number.toFixed(6));
-  return `${classId} ${texts.join(" ")}\n`;
+  return `${[classId, ...texts, ...(trackId === undefined ? [] : [trackId])].join(" ")}\n`;
 }
 
 /** What every task says of its objects. */
@@ -109,11 +116,12 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
   yolo: (image, hasScores = true) =>
     image.detections.map((found) => labelLine(found, yoloSides(found, image), hasScores)).join(""),
   coco: ({ detections }, image_id, categoryId) =>
-    detections.flatMap(({ classId, score, box: [x1, y1, x2, y2] }) => {
+    detections.flatMap(({ classId, score, box: [x1, y1, x2, y2], trackId }) => {
       const category_id = categoryId(classId);
       if (category_id === undefined) return [];
       const bbox = [x1, y1, x2 - x1, y2 - y1].map((side) => round(side, 3));
-      return [{ image_id, category_id, bbox, score: round(score, 6) }];
+      const track = trackId === undefined ? {} : { track_id: trackId };
+      return [{ image_id, category_id, bbox, score: round(score, 6), ...track }];
     }),
   *cutOuts(image, { detections, width, height }) {
     for (const [place, { label, box }] of detections.entries()) {

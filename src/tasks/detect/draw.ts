@@ -18,6 +18,8 @@ export interface LabelledBox {
   readonly score: number;
   /** x1, y1, x2, y2 in pixels of the image. */
   readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
+  /** Of its track: stands behind the name. */
+  readonly trackId?: number;
 }
 
 /** A detection of which more than its box is drawn. */
@@ -105,11 +107,12 @@ function drawLabel(
   isBelow = false,
 ): number {
   if (!(labels || scores)) return y;
-  const { label, score } = row;
+  const { label, score, trackId } = row;
   const [fill, ink] = coloursOf(row, palette);
   const word = labels ? wordOf(label) : undefined;
   const name = word === undefined ? (drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?")) : "";
-  const text = [...(labels ? [name] : []), ...(scores ? [score.toFixed(2)] : [])].join(" ");
+  const id = labels && trackId !== undefined ? [`#${trackId}`] : [];
+  const text = [...(labels ? [name] : []), ...id, ...(scores ? [score.toFixed(2)] : [])].join(" ");
   let tenths = tenthsOf(canvas, fontSize);
   let margin = Math.max(1, Math.round((MARGIN_UNITS * tenths) / 10));
   const wordWidth = word?.advance ?? 0;

@@ -1,0 +1,99 @@
+/** @module TrackedStream: the results of a stream, with the identities of their objects. */
+
+import type { Detection } from "../tasks/detect/detection.ts";
+import type { FrameTime } from "./frame-clock.ts";
+import { type Tracked, Tracker } from "./tracker.ts";
+import type { TrackerName, TrackerOptions } from "./tracker-options.ts";
+
+/** A result whose objects all belong to a track. */
+export type TrackedResult<Result> = Result extends { readonly detections: readonly (infer Object extends Detection)[] }
+  ? Omit<Result, "detections"> & { readonly detections: readonly Tracked<Object>[] }
+  : Result extends { readonly objects: readonly (infer Object extends Detection)[] }
+    ? Omit<Result, "objects"> & { readonly objects: readonly Tracked<Object>[] }
+    : Result;
+
+/** The options of a tracker, for a model's `track`. */
+export interface TrackOptions {
+  /** The tracker, or its options. Default `bytetrack`. */
+  readonly tracker?: TrackerOptions | TrackerName | undefined;
+}
+
+/** What a result has of objects. */
+interface WithObjects {
+  detections?: readonly Detection[];
+  objects?: readonly Detection[];
+}
+
+/** The objects of a result, whatever its task calls them. */
+export function objectsOf(result: object): readonly Detection[] {
+  const { detections, objects = [] } = result as WithObjects;
+  return detections ?? objects;
+}
+
+/**
+ * Give the objects of a result their identities, and leave those out that belong to no track. The result is changed; its objects
+ * stay in their order, best score first.
+ *
+ * @param time of the frame
+ */
+export function trackResult<Result extends object>(
+  tracker: Tracker,
+  result: Result,
+  time?: FrameTime,
+): TrackedResult<Result> {
+  const found = objectsOf(result);
+  const tracked = new Set<Detection>(tracker.update(found, time));
+  const kept = found.filter((object) => tracked.has(object));
+  const target = result as WithObjects;
+  if (target.detections === undefined) target.objects = kept;
+  else target.detections = kept;
+  return result as unknown as TrackedResult<Result>;
+}
+
+/** The time of an image that may be a frame of a video; images without one are a frame's time apart. */
+function timeOf(source: unknown, index: number): FrameTime {
+  const { timestampMs, durationMs } = (typeof source === "object" && source !== null ? source : {}) as FrameTime;
+  if (typeof timestampMs === "number") return { timestampMs, durationMs };
+  return { timestampMs: index, durationMs: 1 };
+}
+
+/**
+ * Follow objects through a stream of results.
+ *
+ * @param sources the images of one stream, in order
+ * @param open    runs them; results say by `index` which of them they are of
+ * @throws {OptionError} If an option of the tracker is unknown or out of range
+ */
+export function trackStream<Source, Result extends { readonly index: number }, Summary>(
+  sources: Iterable<Source> | AsyncIterable<Source>,
+  { tracker: options }: TrackOptions,
+  open: (sources: AsyncIterable<Source>, lowThreshold: number) => AsyncGenerator<Result, Summary, undefined>,
+): AsyncGenerator<TrackedResult<Result>, Summary, undefined> {
+  const tracker = new Tracker(options);
+  // Of the images whose results are still to come; those of dropped ones go with the next.
+  const times = new Map<number, FrameTime>();
+  async function* timed(): AsyncGenerator<Source, void, undefined> {
+    let index = 0;
+    for await (const source of sources) {
+      times.set(index, timeOf(source, index));
+      index += 1;
+      yield source;
+    }
+  }
+  const results = open(timed(), tracker.options.lowThreshold);
+  async function* tracked(): AsyncGenerator<TrackedResult<Result>, Summary, undefined> {
+    try {
+      for (;;) {
+        const step = await results.next();
+        if (step.done === true) return step.value;
+        const { index } = step.value;
+        const time = times.get(index);
+        for (const earlier of times.keys()) if (earlier <= index) times.delete(earlier);
+        yield trackResult(tracker, step.value, time);
+      }
+    } finally {
+      await results.return(undefined as never);
+    }
+  }
+  return tracked();
+}

@@ -4,6 +4,7 @@ import { printable } from "../core/shown.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import type { AnchorsTaken } from "../heads/anchors.ts";
 import type { ModelSpec } from "../heads/head.ts";
+import { hostReason } from "../heads/host-plan.ts";
 import { mapsRead } from "../heads/map-readings.ts";
 import type { ObjectSpec } from "../heads/object-reading.ts";
 import type { Shaping } from "../heads/shaped.ts";
@@ -193,6 +194,15 @@ function describeAnchors({ values, from, name }: AnchorsTaken): string {
   return `${source}: ${pairs.join(", ")}`;
 }
 
+/** What of a model runs on the CPU only, why, and which export does not; `undefined` if nothing does. */
+export function hostPartOf(spec: AnySpec): (ReturnType<typeof hostOnly> & { readonly why?: string }) | undefined {
+  if (!("plan" in spec)) return undefined;
+  const { head, plan } = spec;
+  const reason = hostReason(plan);
+  if (reason !== undefined) return { what: `the head "${head}"`, why: reason.what, help: reason.help };
+  return "task" in spec ? hostOnly(spec, {}) : undefined;
+}
+
 function recognitionRows(recognition: AnySpec): string[][] {
   if ("activation" in recognition) return classifierRows(recognition);
   if ("multiple" in recognition) return mapRows(recognition);
@@ -204,10 +214,13 @@ function recognitionRows(recognition: AnySpec): string[][] {
     : `made for ${preferredSize.join("x")}`;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; ${usual}`;
   const task = taskOf(recognition);
-  const isOnHost = "task" in recognition && hostOnly(recognition, {}) !== undefined;
+  const kept = hostPartOf(recognition);
   return [
-    ["task", isOnHost ? `${task}, on the CPU` : task],
+    ["task", kept === undefined ? task : `${task}, on the CPU`],
     ["head", head],
+    ...(kept === undefined
+      ? []
+      : [["not on a GPU", `${kept.why ?? kept.what}${kept.help === undefined ? "" : `: ${kept.help}`}`]]),
     ["because of", printable(reason)],
     ...(alternatives.length === 0
       ? []

@@ -337,7 +337,8 @@ function decodeAnchorRows(plan: AnchorOffsetsPlan, input: DecodeInput, candidate
 /** Every class of each anchor. */
 function decodeAnchorMaps(plan: AnchorOffsetsPlan, input: DecodeInput, candidates: Candidates): void {
   const { levels, anchors, classes } = plan;
-  const { index, inputWidth, inputHeight } = input;
+  // effdet cuts boxes to the image before its NMS.
+  const { index, inputWidth, inputHeight, imageRight = inputWidth, imageBottom = inputHeight } = input;
   const threshold = Math.fround(input.threshold);
   // Below it no sigmoid reaches the threshold; f32 rounds it, and the score itself decides.
   const least = Math.log(threshold / (1 - threshold)) - 1e-3;
@@ -370,8 +371,8 @@ function decodeAnchorMaps(plan: AnchorOffsetsPlan, input: DecodeInput, candidate
           score,
           classId,
           before + cell * anchors.length + of,
-          inputWidth,
-          inputHeight,
+          imageRight,
+          imageBottom,
         );
       }
     }

@@ -7,7 +7,7 @@ import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
-import type { HostPlan, MaskSource, OwnPlan } from "./host-plan.ts";
+import { type HostPlan, type MaskSource, type OwnPlan, withOpenRows } from "./host-plan.ts";
 import { assumedOfFourth, preprocessingFor } from "./image-input.ts";
 import type { DistanceBinsPlan, MapPlan } from "./map-plan.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
@@ -95,6 +95,9 @@ export interface DecodeInput {
   /** Size of the model's input in pixels. */
   readonly inputWidth: number;
   readonly inputHeight: number;
+  /** Where the image ends in the input, right and below; left out: with it. */
+  readonly imageRight?: number | undefined;
+  readonly imageBottom?: number | undefined;
   /** Rows with a lower score are left out; compared in f32. */
   readonly threshold: number;
   /** The candidates that it is decoded to, of whose `extras` a head of the caller's makes use. */
@@ -291,6 +294,7 @@ export function specOf<Plan extends DecodePlan>(
     fixedSize: image.fixedSize,
     preferredSize: image.fixedSize ?? preferredSize ?? traits.preferredSize,
     ...decided,
+    plan: withOpenRows(decided.plan, traits.model),
     assumptions: [...assumedOfFourth(image, preprocessing), ...(decided.assumptions ?? [])],
   };
 }

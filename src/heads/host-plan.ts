@@ -1,6 +1,7 @@
 /** @module Host plan: what decoders need to know that run on the CPU alone, and where masks come from. */
 
 import type { TensorInfo } from "../core/tensor.ts";
+import type { ModelInfo } from "../model/model-info.ts";
 
 /** Columns of an output that has some numbers a row. */
 export interface RowColumns {
@@ -16,9 +17,7 @@ export function columnsOf({ name }: TensorInfo, width: number, first = 0): RowCo
   return { output: name, width, first };
 }
 
-/**
- * Rows whose parts are columns of one or several outputs, f32 or f16. Candidate index: the row. On the CPU only.
- */
+/** Rows whose parts are columns of one or several outputs, f32 or f16. Candidate index: the row. Points are read on the CPU only. */
 export interface PartsPlan {
   readonly kind: "parts";
   readonly boxes: RowColumns;
@@ -33,11 +32,13 @@ export interface PartsPlan {
   /** True: the sigmoid of these is yet to be taken, and each point has a third number beside, which is not read. */
   readonly arePointLogits?: boolean;
   /** [N] or [N, 1] of any dtype: number of valid rows; left out if all are. */
-  readonly counts?: string;
+  readonly counts?: string | undefined;
   /** True: the first column of the boxes' output is the number of the image. */
   readonly isNumbered?: boolean;
   /** True: outputs are [rows, width], of the only image that the model takes. */
   readonly isSingle?: boolean;
+  /** True: the model declares no number of rows, which may be another for each image. */
+  readonly hasOpenRows?: boolean;
   /** Left out: `corners`. */
   readonly boxForm?: "centre" | "corners";
   /** Left out: x before y. */
@@ -195,17 +196,44 @@ export type HostPlan =
   | ChosenPlan
   | AnchorOffsetsPlan;
 
-const HOST_KINDS: readonly string[] = [
-  "parts",
-  "planes",
-  "faces",
-  "priors",
-  "mask-queries",
-  "chosen",
-  "anchor-offsets",
-] satisfies HostPlan["kind"][];
+/** A plan that says whether the rows of a model are open. */
+export function withOpenRows<Plan extends { readonly kind: string }>(plan: Plan, model: ModelInfo): Plan {
+  if (plan.kind !== "parts") return plan;
+  const { boxes, isNumbered, isSingle } = plan as unknown as PartsPlan;
+  const { shape = [] } = model.outputs.find(({ name }) => name === boxes.output) ?? {};
+  const isFound = shape[isNumbered || isSingle ? 0 : 1]! >= 0;
+  return isFound && !model.openRows?.includes(boxes.output) ? plan : { ...plan, hasOpenRows: true };
+}
 
-/** True for one of them. */
-export function isHostPlan({ kind }: { readonly kind: string }): boolean {
-  return HOST_KINDS.includes(kind);
+/** Why a GPU does not decode by a plan. */
+export interface HostReason {
+  /** What is read: `an open number of rows`. */
+  readonly what: string;
+  /** Which export a GPU decodes. */
+  readonly help?: string;
+}
+
+const HOST_KINDS: Readonly<Record<Exclude<HostPlan["kind"], "parts">, HostReason>> = {
+  planes: { what: "classes in planes", help: "export it with `exclude_post_process=True`" },
+  faces: { what: "faces beside anchors" },
+  priors: { what: "offsets from priors" },
+  "mask-queries": { what: "boxes that are found in masks" },
+  chosen: { what: "rows that an NMS inside the model chose", help: "export the model without its NMS" },
+  "anchor-offsets": { what: "offsets from anchors" },
+};
+
+/** Why only the CPU decodes by a plan; `undefined` if a GPU does as well. */
+export function hostReason(plan: { readonly kind: string } | PartsPlan): HostReason | undefined {
+  const { kind } = plan;
+  if (kind !== "parts")
+    return Object.hasOwn(HOST_KINDS, kind) ? HOST_KINDS[kind as keyof typeof HOST_KINDS] : undefined;
+  const { hasOpenRows = false, isNumbered = false, pointCount } = plan as PartsPlan;
+  if (pointCount !== undefined) return { what: "points in rows" };
+  if (isNumbered) return { what: "rows that number their images" };
+  return hasOpenRows ? { what: "an open number of rows", help: "export it with a fixed number of rows" } : undefined;
+}
+
+/** True if only the CPU decodes by a plan. */
+export function isHostPlan(plan: { readonly kind: string }): boolean {
+  return hostReason(plan) !== undefined;
 }

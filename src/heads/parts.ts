@@ -5,7 +5,7 @@ import { pushBox } from "./dense.ts";
 import type { DecodeInput } from "./head.ts";
 import type { PartsPlan, RowColumns } from "./host-plan.ts";
 import { classIdOf, NumberSlice, refuseOutput } from "./outputs.ts";
-import { rowCount } from "./rows.ts";
+import { isFilling, rowCount } from "./rows.ts";
 import { FLOATS, HOST_NUMBERS } from "./traits.ts";
 
 const boxes: NumberSlice = new NumberSlice();
@@ -52,8 +52,7 @@ export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Can
       box[side + 1] = boxes.data[at + plan.boxes.first + side + 1 - x]!;
     }
     const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
-    // As mmdeploy fills up rows.
-    if (id === -1 && score === 0) continue;
+    if (id !== undefined && isFilling(id, score)) continue;
     const classId = id === undefined || Number.isNaN(score) ? 0 : classIdOf(id, plan.classes!.output);
     pushBox(boxForm, boxUnit, input, candidates, box, 0, 1, score, classId, row);
   }

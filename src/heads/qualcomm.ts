@@ -19,7 +19,7 @@ function decode(plan: ColumnsPlan | PartsPlan, input: DecodeInput, candidates: C
 
 /**
  * YOLOv3 to v11, YOLOR and YOLOX of AI Hub, before NMS: corners in pixels; images of 0–1 in RGB, padded with black. Its newer exports
- * have the classes as bytes, which the GPU's kernel does not read.
+ * have the classes as bytes.
  *
  * @see https://github.com/qualcomm/ai-hub-models (qai_hub_models/models/templates/yolo)
  */

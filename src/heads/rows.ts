@@ -72,6 +72,11 @@ export function rowCount(
   return Math.min(rows, counts.data[counts.offset]!);
 }
 
+/** True for a row that only fills a tensor up, as mmdeploy's do. */
+export function isFilling(id: number, score: number): boolean {
+  return id === -1 && score === 0;
+}
+
 /** Append the valid rows whose score reaches the threshold, in their order. */
 export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates: Candidates): void {
   const { index } = input;
@@ -88,7 +93,9 @@ export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates:
     const score = scores.data[scores.offset + row]!;
     if (score < threshold) continue;
     const at = boxes.offset + row * 4;
-    const classId = Number.isNaN(score) ? 0 : classIdOf(classes.data[classes.offset + row]!, plan.classes);
+    const id = classes.data[classes.offset + row]!;
+    if (isFilling(id, score)) continue;
+    const classId = Number.isNaN(score) ? 0 : classIdOf(id, plan.classes);
     pushBox("corners", boxUnit, input, candidates, data, at, 1, score, classId, row);
   }
 }

@@ -10,6 +10,8 @@ export interface ModelInfo {
   readonly metadata: Readonly<Record<string, string>>;
   /** Size of the input, in pixels, for which open outputs were given the shapes they have; `undefined` if none were. */
   readonly shapesAt?: readonly [width: number, height: number] | undefined;
+  /** Names of outputs whose number of rows was found by a run on one image: for another it may be another. */
+  readonly openRows?: readonly string[] | undefined;
 }
 
 /** Two indented lists, for messages and `inspect`. */

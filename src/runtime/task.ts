@@ -100,9 +100,14 @@ export interface TaskModel<ModelSpec, Params, Output> {
   readonly device: Readonly<Record<string, () => Promise<unknown>>>;
 }
 
-/** Why what has no part for a device is not run there. Where the choice is open, the next accelerator is taken for it. */
-export function noDevicePart(what: string, action: string): UnavailableError {
-  return new UnavailableError(message(action, `${what} does not run on a GPU`, 'run it with backend "cpu"'), "backend");
+/**
+ * Why what has no part for a device is not run there. Where the choice is open, the next accelerator is taken for it.
+ *
+ * @param help what makes it run there
+ */
+export function noDevicePart(what: string, action: string, help?: string): UnavailableError {
+  const hint = help === undefined ? 'run it with backend "cpu"' : `${help}, or run it with backend "cpu"`;
+  return new UnavailableError(message(action, `${what} does not run on a GPU`, hint), "backend");
 }
 
 /** How a device resizes images. */

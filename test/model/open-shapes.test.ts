@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Shape } from "../../src/core/tensor.ts";
+import { hostReason } from "../../src/heads/host-plan.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { needsShapes, withShapes } from "../../src/model/model-info.ts";
 import { DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
@@ -33,6 +34,25 @@ test("withShapes() fills what is open, and leaves the batch, what is declared, a
   expect(found([], [1, 252, 85])).toEqual([-1, 252, 85]);
   expect(found([-1, -1, -1], [1, 252])).toEqual([-1, -1, -1]);
   expect(withShapes(open([-1, -1, -1]), new Map(), [64, 64]).outputs[0]!.shape).toEqual([-1, -1, -1]);
+});
+
+test("a GPU decodes columns of a fixed number of rows; of an open one it does not, however many a run found", () => {
+  const dets = (rows: number) =>
+    model(
+      [
+        ["dets", [1, rows, 5]],
+        ["labels", [1, rows], "i64"],
+      ],
+      { inputs: [DYNAMIC_IMAGES] },
+    );
+  const found = withShapes(dets(-1), new Map(Object.entries({ dets: [1, 100, 5], labels: [1, 100] })), [64, 64]);
+  const reasonOf = (info: ReturnType<typeof model>) => hostReason(recogniseModel(info, { isSilent: true }).plan);
+  const help = "export it with a fixed number of rows";
+  expect(reasonOf(dets(100))).toBeUndefined();
+  // As an engine tells shapes, without a run.
+  expect(reasonOf(found)).toBeUndefined();
+  expect(reasonOf(dets(-1))).toEqual({ what: "an open number of rows", help });
+  expect(reasonOf({ ...found, openRows: ["dets", "labels"] })).toEqual({ what: "an open number of rows", help });
 });
 
 test("a dynamic export with NMS inside is recognised, whether zeros give rows or none", () => {

@@ -337,7 +337,7 @@ test("anchors of a file beside a model: Darknet's .cfg, YOLOv5's .yaml, numbers 
   expect(anchorsIn("anchors: 3\n")).toBeUndefined();
 });
 
-test("Qualcomm's three outputs: before NMS, black padding; classes of bytes are not read on a GPU", () => {
+test("Qualcomm's three outputs: before NMS, black padding; classes may be bytes", () => {
   const outputs = (classes: Declared): Declared[] => [classes, ["scores", [1, 8400]], ["boxes", [1, 8400, 4]]];
   const inputs: readonly Declared[] = [["image", [1, 3, 640, 640]]];
   const bytes = recogniseModel(model(outputs(["class_idx", [1, 8400], "u8"]), { inputs }), { isSilent: true });

@@ -199,7 +199,8 @@ def effdet_models():
     from effdet import DetBenchPredict, EfficientDet, get_efficientdet_config
     from effdet.data.transforms import ResizePad
 
-    for side in (128, 320):
+    # Not square: what lies beyond the image is padding.
+    for side, width, height in ((128, 96, 128), (256, 256, 160)):
         config = get_efficientdet_config("efficientdet_d0")
         config.image_size = (side, side)
         config.max_detection_points = 1000
@@ -207,12 +208,12 @@ def effdet_models():
         with torch.no_grad():
             model.box_net.predict.conv_pw.weight.normal_(0, 0.05)
             model.class_net.predict.conv_pw.bias.fill_(-4)
-        image, _ = photograph(side, side)
+        image, _ = photograph(width, height)
         padded, said = ResizePad(side, fill_color=(124, 116, 104))(image.copy(), {})
         tensor = torch.from_numpy(__import__("numpy").asarray(padded).copy()).permute(2, 0, 1).float() / 255
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         tensor = ((tensor - mean[:, None, None]) / std[:, None, None])[None]
-        info = {"img_scale": torch.tensor([said["img_scale"]]), "img_size": torch.tensor([[float(side), float(side)]])}
+        info = {"img_scale": torch.tensor([said["img_scale"]]), "img_size": torch.tensor([[float(width), float(height)]])}
         bench = DetBenchPredict(model).eval()
 
         def find():

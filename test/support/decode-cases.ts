@@ -254,6 +254,90 @@ function fractionColumns(dtype: FloatType): DecodeCase {
   };
 }
 
+/** Columns of shared tensors: as mmdeploy, whose last rows only fill up; as TensorFlow; one image's; and classes as bytes, or none. */
+function parts(dtype: FloatType): DecodeCase[] {
+  const noise = new Noise(15);
+  const [images, rows] = [2, 90];
+  const size = { batch: images, inputWidth: 640, inputHeight: 384, needsNms: false } as const;
+  const isFilling = (row: number): boolean => row % rows > 80;
+  const dets = (width: number, score: number): Tensor =>
+    tensor(dtype, [images, rows, width], (at) => {
+      const column = at % width;
+      if (column === score) return isFilling(Math.floor(at / width)) ? 0 : rowValue(noise, 4);
+      return rowValue(noise, column % 4);
+    });
+  const labels = (type: DType, shape: readonly number[]): Tensor =>
+    tensor(type, shape, (at) => (type !== "u8" && isFilling(at) ? -1 : noise.below(80)));
+  const classes = { output: "labels", width: 1, first: 0 };
+  const inDets = (width: number, score: number) =>
+    ({
+      kind: "parts",
+      boxes: { output: "dets", width, first: 0 },
+      scores: { output: "dets", width, first: score },
+    }) as const;
+  const fraction = (shape: readonly number[]): Tensor =>
+    tensor(dtype, shape, (at) => noise.clustered(4, 0.2, 0.05) + (at % 4 < 2 ? 0 : 0.15));
+  return [
+    {
+      ...size,
+      name: `parts of one tensor ${dtype}, classes i64`,
+      plan: { ...inDets(5, 4), classes },
+      outputs: new Map([
+        ["dets", dets(5, 4)],
+        ["labels", labels("i64", [images, rows])],
+      ]),
+    },
+    {
+      ...size,
+      name: `parts by their centres ${dtype}, classes f32`,
+      plan: { ...inDets(6, 5), classes, boxForm: "centre" },
+      outputs: new Map([
+        ["dets", dets(6, 5)],
+        ["labels", labels("f32", [images, rows, 1])],
+      ]),
+      needsNms: true,
+    },
+    {
+      ...size,
+      name: `parts y before x, in fractions ${dtype}, counts f32`,
+      plan: {
+        ...{ kind: "parts", boxUnit: "fraction", axes: "yx", counts: "count" },
+        boxes: { output: "boxes", width: 4, first: 0 },
+        scores: { output: "scores", width: 1, first: 0 },
+        classes,
+      } as const,
+      outputs: new Map([
+        ["boxes", fraction([images, rows, 4])],
+        ["scores", tensor(dtype, [images, rows], () => noise.score(1))],
+        ["labels", tensor(dtype, [images, rows], () => noise.below(9))],
+        ["count", tensor("f32", [images], (at) => [50, 90][at]!)],
+      ]),
+    },
+    {
+      ...size,
+      batch: 1,
+      name: `parts of one image ${dtype}, classes u8`,
+      plan: {
+        ...{ kind: "parts", isSingle: true },
+        boxes: { output: "boxes", width: 4, first: 0 },
+        scores: { output: "scores", width: 1, first: 0 },
+        classes,
+      } as const,
+      outputs: new Map([
+        ["boxes", tensor(dtype, [rows, 4], (at) => rowValue(noise, at % 4))],
+        ["scores", tensor(dtype, [rows], () => rowValue(noise, 4))],
+        ["labels", labels("u8", [rows])],
+      ]),
+    },
+    {
+      ...size,
+      name: `parts without classes ${dtype}`,
+      plan: inDets(5, 4),
+      outputs: new Map([["dets", dets(5, 4)]]),
+    },
+  ];
+}
+
 function queries(dtype: FloatType): DecodeCase[] {
   const noise = new Noise(17);
   const count = 90;
@@ -375,6 +459,7 @@ export function decodeCases(most = 8400): DecodeCase[] {
       ...rows(dtype, false),
       ...columns(dtype),
       fractionColumns(dtype),
+      ...parts(dtype),
       ...queries(dtype),
     );
     cases.push(grid(dtype), distanceBins(dtype), fastestDet(dtype));

@@ -5,6 +5,7 @@ import { decodeFastestDet } from "../../src/heads/fastestdet.ts";
 import type { DecodeInput } from "../../src/heads/head.ts";
 import { decodeDistanceBins } from "../../src/heads/nanodet.ts";
 import { gatherExtras } from "../../src/heads/outputs.ts";
+import { decodeParts } from "../../src/heads/parts.ts";
 import { decodeQueries } from "../../src/heads/queries.ts";
 import { decoderOf } from "../../src/heads/registry.ts";
 import { decodeColumns, decodeRows } from "../../src/heads/rows.ts";
@@ -37,6 +38,9 @@ function decode({ plan }: DecodeCase, input: DecodeInput, candidates: Candidates
       break;
     case "fastestdet":
       decodeFastestDet(plan, input, candidates);
+      break;
+    case "parts":
+      decodeParts(plan, input, candidates);
       break;
     case "distance-maps":
     case "anchor-maps":

@@ -67,7 +67,7 @@ export async function describedModel(
   if (traits === undefined || model.inputs.some(({ shape }) => shape.includes(0))) return model;
   const { image, preferredSize } = traits;
   const size = image.fixedSize ?? wanted ?? preferredSize;
-  return withFoundShapes(model, source, size, `by a run at ${size.join("x")}`, async () => {
+  const described = await withFoundShapes(model, source, size, `by a run at ${size.join("x")}`, async () => {
     const inputs = Object.fromEntries(
       model.inputs.map((info) => [info.name, placeholder(info, info.name === image.name, size, image.layout)]),
     );
@@ -79,6 +79,8 @@ export async function describedModel(
       throw error;
     }
   });
+  const openRows = model.outputs.filter(({ shape }) => shape.length < 2 || shape[1]! < 0).map(({ name }) => name);
+  return { ...described, openRows };
 }
 
 /** A session's model as tasks look at it. The signal ends what is run of it meanwhile. */

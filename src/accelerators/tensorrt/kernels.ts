@@ -146,8 +146,8 @@ export class KernelLibrary extends Resource {
 /** Every output of a model in device memory, by name. */
 export type DeviceOutputs = ReadonlyMap<string, TypedDeviceMemory>;
 
-/** Codes of kernels/decode.cuh. */
-const CODES: Partial<Record<DType, number>> = { f32: 0, f16: 1, i32: 2, i64: 3 };
+/** Codes of kernels/decode.cuh and, the last, of decode_rows.cu. */
+const CODES: Partial<Record<DType, number>> = { f32: 0, f16: 1, i32: 2, i64: 3, u8: 4 };
 
 /** The code of a dtype that {@linkcode deviceOutput} let through. */
 export function dtypeCode(output: TypedDeviceMemory): number {

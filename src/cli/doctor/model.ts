@@ -4,8 +4,7 @@ import { chooseAccelerator } from "../../accelerators/accelerator.ts";
 import { LibraryLoadError, UnavailableError } from "../../core/errors.ts";
 import { nvJpegLibrary } from "../../ffi/nvjpeg.ts";
 import { findTurboJpeg } from "../../ffi/turbojpeg.ts";
-import { hostOnly } from "../../tasks/objects/object-task.ts";
-import { type AnySpec, type ModelRuns, taskOf } from "../format-inspection.ts";
+import { type AnySpec, hostPartOf, type ModelRuns, taskOf } from "../format-inspection.ts";
 
 /** What decodes JPEG files; sharp decodes the rest. */
 function jpegDecoder(isGpu: boolean): string {
@@ -36,7 +35,7 @@ export async function runsOf(spec: AnySpec): Promise<ModelRuns | undefined> {
   if (choice === undefined) return undefined;
   const { registration, fault } = choice;
   const task = taskOf(spec);
-  const kept = "plan" in spec && "task" in spec ? hostOnly(spec, {}) : undefined;
+  const kept = hostPartOf(spec)?.what;
   const isGpu = registration.machine === "GPU" && kept === undefined;
   const why = kept === undefined ? fault?.reason : `${kept} has no part for a GPU`;
   const isOwn = "plan" in spec && spec.plan.kind === "own";

@@ -1,6 +1,7 @@
 /** @module DecodeLaunches: which kernels decode a model's outputs, and with what arguments, by its plan. Pure. */
 
 import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
+import type { DType } from "../../core/tensor.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import type {
@@ -13,11 +14,14 @@ import type {
   RawBoxForm,
   RowsPlan,
 } from "../../heads/head.ts";
+import { hostReason, type PartsPlan, type RowColumns } from "../../heads/host-plan.ts";
 import type { DistanceBinsPlan } from "../../heads/map-plan.ts";
-import { FLOATS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
+import { FLOATS, HOST_NUMBERS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 import { noDevicePart } from "../../runtime/task.ts";
 import type { DecodeBatch, DecodeLaunches } from "./decode-batch.ts";
 import { mapLaunches } from "./map-launches.ts";
+
+const DECODE = "decode the outputs of a model";
 
 /** What launches come to whose candidates have a box each. */
 function plain(launches: readonly LaunchSpec[], capacity: number): DecodeLaunches {
@@ -106,27 +110,60 @@ function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, input
   return plain([{ module: "decode_rows", kernel: "decode_rows", config, values }], count);
 }
 
-function columns(plan: ColumnsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+/** Columns by themselves. */
+function columns(
+  { boxes, scores, classes, ...plan }: ColumnsPlan,
+  outputs: DeviceOutputs,
+  input: DecodeBatch,
+): DecodeLaunches {
+  return parts(
+    {
+      ...plan,
+      kind: "parts",
+      boxes: { output: boxes, width: 4, first: 0 },
+      scores: { output: scores, width: 1, first: 0 },
+      classes: { output: classes, width: 1, first: 0 },
+    },
+    outputs,
+    input,
+  );
+}
+
+function parts(plan: PartsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
   const { batch, inputWidth, inputHeight } = input;
-  const boxes = deviceOutput(outputs, plan.boxes, FLOATS, [batch, -1, 4]);
-  const count = boxes.shape[1]!;
-  const scores = deviceOutput(outputs, plan.scores, FLOATS, [batch, count]);
-  const classes = deviceOutput(outputs, plan.classes, NUMBERS, [batch, count]);
+  const refusal = hostReason(plan);
+  if (refusal !== undefined) throw noDevicePart(`a plan of ${refusal.what}`, DECODE);
+  const partOf = ({ output, width }: RowColumns, dtypes: readonly DType[], rows: number): TypedDeviceMemory => {
+    const lead = plan.isSingle ? [rows] : [batch, rows];
+    const isFlat = width === 1 && outputs.get(output)?.shape.length === lead.length;
+    return deviceOutput(outputs, output, dtypes, isFlat ? lead : [...lead, width]);
+  };
+  const boxes = partOf(plan.boxes, FLOATS, -1);
+  const count = boxes.shape[plan.isSingle ? 0 : 1]!;
+  const scores = partOf(plan.scores, FLOATS, count);
+  const [class_tensor, class_dtype] = given(plan.classes && partOf(plan.classes, HOST_NUMBERS, count));
   const shape = plan.counts !== undefined && outputs.get(plan.counts)?.shape.length === 1 ? [batch] : [batch, 1];
   const [counts, counts_dtype] = given(
-    plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, shape),
+    plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, NUMBERS, shape),
   );
   const values = {
     box_tensor: boxes.pointer,
     score_tensor: scores.pointer,
-    class_tensor: classes.pointer,
+    class_tensor,
     counts,
     rows: count,
     box_dtype: dtypeCode(boxes),
     score_dtype: dtypeCode(scores),
-    class_dtype: dtypeCode(classes),
+    class_dtype,
     counts_dtype,
-    box_form: boxBits("corners", plan.boxUnit ?? "pixels"),
+    box_width: plan.boxes.width,
+    box_first: plan.boxes.first,
+    score_width: plan.scores.width,
+    score_first: plan.scores.first,
+    class_width: plan.classes?.width ?? 1,
+    class_first: plan.classes?.first ?? 0,
+    y_first: plan.axes === "yx" ? 1 : 0,
+    box_form: boxBits(plan.boxForm ?? "corners", plan.boxUnit ?? "pixels"),
     width: inputWidth,
     height: inputHeight,
   };
@@ -258,6 +295,7 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
     case "offset-maps":
       return mapLaunches(plan, outputs, input);
     case "parts":
+      return parts(plan, outputs, input);
     case "planes":
     case "faces":
     case "priors":
@@ -265,6 +303,6 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
     case "chosen":
     case "anchor-offsets":
     case "own":
-      throw noDevicePart(`a plan of the kind "${plan.kind}"`, "decode the outputs of a model");
+      throw noDevicePart(`a plan of the kind "${plan.kind}"`, DECODE);
   }
 }

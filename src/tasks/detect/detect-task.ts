@@ -2,7 +2,7 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec, RecogniseOptions } from "../../heads/head.ts";
-import { isHostPlan } from "../../heads/host-plan.ts";
+import { hostReason } from "../../heads/host-plan.ts";
 import { evidentTask, recogniseAny } from "../../heads/object-reading.ts";
 import { ownHeadFor, recogniseModel, refuseClassifier } from "../../heads/recognition.ts";
 import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
@@ -147,7 +147,8 @@ export async function forShaping(
 
 /** @throws {UnavailableError} If only the CPU decodes its outputs, or fills its input */
 function assertDevicePart({ plan, head, preprocessing }: ModelSpec, action: string): void {
-  if (isHostPlan(plan)) throw noDevicePart(`the head "${head}"`, action);
+  const reason = hostReason(plan);
+  if (reason !== undefined) throw noDevicePart(`the head "${head}"`, action, reason.help);
   const { colour, resize, dtype } = preprocessing;
   const isOfCpu = colour === "luma" && resize !== "bilinear";
   if (isOfCpu) throw noDevicePart(`the resize "${resize}" of an input of one channel`, action);

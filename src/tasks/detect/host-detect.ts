@@ -28,6 +28,8 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     index: 0,
     inputWidth: 0,
     inputHeight: 0,
+    imageRight: 0,
+    imageBottom: 0,
     threshold: 0,
     pushed: this.#candidates,
   };
@@ -74,6 +76,8 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     input.outputs = tensors.outputs;
     input.threshold = selection.threshold;
     input.index = row;
+    input.imageRight = Math.min(input.inputWidth, placement.padX + placement.contentWidth);
+    input.imageBottom = Math.min(input.inputHeight, placement.padY + placement.contentHeight);
     this.#candidates.clear();
     this.#decode(recognition.plan, input, this.#candidates);
     this.select(this.#candidates, selection, input, block);

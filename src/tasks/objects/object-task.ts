@@ -1,6 +1,6 @@
 /** @module Object task: objects with key points, angles or masks in images: what a model says beside boxes. */
 
-import { isHostPlan } from "../../heads/host-plan.ts";
+import { hostReason } from "../../heads/host-plan.ts";
 import { evidentHead, evidentTask, type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
 import { OBJECT_HEADS } from "../../heads/registry.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
@@ -47,17 +47,24 @@ const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
   },
 };
 
+/** What runs on the CPU only, and which export does not. */
+interface HostPart {
+  readonly what: string;
+  readonly help?: string | undefined;
+}
+
 /** What of a model runs on the CPU alone; `undefined` if nothing does. */
 export function hostOnly(
   { task, head, plan, needsNms, masks }: ObjectSpec,
   { rotatedNms }: Pick<DetectTaskOptions, "rotatedNms">,
-): string | undefined {
+): HostPart | undefined {
   // A head of the caller's reads outputs on the host, wherever they come from.
   if (plan.kind === "own") return undefined;
-  if (isHostPlan(plan)) return `the head "${head}"`;
+  const reason = hostReason(plan);
+  if (reason !== undefined) return { what: `the head "${head}"`, help: reason.help };
   // Sums of these families go through functions that a GPU does not compute to the bit.
-  if (masks !== undefined && masks.rule !== "ultralytics") return `the masks of the family "${masks.rule}"`;
-  return task === "obb" && needsNms && rotatedNms === "greedy" ? '`rotatedNms: "greedy"`' : undefined;
+  if (masks !== undefined && masks.rule !== "ultralytics") return { what: `the masks of the family "${masks.rule}"` };
+  return task === "obb" && needsNms && rotatedNms === "greedy" ? { what: '`rotatedNms: "greedy"`' } : undefined;
 }
 
 /** Finds objects in images, and what else a model says of them: one region an image, the whole of it. */
@@ -86,7 +93,7 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
     if (needsShapes(model) && evidentHead(model, this.#options) === undefined) return;
     const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
     const absent = hostOnly(spec, this.#options);
-    if (absent !== undefined) throw noDevicePart(absent, this.action);
+    if (absent !== undefined) throw noDevicePart(absent.what, this.action, absent.help);
   }
 
   forShaping(opened: OpenedModel): Promise<RecognisedModel | undefined> {

@@ -302,9 +302,9 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
     inputHeight: 64,
     needsNms: false,
   });
-  const read = (example: DecodeCase): DetectionBlock[] => {
+  const read = (example: DecodeCase, threshold = USUAL.threshold): DetectionBlock[] => {
     const postprocess = new Postprocess(gpu, library, example, 16);
-    postprocess.select({ ...USUAL, maxDetections: 16 });
+    postprocess.select({ ...USUAL, threshold, maxDetections: 16 });
     postprocess.enqueue();
     return postprocess.read();
   };
@@ -312,6 +312,16 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   expect(() => read(rowsOf(0.5, 1.5))).toThrow(ModelError);
   expect(() => read(rowsOf(0.5, 1.5))).toThrow("class ids are whole numbers from 0 on, got 1.5");
   expect(() => read(rowsOf(7, 1))).toThrow("scores are from 0 to 1, got 7");
+  const filled: DecodeCase = {
+    ...rowsOf(0, -1),
+    plan: {
+      kind: "parts",
+      boxes: { output: "rows", width: 6, first: 0 },
+      scores: { output: "rows", width: 6, first: 4 },
+      classes: { output: "rows", width: 6, first: 5 },
+    },
+  };
+  expect(read(filled, 0)[0]!.count).toBe(0);
   const gridOf = (...cell: number[]): DecodeCase => {
     const data = new Float32Array(84 * 6);
     data.set(cell);

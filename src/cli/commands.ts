@@ -135,7 +135,7 @@ export const COMMANDS: readonly Command[] = [
   {
     name: "val",
     summary: "Score a model on a dataset: average precision, or accuracy of classes.",
-    usage: ["val <file|name> --data PATH [flags]"],
+    usage: ["val <file|name> --data PATH [flags]", "val --track FILE|DIR --data FILE|DIR [--json]"],
     words: () => catalogueNames("model"),
     flags: async () => (await import("./val-flags.ts")).VAL_FLAGS,
     notes: [
@@ -148,6 +148,8 @@ export const COMMANDS: readonly Command[] = [
       "by their probabilistic IoU, as Ultralytics does. A dash: the dataset has no such object.",
       "An object counts once, by its best class, as in `detect`. Ultralytics' own figures take every class above the threshold,",
       "which gives a few points more. Classes are matched by name.",
+      "Tracks are files of the MOT challenge; the truth of DIR/A.txt is A.txt, A/gt.txt or A/gt/gt.txt in the folder of --data.",
+      "HOTA, MOTA and IDF1 are those of TrackEval. Of a truth with classes, class 1 counts, where it is not marked with 0.",
       UNREADABLE,
     ],
     examples: [
@@ -155,6 +157,7 @@ export const COMMANDS: readonly Command[] = [
       "val yolo11n-pose --data annotations/person_keypoints_val2017.json --json",
       "val best.onnx --data dataset/data.yaml --split test",
       "val yolo11n-cls.onnx --data imagenet",
+      "val --track tracks --data MOT17/train",
     ],
     load: () => import("./commands/val.ts"),
   },

@@ -15,6 +15,11 @@ const OWN = {
   data: { schema: path, short: "d", value: "PATH", help: "COCO annotations, data.yaml, or the folder of a dataset" },
   images,
   split,
+  track: {
+    schema: path,
+    value: "FILE|DIR",
+    help: "score tracks in place of a model: MOT files, with the truth in --data",
+  },
   json: {
     ...toggle,
     help: "as JSON: {model, data, task, images, objects, metrics}",
@@ -44,6 +49,36 @@ export interface ValArguments {
   readonly split: string | undefined;
   readonly json: boolean;
   readonly isQuiet: boolean;
+}
+
+/** The flags of `val --track`, checked. */
+export interface ValTrackArguments {
+  /** File or folder of tracks. */
+  readonly track: string;
+  /** That of the truth. */
+  readonly data: string;
+  readonly json: boolean;
+}
+
+/**
+ * Check the flags of `val --track`.
+ *
+ * @returns `undefined` where a model is scored
+ * @throws {OptionError} If the truth is missing, or something is said of a model
+ */
+export function parseTrackFlags(parsed: ParsedArguments): ValTrackArguments | undefined {
+  const { track, data, json = false } = valuesFrom(parsed, OWN);
+  if (track === undefined) return undefined;
+  const example = "bunx bun-tensorrt val --track tracks --data MOT17/train";
+  const [model] = parsed.operands;
+  if (model !== undefined) {
+    throw refuse("track", `--track scores files of tracks and no model, got ${JSON.stringify(model)}`, example);
+  }
+  if (data === undefined) throw refuse("data", "Missing --data", example);
+  const own = ["track", "data", "json", "quiet"];
+  const stray = VAL_FLAGS.find(({ name }) => parsed.flags[name] !== undefined && !own.includes(name));
+  if (stray !== undefined) throw refuse(stray.name, `--${stray.name} is for models, and --track was given`, example);
+  return { track, data, json };
 }
 
 /** Check the flags of `val`. @throws {OptionError} If a value is refused, or the model or the dataset is missing */

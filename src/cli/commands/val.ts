@@ -16,7 +16,8 @@ import { Complaints, formatImages, tellEnd } from "../images.ts";
 import { findModel, loadModel, modelTitle } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
-import { classifierOptions, detectorOptions, parseValFlags } from "../val-flags.ts";
+import { classifierOptions, detectorOptions, parseTrackFlags, parseValFlags } from "../val-flags.ts";
+import { scoreFiles } from "../val-tracks.ts";
 
 function cellOf(value: unknown): string {
   return typeof value !== "number" || Number.isNaN(value) ? "-" : value.toFixed(3);
@@ -70,6 +71,11 @@ function mismatch(error: unknown, data: string, isClasses: boolean): unknown {
 
 /** Run `val`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const tracks = parseTrackFlags(parsed);
+  if (tracks !== undefined) {
+    await scoreFiles(tracks, context);
+    return EXIT_OK;
+  }
   const { terminal, output, signal } = context;
   const { model: word, data, images, split, json, isQuiet } = parseValFlags(parsed);
   const complaints = new Complaints(terminal);

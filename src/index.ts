@@ -40,6 +40,7 @@ export {
   PoseEstimator,
   Segmenter,
 } from "./api/object-model.ts";
+export type { SliceOptions } from "./api/slice-options.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
 export { TopDownPoseEstimator, type TopDownResult } from "./api/top-down.ts";
@@ -211,6 +212,7 @@ export type { Polygon } from "./tasks/segment/outline.ts";
 export type { Rle } from "./tasks/segment/rle.ts";
 export { type ClassArea, maskOfClass, type SemanticResult } from "./tasks/semantic/class-map.ts";
 export type { ClassMap } from "./tasks/semantic/semantic-task.ts";
+export type { SliceEdges, SliceMerge, SliceMetric } from "./tasks/slices/slice-merge.ts";
 export type {
   Drawable,
   DrawResultOptions,

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
+import { message, OptionError } from "../core/errors.ts";
 import { numbersFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { Filled, GivenOptions, OptionsOf } from "../core/options.ts";
@@ -15,6 +16,7 @@ import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
+import type { SlicePlan } from "../tasks/slices/slicer.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import { classesIn } from "./classes.ts";
 import {
@@ -26,6 +28,7 @@ import {
   type MachineChoice,
   SIZE_OPTION,
 } from "./machine-options.ts";
+import { SLICE_OPTIONS, type SliceOptions } from "./slice-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -100,7 +103,12 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
    * does. `"greedy"`: those too like a better one that is kept. Default `"any"`.
    */
   readonly rotatedNms?: RotatedSuppression | undefined;
-  /** Most images the model gets at once. Default 1; at most the model's own batch. */
+  /**
+   * Detect in slices of the image, as SAHI does: small objects of large images are found. The slices of an image are one batch.
+   * `{}` for those of the size of the model's input, by SAHI's defaults. Default: the image as a whole.
+   */
+  readonly slices?: SliceOptions | undefined;
+  /** Most images the model gets at once, or most slices of one. Default 1, of slices 8; at most the model's own batch. */
   readonly batch?: number | undefined;
   /**
    * With `batch` above 1, overlapping calls of `detect` with the same options are joined to one run of at most `batch`
@@ -211,6 +219,9 @@ const HEADS_OPTION = {
     .optional(),
 };
 
+/** Slices of a run where nobody says. */
+const USUAL_SLICES = 8;
+
 const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
 
 const { batch, batchWaitMs, inFlight: __, device: ___, ...common } = LOAD_OPTIONS;
@@ -229,6 +240,7 @@ const loadTable = {
     help: "keep the image's aspect ratio with a dynamic input: faster",
     aliases: ["rect"],
   },
+  slices: group<SlicePlan>(SLICE_OPTIONS),
   maskSize: {
     schema: z.enum(MASK_SIZES, `one of ${MASK_SIZES.join(", ")}`).default("image"),
     help: "size of masks; proto: as the model gives them",
@@ -248,7 +260,7 @@ const loadTable = {
     help: "what suppresses oriented boxes: any better one, or kept ones",
     otherwise: "any",
   },
-  batch,
+  batch: { ...batch, schema: batch.schema.unwrap().optional(), otherwise: `1, of slices ${USUAL_SLICES}` },
   batchWaitMs,
   inFlight: {
     schema: wholeWithin(1, 128).optional(),
@@ -299,9 +311,15 @@ export function detectConfig(options: GivenDetectOptions, defaults: DetectConfig
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const { device: devices, threshold, iou, maxDetections, classAgnostic, classes, heads, ...config } = loading(options);
   refusePadding(config.preprocessing);
+  if (config.slices !== undefined && config.maskSize !== "image") {
+    const found = "masks of several slices are joined in the image";
+    const hint = 'leave out `maskSize`, or give `"image"`';
+    throw new OptionError(message(`give masks of the size "${config.maskSize}"`, found, hint), "maskSize");
+  }
   const given = { threshold, iou, maxDetections, classAgnostic, classes };
   return {
     ...config,
+    batch: config.batch ?? (config.slices === undefined ? 1 : USUAL_SLICES),
     heads: heads && ownHeads(heads),
     devices,
     detect: detectConfig(given, DETECT_DEFAULTS),

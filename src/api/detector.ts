@@ -1,6 +1,6 @@
 /** @module Detector: a model on a machine, from an image to the objects in it; and what it shares with models that say more of them. */
 
-import { OptionError } from "../core/errors.ts";
+import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { givenOf } from "../core/options.ts";
 import type { ModelSpec } from "../heads/head.ts";
@@ -41,7 +41,7 @@ export type OpenedDetector<Spec extends ModelSpec, Block extends DetectionBlock 
 
 /** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
 function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): void {
-  const { size, rectangular, scaledDecoding, preprocessing, maskSize, keypointShape, rotatedNms } = config;
+  const { size, rectangular, scaledDecoding, preprocessing, maskSize, keypointShape, rotatedNms, slices } = config;
   const { task, spec } = backends[0]!.task;
   const { fixedSize, stride, preprocessing: inForce } = spec;
   const isOriented = "task" in spec && spec.task === "obb";
@@ -65,6 +65,8 @@ function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): voi
       scaledDecoding && isImageSized(spec, config),
       `the model ${name} takes images at their own size`,
     ],
+    ["scaledDecoding", scaledDecoding && slices !== undefined, "slices are of the image at its full size"],
+    ["batchWaitMs", config.batchWaitMs > 0 && slices !== undefined, "a run has the slices of one image"],
     ["size", isOtherSize, fixed],
     ["rectangular", fixedSize !== undefined && rectangular && !isOtherSize, fixed],
   ];
@@ -95,11 +97,13 @@ export abstract class DetectingModel<
     const { backends, config } = opened;
     const { labels, usualIou } = backends[0]!.task.spec;
     const { iou } = config.detect;
+    // One image is a batch of slices.
+    const running = config.slices === undefined ? config : { ...config, batch: 1, batchWaitMs: 0 };
     const detect = { ...config.detect, iou: config.isIouGiven ? iou : (usualIou ?? iou) };
     const params = nmsOptionsOf(detect, labels);
     tellMisfits(opened);
     const paramsOf = (given: DetectOptions): NmsOptions => nmsOptionsOf(detectConfig(given, detect), labels);
-    super(opened, { facade, params, calls: DETECT_CALLS, paramsOf, read });
+    super({ ...opened, config: running }, { facade, params, calls: DETECT_CALLS, paramsOf, read });
   }
 
   /** Class names by class id; empty where neither the model nor the options have any. */
@@ -218,6 +222,7 @@ export abstract class DetectingModel<
 export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawable> {
   /** What the model is for. */
   readonly task = "detect";
+  readonly #isSliced: boolean;
 
   /** @internal */
   constructor(opened: OpenedDetector<ModelSpec>) {
@@ -226,6 +231,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
       facade: "Detector",
       read: (frame, startedAt, source) => drawable(resultOf(frame, startedAt, labels), DETECT_FORMS, source),
     });
+    this.#isSliced = opened.config.slices !== undefined;
   }
 
   /**
@@ -265,6 +271,10 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
     this.assertOpen();
+    if (this.#isSliced) {
+      const hint = "load the detector without `slices`";
+      throw new OptionError(message("run the stages one by one", "images are cut into slices", hint), "slices");
+    }
     return StagedBatch.open(this.pipeline, sources, (options) => this.paramsOf(options));
   }
 }

@@ -106,12 +106,13 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
     this.#work.fill(stages, region, row);
   }
 
-  take(stages: HostWorkStages, params: Params): void {
+  take(stages: HostWorkStages, params: Params): boolean {
     const { first, batch } = stages;
     stages.unpack();
     for (let row = 0; row < batch && first + row < this.count; row++) {
       this.#work.finish(stages, first + row, row, params);
     }
+    return true;
   }
 
   enqueueCopyOut(): void {}

@@ -77,3 +77,22 @@ test("parseDetectFlags() takes both names of standard output for it", () => {
   expect(parse("--output ./-").output).toBe("./-");
   expect(() => parse("--format yolo --output /dev/stdout")).toThrow("--format yolo needs a folder");
 });
+
+test("parseDetectFlags() hands slices to the library, by SAHI's names as well", () => {
+  const slicesOf = (words: string): unknown => parse(words).detector.slices;
+  expect(slicesOf("")).toBeUndefined();
+  expect(slicesOf("--slice 640 --overlap 0.25 --no-whole")).toEqual({ size: 640, overlap: 0.25, whole: false });
+  expect(
+    slicesOf("--slice 640x480 --slice-merge nmm --slice-metric iou --slice-threshold 0.4 --slice-edges drop"),
+  ).toEqual({
+    size: [640, 480],
+    merge: "nmm",
+    metric: "iou",
+    threshold: 0.4,
+    edges: "drop",
+  });
+  const sahi =
+    "--slice-size 512 --postprocess-type GREEDYNMM --postprocess-match-metric IOS --postprocess-match-threshold 0.5";
+  expect(slicesOf(sahi)).toEqual({ size: 512, merge: "greedy-nmm", metric: "ios", threshold: 0.5 });
+  expect(() => parse("--slice 640 --overlap 1")).toThrow('--overlap must be a number from 0 to 0.9, got "1"');
+});

@@ -84,6 +84,38 @@ export function testBackend(
       ]);
     }));
 
+  test(`${name}: slices of an image are regions of one batch, in as few runs as it takes, and merge into one result`, async () => {
+    const usual = { size, whole: false, merge: "greedy-nmm", metric: "ios", threshold: 0.5, edges: "keep" } as const;
+    // Four slices, 16 pixels apart: each shows the same, of which neighbours share half.
+    for (const batch of [1, 3, 4]) {
+      const backend = await open(toyDetector(), { slices: { ...usual, overlap: 0.75 }, batch });
+      try {
+        expect(backend.task.mostImages).toBe(1);
+        using owned = new DisposableStack();
+        const slot = backend.createSlot();
+        owned.defer(() => slot.close());
+        const selection = { ...all, maxDetections: 20, classIds: new Set([0]) };
+        for (let again = 0; again < 2; again++) {
+          const [block, ...others] = await slot.run([flatImage(112, 64, 255)], size, selection);
+          expect([batch, others.length, rowsOf(block!)]).toEqual([
+            batch,
+            0,
+            [
+              { classId: 0, score: 0.9, box: [8, 8, 56, 40] },
+              { classId: 0, score: 0.9, box: [40, 8, 88, 40] },
+            ],
+          ]);
+        }
+        expect(slot.placements.map(({ x, width }) => [x, width])).toEqual([0, 16, 32, 48].map((x) => [x, 64]));
+        // An image that is one slice is seen as it is without slices.
+        const [block] = await slot.run([flatImage(64, 64, 255)], size, all);
+        expect(rowsOf(block!).map(({ score }) => score)).toEqual([0.9, 0.7, 0.6]);
+      } finally {
+        backend.close();
+      }
+    }
+  });
+
   test(`${name}: the selection decides what is kept`, () =>
     withSlot(async (slot) => {
       const picture = [flatImage(64, 64, 255)];

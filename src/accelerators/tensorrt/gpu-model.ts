@@ -95,8 +95,12 @@ export interface CudaWork<Params, Output> extends Disposable {
   createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<Params>;
   /** Enqueue on `compute` what comes before the first run of a batch. */
   begin(batch: DeviceBatch<Params>, on: OnStream): void;
-  /** Take what a run said, before the next one of its batch is enqueued. Each run of a task that has this is waited for. */
-  take?(stages: CudaStages<Params>, params: Params): void;
+  /**
+   * Take what a run said, before the next one of its batch is enqueued. Each run of a task that has this is waited for.
+   *
+   * @returns false where there was too little room for it, as of `read`
+   */
+  take?(stages: CudaStages<Params>, params: Params): boolean;
   /** Enqueue on `copyOut` what comes after the last run of a batch. */
   enqueueCopyOut(on: OnStream): void;
   /**

@@ -109,7 +109,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
         this.#enqueue(first, first + rows, whole, whole!);
         await this.#wait.done();
         this.#model.device.makeCurrent();
-        this.#work.take(whole!.stages, params);
+        while (!this.#work.take(whole!.stages, params)) await this.#rerun(whole!);
       }
       this.#enqueue(first, regions, whole, rest);
       const enqueued = performance.now();
@@ -181,11 +181,16 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   async #read(binding: GpuBinding<Params>, params: Params): Promise<readonly Output[]> {
     let outputs = this.#work.read(binding.stages, params);
     while (outputs === undefined) {
-      this.#model.reruns.count += 1;
-      await this.#finish(() => this.#enqueuePostprocess(binding));
+      await this.#rerun(binding);
       outputs = this.#work.read(binding.stages, params);
     }
     return outputs;
+  }
+
+  /** Run again what comes after the model, where there was too little room for what came of it. */
+  #rerun(binding: GpuBinding<Params>): Promise<void> {
+    this.#model.reruns.count += 1;
+    return this.#finish(() => this.#enqueuePostprocess(binding));
   }
 
   /** Enqueue what comes after the model, down to the copy to the host. */

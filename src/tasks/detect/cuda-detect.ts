@@ -23,6 +23,7 @@ import { type RowsRead, rowsRead } from "../../image/resize-taps.ts";
 import { blockAt, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
+import { type SlicePlan, Slicer } from "../slices/slicer.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
 import { GpuTables } from "./cuda-tables.ts";
 import type { DecodeBatch } from "./decode-batch.ts";
@@ -38,6 +39,7 @@ interface Shared {
   readonly recognition: ModelSpec;
   readonly guard: PlausibilityGuard;
   readonly objects: CudaObjects;
+  readonly slices: SlicePlan | undefined;
   /** On the device: what `valueTable` gave for the pre-processing. */
   readonly values: DeviceBuffer<"f32">;
 }
@@ -47,13 +49,18 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
   readonly #recognition: ModelSpec;
   readonly #guard: PlausibilityGuard;
   readonly #objects: CudaObjects;
+  readonly #slices: SlicePlan | undefined;
 
-  /** @param objects what the task does beside boxes */
-  constructor(recognition: ModelSpec, guard: PlausibilityGuard, objects: CudaObjects = {}) {
+  /**
+   * @param objects what the task does beside boxes
+   * @param slices  that an image is cut into
+   */
+  constructor(recognition: ModelSpec, guard: PlausibilityGuard, objects: CudaObjects = {}, slices?: SlicePlan) {
     const { extras = recognition.extras } = objects;
     this.#recognition = { ...recognition, ...(extras && { extras }) };
     this.#guard = guard;
     this.#objects = objects;
+    this.#slices = slices;
   }
 
   load(model: LoadedModel, owned: DisposableStack): CudaModel<NmsOptions, DetectionBlock> {
@@ -61,12 +68,15 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
     const recognition = this.#recognition;
     const guard = this.#guard;
     const objects = this.#objects;
+    const slices = this.#slices;
     const values = owned.use(deviceTable("f32", valueTable(recognition.preprocessing), device));
-    return { createWork: (streams) => new CudaDetectWork({ model, recognition, guard, objects, values }, streams) };
+    return {
+      createWork: (streams) => new CudaDetectWork({ model, recognition, guard, objects, slices, values }, streams),
+    };
   }
 }
 
-/** What one slot needs to detect: a region an image. */
+/** What one slot needs to detect: a region an image, or several of one image. */
 class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #shared: Shared;
@@ -76,17 +86,21 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   /** Where each image was placed last, in its decoded size, and which of its rows that reads. */
   readonly #placed: Region[] = [];
   readonly #read: (RowsRead | undefined)[] = [];
+  readonly #slicer: Slicer | undefined;
 
   constructor(shared: Shared, streams: SlotStreams) {
+    const { slices, recognition } = shared;
     this.#shared = shared;
     this.#streams = streams;
+    this.#slicer = slices && new Slicer(slices, recognition);
   }
 
   regions(images: readonly SlotImage[]): number {
-    return images.length;
+    return this.#slicer?.count(images[0]!) ?? images.length;
   }
 
   rowsRead(image: Image, index: number, size: Size): RowsRead | undefined {
+    if (this.#slicer !== undefined) return undefined;
     this.#place(index, image, size);
     return this.#read[index];
   }
@@ -96,31 +110,48 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   }
 
   begin({ images, size }: DeviceBatch<NmsOptions>): void {
-    this.placements.length = images.length;
-    for (let index = 0; index < images.length; index++) {
+    const slicer = this.#slicer;
+    this.placements.length = slicer?.begin(images[0]!, size) ?? images.length;
+    for (let index = 0; index < this.placements.length; index++) {
+      if (slicer !== undefined) {
+        this.placements[index] = slicer.regions[index]!;
+        continue;
+      }
       const image = images[index]!;
       this.placements[index] = sourceRegion(image, this.#place(index, image, size));
     }
   }
 
-  /** Where an image of the batch lies in the input, in its decoded size. */
+  /** Where a region of the batch lies in the input, in the decoded size of its image. */
   placed(index: number): Region {
-    return this.#placed[index]!;
+    return this.#slicer?.regions[index] ?? this.#placed[index]!;
+  }
+
+  /** The image that a region is of. */
+  imageOf(index: number): number {
+    return this.#slicer === undefined ? index : 0;
+  }
+
+  take(stages: DetectStages, selection: NmsOptions): boolean {
+    if (stages.grow()) return false;
+    const { recognition, guard } = this.#shared;
+    const { extras } = recognition;
+    const { first, batch } = stages;
+    const end = Math.min(first + batch, this.placements.length);
+    for (let index = first; index < end; index++) {
+      const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
+      stages.read(index - first, block, this.placements[index]!);
+      this.#pixels.check(block, this.placements[index]!, recognition, selection);
+      guard.check(block, this.placements[index]!);
+    }
+    return true;
   }
 
   enqueueCopyOut(): void {}
 
   read(stages: DetectStages, selection: NmsOptions): readonly DetectionBlock[] | undefined {
-    if (stages.grow()) return undefined;
-    const { recognition, guard } = this.#shared;
-    const { extras } = recognition;
-    for (let index = 0; index < this.placements.length; index++) {
-      const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
-      stages.read(index, block, this.placements[index]!);
-      this.#pixels.check(block, this.placements[index]!, recognition, selection);
-      guard.check(block, this.placements[index]!);
-    }
-    return this.#blocks;
+    if (!this.take(stages, selection)) return undefined;
+    return this.#slicer === undefined ? this.#blocks : [this.#slicer.merge(this.#blocks, selection)];
   }
 
   #place(index: number, image: Pick<SlotImage, "width" | "height">, [width, height]: Size): Region {
@@ -146,6 +177,11 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 
 /** The launches of one shape: pre-processing, decoding and selection, with their tables and memory. */
 class DetectStages implements CudaStages<NmsOptions> {
+  /** The region of its first row. */
+  first = 0;
+  readonly batch: number;
+  /** Where those of a run lie. */
+  readonly #placements: Region[] = [];
   readonly #shared: Shared;
   readonly #streams: Pick<SlotStreams, "setup" | "takesTurns">;
   readonly #tensors: DeviceTensors;
@@ -166,6 +202,7 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#streams = streams;
     this.#tensors = tensors;
     this.#shape = { batch, inputWidth, inputHeight };
+    this.batch = batch;
     this.#work = work;
     using owned = new DisposableStack();
     const { model, recognition, values } = shared;
@@ -192,19 +229,23 @@ class DetectStages implements CudaStages<NmsOptions> {
     return true;
   }
 
-  /** Rows that only fill the batch repeat the first image. */
+  /** Rows that only fill the batch repeat the first region. */
   select({ deviceImages, params }: DeviceBatch<NmsOptions>, first: number, on: OnStream): void {
     const { preprocessing } = this.#shared.recognition;
     const { placements } = this.#work;
     const { images: table, selection } = this.#tables;
     selection.setSelection(params);
     const { batch } = this.#shape;
+    this.first = first;
+    this.#placements.length = Math.min(batch, placements.length - first);
     for (let row = 0; row < batch; row++) {
-      const index = first + row < deviceImages.length ? first + row : first;
-      table.set(row, deviceImages[index]!, this.#work.placed(index), preprocessing);
+      const index = first + row < placements.length ? first + row : first;
+      const image = deviceImages[this.#work.imageOf(index)]!;
+      table.set(row, image, this.#work.placed(index), preprocessing);
       selection.setRegion(row, placements[index]!);
+      if (row < this.#placements.length) this.#placements[row] = placements[index]!;
     }
-    this.#postprocess.select(placements, on);
+    this.#postprocess.select(this.#placements, on);
   }
 
   setParams(selection: NmsOptions): void {
@@ -236,7 +277,7 @@ class DetectStages implements CudaStages<NmsOptions> {
     return this.#postprocess.grow();
   }
 
-  /** Copy one image's kept rows out, once the frame has been waited for. */
+  /** Copy the kept rows of one row of the batch out, once the frame has been waited for. */
   read(index: number, block: DetectionBlock, region: Region): void {
     this.#postprocess.read(index, block, region);
   }

@@ -26,6 +26,8 @@ import { seemsClassifier } from "../classify/classifier-recognition.ts";
 import type { RotatedSuppression } from "../obb/rotated.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { MaskSize } from "../segment/mask-plan.ts";
+import { slicesOf } from "../slices/slice-grid.ts";
+import type { SlicePlan } from "../slices/slicer.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 
@@ -57,7 +59,9 @@ export interface DetectTaskOptions
   readonly maskSize: MaskSize;
   /** Which oriented boxes are suppressed; `any` where it is left out. */
   readonly rotatedNms?: RotatedSuppression | undefined;
-  /** Most images in a batch of a model that leaves it open. */
+  /** The slices that an image is cut into; `undefined` for none. Those without a size are as large as the input. */
+  readonly slices?: SlicePlan | undefined;
+  /** Most images in a batch of a model that leaves it open; of slices, most slices. */
   readonly batch: number;
 }
 
@@ -166,7 +170,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   readonly sizeInputs: DetectModel["sizeInputs"];
   readonly outputs: DetectModel["outputs"];
   readonly decodeOptions: DetectModel["decodeOptions"];
-  readonly rows: number = Number.POSITIVE_INFINITY;
+  readonly rows: number;
   readonly mostImages: number;
   readonly usualSize: Size;
   readonly idleParams: NmsOptions = USUAL_SELECTION;
@@ -187,17 +191,23 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     this.outputs = spec.plan.kind === "own" ? spec.plan.outputs : undefined;
     this.decodeOptions = decodeOptionsFor(spec, options);
     this.usualSize = fixedSize ?? options.size ?? preferredSize;
-    this.options = options;
+    const { slices } = options;
+    this.options = { ...options, slices: slices && { ...slices, size: slices.size ?? this.usualSize } };
     this.#isImageSized = isImageSized(spec, options);
-    // Images of several sizes have inputs of several sizes.
-    this.mostImages = this.#isImageSized ? 1 : Number.POSITIVE_INFINITY;
+    // Images of several sizes have inputs of several sizes; slices of one image are the batch.
+    this.mostImages = this.#isImageSized || slices !== undefined ? 1 : Number.POSITIVE_INFINITY;
+    this.rows = slices === undefined ? Number.POSITIVE_INFINITY : options.batch;
   }
 
   sizeFor(images: readonly PixelSize[]): Size {
     const { fixedSize, stride } = this.spec;
-    const { rectangular } = this.options;
+    const { rectangular, slices } = this.options;
     const size = this.#isImageSized ? undefined : this.usualSize;
-    return inputSizeFor(images, { fixedSize, stride, size, rectangular });
+    const isAsked = slices !== undefined && (rectangular || this.#isImageSized);
+    const seen = isAsked
+      ? slicesOf([images[0]!.width, images[0]!.height], { ...slices, size: slices.size ?? this.usualSize })
+      : images;
+    return inputSizeFor(seen, { fixedSize, stride, size, rectangular });
   }
 
   async host(): ReturnType<DetectModel["host"]> {
@@ -216,7 +226,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
       return new CudaHostTask(this.spec.preprocessing, createWork);
     }
     const { CudaDetect } = await import("./cuda-detect.ts");
-    return new CudaDetect(this.spec, this.guard, objects);
+    return new CudaDetect(this.spec, this.guard, objects, this.options.slices);
   }
 }
 
@@ -252,7 +262,7 @@ export function decodeOptionsFor(
 ): ImageDecodeOptions {
   const { scaledDecoding, rectangular } = options;
   const limits = { ...decodeLimits(options), ...decodeChannels(recognition.preprocessing) };
-  if (!scaledDecoding || isImageSized(recognition, options)) return limits;
+  if (!scaledDecoding || options.slices !== undefined || isImageSized(recognition, options)) return limits;
   const size = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
   // A rectangular input has its longer side where the image has its own.
   const longSide = Math.max(...size);

@@ -7,11 +7,12 @@ import { pointsToSource, type Region, type Size, sourceRegion } from "../../imag
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { blockAt, Candidates, type DetectionBlock, type RowExtra } from "../../model/rows.ts";
-import type { HostTensors, HostWork } from "../../runtime/task.ts";
-import { type NmsOptions, Selector } from "./nms.ts";
+import type { HostTensors, HostWork, PixelSize } from "../../runtime/task.ts";
+import { type SlicePlan, Slicer } from "../slices/slicer.ts";
+import { type NmsOptions, Selector, USUAL_SELECTION } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 
-/** What one slot needs to detect: a region an image, tables and candidates that only grow. */
+/** What one slot needs to detect: a region an image, or several of one image, tables and candidates that only grow. */
 export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #recognition: ModelSpec;
@@ -23,6 +24,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly #selector = new Selector();
   readonly #pixels = new PixelCheck();
   readonly #blocks: DetectionBlock[] = [];
+  readonly #slicer: Slicer | undefined;
   readonly #decodeInput: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] } = {
     outputs: new Map(),
     index: 0,
@@ -34,15 +36,17 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     pushed: this.#candidates,
   };
   #images: readonly Image[] = [];
+  /** Of the batch. */
+  #selection = USUAL_SELECTION;
 
   /**
-   * @param options heads of the caller's
+   * @param options heads of the caller's, and the slices that an image is cut into
    * @param extras  what a row has beside box, score and class
    */
   constructor(
     recognition: ModelSpec,
     guard: PlausibilityGuard,
-    { heads }: Pick<RecogniseOptions, "heads"> = {},
+    { heads, slices }: Pick<RecogniseOptions, "heads"> & { readonly slices?: SlicePlan | undefined } = {},
     extras: readonly Pick<RowExtra, "length">[] | undefined = recognition.extras,
   ) {
     this.#recognition = recognition;
@@ -50,20 +54,26 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#guard = guard;
     this.#decode = decoderOf(recognition, heads);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
+    this.#slicer = slices && new Slicer(slices, { ...recognition, ...(extras && { extras: extras as RowExtra[] }) });
+  }
+
+  /** What {@linkcode begin} would return. */
+  regions(images: readonly PixelSize[]): number {
+    return this.#slicer?.count(images[0]!) ?? images.length;
   }
 
   begin(images: readonly Image[], [width, height]: Size): number {
     this.#images = images;
-    this.placements.length = images.length;
     this.#decodeInput.inputWidth = width;
     this.#decodeInput.inputHeight = height;
-    return images.length;
+    this.placements.length = this.#slicer?.begin(images[0]!, [width, height]) ?? images.length;
+    return this.placements.length;
   }
 
   fill(tensors: HostTensors, region: number, row: number): void {
-    const image = this.#images[region]!;
+    const image = this.#images[this.#slicer === undefined ? region : 0]!;
     const { inputWidth, inputHeight } = this.#decodeInput;
-    const placement = this.#preprocessor.place(image, inputWidth, inputHeight);
+    const placement = this.#slicer?.regions[region] ?? this.#preprocessor.place(image, inputWidth, inputHeight);
     tensors.fill(this.#preprocessor, image, row, placement);
     this.placements[region] = sourceRegion(image, placement);
   }
@@ -73,6 +83,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     const input = this.#decodeInput;
     const placement = this.placements[region]!;
     const block = blockAt(this.#blocks, region, selection.maxDetections, this.#extras);
+    this.#selection = selection;
     input.outputs = tensors.outputs;
     input.threshold = selection.threshold;
     input.index = row;
@@ -105,7 +116,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
 
   end(): readonly DetectionBlock[] {
     this.#images = [];
-    return this.#blocks;
+    return this.#slicer === undefined ? this.#blocks : [this.#slicer.merge(this.#blocks, this.#selection)];
   }
 }
 

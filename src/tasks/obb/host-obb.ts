@@ -27,11 +27,11 @@ export class HostObb extends HostDetect {
   constructor(
     spec: ObjectSpec,
     guard: PlausibilityGuard,
-    { rotatedNms = "any", heads }: Pick<DetectTaskOptions, "rotatedNms" | "heads"> = {},
+    options: Pick<DetectTaskOptions, "rotatedNms" | "heads" | "slices"> = {},
   ) {
-    super(spec, guard, { heads });
+    super(spec, guard, options);
     this.#spec = spec;
-    this.#suppression = rotatedNms;
+    this.#suppression = options.rotatedNms ?? "any";
   }
 
   protected override select(

@@ -16,7 +16,7 @@ export class HostPose extends HostDetect {
   readonly #plan: ObjectSpec["plan"];
   readonly #form: KeypointForm;
 
-  constructor(spec: ObjectSpec, guard: PlausibilityGuard, options: Pick<DetectTaskOptions, "heads"> = {}) {
+  constructor(spec: ObjectSpec, guard: PlausibilityGuard, options: Pick<DetectTaskOptions, "heads" | "slices"> = {}) {
     const form = spec.keypoints!;
     super(spec, guard, options, [{ length: form.count * form.numbers }]);
     this.#plan = spec.plan;

@@ -33,10 +33,10 @@ export class HostSegment extends HostDetect {
   constructor(
     spec: ObjectSpec,
     guard: PlausibilityGuard,
-    { maskSize, heads }: Pick<DetectTaskOptions, "maskSize" | "heads">,
+    options: Pick<DetectTaskOptions, "maskSize" | "heads" | "slices">,
   ) {
-    super(spec, guard, { heads });
-    this.#maskSize = maskSize;
+    super(spec, guard, options);
+    this.#maskSize = options.maskSize;
     this.#source = spec.masks!;
     this.#channels = spec.extras[0]?.length ?? 1;
   }

@@ -145,7 +145,7 @@ export class SliceMerger {
     const order = this.#ranked();
     if (rules.merge === "nmm") this.#chain(order);
     else this.#claim(order);
-    this.#write(order, blocks, rules, merged);
+    this.#write(order, blocks, rules, maxDetections, merged);
     return merged;
   }
 
@@ -290,11 +290,17 @@ export class SliceMerger {
   }
 
   /** Write the rows that are kept, best first, grown over those of their groups. */
-  #write(order: Int32Array, blocks: readonly DetectionBlock[], { merge }: MergeRules, merged: DetectionBlock): void {
+  #write(
+    order: Int32Array,
+    blocks: readonly DetectionBlock[],
+    { merge }: MergeRules,
+    most: number,
+    merged: DetectionBlock,
+  ): void {
     const { keepers } = this.#columns;
     const hasMasks = blocks.length > 0 && "masks" in blocks[0]!;
     const masks = hasMasks ? new MergedMasks() : undefined;
-    for (let at = 0; at < order.length && merged.count < merged.scores.length; at++) {
+    for (let at = 0; at < order.length && merged.count < most; at++) {
       const row = order[at]!;
       if (keepers[row] !== row) continue;
       this.#copy(row, blocks, merged, masks);

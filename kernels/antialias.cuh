@@ -126,6 +126,11 @@ __device__ __forceinline__ int3 rgb_of_pixels(const Image &image, int row, int x
   return make_int3(byte_of(pixel, 0), byte_of(pixel, 1), byte_of(pixel, 2));
 }
 
+__device__ __forceinline__ int3 rgb_of_grey(const Image &image, int row, int x) {
+  const int level = __ldg(image.pixels + (u64)row * image.pitch + x);
+  return make_int3(level, level, level);
+}
+
 __device__ __forceinline__ int3 rgb_of_nv12(const Image &image, int row, int x) {
   const u8 *pair = image.chroma + (u64)(row >> 1) * image.chroma_pitch + (x & ~1);
   const int luma = __ldg(image.pixels + (u64)row * image.pitch + x);
@@ -133,8 +138,8 @@ __device__ __forceinline__ int3 rgb_of_nv12(const Image &image, int row, int x) 
 }
 
 // Add the pixels from `first` on of a thread's source rows, of which there are `rows` in the block from `row` on, both counted
-// in the image; weights lie 32 apart.
-template <bool IsNv12>
+// in the image; weights lie 32 apart. Of pixels of three bytes and of four the format is PIXELS_3.
+template <int Format>
 __device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Image &image, int row, int rows, int first,
                                          int taps, const int *weights) {
 #pragma unroll 1
@@ -144,7 +149,9 @@ __device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Image
     for (int part = 0; part < ROWS / WARPS; part++) {
       const int at = part * WARPS + threadIdx.y;
       if (at >= rows) continue;
-      const int3 rgb = IsNv12 ? rgb_of_nv12(image, row + at, first + tap) : rgb_of_pixels(image, row + at, first + tap);
+      const int3 rgb = Format == NV12   ? rgb_of_nv12(image, row + at, first + tap)
+                       : Format == GREY ? rgb_of_grey(image, row + at, first + tap)
+                                        : rgb_of_pixels(image, row + at, first + tap);
       add(sums[part], weight, rgb);
     }
   }
@@ -208,8 +215,9 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
         const int taps = min(TAPS, column_taps - tap);
         const int first = image.x + column_first + tap;
         const int *weights = column_weights + lane;
-        if (image.format == NV12) add_taps<true>(row_sums, image, image.y + row, rows, first, taps, weights);
-        else add_taps<false>(row_sums, image, image.y + row, rows, first, taps, weights);
+        if (image.format == NV12) add_taps<NV12>(row_sums, image, image.y + row, rows, first, taps, weights);
+        else if (image.format == GREY) add_taps<GREY>(row_sums, image, image.y + row, rows, first, taps, weights);
+        else add_taps<PIXELS_3>(row_sums, image, image.y + row, rows, first, taps, weights);
       }
 #pragma unroll
       for (int part = 0; part < ROWS / WARPS; part++) {

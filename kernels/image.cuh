@@ -7,12 +7,16 @@
 
 #include "common.cuh"
 
-// Formats of an image. Three or four interleaved bytes a pixel, or a plane of Y and one of interleaved U, V by 2 × 2.
+// Formats of an image. Three or four interleaved bytes a pixel; a plane of Y and one of interleaved U, V by 2 × 2; one byte a
+// pixel; one or four samples of 16 bits, the lower byte first, at addresses of any alignment.
 #define PIXELS_3 0
 #define PIXELS_4 1
 #define NV12 2
+#define GREY 3
+#define GREY_16 4
+#define PIXELS_16 5
 
-// A region of an image; 144 bytes, packed by src/accelerators/tensorrt/preprocess.ts.
+// A region of an image; 160 bytes, packed by src/accelerators/tensorrt/preprocess.ts.
 struct __align__(16) Image {
   const u8 *pixels;         // first row: interleaved pixels, or the Y plane
   const u8 *chroma;         // U, V plane of NV12
@@ -33,9 +37,10 @@ struct __align__(16) Image {
   int y_offset, y_scale, v_red, u_green, v_green, u_blue;
   int unused;
   double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
+  double black, per_level;  // the sample of 16 bits that is level 0, and 255 / (that of level 255 less it)
 };
 
-static_assert(sizeof(Image) == 144, "src/accelerators/tensorrt/preprocess.ts packs 144 bytes");
+static_assert(sizeof(Image) == 160, "src/accelerators/tensorrt/preprocess.ts packs 160 bytes");
 
 // Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
 __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
@@ -59,6 +64,38 @@ __device__ __forceinline__ int3 rgb_of_yuv(const Image &image, int luma, int u, 
                    clamp((y + image.u_blue * u) >> 16, 0, 255));
 }
 
+// The value of the luma of a pixel's levels: lumaLine of src/image/preprocessing.ts. Below 2^24: exact as f32.
+__device__ __forceinline__ float luma_of(const Image &image, const float *table, int3 levels) {
+  const int red = image.swap ? levels.z : levels.x;
+  const int blue = image.swap ? levels.x : levels.z;
+  return on_line((float)(red * 19595 + levels.y * 38470 + blue * 7471), __ldg(table), __ldg(table + 1));
+}
+
+// True for samples of 16 bits.
+__device__ __forceinline__ bool is_deep(const Image &image) { return image.format >= GREY_16; }
+
+__device__ __forceinline__ u32 sample_at(const u8 *address) { return __ldg(address) | (u32)__ldg(address + 1) << 8; }
+
+// A sample of 16 bits; of a tensor of one channel the luma of a pixel of four.
+__device__ __forceinline__ double sample_of(const Image &image, int row, int x, int channel, bool is_luma) {
+  const u8 *line = image.pixels + (u64)row * image.pitch;
+  if (image.format == GREY_16) return sample_at(line + (u64)x * 2);
+  const u8 *pixel = line + (u64)x * 8;
+  if (!is_luma) return sample_at(pixel + channel * 2);
+  return (sample_at(pixel) * 19595u + sample_at(pixel + 2) * 38470u + sample_at(pixel + 4) * 7471u) / 65536.0;
+}
+
+// The value of a resized sample: its level keeps its fraction, and is cut to 0–255. SampleResizer of src/image/samples.ts.
+__device__ __forceinline__ float value_of_sample(const Image &image, float sample, float slope, float offset) {
+  const double level = fmin(fmax(((double)sample - image.black) * image.per_level, 0.0), 255.0);
+  return __fadd_rn((float)(level * (double)slope), offset);
+}
+
+// The channel of a pixel of four that a channel of the tensor shows.
+__device__ __forceinline__ int source_channel(const Image &image, int channel) {
+  return image.swap && channel < 3 ? 2 - channel : channel;
+}
+
 // True if a pixel of the input shows the image.
 __device__ __forceinline__ bool is_content(const Image &image, int x, int y) {
   return x >= image.left && x < image.right && y >= image.top && y < image.bottom;
@@ -67,6 +104,11 @@ __device__ __forceinline__ bool is_content(const Image &image, int x, int y) {
 // The values of padding, by tensor channel; `table` as the kernels get it.
 __device__ __forceinline__ float3 padding(const float *table) {
   return make_float3(__ldg(table + 768), __ldg(table + 769), __ldg(table + 770));
+}
+
+// Likewise of four channels, whose table is longer.
+__device__ __forceinline__ float4 padding_of_four(const float *table) {
+  return make_float4(__ldg(table + 1024), __ldg(table + 1025), __ldg(table + 1026), __ldg(table + 1027));
 }
 
 // The values of a pixel's levels, by tensor channel.
@@ -99,6 +141,19 @@ __device__ __forceinline__ uint4 padded(const f16 *, float3 values) {
 }
 __device__ __forceinline__ uint4 padded(const u8 *, float3 values) {
   return make_uint4(__float2int_rn(values.x) | __float2int_rn(values.y) << 8 | __float2int_rn(values.z) << 16, 0, 0, 0);
+}
+
+__device__ __forceinline__ uint4 padded(const float *, float4 values) {
+  return make_uint4(__float_as_uint(values.x), __float_as_uint(values.y), __float_as_uint(values.z),
+                    __float_as_uint(values.w));
+}
+__device__ __forceinline__ uint4 padded(const f16 *, float4 values) {
+  return make_uint4(to_f16(values.x) | (u32)to_f16(values.y) << 16, to_f16(values.z) | (u32)to_f16(values.w) << 16, 0, 0);
+}
+__device__ __forceinline__ uint4 padded(const u8 *, float4 values) {
+  return make_uint4(__float2int_rn(values.x) | __float2int_rn(values.y) << 8 | __float2int_rn(values.z) << 16 |
+                        (u32)__float2int_rn(values.w) << 24,
+                    0, 0, 0);
 }
 
 // Elements of a row of the batch: the channels fill vectors.
@@ -151,5 +206,33 @@ __device__ __forceinline__ void store_pixels(Element *image, float3 values, int 
       const int channel = first + part;
       store(pixel, part, channel == 0 ? values.x : channel == 1 ? values.y : channel == 2 ? values.z : 0.0f);
     }
+  }
+}
+
+// The same of four channels, whose vectors are never of three.
+template <typename Element>
+__device__ __forceinline__ void store_four(Element *image, float4 values, int left, int y, int width, int height,
+                                           int vector) {
+  const int x = left + threadIdx.x;
+  if (x >= width) return;
+  const u32 plane = (u32)width * height;
+  const u32 at = (u32)y * width + x;
+  const u32 bytes = vector * (u32)sizeof(Element);
+  if (bytes % 16 == 0) {
+    uint4 *pixel = (uint4 *)(image + at * vector);
+    pixel[0] = padded(image, values);
+#pragma unroll 1
+    for (u32 word = 1; word < bytes / 16; word++) pixel[word] = make_uint4(0, 0, 0, 0);
+    return;
+  }
+  const int stored = max(vector, 4);
+#pragma unroll 1
+  for (int channel = 0; channel < stored; channel++) {
+    const float value = channel == 0   ? values.x
+                        : channel == 1 ? values.y
+                        : channel == 2 ? values.z
+                        : channel == 3 ? values.w
+                                       : 0.0f;
+    store(image, (channel / vector * plane + at) * vector + channel % vector, value);
   }
 }

@@ -1,17 +1,21 @@
-// Bilinear resize, pad, colour order and normalisation of u8 images into the input tensor, in one launch:
+// Bilinear resize, pad, colour order and normalisation of images into the input tensor, in one launch:
 //   h = ((2048 − w)·near + w·far) >> 4, level = (((2048 − w)·h0 >> 16) + (w·h1 >> 16) + 2) >> 2; value = table[level].
+// Of samples of 16 bits, into a tensor of one channel or four:
+//   h = (1 − w)·near + w·far, sample = (1 − w)·h0 + w·h1, each rounded to f32; value = slope·level + offset.
 //
-// output    [N, channels, height, width] of the entry's dtype, 1 channel for luma, else 3; all of it is written
+// output    [N, channels, height, width] of the entry's dtype, 1 channel for luma, 4 for four, else 3; all of it is written
 // images  Image [N], below: one a row, so that regions of any images and sizes share a launch
-// table     f32 [3 × 256 + 3]: value of each level by tensor channel, then the value of the padding by tensor channel; of luma
-//           f32 [3]: slope and offset from 65536 × luma to the value, and the value of the padding
+// table     f32 [3 × 256 + 3]: value of each level by tensor channel, then the value of the padding by tensor channel; of four
+//           channels f32 [4 × 256 + 4 + 4 + 4], with slopes and offsets from a sample's level to the value; of luma
+//           f32 [4]: slope and offset from 65536 × luma to the value, the value of the padding, and the slope of a sample's level
 // width, height  of the input in pixels
 // vector    channels of the output that lie side by side: 1 for planes, 3 for NHWC, any other for TensorRT's formats, whose last
 //           vector is filled with 0; see vectorVolume of src/core/tensor.ts
 //
 // Launch: block (32, 8), grid (ceil(width / 32), ceil(height / 16), N). A warp takes 32 pixels of a row, so that reads
 // and writes of its lanes are neighbours; a thread takes two rows, 8 apart. The taps are worked out once a block.
-// Tolerance: none. The arithmetic is that of the CPU, in integers up to the table: src/image/preprocessor.ts.
+// Tolerance: none. The arithmetic is that of the CPU, in integers up to the table, and of samples of 16 bits in f64:
+// src/image/preprocessor.ts, src/image/samples.ts.
 // NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
 
 #include "image.cuh"
@@ -40,6 +44,17 @@ __device__ __forceinline__ Tap tap(int at, double scale, int start, int first, i
   const bool outside = below < first || below >= last;
   if (!outside) return {near, 1, weight};
   return {near, 0, columns ? 0 : weight};
+}
+
+// Of samples of 16 bits: `weight` holds the bits of the second's share, an f32.
+__device__ __forceinline__ Tap sample_tap(int at, double scale, int start, int first, int last, int reflect) {
+  const float position = (float)__dadd_rn(__dmul_rn(__dadd_rn((double)at, 0.5), scale), -0.5);
+  const float whole = floorf(position);
+  const int below = start + (int)whole;
+  if (reflect) return {mirrored(below, last), 0, 0};
+  const int near = clamp(below, first, last);
+  const int far = clamp(below + 1, first, last);
+  return {near, far - near, near == far ? 0 : __float_as_int(position - whole)};
 }
 
 __device__ __forceinline__ int across(int near, int far, int weight) {
@@ -93,18 +108,67 @@ __device__ __forceinline__ int3 levels_of_nv12(const Image &image, Tap column, T
   return blend(row_of_nv12(image, column, line.near), row_of_nv12(image, column, far), line.weight);
 }
 
+// A level of one byte of each pixel; a pixel or a row of weight 0 is not read here either.
+__device__ __forceinline__ int level_of_byte(const Image &image, const u8 *first, int pixel_bytes, Tap column, Tap line) {
+  const u8 *upper = first + (u64)line.near * image.pitch + column.near * pixel_bytes;
+  const u8 *lower = upper + (u64)(line.weight != 0 ? line.step : 0) * image.pitch;
+  const int far = column.weight != 0 ? pixel_bytes : 0;
+  return blend(across(__ldg(upper), __ldg(upper + far), column.weight),
+               across(__ldg(lower), __ldg(lower + far), column.weight), line.weight);
+}
+
 __device__ __forceinline__ int3 levels_at(const Image &image, Tap column, Tap line) {
+  if (image.format == GREY) {
+    const int level = level_of_byte(image, image.pixels, 1, column, line);
+    return make_int3(level, level, level);
+  }
   return image.format == PIXELS_3   ? levels_of_pixels<3>(image, column, line)
          : image.format == PIXELS_4 ? levels_of_pixels<4>(image, column, line)
                                       : levels_of_nv12(image, column, line);
 }
 
-// The value of the luma of a pixel's levels: lumaLine of src/image/preprocessing.ts. Below 2^24: exact as f32.
-__device__ __forceinline__ float luma_of(const Image &image, const float *table, int3 levels) {
-  const int red = image.swap ? levels.z : levels.x;
-  const int blue = image.swap ? levels.x : levels.z;
-  return on_line((float)(red * 19595 + levels.y * 38470 + blue * 7471), __ldg(table), __ldg(table + 1));
+__device__ __forceinline__ float between(double near, double far, float share) {
+  return (float)((double)(float)(1.0 - (double)share) * near + (double)share * far);
 }
+
+template <int Channels>
+__device__ __forceinline__ float row_of_samples(const Image &image, Tap column, int row, int channel) {
+  const double near = sample_of(image, row, column.near, channel, Channels == 1);
+  const float share = __int_as_float(column.weight);
+  if (share == 0.0f) return (float)near;
+  return between(near, sample_of(image, row, column.near + column.step, channel, Channels == 1), share);
+}
+
+// A resized sample.
+template <int Channels>
+__device__ __forceinline__ float sample_between(const Image &image, Tap column, Tap line, int channel) {
+  const float upper = row_of_samples<Channels>(image, column, line.near, channel);
+  const float share = __int_as_float(line.weight);
+  if (share == 0.0f) return upper;
+  return between(upper, row_of_samples<Channels>(image, column, line.near + line.step, channel), share);
+}
+
+__device__ __forceinline__ float value_of_luma(const Image &image, const float *table, Tap column, Tap line) {
+  if (!is_deep(image)) return luma_of(image, table, levels_at(image, column, line));
+  return value_of_sample(image, sample_between<1>(image, column, line, 0), __ldg(table + 3), __ldg(table + 1));
+}
+
+__device__ __forceinline__ float4 values_of_four(const Image &image, const float *table, Tap column, Tap line) {
+  if (!is_deep(image)) {
+    const float3 values = values_of(image, table, levels_of_pixels<4>(image, column, line));
+    return make_float4(values.x, values.y, values.z, __ldg(table + 768 + level_of_byte(image, image.pixels + 3, 4, column, line)));
+  }
+  float values[4];
+#pragma unroll
+  for (int channel = 0; channel < 4; channel++) {
+    const float sample = sample_between<4>(image, column, line, source_channel(image, channel));
+    values[channel] = value_of_sample(image, sample, __ldg(table + 1028 + channel), __ldg(table + 1032 + channel));
+  }
+  return make_float4(values[0], values[1], values[2], values[3]);
+}
+
+template <typename Element> __device__ __forceinline__ float clipped(const Element *, float value) { return value; }
+__device__ __forceinline__ float clipped(const u8 *, float value) { return (float)to_level(value); }
 
 template <typename Element, int Channels>
 __device__ __forceinline__ void preprocess(Element *__restrict__ output, const Image *__restrict__ images,
@@ -118,11 +182,15 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
   const int top = blockIdx.y * 16;
   // Once a block: the taps are in f64, which most GPUs have few units for.
   if (threadIdx.y == 0) {
-    columns[lane] = tap(clamp(content_x, 0, image.content_width - 1), image.scale_x, image.x, image.first_x,
-                        image.last_x, image.reflect, true);
+    const int at = clamp(content_x, 0, image.content_width - 1);
+    columns[lane] = Channels != 3 && is_deep(image)
+                        ? sample_tap(at, image.scale_x, image.x, image.first_x, image.last_x, image.reflect)
+                        : tap(at, image.scale_x, image.x, image.first_x, image.last_x, image.reflect, true);
   } else if (threadIdx.y == 1 && lane < 16) {
     const int row = clamp(top + lane - image.pad_y, 0, image.content_height - 1);
-    lines[lane] = tap(row, image.scale_y, image.y, image.first_y, image.last_y, image.reflect, false);
+    lines[lane] = Channels != 3 && is_deep(image)
+                      ? sample_tap(row, image.scale_y, image.y, image.first_y, image.last_y, image.reflect)
+                      : tap(row, image.scale_y, image.y, image.first_y, image.last_y, image.reflect, false);
   }
   __syncthreads();
   const Tap column = columns[lane];
@@ -133,14 +201,21 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
     const int y = top + line;
     if (y >= height) return; // the same for all lanes of a warp
     const bool shows = is_content(image, left + lane, y);
-    float3 values;
-    if (Channels == 1) {
-      const float luma = shows ? luma_of(image, table, levels_at(image, column, lines[line])) : __ldg(table + 2);
-      values = make_float3(sizeof(Element) == 1 ? (float)to_level(luma) : luma, 0.0f, 0.0f);
+    if constexpr (Channels == 4) {
+      float4 values = shows ? values_of_four(image, table, column, lines[line]) : padding_of_four(table);
+      values = make_float4(clipped(output, values.x), clipped(output, values.y), clipped(output, values.z),
+                           clipped(output, values.w));
+      store_four(target, values, left, y, width, height, vector);
     } else {
-      values = shows ? values_of(image, table, levels_at(image, column, lines[line])) : padding(table);
+      float3 values;
+      if (Channels == 1) {
+        const float luma = shows ? value_of_luma(image, table, column, lines[line]) : __ldg(table + 2);
+        values = make_float3(clipped(output, luma), 0.0f, 0.0f);
+      } else {
+        values = shows ? values_of(image, table, levels_at(image, column, lines[line])) : padding(table);
+      }
+      store_pixels<Channels>(target, values, left, y, width, height, vector);
     }
-    store_pixels<Channels>(target, values, left, y, width, height, vector);
   }
 }
 
@@ -178,4 +253,22 @@ extern "C" __global__ void __launch_bounds__(256, 5) preprocess_u8_luma(
     u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector) {
   preprocess<u8, 1>(output, images, table, width, height, vector);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 4) preprocess_f32_four(
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<float, 4>(output, images, table, width, height, vector);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 4) preprocess_f16_four(
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<f16, 4>(output, images, table, width, height, vector);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 4) preprocess_u8_four(
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
+    int vector) {
+  preprocess<u8, 4>(output, images, table, width, height, vector);
 }

@@ -62,7 +62,15 @@ const CASES: readonly Case[] = [
   { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 8, resize: "antialias" },
 ];
 
-const BYTES: Readonly<Record<DeviceImage["format"], number>> = { RGB: 3, BGR: 3, RGBA: 4, NV12: 1.5 };
+const BYTES: Readonly<Record<DeviceImage["format"], number>> = {
+  RGB: 3,
+  BGR: 3,
+  RGBA: 4,
+  NV12: 1.5,
+  GREY: 1,
+  GREY16: 2,
+  RGBA16: 8,
+};
 
 function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string {
   const { source, format, dtype, layout, batch, vector = 1, resize = "bilinear" } = example;

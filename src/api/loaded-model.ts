@@ -255,8 +255,12 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     const size = parseWarmUpOptions(options, this.#maxPixels);
     this.assertOpen("warm up");
     const started = performance.now();
-    const black = imageOf(new Uint8Array(size.width * size.height * 3), size);
-    await warmUp(this.#pipeline, [black, await encodeImage(black)], this.#options.params);
+    const isOfFour = this.#pipeline.task.input.channels === 4;
+    const [format, bytes] = isOfFour ? (["RGBA", 4] as const) : (["RGB", 3] as const);
+    const black = imageOf(new Uint8Array(size.width * size.height * bytes), { ...size, format });
+    // JPEG has no fourth channel.
+    const file = await encodeImage(black, isOfFour ? { format: "png", alpha: "keep" } : {});
+    await warmUp(this.#pipeline, [black, file], this.#options.params);
     const ms = Math.round(performance.now() - started);
     logger.debug(`Warmed up ${this.#label}, ${this.#pipeline.inFlight} in flight, in ${ms} ms`);
   }

@@ -18,6 +18,7 @@ export type OwnModule =
   | "mask"
   | "preprocess"
   | "preprocess_antialias"
+  | "preprocess_channels"
   | "preprocess_lobed"
   | "rotated"
   | "select"

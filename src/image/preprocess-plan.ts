@@ -101,7 +101,7 @@ export function createPlan(
     resizer: createResizer(),
     fourth: channels === 4 && !isOfSamples ? createResizer() : undefined,
     samples: isOfSamples
-      ? new SampleResizer(region, format, resize === "bilinear" ? undefined : sampleTaps(resize))
+      ? new SampleResizer(region, format, colour === "luma", resize === "bilinear" ? undefined : sampleTaps(resize))
       : undefined,
     staging,
     staged:

@@ -19,7 +19,7 @@ import {
   type Triple,
 } from "./preprocessing.ts";
 import { BilinearResizer, type LumaOutput, type RowTarget } from "./resize-rows.ts";
-import { hasFourthChannel, type SampleResizer, storeRow } from "./samples.ts";
+import { assertFourthChannel, type SampleResizer, storeRow } from "./samples.ts";
 
 /** Plans kept at once: more source sizes than one stream mixes. */
 const MAX_PLANS = 8;
@@ -191,16 +191,7 @@ export class Preprocessor {
     if (image.width !== sourceWidth || image.height !== sourceHeight) {
       refuse("image", `${sourceWidth}x${sourceHeight} as it was placed`, `${image.width}x${image.height}`);
     }
-    if (this.#channels === 4 && !hasFourthChannel(image)) {
-      const found = `its input has four channels, and the image is ${image.format}`;
-      const hint =
-        'give one of four: a PNG or TIFF with an alpha channel, or imageOf(pixels, { width, height, format: "RGBA" })';
-      throw new ShapeError(message("pre-process an image", found, hint), {
-        tensor: "image",
-        expected: "RGBA or RGBA16",
-        actual: image.format,
-      });
-    }
+    assertFourthChannel(image.format, this.#preprocessing.colour);
     const isPlanar = this.#preprocessing.layout === "NCHW";
     const channels = this.#channels;
     const fits =

@@ -188,6 +188,9 @@ function runsOf(rows: readonly number[], height: number): RowRuns | undefined {
  * one, 3840x2160 two of six. `undefined` where that is most of them, or they do not lie in even runs, as at most ratios that are no
  * whole numbers.
  *
+ * Of samples of 16 bits as many are read, though their weights are not rounded: where rows lie in even runs none has a weight that
+ * 11 bits would round to 0.
+ *
  * @param region in pixels of the image that is resized; its edge is `pad`
  */
 export function rowsRead(region: Region): RowsRead | undefined {

@@ -1,9 +1,10 @@
 /** @module Samples: images of one sample a pixel, and of 16 bits: as rows of 8 bits, and resized without rounding to those. */
 
+import { message, ShapeError } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
-import { bytesPerPixel, type Image, isDeep, isPacked, type PixelFormat, type SampleFormat } from "./image.ts";
-import { type InputArray, type Line, type Preprocessing, roundedTo } from "./preprocessing.ts";
+import { bytesPerPixel, type Image, isDeep, type PixelFormat, type SampleFormat } from "./image.ts";
+import { hasFourth, type InputArray, type Line, LUMA_WEIGHTS, type Preprocessing, roundedTo } from "./preprocessing.ts";
 import { type AntialiasTaps, type RegionAxis, regionAxes, tileTaps } from "./resize-taps.ts";
 
 /** Bytes of a pixel in what {@linkcode SampleRows} gives, as `Nv12Rows` has them. */
@@ -80,9 +81,17 @@ export function rgbOfSamples(image: Image): Uint8Array<ArrayBuffer> {
   return rgb;
 }
 
-/** True for images that have what a fourth channel is filled with. */
-export function hasFourthChannel(image: Image): boolean {
-  return image.format === "RGBA16" || (isPacked(image) && image.format === "RGBA");
+/** @throws {ShapeError} If an input has four channels, and images of a format fewer */
+export function assertFourthChannel(format: PixelFormat, colour: Preprocessing["colour"]): void {
+  if (!hasFourth(colour) || format === "RGBA" || format === "RGBA16") return;
+  const found = `its input has four channels, and the image is ${format}`;
+  const hint =
+    'give one of four: a PNG or TIFF with an alpha channel, or imageOf(pixels, { width, height, format: "RGBA" })';
+  throw new ShapeError(message("pre-process an image", found, hint), {
+    tensor: "image",
+    expected: "RGBA or RGBA16",
+    actual: format,
+  });
 }
 
 /** Rows of a region may be counted from below 0, where its image goes on beyond its edges. */
@@ -131,6 +140,16 @@ function filtered({ first, count, weights }: AntialiasTaps, whole: number): Samp
   return { at, weights, count, whole };
 }
 
+function sampleAt(data: Uint8Array, at: number): number {
+  return data[at]! | (data[at + 1]! << 8);
+}
+
+/** Y of BT.601 of three samples. */
+function lumaAt(data: Uint8Array, at: number): number {
+  const { red, green, blue } = LUMA_WEIGHTS;
+  return (sampleAt(data, at) * red + sampleAt(data, at + 2) * green + sampleAt(data, at + 4) * blue) / 65536;
+}
+
 /** How a filter lies along an axis, and what its weights come to. */
 export type FilterTaps = (axis: RegionAxis) => readonly [taps: AntialiasTaps, whole: number];
 
@@ -145,6 +164,7 @@ export type FilterTaps = (axis: RegionAxis) => readonly [taps: AntialiasTaps, wh
  */
 export class SampleResizer {
   readonly #format: SampleFormat;
+  readonly #isLuma: boolean;
   readonly #columns: SampleTaps;
   readonly #rows: SampleTaps;
   readonly #width: number;
@@ -155,9 +175,13 @@ export class SampleResizer {
   #y = 0;
   #channel = 0;
 
-  /** @param taps of an antialiased filter; bilinear where it is left out */
-  constructor(region: Region, format: SampleFormat, taps?: FilterTaps) {
+  /**
+   * @param isLuma of a tensor of one channel: of four samples a pixel their luma is resized
+   * @param taps   of an antialiased filter; bilinear where it is left out
+   */
+  constructor(region: Region, format: SampleFormat, isLuma: boolean, taps?: FilterTaps) {
     this.#format = format;
+    this.#isLuma = isLuma && format === "RGBA16";
     const [across, down] = regionAxes(region);
     const { edge } = region;
     if (taps !== undefined) {
@@ -228,7 +252,7 @@ export class SampleResizer {
       for (const end = tap + count; tap < end; tap++) {
         if (weights[tap] === 0) continue;
         const from = start + at[tap]! * pixel;
-        sum += weights[tap]! * (data[from]! | (data[from + 1]! << 8));
+        sum += weights[tap]! * (this.#isLuma ? lumaAt(data, from) : sampleAt(data, from));
       }
       resized[x] = sum / whole;
     }

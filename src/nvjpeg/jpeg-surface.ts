@@ -16,8 +16,8 @@ import {
   type ResidentImage,
 } from "../image/image-decoder.ts";
 
-/** How one image is decoded; a surface holds RGB, so that alpha is dropped. */
-export type SurfaceDecodeOptions = Omit<ImageDecodeOptions, "alpha">;
+/** How one image is decoded; a surface holds RGB of 8 bits, so that alpha and further bits are dropped. */
+export type SurfaceDecodeOptions = Omit<ImageDecodeOptions, "alpha" | "depth">;
 
 /**
  * Memory for one image, which only grows: a steady stream of frames allocates nothing. It also holds the CPU's decoder
@@ -87,7 +87,7 @@ export class JpegSurface extends Resource {
     options: SurfaceDecodeOptions,
     stream: Stream,
   ): Promise<ResidentImage> {
-    const image = await this.#decoder.decode(bytes, source, { ...options, alpha: "drop" });
+    const image = await this.#decoder.decode(bytes, source, { ...options, alpha: "drop", depth: "drop" });
     const byteLength = image.pitchBytes * (image.height - 1) + image.width * 3;
     const pixels = this.room(byteLength);
     copyToDevice(pixels, this.#decoder.memory!, { stream, byteLength, sourceOffsetBytes: image.data.byteOffset });

@@ -25,6 +25,8 @@ export interface InputForm {
   readonly dtype: DType & ("f32" | "f16" | "u8" | "u16");
   readonly layout: "NCHW" | "NHWC";
   readonly channels: number;
+  /** Samples of 16 bits that count as the levels 0 and 255, where an image does not say. */
+  readonly levels?: Preprocessing["levels"];
 }
 
 /** Shape of the input. @param size in pixels */

@@ -3,6 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { registerAccelerator } from "../../src/accelerators/accelerator.ts";
+import { declaredOnly } from "../../src/accelerators/shaped-model.ts";
+import { readModelFile } from "../../src/accelerators/tensorrt/model-file.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { createTensor, type Tensor } from "../../src/core/tensor.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
@@ -237,4 +240,64 @@ test("Ultralytics' metadata says how many channels an open axis has; a family's 
   await expect(Detector.load(fixedModel(ROW, { channels: 8 }), { backend: "cpu" })).rejects.toThrow(
     "takes 8 channels, and an image has 1, 3 or 4",
   );
+});
+
+test("a GPU takes inputs of one channel and four, whatever the resize; for one of u16 the CPU is taken where the choice is open", async () => {
+  using _ = registerAccelerator({
+    names: ["fast"],
+    machine: "GPU",
+    preference: 99,
+    load: async () => ({
+      unavailable: () => undefined,
+      open: async (source, task) => {
+        await task.check?.(declaredOnly(await readModelFile(source as Uint8Array)));
+        throw new Error("The GPU takes it");
+      },
+    }),
+  });
+  const options = { labels: ["a", "b"], head: "yolo-end-to-end" };
+  for (const channels of [1, 4]) {
+    for (const resize of ["bilinear", "antialias"] as const) {
+      const loading = Detector.load(fixedModel(ROW, { channels }), {
+        ...options,
+        backend: "fast",
+        preprocessing: { resize },
+      });
+      await expect(loading).rejects.toThrow("The GPU takes it");
+    }
+  }
+  const samples = fixedModel(ROW, { channels: 1, isSamples: true });
+  const refused = 'an input of u16 does not run on a GPU\nHint: run it with backend "cpu"';
+  await expect(Detector.load(samples, { ...options, backend: "fast" })).rejects.toThrow(refused);
+  const former = process.env.BUN_TENSORRT_BACKEND;
+  delete process.env.BUN_TENSORRT_BACKEND;
+  using restored = new DisposableStack();
+  restored.defer(() => {
+    if (former !== undefined) process.env.BUN_TENSORRT_BACKEND = former;
+  });
+  await using detector = await Detector.load(samples, { ...options, backend: "auto" });
+  expect(detector.backend.kind).toBe("cpu");
+  const image = imageOf(new Uint16Array(32 * 32).fill(7), { width: 32, height: 32, format: "GREY16" });
+  expect((await detector.detect(image)).detections).toHaveLength(1);
+});
+
+test("warmUp() gives a model of four channels images of four", async () => {
+  await using detector = await Detector.load(fixedModel(ROW, { channels: 4 }), {
+    backend: "cpu",
+    labels: ["a", "b"],
+    head: "yolo-end-to-end",
+  });
+  await detector.warmUp({ size: [40, 30] });
+});
+
+test("of colours of 16 bits a tensor of one channel has the luma, with its fraction", () => {
+  const pixels = Uint16Array.of(65_535, 0, 0, 9, 0, 65_535, 0, 9, 0, 0, 65_535, 9, 1000, 3000, 5000, 9);
+  const image = imageOf(pixels, { width: 4, height: 1, format: "RGBA16" });
+  const way = { ...LEVELS, colour: "luma", scale: 257 } as const;
+  const input = createTensor("f32", [1, 1, 1, 4]) as InputTensor;
+  const preprocessor = new Preprocessor(way);
+  preprocessor.run(image, input, 0, preprocessor.place(image, 4, 1));
+  const wanted = [19_595, 38_470, 7471].map((weight) => (65_535 * weight) / 65_536);
+  const mixed = (1000 * 19_595 + 3000 * 38_470 + 5000 * 7471) / 65_536;
+  for (const [at, value] of [...wanted, mixed].entries()) expect(input.data[at]).toBeCloseTo(value, 1);
 });

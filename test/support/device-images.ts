@@ -2,7 +2,7 @@
 
 import type { DeviceImage } from "../../src/accelerators/tensorrt/preprocess.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
-import { type Image, imageOf } from "../../src/image/image.ts";
+import { bytesPerPixel, type Image, imageOf, isDeep } from "../../src/image/image.ts";
 import { type YuvCoefficients, yuvCoefficients } from "../../src/image/yuv.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
@@ -29,15 +29,15 @@ export interface NoiseArena {
 export function noiseArena(sizes: readonly (readonly [width: number, height: number])[], seed: number): NoiseArena {
   const random = chance(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
-  const formats: readonly DeviceImage["format"][] = ["RGB", "BGR", "RGBA", "NV12"];
-  const area = sizes.reduce((sum, [width, height]) => sum + (width * 4 + 64) * (height + 2) * 4, 0);
+  const formats: readonly DeviceImage["format"][] = ["RGB", "BGR", "RGBA", "NV12", "GREY", "GREY16", "RGBA16"];
+  const area = sizes.reduce((sum, [width, height]) => sum + (width * 8 + 64) * (height + 2) * formats.length, 0);
   const bytes = new Uint8Array(new ArrayBuffer(area));
   for (let at = 0; at < bytes.length; at++) bytes[at] = below(256);
   const pictures: NoiseImage[] = [];
   let end = 0;
   for (const [width, height] of sizes) {
     for (const format of formats) {
-      const pixelBytes = format === "NV12" ? 1 : format === "RGBA" ? 4 : 3;
+      const pixelBytes = format === "NV12" ? 1 : bytesPerPixel(format);
       const pitchBytes = width * pixelBytes + below(3) * 7;
       const offset = end + below(5);
       const chromaPitchBytes = Math.ceil(width / 2) * 2 + below(5);
@@ -57,7 +57,14 @@ export function noiseArena(sizes: readonly (readonly [width: number, height: num
             },
             coefficients,
           )
-        : imageOf(bytes.subarray(offset, end), { width, height, format, pitchBytes });
+        : imageOf(bytes.subarray(offset, end), {
+            width,
+            height,
+            format,
+            pitchBytes,
+            // Some of them say nothing, some cut on both sides.
+            ...(isDeep(format) && below(2) === 0 ? { levels: [900 + below(9), 50_000.5] } : {}),
+          });
       pictures.push({ image, format, offset, pitchBytes, chromaOffset, chromaPitchBytes, coefficients });
     }
   }
@@ -68,11 +75,10 @@ export function noiseArena(sizes: readonly (readonly [width: number, height: num
 export function bytesOf(picture: NoiseImage, arena: NoiseArena): readonly [start: number, Uint8Array<ArrayBuffer>] {
   const { image, format, offset, pitchBytes, chromaOffset, chromaPitchBytes } = picture;
   const { width, height } = image;
-  const pixelBytes = format === "RGBA" ? 4 : 3;
   const end =
     format === "NV12"
       ? chromaOffset + (Math.ceil(height / 2) - 1) * chromaPitchBytes + Math.ceil(width / 2) * 2
-      : offset + (height - 1) * pitchBytes + width * pixelBytes;
+      : offset + (height - 1) * pitchBytes + width * bytesPerPixel(format);
   const start = offset - (offset % 16);
   return [start, arena.bytes.slice(start, end)];
 }
@@ -82,7 +88,7 @@ export function deviceImage(picture: NoiseImage, arena: number): DeviceImage {
   const { image, format, pitchBytes, chromaPitchBytes, coefficients } = picture;
   const { width, height } = image;
   const pixels = (arena + picture.offset) as DevicePtr;
-  if (format !== "NV12") return { format, width, height, pixels, pitchBytes };
+  if (format !== "NV12") return { format, width, height, pixels, pitchBytes, levels: image.levels };
   const chroma = (arena + picture.chromaOffset) as DevicePtr;
   return { format, width, height, pixels, pitchBytes, chroma, chromaPitchBytes, coefficients };
 }

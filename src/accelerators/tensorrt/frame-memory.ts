@@ -15,7 +15,7 @@ import {
   chromaOffsetOf,
   chromaPitchOf,
   type Image,
-  isPacked,
+  isDeep,
   yuvRangeOf,
   yuvStandardOf,
 } from "../../image/image.ts";
@@ -25,6 +25,7 @@ import type { RowRuns, RowsRead } from "../../image/resize-taps.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
+import type { InputForm } from "../../runtime/task.ts";
 import type { Turn } from "./gpu-streams.ts";
 import type { DeviceImage, Nv12Image, PackedFrame } from "./preprocess.ts";
 
@@ -42,6 +43,7 @@ export class FrameMemory extends Resource {
   readonly #device: Device;
   readonly #zeroCopy: boolean;
   readonly #pinned: PinnedOptions;
+  readonly #input: Pick<InputForm, "channels" | "levels">;
   readonly #on: OnStream;
   readonly #copy: { stream: Stream; byteLength: number; targetOffsetBytes: number; sourceOffsetBytes: number };
   readonly #rectangle = {
@@ -81,11 +83,13 @@ export class FrameMemory extends Resource {
   /**
    * @param on       names the stream that copies an image, which may be another for the next: it is asked at each `upload`
    * @param zeroCopy kernels read the pixels in mapped host memory: nothing is copied to the device
+   * @param input    what the images are for: one of three channels takes samples of 16 bits rounded to levels. Default: such a one
    */
-  constructor(on: OnStream, zeroCopy: boolean) {
+  constructor(on: OnStream, zeroCopy: boolean, input: Pick<InputForm, "channels" | "levels"> = { channels: 3 }) {
     super("FrameMemory", on.stream.device);
     this.#device = on.stream.device;
     this.#zeroCopy = zeroCopy;
+    this.#input = input;
     this.#pinned = { use: zeroCopy ? "mapped" : "copy" };
     this.#decoder = new PinnedDecoder(this.#device, this.#pinned);
     this.#on = on;
@@ -128,14 +132,17 @@ export class FrameMemory extends Resource {
    * @returns where the image will be; the same object each time for its kind of format
    */
   upload(given: Image, rows?: RowsRead, turn: Turn = "alone"): DeviceImage {
-    // Kernels read bytes of colours, and NV12.
-    const image = given.format === "NV12" ? given : packedImage(given);
-    const { data } = image;
+    const { channels, levels } = this.#input;
+    // The kernels of three channels read levels.
+    const isRounded = channels === 3 && isDeep(given.format);
+    const image = isRounded ? packedImage({ ...given, levels: given.levels ?? levels }) : given;
+    const { data, format } = image;
     const byteLength = byteLengthOf(image);
     const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows, turn);
-    if (!isPacked(image)) return this.#nv12At(pixels, image);
+    if (format === "NV12") return this.#nv12At(pixels, image);
     const packed = this.#packed;
-    packed.format = image.format;
+    packed.format = format;
+    packed.levels = image.levels;
     packed.width = image.width;
     packed.height = image.height;
     packed.pitchBytes = image.pitchBytes;
@@ -203,10 +210,10 @@ export class FrameMemory extends Resource {
     const staging = owner === undefined ? this.#stagingFor(byteLength) : undefined;
     const from = owner ?? staging!;
     const offset = owner === undefined ? 0 : data.byteOffset;
-    const rowBytes = isPacked(image) ? width * bytesPerPixel(image.format) : width;
+    const rowBytes = image.format === "NV12" ? width : width * bytesPerPixel(image.format);
     this.#setRuns(pixels, 0, rowBytes, pitchBytes);
     this.#copyRuns(to, from, data, staging?.data, offset);
-    if (isPacked(image)) return;
+    if (image.format !== "NV12") return;
     const start = chromaOffsetOf(image);
     this.#setRuns(chroma, start, width + (width & 1), chromaPitchOf(image));
     this.#copyRuns(to, from, data, staging?.data, offset);

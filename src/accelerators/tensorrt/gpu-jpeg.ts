@@ -14,6 +14,7 @@ import { MEMORY_ALLOCATION } from "../../cuda/check.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { ImageDecodeOptions, JpegCounts } from "../../image/image-decoder.ts";
+import { imageKind } from "../../image/image-kind.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import { NvJpegDecoder, nvJpegUnavailable } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
@@ -82,7 +83,8 @@ export class GpuJpeg extends Resource {
   }
 
   /**
-   * Decode an image file on the device; where its memory does not suffice, `auto` leaves the image to the CPU.
+   * Decode an image file on the device; where its memory does not suffice, `auto` leaves the image to the CPU, as does either mode
+   * what may have an alpha channel or 16 bits that are to be kept.
    *
    * @throws {ImageError} If the bytes are no image
    * @throws {CudaError} If the device fails
@@ -93,6 +95,8 @@ export class GpuJpeg extends Resource {
     { bytes, name }: SourceBytes,
     options: ImageDecodeOptions,
   ): Promise<SlotImage> {
+    const isKept = options.alpha === "keep" || options.depth === "keep";
+    if (isKept && imageKind(bytes)?.name !== "JPEG") return frame.decode(bytes, name, options);
     try {
       return await frame.decodeOnDevice(decoder, bytes, name, options);
     } catch (error) {

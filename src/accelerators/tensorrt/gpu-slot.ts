@@ -326,7 +326,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   #frameFor(index: number): FrameMemory {
     const known = this.#frames[index];
     if (known !== undefined) return known;
-    const frame = new FrameMemory(this.#streams.copyIn, this.#model.zeroCopy);
+    const frame = new FrameMemory(this.#streams.copyIn, this.#model.zeroCopy, this.#model.task.input);
     this.#frames[index] = frame;
     return frame;
   }

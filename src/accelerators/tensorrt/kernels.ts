@@ -11,6 +11,7 @@ import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
 import mask from "../../../ptx/mask.ptx" with { type: "file" };
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
+import preprocessChannels from "../../../ptx/preprocess_channels.ptx" with { type: "file" };
 import preprocessLobed from "../../../ptx/preprocess_lobed.ptx" with { type: "file" };
 import rotated from "../../../ptx/rotated.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
@@ -89,6 +90,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   mask,
   preprocess,
   preprocess_antialias: preprocessAntialias,
+  preprocess_channels: preprocessChannels,
   preprocess_lobed: preprocessLobed,
   rotated,
   select,

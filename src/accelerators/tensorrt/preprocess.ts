@@ -5,8 +5,18 @@ import { allocate, formatShape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { Edge, Region } from "../../image/geometry.ts";
-import type { PackedFormat } from "../../image/image.ts";
-import { channelsOf, levelTable, lumaLine, type Preprocessing, paddingValues } from "../../image/preprocessing.ts";
+import { isDeep, type PackedFormat, type SampleFormat } from "../../image/image.ts";
+import {
+  channelsOf,
+  isBlueFirst,
+  levelLines,
+  levelTable,
+  levelValue,
+  lumaLine,
+  type Preprocessing,
+  paddingValues,
+} from "../../image/preprocessing.ts";
+import { assertFourthChannel, LARGEST_SAMPLE } from "../../image/samples.ts";
 import type { YuvCoefficients } from "../../image/yuv.ts";
 import { assertDeviceResize, type DeviceResize } from "../../runtime/task.ts";
 import type { LaunchSpec } from "./kernels.ts";
@@ -22,6 +32,16 @@ const RESIZERS: Readonly<Record<DeviceResize, Pick<LaunchSpec, "module" | "value
   bicubic: { module: "preprocess_lobed", values: { filter: 1 } },
   lanczos: { module: "preprocess_lobed", values: { filter: 2 } },
 };
+
+/** Which kernel fills an input. */
+function resizerOf(resize: DeviceResize, dtype: string, channels: 1 | 3 | 4): Omit<LaunchSpec, "config"> {
+  const { module, values } = RESIZERS[resize];
+  if (channels === 3) return { module, kernel: `${module}_${dtype}`, values };
+  if (resize === "bilinear")
+    return { module, kernel: `${module}_${dtype}_${channels === 1 ? "luma" : "four"}`, values };
+  const all = { filter: 0, ...values, channels };
+  return { module: "preprocess_channels", kernel: `preprocess_channels_${dtype}`, values: all };
+}
 
 /** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
 interface PreprocessMemory {
@@ -49,7 +69,7 @@ function refuse(tensor: string, expected: string, actual: string): never {
  */
 export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
   const { output, images, table } = memory;
-  const { resize, dtype, layout, colour } = preprocessing;
+  const { resize, dtype, layout } = preprocessing;
   assertDeviceResize(resize, "pre-process images");
   const isPlanar = layout === "NCHW";
   const channels = channelsOf(preprocessing);
@@ -69,32 +89,41 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
   }
   const [height, width] = isPlanar ? [third, fourth] : [second, third];
   const target = { output: output.pointer, width, height, vector: isPlanar ? vector : channels };
-  const { module, values } = RESIZERS[resize];
+  const { module, kernel, values } = resizerOf(resize, dtype, channels);
   return {
     module,
-    kernel: `${module}_${dtype}${colour === "luma" ? "_luma" : ""}`,
+    kernel,
     config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
     values: { ...target, images: images.pointer, table: table.pointer, ...values },
   };
 }
 
 /** Bytes of `struct Image` in kernels/image.cuh. */
-export const IMAGE_BYTES = 144;
+export const IMAGE_BYTES = 160;
 
 const WORDS = IMAGE_BYTES / 4;
-const FORMATS: Readonly<Record<PackedFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
+const FORMATS: Readonly<Record<PackedFormat | SampleFormat, number>> = {
+  RGB: 0,
+  BGR: 0,
+  RGBA: 1,
+  GREY: 3,
+  GREY16: 4,
+  RGBA16: 5,
+};
 const NV12 = 2;
-/** Place of the two scales, in 8 bytes. */
+/** Place of the two scales, in 8 bytes; what samples count as follows. */
 const SCALES = 16;
 
-/** An image of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
+/** An image of interleaved pixels in device memory: u8 or u16 [height, width, 1, 3 or 4], rows `pitchBytes` apart. */
 export interface PackedFrame {
-  readonly format: PackedFormat;
+  readonly format: PackedFormat | SampleFormat;
   /** In pixels. */
   readonly width: number;
   readonly height: number;
   readonly pixels: DevicePtr;
   readonly pitchBytes: number;
+  /** Of formats of 16 bits, as an image has them. */
+  readonly levels?: readonly [black: number, white: number] | undefined;
 }
 
 /** An image of a video decoder in device memory: a plane of Y, and one of interleaved U, V of half the size. */
@@ -135,13 +164,15 @@ export class ImageTable {
    * Write one region of an image.
    *
    * @throws {ArgumentError} If the region goes on beyond the image's edges, and the resize is antialiased
+   * @throws {ShapeError} If the input has four channels, and the image fewer
    */
   set(
     index: number,
     image: DeviceImage,
     region: Region,
-    { colour, resize }: Pick<Preprocessing, "colour" | "resize">,
+    { colour, resize, levels }: Pick<Preprocessing, "colour" | "resize" | "levels">,
   ): void {
+    assertFourthChannel(image.format, colour);
     const { x, y, width, height, edge } = region;
     const isTile = edge !== "pad";
     if (isTile && resize !== "bilinear") refuseEdge(edge);
@@ -173,10 +204,13 @@ export class ImageTable {
     words[at + 21] = region.bottom;
     words[at + 22] = isNv12 ? NV12 : FORMATS[image.format];
     words[at + 23] = edge === "reflect" ? 1 : 0;
-    words[at + 24] = (image.format === "BGR") !== (colour === "BGR") ? 1 : 0;
+    words[at + 24] = (image.format === "BGR") !== isBlueFirst(colour) ? 1 : 0;
     this.#doubles[at / 2 + SCALES] = 1 / (region.contentWidth / width);
     this.#doubles[at / 2 + SCALES + 1] = 1 / (region.contentHeight / height);
-    if (!isNv12) return;
+    if (!isNv12) {
+      if (isDeep(image.format)) this.#setLevels(at, image.levels ?? levels);
+      return;
+    }
     const { coefficients } = image;
     words[at + 25] = coefficients.offset;
     words[at + 26] = coefficients.y;
@@ -185,26 +219,48 @@ export class ImageTable {
     words[at + 29] = coefficients.vGreen;
     words[at + 30] = coefficients.uBlue;
   }
+
+  #setLevels(at: number, levels: PackedFrame["levels"]): void {
+    const black = levels?.[0] ?? 0;
+    const white = levels?.[1] ?? LARGEST_SAMPLE;
+    this.#doubles[at / 2 + SCALES + 2] = black;
+    this.#doubles[at / 2 + SCALES + 3] = 255 / (white - black);
+  }
 }
 
 function refuseEdge(edge: Edge): never {
   throw new ArgumentError(message("resize a region with antialias", `its edge must be "pad", got "${edge}"`));
 }
 
-/** Elements of the table: 256 levels of three tensor channels, then the padding of each; or for luma a line, and the padding. */
-function valueTableLength({ colour }: Pick<Preprocessing, "colour">): number {
-  return colour === "luma" ? 3 : 3 * 256 + 3;
+/** Elements of the table, by channels of the input: what `valueTable` says of it. */
+const TABLE_LENGTHS = { 1: 4, 3: 3 * 256 + 3, 4: 4 * 256 + 3 * 4 } as const;
+
+function valueTableLength(preprocessing: Pick<Preprocessing, "colour">): number {
+  return TABLE_LENGTHS[channelsOf(preprocessing)];
 }
 
 /**
- * f32 [771]: values by tensor channel and level, then the padding by tensor channel; f16 and u8 values exactly. For luma f32 [3]:
- * slope and offset of `lumaLine`, then the padding.
+ * f32 [771]: values by tensor channel and level, then the padding by tensor channel; f16 and u8 values exactly. Of four channels
+ * f32 [1036]: the same, then slopes and offsets of `levelLines`. For luma f32 [4]: slope and offset of `lumaLine`, the padding, and
+ * the slope of `levelLines`, whose offset is the same.
  */
 export function valueTable(preprocessing: Preprocessing): Float32Array<ArrayBuffer> {
   const table = allocate("f32", valueTableLength(preprocessing));
-  const { slope, offset } = lumaLine(preprocessing);
-  const values = preprocessing.colour === "luma" ? [slope, offset] : levelTable(preprocessing, [0, 1, 2]);
-  table.set(values);
-  table.set(paddingValues(preprocessing), values.length);
+  const padding = paddingValues(preprocessing);
+  const lines = levelLines(preprocessing);
+  if (preprocessing.colour === "luma") {
+    const { slope, offset } = lumaLine(preprocessing);
+    table.set([slope, offset, ...padding, lines[0]!.slope]);
+    return table;
+  }
+  table.set(levelTable(preprocessing, [0, 1, 2]));
+  const channels = padding.length;
+  table.set(padding, channels * 256);
+  if (channels === 3) return table;
+  for (let level = 0; level < 256; level++) table[768 + level] = levelValue(preprocessing, 3, level);
+  for (const [channel, { slope, offset }] of lines.entries()) {
+    table[1028 + channel] = slope;
+    table[1032 + channel] = offset;
+  }
   return table;
 }

@@ -13,6 +13,7 @@ import { channelsOf, hasFourth, type Preprocessing } from "../../image/preproces
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
+  assertDeviceResize,
   type DeclaredModel,
   type EngineShapes,
   noDevicePart,
@@ -153,11 +154,9 @@ export async function forShaping(
 function assertDevicePart({ plan, head, preprocessing }: ModelSpec, action: string): void {
   const reason = hostReason(plan);
   if (reason !== undefined) throw noDevicePart(`the head "${head}"`, action, reason.help);
-  const { colour, resize, dtype } = preprocessing;
-  const isOfCpu = colour === "luma" && resize !== "bilinear";
-  if (isOfCpu) throw noDevicePart(`the resize "${resize}" of an input of one channel`, action);
-  if (hasFourth(colour)) throw noDevicePart("an input of four channels", action);
-  if (dtype === "u16") throw noDevicePart("an input of u16", action);
+  assertDeviceResize(preprocessing.resize, action);
+  // TensorRT has no such dtype.
+  if (preprocessing.dtype === "u16") throw noDevicePart("an input of u16", action);
 }
 
 /** What a model of objects, and of nothing else, is run by. */
@@ -183,10 +182,10 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
 
   constructor(spec: Spec, source: string, options: DetectTaskOptions) {
     const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = spec;
-    const { dtype, layout } = preprocessing;
+    const { dtype, layout, levels } = preprocessing;
     this.spec = spec;
     this.guard = new PlausibilityGuard(source);
-    this.input = { name, dtype, layout, channels: channelsOf(preprocessing) };
+    this.input = { name, dtype, layout, channels: channelsOf(preprocessing), levels };
     this.sizeInputs = sizeInputs;
     this.outputs = spec.plan.kind === "own" ? spec.plan.outputs : undefined;
     this.decodeOptions = decodeOptionsFor(spec, options);

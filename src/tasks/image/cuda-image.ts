@@ -19,7 +19,7 @@ import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
 import { placeTile, type Region, type Size } from "../../image/geometry.ts";
-import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
+import { bytesPerPixel, type PackedFormat, type PackedImage } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import { FRAME_BYTES, ImageMemory, packFrame, packTile, TILE_BYTES } from "./image-memory.ts";
@@ -93,7 +93,7 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
 
   begin({ deviceImages }: DeviceBatch<undefined>, on: OnStream): void {
     const { model, recognition, padding, preprocessing } = this.#shared;
-    const packed = deviceImages[0] as PackedFrame;
+    const packed = deviceImages[0] as PackedFrame & { readonly format: PackedFormat };
     const { width, height, format, pitchBytes, pixels } = packed;
     const { size, tiles } = tileGrid(width, height, recognition.tiling);
     const regions = tiles.map(({ x, y }) => placeTile([width, height], x, y, size, padding));

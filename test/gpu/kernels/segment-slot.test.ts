@@ -14,14 +14,16 @@ import { Stream } from "../../../src/cuda/stream.ts";
 import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
 import { SHAPED_KEY, type Shaping } from "../../../src/heads/shaped.ts";
 import { place } from "../../../src/image/geometry.ts";
-import { type Image, imageOf } from "../../../src/image/image.ts";
-import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import { bytesPerPixel, type Image, imageOf } from "../../../src/image/image.ts";
+import type { Preprocessing, PreprocessingOptions } from "../../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS, type Size } from "../../../src/runtime/backend.ts";
 import type { TaskModel } from "../../../src/runtime/task.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS } from "../../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
+import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
 import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import type { MaskSize } from "../../../src/tasks/segment/mask-plan.ts";
 import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
@@ -110,11 +112,15 @@ class Segmenting implements Disposable {
     maskSize: MaskSize = "image",
     layout: StreamLayoutName = "one",
     formats: Readonly<Record<string, TensorFormat>> = {},
+    channels = 3,
+    preprocessing: PreprocessingOptions = {},
   ): Promise<Segmenting> {
-    const task = await segmentTask(maskSize, 2).recognise({
-      model: MODEL,
+    const model = { ...MODEL, inputs: [{ ...IMAGES, shape: [2, channels, SIDE, SIDE] }] };
+    const options = { ...DEFAULT_DETECT_TASK_OPTIONS, batch: 2, maskSize, preprocessing };
+    const task = await new ObjectTask("segment", options).recognise({
+      model,
       source: "a stand-in",
-      described: () => Promise.resolve(MODEL),
+      described: () => Promise.resolve(model),
       rangeOf: () => undefined,
       outputsFor: () => Promise.resolve(MODEL.outputs),
     });
@@ -139,6 +145,10 @@ class Segmenting implements Disposable {
     const gpu: GpuModel<NmsOptions, DetectionBlock> = { ...model, cuda, streams, trace: undefined };
     const slot = owned.use(new GpuSlot(gpu, streams));
     return new Segmenting({ slot, engine, task, size, reruns: model.reruns }, owned.move());
+  }
+
+  get preprocessing(): Preprocessing {
+    return this.#parts.task.spec.preprocessing;
   }
 
   get reruns(): number {
@@ -325,13 +335,16 @@ for (const memory of ["page-locked", "ordinary"] as const) {
   gpuTest(
     `of images in ${memory} memory only the rows that the resize reads are copied, and give the CPU's input`,
     async () => {
-      using segmenting = await Segmenting.open();
-      const { slot } = segmenting;
+      using owned = new DisposableStack();
+      const levels = [500, 40_000] as const;
+      const opened = new Map<number, Segmenting>();
+      for (const channels of [1, 3, 4]) {
+        opened.set(channels, owned.use(await Segmenting.open("image", "one", {}, channels, { levels })));
+      }
       using device = Device.open();
       using rectangles = spyOn(cudaRuntime(), "cudaMemcpy2DAsync");
-      const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
       const random = chance(11);
-      for (const [width, height, format, planes] of [
+      for (const [width, height, format, planes, channels = 3] of [
         [SIDE * 3, 108, "RGB", 1],
         [SIDE * 3, SIDE * 3, "RGBA", 1],
         [SIDE * 4, 144, "BGR", 1],
@@ -340,8 +353,22 @@ for (const memory of ["page-locked", "ordinary"] as const) {
         // Of these most rows are read.
         [SIDE * 2, SIDE, "RGB", 0],
         [100, 99, "NV12", 0],
+        [SIDE * 3, 108, "GREY", 1],
+        [SIDE * 3, 108, "GREY16", 1],
+        [101, 47, "RGBA16", 0],
+        [SIDE * 3, 108, "GREY", 1, 1],
+        [SIDE * 3, 108, "GREY16", 1, 1],
+        [SIDE * 4, 144, "GREY16", 1, 1],
+        [101, 47, "GREY16", 0, 1],
+        [SIDE * 3, 108, "RGBA16", 1, 1],
+        [SIDE * 3, 108, "NV12", 2, 1],
+        [SIDE * 3, 108, "RGBA", 1, 4],
+        [SIDE * 3, 108, "RGBA16", 1, 4],
+        [33, 77, "RGBA16", 0, 4],
       ] as const) {
-        const pitchBytes = width * (format === "NV12" ? 1 : format === "RGBA" ? 4 : 3) + 5;
+        const { slot, preprocessing } = opened.get(channels)!;
+        const preprocessor = new Preprocessor(preprocessing);
+        const pitchBytes = width * (format === "NV12" ? 1 : bytesPerPixel(format)) + 5;
         const byteLength = format === "NV12" ? Math.ceil(pitchBytes * height * 1.6) : pitchBytes * height;
         using pinned = PinnedBuffer.create("u8", [byteLength + 7], device);
         const data = memory === "ordinary" ? new Uint8Array(byteLength + 7).subarray(7) : pinned.data.subarray(7);
@@ -349,9 +376,10 @@ for (const memory of ["page-locked", "ordinary"] as const) {
         const image = imageOf(data, { width, height, format, pitchBytes });
         rectangles.mockClear();
         // Another image of the batch lies where it does in none of the others.
-        await slot.preprocess([image, flatImage(40, 77, 9)], SIZE);
+        const other = imageOf(new Uint8Array(40 * 77 * 4).fill(9), { width: 40, height: 77, format: "RGBA" });
+        await slot.preprocess([image, other], SIZE);
         expect(rectangles).toHaveBeenCalledTimes(planes);
-        const wanted = createTensor("f32", [1, 3, SIDE, SIDE]);
+        const wanted = createTensor("f32", [1, channels, SIDE, SIDE]);
         preprocessor.run(image, wanted, 0, place(width, height, SIDE, SIDE, "letterbox"));
         const { data: got } = await slot.readInput();
         expect(got.subarray(0, wanted.data.length)).toEqual(wanted.data);
@@ -359,6 +387,16 @@ for (const memory of ["page-locked", "ordinary"] as const) {
     },
   );
 }
+
+gpuTest("a model of four channels refuses an image of three", async () => {
+  using segmenting = await Segmenting.open("image", "one", {}, 4);
+  for (const format of ["RGB", "GREY16"] as const) {
+    const image = imageOf(new Uint8Array(30 * 20 * 3), { width: 30, height: 20, format });
+    await expect(segmenting.slot.preprocess([image], SIZE)).rejects.toThrow(
+      `its input has four channels, and the image is ${format}`,
+    );
+  }
+});
 
 gpuTest(
   "images in ordinary memory are staged and copied in bands of a megabyte, and in one where other batches are under way",

@@ -101,6 +101,13 @@ fakeCudaTest("GpuJpeg.decode() leaves images to the CPU while the device has no 
     await tell(forced);
     symbols.fakeShortage(0);
     await tell(auto);
+    const { default: sharp } = await import("sharp");
+    const grey = sharp(new Uint16Array(64).fill(772), { raw: { width: 8, height: 8, channels: 1 } });
+    const png = { bytes: await grey.toColourspace("grey16").png().toBuffer(), name: "c.png" };
+    for (const depth of ["keep", "drop"]) {
+      const image = await auto.decode(await auto.decoder(), frame, png, { depth });
+      console.log("data" in image ? "host" : "device", image.format, image.pitchBytes);
+    }
     const none = { bytes: new TextEncoder().encode("no image"), name: "b.jpg" };
     await auto.decode(await auto.decoder(), frame, none, {}).catch((error) => console.log(error.name));
     console.log(JSON.stringify(auto.counts));
@@ -110,6 +117,9 @@ fakeCudaTest("GpuJpeg.decode() leaves images to the CPU while the device has no 
     "host 33 17",
     "OutOfMemoryError",
     "device 33 17",
+    // With 16 bits to keep it is the CPU's.
+    "host GREY16 16",
+    "device RGB 24",
     "ImageError",
     expect.stringContaining('"failed":1'),
   ]);

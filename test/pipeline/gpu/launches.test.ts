@@ -106,27 +106,32 @@ test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
       for (const layout of ["NCHW", "NHWC"] as const) {
         const luma = { ...YOLO_PREPROCESSING, dtype, layout, colour: "luma" } as const;
         const shapeOfLuma = layout === "NCHW" ? [2, 1, 40, 70] : [2, 40, 70, 1];
-        const oneChannel = { output: output(dtype, shapeOfLuma), images: memory(288), table: memory(12) };
-        bind(preprocessLaunch(luma, oneChannel));
+        const oneChannel = { output: output(dtype, shapeOfLuma), images: memory(320), table: memory(16) };
+        const one = preprocessLaunch({ ...luma, resize }, oneChannel);
+        expect(one.kernel).toBe(resize === "bilinear" ? `preprocess_${dtype}_luma` : `preprocess_channels_${dtype}`);
+        bind(one);
+        const shapeOfFour = layout === "NCHW" ? [2, 4, 40, 70] : [2, 40, 70, 4];
+        const four = { output: output(dtype, shapeOfFour), images: memory(320), table: memory(1036 * 4) };
+        bind(preprocessLaunch({ ...luma, resize, colour: "BGRA" }, four));
         const shape = layout === "NCHW" ? [2, 3, 40, 70] : [2, 40, 70, 3];
         const preprocessing = { ...YOLO_PREPROCESSING, resize, dtype, layout };
-        const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), images: memory(288), table });
+        const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), images: memory(320), table });
         expect(spec.kernel.includes("antialias")).toBe(resize === "antialias");
         expect(spec.config.grid).toEqual([3, 3, 2]);
         bind(spec);
       }
     }
   }
-  const input = { output: { ...output("f16", [2, 3, 40, 70]), vector: 8 }, images: memory(288), table };
+  const input = { output: { ...output("f16", [2, 3, 40, 70]), vector: 8 }, images: memory(320), table };
   expect(preprocessLaunch({ ...YOLO_PREPROCESSING, dtype: "f16" }, input).values.vector).toBe(8);
-  const rows = { output: { ...output("f16", [2, 40, 70, 3]), vector: 8 }, images: memory(288), table };
+  const rows = { output: { ...output("f16", [2, 40, 70, 3]), vector: 8 }, images: memory(320), table };
   expect(() => preprocessLaunch({ ...YOLO_PREPROCESSING, dtype: "f16", layout: "NHWC" }, rows)).toThrow(
     "Cannot pre-process images: the input must be row-major, got rows in vectors of 8",
   );
-  const wrong = { output: output("f16", [2, 3, 40, 70]), images: memory(288), table };
+  const wrong = { output: output("f16", [2, 3, 40, 70]), images: memory(320), table };
   expect(() => preprocessLaunch(YOLO_PREPROCESSING, wrong)).toThrow(
     "Cannot pre-process images: the input must be f32 [?, 3, ?, ?], got f16 [2, 3, 40, 70]",
   );
-  const small = { output: output("f32", [2, 3, 40, 70]), images: memory(144), table };
-  expect(() => preprocessLaunch(YOLO_PREPROCESSING, small)).toThrow("the image table must be at least 288 bytes");
+  const small = { output: output("f32", [2, 3, 40, 70]), images: memory(160), table };
+  expect(() => preprocessLaunch(YOLO_PREPROCESSING, small)).toThrow("the image table must be at least 320 bytes");
 });

@@ -81,6 +81,16 @@ test("ImageTable writes where the kernels of pre-processing read", () => {
   const crop = placeRectangle([1919, 1079], { x: -5, y: 900, width: 640, height: 640 }, [640, 384], "letterbox");
   table.set(0, image, crop, YOLO_PREPROCESSING);
   expect(["x", "y", "first_x", "first_y", "last_x", "last_y"].map(first)).toEqual([-5, 900, 0, 900, 634, 1078]);
+  const samples = { format: "RGBA16", width: 1919, height: 1079, pixels: image.pixels, pitchBytes: 16_000 } as const;
+  const four = { ...YOLO_PREPROCESSING, colour: "BGRA", levels: [100, 355] } as const;
+  table.set(1, samples, placement, four);
+  const counts = (): number[] => ["black", "per_level"].map((name) => view.getFloat64(offsets.get(name)!, true));
+  expect([i32("format"), i32("swap"), ...counts()]).toEqual([5, 1, 100, 1]);
+  table.set(1, { ...samples, levels: [0, 510] }, placement, four);
+  expect(counts()).toEqual([0, 0.5]);
+  table.set(1, { ...samples, format: "GREY16" }, placement, { ...YOLO_PREPROCESSING, colour: "luma" });
+  expect([i32("format"), ...counts()]).toEqual([4, 0, 255 / 65_535]);
+  expect(() => table.set(1, image, placement, four)).toThrow("its input has four channels, and the image is NV12");
   const tile = placeTile([1919, 1079], -5, 900, [640, 384], "reflect");
   table.set(0, image, tile, YOLO_PREPROCESSING);
   expect(["first_x", "first_y", "last_x", "last_y", "reflect"].map(first)).toEqual([0, 0, 1918, 1078, 1]);
@@ -189,6 +199,14 @@ test("valueTable() holds every level and the padding", () => {
   expect(table[255]).toBe(1);
   expect(table[256]).toBe(-0.5);
   expect([...table.subarray(768)]).toEqual([114 / 255, -0.5, 0.5 / 255].map(Math.fround));
+  const fourth = { mean: 0.25, std: 0.5, pad: 51 };
+  const four = valueTable({ ...YOLO_PREPROCESSING, colour: "RGBA", fourth, pad: [0, 0, 255] });
+  expect([four[768], four[1023]]).toEqual([-0.5, 1.5]);
+  expect([...four.subarray(1024)]).toEqual(
+    [0, 0, 1, (0.2 - 0.25) / 0.5, 1 / 255, 1 / 255, 1 / 255, 2 / 255, -0, -0, -0, -0.5].map(Math.fround),
+  );
+  const luma = valueTable({ ...YOLO_PREPROCESSING, colour: "luma", mean: [0.5, 0, 0], pad: [0, 0, 0] });
+  expect([...luma]).toEqual([1 / 255 / 65_536, -0.5, -0.5, 1 / 255].map(Math.fround));
 });
 
 test("yuvCoefficients() turn grey into grey and the primaries into themselves", () => {

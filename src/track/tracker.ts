@@ -242,8 +242,8 @@ export class Tracker {
     tracks.unmark();
     for (const slot of this.#tracked) tracks.mark(slot);
     for (const slot of this.#lost) tracks.mark(slot);
-    for (const slot of before) if (!tracks.isMarked(slot)) tracks.free(slot);
-    for (const slot of this.#begun) if (!tracks.isMarked(slot)) tracks.free(slot);
+    // One that was seen and goes as a duplicate is in both lists, and its slot is given back once.
+    for (const list of [before, this.#begun]) for (const slot of list) if (tracks.mark(slot)) tracks.free(slot);
     tracks.unmark();
   }
 

@@ -78,6 +78,43 @@ for (const name of ["bytetrack", "bytetrack_nofuse", "botsort_nogmc", "ocsort"])
   });
 }
 
+test.skipIf(!existsSync(shared))("one frame in ten dropped from ../shared: how often an id changes", () => {
+  const frames = JSON.parse(readFileSync(join(shared, "detections.json"), "utf8")).frames as number[][][];
+  /** Ids by detection, of each frame. */
+  const run = (options: TrackerOptions, isKept: (frame: number) => boolean): (Map<number, number> | undefined)[] => {
+    const tracker = new Tracker(options);
+    return frames.map((rows, frame) => {
+      if (!isKept(frame)) return undefined;
+      const detections = foundIn(rows);
+      const tracked = tracker.update(detections, { timestampMs: frame * 100 });
+      return new Map(tracked.map((one) => [detections.indexOf(one), one.trackId]));
+    });
+  };
+  const changes = (options: TrackerOptions): number => {
+    const all = run(options, () => true);
+    let count = 0;
+    for (let phase = 0; phase < 10; phase++) {
+      const idOf = new Map<number, number>();
+      for (const [frame, ids] of run(options, (one) => one % 10 !== phase).entries()) {
+        for (const [detection, id] of ids ?? []) {
+          const whole = all[frame]!.get(detection);
+          if (whole === undefined) continue;
+          if (idOf.has(whole) && idOf.get(whole) !== id) count += 1;
+          idOf.set(whole, id);
+        }
+      }
+    }
+    return count;
+  };
+  // Of about 11,000 boxes. What follows a change counts as no further one.
+  const counts = TRACKERS.map((tracker) => [tracker, changes({ tracker }), changes({ tracker, clock: "frame" })]);
+  expect(counts).toEqual([
+    ["bytetrack", 49, 105],
+    ["botsort", 36, 87],
+    ["ocsort", 42, 92],
+  ]);
+});
+
 test("two streams that take turns have the tracks that each has alone", () => {
   const [front, back] = [golden.detections, golden.detections.slice(20)];
   const run = (streams: readonly (readonly (readonly number[])[][])[]): unknown[][] => {
@@ -235,6 +272,24 @@ test("many objects for many frames: ids stay, and memory of tracks that are gone
     most = Math.max(most, ...tracked.map(({ trackId }) => trackId));
   }
   expect(most).toBe(50 * 30);
+});
+
+test("of two tracks of one object the younger goes, and its memory is given to one other only", () => {
+  const tracker = new Tracker({ boxes: "detected" });
+  for (let frame = 0; frame < 3; frame++) tracker.update([at(100, 100)]);
+  // A second box of the same object, which then is the only one.
+  for (let frame = 0; frame < 5; frame++) tracker.update([at(100, 100), at(101, 100)]);
+  const left = tracker.update([at(101, 100, 0.9)]).map(({ trackId }) => trackId);
+  for (let frame = 0; frame < 3; frame++) {
+    const others = [at(101, 100), at(300, 100), at(500, 100), at(700, 100)];
+    const tracked = tracker.update(others);
+    if (frame === 0) continue;
+    expect(tracked.map(({ box }) => Math.round((box[0] + box[2]) / 2)).sort((a, b) => a - b)).toEqual([
+      101, 300, 500, 700,
+    ]);
+    expect(new Set(tracked.map(({ trackId }) => trackId)).size).toBe(4);
+  }
+  expect(left.length).toBeLessThanOrEqual(1);
 });
 
 test("options are checked, in others' words, too", () => {

@@ -34,7 +34,8 @@ export class Pipeline<ModelSpec, Params, Output> {
   readonly batch: number;
   readonly #slots: SlotPool<Slot<Params, Output>>;
   readonly #backends: Backend<ModelSpec, Params, Output>[];
-  readonly #backendOf = new Map<Slot<Params, Output>, Backend<ModelSpec, Params, Output>>();
+  /** Of each slot, the place of its backend in the list: one that is replaced leaves it to the better one. */
+  readonly #placeOf = new Map<Slot<Params, Output>, number>();
   /** No run is begun any more. */
   #isForced = false;
   /** Of the image that came last. */
@@ -55,17 +56,17 @@ export class Pipeline<ModelSpec, Params, Output> {
     this.#backends = [backends].flat() as Backend<ModelSpec, Params, Output>[];
     this.batch = options.batch;
     using stack = new DisposableStack();
-    const slots = this.#backends.map((backend) =>
+    const slots = this.#backends.map((backend, place) =>
       Array.from({ length: options.inFlight ?? backend.inFlight }, () => {
         const slot = backend.createSlot();
         stack.defer(() => slot.close());
-        this.#backendOf.set(slot, backend);
+        this.#placeOf.set(slot, place);
         return slot;
       }),
     );
     this.#slots = new SlotPool(...slots);
     stack.move();
-    this.#improvements = this.#backends.map((backend, at) => this.#improve(backend, slots[at]!));
+    this.#improvements = this.#backends.map((_, place) => this.#improve(place, slots[place]!));
   }
 
   /** One a device. */
@@ -105,9 +106,9 @@ export class Pipeline<ModelSpec, Params, Output> {
    */
   release(slot: Slot<Params, Output>, error?: unknown): void {
     if (error instanceof NativeError && error.isDeviceLost && this.#slots.retire(slot)) {
-      const backend = this.#backendOf.get(slot)!;
-      const place = `number ${this.backends.indexOf(backend) + 1} of ${this.backends.length}`;
-      logger.error(`Frames go to the other devices: ${backend.description}, ${place}, is lost with ${error.code}`);
+      const place = this.#placeOf.get(slot)!;
+      const device = `${this.backends[place]!.description}, number ${place + 1} of ${this.backends.length},`;
+      logger.error(`Frames go to the other devices: ${device} is lost with ${error.code}`);
     }
     this.#slots.release(slot);
   }
@@ -191,7 +192,7 @@ export class Pipeline<ModelSpec, Params, Output> {
     const closing = this.#drain();
     if (isForced) {
       this.#isForced = true;
-      for (const slot of this.#backendOf.keys()) slot.interrupt?.();
+      for (const slot of this.#placeOf.keys()) slot.interrupt?.();
     }
     await closing;
   }
@@ -217,8 +218,9 @@ export class Pipeline<ModelSpec, Params, Output> {
   }
 
   /** Let a better backend of the model take a backend's place, if there is ever one. Never rejects. */
-  async #improve(backend: Backend<ModelSpec, Params, Output>, slots: readonly Slot<Params, Output>[]): Promise<void> {
+  async #improve(place: number, slots: readonly Slot<Params, Output>[]): Promise<void> {
     const { signal } = this.#closing;
+    const backend = this.#backends[place]!;
     try {
       const better = await backend.improve?.(signal);
       if (better === undefined) return;
@@ -230,12 +232,12 @@ export class Pipeline<ModelSpec, Params, Output> {
       // From here on nothing is waited for until the slots are in line: no frame sees half of it.
       if (signal.aborted) return;
       made.move();
-      for (const slot of others) this.#backendOf.set(slot, better);
+      for (const slot of others) this.#placeOf.set(slot, place);
       const replaced = this.#slots.replace(slots, others);
-      this.#backends[this.#backends.indexOf(backend)] = better;
+      this.#backends[place] = better;
       logger.info(`Frames go to the ${better.engine ?? "better"} engine from now on: ${better.description}`);
       await replaced;
-      for (const slot of slots) this.#backendOf.delete(slot);
+      for (const slot of slots) this.#placeOf.delete(slot);
       backend.close();
     } catch (error) {
       if (signal.aborted) return;

@@ -24,6 +24,13 @@ interface DeviceSlots<Item> {
   isRetired: boolean;
 }
 
+/** What takes the place of a slot that is busy. */
+interface Successor<Item> {
+  readonly item: Item;
+  /** The slot is closed. */
+  readonly onClosed: () => void;
+}
+
 /**
  * A fixed set of slots with back-pressure: who asks waits, first come first served, until one is released. Slots come by
  * device: a free one is taken from the device with the smallest share of busy slots, by turns where it is equal.
@@ -41,8 +48,7 @@ export class SlotPool<Item extends { close(): void }> {
   #movedAt = 0;
   #drained: (() => void) | undefined;
   /** What takes the place of slots that are busy. */
-  readonly #successors = new Map<Item, Item>();
-  #replaced: (() => void) | undefined;
+  readonly #successors = new Map<Item, Successor<Item>>();
   #closed: Promise<void> | undefined;
 
   /** @param slots by device, each at least one; owned by the pool from now on */
@@ -91,8 +97,10 @@ export class SlotPool<Item extends { close(): void }> {
     this.#movedAt = performance.now();
     const successor = this.#successors.size === 0 ? undefined : this.#successors.get(item);
     if (successor !== undefined) {
-      this.#exchange(item, successor);
-      item = successor;
+      this.#successors.delete(item);
+      this.#exchange(item, successor.item);
+      item = successor.item;
+      successor.onClosed();
     }
     const device = this.#deviceOf.get(item)!;
     const next = device.isRetired ? undefined : this.#waiting.shift();
@@ -125,23 +133,22 @@ export class SlotPool<Item extends { close(): void }> {
    * @param others as many; owned by the pool from now on
    * @returns once all that were replaced are closed
    */
-  replace(items: readonly Item[], others: readonly Item[]): Promise<void> {
-    for (const [at, item] of items.entries()) {
+  async replace(items: readonly Item[], others: readonly Item[]): Promise<void> {
+    const closed = items.map((item, at) => {
       const successor = others[at]!;
       const device = this.#deviceOf.get(item)!;
       const place = device.free.indexOf(item);
-      if (place < 0) {
-        this.#successors.set(item, successor);
-        this.#deviceOf.set(successor, device);
-      } else {
+      if (place >= 0) {
         device.free[place] = successor;
         this.#exchange(item, successor);
+        return undefined;
       }
-    }
-    return new Promise((resolve) => {
-      this.#replaced = resolve;
-      if (this.#successors.size === 0) resolve();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#successors.set(item, { item: successor, onClosed: resolve });
+      this.#deviceOf.set(successor, device);
+      return promise;
     });
+    await Promise.all(closed);
   }
 
   #exchange(item: Item, successor: Item): void {
@@ -153,7 +160,6 @@ export class SlotPool<Item extends { close(): void }> {
       // What the last batch did to its device has been told by that.
       logger.error(`A slot that was replaced cannot be closed: ${(error as Error).message}`);
     }
-    if (this.#successors.delete(item) && this.#successors.size === 0) this.#replaced?.();
   }
 
   /** Refuse new frames, wait for those that are running or waiting, then close every slot. */

@@ -1,9 +1,10 @@
 import { afterEach, expect, spyOn, test } from "bun:test";
+import { CudaError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { MicroBatcher } from "../../src/runtime/batcher.ts";
 import { Pipeline } from "../../src/runtime/pipeline.ts";
 import { SlotPool } from "../../src/runtime/slots.ts";
-import type { DetectBackend, DetectPipeline } from "../support/backends.ts";
+import type { DetectBackend, DetectPipeline, DetectSlot } from "../support/backends.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
@@ -172,6 +173,43 @@ test("SlotPool.replace() exchanges free slots at once and busy ones when they co
   for (const one of got) pool.release(one);
   await pool.close();
   expect(closed.slice(3).sort()).toEqual(["c", "d", "e"]);
+});
+
+test("SlotPool.replace() of one device is not held up by that of another, and each is told when its own are closed", async () => {
+  const item = (name: string): Named => ({ name, close: () => {} });
+  const [a, b] = [item("a"), item("b")];
+  const pool = new SlotPool<Named>([a], [b]);
+  await Promise.all([pool.acquire(), pool.acquire()]);
+  const done: string[] = [];
+  const replaced = [a, b].map((one) => pool.replace([one], [item("other")]).then(() => done.push(one.name)));
+  pool.release(b);
+  await replaced[1];
+  expect(done).toEqual(["b"]);
+  pool.release(a);
+  await replaced[0];
+  expect(done).toEqual(["b", "a"]);
+  await pool.close();
+});
+
+test("a device that is lost in a slot that was being replaced is told by its own number", async () => {
+  const lines: string[] = [];
+  setLogSink((_, text) => lines.push(text));
+  const [first, second, full] = await Promise.all([1, 2, 3].map(() => WatchedBackend.load()));
+  const improving = Object.assign(second!, { improve: () => Promise.resolve(full) });
+  const pipeline: DetectPipeline = new Pipeline([first!, improving], { inFlight: 1, batch: 1 });
+  const [other, slot] = await Promise.all(
+    [1, 2].map(() => new Promise<DetectSlot>((take) => pipeline.request({ take, refuse: () => {} }))),
+  );
+  await until(() => pipeline.backends[1] === full);
+  pipeline.release(
+    slot!,
+    new CudaError("lost", { status: 700, code: "cudaErrorIllegalAddress", call: "cudaEventQuery" }),
+  );
+  expect(lines.at(-1)).toMatch(
+    /^Frames go to the other devices: ONNX .*, number 2 of 2, is lost with cudaErrorIllegal/,
+  );
+  pipeline.release(other!);
+  await pipeline.close();
 });
 
 interface Named {

@@ -31,6 +31,7 @@ fakeCudaTest(
     const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { placeTile } = await import("./src/image/geometry.ts");
+    const { IMAGE_BYTES } = await import("./src/accelerators/tensorrt/preprocess.ts");
     const { FRAME_BYTES, ImageMemory, packTile, TILE_BYTES } = await import("./src/tasks/image/image-memory.ts");
     using device = Device.open(0);
     using stream = Stream.create(device);
@@ -54,7 +55,8 @@ fakeCudaTest(
       const tiles = read(memory.tiles);
       const places = read(memory.regions);
       const last = rows - 1;
-      return [read(memory.frame)[0], tiles[8 * last], tiles[8 * last + 1], places[36 * last], places[36 * last + 6]];
+      const place = (IMAGE_BYTES / 4) * last;
+      return [read(memory.frame)[0], tiles[8 * last], tiles[8 * last + 1], places[place], places[place + 6]];
     });
     console.log(JSON.stringify(rounds));
   `);

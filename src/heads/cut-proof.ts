@@ -1,13 +1,22 @@
 /** @module Cut proof: the part of a graph after a cut, run on numbers of chance, gives what the decoder of maps gives. */
 
+import { ModelError } from "../core/errors.ts";
 import { createTensor, type Tensor } from "../core/tensor.ts";
 import { Candidates, type RowExtra } from "../model/rows.ts";
 import { OnnxValue } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import { Session } from "../onnxruntime/session.ts";
-import type { Cut } from "./cut.ts";
+import type { Cut, CutMap } from "./cut.ts";
 import type { DecodeInput, ModelSpec } from "./head.ts";
-import { type Anchors, anchorsACell, holdsScores, type MapLevel, type MapReading } from "./map-readings.ts";
+import { sigmoid } from "./map-decoder.ts";
+import {
+  type Anchors,
+  anchorsACell,
+  classLogit,
+  type MapLevel,
+  type MapReading,
+  scoreChannels,
+} from "./map-readings.ts";
 import { gatherRows } from "./outputs.ts";
 import { decoderOf } from "./registry.ts";
 
@@ -17,27 +26,46 @@ const OPEN_SIZE: readonly [width: number, height: number] = [256, 128];
 /** Cells below it are left out, as in use, so that the comparison with the threshold is proved as well. */
 const THRESHOLD = 0.01;
 
-/** How far the two may lie apart. FP16 has 11 bits, of a score as of a pixel; in FP32 the order of operations shows. */
+/**
+ * How far the two may lie apart, of pixels beyond the image in proportion. FP16 has 11 bits, of a score as of a pixel; in FP32 the
+ * order of operations shows.
+ */
 const TOLERANCES = {
   f32: { score: 2e-5, pixels: 0.01, number: 1e-4 },
   f16: { score: 4e-3, pixels: 2, number: 1e-2 },
 } as const;
 
-/** Share of the candidates that only one of the two has, as they lie at the threshold or have no area. */
-const MOST_MARGINAL = 0.01;
-
-/** The numbers of a kind of maps: one for all numbers of a cell, and how far each may lie from it. */
+/** Numbers of a kind: one for all of a cell, and how far each may lie from it. */
 interface Range {
   readonly bias: readonly [low: number, high: number];
   readonly spread: number;
+  /** Where a few lie instead: a head that cuts or bends numbers does so far out. */
+  readonly seldom?: readonly [low: number, high: number];
+  /** What sure cells have instead: every channel, or one each in turn. */
+  readonly sure?: { readonly each: "channels" | "channel"; readonly first: number; readonly count: number };
 }
 
 const ZERO: Range = { bias: [0, 0], spread: 0 };
+
+/** Of how many numbers one is seldom. */
+const SELDOM = 16;
+
+/** Logits of which a model is sure: beyond, FP32 has few scores left below 1. */
+const SURE: readonly [low: number, high: number] = [6, 10];
+/** Of how many cells at least one is sure, and how many of a map may be: rows that a model chooses itself must not be full of them. */
+const SURE_EVERY = 32;
+const MOST_SURE = 16;
 
 /** What one way of decoding found. */
 interface Found {
   readonly candidates: Candidates;
   readonly extras: readonly { readonly name: string; readonly length: number; readonly numbers: Float32Array }[];
+}
+
+/** What was found in maps. */
+interface FoundInMaps extends Found {
+  /** What a class scores where a row comes from. */
+  readonly classScore: (row: number, classId: number) => number;
 }
 
 /** The part of a graph that a cut takes off, ready to run. */
@@ -116,23 +144,31 @@ export class CutProof implements AsyncDisposable {
 
   /** True if a reading of the maps gives what the part gives. */
   async holds(reading: MapReading): Promise<boolean> {
-    const { plan } = reading;
-    const maps = this.#tensors((map) => {
-      // Of an image few cells have an object: in most all scores are low.
-      if (holdsScores(reading, map)) return { bias: [-8, 0], spread: 3 };
-      // A distance that is no mean of bins is above 0.
-      const isBare = plan.kind === "distance-maps" && plan.bins === 1;
-      const isDistance = isBare && plan.levels.some(({ distanceMap }) => distanceMap === map);
-      return isDistance ? { bias: [2, 3], spread: 1.5 } : { bias: [0, 0], spread: 2 };
-    });
+    const maps = this.#tensors((map, channel) => rangeOf(reading, map, channel, this.#size));
     const outputs = await this.#run(maps);
-    const { extras = [] } = this.#spec;
-    for (let index = 0; index < this.#batch; index++) {
-      const declared = this.#decode(this.#spec, extras, outputs, index);
-      const mapped = this.#decode({ ...this.#spec, plan: reading.plan }, reading.extras, maps, index);
-      if (!this.#isSame(declared, mapped, this.#spec.plan.kind === "rows")) return false;
+    try {
+      for (let index = 0; index < this.#batch; index++) {
+        if (!this.#isSameImage(reading, outputs, maps, index)) return false;
+      }
+    } catch (error) {
+      // Numbers that a decoder refuses as those of another head.
+      if (error instanceof ModelError) return false;
+      throw error;
     }
     return true;
+  }
+
+  #isSameImage(
+    { plan, extras }: MapReading,
+    outputs: ReadonlyMap<string, Tensor>,
+    maps: ReadonlyMap<string, Tensor>,
+    index: number,
+  ): boolean {
+    const declared = this.#decode(this.#spec, this.#spec.extras ?? [], outputs, index);
+    const found = this.#decode({ ...this.#spec, plan }, extras, maps, index);
+    const classScore = (row: number, classId: number): number =>
+      sigmoid(classLogit(plan, maps, index, found.candidates.sources[row]!, classId));
+    return this.#isSame(declared, { ...found, classScore }, this.#spec.plan.kind === "rows");
   }
 
   #run(maps: ReadonlyMap<string, Tensor>): Promise<ReadonlyMap<string, Tensor>> {
@@ -144,16 +180,30 @@ export class CutProof implements AsyncDisposable {
   }
 
   /** Maps of numbers of chance. */
-  #tensors(rangeOf: (map: string) => Range): Map<string, Tensor> {
+  #tensors(rangeOf: (map: CutMap, channel: number) => Range): Map<string, Tensor> {
     const [width, height] = this.#size;
     return new Map(
-      this.#cut.maps.map(({ name, channels, stride, elementType }) => {
+      this.#cut.maps.map((map) => {
+        const { name, channels, stride, elementType } = map;
         const [rows, columns] = [Math.ceil(height / stride), Math.ceil(width / stride)];
         const tensor = createTensor(elementType as "f32" | "f16", [this.#batch, channels, rows, columns]);
-        const { bias, spread } = rangeOf(name);
-        const biases = Float32Array.from({ length: rows * columns }, () => this.#between(...bias));
-        for (let at = 0; at < tensor.data.length; at++) {
-          tensor.data[at] = biases[at % biases.length]! + this.#between(-spread, spread);
+        const cells = rows * columns;
+        const every = Math.max(SURE_EVERY, Math.ceil(cells / MOST_SURE));
+        const biases = Float32Array.from({ length: cells }, () => this.#between(0, 1));
+        for (let plane = 0, at = 0; plane < this.#batch * channels; plane++) {
+          const channel = plane % channels;
+          const { bias, spread, seldom, sure } = rangeOf(map, channel);
+          for (let cell = 0; cell < cells; cell++, at++) {
+            const usual = bias[0] + (bias[1] - bias[0]) * biases[cell]! + this.#between(-spread, spread);
+            const isSeldom = seldom !== undefined && this.#between(0, SELDOM) < 1;
+            const turn = (cell - (cell % every)) / every;
+            // The last cell of every few: coarse maps have few.
+            const isSure =
+              sure !== undefined &&
+              cell % every === Math.min(every, cells) - 1 &&
+              (sure.each === "channels" || turn % sure.count === channel - sure.first);
+            tensor.data[at] = isSure ? this.#between(...SURE) : isSeldom ? this.#between(...seldom) : usual;
+          }
         }
         return [name, tensor];
       }),
@@ -179,49 +229,72 @@ export class CutProof implements AsyncDisposable {
     return { candidates, extras: gathered };
   }
 
-  /** True if both found the same, but for what lies at the threshold, or has no area. */
-  #isSame(declared: Found, mapped: Found, isChosen: boolean): boolean {
+  /** True if both found the same, but for what lies at the threshold, or has no area. @param isChosen the model chose its rows */
+  #isSame(declared: Found, mapped: FoundInMaps, isChosen: boolean): boolean {
     const { candidates: a } = declared;
     const { candidates: b } = mapped;
     const { score: near, pixels } = this.#tolerance;
     const bySource = new Map(Array.from({ length: b.count }, (_, row) => [b.sources[row]!, row]));
-    const lowest = a.scores.subarray(0, a.count).reduce((least, score) => Math.min(least, score), 1) - near;
-    // Rows that the model has chosen do not say which cells they come from.
-    const best = Array.from({ length: isChosen ? b.count : 0 }, (_, row) => row).filter(
-      (row) => b.scores[row]! >= lowest,
-    );
+    // Rows that the model has chosen are its best, and do not say which cells they come from.
+    const lowest = isChosen ? a.scores.subarray(0, a.count).reduce((least, score) => Math.min(least, score), 1) : 0;
+    const best = Array.from({ length: b.count }, (_, row) => row).filter((row) => b.scores[row]! >= lowest - near);
+    const isMarginal = (rows: Candidates, row: number): boolean =>
+      rows.scores[row]! <= Math.max(THRESHOLD, lowest) + near || Math.min(...sidesOf(rows, row)) < pixels;
+    const matched = new Set<number>();
     for (let row = 0; row < a.count; row++) {
-      const score = a.scores[row]!;
       const like = isChosen
         ? best.find((other) => this.#isAlike(declared, row, mapped, other))
         : bySource.get(a.sources[row]!);
-      const isMarginal = score <= THRESHOLD + near || Math.min(...sidesOf(a, row)) < pixels;
-      if (like === undefined ? !isMarginal : !this.#isAlike(declared, row, mapped, like)) return false;
+      if (like === undefined ? !isMarginal(a, row) : !this.#isAlike(declared, row, mapped, like)) return false;
+      if (like !== undefined) matched.add(like);
     }
-    const extra = isChosen ? best.length - a.count : b.count - a.count;
-    return a.count > 0 && extra <= MOST_MARGINAL * a.count;
+    return matched.size > 0 && best.every((row) => matched.has(row) || isMarginal(b, row));
   }
 
   /** True if two rows are the same, but for rounding. Of two classes with like scores either may be the best. */
-  #isAlike(declared: Found, row: number, mapped: Found, other: number): boolean {
+  #isAlike(declared: Found, row: number, mapped: FoundInMaps, other: number): boolean {
     const { candidates: a } = declared;
     const { candidates: b } = mapped;
     const { score: near, pixels, number } = this.#tolerance;
-    if (Math.abs(a.scores[row]! - b.scores[other]!) > near) return false;
-    const isTie = this.#spec.plan.kind !== "rows";
-    if (a.classIds[row] !== b.classIds[other] && !isTie) return false;
+    const isInPixels = (x: number, y: number): boolean =>
+      Math.abs(x - y) <= pixels * Math.max(1, Math.abs(x) / Math.max(...this.#size));
+    if (!(Math.abs(a.scores[row]! - b.scores[other]!) <= near)) return false;
+    const [wanted, found] = [a.classIds[row]!, b.classIds[other]!];
+    if (wanted !== found) {
+      // Rows that are chosen are of every class of a cell.
+      if (this.#spec.plan.kind === "rows") return false;
+      if (!(Math.abs(mapped.classScore(other, wanted) - mapped.classScore(other, found)) <= near)) return false;
+    }
     for (let side = 0; side < 4; side++) {
-      if (!(Math.abs(a.boxes[row * 4 + side]! - b.boxes[other * 4 + side]!) <= pixels)) return false;
+      if (!isInPixels(a.boxes[row * 4 + side]!, b.boxes[other * 4 + side]!)) return false;
     }
     return declared.extras.every(({ name, length, numbers }, at) => {
       const others = mapped.extras[at]!.numbers;
-      const allowed = name === "sides" || name === "keypoints" ? pixels : number;
+      const areInPixels = name === "sides" || name === "keypoints";
       for (let one = 0; one < length; one++) {
-        if (!(Math.abs(numbers[row * length + one]! - others[other * length + one]!) <= allowed)) return false;
+        const [x, y] = [numbers[row * length + one]!, others[other * length + one]!];
+        if (!(areInPixels ? isInPixels(x, y) : Math.abs(x - y) <= number)) return false;
       }
       return true;
     });
   }
+}
+
+/** What the numbers of a channel may be, if maps are read so. */
+function rangeOf(reading: MapReading, { name, stride }: CutMap, channel: number, size: readonly number[]): Range {
+  const { plan } = reading;
+  const [first = 0, count = 0] = scoreChannels(reading, name) ?? [];
+  if (channel >= first && channel < first + count) {
+    // Of an image few cells have an object: in most all scores are low.
+    const each = plan.kind === "distance-maps" && plan.isMultiLabel ? "channel" : "channels";
+    return { bias: [-8, 0], spread: 3, sure: { each, first, count } };
+  }
+  // A logarithm of a side.
+  if (plan.kind !== "distance-maps") return { bias: [0, 0], spread: 2, seldom: [-5, 5] };
+  const isBare = plan.bins === 1 && plan.levels.some(({ distanceMap }) => distanceMap === name);
+  // A distance that is no mean of bins is above 0 mostly, and up to the whole image long.
+  const longest = Math.max(24, Math.max(...size) / stride);
+  return isBare ? { bias: [2, 3], spread: 1.5, seldom: [-3, longest] } : { bias: [0, 0], spread: 2, seldom: [-12, 12] };
 }
 
 function sidesOf({ boxes }: Candidates, row: number): readonly [width: number, height: number] {

@@ -1,5 +1,6 @@
 /** @module Map readings: the ways in which the maps of a head may be read, by how many channels they have. */
 
+import type { Tensor } from "../core/tensor.ts";
 import type { RowExtra } from "../model/rows.ts";
 import type { CutMap } from "./cut.ts";
 import type { ModelSpec } from "./head.ts";
@@ -186,9 +187,48 @@ export function mapsRead({ plan, extras }: MapReading): Set<string> {
   return new Set([...names, ...ofExtras]);
 }
 
-/** True for the maps that hold scores, among other numbers perhaps. */
-export function holdsScores({ plan }: MapReading, name: string): boolean {
-  return plan.kind === "anchor-maps"
-    ? plan.levels.some(({ output, classMap = output }) => classMap === name)
-    : plan.levels.some(({ classMap }) => classMap === name);
+/** The map that holds a level's classes. */
+function scoreMapOf(level: MapPlan["levels"][number]): string {
+  return level.classMap ?? ("output" in level ? level.output : "");
+}
+
+/** Channels of a map that hold scores: the first, and how many, `Infinity` of one that holds them all over; `undefined` of others. */
+export function scoreChannels({ plan }: MapReading, name: string): readonly [first: number, count: number] | undefined {
+  if (plan.kind === "distance-maps") {
+    const { classes, classChannel = 0, levels } = plan;
+    return levels.some(({ classMap }) => classMap === name) ? [classChannel, classes] : undefined;
+  }
+  const hasScores = plan.levels.some(
+    (level) => scoreMapOf(level) === name || ("objectnessMap" in level && level.objectnessMap === name),
+  );
+  return hasScores ? [0, Number.POSITIVE_INFINITY] : undefined;
+}
+
+/** The logit of a class of a candidate of maps NCHW, and so what it scores, but for objectness. @param index of the image */
+export function classLogit(
+  plan: MapPlan,
+  maps: ReadonlyMap<string, Tensor>,
+  index: number,
+  source: number,
+  classId: number,
+): number {
+  let place = source;
+  for (const level of plan.levels) {
+    const isWhole = level.classMap === undefined;
+    const { shape, data } = maps.get(scoreMapOf(level))!;
+    const [, channels = 0, rows = 0, columns = 0] = shape;
+    const cells = rows * columns;
+    const anchors = "anchors" in level ? level.anchors.length : 1;
+    if (place >= cells * anchors) {
+      place -= cells * anchors;
+      continue;
+    }
+    const isByAnchor = plan.kind === "anchor-maps" && plan.counted === "anchors";
+    const cell = isByAnchor ? place % cells : Math.floor(place / anchors);
+    const anchor = isByAnchor ? Math.floor(place / cells) : place % anchors;
+    const first = plan.kind === "distance-maps" ? (plan.classChannel ?? 0) : isWhole ? BOX_AND_OBJECTNESS : 0;
+    const step = anchors === 1 ? 0 : channels / anchors;
+    return Number(data[(index * channels + anchor * step + first + classId) * cells + cell]);
+  }
+  return Number.NaN;
 }

@@ -153,12 +153,22 @@ const FAULTS: readonly ToyHead[] = [
   { family: "yolov5", fault: "anchor" },
   { family: "yolo26", isFinal: true, fault: "scores" },
   { family: "yolov8", task: "obb", fault: "stride" },
+  // Labels are proved, as well as what few numbers show: scores near 1, distances below 0 and far ones, and a single cell.
+  ...(["yolov8", "yolox", "nanodet", "yolo26"] as const).map((family): ToyHead => ({ family, fault: "classes" })),
+  { family: "yolov8", dtype: "f16", batch: 2, fault: "classes" },
+  { family: "yolov8", fault: "sure" },
+  { family: "yolo26", isFinal: true, fault: "sure" },
+  { family: "yolov8", fault: "muted" },
+  { family: "yolo26", fault: "far" },
+  { family: "yolo26", isFinal: true, fault: "far" },
+  { family: "yolo26", fault: "inside" },
 ];
 for (const toy of FAULTS) {
   test(`what is not the head to the last cell is left as it is: ${nameOf(toy)}`, async () => {
-    const outcome = await outcomeOf(toyHead(toy));
+    const isNameless = toy.family === "yolox" || toy.family === "nanodet";
+    const outcome = await outcomeOf(toyHead(toy), isNameless ? { labels: LABELS } : {});
     expect("reason" in outcome && outcome.reason).toMatch(
-      /^(what follows its convolutions is not what is known of the head "yolo|its strides have maps of different channels)/,
+      /^(what follows its convolutions is not what is known of the head "(yolo|nanodet)|its strides have maps of different channels)/,
     );
   });
 }

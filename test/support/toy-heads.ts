@@ -23,7 +23,7 @@ export interface ToyHead {
   readonly dtype?: "f32" | "f16";
   readonly batch?: number | string;
   /** A fault that makes it another head, though its operators are the same. */
-  readonly fault?: "anchor" | "stride" | "bins" | "order" | "scores";
+  readonly fault?: "anchor" | "stride" | "bins" | "order" | "scores" | "classes" | "sure" | "muted" | "far" | "inside";
 }
 
 /** Numbers of chance, the same in each run. */
@@ -86,6 +86,11 @@ class Graph {
     return this.add("Conv", inputs, { kernel_shape: sides, strides: sides });
   }
 
+  /** Classes in another order, where that is the fault. */
+  classes(scores: string, axis: number, fault: ToyHead["fault"]): string {
+    return fault === "classes" ? this.add("Gather", [scores, this.ints([0, 2, 1])], { axis }) : scores;
+  }
+
   /** The maps of a kind, a convolution a stride, as [N, channels, cells of all]. */
   rows(channels: number, bias: number, spread: number, input: string): string {
     const flat = STRIDES.map((stride) => {
@@ -132,7 +137,9 @@ function ultralytics(graph: Graph, images: string, head: ToyHead): string[] {
   if (fault === "stride") strides[ANCHORS - 1] = 16;
   const distances = graph.rows(isBare ? 4 : 4 * BINS, isBare ? 1.5 : 0, isBare ? 0.1 : 1.5, images);
   const scores = graph.rows(CLASSES, -2, 1.5, images);
-  const sides = isBare ? distances : meanOfBins(graph, distances, fault);
+  const cut = fault === "far" ? "Min" : fault === "inside" ? "Max" : undefined;
+  const bare = cut ? graph.add(cut, [distances, graph.numbers([1], [cut === "Min" ? 6 : 0])]) : distances;
+  const sides = isBare ? bare : meanOfBins(graph, distances, fault);
   const anchors = graph.numbers([1, 2, ANCHORS], [...x, ...y]);
   const scale = graph.numbers([1, ANCHORS], strides);
   const two = graph.numbers([1], [2]);
@@ -168,8 +175,16 @@ function ultralytics(graph: Graph, images: string, head: ToyHead): string[] {
     const seen = graph.add("Concat", [inPixels, graph.add("Sigmoid", [shown!])], { axis: 2 });
     further.push(graph.add("Reshape", [seen, graph.ints([0, 6, ANCHORS])]));
   }
+  const plain = graph.add("Sigmoid", [graph.classes(scores, 1, fault)]);
+  const shown = Array.from({ length: ANCHORS }, (_, cell) => (fault === "muted" && cell === 0 ? 0 : 1));
   const found =
-    fault === "scores" ? graph.add("Sqrt", [graph.add("Sigmoid", [scores])]) : graph.add("Sigmoid", [scores]);
+    fault === "scores"
+      ? graph.add("Sqrt", [plain])
+      : fault === "sure"
+        ? graph.add("Min", [plain, graph.numbers([1], [0.9527])])
+        : fault === "muted"
+          ? graph.add("Mul", [plain, graph.numbers([1, 1, ANCHORS], shown)])
+          : plain;
   const boxes = graph.add("Mul", [box, scale]);
   return fault === "order" ? [found, boxes, ...further] : [boxes, found, ...further];
 }
@@ -235,19 +250,19 @@ function yolov5(graph: Graph, images: string, { fault }: ToyHead): string {
 }
 
 /** Undecoded rows of YOLOX, [N, cells, 5 + classes], of images whose levels are 0 to 255. */
-function yolox(graph: Graph, images: string): string {
+function yolox(graph: Graph, images: string, { fault }: ToyHead): string {
   const levels = STRIDES.map((stride) => {
     const [box, objectness, scores] = [4, 1, CLASSES].map((channels) =>
       graph.conv(stride, new Array(channels).fill(channels === 4 ? 0.3 : -0.5), channels === 4 ? 1e-4 : 0.005, images),
     );
-    const all = [box!, graph.add("Sigmoid", [objectness!]), graph.add("Sigmoid", [scores!])];
+    const all = [box!, graph.add("Sigmoid", [objectness!]), graph.add("Sigmoid", [graph.classes(scores!, 1, fault)])];
     return graph.add("Reshape", [graph.add("Concat", all, { axis: 1 }), graph.ints([0, 5 + CLASSES, -1])]);
   });
   return graph.add("Transpose", [graph.add("Concat", levels, { axis: 2 })], { perm: [0, 2, 1] });
 }
 
 /** Maps of NanoDet by their names: classes and distances of each stride, of one convolution. */
-function nanodet(graph: Graph, images: string): Record<string, string> {
+function nanodet(graph: Graph, images: string, { fault }: ToyHead): Record<string, string> {
   const bins = 8;
   const maps = STRIDES.flatMap((stride) => {
     const map = graph.conv(stride, new Array(CLASSES + 4 * bins).fill(-0.5), 1.5, images);
@@ -255,7 +270,7 @@ function nanodet(graph: Graph, images: string): Record<string, string> {
     const turned = (values: string, width: number): string =>
       graph.add("Transpose", [graph.add("Reshape", [values, graph.ints([0, width, -1])])], { perm: [0, 2, 1] });
     return [
-      [`cls_pred_stride_${stride}`, turned(graph.add("Sigmoid", [scores!]), CLASSES)],
+      [`cls_pred_stride_${stride}`, turned(graph.add("Sigmoid", [graph.classes(scores!, 1, fault)]), CLASSES)],
       [`dis_pred_stride_${stride}`, turned(distances!, 4 * bins)],
     ];
   });
@@ -270,12 +285,12 @@ export function toyHead(head: ToyHead): Uint8Array<ArrayBuffer> {
   const width = { detect: 0, segment: 32, pose: 6, obb: 1 }[task];
   const outputs: { name: string; from: string; shape: (number | string)[] }[] = [];
   if (family === "nanodet") {
-    for (const [name, from] of Object.entries(nanodet(graph, images))) {
+    for (const [name, from] of Object.entries(nanodet(graph, images, head))) {
       const stride = Number(/\d+/.exec(name)![0]);
       outputs.push({ name, from, shape: [batch, (TOY_SIDE / stride) ** 2, name.startsWith("cls") ? CLASSES : 32] });
     }
   } else if (family === "yolov5" || family === "yolox") {
-    const from = family === "yolov5" ? yolov5(graph, images, head) : yolox(graph, images);
+    const from = family === "yolov5" ? yolov5(graph, images, head) : yolox(graph, images, head);
     const rows = family === "yolov5" ? 3 * ANCHORS : ANCHORS;
     outputs.push({ name: family === "yolov5" ? "output0" : "output", from, shape: [batch, rows, 5 + CLASSES] });
   } else {

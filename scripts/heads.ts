@@ -101,6 +101,9 @@ const REAL: Readonly<Record<string, string>> = {
   "mask-rcnn": "torchvision 0.29.2",
   "keypoint-rcnn": "torchvision 0.29.2",
   "efficientdet-maps": "effdet 0.4.1",
+  libreyolo: "libreyolo 1.6.0: YOLOv9 end to end",
+  yolox: "pixeltable-yolox 0.4.3",
+  "yolox-decoded": "pixeltable-yolox 0.4.3",
   picodet: "rapid-layout 0.3.0",
 };
 

@@ -4,12 +4,15 @@ import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.t
 import { decodeDense } from "./dense.ts";
 import { densePlan, readClasses } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
-import { splitOutputs, splitParts } from "./split.ts";
+import { type SplitOutputs, splitOutputs, splitParts } from "./split.ts";
+import type { ModelTraits } from "./traits.ts";
 
 /** Heads of its families whose pre-processing is known, by `model_family`; the others have outputs that look alike. */
 const HEAD_OF: Readonly<Record<string, string>> = {
   yolo9: "libreyolo",
   yolo9_p2: "libreyolo",
+  yolo9_e2e: "libreyolo",
+  yolonas: "libreyolo",
   yolo7: "libreyolo",
   picodet: "libreyolo",
   ppyoloe: "libreyolo",
@@ -43,6 +46,7 @@ const TOP_LEFT: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-lef
 /** What is done to an image, by family; YOLOv9's weights tell themselves where it is padded. */
 const PREPROCESSING_OF: Readonly<Record<string, Preprocessing>> = {
   yolo7: { ...TOP_LEFT, resize: "antialias" },
+  yolonas: { ...YOLO_PREPROCESSING, resize: "antialias" },
   picodet: STRETCHED,
   ppyoloe: STRETCHED,
   rtmdet: {
@@ -65,9 +69,21 @@ function preprocessingOf(metadata: Readonly<Record<string, string>>): Preprocess
   return family === "" ? undefined : PADDED[metadata.letterbox_pad ?? ""];
 }
 
+const ASSUMED_OF_YOLO_NAS =
+  "an image fills the input; LibreYOLO leaves two pixels at each end of an input of 640, which moves boxes by less than one of its pixels";
+
+/** Boxes and then scores in two outputs, under names that mean the opposite. */
+function findPair({ model }: ModelTraits): SplitOutputs | undefined {
+  const pair = splitOutputs(model);
+  // Of four classes nothing but the order tells.
+  const [boxes, scores] = model.outputs;
+  return pair?.scores.shape[2] === 4 ? { boxes: boxes!, scores: scores! } : pair;
+}
+
 /**
  * Boxes x1, y1, x2, y2 in input pixels; probabilities. YOLOv9 says since version 1.2 how an image is padded; the other families have
- * one way each. PP-YOLOE has boxes and scores in two outputs.
+ * one way each. PP-YOLOE and YOLO-NAS have boxes and scores in two outputs. The end-to-end YOLOv9 has one box an object, without NMS;
+ * of an anchor the best class counts.
  *
  * @see https://github.com/LibreYOLO/libreyolo (libreyolo/models, libreyolo/export/onnx.py)
  */
@@ -80,14 +96,23 @@ export const libreYolo: Head<DensePlan> = defineHead(
     const known = preprocessingOf(metadata);
     if (known === undefined && !traits.forced) return undefined;
     const preprocessing = known ?? TOP_LEFT;
-    const pair = libreYoloFamily(metadata) === "ppyoloe" ? splitOutputs(traits.model) : undefined;
+    const family = libreYoloFamily(metadata);
+    const pair = family === "ppyoloe" || family === "yolonas" ? findPair(traits) : undefined;
     const parts = pair && splitParts(traits, pair, "pixels");
-    if (parts !== undefined) return { ...parts, preprocessing };
-    const found = readClasses(traits, 4);
+    if (parts !== undefined) {
+      return {
+        ...parts,
+        preprocessing,
+        ...(family === "yolonas" ? { assumptions: [ASSUMED_OF_YOLO_NAS], usualIou: 0.7 } : {}),
+      };
+    }
+    // Its poses and oriented boxes have other outputs.
+    const found = family === "yolonas" ? undefined : readClasses(traits, 4);
     return (
       found && {
         ...found.parts,
         preprocessing,
+        ...(family === "yolo9_e2e" ? { needsNms: false } : {}),
         plan: { ...densePlan(found.reading, found.parts.classes, "class"), boxForm: "corners" },
       }
     );

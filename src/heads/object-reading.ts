@@ -30,11 +30,13 @@ import {
   isNamedClassifier,
   isObjectTask,
   isOfCrops,
+  isOfMasksOnly,
   loadHint,
   type ModelTraits,
   OBJECT_TASKS,
   type ObjectTaskName,
   OF_CROPS,
+  OF_MASKS_ONLY,
   readTraits,
 } from "./traits.ts";
 import { withConfig, withSaid } from "./with-said.ts";
@@ -250,7 +252,10 @@ function recogniseOnce(model: ModelInfo, task: ObjectTaskName, options: Recognis
     const { found, hint } = whyNoImage(model);
     return refuse(asked, found, hint);
   }
-  if (isOfCrops(model) && ownHeadOf(traits, options) === undefined) refuse(asked, OF_CROPS.found, OF_CROPS.hint);
+  const isOwn = ownHeadOf(traits, options) !== undefined;
+  if (isOfCrops(model) && !isOwn) refuse(asked, OF_CROPS.found, OF_CROPS.hint);
+  if (isOfMasksOnly(model) && !isOwn && options.head === undefined)
+    refuse(asked, OF_MASKS_ONLY.found, OF_MASKS_ONLY.hint);
   const other = evidentFacade(model, options);
   const evident = other?.task ?? traits.task;
   if (evident !== undefined && evident !== task) {

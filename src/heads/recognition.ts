@@ -20,7 +20,16 @@ import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings, refuseTaken 
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { withMaps } from "./shaped.ts";
 import { damoYolo, splitOutputs } from "./split.ts";
-import { findClassScores, isOfCrops, loadHint, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
+import {
+  findClassScores,
+  isOfCrops,
+  isOfMasksOnly,
+  loadHint,
+  type ModelTraits,
+  OF_CROPS,
+  OF_MASKS_ONLY,
+  readTraits,
+} from "./traits.ts";
 import { withConfig, withSaid } from "./with-said.ts";
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
@@ -187,6 +196,7 @@ function possibleHeads({ model }: ModelTraits, options: RecogniseOptions): reado
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
   const { model } = traits;
+  if (isOfMasksOnly(model)) refuse(options, OF_MASKS_ONLY.found, OF_MASKS_ONLY.hint);
   const heads = possibleHeads(traits, options);
   const found = fitting(traits, heads);
   if (found.length === 0) {

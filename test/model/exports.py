@@ -3,7 +3,7 @@
     python3 -m venv /tmp/exporters && /tmp/exporters/bin/pip install ultralytics yolov5 transformers timm torchvision onnx onnxslim
     cd /tmp/exporters && bin/python /path/to/test/model/exports.py ultralytics yolov5 torchvision timm > rows.jsonl
 
-Groups: ultralytics, yolov5, transformers, optimum, timm, torchvision, effdet, rfdetr, libreyolo, yolox. Of an older version put it before
+Groups: ultralytics, yolov5, transformers, optimum, timm, torchvision; what effdet, rfdetr, libreyolo and yolox export, real.py runs. Of an older version put it before
 the others: `pip install --no-deps --target old ultralytics==8.0.150`, `PYTHONPATH=old`; optimum-onnx 0.1.0 wants transformers 4.57.3.
 What cannot be imported or exported is named on standard error. exports.jsonl is made of all of them by `--merge FILES`.
 

@@ -252,6 +252,83 @@ def yolov5_models():
     write(version("yolov5"), "yolov5", image, {"threshold": threshold, "iou": 0.45, "maxDetections": 300}, rows)
 
 
+def yolox_models():
+    """Of pixeltable-yolox, Megvii's code as a package; it feeds RGB, Megvii's weights want BGR."""
+    import torch
+    from yolox.config import YoloxConfig
+    from yolox.utils import postprocess, replace_module
+    from yolox.models.network_blocks import SiLU
+
+    for name, (width, height) in {"yolox_nano": (256, 256), "yolox_tiny": (160, 256)}.items():
+        config = YoloxConfig.get_named_config(name)
+        side = 256
+        model = replace_module(spread(config.get_model()), torch.nn.SiLU, SiLU).eval()
+        head = model.head
+        # Levels are 0-255, and sizes are exponentials.
+        model.backbone.backbone.stem.conv.conv.weight.data /= 128
+        for layer in head.reg_preds:
+            layer.weight.data.normal_(0, 0.01)
+        for layer in [*head.cls_preds, *head.obj_preds]:
+            layer.bias.data.fill_(0)
+        image, array = photograph(width, height)
+        tensor = torch.full((1, 3, side, side), 114.0)
+        tensor[0, :, :height, :width] = torch.from_numpy(array.copy()).permute(2, 0, 1)
+
+        def find():
+            with torch.no_grad():
+                found = postprocess(model(tensor), 80, 0.0001, 0.45)[0]
+                return [] if found is None else [[*row[:4], row[4] * row[5], row[6]] for row in found.tolist()]
+
+        threshold, rows = tuned([*head.cls_preds, *head.obj_preds], image.size, find)
+        for form, is_decoded in (("decoded", True), ("grid", False)):
+            head.decode_in_inference = is_decoded
+            export(model, (tensor,), place(f"{name}-{form}"), input_names=["images"], output_names=["output"])
+            options = {"threshold": threshold, "iou": 0.45, "preprocessing": {"colour": "RGB"}, **({"head": "yolox-decoded"} if is_decoded else {})}
+            write(version("pixeltable-yolox"), f"{name}-{form}", image, options, rows)
+        head.decode_in_inference = True
+
+
+def libreyolo_models():
+    import torch
+    from libreyolo.models.ppyoloe.model import LibrePPYOLOE
+    from libreyolo.models.yolo9.model import LibreYOLO9
+    from libreyolo.models.yolo9_e2e.model import LibreYOLO9E2E
+    from libreyolo.models.yolonas.model import LibreYOLONAS
+
+    side = 320
+    makers = {"yolo9": (LibreYOLO9, "t"), "yolo9_e2e": (LibreYOLO9E2E, "t"), "yolonas": (LibreYOLONAS, "s"), "ppyoloe": (LibrePPYOLOE, "s")}
+    for name, (make, size) in makers.items():
+        try:
+            torch.manual_seed(0)
+            one = make(None, size=size, device="cpu")
+            model = spread(one.model, is_plain=True)
+            convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+            ends = [m for m in convolutions if m.out_channels == 80]
+            # LibreYOLO cuts boxes to the image before its NMS: small ones, of near bins, are the same before and after.
+            for layer in convolutions:
+                if layer.out_channels in (64, 68) and layer.kernel_size == (1, 1) and layer.bias is not None:
+                    layer.bias.data = -4.0 * (torch.arange(layer.out_channels) % (layer.out_channels // 4))
+            image, _ = photograph(side, side)
+            tensor, _, original, _ = one._preprocess(image, input_size=side)
+
+            def find():
+                with torch.no_grad():
+                    found = one._postprocess(model(tensor), 0.0001, 0.45, original, max_det=300, input_size=side)
+                lists = [torch.as_tensor(found[key]).tolist() for key in ("boxes", "scores", "classes")]
+                # Of an anchor the best class counts.
+                best = {}
+                for box, score, label in zip(*lists):
+                    best.setdefault(tuple(box), [*box, score, label])
+                return list(best.values())
+
+            threshold, rows = tuned(ends, image.size, find)
+            pathlib.Path(place(f"libreyolo-{name}")).unlink(missing_ok=True)
+            one.export(format="onnx", imgsz=side, output_path=place(f"libreyolo-{name}"))
+            write(version("libreyolo"), f"libreyolo-{name}", image, {"threshold": threshold, "iou": 0.45, "maxDetections": 300}, rows)
+        except Exception as error:
+            print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+
+
 GROUPS = {name.removesuffix("_models"): make for name, make in list(globals().items()) if name.endswith("_models")}
 
 if __name__ == "__main__":

@@ -353,6 +353,23 @@ test("LibreYOLO's metadata tells the family: corners, another head, or what is n
     preprocessing: imagenet,
     plan: { output: "1234", boxes: "output", boxForm: "corners", boxUnit: "pixels" },
   });
+  expect(read("yolo9_e2e", [1, 84, 8400])).toMatchObject({ head: "libreyolo", needsNms: false });
+  // Its names mean the opposite, and of four classes only the order tells.
+  for (const classes of [80, 4]) {
+    const yoloNas = model(
+      [
+        ["pred_logits", [1, 8400, 4]],
+        ["pred_boxes", [1, 8400, classes]],
+      ],
+      { metadata: { libreyolo_version: "1.6.0", model_family: "yolonas", task: "detect" } },
+    );
+    expect(recogniseModel(yoloNas, { isSilent: true })).toMatchObject({
+      head: "libreyolo",
+      preprocessing: { fit: "letterbox", resize: "antialias", colour: "RGB", scale: 1 / 255 },
+      needsNms: true,
+      plan: { output: "pred_boxes", boxes: "pred_logits", boxForm: "corners", classes },
+    });
+  }
   const fcos = model([["output", [1, 8400, 84]]], {
     metadata: { libreyolo_version: "1.6.0", model_family: "fcos" },
   });

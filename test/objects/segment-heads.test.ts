@@ -8,6 +8,7 @@ import { type ObjectModelOptions, Segmenter } from "../../src/api/object-model.t
 import type { Head, ModelSpec } from "../../src/heads/head.ts";
 import { defineHead, type HeadDefinition, type HeadReading } from "../../src/heads/head-definition.ts";
 import { recogniseObjects } from "../../src/heads/object-reading.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
 import { OBJECT_HEADS } from "../../src/heads/registry.ts";
 import { readTraits } from "../../src/heads/traits.ts";
 import { imageOf } from "../../src/image/image.ts";
@@ -260,6 +261,18 @@ for (const [name, { outputs, model, said }] of Object.entries(MODELS)) {
     }
   });
 }
+
+test("DETR's masks without boxes, as optimum exports them, are refused with the exports that help", () => {
+  const outputs = [rowsOf("logits", SOFTMAX), planes("pred_masks")].map(({ name, shape }) => ({
+    name,
+    shape,
+    dtype: "f32" as const,
+  }));
+  const inputs = [{ name: "pixel_values", dtype: "f32", shape: [-1, 3, -1, -1] }] as const;
+  const refusal = /it gives masks of queries without their boxes[^\n]*\nHint: .*pred_boxes.*--task object-detection/;
+  expect(() => recogniseObjects({ inputs, outputs, metadata: {} }, "segment", {})).toThrow(refusal);
+  expect(() => recogniseModel({ inputs, outputs, metadata: {} }, {})).toThrow(refusal);
+});
 
 test("an object without its plane, or of one that is not there, is an error; so are masks of no rule", async () => {
   const load = (masks: unknown, extras?: readonly number[]): Promise<Segmenter> => {

@@ -1,7 +1,9 @@
 /** @module Queries decoder: logits and boxes of object queries; the CPU reference of its kernel. */
 
+import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
 import type { DecodeInput, QueriesPlan } from "./head.ts";
+import { HIGHEST, LOWEST } from "./map-decoder.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 
@@ -60,6 +62,26 @@ function decodeSoftmax(classes: number, queries: number, input: DecodeInput, can
   }
 }
 
+/** @throws {ModelError} Always: what a model gives as logits has been put through the sigmoid, or the softmax. @param found what shows it */
+export function refuseProbabilities(found: string): never {
+  const hint =
+    "it takes the sigmoid or softmax itself; export it without, or read it by a head of your own: `defineHead`, docs/models.md";
+  throw new ModelError(message("read the scores of the model's queries as logits", found, hint), "logits");
+}
+
+/** Logits of an image lie to both sides of 0: most of its queries see nothing. */
+function refuseSquashed(length: number): void {
+  const { data, offset } = logits;
+  let sum = 0;
+  // The first of a model's own logits ends it.
+  for (let at = offset; at < offset + length; at++) {
+    const value = data[at]!;
+    if (!(value >= LOWEST && value <= HIGHEST)) return;
+    sum += value;
+  }
+  if (sum > 0) refuseProbabilities(`all ${length} lie from 0 to 1, as probabilities do`);
+}
+
 /** Append the candidates whose probability reaches the threshold, query by query. */
 export function decodeQueries(plan: QueriesPlan, input: DecodeInput, candidates: Candidates): void {
   const tensor = outputTensor(input, plan.logits, FLOATS, input.index + 1, -1, plan.classes);
@@ -67,6 +89,7 @@ export function decodeQueries(plan: QueriesPlan, input: DecodeInput, candidates:
   const boxTensor = outputTensor(input, plan.boxes, FLOATS, input.index + 1, queries, 4);
   logits.load(tensor, input.index * queries * plan.classes, queries * plan.classes);
   boxes.load(boxTensor, input.index * queries * 4, queries * 4);
+  refuseSquashed(queries * plan.classes);
   if (plan.activation === "sigmoid") decodeSigmoid(plan.classes, queries, input, candidates);
   else decodeSoftmax(plan.classes, queries, input, candidates);
 }

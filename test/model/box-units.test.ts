@@ -124,3 +124,61 @@ test("PixelCheck says how many there are, and what to do", () => {
     "its only box lies in the first pixel",
   );
 });
+
+const QUERIES = { kind: "queries", logits: "logits", boxes: "boxes", classes: 80, activation: "sigmoid" } as const;
+const OF_QUERIES = { head: "hugging-face", alternatives: ["damo-yolo"], plan: QUERIES } as const;
+
+test.each(PLACEMENTS)(
+  "PixelCheck refuses pixels under a head of fractions, of an image of %d x %d in %d x %d, %s",
+  (sourceWidth, sourceHeight, width, height, fit) => {
+    const placement = place(sourceWidth, sourceHeight, width, height, fit);
+    const times = (boxes: readonly Box[], x: number, y: number): Box[] =>
+      boxes.map(([x1, y1, x2, y2]): Box => [x1 * x, y1 * y, x2 * x, y2 * y]);
+    const right = times(FRACTIONS, width, height);
+    // A box of the whole input, and one that covers it.
+    const whole: Box = [-0.1 * width, -0.1 * height, 1.1 * width, 1.1 * height];
+    const pixels = times(
+      [
+        [0.2, 0.2, 0.6, 0.9],
+        [0.3, 0.25, 0.4, 0.5],
+      ],
+      width * width,
+      height * height,
+    );
+    const reach = (boxes: readonly Box[]): void => {
+      const block = createDetectionBlock(boxes.length);
+      block.boxes.set(boxes.flat());
+      block.scores.fill(0.5);
+      block.count = boxes.length;
+      new PixelCheck().checkReach(block, width, height, OF_QUERIES);
+    };
+    for (const boxes of [right, [whole], [...pixels, right[0]!]]) {
+      reach(boxes);
+      new PixelCheck().check(found(boxes, placement), placement, OF_QUERIES);
+    }
+    const far = pixels.filter(([, , x2, y2]) => x2 > 4 * width || y2 > 4 * height);
+    if (far.length === pixels.length) expect(() => reach(pixels)).toThrow("all 2 boxes reach far beyond the input");
+    // What a GPU leaves of them is in the corner. A head of pixels has them there only if they are beside the image.
+    const corner = found([[3 * width, 3 * height, 9 * width, 9 * height]], placement);
+    expect(() => new PixelCheck().check(corner, placement, OF_QUERIES)).toThrow(
+      "its only box reaches far beyond the input\nHint: the model gives pixels; export it with boxes as fractions",
+    );
+    check(corner, placement);
+    const named = { ...OF_QUERIES, head: "yolo-fractions" };
+    expect(() => new PixelCheck().check(corner, placement, named)).toThrow('name the head by `head: "yolo"`');
+  },
+);
+
+test("PixelCheck refuses scores that are all the sigmoid of a probability, if they are many", () => {
+  const placement = place(640, 640, 640, 640, "stretch");
+  const scored = (count: number, best: number): DetectionBlock => {
+    const block = found(Array<Box>(count).fill([10, 20, 300, 400]), placement);
+    block.scores.fill(0.501).fill(best, 0, 1);
+    return block;
+  };
+  const refused = "its 100 best scores lie from 0.501 to 0.728";
+  expect(() => new PixelCheck().check(scored(100, 0.728), placement, OF_QUERIES)).toThrow(refused);
+  new PixelCheck().check(scored(99, 0.728), placement, OF_QUERIES);
+  new PixelCheck().check(scored(100, 0.74), placement, OF_QUERIES);
+  check(scored(100, 0.728), placement);
+});

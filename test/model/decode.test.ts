@@ -286,6 +286,25 @@ test("rows past EfficientNMS's count are not read", () => {
   expect(decode(nms, outputs(-1)).count).toBe(0);
 });
 
+test("queries whose logits all lie from 0 to 1 are refused: they are probabilities", () => {
+  const boxes = tensor([1, 2, 4], [0.5, 0.5, 0.25, 0.5, 0.25, 0.25, 0.25, 0.25]);
+  for (const head of ["hugging-face", "hugging-face-softmax"]) {
+    const tensors: [string, Shape][] = [
+      ["logits", [1, 300, 7]],
+      ["pred_boxes", [1, 300, 4]],
+    ];
+    const spec = recogniseModel(model(tensors), { head });
+    const decoded = (first: number) => () => {
+      const values = Array<number>(14).fill(0.002).fill(first, 3, 4);
+      return decode(spec, { logits: tensor([1, 2, 7], values), pred_boxes: boxes });
+    };
+    expect(decoded(0.9)).toThrow("as logits: all 14 lie from 0 to 1, as probabilities do");
+    decoded(1.1)();
+    decoded(-0.1)();
+    decoded(Number.NaN)();
+  }
+});
+
 test("sigmoid queries keep what reaches the threshold, also where f32 has few values left", () => {
   const rfDetr = recogniseModel(
     model([

@@ -92,6 +92,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#candidates.clear();
     this.#decode(recognition.plan, input, this.#candidates);
     this.select(this.#candidates, selection, input, block);
+    this.#pixels.checkReach(block, input.inputWidth, input.inputHeight, recognition);
     this.gather(input, block);
     this.mapRows(block, input, placement);
     this.#pixels.check(block, placement, recognition, selection);

@@ -4,6 +4,7 @@ import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { headInFractions } from "../../heads/fractions.ts";
 import { type ModelSpec, naming } from "../../heads/head.ts";
+import { refuseProbabilities } from "../../heads/queries.ts";
 import { rtdetrUltralyticsRows } from "../../heads/rtdetr-ultralytics.ts";
 import { yoloEndToEnd } from "../../heads/yolo-rows.ts";
 import type { Region } from "../../image/geometry.ts";
@@ -77,11 +78,26 @@ function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourc
 /** As far as fractions of the input reach, some beyond its edge. */
 const MAX_FRACTION = 1.5;
 
-/** What a message needs to know of a model. */
-type NamedHead = Pick<ModelSpec, "head" | "alternatives">;
+/** Boxes that are fractions reach a little beyond the input; those that are pixels reach hundreds of inputs far. */
+const FURTHEST_FRACTION = 4;
+
+/** Of so many scores that all lie where the sigmoid of a probability does, no model is the author. */
+const FEWEST_SQUASHED = 100;
+
+/** The sigmoid of 0 and of 1, with room for rounding. */
+const SQUASHED = { lowest: 0.4995, highest: 0.7316 } as const;
+
+/** What a check needs to know of a model. */
+type NamedHead = Pick<ModelSpec, "head" | "alternatives"> & Partial<Pick<ModelSpec, "plan">>;
+
+/** True if a head's boxes are fractions of the input. */
+function isInFractions({ plan }: NamedHead): boolean {
+  return plan !== undefined && (plan.kind === "queries" || ("boxUnit" in plan && plan.boxUnit === "fraction"));
+}
 
 /**
  * Refuses boxes that were fractions of the input where a head has pixels: all of them lie in the input's first pixel then.
+ * And pixels where a head has fractions: all of them lie beyond the image's lower right corner then, or cover it.
  * And boxes that have another form than the head's: there are none but such as are inside out.
  * Keep one for a detector's slot: once a box lay elsewhere, only several that do not are refused.
  */
@@ -103,7 +119,13 @@ export class PixelCheck {
   ): void {
     const { boxes, scores, count } = block;
     if (block.hasOnlyInsideOut && classIds === undefined && !this.#hasPixels) refuseInsideOut(spec);
-    if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
+    if (count === 0) return;
+    if (spec.plan?.kind === "queries" && spec.plan.activation === "sigmoid") refuseSquashed(block);
+    if (!this.#isToBeLookedAt(scores, count)) return;
+    if (isInFractions(spec)) {
+      this.#checkCorner(block, placement, spec);
+      return;
+    }
     const { padX, padY, scaleX, scaleY } = placement;
     // What lies beside the image is at its edge.
     const right = Math.max(0, (MAX_FRACTION - padX) / scaleX);
@@ -115,6 +137,44 @@ export class PixelCheck {
       }
     }
     refuseFractions(count, spec);
+  }
+
+  /**
+   * The same of a head whose boxes are fractions, where those of the input are at hand: how far they reach tells more than what is
+   * left of them.
+   *
+   * @param block the kept rows, in pixels of the input
+   * @throws {ModelError} If all reach far beyond it
+   */
+  checkReach(block: DetectionBlock, inputWidth: number, inputHeight: number, spec: NamedHead): void {
+    const { boxes, scores, count } = block;
+    if (count === 0 || !isInFractions(spec) || !this.#isToBeLookedAt(scores, count)) return;
+    const right = inputWidth * FURTHEST_FRACTION;
+    const bottom = inputHeight * FURTHEST_FRACTION;
+    for (let at = 0; at < count * 4; at += 4) {
+      if (boxes[at + 2]! <= right && boxes[at + 3]! <= bottom) {
+        this.#hasPixels = true;
+        return;
+      }
+    }
+    refusePixels(count, spec);
+  }
+
+  /** What is left of pixels times the input's size: nothing, in the lower right corner, or all of the image. */
+  #checkCorner(block: DetectionBlock, { sourceWidth, sourceHeight }: Region, spec: NamedHead): void {
+    const { boxes, count } = block;
+    let hasCorner = false;
+    for (let at = 0; at < count * 4; at += 4) {
+      const [left, top] = [boxes[at]!, boxes[at + 1]!];
+      const reaches = boxes[at + 2] === sourceWidth && boxes[at + 3] === sourceHeight;
+      const isCorner = left === sourceWidth && top === sourceHeight;
+      if (!reaches || !(isCorner || (left === 0 && top === 0))) {
+        this.#hasPixels = true;
+        return;
+      }
+      hasCorner ||= isCorner;
+    }
+    if (hasCorner) refusePixels(count, spec);
   }
 
   /** Empty rows, as Ultralytics' `nms=True` pads with, are kept where the threshold is 0: they are no boxes of anything. */
@@ -137,6 +197,24 @@ function refuseFractions(count: number, spec: NamedHead): never {
   const named = fractions === undefined ? "" : `name the head by ${naming([fractions])}${centred}, or `;
   const found = `${count === 1 ? "its only box lies" : `all ${count} boxes lie`} in the first pixel of the input`;
   refuse(spec, found, `the model gives fractions of the input; ${named}export it with boxes in pixels`);
+}
+
+/** What the names of heads end in that are others with boxes as fractions. */
+const IN_FRACTIONS = "-fractions";
+
+function refusePixels(count: number, spec: NamedHead): never {
+  const { head } = spec;
+  const named = head.endsWith(IN_FRACTIONS)
+    ? `name the head by ${naming([head.slice(0, -IN_FRACTIONS.length)])}, or `
+    : "";
+  const found = `${count === 1 ? "its only box reaches" : `all ${count} boxes reach`} far beyond the input`;
+  refuse(spec, found, `the model gives pixels; ${named}export it with boxes as fractions of the input`);
+}
+
+/** @throws {ModelError} If many scores were kept, and all are what the sigmoid makes of a probability */
+function refuseSquashed({ scores, count }: DetectionBlock): void {
+  if (count < FEWEST_SQUASHED || scores[0]! > SQUASHED.highest || scores[count - 1]! < SQUASHED.lowest) return;
+  refuseProbabilities(`its ${count} best scores lie from ${scores[count - 1]!.toFixed(3)} to ${scores[0]!.toFixed(3)}`);
 }
 
 function refuseInsideOut(spec: NamedHead): never {

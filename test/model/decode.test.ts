@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { ModelError, ShapeError } from "../../src/core/errors.ts";
+import type { Shape } from "../../src/core/tensor.ts";
 import { allocate, type DType, type Tensor, tensorOf, volume } from "../../src/core/tensor.ts";
 import type { ModelSpec } from "../../src/heads/head.ts";
 import { NumberSlice } from "../../src/heads/outputs.ts";

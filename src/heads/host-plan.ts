@@ -107,6 +107,8 @@ export interface MaskQueriesPlan {
 /** A head of the caller's decodes by it, on the host, also what a GPU computed. */
 export interface OwnPlan {
   readonly kind: "own";
+  /** Number of classes, where it is known: ids lie below it. */
+  readonly classes?: number | undefined;
   /** Names of the outputs it reads; all where it is left out. */
   readonly outputs: readonly string[] | undefined;
   /** Numbers that come with every object. */

@@ -8,6 +8,7 @@ import { type DecodeInput, type Head, specOf } from "./head.ts";
 import type { FoundObjects, HeadDefinition, HeadModel, HeadOutputs, HeadReading } from "./head-definition.ts";
 import type { OwnPlan, PlaneRule } from "./host-plan.ts";
 import { NumberSlice, refuseOutput } from "./outputs.ts";
+import { checkReading } from "./reading-options.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
 /** Every rule of masks that are there as they are. */
@@ -79,6 +80,7 @@ function ownHead(definition: HeadDefinition): Head<OwnPlan> {
         masks: masks && { output: masks.output, rule: masks.rule ?? "ultralytics" },
         plan: {
           kind: "own",
+          classes: classes ?? (traits.names ?? labels)?.length,
           outputs: outputs && [...new Set([...outputs, ...(masks ? [masks.output] : [])])],
           length,
           planes: task === "segment" ? planesOf(reading) : undefined,
@@ -120,6 +122,7 @@ function readingOf(definition: HeadDefinition, { model, image, names, forced }: 
   if (reading === undefined || reading === null) return undefined;
   if (typeof reading !== "object" || reading instanceof Promise)
     return refuse("its `recognise` gave no reading", "return an object, or undefined where the model is another one");
+  checkReading(reading, refuse);
   const { outputs = [], masks, keypoints } = reading;
   const unknown = [...outputs, ...(masks ? [masks.output] : [])].find(
     (output) => !model.outputs.some((info) => info.name === output),
@@ -235,12 +238,18 @@ class OwnObjects implements FoundObjects {
   #planes = 0;
   #threshold = 0;
   #candidates!: Candidates;
+  #classes = Number.POSITIVE_INFINITY;
   readonly #oriented = new Float64Array(ORIENTED);
 
-  take({ length, planes }: OwnPlan, { threshold, outputs }: DecodeInput, candidates: Candidates): void {
+  take(
+    { length, planes, classes = Number.POSITIVE_INFINITY }: OwnPlan,
+    { threshold, outputs }: DecodeInput,
+    candidates: Candidates,
+  ): void {
     this.#length = length;
     this.#planes = planes === undefined ? 0 : (outputs.get(planes.output)?.shape[planes.axis] ?? 0);
     this.#threshold = Math.fround(threshold);
+    this.#classes = classes;
     this.#candidates = candidates;
   }
 
@@ -249,6 +258,8 @@ class OwnObjects implements FoundObjects {
     if (!(Number.isInteger(classId) && classId >= 0 && classId <= 0x7fffffff) && !Number.isNaN(score)) {
       throw new RangeError(`class ids are whole numbers from 0 on, got ${classId}`);
     }
+    if (classId >= this.#classes)
+      throw new RangeError(`class ids of ${this.#classes} classes are 0 to ${this.#classes - 1}, got ${classId}`);
     const row = this.#candidates.count;
     const planes = this.#planes;
     if (planes > 0) {

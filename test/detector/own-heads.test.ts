@@ -368,3 +368,29 @@ test("examples/15-own-head.ts finds what a model of its layout says, by itself a
   expect([code, JSON.parse(output)[0].detections.length]).toEqual([0, 1]);
   expect(readFileSync(example, "utf8")).toContain("--head ./examples/15-own-head.ts");
 }, 60_000);
+
+test("a reading that no head has, and a class beyond those it names, are refused", async () => {
+  const loaded = async (reading: object, task?: HeadDefinition["task"]): Promise<Error> => {
+    const head = defineHead({ ...cornerSize, task, recognise: () => reading });
+    const facade = task === "pose" ? PoseEstimator : Detector;
+    return refused(facade.load(things, { ...cpu, heads: [head] }));
+  };
+  const start = 'Cannot recognise a model by the head "corner-size": its reading is not one. ';
+  for (const [reading, text, task] of [
+    [{ needNms: false }, 'Unknown option "needNms". Did you mean "needsNms"?'],
+    [{ preprocessing: { fitt: "stretch" } }, 'Unknown option "preprocessing.fitt". Did you mean "fit"?'],
+    [{ preprocessing: { std: 0 } }, 'Option "preprocessing.std" must be a number other than 0'],
+    [{ keypoints: { count: 2, stride: 3 } }, 'Option "keypoints.numbers" must be 2, x and y, or 3', "pose"],
+    [{ classes: 0 }, 'Option "classes" must be a whole number from 1 on, got 0'],
+    [{ sizeInputs: [{ name: "size", dtype: "i8", content: "ones" }] }, 'Option "sizeInputs.0.dtype" must be'],
+  ] as const) {
+    const error = await loaded(reading, task);
+    expect(error).toBeInstanceOf(ModelError);
+    expect(error.message).toContain(start + text);
+  }
+  for (const reading of [{ classes: 1 }, { labels: ["cat"] }]) {
+    const head = defineHead({ ...cornerSize, recognise: () => ({ ...reading, plan: "things" }) });
+    await using detector = await Detector.load(things, { ...cpu, heads: [head] });
+    expect((await refused(detector.detect(white))).message).toContain("class ids of 1 classes are 0 to 0, got 1");
+  }
+});

@@ -148,6 +148,12 @@ for (const file of new Bun.Glob("*.ts").scanSync(folder)) {
   }
 }
 
+/** What of a pre-processing its author says: the rest follows from the input. */
+function sayable({ fit, resize, colour, scale, mean, std, pad }: ModelSpec["preprocessing"]): PreprocessingOptions {
+  const order = colour === "RGB" || colour === "BGR" ? colour : undefined;
+  return { fit, resize: resize as PreprocessingOptions["resize"], colour: order, scale, mean, std, pad };
+}
+
 /** A head of a file as its author would pass it. */
 function passed(head: Head, options: Pick<RecogniseOptions, "labels" | "anchors">): HeadDefinition<ModelSpec["plan"]> {
   const candidates = new Candidates();
@@ -159,7 +165,7 @@ function passed(head: Head, options: Pick<RecogniseOptions, "labels" | "anchors"
         spec && {
           plan: spec.plan,
           needsNms: spec.needsNms,
-          preprocessing: spec.preprocessing as PreprocessingOptions,
+          preprocessing: sayable(spec.preprocessing),
           sizeInputs: spec.sizeInputs,
           stride: spec.stride,
         }

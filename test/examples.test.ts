@@ -6,8 +6,10 @@ import { decodeImage } from "../src/image/decode.ts";
 import { encodeImage } from "../src/image/encode.ts";
 import { BrowserPage, chromium } from "./support/browser.ts";
 import { pulled } from "./support/catalogue.ts";
+import { flatImage } from "./support/flat-image.ts";
 import { nearestModel, noiseImage } from "./support/image-models.ts";
 import { isRedisUnreachable } from "./support/redis-server.ts";
+import { toyDetector } from "./support/toy-detector.ts";
 import { isFfmpegMissing } from "./support/videos.ts";
 
 const root = join(import.meta.dir, "..");
@@ -119,6 +121,25 @@ test.skipIf(isOffline)("examples/16-head-by-hand.ts finds by its own head what t
   const lines = example("16-head-by-hand.ts", image!).trim().split("\n");
   expect(lines[0]).toBe("yolo: 5 objects, yolo-by-hand: 5 objects");
   for (const line of lines.slice(1)) expect(line).toMatch(/^[a-z ]+ 0\.\d\d, as the built-in one within 0\.01 pixels$/);
+});
+
+test("examples/17-slices.ts finds more in slices than in the whole image", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-example-"));
+  try {
+    const [path, source] = ["toy.onnx", "wide.png"].map((name) => join(folder, name));
+    writeFileSync(path!, toyDetector());
+    writeFileSync(source!, await encodeImage(flatImage(192, 64, 255), { format: "png" }));
+    const lines = example("17-slices.ts", path!, source!, "64").trim().split("\n");
+    const [whole, sliced] = lines.map((line) =>
+      Number(/^(?:whole|sliced): (\d+) objects in [\d.]+ ms$/.exec(line)?.[1]),
+    );
+    expect(whole).toBe(3);
+    // Four slices show three objects each, of which neighbours share some.
+    expect(sliced).toBeGreaterThan(6);
+    expect(sliced).toBeLessThanOrEqual(15);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 /** Start an example that serves; ask it until it is done, and end it as Ctrl-C does. @returns what it printed after its address */

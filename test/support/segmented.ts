@@ -19,13 +19,14 @@ export function segmentTask(maskSize: MaskSize, batch = 1): ObjectTask {
   return new ObjectTask("segment", { ...DEFAULT_DETECT_TASK_OPTIONS, batch, maskSize });
 }
 
-/** What the CPU makes of the outputs of a batch, image by image. */
+/** What the CPU makes of the outputs of a batch, image by image. @param rows of the outputs, which each run of as many regions has */
 export async function segmentedOnCpu(
   task: Pick<SegmentTask, "host">,
   outputs: ReadonlyMap<string, Tensor>,
   images: readonly Image[],
   size: Size,
   selection: NmsOptions,
+  rows: number = Number.POSITIVE_INFINITY,
 ): Promise<object[]> {
   const work = (await task.host()).createWork();
   const tensors: HostTensors = {
@@ -35,10 +36,10 @@ export async function segmentedOnCpu(
       throw new Error("no input is asked for");
     },
   };
-  work.begin(images, size);
-  for (let at = 0; at < images.length; at++) {
-    work.fill(tensors, at, at);
-    work.finish(tensors, at, at, selection);
+  const regions = work.begin(images, size);
+  for (let at = 0; at < regions; at++) {
+    work.fill(tensors, at, at % rows);
+    work.finish(tensors, at, at % rows, selection);
   }
   return blocksOf(work.end(), images.length);
 }

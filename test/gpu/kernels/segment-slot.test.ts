@@ -26,6 +26,7 @@ import { USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
 import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import type { MaskSize } from "../../../src/tasks/segment/mask-plan.ts";
+import type { SlicePlan } from "../../../src/tasks/slices/slicer.ts";
 import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
 import { imagePath } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";
@@ -48,6 +49,8 @@ const MODEL = {
   outputs: [ROWS, PROTOTYPES],
   metadata: { task: "segment", names: "{0: 'cat', 1: 'dog'}", stride: "32" },
 };
+
+const MERGING = { merge: "greedy-nmm", metric: "ios", threshold: 0.5, edges: "drop" } as const;
 
 const ALL: NmsOptions = { threshold: 0.1, iou: 1, maxDetections: 20, classAgnostic: false, classIds: undefined };
 
@@ -114,9 +117,10 @@ class Segmenting implements Disposable {
     formats: Readonly<Record<string, TensorFormat>> = {},
     channels = 3,
     preprocessing: PreprocessingOptions = {},
+    slices?: SlicePlan,
   ): Promise<Segmenting> {
     const model = { ...MODEL, inputs: [{ ...IMAGES, shape: [2, channels, SIDE, SIDE] }] };
-    const options = { ...DEFAULT_DETECT_TASK_OPTIONS, batch: 2, maskSize, preprocessing };
+    const options = { ...DEFAULT_DETECT_TASK_OPTIONS, batch: 2, maskSize, preprocessing, slices };
     const task = await new ObjectTask("segment", options).recognise({
       model,
       source: "a stand-in",
@@ -163,7 +167,8 @@ class Segmenting implements Disposable {
   /** What the CPU makes of the same outputs, image by image. */
   wanted(images: readonly Image[], selection: NmsOptions): Promise<object[]> {
     const { task, size } = this.#parts;
-    return segmentedOnCpu(task, this.#outputs, images, size, selection);
+    const [tensor] = this.#outputs.values();
+    return segmentedOnCpu(task, this.#outputs, images, size, selection, tensor!.shape[0]!);
   }
 
   async run(images: readonly Image[], selection: NmsOptions = ALL): Promise<object[]> {
@@ -173,6 +178,47 @@ class Segmenting implements Disposable {
   [Symbol.dispose](): void {
     this.#owned.dispose();
   }
+}
+
+for (const layout of ["one", "split"] as const) {
+  gpuTest(
+    `slices of an image, in several runs of two rows, are the CPU's (${layout}): masks joined, and the input cut from the image`,
+    async () => {
+      const slices = { size: SIZE, overlap: 0.5, whole: true, ...MERGING };
+      using segmenting = await Segmenting.open("image", layout, {}, 3, {}, slices);
+      let seed = 1;
+      // Eleven views, one, thirteen, and one again.
+      for (const [width, height] of [
+        [190, 90],
+        [64, 64],
+        [130, 100],
+        [40, 20],
+      ] as const) {
+        const images = [flatImage(width, height, 9)];
+        for (const rows of [[SMALL, SMALL.slice(1)] as const, [large(12), large(12)] as const]) {
+          segmenting.give(outputsWith(seed++, rows));
+          for (const selection of [ALL, { ...ALL, maxDetections: 3 }]) {
+            const got = await segmenting.run(images, selection);
+            expect(got).toEqual(await segmenting.wanted(images, selection));
+            expect((got[0] as { masks: object[] }).masks.length).toBeGreaterThan(0);
+          }
+        }
+      }
+      const random = chance(seed);
+      const noise = imageOf(
+        Uint8Array.from({ length: 130 * 100 * 3 }, () => random() * 256),
+        { width: 130, height: 100 },
+      );
+      await segmenting.slot.preprocess([noise], SIZE);
+      const input = createTensor("f32", IMAGES.shape);
+      const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
+      for (const [row, region] of segmenting.slot.placements.slice(0, 2).entries()) {
+        expect([region.x, region.y, region.width, region.sourceWidth]).toEqual([row * 32, 0, SIDE, 130]);
+        preprocessor.run(noise, input, row, region);
+      }
+      expect((await segmenting.slot.readInput()).data).toEqual(input.data);
+    },
+  );
 }
 
 for (const [maskSize, layout, formats] of [
@@ -295,6 +341,27 @@ gpuTest("masks that need more room than there is run again, are counted, and run
   segmenting.give(outputsWith(6, [large(9), large(9)]));
   expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
   expect(segmenting.reruns).toBe(2);
+});
+
+gpuTest("masks of slices that need more room than there is run again in the run that they are of", async () => {
+  const slices: SlicePlan = { size: [300, 300], overlap: 0.5, whole: true, ...MERGING };
+  using segmenting = await Segmenting.open(
+    "image",
+    "one",
+    {},
+    { size: [300, 300], overlap: 0.5, whole: true, ...MERGING },
+  );
+  const images = [flatImage(500, 400, 9)];
+  for (const [rows, reruns] of [
+    [SMALL, 0],
+    // The first of four runs makes room for all.
+    [large(9), 1],
+    [large(9), 1],
+  ] as const) {
+    segmenting.give(outputsWith(8, [rows, rows]));
+    expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
+    expect(segmenting.reruns).toBe(reruns);
+  }
 });
 
 gpuTest("stages one by one: post-processing runs again with more rows, and where masks need more room", async () => {

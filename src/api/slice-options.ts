@@ -60,7 +60,7 @@ export const SLICE_OPTIONS: OptionsOf<SliceOptions> = {
   metric: {
     schema: z.enum(["iou", "ios"], "iou or ios").default("ios"),
     flag: "slice-metric",
-    help: "overlap of slices' detections: over the union, or over the smaller",
+    help: "what overlap is over: the union, or the smaller",
     aliases: [["postprocessMatchMetric", (text: string) => text.toLowerCase()]],
   },
   threshold: {
@@ -72,6 +72,6 @@ export const SLICE_OPTIONS: OptionsOf<SliceOptions> = {
   edges: {
     schema: z.enum(["keep", "drop"], "keep or drop").default("keep"),
     flag: "slice-edges",
-    help: "boxes cut by a slice's edge; drop: those that another view has whole",
+    help: "boxes cut by a slice; drop: if another view has them whole",
   },
 };

@@ -15,7 +15,7 @@ import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
 import { SHAPED_KEY, type Shaping } from "../../../src/heads/shaped.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf } from "../../../src/image/image.ts";
-import type { Preprocessing, PreprocessingOptions } from "../../../src/image/preprocessing.ts";
+import { type PreprocessingOptions, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS, type Size } from "../../../src/runtime/backend.ts";
@@ -345,12 +345,7 @@ gpuTest("masks that need more room than there is run again, are counted, and run
 
 gpuTest("masks of slices that need more room than there is run again in the run that they are of", async () => {
   const slices: SlicePlan = { size: [300, 300], overlap: 0.5, whole: true, ...MERGING };
-  using segmenting = await Segmenting.open(
-    "image",
-    "one",
-    {},
-    { size: [300, 300], overlap: 0.5, whole: true, ...MERGING },
-  );
+  using segmenting = await Segmenting.open("image", "one", {}, 3, {}, slices);
   const images = [flatImage(500, 400, 9)];
   for (const [rows, reruns] of [
     [SMALL, 0],

@@ -15,7 +15,7 @@ import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
 import { SHAPED_KEY, type Shaping } from "../../../src/heads/shaped.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf } from "../../../src/image/image.ts";
-import { type PreprocessingOptions, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import { type Preprocessing, type PreprocessingOptions, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS, type Size } from "../../../src/runtime/backend.ts";

@@ -1,6 +1,8 @@
 /** @module Shaped model: a model as it is run: cut at the maps of its head where its task knows the head, and the cut is proved. */
 
+import { LibraryLoadError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import type { MapPlan } from "../heads/map-plan.ts";
 import { needsShapes } from "../model/model-info.ts";
 import { readOnnxModel } from "../onnx/declared.ts";
@@ -41,6 +43,17 @@ export async function variantOf(file: OnnxFile, task: ShapingTask): Promise<stri
   return plan.kind === "own" ? undefined : JSON.stringify({ head, plan, extras });
 }
 
+/** Whether cuts can be proved here, without which none is made: it takes ONNX Runtime. */
+export function canProve(): boolean {
+  try {
+    openOnnxRuntime();
+    return true;
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return false;
+  }
+}
+
 /**
  * A model that is cut at the maps of its head.
  *
@@ -59,6 +72,11 @@ export async function shapedBytes(
   if (found === undefined) return undefined;
   const { shapeModel } = await import("../heads/shaping.ts");
   const shaped = await shapeModel(bytes, found.model, found.spec);
+  if ("isUnproved" in shaped) {
+    const found = `Building ${source} as it was exported, which runs slower: its head is cut only where ONNX Runtime proves the cut`;
+    logger.warn(`${found} (${shaped.reason})\nHint: \`bunx bun-tensorrt install onnxruntime\` fetches it`);
+    return undefined;
+  }
   const reason = "reason" in shaped ? shaped.reason : whyNot(shaped.shaping.plan);
   if ("reason" in shaped || reason !== undefined) {
     logger.debug(`Leaving ${source} as it was exported: ${reason}`);

@@ -1,6 +1,6 @@
 /** @module Shaping: models of a known head are cut at the last maps of their convolutions, and what is cut off is proved to be the head. */
 
-import { BunTensorRtError } from "../core/errors.ts";
+import { BunTensorRtError, inShort, LibraryLoadError } from "../core/errors.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { OnnxValue, type Side } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
@@ -14,7 +14,8 @@ import { SHAPED_KEY, type Shaping } from "./shaped.ts";
 /** A model that was cut, or why it was not: a clause. */
 export type ShapeOutcome =
   | { readonly model: Uint8Array<ArrayBuffer>; readonly shaping: Shaping }
-  | { readonly reason: string };
+  | { readonly reason: string }
+  | { readonly reason: string; readonly isUnproved: true };
 
 /**
  * Cut a model where the arithmetic of its head begins. The cut is found by the operators, never by names, and proved: on numbers of
@@ -47,6 +48,7 @@ export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: Mode
   } catch (error) {
     // Without ONNX Runtime, or with operators or values that it refuses, the model stays as it is.
     if (!(error instanceof BunTensorRtError)) throw error;
+    if (error instanceof LibraryLoadError) return { reason: inShort(error), isUnproved: true };
     return { reason: `the cut cannot be proved: ${error.message.split("\n", 1)[0]}` };
   }
   return { reason: `what follows its convolutions is not what is known of the head "${spec.head}"` };

@@ -36,9 +36,21 @@ export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" 
   readonly beforeBuild?: (() => Promise<Uint8Array | undefined>) | undefined;
   /** What tells plans apart that are built of one model in different forms. Default: the form as it is. */
   readonly variant?: string | undefined;
+  /**
+   * Asked where there is no plan of the {@linkcode ObtainEnvironment.variant}: whether one can be made here. Where not, plans of the
+   * model as it is are found and built in its place, so that none is taken for what it is not. Default: it can.
+   */
+  readonly canVary?: (() => boolean) | undefined;
+  /** The plan is to be replaced by another soon: it is kept apart from those that were built to stay. Default false. */
+  readonly isInterim?: boolean | undefined;
+  /** Asked when it is this build's turn: a plan that is taken in the place of one that would be built. */
+  readonly instead?: (() => Promise<CachedPlan | undefined>) | undefined;
   /** Build even where the plan is there, and put the new one in its place. Default false. */
   readonly rebuild?: boolean | undefined;
 }
+
+/** Which of the plans of a model is meant, where the same options build several; and what the model is called. */
+export type PlanForm = Pick<ObtainEnvironment, "path" | "source" | "variant" | "isInterim">;
 
 /** What a cached plan depends on, beside the model and the options. */
 export interface Builds {
@@ -119,9 +131,8 @@ export class EngineCache {
     using own = environment.device === undefined && library.hasDevice() ? Device.open(0) : undefined;
     const device = environment.device ?? own;
     const builds: Builds = { library, device, config: parseBuildOptions(options) };
-    const path = await this.path(model, builds, environment);
     const isWanted = environment.rebuild !== true;
-    const found = isWanted ? await this.#read(path, builds) : undefined;
+    const { path, plan: found } = await this.#look(model, builds, environment, isWanted);
     if (found !== undefined) return found;
 
     const changed = await environment.beforeBuild?.();
@@ -148,11 +159,27 @@ export class EngineCache {
   async find(
     model: Uint8Array,
     options: BuildOptions,
-    environment: Pick<ObtainEnvironment, "library" | "device" | "path" | "source" | "variant">,
+    environment: Pick<ObtainEnvironment, "library" | "device" | "canVary" | keyof PlanForm>,
   ): Promise<CachedPlan | undefined> {
     const library = environment.library ?? openTensorRt();
     const builds: Builds = { library, device: environment.device, config: parseBuildOptions(options) };
-    return this.#read(await this.path(model, builds, environment), builds);
+    return (await this.#look(model, builds, environment, true)).plan;
+  }
+
+  /** Where a plan is kept, or will be, and the plan if it is there and wanted. */
+  async #look(
+    model: Uint8Array,
+    builds: Builds,
+    environment: Pick<ObtainEnvironment, "canVary" | keyof PlanForm>,
+    isWanted: boolean,
+  ): Promise<{ readonly path: string; readonly plan: CachedPlan | undefined }> {
+    const look = async (form: PlanForm) => {
+      const path = await this.path(model, builds, form);
+      return { path, plan: isWanted ? await this.#read(path, builds) : undefined };
+    };
+    const found = await look(environment);
+    const isAsItIs = environment.variant === undefined || found.plan !== undefined || environment.canVary?.() !== false;
+    return isAsItIs ? found : look({ ...environment, variant: undefined });
   }
 
   async #build(
@@ -167,7 +194,7 @@ export class EngineCache {
     using turn = await BuildTurn.take({ ...environment, library, device, source });
     // One in the background holds nothing that others wait for.
     using _lock = isBackground ? undefined : await FileLock.acquire(`${path}.lock`, signal);
-    const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
+    const meanwhile = isWanted ? ((await environment.instead?.()) ?? (await this.#read(path, builds))) : undefined;
     if (meanwhile !== undefined) return meanwhile;
     // Without a GPU nothing is measured, and what was measured cannot be read.
     const shared = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
@@ -192,11 +219,7 @@ export class EngineCache {
    * Where the plan of a model is kept: the name of the model, and a hash of the model's bytes (those in files beside it
    * too), the version of TensorRT, the GPU and the options that change the plan.
    */
-  async path(
-    model: Uint8Array,
-    builds: Builds,
-    where: Pick<ObtainEnvironment, "path" | "source" | "variant">,
-  ): Promise<string> {
+  async path(model: Uint8Array, builds: Builds, where: PlanForm): Promise<string> {
     const { config, library, device } = builds;
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
     const { maxThreads: _, isPrecisionChosen: __, fp32Layers, precision, ioFormat, ...choice } = config;
@@ -222,6 +245,7 @@ export class EngineCache {
         gpu: device?.name,
         capabilities: targetCapabilities(config, device),
         variant: where.variant,
+        ...(where.isInterim === true && { isInterim: true }),
       }),
     );
     const stem = basename(where.source ?? where.path ?? "model")

@@ -26,7 +26,7 @@ export {
 } from "./builder.ts";
 export { type AllocatingContext, ContextTensor, OutputAllocator } from "./context-tensor.ts";
 export { Engine, type EngineOwner, ExecutionContext, type MemoryStrategy } from "./engine.ts";
-export { type Builds, type CachedPlan, EngineCache, type ObtainEnvironment } from "./engine-cache.ts";
+export { type Builds, type CachedPlan, EngineCache, type ObtainEnvironment, type PlanForm } from "./engine-cache.ts";
 export { type EngineInformation, EngineInspector } from "./engine-inspector.ts";
 export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
 export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";

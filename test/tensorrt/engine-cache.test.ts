@@ -79,6 +79,30 @@ test.skipIf(isAbsent)(
 );
 
 test.skipIf(isAbsent)(
+  "EngineCache.obtain() keeps apart what was built as it is for want of a variant, and what another soon takes the place of, as TensorRT-RTX has been fetched",
+  async () => {
+    const cache = new EngineCache(folder);
+    let canVary = false;
+    const environment = { library: openFrom(RTX!), variant: "cut", canVary: () => canVary };
+    const obtain = (rest: Partial<ObtainEnvironment> = {}) =>
+      cache.obtain(tinyModel(), AMPERE, { ...environment, ...rest });
+    const asItIs = await obtain();
+    expect([asItIs.isHit, (await obtain({ variant: undefined })).path]).toEqual([false, asItIs.path]);
+    expect(await cache.find(tinyModel(), AMPERE, environment)).toEqual({ ...asItIs, isHit: true });
+    canVary = true;
+    expect(await cache.find(tinyModel(), AMPERE, environment)).toBeUndefined();
+    const cut = await obtain();
+    canVary = false;
+    // One that is there is taken, however it came there.
+    expect([cut.isHit, (await obtain()).path]).toEqual([false, cut.path]);
+    const full = await obtain({ isInterim: true, instead: () => Promise.resolve(cut) });
+    expect(full).toBe(cut);
+    expect((await obtain({ isInterim: true, instead: async () => undefined })).isHit).toBe(false);
+    expect(readdirSync(folder).filter((name) => name.endsWith(".plan")).length).toBe(3);
+  },
+);
+
+test.skipIf(isAbsent)(
   "EngineCache.obtain() leaves nothing behind where the build fails, as TensorRT-RTX has been fetched",
   async () => {
     const cache = new EngineCache(folder);

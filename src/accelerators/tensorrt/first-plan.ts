@@ -25,20 +25,23 @@ export function waitProgress(wait: BuildWait): BuildProgress {
   return { fraction: 0, phase: "starting", ...wait.progress, waitsFor: formatHolder(wait) };
 }
 
+/** How a model is shaped before it is built. */
+type Shaped = Pick<ObtainEnvironment, "variant" | "canVary" | "beforeBuild">;
+
 /** A model whose plan is wanted. */
 export interface PlanRequest {
   readonly file: ModelFile;
   readonly options: BuildOptions;
   readonly build: Pick<EngineBuild, "signal">;
   /** Beside what is the same for all plans. */
-  readonly environment: Pick<ObtainEnvironment, "variant" | "beforeBuild" | "onProgress" | "onWait">;
+  readonly environment: Shaped & Pick<ObtainEnvironment, "onProgress" | "onWait">;
 }
 
 /** How the plan of a model is asked for. @param own what its task makes of it */
 export function planRequest(
   file: ModelFile,
   build: EngineBuild,
-  { options, ...own }: Pick<PlanRequest, "options"> & Pick<ObtainEnvironment, "variant" | "beforeBuild">,
+  { options, ...own }: Pick<PlanRequest, "options"> & Shaped,
 ): PlanRequest {
   const environment: PlanRequest["environment"] = {
     ...own,
@@ -55,22 +58,20 @@ export interface FirstPlan {
 }
 
 /** The plan to begin with, out of the cache or built. @param wanted default `quick` */
-export async function firstPlan(
-  request: PlanRequest,
-  device: Device,
-  wanted: FirstEngine = "quick",
-): Promise<FirstPlan> {
-  const { file, options, build, environment } = request;
+export async function firstPlan(asked: PlanRequest, device: Device, wanted: FirstEngine = "quick"): Promise<FirstPlan> {
+  const { file, options, build, environment } = asked;
   const cache = new EngineCache();
   const { source, path } = file;
-  const where = { device, source, path, variant: environment.variant };
-  const isQuick = wanted === "quick" && openTensorRt().version.family === "TensorRT";
-  const full = isQuick ? await cache.find(file.bytes, options, where) : undefined;
+  const request = { ...environment, device, source, path, signal: build.signal };
+  if (wanted !== "quick" || openTensorRt().version.family !== "TensorRT")
+    return { plan: await cache.obtain(file.bytes, options, request), engine: "full" };
+  const findFull = () => cache.find(file.bytes, options, request);
+  let full = await findFull();
   if (full !== undefined) return { plan: full, engine: "full" };
-  const { signal } = build;
-  const chosen = isQuick ? { ...options, ...QUICK } : options;
-  const plan = await cache.obtain(file.bytes, chosen, { ...environment, ...where, signal });
-  return { plan, engine: isQuick ? "quick" : "full" };
+  // The build that was waited for may have been that of the full one.
+  const instead = async () => (full = await findFull());
+  const plan = await cache.obtain(file.bytes, { ...options, ...QUICK }, { ...request, isInterim: true, instead });
+  return { plan, engine: plan === full ? "full" : "quick" };
 }
 
 /**
@@ -85,12 +86,12 @@ export async function fullPlan(
   signal: AbortSignal,
 ): Promise<CachedPlan> {
   const { source, path } = file;
-  const { variant, beforeBuild } = environment;
+  const { variant, canVary, beforeBuild } = environment;
   await pause(BEGIN_AFTER_MS, signal);
   signal.throwIfAborted();
   logger.info(`Building the full engine of ${source} in the background; the quick one runs meanwhile`);
   return new EngineCache().obtain(file.bytes, options, {
-    ...{ device, source, path, variant, beforeBuild },
+    ...{ device, source, path, variant, canVary, beforeBuild },
     signal,
     isBackground: true,
   });

@@ -29,7 +29,7 @@ import { Runtime } from "../../tensorrt/runtime.ts";
 import { type EngineTensor, vectorOf } from "../../tensorrt/tensor-info.ts";
 import type { FirstEngine, TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
 import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
-import { declaredOnly, shapedBytes, variantOf } from "../shaped-model.ts";
+import { canProve, declaredOnly, shapedBytes, variantOf } from "../shaped-model.ts";
 import { firstPlan, fullPlan, planRequest } from "./first-plan.ts";
 import { engineBuffer, outputError, readTensor } from "./gpu-binding.ts";
 import { GpuJpeg, sumOfCounts } from "./gpu-jpeg.ts";
@@ -112,6 +112,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     const request = planRequest(file, build, {
       options: engineOptions(file, task, build),
       variant: build.shape === false ? undefined : await variantOf(file, task),
+      canVary: canProve,
       beforeBuild: () => modelToBuild(file, task, build),
     });
     const { plan, engine } = await firstPlan(request, device, options.firstEngine);

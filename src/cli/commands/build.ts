@@ -1,7 +1,7 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
 import { resolve } from "node:path";
-import { variantOf } from "../../accelerators/shaped-model.ts";
+import { canProve, variantOf } from "../../accelerators/shaped-model.ts";
 import { waitProgress } from "../../accelerators/tensorrt/first-plan.ts";
 import { engineOptions, modelToBuild } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
@@ -108,6 +108,7 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
     const plan = await new EngineCache().obtain(file.bytes, buildOptions(file, task, args), {
       ...(args.shape && {
         variant: await variantOf(file, task),
+        canVary: canProve,
         beforeBuild: () => modelToBuild(file, task, { signal }),
       }),
       library,

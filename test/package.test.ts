@@ -88,7 +88,7 @@ test("every relative link of a page in the package leads to something in the pac
       .map(([page, link]) => `${page}: ${link}`);
   });
   expect(dead).toEqual([]);
-});
+}, 60_000);
 
 test.skipIf(isOffline)("the package, added to an empty project, detects", () => {
   expect(added.output).toContain("installed bun-tensorrt");

@@ -197,7 +197,7 @@ test("doctor --model tells what a model is, how sure that is, and what of it run
   } finally {
     rmSync(folder, { recursive: true });
   }
-});
+}, 60_000);
 
 test("doctor tells where ffmpeg is, and that videos need it", async () => {
   const found = await doctor({});

@@ -246,8 +246,14 @@ function classesAmong(reading: DenseReading, before: number, traits: ModelTraits
   const masks = hasMasks ? MASK_CHANNELS : 0;
   if (classes === undefined) return channels - before - masks >= 1 ? channels - before - masks : undefined;
   const extra = channels - before - classes;
-  if (extra === 0 || extra === masks) return classes;
+  // Coefficients are there as well where the prototypes of masks were cut off.
+  if (extra === 0 || extra === masks || extra === MASK_CHANNELS) return classes;
   return extra > 0 && (task === "segment" || task === "pose") ? classes : undefined;
+}
+
+/** True for rows of anchors, three a cell, with their channels first: they have objectness, which no head reads in that order. */
+export function isTurnedAnchors({ channelAxis, rowKind }: DenseReading): boolean {
+  return channelAxis === 1 && rowKind === "anchors";
 }
 
 /** True for DeepStream-Yolo's exports: [N, rows, 6] from `input` to `output`, without metadata. */

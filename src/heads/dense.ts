@@ -1,5 +1,6 @@
 /** @module Dense decoder: a row an anchor, with a box and one probability a class; the CPU reference of its kernel. */
 
+import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
 import type { DecodeInput, DensePlan, RawBoxForm } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
@@ -55,6 +56,40 @@ function scanChannelMajor(data: Float32Array, at: number, classes: number, ancho
   }
 }
 
+/** No probability is below 0; room for the rounding of quantised models. */
+const LOWEST_PROBABILITY = -0.05;
+
+/** Plans of whose model an image was seen. */
+const seen = new WeakSet<DensePlan>();
+
+/**
+ * Look at every row of a model's first image: what is below 0 there is no probability, though it hardly ever reaches a threshold.
+ *
+ * @param at    where the first class of the first row lies
+ * @param row   elements from a row to the next
+ * @param plane elements from a class to the next
+ * @throws {ModelError} If a class is below 0
+ */
+function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: number, row: number, plane: number): void {
+  if (seen.has(plan)) return;
+  seen.add(plan);
+  for (let classId = 0; classId < plan.classes; classId++) {
+    for (let n = 0, i = at + classId * plane; n < rows; n++, i += row) {
+      if (data[i]! < LOWEST_PROBABILITY) refuseNegative(plan, classId, data[i]!);
+    }
+  }
+}
+
+function refuseNegative({ output, classes, classChannel, boxes }: DensePlan, classId: number, value: number): never {
+  const found = `channel ${classChannel + classId} holds ${value}, and no probability is below 0`;
+  const isLast = classId === classes - 1 && classes > 1 && classChannel === 4 && boxes === undefined;
+  const hint = isLast
+    ? "the last channel may be the angle of turned boxes: load it with `OrientedDetector` (`--task obb`)"
+    : "the channels from there on may be the coefficients of masks, the points of a pose, or logits: give `labels` " +
+      "(`--labels FILE`), or the `task` (`--task`); else export it with probabilities";
+  throw new ModelError(message(`decode output ${JSON.stringify(output)}`, found, hint), output);
+}
+
 function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Candidates): void {
   const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, plan.channels, -1);
   const anchors = tensor.shape[2]!;
@@ -62,6 +97,7 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   values.load(tensor, input.index * plan.channels * anchors, needed);
   const { data, offset } = values;
   const { boxForm = "centre", boxUnit } = plan;
+  checkFirst(plan, data, offset + plan.classChannel * anchors, anchors, 1, anchors);
   if (best.length < anchors) {
     best = new Float32Array(anchors);
     bestClass = new Int32Array(anchors);
@@ -99,6 +135,7 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
   values.load(tensor, input.index * anchors * channels, anchors * channels);
   const { data, offset } = values;
   loadBoxes(plan, input, anchors);
+  checkFirst(plan, data, offset + classChannel, anchors, channels, 1);
   const boxStep = plan.boxes === undefined ? channels : BOX_NUMBERS;
   const threshold = fround(input.threshold);
   for (let anchor = 0, at = offset; anchor < anchors; anchor++, at += channels) {

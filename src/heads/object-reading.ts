@@ -6,7 +6,14 @@ import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
-import { type DenseReading, densePlan, MASK_CHANNELS, prototypesOf, readDense } from "./dense-reading.ts";
+import {
+  type DenseReading,
+  densePlan,
+  isTurnedAnchors,
+  MASK_CHANNELS,
+  prototypesOf,
+  readDense,
+} from "./dense-reading.ts";
 import {
   type DensePlan,
   type Head,
@@ -184,7 +191,10 @@ function readOutputs(
   const isFit =
     classes === undefined
       ? first === ROW_CHANNELS
-      : reading.channelAxis === 1 && classes >= 1 && (traits.classes ?? classes) === classes;
+      : reading.channelAxis === 1 &&
+        !isTurnedAnchors(reading) &&
+        classes >= 1 &&
+        (traits.classes ?? classes) === classes;
   const keypoints = task === "pose" ? keypointsIn(model, length, shape) : undefined;
   const prototypes = task === "segment" ? prototypesOf(model) : undefined;
   const isWhole = task === "obb" || (keypoints ?? prototypes) !== undefined;

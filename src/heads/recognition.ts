@@ -9,7 +9,7 @@ import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { usualAnchors } from "./anchors.ts";
-import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
+import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { efficientDet } from "./efficientdet.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
@@ -31,6 +31,7 @@ import {
   readTraits,
 } from "./traits.ts";
 import { withConfig, withSaid } from "./with-said.ts";
+import { isOpenToOthers, yolo } from "./yolo.ts";
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
@@ -105,6 +106,32 @@ function refuseAnchorless(traits: ModelTraits, options: RecogniseOptions, heads:
   const how = names.length === 1 ? "" : `name the head by ${naming(names)}, and `;
   const text = `its outputs are raw maps of anchors (${found[0]!.reason}), and nothing tells the anchors`;
   refuse(options, text, `${how}${SAY_ANCHORS}; or export it with its grid (YOLOv5: export.py; YOLOv7: --grid)`);
+}
+
+/** Rows of anchors have objectness, which is not read where channels come first: naming the head says that they have none. */
+function refuseTurned(traits: ModelTraits, options: RecogniseOptions): void {
+  const reading = readDense(traits);
+  if (reading === undefined || !isTurnedAnchors(reading)) return;
+  const { output, channels, rows } = reading;
+  const found = `its output ${shown(output)} has three rows a cell, which have objectness, and its channels come first`;
+  const turned = `[N, ${rows}, ${channels}]`;
+  const hint =
+    `turn its output round, to ${turned}, as YOLOv5's export.py and YOLOv7's export it; if its channels are a box and ` +
+    `classes without objectness, name the head by ${naming([yolo.name])}`;
+  refuse(options, found, hint);
+}
+
+/** As many channels as a box and classes that no names tell, or other things behind fewer of them. */
+function refuseOpenChannels(traits: ModelTraits, options: RecogniseOptions): void {
+  const reading = readDense(traits);
+  if (reading === undefined || yolo.recognise(traits) !== undefined || !isOpenToOthers(reading, traits)) return;
+  const found =
+    `its output ${shown(reading.output)} may be a box and ${reading.channels - 4} classes, or fewer of them with objectness, an angle, ` +
+    "points, or coefficients of masks, and nothing tells which";
+  const hint =
+    "give its `task` (`--task obb`, `--task pose`), or its class names by `labels` (`--labels FILE`); if all are classes, name the " +
+    `head by ${naming([yolo.name])}`;
+  refuse(options, found, hint);
 }
 
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
@@ -203,6 +230,8 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     if (isOfCrops(model)) refuse(options, OF_CROPS.found, OF_CROPS.hint);
     if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
     if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
+    refuseTurned(traits, options);
+    refuseOpenChannels(traits, options);
     refuseAnchorless(traits, options, ANCHORED_HEADS);
     refuseSplit(traits, options);
     refuseSeveral(traits, options, heads);

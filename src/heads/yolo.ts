@@ -8,17 +8,26 @@ import {
   isDeepStream,
   isNanodetPlus,
   isOfPaddle,
+  isTurnedAnchors,
   readClasses,
 } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
 
-/** Channels of a pose model of one class and 17 keypoints: without metadata nothing else tells it from 52 classes. */
-const POSE_CHANNELS = 56;
-
 /** COCO's 80 classes behind a box, and behind a box and objectness: without names these channels mean nothing else. */
 const COCO_CHANNELS = 84;
 const COCO_CHANNELS_WITH_OBJECTNESS = 85;
+
+/**
+ * Channels that without names may be more than a box and classes: one class and 17 keypoints; COCO's classes with objectness or an
+ * angle; COCO's classes with the coefficients of masks; the same with objectness.
+ */
+const CHANNELS_OF_OTHERS: readonly number[] = [56, COCO_CHANNELS_WITH_OBJECTNESS, 116, 117];
+
+/** True where other things than classes may be behind a box, and no names tell. */
+export function isOpenToOthers({ channelAxis, channels, hasMasks }: DenseReading, { classes }: ModelTraits): boolean {
+  return channelAxis === 1 && classes === undefined && !hasMasks && CHANNELS_OF_OTHERS.includes(channels);
+}
 
 function isOther(reading: DenseReading, traits: ModelTraits): boolean {
   const isFinal = reading.rowsAreFinal || traits.family === "rtdetr";
@@ -34,7 +43,7 @@ export const yolo: Head<DensePlan> = defineHead(
     const found = readClasses(traits, 4, 1);
     if (found === undefined) return undefined;
     const { reading, parts } = found;
-    if (!traits.forced && traits.classes === undefined && reading.channels === POSE_CHANNELS) return undefined;
+    if (!traits.forced && (isOpenToOthers(reading, traits) || isTurnedAnchors(reading))) return undefined;
     return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },
 );

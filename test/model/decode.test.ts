@@ -351,3 +351,23 @@ test("NumberSlice widens every dtype from where it is told, and follows a new bu
   view.set(values);
   expect(read(tensorOf("f16", [5], view), 2, 2)).toEqual([3, 2047]);
 });
+
+test("a class below 0 in any row of a model's first image is no probability: an angle, or coefficients of masks", () => {
+  const spec = recogniseModel(model([["output0", [1, 7, 8400]]]), { labels: ["a", "b", "c"] });
+  const first = (values: readonly number[]): Candidates =>
+    decode(spec, {
+      output0: channelMajor([
+        [30, 30, 20, 20, 0.9, 0.1, 0.2],
+        [50, 50, 20, 20, ...values],
+      ]),
+    });
+  expect(() => first([0, 0, -0.4])).toThrow(
+    /channel 6 holds -0.4\d*, and no probability is below 0\nHint: .*`--task obb`/,
+  );
+  const other = { ...spec, plan: { ...spec.plan } };
+  const middle = { output0: channelMajor([[30, 30, 20, 20, 0.9, -0.4, 0.2]]) };
+  expect(() => decode(other, middle)).toThrow(/channel 5 holds (.|\n)*coefficients of masks/);
+  // What quantisation leaves below 0 is none of it, and later images are not looked at.
+  const rounded = { ...spec, plan: { ...spec.plan } };
+  expect(decode(rounded, { output0: channelMajor([[30, 30, 20, 20, 0.9, -0.004, 0.2]]) }).count).toBe(1);
+});

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { ModelSpec } from "../../src/heads/head.ts";
+import { recogniseObjects } from "../../src/heads/object-reading.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS, headNamed } from "../../src/heads/registry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../../src/image/preprocessing.ts";
@@ -454,7 +455,7 @@ test("segmentation and pose models give their boxes, where the names or the prot
 
 test("a pose model without metadata is refused rather than read as 52 classes", () => {
   const pose = model([["output0", [1, 56, 8400]]]);
-  expect(() => recogniseModel(pose, {})).toThrow(/fit no known head/);
+  expect(() => recogniseModel(pose, {})).toThrow(/may be a box and 52 classes/);
   expect(recogniseModel(pose, { head: "yolo" }).plan).toMatchObject({ classes: 52 });
   expect(recogniseModel(pose, { labels: new Array(52).fill("x") }).plan).toMatchObject({ classes: 52 });
   expect(() => recogniseModel(model([["output0", [1, 300, 57]]]), {})).toThrow(/fit 2 heads/);
@@ -1166,7 +1167,7 @@ test("of several outputs that may each be the head none is taken: the refusal na
   for (const [a, b] of [
     [
       ["output0", [1, 84, 8400]],
-      ["2731", [1, 85, 8400]],
+      ["2731", [1, 86, 8400]],
     ],
     [
       ["person", [1, 84, 8400]],
@@ -1318,4 +1319,34 @@ test("recogniseModel() lists the other heads that the tensors fit", () => {
   for (const name of recognised([["output0", [1, 84, 8400]]]).alternatives) {
     expect(recogniseModel(model([["output0", [1, 84, 8400]]]), { head: name }).head).toBe(name);
   }
+});
+
+test("channels-first rows that may be more than a box and classes are refused with what tells, and naming it makes it run", () => {
+  // YOLOv5 turned round: three rows a cell have objectness.
+  for (const [channels, rows, size] of [
+    [85, 25_200, 640],
+    [84, 6_300, 320],
+    [117, 25_200, 640],
+  ] as const) {
+    const turned = model([["output0", [1, channels, rows]]], { inputs: [["images", [1, 3, size, size]]] });
+    const text = refusal(() => recogniseModel(turned, {}));
+    expect(text).toContain("has three rows a cell, which have objectness, and its channels come first");
+    expect(text).toContain(`[N, ${rows}, ${channels}]`);
+    expect(recogniseModel(turned, { head: "yolo" })).toMatchObject({ head: "yolo" });
+  }
+  for (const channels of [56, 85, 116, 117]) {
+    const open = model([["output0", [1, channels, 8400]]]);
+    expect(refusal(() => recogniseModel(open, {}))).toContain(
+      `may be a box and ${channels - 4} classes, or fewer of them`,
+    );
+    expect(recogniseModel(open, { head: "yolo" }).labels).toHaveLength(channels - 4);
+    expect(
+      recogniseModel(open, { labels: COCO_80.concat(Array(channels).fill("x")).slice(0, channels - 4) }).head,
+    ).toBe("yolo");
+  }
+  // Of a segmentation model without its prototypes the names tell what is no class.
+  const cut = recogniseModel(model([["output0", [1, 116, 8400]]]), { labels: COCO_80 });
+  expect(cut).toMatchObject({ head: "yolo", plan: { channels: 116, classes: 80 } });
+  const obb = recogniseObjects(model([["output0", [1, 85, 8400]]]), "obb", {});
+  expect(obb).toMatchObject({ task: "obb", plan: { classes: 80 } });
 });

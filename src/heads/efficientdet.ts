@@ -211,6 +211,9 @@ export const efficientDetRows: Head<RowsPlan> = defineHead(
       preprocessing: PREPROCESSING,
       assumptions: [ASSUMED_LEVELS],
       labels: ["", ...(traits.names ?? COCO_90)],
+      ...(traits.names === undefined && {
+        assumedNames: "COCO's class names, numbered from 1 on, as the model does not tell its own: give `labels`",
+      }),
       stride: STRIDE,
       needsNms: false,
       plan: rowsPlan(reading.output, 6),

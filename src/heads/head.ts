@@ -3,7 +3,7 @@
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
-import { labelsFor } from "../model/labels.ts";
+import { COCO_91, labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";
@@ -51,6 +51,8 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
    * it through `labelOf`.
    */
   readonly labels: readonly string[];
+  /** That those names were assumed, and what to do about it; left out where the caller, the model or a file tells them, or its classes are counted. */
+  readonly assumedNames?: string | undefined;
   /** Both sides of a dynamic input are multiples of it. */
   readonly stride: number;
   /** The input's size in pixels where the model fixes it; `undefined` where height or width is dynamic. */
@@ -255,7 +257,7 @@ export type DecodePlan =
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan>
   extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks" | "isImageSized">,
-    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions" | "labels" | "stride" | "anchors">> {
+    Partial<Pick<ModelSpec, "sizeInputs" | "assumptions" | "labels" | "assumedNames" | "stride" | "anchors">> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];
   /** Further outputs that the head knows, and that change nothing of how it is read; any other makes it another model. */
@@ -270,6 +272,16 @@ export interface ModelSpecParts<Plan extends DecodePlan>
   readonly preferredSize?: readonly [width: number, height: number];
 }
 
+/** What is said where nobody tells the class names of a model. @param classes as many as it has, where the outputs tell */
+function assumedNamesOf(classes: number | undefined): string | undefined {
+  if (classes === undefined) return "COCO's 80 class names, as the model does not tell its own: give `labels`";
+  if (classes !== COCO_91.length) return undefined;
+  return (
+    "the names of COCO's 91 ids, as the model has 91 classes and does not tell their names: one that was trained on other data may " +
+    "keep their number; give `labels`"
+  );
+}
+
 /** Complete what a head decides. @param head its name */
 export function specOf<Plan extends DecodePlan>(
   head: string,
@@ -279,6 +291,8 @@ export function specOf<Plan extends DecodePlan>(
   const { outputs, auxiliary = [], preprocessing, classes, names: ofFamily, preferredSize, ...decided } = parts;
   const { image, names, stride, forced } = traits;
   const { shapesAt } = traits.model;
+  const isTold = names !== undefined || ofFamily !== undefined || decided.labels !== undefined;
+  const assumedNames = assumedNamesOf(classes);
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
   const known = names === undefined ? "no class names" : plural(names.length, "class name");
   return {
@@ -290,6 +304,7 @@ export function specOf<Plan extends DecodePlan>(
     sizeInputs: [],
     preprocessing: preprocessingFor(image, preprocessing),
     labels: labelsFor(classes, names ?? ofFamily),
+    ...(isTold || assumedNames === undefined ? {} : { assumedNames }),
     stride,
     fixedSize: image.fixedSize,
     preferredSize: image.fixedSize ?? preferredSize ?? traits.preferredSize,

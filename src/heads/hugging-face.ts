@@ -16,11 +16,17 @@ export const DETR_PREPROCESSING: Preprocessing = { ...RTDETR_PREPROCESSING, mean
 
 type Activation = QueriesPlan["activation"];
 
+/** Queries of DETR, YOLOS and Table Transformer's kin. */
+const DETR_QUERIES = 100;
+
 /** True if the number of classes lets the head be: softmax has one more than there are names, for "no object". */
-function fits(classes: number, activation: Activation, names: number | undefined): boolean {
+function fits({ shape }: TensorInfo, activation: Activation, names: number | undefined, isOfRtdetr: boolean): boolean {
+  const [, queries, classes = 0] = shape;
   const known = activation === "softmax" ? classes - 1 : classes;
   if (names !== undefined) return known === names;
   // Without names: COCO's count settles it; any other count fits both, which is an error the caller must resolve.
+  // DETR and YOLOS have 100 queries, RT-DETR and D-FINE 300: 79 classes and "no object" are as many logits.
+  if (classes === COCO_80.length && queries === DETR_QUERIES && !isOfRtdetr) return true;
   if (classes === COCO_80.length || classes === COCO_91.length) return activation === "sigmoid";
   if (classes === COCO_91.length + 1) return activation === "softmax";
   return true;
@@ -66,9 +72,10 @@ function find(traits: ModelTraits, activation: Activation): ModelSpecParts<Queri
   const logits = findOutput(model, "logits", 3, FLOATS) ?? findOutput(model, "pred_logits", 3, FLOATS);
   const classes = logits?.shape[2] ?? -1;
   if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
-  if (!traits.forced && !fits(classes, activation, traits.classes)) return undefined;
-  const sizeInputs = maskInputs(model);
   const states = model.outputs.filter(({ name }) => STATES.test(name));
+  const isOfRtdetr = states.some(({ name }) => STATES_OF_RTDETR.test(name));
+  if (!traits.forced && !fits(logits, activation, traits.classes, isOfRtdetr)) return undefined;
+  const sizeInputs = maskInputs(model);
   // LibreYOLO's names tell the family: of those with such outputs its registry lets RT-DETR's kin pass.
   const isLibreYolo = libreYoloFamily(model.metadata) !== undefined;
   const family = isLibreYolo ? "rtdetr" : familyOf(states, activation, classes, sizeInputs.length > 0);

@@ -5,7 +5,6 @@ import { logger } from "../core/log.ts";
 import { unknownWord } from "../core/options.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
-import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { usualAnchors } from "./anchors.ts";
@@ -326,7 +325,7 @@ function warn(
   traits: ModelTraits,
   { head: said, heads, source = "the model" }: RecogniseOptions,
 ): void {
-  const { head, needsNms, unexplained, labels, plan } = spec;
+  const { head, needsNms, unexplained, plan } = spec;
   const reading = `Reading ${source} with head ${JSON.stringify(head)}`;
   // Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do.
   if (head === rtdetr.name && /dinov3/i.test(source)) {
@@ -346,15 +345,6 @@ function warn(
     logger.warn(`${reading}: none of the heads that were given takes it for its own (${quoted(refusing, ", ")})`);
   }
   if (unexplained.length > 0) logger.warn(`${reading} although that has no ${unexplained.map(shown).join(", ")}`);
-  if (traits.names === undefined && labels === COCO_91) {
-    logger.warn(
-      `Assuming the names of COCO's 91 ids as ${source} has 91 classes and does not tell their names: one that was trained on ` +
-        "other data may keep their number; give `labels`",
-    );
-  }
-  if (traits.names === undefined && labels === COCO_80 && (plan.kind === "rows" || plan.kind === "columns")) {
-    logger.warn(`Assuming COCO's 80 class names as ${source} does not tell its own: give \`labels\``);
-  }
 }
 
 /**

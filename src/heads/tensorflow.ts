@@ -55,6 +55,15 @@ function planOf(parts: Readonly<Record<"boxes" | "scores" | "classes" | "count",
   };
 }
 
+/**
+ * Ids of classes, 0 included, which is nobody's: as many as there are scores of a row, or one more where the background has none, as with
+ * EfficientDet. The numbers of COCO's tell, or names that begin with the background; else it has one.
+ */
+function idsOf(scores: number, names: readonly string[] | undefined): number {
+  const isWithout = names !== undefined && BACKGROUND.test(names[0] ?? "") && names.length === scores + 1;
+  return isWithout || scores === COCO_91.length - 1 ? scores + 1 : scores;
+}
+
 function readDetections(traits: ModelTraits, masks: TensorInfo | undefined): ModelSpecParts<PartsPlan> | undefined {
   const { model, image, names, forced } = traits;
   const boxes = named(model, "detection_boxes", 3);
@@ -64,17 +73,17 @@ function readDetections(traits: ModelTraits, masks: TensorInfo | undefined): Mod
   if (boxes?.shape[2] !== 4 || scores === undefined || classes === undefined || count === undefined) return undefined;
   const ofClasses = named(model, "detection_multiclass_scores", 3)?.shape[2] ?? -1;
   const labels = labelsFromOne(names ?? COCO_91);
-  if (names !== undefined && ofClasses > 0 && labels.length !== ofClasses) return undefined;
+  const ids = idsOf(ofClasses, names);
+  if (names !== undefined && ofClasses > 0 && labels.length !== ids) return undefined;
+  const isOfCoco = ofClasses < 0 || ids === COCO_91.length;
   return {
     outputs: [boxes, classes, scores, count, ...(masks === undefined ? [] : [masks])],
     auxiliary: model.outputs.filter(({ name }) => FURTHER.test(name)),
     preprocessing: LEVELS,
-    assumptions: [
-      ...(image.fixedSize === undefined ? [] : [ASSUMED_OF_FIT]),
-      ...(names === undefined && (ofClasses < 0 || ofClasses === COCO_91.length) ? [`${ASSUMED_NAMES}1`] : []),
-    ],
-    ...(ofClasses > 0 ? { classes: ofClasses } : {}),
-    ...(names !== undefined || ofClasses < 0 ? { labels } : {}),
+    assumptions: [...(image.fixedSize === undefined ? [] : [ASSUMED_OF_FIT])],
+    ...(ofClasses > 0 ? { classes: ids } : {}),
+    ...(names !== undefined || isOfCoco ? { labels } : {}),
+    ...(names === undefined && isOfCoco ? { assumedNames: `${ASSUMED_NAMES}1` } : {}),
     needsNms: false,
     // The graph resizes images by its own rule.
     isImageSized: true,
@@ -148,11 +157,9 @@ export const tfliteDetection: Head<PartsPlan> = defineHead(
     return {
       outputs,
       preprocessing: { ...LEVELS, scale: 1 / 127.5, mean: [1, 1, 1] },
-      assumptions: [
-        ...(image.dtype === "u8" ? [] : [ASSUMED_OF_LEVELS]),
-        ...(names === undefined ? [`${ASSUMED_NAMES}0`] : []),
-      ],
+      assumptions: [...(image.dtype === "u8" ? [] : [ASSUMED_OF_LEVELS])],
       labels: labelsFromZero(names ?? COCO_91),
+      ...(names === undefined ? { assumedNames: `${ASSUMED_NAMES}0` } : {}),
       needsNms: false,
       plan: planOf({ boxes, scores, classes, count }),
     };

@@ -17,13 +17,14 @@ const UNNORMALISED = saying({ mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0
 
 /** @param model and what it numbers how */
 function assumed(model: string): string {
-  return (
-    `torchvision's ${model}, with the normalisation inside: where it was exported without, give ${UNNORMALISED}, and ` +
-    "`labels` for other classes"
-  );
+  return `torchvision's ${model}, with the normalisation inside: where it was exported without, give ${UNNORMALISED}`;
 }
 
-const COCO = "and COCO's classes, numbered from 1 on";
+/** What is assumed where nothing tells the classes. */
+const OF_COCO = {
+  names: COCO_91,
+  assumedNames: "COCO's class names, numbered from 1 on, as the model does not tell its own: give `labels`, from 0 on",
+} as const;
 
 /** The only output of its rank and kind: they may have any names. */
 function only(
@@ -71,8 +72,8 @@ export const torchvision: Head<PartsPlan> = defineHead(
     return {
       ...found,
       ...IMAGE_SIZED,
-      assumptions: [assumed(`way of detectors, ${COCO}`)],
-      names: COCO_91,
+      assumptions: [assumed("way of detectors")],
+      ...(traits.names === undefined ? OF_COCO : {}),
     };
   },
 );
@@ -90,8 +91,8 @@ export const maskRcnn: Head<PartsPlan> = defineHead(
     return {
       ...found,
       outputs: [...found.outputs, masks],
-      assumptions: [assumed(`Mask R-CNN ${COCO}`)],
-      names: COCO_91,
+      assumptions: [assumed("Mask R-CNN")],
+      ...(traits.names === undefined ? OF_COCO : {}),
       masks: { output: masks.name, rule: "torchvision" },
     };
   },

@@ -37,18 +37,20 @@ export function withConfig<Spec extends ModelSpec>(
     reason: `${spec.reason}; pre-processing by ${file}`,
     preprocessing: withOptions(spec.preprocessing, config.preprocessing),
     assumptions,
-    labels: !isNamed && labels.length > 0 && labels.length === classes ? labels : spec.labels,
+    ...(!isNamed && labels.length > 0 && labels.length === classes ? { labels, assumedNames: undefined } : {}),
   };
 }
 
 /**
- * What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged. Heads of anchors assume
- * something of the boxes.
+ * What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged, class names included. Heads
+ * of anchors assume something of the boxes.
  */
 export function withSaid<Spec extends ModelSpec>(spec: Spec, options: RecogniseOptions): Spec {
   const { preprocessing, isSilent, source = "the model" } = options;
   refuseUnreadAnchors(spec, options);
-  const assumptions = preprocessing === undefined || spec.anchors !== undefined ? spec.assumptions : [];
+  const { assumedNames } = spec;
+  const ofImage = preprocessing === undefined || spec.anchors !== undefined ? spec.assumptions : [];
+  const assumptions = assumedNames === undefined ? ofImage : [...ofImage, assumedNames];
   if (isSilent !== true) for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
   return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions };
 }

@@ -49,6 +49,24 @@ test("the Object Detection API: an image at its own size, y before x, COCO's ids
   }
 });
 
+test("scores of the API without a background have one id more than columns: names fit them, COCO's too", () => {
+  const of = (columns: number) =>
+    model(
+      OF_TF2.map(([name, shape]) => [name, shape.map((side) => (side === 91 ? columns : side))]),
+      { inputs: OPEN },
+    );
+  const coco = recogniseModel(of(90), { isSilent: true });
+  expect(coco.labels).toEqual(COCO_91);
+  expect(coco.assumptions).toEqual([expect.stringContaining("COCO's class names")]);
+  for (const labels of [COCO_91, COCO_91.slice(1)]) {
+    expect(recogniseModel(of(90), { labels }).labels).toEqual(COCO_91);
+  }
+  expect(() => recogniseModel(of(90), { labels: COCO_91.slice(2) })).toThrow("it has 91 classes, got 89 class names");
+  const own = ["background", "a", "b"];
+  expect(recogniseModel(of(2), { labels: own }).labels).toEqual(own);
+  expect(recogniseModel(of(3), { labels: own }).labels).toEqual(own);
+});
+
 test("further outputs of the API are known; the number of classes is that of the scores with the background", () => {
   const found = recogniseModel(model(OF_TF2, { inputs: OPEN }), { isSilent: true });
   expect(found).toMatchObject({ head: "tf-detection", alternatives: [], unexplained: [], stride: 1 });

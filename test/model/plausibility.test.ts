@@ -127,3 +127,24 @@ test("PlausibilityGuard reports once a model, and goes on counting", () => {
   expect(lines).toHaveLength(1);
   expect(lines[0]).toContain("1 of 1 scores of an image are above 1, up to 1.0");
 });
+
+test("PlausibilityGuard reports a class without a name once, and refuses it where the names were assumed", () => {
+  const rows = (classId: number): DetectionBlock => {
+    const block = blockOf([[1, 2, 30, 40, 0.9]]);
+    block.classIds[0] = classId;
+    return block;
+  };
+  const given = new PlausibilityGuard("a.onnx", { labels: ["cat", "dog", "cow"] });
+  for (const classId of [2, 3, 4]) given.check(rows(classId), PLACEMENT);
+  expect(lines).toEqual([
+    "warn: Unnamed class of a.onnx: class 3 is beyond the 3 names; give one for each class by `labels`",
+  ]);
+  // A model that names none calls all by their numbers.
+  new PlausibilityGuard("a.onnx", { labels: [] }).check(rows(7), PLACEMENT);
+  const assumed = new PlausibilityGuard("a.onnx", { labels: ["person", "car"], assumedNames: "COCO's" });
+  assumed.check(rows(1), PLACEMENT);
+  expect(() => assumed.check(rows(2), PLACEMENT)).toThrow(
+    "Cannot name what a.onnx found: class 2 is beyond the 2 names that were assumed\nHint: it was trained on other classes: give",
+  );
+  expect(lines).toHaveLength(1);
+});

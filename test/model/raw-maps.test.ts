@@ -309,11 +309,16 @@ test("EfficientDet takes the anchors of its training, in pixels at stride 8", ()
 test("rows of 100 without metadata may be those of effdet's bench", () => {
   const rows: Declared[] = [["output", [1, 100, 6]]];
   const spec = recogniseModel(model(rows), { isSilent: true });
-  expect(spec).toMatchObject({ head: "yolo-end-to-end", assumptions: [expect.stringContaining("efficientdet-rows")] });
+  expect(spec).toMatchObject({
+    head: "yolo-end-to-end",
+    assumptions: [expect.stringContaining("efficientdet-rows"), expect.stringContaining("COCO")],
+  });
   const named = recogniseModel(model(rows), { isSilent: true, head: "efficientdet-rows" });
   expect(named).toMatchObject({ needsNms: false, preprocessing: { fit: "letterbox-top-left" } });
   expect([named.labels[1], named.labels[90]]).toEqual(["person", "toothbrush"]);
-  expect(recogniseModel(model([["output", [1, 300, 6]]]), { isSilent: true }).assumptions).toEqual([]);
+  expect(recogniseModel(model([["output", [1, 300, 6]]]), { isSilent: true }).assumptions).toEqual([
+    expect.stringContaining("COCO"),
+  ]);
 });
 
 test("a GPU refuses the plans that it has no kernels for by name", () => {

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { ModelSpec } from "../../src/heads/head.ts";
-import { recogniseObjects } from "../../src/heads/object-reading.ts";
+import { recogniseAny, recogniseObjects } from "../../src/heads/object-reading.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS, headNamed } from "../../src/heads/registry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../../src/image/preprocessing.ts";
@@ -12,6 +12,9 @@ import { type Declared, DYNAMIC_IMAGES, model, ultralytics } from "./model-infos
 function recognised(outputs: readonly Declared[], parts: Parameters<typeof model>[1] = {}): ModelSpec {
   return recogniseModel(model(outputs, parts), {});
 }
+
+/** Of a model that tells neither its classes nor their number. */
+const NAMES_ASSUMED = "COCO's 80 class names, as the model does not tell its own: give `labels`";
 
 /** What is returned, and what is logged meanwhile. */
 function logged<T>(run: () => T): { result: T; lines: string[] } {
@@ -492,7 +495,7 @@ test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
   expect(recogniseModel(nas, {})).toMatchObject({
     head: "yolo-nas-flat",
     plan: { batchColumn: 0, boxColumn: 1, classColumn: 6, scoreColumn: 5 },
-    assumptions: [expect.stringContaining("PP-YOLOE")],
+    assumptions: [expect.stringContaining("PP-YOLOE"), NAMES_ASSUMED],
   });
   expect(recogniseModel(nas, { head: "yolov7-rows" }).head).toBe("yolov7-rows");
   expect(() => recogniseModel(model([["rows", [-1, 7]]]), {})).toThrow(
@@ -689,12 +692,17 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
 });
 
 test("logits and pred_boxes: the number of classes tells sigmoid from softmax, else it is ambiguous", () => {
-  const outputs = (classes: number): Declared[] => [
-    ["logits", [-1, 100, classes]],
-    ["pred_boxes", [-1, 100, 4]],
+  const outputs = (classes: number, queries = 100): Declared[] => [
+    ["logits", [-1, queries, classes]],
+    ["pred_boxes", [-1, queries, 4]],
   ];
   const inputs: Declared[] = [["pixel_values", [-1, 3, -1, -1]]];
-  expect(recognised(outputs(80), { inputs })).toMatchObject({
+  // 100 queries are DETR's, of 79 classes and "no object".
+  const detrOf79 = model(outputs(80), { inputs });
+  expect(() => recogniseModel(detrOf79, {})).toThrow(/fit 2 heads/);
+  expect(recogniseModel(detrOf79, { head: "hugging-face-softmax" }).labels).toHaveLength(79);
+  expect(recogniseModel(detrOf79, { labels: COCO_80 }).head).toBe("hugging-face");
+  expect(recognised(outputs(80, 300), { inputs })).toMatchObject({
     head: "hugging-face",
     preprocessing: { fit: "stretch", resize: "antialias", mean: [0, 0, 0] },
     plan: { activation: "sigmoid" },
@@ -768,7 +776,7 @@ test("EfficientNMS by every set of names, with whole or float classes; NHWC is T
         plan: { kind: "columns", counts, boxes, scores, classes },
       });
       // Any family may be behind this NMS; metadata tells.
-      expect(recognised(outputs).assumptions).toEqual([expect.stringContaining("DAMO-YOLO")]);
+      expect(recognised(outputs).assumptions).toEqual([expect.stringContaining("DAMO-YOLO"), NAMES_ASSUMED]);
       expect(recognised(outputs, { metadata: ultralytics(80) }).assumptions).toEqual([]);
       expect(() => recognised(outputs, { inputs: [["images", [1, 640, 640, 3]]] })).toThrow(ModelError);
     }
@@ -798,7 +806,7 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
   const normalised = {
     head: "paddle-detection",
     preprocessing: { fit: "stretch", scale: 1 / 255, mean: IMAGENET_MEAN, std: IMAGENET_STD },
-    assumptions: [expect.stringContaining("for PP-YOLOE+ give")],
+    assumptions: [expect.stringContaining("for PP-YOLOE+ give"), NAMES_ASSUMED],
     plan: { kind: "rows", boxColumn: 2, scoreColumn: 1, classColumn: 0 },
   };
   const picodet = model(outputs, { inputs: inputs.filter(([name]) => name !== "im_shape") });
@@ -1025,9 +1033,26 @@ test("COCO's names are assumed where the outputs do not tell the number of class
   expect(recogniseModel(model(rfDetr), { labels: new Array(91).fill("x") }).labels).toHaveLength(91);
   setLogSink(former);
   expect(lines).toEqual([
-    "warn: Assuming COCO's 80 class names as the model does not tell its own: give `labels`",
-    "warn: Assuming the names of COCO's 91 ids as the model has 91 classes and does not tell their names: one that was trained on other data may keep their number; give `labels`",
+    `warn: Assuming for the model ${NAMES_ASSUMED}`,
+    "warn: Assuming for the model the names of COCO's 91 ids, as the model has 91 classes and does not tell their names: one that was trained on other data may keep their number; give `labels`",
   ]);
+});
+
+test("names that are assumed are told as all that is assumed, of every kind of head, whatever is said of the image", () => {
+  const dets: Declared[] = [
+    ["dets", [1, 100, 5]],
+    ["labels", [1, 100], "i64"],
+  ];
+  const prototypes: Declared[] = [
+    ["output0", [1, 300, 38]],
+    ["output1", [1, 32, 160, 160]],
+  ];
+  const options = { isSilent: true, preprocessing: { colour: "BGR" } } as const;
+  for (const outputs of [dets, [...dets, ["masks", [1, 100, 28, 28]] as Declared], prototypes]) {
+    const spec = recogniseAny(model(outputs), options);
+    expect(spec).toMatchObject({ assumptions: [NAMES_ASSUMED], assumedNames: NAMES_ASSUMED });
+    expect(recogniseAny(model(outputs), { ...options, labels: ["a"] }).assumptions).toEqual([]);
+  }
 });
 
 test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a line in the log says what is assumed", () => {

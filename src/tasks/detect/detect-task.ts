@@ -184,7 +184,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = spec;
     const { dtype, layout, levels } = preprocessing;
     this.spec = spec;
-    this.guard = new PlausibilityGuard(source);
+    this.guard = new PlausibilityGuard(source, spec);
     this.input = { name, dtype, layout, channels: channelsOf(preprocessing), levels };
     this.sizeInputs = sizeInputs;
     this.outputs = spec.plan.kind === "own" ? spec.plan.outputs : undefined;

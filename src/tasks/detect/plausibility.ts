@@ -26,11 +26,19 @@ const HINT =
  */
 export class PlausibilityGuard {
   readonly #source: string;
+  readonly #names: number;
+  readonly #assumedNames: string | undefined;
   #hasReported = false;
+  #hasNamed = false;
 
-  /** @param source the model, for messages */
-  constructor(source: string) {
+  /**
+   * @param source the model, for messages
+   * @param spec   of whose labels there may be fewer than classes
+   */
+  constructor(source: string, { labels, assumedNames }: Pick<ModelSpec, "labels" | "assumedNames"> = { labels: [] }) {
     this.#source = source;
+    this.#names = labels.length > 0 ? labels.length : Number.POSITIVE_INFINITY;
+    this.#assumedNames = assumedNames;
   }
 
   /**
@@ -38,11 +46,13 @@ export class PlausibilityGuard {
    *
    * @param block     the kept rows of an image, best first, in its own pixels and clipped to it
    * @param placement what they were mapped back by
+   * @throws {ModelError} If the class names were assumed, and a class has none: the others are not its names either
    */
   check(block: DetectionBlock, placement: Region): void {
-    const { boxes, scores, count } = block;
+    const { boxes, scores, classIds, count } = block;
     block.implausible = 0;
     if (count === 0) return;
+    for (let row = 0; row < count; row++) if (classIds[row]! >= this.#names) this.#reportUnnamed(classIds[row]!);
     let high = 0;
     while (high < count && scores[high]! > HIGHEST_SCORE) high += 1;
     let outside = 0;
@@ -59,6 +69,20 @@ export class PlausibilityGuard {
     else if (outside >= FEWEST_TO_TELL && outside * 2 >= count) {
       this.#report(`${outside} of ${count} boxes of an image lie outside it`);
     }
+  }
+
+  #reportUnnamed(classId: number): void {
+    const found = `class ${classId} is beyond the ${this.#names} names`;
+    if (this.#assumedNames !== undefined) {
+      const hint = "it was trained on other classes: give their names by `labels` (`--labels FILE`)";
+      throw new ModelError(
+        message(`name what ${this.#source} found`, `${found} that were assumed`, hint),
+        this.#source,
+      );
+    }
+    if (this.#hasNamed) return;
+    this.#hasNamed = true;
+    logger.warn(`Unnamed class of ${this.#source}: ${found}; give one for each class by \`labels\``);
   }
 
   #report(found: string): void {

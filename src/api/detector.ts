@@ -257,8 +257,9 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
       );
     }
     const taskOf = async (source: string | Uint8Array): Promise<DetectTask> => {
-      const plain = new DetectTask({ ...config, ...(await detectorFiles(source)) });
-      return config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
+      const named = { ...config, ...(await detectorFiles(source)) };
+      const plain = new DetectTask(named);
+      return config.task === undefined ? plain : (orObjects(plain as never, named) as never as DetectTask);
     };
     return owned(Detector, await openModel(model, config, taskOf));
   }

@@ -345,6 +345,9 @@ interface NamesBeside {
   readonly names: readonly string[];
   /** True: the model is the only one in its folder. */
   readonly isOfOne?: boolean | undefined;
+  /** The task that it says the model has, and of a pose model its points. */
+  readonly task?: string | undefined;
+  readonly keypointShape?: RecogniseOptions["keypointShape"];
 }
 
 /** What the caller knows better than the model. */

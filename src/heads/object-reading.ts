@@ -94,7 +94,7 @@ function readByHead(
 /** The head by which a model's outputs tell its task, or that the caller named; `undefined` where metadata or numbers tell. */
 export function evidentHead(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "head" | "heads" | "labels" | "labelsBeside"> = {},
+  options: Pick<RecogniseOptions, "head" | "heads" | "labels" | "labelsBeside" | "namesBeside"> = {},
 ): Head | undefined {
   const traits = readTraits(model, options);
   const spec = traits && readByHead(traits, options);
@@ -107,7 +107,7 @@ export function evidentHead(
  */
 export function evidentTask(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "head" | "heads" | "labels" | "labelsBeside" | "keypointShape"> = {},
+  options: Pick<RecogniseOptions, "head" | "heads" | "labels" | "labelsBeside" | "namesBeside" | "keypointShape"> = {},
 ): ObjectTaskName | undefined {
   const traits = readTraits(model, options);
   const own = traits && ownHeadOf(traits, options);
@@ -132,7 +132,7 @@ type KeypointShape = readonly [count: number, numbers: 2 | 3];
 /** The task that a model's metadata or outputs tell, and the façade that loads it; `undefined` where they tell of none. */
 export function evidentFacade(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "labels" | "head" | "heads"> = {},
+  options: Pick<RecogniseOptions, "labels" | "head" | "heads" | "namesBeside"> = {},
 ): { readonly task: string; readonly facade: string } | undefined {
   const own = ownHeadFor(model, options);
   if (own !== undefined) return { task: own.task ?? "detect", facade: facadeOf(own.task ?? "detect")! };
@@ -275,7 +275,10 @@ function recogniseOnce(model: ModelInfo, task: ObjectTaskName, options: Recognis
   }
   const byHead = readByHead(traits, options, task);
   if (byHead !== undefined) return completed({ ...byHead, task, extras: byHead.extras ?? [] }, model, asked);
-  const spec = head === undefined ? readOutputs(task, traits, options.keypointShape) : undefined;
+  const spec =
+    head === undefined
+      ? readOutputs(task, traits, options.keypointShape ?? options.namesBeside?.keypointShape)
+      : undefined;
   if (spec === undefined) {
     const [named, heads] = [{ ...traits, forced: head !== undefined }, headsOf(head, task, options.heads)];
     refuseUnfed(named, asked, heads);

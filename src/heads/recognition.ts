@@ -295,7 +295,7 @@ function refuseTask(traits: ModelTraits, options: RecogniseOptions): void {
   const names = nameable(traits);
   const otherwise = names.length === 0 ? "" : `; if it gives boxes, name its head by ${naming(names)}`;
   const hint = `only detection is supported, and the boxes of segmentation and pose models${otherwise}`;
-  refuse(options, `its task is ${JSON.stringify(model.metadata.task)}`, hint);
+  refuse(options, `its task is ${JSON.stringify(model.metadata.task ?? task)}`, hint);
 }
 
 /** A model without the outputs that may be a dense head, but for one. */

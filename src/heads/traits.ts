@@ -160,6 +160,7 @@ export function readTraits(
     readonly labelsBeside?: readonly string[] | undefined;
     readonly anchors?: Anchors | undefined;
     readonly anchorsBeside?: AnchorsTaken | undefined;
+    readonly namesBeside?: { readonly task?: string | undefined } | undefined;
   } = {},
 ): ModelTraits | undefined {
   const image = findImageInput(model) ?? findImageInput(model, 1) ?? findImageInput(model, 4);
@@ -179,7 +180,9 @@ export function readTraits(
     names,
     classes: names?.length,
     anchors: anchorsSaid(options.anchors) ?? anchorsOf(metadata) ?? options.anchorsBeside,
-    task: taskOf(metadata),
+    task:
+      taskOf(metadata) ??
+      (metadata.names === undefined ? taskOf({ task: options.namesBeside?.task ?? "" }) : undefined),
     family: familyOf(metadata),
     rowsAreFinal:
       /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),

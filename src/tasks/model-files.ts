@@ -118,10 +118,17 @@ function namesOfText(text: string): readonly string[] | undefined {
   return namesIn(`{${numbered.map((found) => `${found![1]}: ${JSON.stringify(found![2])}`).join(", ")}}`);
 }
 
-/** Those of `metadata.yaml` and `data.yaml`, as Ultralytics writes them. */
-function namesOfYaml(text: string): readonly string[] | undefined {
+/** Names, task and points of `metadata.yaml` and `data.yaml`, as Ultralytics writes them. Data with points are of poses. */
+function saidInYaml(text: string): Omit<NonNullable<RecogniseOptions["namesBeside"]>, "file"> | undefined {
   const content: unknown = Bun.YAML.parse(text);
-  return isObject(content) && typeof content.names === "object" ? namesIn(JSON.stringify(content.names)) : undefined;
+  if (!isObject(content) || typeof content.names !== "object") return undefined;
+  const names = namesIn(JSON.stringify(content.names));
+  const { task, kpt_shape } = content;
+  const [count, numbers] = Array.isArray(kpt_shape) ? kpt_shape : [];
+  const hasPoints = Number.isInteger(count) && count > 0 && (numbers === 2 || numbers === 3);
+  const keypointShape = hasPoints ? ([count, numbers] as const) : undefined;
+  const said = typeof task === "string" ? task : hasPoints ? "pose" : undefined;
+  return names && { names, task: said, keypointShape };
 }
 
 /** Files of a model's own name, and those that exporters write beside the only model of a folder. */
@@ -152,7 +159,12 @@ async function namesBeside(source: string | Uint8Array): Promise<RecogniseOption
     if (file.size > MOST_BYTES) continue;
     try {
       const text = await file.text();
-      const names = name.endsWith(".yaml") ? namesOfYaml(text) : namesOfText(text);
+      if (name.endsWith(".yaml")) {
+        const said = saidInYaml(text);
+        if (said !== undefined) return { file: name, ...said };
+        continue;
+      }
+      const names = namesOfText(text);
       if (names !== undefined) return { file: name, names };
     } catch (error) {
       logger.warn(`Ignoring ${JSON.stringify(name)} beside ${source}: ${(error as Error).message}`);

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
-import { anyDetector } from "../../src/api/model.ts";
+import { anyDetector, Model } from "../../src/api/model.ts";
+import { PoseEstimator } from "../../src/api/object-model.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 
 const root = mkdtempSync(join(tmpdir(), "names-beside-"));
@@ -75,4 +76,26 @@ test("names that do not fit are not the model's: it is read as without them, and
   expect(await read("a\nb\nc")).toEqual(["yolo", '3 class names, of "labels.txt" beside it', "a,b,c"]);
   expect(await read("a\nb")).toEqual(["yolo", "no class names", "class 0,class 1,class 2"]);
   expect(await read("a\nb", ["x", "y", "z"])).toEqual(["yolo", "3 class names", "x,y,z"]);
+});
+
+test("metadata.yaml and data.yaml tell the task and the points of a model that does not", async () => {
+  const cells = 64 + 16 + 4;
+  const raw = (channels: number): Uint8Array =>
+    fixedModel([{ name: "output0", shape: [1, channels, cells], values: new Array(channels * cells).fill(0) }], {
+      side: 64,
+    });
+  const pose = folder({
+    "model.onnx": raw(56),
+    "metadata.yaml": "task: pose\nkpt_shape: [17, 3]\nnames:\n  0: person\n",
+  });
+  await using found = await Model.load(pose, { backend: "cpu" });
+  expect(found).toMatchObject({ task: "pose", labels: ["person"] });
+  expect(found).toBeInstanceOf(PoseEstimator);
+  const points = folder({ "model.onnx": raw(4 + 1 + 2 * 5), "data.yaml": "names: [fish]\nkpt_shape: [5, 2]\n" });
+  await using fish = await PoseEstimator.load(points, { backend: "cpu" });
+  expect(fish.recognition.keypoints).toMatchObject({ count: 5, numbers: 2 });
+  const turned = folder({ "model.onnx": raw(7), "metadata.yaml": "task: obb\nnames: [ship, plane]\n" });
+  await using obb = await Model.load(turned, { backend: "cpu" });
+  expect(obb).toMatchObject({ task: "obb", labels: ["ship", "plane"] });
+  await expect(Detector.load(turned, { backend: "cpu" })).rejects.toThrow('its task is "obb"');
 });

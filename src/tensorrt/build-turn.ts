@@ -1,14 +1,14 @@
 /** @module BuildTurn: builds on a GPU take turns, those of other processes included, and each sees how far the other is. */
 
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { getSystemErrorName } from "node:util";
-import { BunTensorRtError, message } from "../core/errors.ts";
+import { BunTensorRtError, inShort, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { Resource } from "../core/resource.ts";
 import { readIfThere } from "../core/stats-of.ts";
-import { writeWholeSync } from "../core/whole-file.ts";
+import { discard, writeWholeSync } from "../core/whole-file.ts";
 import type { Device } from "../cuda/device.ts";
 import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
@@ -16,6 +16,14 @@ import type { TensorRtLibrary } from "./library.ts";
 
 /** How often a held lock is asked for again. */
 const POLL_MS = 100;
+
+/** For how long a lock may be held by who only looks whether it is. */
+const PROBE_MS = 5;
+
+/** Why a file cannot be locked: it cannot be made, or its file system has no locks. */
+function lockError(path: string, code: string): BunTensorRtError {
+  return new BunTensorRtError(message(`lock ${path}`, code, "set BUN_TENSORRT_CACHE to a folder on a local disk"));
+}
 
 /** What the holder wrote of itself; the file may be gone, or not yet written. */
 function holderOf(path: string): string {
@@ -26,6 +34,14 @@ function tellHeld(path: string): (isFirst: boolean) => void {
   return (isFirst) => {
     if (isFirst) logger.info(`Waiting for process ${holderOf(path)}, which holds ${path}`);
   };
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+  } catch (error) {
+    throw lockError(path, (error as NodeJS.ErrnoException).code ?? (error as Error).message);
+  }
 }
 
 /** A lock that this process holds until it is closed. */
@@ -42,13 +58,13 @@ export class FileLock extends Resource {
    *
    * @param path of a file that is made if need be, and left behind
    * @returns `undefined` if another process, or another part of this one, holds it
-   * @throws {BunTensorRtError} If the file cannot be made
+   * @throws {BunTensorRtError} If the file cannot be made, or not be locked
    */
   static tryAcquire(path: string): FileLock | undefined {
     const descriptor = shim().bt_file_lock(cString(path));
     if (descriptor >= 0) return new FileLock(path, descriptor);
     if (descriptor === SHIM_STATUS.failed) return undefined;
-    throw new BunTensorRtError(message(`lock ${path}`, getSystemErrorName(descriptor)));
+    throw lockError(path, getSystemErrorName(descriptor));
   }
 
   /**
@@ -56,19 +72,21 @@ export class FileLock extends Resource {
    *
    * @param signal ends the waiting; its reason is thrown
    * @param onHeld called each time that another holds it; default: a line in the log the first time
+   * @throws {BunTensorRtError} If the file cannot be made, or not be locked
    */
   static async acquire(
     path: string,
     signal?: AbortSignal,
     onHeld: (isFirst: boolean) => void = tellHeld(path),
   ): Promise<FileLock> {
-    for (let isFirst = true; ; isFirst = false) {
+    for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolder(path);
       const lock = FileLock.tryAcquire(path);
       if (lock !== undefined) return lock;
-      onHeld(isFirst);
-      await Bun.sleep(POLL_MS);
+      // Builds in the background look whether it is held, and hold it for that moment.
+      if (tries > 0) onHeld(tries === 1);
+      await Bun.sleep(tries === 0 ? PROBE_MS : POLL_MS);
     }
   }
 
@@ -129,8 +147,11 @@ interface Note extends Partial<Omit<BuildWait, "process">> {
   readonly process: string;
 }
 
-function readNote(path: string): Note | undefined {
+/** What the holder of a lock wrote beside it; one that was killed leaves its note, which is older than the next one's lock. */
+function readNote(lock: string): Note | undefined {
+  const path = noteOf(lock);
   try {
+    if (statSync(path).mtimeMs < statSync(lock).mtimeMs) return undefined;
     return JSON.parse(readFileSync(path, "utf8")) as Note;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT")
@@ -184,7 +205,7 @@ export class BuildTurn implements Disposable {
     const signals = [controller.signal, ...(request.signal === undefined ? [] : [request.signal])];
     const signal = AbortSignal.any(signals);
     using owned = new DisposableStack();
-    const lock = device === undefined ? undefined : lockOf(device);
+    const lock = device === undefined ? undefined : lockOf(device, isBackground);
     if (lock !== undefined) {
       if (isBackground) await waitQuietly(lock, owned, signal);
       else owned.use(await acquireInFront(lock, request));
@@ -220,8 +241,8 @@ export class BuildTurn implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#lock !== undefined && !this.#isBackground) rmSync(noteOf(this.#lock), { force: true });
-    this.#owned.dispose();
+    using _owned = this.#owned;
+    if (this.#lock !== undefined && !this.#isBackground) discard(noteOf(this.#lock));
   }
 }
 
@@ -230,31 +251,41 @@ function noteOf(lock: string): string {
 }
 
 /** The lock of builds on a GPU; `undefined` where none can be made, so that builds do not take turns. */
-function lockOf(device: Device): string | undefined {
+function lockOf(device: Device, isBackground: boolean): string | undefined {
   // With the engines, as containers may share no more than that folder.
   const folder = join(cacheFolder(), "engines");
   try {
     mkdirSync(folder, { recursive: true });
     const path = join(folder, `gpu-${device.uuid()}.lock`);
-    FileLock.tryAcquire(path)?.close();
+    for (const one of isBackground ? [path, behindOf(path)] : [path]) FileLock.tryAcquire(one)?.close();
     return path;
   } catch (error) {
-    logger.debug(`Builds on ${device.name} do not take turns: ${(error as Error).message}`);
+    logger.debug(`Builds on ${device.name} do not take turns: ${inShort(error as Error)}`);
     return undefined;
   }
 }
 
+/** The lock of the one build in the background that waits or builds. */
+function behindOf(lock: string): string {
+  return lock.replace(/\.lock$/, ".background.lock");
+}
+
+/** Whether somebody builds in front. What cannot be looked at any more holds nobody up. */
 function isHeld(path: string): boolean {
-  const lock = FileLock.tryAcquire(path);
-  lock?.close();
-  return lock === undefined;
+  try {
+    const lock = FileLock.tryAcquire(path);
+    lock?.close();
+    return lock === undefined;
+  } catch (error) {
+    logger.debug((error as Error).message);
+    return false;
+  }
 }
 
 function acquireInFront(path: string, { device, signal, onWait }: TurnRequest): Promise<FileLock> {
   return FileLock.acquire(path, signal, (isFirst) => {
     const holder = holderOf(path);
-    const note = readNote(noteOf(path));
-    // One that was killed leaves its note.
+    const note = readNote(path);
     const { source, progress } = note?.process === holder ? note : { source: undefined, progress: undefined };
     const wait: BuildWait = { process: holder, source, progress };
     if (isFirst) logger.info(`Waiting for ${formatWait(wait)}; builds on ${device!.name} take turns`);
@@ -269,7 +300,7 @@ function idle(milliseconds: number): Promise<void> {
 
 /** One build in the background at a time, when nobody else builds. */
 async function waitQuietly(path: string, owned: DisposableStack, signal: AbortSignal): Promise<void> {
-  const behind = path.replace(/\.lock$/, ".background.lock");
+  const behind = behindOf(path);
   for (let lock = FileLock.tryAcquire(behind); ; lock = FileLock.tryAcquire(behind)) {
     signal.throwIfAborted();
     if (lock !== undefined) {

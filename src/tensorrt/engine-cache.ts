@@ -2,7 +2,7 @@
 
 import { accessSync, constants, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
-import { BunTensorRtError, ModelError, message, PlanMismatchError } from "../core/errors.ts";
+import { BunTensorRtError, inShort, ModelError, message, OptionError, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { formatDuration } from "../core/units.ts";
@@ -72,7 +72,19 @@ async function contentOf(path: string | undefined): Promise<Uint8Array<ArrayBuff
     return await Bun.file(path).bytes();
   } catch (error) {
     if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw error;
+    const hint = "name a file that can be read, or set BUN_TENSORRT_CACHE to another folder";
+    throw new BunTensorRtError(message(`read ${path}`, (error as Error).message, hint), { cause: error });
+  }
+}
+
+/** What earlier builds measured. Only a file that was asked for is worth an error: without one a build takes longer. */
+async function timingsOf(path: string | undefined, isAskedFor: boolean): Promise<Uint8Array | undefined> {
+  try {
+    return await contentOf(path);
+  } catch (error) {
+    if (isAskedFor) throw new OptionError((error as Error).message, "timingCachePath", { cause: error });
+    logger.warn((error as Error).message);
+    return undefined;
   }
 }
 
@@ -193,13 +205,13 @@ export class EngineCache {
     const source = environment.source ?? environment.path ?? "the model";
     using turn = await BuildTurn.take({ ...environment, library, device, source });
     // One in the background holds nothing that others wait for.
-    using _lock = isBackground ? undefined : await FileLock.acquire(`${path}.lock`, signal);
+    using _lock = isBackground ? undefined : await this.#lock(path, signal);
     const meanwhile = isWanted ? ((await environment.instead?.()) ?? (await this.#read(path, builds))) : undefined;
     if (meanwhile !== undefined) return meanwhile;
     // Without a GPU nothing is measured, and what was measured cannot be read.
     const shared = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
     const own = isBackground ? path.replace(/\.plan$/, ".timing") : undefined;
-    const known = await contentOf(own).then((bytes) => bytes ?? contentOf(shared));
+    const known = (await timingsOf(own, false)) ?? (await timingsOf(shared, environment.timingCachePath !== undefined));
     const built = await buildPlan(model, options, {
       ...environment,
       turn,
@@ -262,6 +274,17 @@ export class EngineCache {
       accessSync(this.folder, constants.W_OK);
     } catch (error) {
       throw unwritable("keep an engine", this.folder, error);
+    }
+  }
+
+  /** Two processes that build one plan at once make it twice, and no worse: where the folder has no locks, none is held. */
+  async #lock(path: string, signal: AbortSignal | undefined): Promise<FileLock | undefined> {
+    try {
+      return await FileLock.acquire(`${path}.lock`, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      logger.warn(`Building without a lock, so that other processes may build the same: ${inShort(error as Error)}`);
+      return undefined;
     }
   }
 

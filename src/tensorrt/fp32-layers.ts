@@ -35,6 +35,8 @@ export interface Fp32Facts {
   readonly longestSide?: number | undefined;
   /** Sides of a tensor; `undefined` where they are not known. */
   readonly shapeOf?: ((tensor: string) => readonly number[] | undefined) | undefined;
+  /** Version of ONNX's own operators; default: one of those that read an axis as today. */
+  readonly opset?: number | undefined;
 }
 
 /** Operators that normalise by themselves. */
@@ -86,6 +88,9 @@ const WHOLE_PIXELS = 1024;
 
 /** Elements of an axis from which on even shares of a softmax come near the smallest normal number of FP16, 2⁻¹⁴. */
 const LONG_AXIS = 4096;
+
+/** The opset from which on a softmax is of one axis. */
+const SOFTMAX_OF_ONE_AXIS = 13;
 
 /** Sides from which on a tensor of one or three channels is an image, and its arithmetic no boxes'. */
 const IMAGE_SIDE = 64;
@@ -199,6 +204,13 @@ function isImage(shape: readonly number[] | undefined): boolean {
   return shape.slice(2).every((side) => side < 0 || side >= IMAGE_SIDE);
 }
 
+/** How many numbers share 1: those along an axis; before opset 13 those of all axes from one on, by default the second. */
+function summedBySoftmax(node: OnnxNode, shape: readonly number[], opset = SOFTMAX_OF_ONE_AXIS): number {
+  const axis = intOf(node, "axis");
+  if (opset >= SOFTMAX_OF_ONE_AXIS) return shape.at(axis ?? -1) ?? 0;
+  return shape.slice(axis ?? 1).reduce((product, side) => product * Math.max(side, 1), 1);
+}
+
 /**
  * The nodes of a model that FP16 would lose in: normalisations, as one operator or written out; softmax over long axes;
  * behind the last layers with weights the exponentials of boxes and what is worked out from them, and all arithmetic where
@@ -216,8 +228,8 @@ export function fp32Nodes(graph: OnnxGraph, facts: Fp32Facts = {}): Fp32Node[] {
     if (operator === "Sqrt" || operator === "Pow") {
       for (const part of normalisationAt(node, links)) add(part, "normalisation");
     }
-    const length = operator === "Softmax" ? facts.shapeOf?.(outputs[0]!)?.at(intOf(node, "axis") ?? -1) : undefined;
-    if (length !== undefined && length >= LONG_AXIS) add(node, "softmax");
+    const shape = operator === "Softmax" ? facts.shapeOf?.(outputs[0]!) : undefined;
+    if (shape !== undefined && summedBySoftmax(node, shape, facts.opset) >= LONG_AXIS) add(node, "softmax");
   }
   const isLarge = (facts.longestSide ?? 0) > WHOLE_PIXELS;
   const behind = nodesBehind(links);
@@ -241,10 +253,10 @@ export function fp32Nodes(graph: OnnxGraph, facts: Fp32Facts = {}): Fp32Node[] {
   }));
 }
 
-/** The graph of a model; `undefined` where the bytes are none, which the parser is to say. */
-function graphOf(model: Uint8Array): OnnxGraph | undefined {
+/** A model; `undefined` where the bytes are none, which the parser is to say. */
+function modelOf(model: Uint8Array): OnnxModel | undefined {
   try {
-    return OnnxModel.read(model).graph;
+    return OnnxModel.read(model);
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return undefined;
@@ -253,8 +265,8 @@ function graphOf(model: Uint8Array): OnnxGraph | undefined {
 
 /** {@linkcode fp32Nodes} of a model. @param model bytes of an `.onnx` file; none are found where they are something else */
 export function fp32NodesOf(model: Uint8Array, facts?: Fp32Facts): Fp32Node[] {
-  const graph = graphOf(model);
-  return graph === undefined ? [] : fp32Nodes(graph, facts);
+  const read = modelOf(model);
+  return read === undefined ? [] : fp32Nodes(read.graph, { opset: read.opsets.get(""), ...facts });
 }
 
 /**
@@ -263,12 +275,17 @@ export function fp32NodesOf(model: Uint8Array, facts?: Fp32Facts): Fp32Node[] {
  * @param model what the network was parsed from
  * @returns the nodes whose layers were found
  */
-export function keepFp32(network: Network, model: Uint8Array, facts: Omit<Fp32Facts, "shapeOf"> = {}): Fp32Node[] {
+export function keepFp32(
+  network: Network,
+  model: Uint8Array,
+  facts: Omit<Fp32Facts, "shapeOf" | "opset"> = {},
+): Fp32Node[] {
   const layers = Array.from({ length: network.layerCount }, (_, index) => network.layerOutputs(index));
   const shapes = new Map(layers.flatMap((outputs) => outputs.map(({ name, shape }) => [name, shape] as const)));
-  const graph = graphOf(model);
-  if (graph === undefined) return [];
-  const nodes = fp32Nodes(graph, { ...facts, shapeOf: (tensor) => shapes.get(tensor) });
+  const read = modelOf(model);
+  if (read === undefined) return [];
+  const { graph, opsets } = read;
+  const nodes = fp32Nodes(graph, { ...facts, opset: opsets.get(""), shapeOf: (tensor) => shapes.get(tensor) });
   const byOutput = new Map(nodes.flatMap((one) => one.node.outputs.map((name) => [name, one] as const)));
   const names = new Set(graph.nodes.map(({ name }) => name));
   const byName = new Map(nodes.map((one) => [one.node.name, one] as const));

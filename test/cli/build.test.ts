@@ -35,7 +35,7 @@ import { toyDetector } from "../support/toy-detector.ts";
 import { toyHead } from "../support/toy-heads.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
-import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
+import { type CliResult, cliWords, runCli, runProcess, spawnCli } from "./run-cli.ts";
 
 setDefaultTimeout(BUILD_TEST_MS);
 
@@ -174,6 +174,30 @@ rtxTest("build cuts a model at the maps of its head, unless --no-shape leaves it
   expect(new Set(paths).size).toBe(2);
   const again = await build("head.onnx", ...AMPERE, "--json", "--quiet");
   expect(JSON.parse(again.output)).toMatchObject({ path: paths[0], isHit: true });
+});
+
+rtxTest(
+  "build without ONNX Runtime says that the head is not cut, and its plan is not taken for that of a cut one",
+  async () => {
+    writeFileSync(path("whole.onnx"), toyHead({ family: "yolov8", task: "pose", batch: "batch" }));
+    const whole = await runProcess(["build", "whole.onnx", ...AMPERE], {
+      cwd: folder,
+      env: { ...environment(), BUN_TENSORRT_ONNXRUNTIME: path("none.so") },
+    });
+    expect(whole.errors).toContain(
+      "Building whole.onnx as it was exported, which runs slower: its head is cut only where ONNX Runtime",
+    );
+    const cut = await build("whole.onnx", ...AMPERE, "--json", "--quiet");
+    expect(JSON.parse(cut.output)).toMatchObject({ isHit: false, metadata: { [SHAPED_KEY]: expect.any(String) } });
+    const asItIs = await build("whole.onnx", ...AMPERE, "--no-shape", "--json", "--quiet");
+    expect(JSON.parse(asItIs.output)).toMatchObject({ isHit: true, path: whole.output.trim() });
+  },
+);
+
+rtxTest("build --timing-cache FOLDER is refused by the name of the flag", async () => {
+  const refused = await build("toy.onnx", ...AMPERE, "--timing-cache", path("."));
+  expect([refused.code, refused.output]).toEqual([2, ""]);
+  expect(refused.errors).toMatch(/Cannot read .*\nHint: give --timing-cache the name of a file/);
 });
 
 rtxTest("build without flags makes the plan that the detector asks for", async () => {

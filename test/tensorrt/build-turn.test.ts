@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
@@ -110,6 +110,42 @@ test("BuildTurn.take() waits for the build on the same GPU, and sees how far it 
   first[Symbol.dispose]();
   (await second)[Symbol.dispose]();
   expect(readdirSync(join(folder, "engines"))).toEqual([`gpu-${CARD.uuid()}.lock`]);
+});
+
+test("FileLock.acquire() tells nobody of a lock that is held only to look whether it is", async () => {
+  const path = join(folder, "e.lock");
+  const probe = FileLock.tryAcquire(path)!;
+  setTimeout(() => probe.close(), 0);
+  let told = 0;
+  using lock = await FileLock.acquire(path, undefined, () => void told++);
+  expect([lock.closed, told]).toEqual([false, 0]);
+});
+
+test("BuildTurn.take() does not believe a note that is older than the lock, whatever process wrote it", async () => {
+  inFolder();
+  const note = join(folder, "engines", `gpu-${CARD.uuid()}.json`);
+  mkdirSync(join(folder, "engines"));
+  writeFileSync(note, JSON.stringify({ process: `${process.pid}`, source: "killed.onnx" }));
+  utimesSync(note, 1e9, 1e9);
+  const lock = FileLock.tryAcquire(note.replace(/json$/, "lock"))!;
+  const waits: BuildWait[] = [];
+  const onWait = (wait: BuildWait): void => {
+    waits.push(wait);
+    if (!lock.closed) lock.close();
+  };
+  using _turn = await take("b.onnx", { onWait });
+  expect(waits).toEqual([{ process: `${process.pid}`, source: undefined, progress: undefined }]);
+});
+
+test("a turn ends, and the next begins, where its note cannot be deleted", async () => {
+  inFolder();
+  const library = libraryOf();
+  const first = await take("a.onnx", { library });
+  rmSync(join(folder, "engines"), { recursive: true });
+  writeFileSync(join(folder, "engines"), "");
+  expect(() => first[Symbol.dispose]()).not.toThrow();
+  // There is no lock any more, but the library takes turns as well.
+  using _second = await take("b.onnx", { library });
 });
 
 test("BuildTurn.take() lets builds on other GPUs, and those without one, go on", async () => {

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { parseBuildOptions } from "../../src/tensorrt/build-options.ts";
 import { EngineCache, type ObtainEnvironment } from "../../src/tensorrt/engine-cache.ts";
@@ -99,6 +100,28 @@ test.skipIf(isAbsent)(
     expect(full).toBe(cut);
     expect((await obtain({ isInterim: true, instead: async () => undefined })).isHit).toBe(false);
     expect(readdirSync(folder).filter((name) => name.endsWith(".plan")).length).toBe(3);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.obtain() builds where nothing can be locked, and names a timing cache that cannot be read, as TensorRT-RTX has been fetched",
+  async () => {
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    const cache = new EngineCache(folder);
+    const library = openFrom(RTX!);
+    const path = await cache.path(
+      tinyModel(),
+      { library, device: undefined, config: parseBuildOptions(AMPERE) },
+      { source: "tiny" },
+    );
+    mkdirSync(`${path}.lock`);
+    const asked = cache.obtain(tinyModel(), AMPERE, { library, source: "tiny", timingCachePath: folder });
+    const refused = (await asked.catch((error: unknown) => error)) as OptionError;
+    expect([refused.name, refused.option]).toEqual(["OptionError", "timingCachePath"]);
+    expect(refused.message).toMatch(`Cannot read ${folder}: `);
+    expect(await cache.obtain(tinyModel(), AMPERE, { library, source: "tiny" })).toMatchObject({ path, isHit: false });
+    expect(warnings.at(-1)).toMatch(/^Building without a lock, so that other .* same: Cannot lock \S+\.lock: EISDIR$/);
   },
 );
 

@@ -120,6 +120,15 @@ test("fp32NodesOf() finds softmax over long axes", () => {
   expect(found(softmax)).toEqual([]);
 });
 
+test("fp32NodesOf() knows that a softmax before opset 13 is of all axes from the second on, and since of the last", () => {
+  const softmax = [{ op: "Softmax", inputs: ["x"], outputs: ["y"] }];
+  const shapeOf = (): number[] => [1, 64, 80];
+  expect(found(softmax, { shapeOf, opset: 12 })).toEqual(["y: softmax"]);
+  expect(found(softmax, { shapeOf, opset: 13 })).toEqual([]);
+  const last = [{ ...softmax[0]!, attributes: { axis: 2 } }];
+  expect(found(last, { shapeOf, opset: 12 })).toEqual([]);
+});
+
 test("formatFp32Nodes() counts by reason", () => {
   expect(formatFp32Nodes(fp32NodesOf(modelOf(WRITTEN_OUT)))).toBe("7 nodes of normalisation");
   const mixed = [{ reason: "normalisation" }, { reason: "softmax" }, { reason: "softmax" }] as const;

@@ -35,6 +35,7 @@ interface Built {
 
 /** Flags for the options that are found missing once the model and the machine are known. */
 const FLAG_HINTS: ReadonlyMap<string, string> = new Map([
+  ["timingCachePath", "give --timing-cache the name of a file, which need not be there yet"],
   ["profiles", "say its shapes: --shapes NAME=1x3x640x640, or --shapes NAME=LEAST,TYPICAL,LARGEST"],
   [
     "computeCapabilities",

@@ -4,6 +4,7 @@ import { LibraryLoadError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import type { MapPlan } from "../heads/map-plan.ts";
+import { SHAPING_VERSION } from "../heads/shaped.ts";
 import { needsShapes } from "../model/model-info.ts";
 import { readOnnxModel } from "../onnx/declared.ts";
 import { noDevicePart, type OpenedModel, type Task } from "../runtime/task.ts";
@@ -38,9 +39,9 @@ export async function variantOf(file: OnnxFile, task: ShapingTask): Promise<stri
   if (task.forShaping === undefined) return undefined;
   const opened = declaredOnly(file);
   const found = await task.forShaping(opened);
-  if (found === undefined) return needsShapes(opened.model) ? "shaped" : undefined;
+  if (found === undefined) return needsShapes(opened.model) ? `shaped ${SHAPING_VERSION}` : undefined;
   const { head, plan, extras } = found.spec;
-  return plan.kind === "own" ? undefined : JSON.stringify({ head, plan, extras });
+  return plan.kind === "own" ? undefined : JSON.stringify({ version: SHAPING_VERSION, head, plan, extras });
 }
 
 /** Whether cuts can be proved here, without which none is made: it takes ONNX Runtime. */

@@ -190,7 +190,7 @@ export function decodeAnchorMaps(plan: AnchorMapsPlan, input: DecodeInput, candi
   }
   const { lowest, highest } = range;
   if (plan.activated === "nothing") {
-    if (lowest >= 0) refuseAnchors(plan, undefined);
+    if (lowest >= 0 && plan.isProved !== true) refuseAnchors(plan, undefined);
   } else if (lowest < LOWEST || highest > HIGHEST) refuseAnchors(plan, lowest < LOWEST ? lowest : highest);
 }
 

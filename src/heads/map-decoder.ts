@@ -257,7 +257,7 @@ function loadCells(
 
 /** Append the classes of every cell, or its best one, whose score reaches the threshold: level by level, row by row. */
 export function decodeDistanceMaps(plan: DistanceMapsPlan, input: DecodeInput, candidates: Candidates): void {
-  const { levels, classes, bins, order, areLogits, classChannel, distanceChannel } = plan;
+  const { levels, classes, bins, order, areLogits, classChannel, distanceChannel, isProved = false } = plan;
   const { inputWidth, inputHeight } = input;
   const threshold = Math.fround(input.threshold);
   range.lowest = Number.POSITIVE_INFINITY;
@@ -283,7 +283,7 @@ export function decodeDistanceMaps(plan: DistanceMapsPlan, input: DecodeInput, c
     pushCells(level, first, columns, columns * rows, plan, threshold, candidates);
     first += columns * rows;
   }
-  if (order === "rows") return;
+  if (order === "rows" || isProved) return;
   if (areLogits && range.lowest >= 0) refuseDistances(plan, undefined);
   if (!areLogits && (range.lowest < LOWEST || range.highest > HIGHEST)) {
     refuseDistances(plan, range.lowest < LOWEST ? range.lowest : range.highest);

@@ -42,6 +42,8 @@ export interface AnchorMapsPlan {
   readonly form: "darknet" | "yolov2" | "yolov5" | "yolox" | "custom-vision";
   /** What the model has put through the sigmoid itself. */
   readonly activated: "nothing" | "scores" | "all";
+  /** True: the maps are those of a model that was cut, and proved. Scores need not show that they are logits. Left out: they must. */
+  readonly isProved?: boolean;
 }
 
 /** One stride's maps of a {@linkcode DistanceMapsPlan}. */
@@ -92,6 +94,8 @@ export interface DistanceMapsPlan {
    * and height in input pixels and the angle: extras of the order `pushed`, of five channels, read them by the source.
    */
   readonly angle?: "sigmoid" | "radians";
+  /** True: the maps are those of a model that was cut, and proved. Scores need not show that they are logits. Left out: they must. */
+  readonly isProved?: boolean;
 }
 
 /** One stride's maps of an {@linkcode OffsetMapsPlan}. */
@@ -142,3 +146,6 @@ export interface DistanceBinsPlan {
 
 /** Plans of maps as the last convolutions give them. */
 export type MapPlan = AnchorMapsPlan | DistanceMapsPlan | OffsetMapsPlan;
+
+/** Those of them that models are cut to. */
+export type CutPlan = DistanceMapsPlan | AnchorMapsPlan;

@@ -4,7 +4,7 @@ import type { Tensor } from "../core/tensor.ts";
 import type { RowExtra } from "../model/rows.ts";
 import type { CutMap } from "./cut.ts";
 import type { ModelSpec } from "./head.ts";
-import type { AnchorMapsPlan, DistanceLevel, DistanceMapsPlan, MapPlan } from "./map-plan.ts";
+import type { AnchorMapsPlan, CutPlan, DistanceLevel, DistanceMapsPlan } from "./map-plan.ts";
 
 /** A stride's maps, in the order in which the head has them; all strides have maps of the same channels. */
 export interface MapLevel {
@@ -14,7 +14,7 @@ export interface MapLevel {
 
 /** What maps are, if they are what they may be. */
 export interface MapReading {
-  readonly plan: MapPlan;
+  readonly plan: CutPlan;
   /** In the place of the spec's. */
   readonly extras: readonly RowExtra[];
 }
@@ -188,7 +188,7 @@ export function mapsRead({ plan, extras }: MapReading): Set<string> {
 }
 
 /** The map that holds a level's classes. */
-function scoreMapOf(level: MapPlan["levels"][number]): string {
+function scoreMapOf(level: CutPlan["levels"][number]): string {
   return level.classMap ?? ("output" in level ? level.output : "");
 }
 
@@ -206,7 +206,7 @@ export function scoreChannels({ plan }: MapReading, name: string): readonly [fir
 
 /** The logit of a class of a candidate of maps NCHW, and so what it scores, but for objectness. @param index of the image */
 export function classLogit(
-  plan: MapPlan,
+  plan: CutPlan,
   maps: ReadonlyMap<string, Tensor>,
   index: number,
   source: number,

@@ -7,7 +7,7 @@ import { OnnxModel } from "../onnx/model.ts";
 import { type Cut, GraphReading } from "./cut.ts";
 import { CutProof } from "./cut-proof.ts";
 import type { ModelSpec } from "./head.ts";
-import type { MapPlan } from "./map-plan.ts";
+import type { CutPlan } from "./map-plan.ts";
 import { type MapLevel, mapReadings, mapsRead } from "./map-readings.ts";
 import { SHAPED_KEY, type Shaping } from "./shaped.ts";
 
@@ -55,7 +55,7 @@ export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: Mode
 }
 
 /** A plan that gives no more rows of an image than the model did, which chose them itself. */
-function asManyRows(plan: MapPlan, { outputs }: ModelInfo, spec: ModelSpec): MapPlan {
+function asManyRows(plan: CutPlan, { outputs }: ModelInfo, spec: ModelSpec): CutPlan {
   const { output } = spec.plan.kind === "rows" ? spec.plan : {};
   const rows = outputs.find(({ name }) => name === output)?.shape[1] ?? -1;
   return plan.kind === "distance-maps" && rows > 0 ? { ...plan, most: rows } : plan;

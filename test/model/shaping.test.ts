@@ -9,7 +9,7 @@ import { SHAPED_KEY, shapingOf } from "../../src/heads/shaped.ts";
 import { type ShapeOutcome, shapeModel } from "../../src/heads/shaping.ts";
 import { Detector, defineHead, imageOf, OrientedDetector, PoseEstimator, Segmenter } from "../../src/index.ts";
 import { readOnnxModel } from "../../src/onnx/declared.ts";
-import { OnnxValue } from "../../src/onnx/messages.ts";
+import { OnnxTensor, OnnxValue } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
@@ -219,6 +219,68 @@ test("a model that was cut is the head that it was, and cannot be read as anothe
   );
   for (const json of ["{", "{}", '{"outputs":[]}']) {
     expect(() => shapingOf({ metadata: { [SHAPED_KEY]: json } }, "it")).toThrow("is not what this package writes");
+  }
+});
+
+test("a model that says untruly how it was cut is refused when it is loaded", async () => {
+  const short = await cut(toyHead({ family: "yolov8", task: "obb" }));
+  type Json = Record<string, unknown> & { plan: Record<string, unknown> & { levels: Record<string, unknown>[] } };
+  const refusal = async (change: (shaping: Json) => void, ofModel?: (model: OnnxModel) => void): Promise<string> => {
+    const model = OnnxModel.read(short);
+    const shaping: Json = JSON.parse(model.metadata.get(SHAPED_KEY)!);
+    change(shaping);
+    ofModel?.(model);
+    model.metadata.set(SHAPED_KEY, JSON.stringify(shaping));
+    try {
+      await using _ = await OrientedDetector.load(model.write(), { backend: "cpu" });
+      return "loaded";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  expect(await refusal(() => undefined)).toBe("loaded");
+  const plans: Record<string, unknown>[] = [
+    { centre: null },
+    { distanceChannel: -4 },
+    { order: "foo" },
+    { most: "x" },
+    { bins: "16" },
+    { angle: undefined },
+    { levels: [] },
+  ];
+  for (const plan of plans) {
+    const found = await refusal((shaping) => Object.assign(shaping.plan, plan));
+    expect(found).toContain('its metadata "bun_tensorrt_shaped" is not what this package writes at "plan');
+    expect(found).toContain("Hint: build it again from its ONNX model");
+  }
+  for (const plan of [{ bins: 8 }, { classes: 2 }, { classChannel: 1 }]) {
+    expect(await refusal((shaping) => Object.assign(shaping.plan, plan))).toMatch(/reads the map ".*, got f32 /);
+  }
+  expect(await refusal(({ plan: { levels } }) => Object.assign(levels[0]!, { stride: 4 }))).toContain(
+    "of 4x4 pixels a cell, got f32 [1, 3, 8, 8]",
+  );
+  expect(await refusal(({ plan: { levels } }) => Object.assign(levels[0]!, { classMap: "none" }))).toContain(
+    'reads the map "none" of 3 channels of 8x8 pixels a cell, got no such output\nHint: build it again',
+  );
+  const without = (model: OnnxModel): unknown => model.graph.outputs.pop();
+  expect(await refusal(() => undefined, without)).toContain("got no such output");
+  expect(await refusal((shaping) => Object.assign(shaping, { extras: [] }))).toContain(
+    'has no maps of "sides", of 4 numbers each',
+  );
+});
+
+test("a model that was cut takes an image of which every cell has a class", async () => {
+  for (const family of ["yolov8", "yolov5"] as const) {
+    const model = OnnxModel.read(await cut(toyHead({ family })));
+    // A bias of so much that no logit of the maps lies below 0.
+    for (const [name, tensor] of model.graph.initializers) {
+      const { shape, elementType } = tensor;
+      if (shape.length !== 1) continue;
+      const raised = Float32Array.from(tensor.values()!, (value) => value + 100);
+      model.graph.initializers.set(name, OnnxTensor.of(name, elementType as "f32", shape, raised));
+    }
+    await using detector = await Detector.load(model.write(), { backend: "cpu" });
+    expect((await detector.detect(IMAGES[0]!)).detections.length).toBeGreaterThan(0);
   }
 });
 

@@ -175,7 +175,7 @@ function distances(plan: DistanceMapsPlan, outputs: DeviceOutputs, input: Decode
     return { ...grid, maps, blocks: Math.ceil(cells / CELLS), anchorCount: 1 };
   });
   const isMulti = isMultiLabel && classes > 1;
-  const check = order === "rows" ? CHECK.nothing : areLogits ? CHECK.logits : CHECK.probabilities;
+  const check = order === "rows" || plan.isProved ? CHECK.nothing : areLogits ? CHECK.logits : CHECK.probabilities;
   const values = {
     sources: total,
     classes,
@@ -244,14 +244,16 @@ function anchored(plan: AnchorMapsPlan, outputs: DeviceOutputs, input: DecodeBat
     return { ...grid, maps, blocks, anchorCount: anchors.length, anchors, centreScale };
   });
   const isRaw = activated === "nothing";
+  const check = plan.isProved ? CHECK.nothing : isRaw ? CHECK.logits : CHECK.probabilities;
   const values = {
     classes,
     form: FORMS[form],
     activated: ACTIVATED[activated],
     counted: counted === "anchors" ? 1 : 0,
-    check: isRaw ? CHECK.logits : CHECK.probabilities,
+    check,
   };
-  return launchOf("decode_anchor_maps", levels, input.batch, values, { candidatesPerBox: 1, expectsLows: isRaw });
+  const expectsLows = check === CHECK.logits;
+  return launchOf("decode_anchor_maps", levels, input.batch, values, { candidatesPerBox: 1, expectsLows });
 }
 
 function offsets({ levels: of, classes, centre }: OffsetMapsPlan, outputs: DeviceOutputs, input: DecodeBatch) {

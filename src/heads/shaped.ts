@@ -1,12 +1,12 @@
 /** @module Shaped: what a model that was cut at its head's maps says of itself: what it declared before, and how its maps are read. */
 
-import { z } from "zod";
 import { ModelError, message } from "../core/errors.ts";
-import { DTYPES, formatShape, type TensorInfo } from "../core/tensor.ts";
+import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
 import type { ModelSpec } from "./head.ts";
 import type { CutPlan } from "./map-plan.ts";
+import { shapingSchema } from "./shaping-config.ts";
 import { FLOATS } from "./traits.ts";
 
 /** Raised with what is cut, or proved of it: engines that were built before are no longer taken from the cache. */
@@ -28,81 +28,6 @@ export interface Shaping {
   readonly extras: readonly RowExtra[];
 }
 
-const count = z.int().positive();
-const channel = z.int().nonnegative();
-const stride = count;
-const side = z.number().positive();
-const map = z.string();
-
-const distanceMaps = z
-  .strictObject({
-    kind: z.literal("distance-maps"),
-    levels: z.array(z.strictObject({ stride, classMap: map, distanceMap: map, angleMap: map.optional() })).min(1),
-    classes: count,
-    bins: count,
-    order: z.literal("NCHW"),
-    classChannel: channel.optional(),
-    distanceChannel: channel.optional(),
-    areLogits: z.literal(true),
-    centre: z.literal(0.5),
-    isMultiLabel: z.boolean().optional(),
-    most: count.optional(),
-    angle: z.enum(["sigmoid", "radians"]).optional(),
-  })
-  .refine(({ levels, angle }) => levels.every(({ angleMap }) => (angleMap === undefined) === (angle === undefined)));
-
-const anchorLevel = z
-  .strictObject({
-    stride,
-    output: map,
-    objectnessMap: map.optional(),
-    classMap: map.optional(),
-    anchors: z.array(z.tuple([side, side])).min(1),
-  })
-  .refine(({ objectnessMap, classMap }) => (objectnessMap === undefined) === (classMap === undefined));
-
-const anchorMaps = z
-  .strictObject({
-    kind: z.literal("anchor-maps"),
-    levels: z.array(anchorLevel).min(1),
-    classes: count,
-    numbers: count.optional(),
-    order: z.literal("channels"),
-    counted: z.enum(["cells", "anchors"]).optional(),
-    form: z.enum(["yolov5", "yolox"]),
-    activated: z.literal("nothing"),
-  })
-  .refine(({ classes, numbers }) => numbers === undefined || numbers > 5 + classes);
-
-const rowMaps = z.strictObject({
-  levels: z.array(z.strictObject({ stride, output: map })).min(1),
-  rule: z.enum(["raw", "points", "centred-points"]),
-  numbers: z.literal([2, 3]).optional(),
-  anchors: count.optional(),
-  counted: z.enum(["cells", "anchors"]).optional(),
-});
-
-const rowExtra = z
-  .strictObject({
-    name: z.string(),
-    output: z.literal(""),
-    order: z.enum(["maps", "pushed"]),
-    maps: rowMaps.optional(),
-    channels: count,
-    first: channel,
-    length: count,
-  })
-  .refine(({ order, maps }) => (order === "maps") === (maps !== undefined))
-  .refine(({ channels, first, length, maps }) => first + length <= channels / (maps?.anchors ?? 1));
-
-const shaping = z.strictObject({
-  outputs: z.array(z.object({ name: z.string(), dtype: z.enum(DTYPES), shape: z.array(z.int()) })).min(1),
-  shapesAt: z.tuple([count, count]).optional(),
-  head: z.string(),
-  plan: z.discriminatedUnion("kind", [distanceMaps, anchorMaps]),
-  extras: z.array(rowExtra),
-});
-
 /** @throws {ModelError} Always: a model cannot be read as it says that it was cut */
 function refuseShaping(source: string, why: string): never {
   const hint = "build it again from its ONNX model";
@@ -119,7 +44,7 @@ export function shapingOf({ metadata }: Pick<ModelInfo, "metadata">, source = "t
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  const { success, data, error } = shaping.safeParse(value);
+  const { success, data, error } = shapingSchema.safeParse(value);
   if (success) return data as Shaping;
   const at = error.issues[0]?.path.join(".") ?? "";
   return refuseShaping(source, `is not what this package writes${at && ` at ${JSON.stringify(at)}`}`);

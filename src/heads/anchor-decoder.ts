@@ -117,8 +117,14 @@ const SIGMOID_OF_YOLOV5: readonly string[] = ["yolov5-maps-sigmoid"];
  * @throws {ModelError} Always
  */
 export function refuseAnchors({ form, activated }: AnchorMapsPlan, value: number | undefined): never {
+  // YOLOv2's five anchors a cell, and their softmax, are in no other head.
+  const isOfYolov2 = form === "yolov2" || form === "custom-vision";
   if (activated === "nothing")
-    refuseRange(SCORES_ARE_PROBABILITIES, form === "yolov5" ? "yolov5-maps" : `${form}-maps`, SIGMOID_OF_YOLOV5);
+    refuseRange(
+      SCORES_ARE_PROBABILITIES,
+      form === "yolov5" ? "yolov5-maps" : `${form}-maps`,
+      isOfYolov2 ? [] : SIGMOID_OF_YOLOV5,
+    );
   refuseRange(`${SCORES_ARE_LOGITS} ${value}`, activated === "all" ? "yolov5-maps-sigmoid" : form, RAW_OF_YOLOV5);
 }
 

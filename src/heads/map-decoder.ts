@@ -68,7 +68,10 @@ export const HIGHEST = 1.001;
 
 /** @throws {ModelError} Always. @param others heads that read such numbers */
 export function refuseRange(found: string, head: string, others: readonly string[]): never {
-  const hint = `the sigmoid is the model's own or it is not; name the head by ${naming(others)}`;
+  const hint =
+    others.length === 0
+      ? "export it with the map of its last convolution, as it is: no head reads one that is activated already"
+      : `the sigmoid is the model's own or it is not; name the head by ${naming(others)}`;
   throw new ModelError(message(`decode the model's maps as head "${head}"`, found, hint), head);
 }
 

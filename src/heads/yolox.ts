@@ -66,6 +66,9 @@ export const yoloxDecoded: Head<DensePlan> = defineHead(
 
 const { fround } = Math;
 
+/** The head of such rows without objectness, YOLOv8's turned round; its file reads this one. */
+const YOLO_TRANSPOSED = "yolo-transposed";
+
 /** The one head that has such a grid. */
 const HEAD = "yolox";
 
@@ -77,7 +80,7 @@ const MAX_LOGARITHM = 9;
 /** @throws {ModelError} Always: no grid of offsets and logarithms holds the value, the tensor has decoded boxes */
 export function refuseDecoded(value: number, head: string): never {
   const found = `it must hold offsets in cells and logarithms of sizes, which are small, got ${value}`;
-  const hint = `the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by ${naming([yoloxDecoded.name])}`;
+  const hint = `the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by ${naming([yoloxDecoded.name])}; if it has no objectness, by ${naming([YOLO_TRANSPOSED])}`;
   throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
 }
 
@@ -123,6 +126,28 @@ function decodeCell(
   candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId, cell);
 }
 
+/** Plans of whose model an image was seen. */
+const seen = new WeakSet<GridPlan>();
+
+/**
+ * Look at every cell of a model's first image: where nothing reaches the threshold, as what is no objectness may never do, sizes in pixels
+ * still show that the rows are decoded.
+ *
+ * @throws {ModelError} If most sizes are no logarithms
+ */
+function checkFirst(plan: GridPlan, data: Float32Array, at: number, cells: number, channels: number): void {
+  if (seen.has(plan)) return;
+  seen.add(plan);
+  let count = 0;
+  let width = 0;
+  for (let cell = 0, i = at + 2; cell < cells; cell++, i += channels) {
+    if (!isTooLarge(data[i]!)) continue;
+    width = data[i]!;
+    count += 1;
+  }
+  if (count * 2 > cells) refuseDecoded(width, HEAD);
+}
+
 /** Append the cells whose objectness × best class reaches the threshold, grid by grid, row by row. */
 export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candidates): void {
   const { classes, strides } = plan;
@@ -131,6 +156,7 @@ export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candi
   const cells = cellCount(inputWidth, inputHeight, strides);
   const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, cells, channels);
   values.load(tensor, input.index * cells * channels, cells * channels);
+  checkFirst(plan, values.data, values.offset, cells, channels);
   const threshold = fround(input.threshold);
   let at = values.offset;
   let cell = 0;

@@ -177,11 +177,15 @@ test("a grid that holds decoded boxes is refused at the first that is kept, by t
     expect(() => found(...cell)).toThrow(
       new ModelError(
         `Cannot decode the model's output as head "yolox": it must hold offsets in cells and logarithms of sizes, which are small, got ${value}\n` +
-          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by `head: "yolox-decoded"` (`--head yolox-decoded`)',
+          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by `head: "yolox-decoded"` (`--head yolox-decoded`); if it has no objectness, by `head: "yolo-transposed"` (`--head yolo-transposed`)',
         "yolox",
       ),
     );
   }
+  // Sizes in pixels in most cells of the first image show it, though nothing is kept.
+  const rows = Array.from({ length: 42 }, () => [20, 16, 12, 8, 0.001, 0.001]).flat();
+  const other = { ...grid, plan: { ...grid.plan } };
+  expect(() => decode(other, { output: tensor([1, 42, 6], rows) })).toThrow("which are small, got 12");
   // What is not kept may hold anything, and what is infinite is dropped.
   expect(found(20, 16, 12, 8, 0.1, 0.9).count).toBe(0);
   expect(found(0, 0, Number.POSITIVE_INFINITY, 1, 0.9, 0.9).dropped).toBe(1);

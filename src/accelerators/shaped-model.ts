@@ -15,6 +15,8 @@ export type ShapingTask = Pick<Task<unknown, unknown, unknown>, "forShaping">;
 /** An ONNX model of which only what it declares is known. */
 interface OnnxFile {
   readonly bytes: Uint8Array;
+  /** Where it was read from; `undefined` for bytes. */
+  readonly path?: string | undefined;
   /** For messages. */
   readonly source: string;
 }
@@ -64,7 +66,7 @@ export function canProve(): boolean {
  * @returns its bytes; `undefined` for one that is run as it was exported
  */
 export async function shapedBytes(
-  { bytes, source }: OnnxFile,
+  { bytes, path, source }: OnnxFile,
   opened: OpenedModel,
   task: ShapingTask,
   whyNot: (plan: MapPlan) => string | undefined,
@@ -72,7 +74,7 @@ export async function shapedBytes(
   const found = await task.forShaping?.(opened);
   if (found === undefined) return undefined;
   const { shapeModel } = await import("../heads/shaping.ts");
-  const shaped = await shapeModel(bytes, found.model, found.spec);
+  const shaped = await shapeModel(bytes, found.model, found.spec, path);
   if ("isUnproved" in shaped) {
     const found = `Building ${source} as it was exported, which runs slower: its head is cut only where ONNX Runtime proves the cut`;
     logger.warn(`${found} (${shaped.reason})\nHint: \`bunx bun-tensorrt install onnxruntime\` fetches it`);

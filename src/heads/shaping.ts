@@ -1,8 +1,11 @@
 /** @module Shaping: models of a known head are cut at the last maps of their convolutions, and what is cut off is proved to be the head. */
 
+import { dirname, join } from "node:path";
 import { BunTensorRtError, inShort, LibraryLoadError } from "../core/errors.ts";
+import { DTYPES } from "../core/tensor.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import { OnnxValue, type Side } from "../onnx/messages.ts";
+import { externalDataPaths } from "../onnx/declared.ts";
+import { OnnxTensor, OnnxValue, type Side } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import { type Cut, GraphReading } from "./cut.ts";
 import { CutProof } from "./cut-proof.ts";
@@ -24,19 +27,26 @@ export type ShapeOutcome =
  * @param bytes of an `.onnx` file
  * @param model what it declares, as it was recognised
  * @param spec  what it was recognised as
- * @throws {ModelError} If the bytes are no ONNX model
+ * @param path  of the model, where it has one: weights in other files are found beside it
+ * @throws {ModelError} If the bytes are no ONNX model, or its weights lie outside its folder
  */
-export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: ModelSpec): Promise<ShapeOutcome> {
+export async function shapeModel(
+  bytes: Uint8Array,
+  model: ModelInfo,
+  spec: ModelSpec,
+  path?: string,
+): Promise<ShapeOutcome> {
   const outputs = outputsRead(spec);
   if (spec.unexplained.length > 0 || outputs === undefined)
     return { reason: `its head "${spec.head}" is not one that is cut` };
   const onnx = OnnxModel.read(bytes);
+  const hasTaken = path !== undefined && (await takeSmallWeights(onnx, bytes, path));
   const cut = new GraphReading(onnx.graph, spec.imageInput).cut(outputs);
   if ("reason" in cut) return cut;
   const levels = levelsOf(cut);
   if (levels === undefined) return { reason: "its strides have maps of different channels" };
   try {
-    await using proof = await CutProof.begin(bytes, cut, outputs, spec);
+    await using proof = await CutProof.begin(hasTaken ? onnx.write() : bytes, cut, outputs, spec);
     const anchors = await proof.anchors(levels);
     for (const reading of mapReadings(spec, levels, anchors)) {
       if (!(await proof.holds(reading))) continue;
@@ -52,6 +62,27 @@ export async function shapeModel(bytes: Uint8Array, model: ModelInfo, spec: Mode
     return { reason: `the cut cannot be proved: ${error.message.split("\n", 1)[0]}` };
   }
   return { reason: `what follows its convolutions is not what is known of the head "${spec.head}"` };
+}
+
+/** Largest tensor in another file that is taken into the model: constants of heads are small, and weights stay where they are. */
+const MOST_TAKEN = 1 << 20;
+
+/** Take the constants that lie in files beside a model into it, so that its head can be read, and run by itself. @returns true if any */
+async function takeSmallWeights({ graph }: OnnxModel, bytes: Uint8Array, path: string): Promise<boolean> {
+  if (externalDataPaths(bytes, path).length === 0) return false;
+  for (const [name, { external, elementType, shape }] of graph.initializers) {
+    const { location, offset = "0", length = "0" } = external;
+    const dtype = DTYPES.find((one) => one === elementType);
+    const size = Number(length);
+    if (location === undefined || dtype === undefined || size === 0 || size > MOST_TAKEN) continue;
+    const start = Number(offset);
+    const file = Bun.file(join(dirname(path), location));
+    // The parser says it better.
+    if (!(await file.exists())) continue;
+    const data = await file.slice(start, start + size).bytes();
+    graph.initializers.set(name, OnnxTensor.of(name, dtype, shape, data));
+  }
+  return true;
 }
 
 /** A plan that gives no more rows of an image than the model did, which chose them itself. */

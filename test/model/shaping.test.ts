@@ -338,6 +338,13 @@ test("a model is cut on the CPU where that is asked for, and not where its weigh
       kinds.push(detector.recognition.plan.kind);
     }
     expect(kinds).toEqual(["dense", "distance-maps", "dense"]);
+    // An engine is built of a cut model also where the weights lie beside it.
+    const chunks: Uint8Array[] = [];
+    const bytes = toyHead({ family: "yolov8", beside: chunks });
+    await Bun.write(join(folder, "weights"), Buffer.concat(chunks));
+    const declared = readOnnxModel(bytes);
+    const outcome = await shapeModel(bytes, declared, recogniseAny(declared, { isSilent: true }), path);
+    expect("shaping" in outcome && outcome.shaping.plan.kind).toBe("distance-maps");
   } finally {
     rmSync(folder, { recursive: true });
   }

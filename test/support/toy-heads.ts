@@ -22,6 +22,8 @@ export interface ToyHead {
   readonly isFinal?: boolean;
   readonly dtype?: "f32" | "f16";
   readonly batch?: number | string;
+  /** Takes the weights, which then lie in a file `weights` beside the model. */
+  readonly beside?: Uint8Array[];
   /** A fault that makes it another head, though its operators are the same. */
   readonly fault?: "anchor" | "stride" | "bins" | "order" | "scores" | "classes" | "sure" | "muted" | "far" | "inside";
 }
@@ -312,9 +314,16 @@ export function toyHead(head: ToyHead): Uint8Array<ArrayBuffer> {
     ...(task === "pose" && { kpt_shape: "[2, 3]" }),
     ...(isFinal && { end2end: "True" }),
   };
+  let offset = 0;
+  const beside = graph.initializers.map(({ data, ...rest }): InitializerSpec => {
+    const bytes = "buffer" in data ? new Uint8Array(data.buffer) : new Uint8Array();
+    head.beside?.push(bytes);
+    offset += bytes.length;
+    return { ...rest, data: { location: "weights", offset: offset - bytes.length, length: bytes.length } };
+  });
   return onnxModel({
     nodes: graph.nodes,
-    initializers: graph.initializers,
+    initializers: head.beside === undefined ? graph.initializers : beside,
     inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, TOY_SIDE, TOY_SIDE] }],
     outputs: outputs.map(({ name, shape }) => ({ name, dtype: "f32", shape })),
     metadata: family === "yolox" || family === "nanodet" ? {} : ofUltralytics,

@@ -40,10 +40,11 @@ async function shapeOf(
   bytes: Uint8Array,
   opened: OpenedModel,
   spec: ModelSpec,
+  file: string,
 ): Promise<{ readonly shape: ShapeTold; readonly built: Uint8Array }> {
   const done = shapingOf(opened.model, opened.source);
   if (done !== undefined) return { shape: done, built: bytes };
-  const outcome = await shapeModel(bytes, await opened.described(undefined), spec);
+  const outcome = await shapeModel(bytes, await opened.described(undefined), spec, file);
   return "reason" in outcome ? { shape: outcome, built: bytes } : { shape: outcome.shaping, built: outcome.model };
 }
 
@@ -61,7 +62,7 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
     const source = JSON.stringify(file);
     const opened = openedSession(session, source, signal);
     const recognition = await recognitionOf(opened, file, said);
-    const { shape, built = bytes } = "plan" in recognition ? await shapeOf(bytes, opened, recognition) : {};
+    const { shape, built = bytes } = "plan" in recognition ? await shapeOf(bytes, opened, recognition, file) : {};
     const runs = await runsOf(recognition);
     return { file, byteLength, model, recognition, runs, shape, fp32: inFp32(built) };
   } catch (error) {

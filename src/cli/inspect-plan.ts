@@ -62,7 +62,7 @@ export interface PlanInspection {
 }
 
 /** What the caller of `inspect` says of a model: its head, and what it wants done to an image. */
-export type SaidOfModel = Pick<RecogniseOptions, "head" | "heads" | "anchors" | "preprocessing">;
+export type SaidOfModel = Pick<RecogniseOptions, "head" | "heads" | "anchors" | "labels" | "preprocessing">;
 
 /** How a plan is inspected. */
 export interface InspectPlanOptions {
@@ -100,7 +100,7 @@ export async function recognitionOf(
   const isClassifier = !isSaid && (await seemsClassifier(opened));
   if (isClassifier) {
     refuseUnreadAnchors({}, { ...said, source: opened.source });
-    return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
+    return recogniseClassifier(opened, { files, labels: said.labels, preprocessing: levelsOf(said) });
   }
   const labelsBeside = labelsOfFiles(files, undefined);
   const beside = { labelsBeside, ...(await detectorFiles(file)) };

@@ -1,7 +1,7 @@
 /** @module OwnFlags: the flags of commands that have few. */
 
 import { z } from "zod";
-import { ANCHORS_OPTION, MACHINE_OPTIONS } from "../api/machine-options.ts";
+import { ANCHORS_OPTION, LABELS_OPTION, MACHINE_OPTIONS } from "../api/machine-options.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
 import type { CudaMajor } from "../catalogue/component.ts";
 import { numberFrom } from "../core/from-text.ts";
@@ -73,6 +73,7 @@ const INSPECT = {
     aliases: ["layout"],
   },
   anchors: ANCHORS_OPTION,
+  labels: LABELS_OPTION,
   preprocessing: {
     schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)) as z.ZodType<PreprocessingOptions>,
     options: PREPROCESSING_OPTIONS,
@@ -88,6 +89,7 @@ export interface InspectFlags {
   readonly json: boolean;
   readonly head: string | undefined;
   readonly anchors: string | readonly number[] | undefined;
+  readonly labels: readonly string[] | undefined;
   readonly preprocessing: PreprocessingOptions | undefined;
   readonly layers: boolean;
   readonly device: number;
@@ -110,26 +112,25 @@ const DOCTOR = {
     value: "FILE|NAME",
     help: "tell of this model, too: what it is, and what runs where",
   },
+  head: INSPECT.head,
   anchors: ANCHORS_OPTION,
+  labels: INSPECT.labels,
   json: { ...toggle, help: "as JSON: [{name, state, found, version, path, fix}]; with --model {findings, model}" },
 } satisfies OptionTable;
 
 /** Of `doctor`, in the order of the help. */
 export const DOCTOR_FLAGS: readonly Flag[] = flagsOf(DOCTOR);
 
-/** Check the flags of `doctor`. @throws {OptionError} If a value is refused, or anchors are given without a model */
-export function parseDoctorFlags(parsed: ParsedArguments): {
-  readonly model: string | undefined;
-  readonly anchors: string | readonly number[] | undefined;
-  readonly json: boolean;
-} {
+/** Check the flags of `doctor`. @throws {OptionError} If a value is refused, or something is said of a model that is not given */
+export function parseDoctorFlags(
+  parsed: ParsedArguments,
+): Pick<InspectFlags, "head" | "anchors" | "labels" | "json"> & { readonly model: string | undefined } {
   const flags = valuesFrom(parsed, DOCTOR);
-  if (flags.anchors !== undefined && flags.model === undefined) {
-    throw refuse(
-      "anchors",
-      "--anchors is for a model, and none is given",
-      "doctor --model yolov7.onnx --anchors yolov7",
-    );
+  const ofModels = ["head", "anchors", "labels"] as const;
+  const lone = flags.model === undefined ? ofModels.find((name) => flags[name] !== undefined) : undefined;
+  if (lone !== undefined) {
+    const value = { head: "yolov5-maps", anchors: "yolov7", labels: "names.txt" }[lone];
+    throw refuse(lone, `--${lone} is for a model, and none is given`, `doctor --model yolov7.onnx --${lone} ${value}`);
   }
   return flags;
 }

@@ -19,7 +19,8 @@ interface DistancePair {
 /** Bins a side in every head of YOLOv8 and those after it. */
 const BINS = 16;
 
-function pairOf(maps: readonly GridMap[]): DistancePair | undefined {
+/** @param forced true: the caller named the head */
+function pairOf(maps: readonly GridMap[], forced: boolean): DistancePair | undefined {
   const sums = maps.filter(({ numbers }) => numbers === 1);
   const sum = maps.length === 3 ? sums[0] : undefined;
   const [a, b, ...others] = maps.filter((map) => map !== sum);
@@ -30,8 +31,8 @@ function pairOf(maps: readonly GridMap[]): DistancePair | undefined {
   const isBare = sum !== undefined && (a.numbers === 4) !== (b.numbers === 4);
   // YOLOv6 of RKNN has the distances themselves.
   const [isA, isB] = isBare ? [a.numbers === 4, b.numbers === 4] : [areBoxes(a), areBoxes(b)];
-  // As many classes as distances: nothing tells which is which.
-  if (isA === isB) return undefined;
+  // As many classes as distances: nothing tells which is which but that every exporter gives the boxes first.
+  if (isA === isB && !(isA && forced)) return undefined;
   const [boxes, classes] = isA ? [a, b] : [b, a];
   return { stride, boxes, classes, sum };
 }
@@ -47,7 +48,12 @@ function distanceParts(traits: ModelTraits, logits: boolean): ModelSpecParts<Dis
   const maps = readMaps(traits);
   if (maps === undefined || maps.some(({ info }) => info.shape.length !== 4)) return undefined;
   const strides = [...new Set(maps.map(({ stride }) => stride))];
-  const pairs = strides.map((stride) => pairOf(maps.filter((map) => map.stride === stride)));
+  const pairs = strides.map((stride) =>
+    pairOf(
+      maps.filter((map) => map.stride === stride),
+      traits.forced,
+    ),
+  );
   if (strides.length < 2 || pairs.some((pair) => pair === undefined)) return undefined;
   const levels = pairs as DistancePair[];
   const { boxes, classes: first, sum } = levels[0]!;

@@ -8,7 +8,8 @@ import { FLOATS } from "./traits.ts";
 
 /** What to do where the numbers show that a model has another head than it was read by. */
 export const OTHER_HEAD_HINT: string =
-  "the model has another head; name one of the other heads that `bunx bun-tensorrt inspect` lists, by `head` (`--head`)";
+  "the model has another head, or another task: name one of the other heads that `bunx bun-tensorrt inspect` lists, by `head` (`--head`), " +
+  "or load it with `PoseEstimator`, `Segmenter` or `OrientedDetector` (`--task pose`, `segment`, `obb`) if its metadata is gone";
 
 /** True if the dimension is the one that is wanted, any where -1 is, or none where none is. */
 function fits(actual: number | undefined, wanted: number | undefined, orMore: boolean): boolean {

@@ -11,7 +11,7 @@ import { usualAnchors } from "./anchors.ts";
 import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { efficientDet } from "./efficientdet.ts";
-import { type Head, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
+import { type Head, type ModelSpec, naming, type RecogniseOptions, saying } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { withNamesBeside } from "./names-beside.ts";
@@ -220,6 +220,18 @@ function possibleHeads({ model }: ModelTraits, options: RecogniseOptions): reado
   return refuse(options, found, hint);
 }
 
+/** What LibreYOLO's YOLOv9 does not say before version 1.2 is how an image was padded, and nothing else. */
+function refuseUnpadded(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+  const { metadata } = traits.model;
+  const isRead = heads.includes(libreYolo) && fitting({ ...traits, forced: true }, [libreYolo]).length > 0;
+  if (!isRead || metadata.letterbox_pad !== undefined) return;
+  const found = `it is LibreYOLO's ${JSON.stringify(metadata.model_family)}, whose metadata has no "letterbox_pad": how an image is padded is open`;
+  const hint =
+    `name the head by ${naming([libreYolo.name])}, which pads right and below as LibreYOLO did before version 1.6; for an image in the ` +
+    `middle also give ${saying({ fit: "letterbox" })}`;
+  refuse(options, found, hint);
+}
+
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
   const { model } = traits;
   if (isOfMasksOnly(model)) refuse(options, OF_MASKS_ONLY.found, OF_MASKS_ONLY.hint);
@@ -227,6 +239,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
   const found = fitting(traits, heads);
   if (found.length === 0) {
     if (isOfCrops(model)) refuse(options, OF_CROPS.found, OF_CROPS.hint);
+    if (heads !== HEADS) refuseUnpadded(traits, options, heads);
     if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
     if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
     refuseTurned(traits, options);

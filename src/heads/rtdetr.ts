@@ -1,15 +1,30 @@
 /** @module Heads `rtdetr` and `deimv2-imagenet`: outputs labels, boxes and scores, and the input orig_target_sizes. */
 
+import type { DType, TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import { type ColumnsPlan, defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import { DETR_PREPROCESSING, RTDETR_PREPROCESSING } from "./hugging-face.ts";
 import { decodeColumns } from "./rows.ts";
-import { FLOATS, findOutput, type ModelTraits, NUMBERS } from "./traits.ts";
+import { FLOATS, findOutput, INTEGERS, type ModelTraits, NUMBERS } from "./traits.ts";
 
-function find({ model }: ModelTraits, preprocessing: Preprocessing): ModelSpecParts<ColumnsPlan> | undefined {
+type Found = TensorInfo | undefined;
+
+/** Labels, boxes and scores: by name, or of a model whose head the caller named by dtype and shape. */
+function outputsOf({ model, forced }: ModelTraits): readonly [labels: Found, boxes: Found, scores: Found] {
   const boxes = findOutput(model, "boxes", 3, FLOATS);
   const scores = findOutput(model, "scores", 2, FLOATS);
   const labels = findOutput(model, "labels", 2, NUMBERS);
+  if (!forced || (boxes ?? scores ?? labels) !== undefined) return [labels, boxes, scores];
+  const only = (rank: number, dtypes: readonly DType[]): Found => {
+    const [one, ...others] = model.outputs.filter((info) => info.shape.length === rank && dtypes.includes(info.dtype));
+    return others.length === 0 ? one : undefined;
+  };
+  return [only(2, INTEGERS), only(3, FLOATS), only(2, FLOATS)];
+}
+
+function find(traits: ModelTraits, preprocessing: Preprocessing): ModelSpecParts<ColumnsPlan> | undefined {
+  const { model } = traits;
+  const [labels, boxes, scores] = outputsOf(traits);
   const size = model.inputs.find((info) => info.name === "orig_target_sizes" && info.shape.length === 2);
   if (boxes === undefined || scores === undefined || labels === undefined || size === undefined) return undefined;
   if (boxes.shape[2] !== 4 || (size.dtype !== "i64" && size.dtype !== "i32" && size.dtype !== "f32")) return undefined;

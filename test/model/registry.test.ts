@@ -1374,4 +1374,44 @@ test("channels-first rows that may be more than a box and classes are refused wi
   expect(cut).toMatchObject({ head: "yolo", plan: { channels: 116, classes: 80 } });
   const obb = recogniseObjects(model([["output0", [1, 85, 8400]]]), "obb", {});
   expect(obb).toMatchObject({ task: "obb", plan: { classes: 80 } });
+
+test("LibreYOLO's YOLOv9 without its padding names `libreyolo` alone, and what is open", () => {
+  const metadata = { libreyolo_version: "1.1.0", model_family: "yolo9", task: "detect" };
+  const described = model([["output", [1, 84, 8400]]], { metadata });
+  expect(() => recogniseModel(described, {})).toThrow(
+    /no "letterbox_pad": how an image is padded is open\nHint: name the head by `head: "libreyolo"` \(`--head libreyolo`\), which/,
+  );
+  expect(recogniseModel(described, { head: "libreyolo" }).preprocessing.fit).toBe("letterbox-top-left");
+});
+
+test("an RT-DETR whose outputs have other names is read by dtype and shape where its head is named", () => {
+  const inputs: Declared[] = [
+    ["images", [1, 3, 640, 640]],
+    ["orig_target_sizes", [1, 2], "i64"],
+  ];
+  const outputs: Declared[] = [
+    ["a", [1, 300], "i64"],
+    ["b", [1, 300, 4]],
+    ["c", [1, 300]],
+  ];
+  const described = model(outputs, { inputs });
+  expect(() => recogniseModel(described, {})).toThrow(/name it by `head: "rtdetr"`/);
+  expect(recogniseModel(described, { head: "rtdetr" }).plan).toMatchObject({ boxes: "b", scores: "c", classes: "a" });
+  const two: Declared[] = [...outputs, ["d", [1, 300]]];
+  expect(() => recogniseModel(model(two, { inputs }), { head: "rtdetr" })).toThrow();
+});
+
+test("maps of 64 classes are as many as the numbers of a box: a named head takes the first of a stride for the boxes", () => {
+  const outputs = [80, 40, 20].flatMap((side): Declared[] => [
+    [`reg${side}`, [1, 64, side, side]],
+    [`cls${side}`, [1, 64, side, side]],
+  ]);
+  expect(() => recogniseModel(model(outputs), {})).toThrow(/name it by `head: "dfl-maps"`.*"dfl-maps-logits"/);
+  const levels = [80, 40, 20].map((side) => ({
+    stride: 640 / side,
+    classMap: `cls${side}`,
+    distanceMap: `reg${side}`,
+  }));
+  for (const head of ["dfl-maps", "dfl-maps-logits"])
+    expect(recogniseModel(model(outputs), { head })).toMatchObject({ plan: { levels, classes: 64, bins: 16 } });
 });

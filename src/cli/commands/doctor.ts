@@ -11,22 +11,22 @@ import { paintOf } from "../terminal.ts";
 import type { Report } from "./inspect.ts";
 
 /** What `inspect` says of a model. */
-async function modelReport(word: string, anchors: InspectFlags["anchors"], context: CommandContext): Promise<Report> {
+async function modelReport(word: string, said: Partial<InspectFlags>, context: CommandContext): Promise<Report> {
   const { reportOf } = await import("./inspect.ts");
-  const flags = { ...parseInspectFlags({ flags: {}, operands: [] }), anchors };
+  const flags = { ...parseInspectFlags({ flags: {}, operands: [] }), ...said };
   return await reportOf(await findModel(word, context), flags, context);
 }
 
 /** Run `doctor`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output } = context;
-  const { model: word, anchors, json } = parseDoctorFlags(parsed);
+  const { model: word, json, ...said } = parseDoctorFlags(parsed);
   refuseOperands("doctor", parsed);
   const findings = await findAll();
   const isReady = isHealthy(findings);
   if (!json) await output.write(formatFindings(findings, paintOf(output.hasColour)));
   // Without what detection needs a model cannot be looked at.
-  const model = word === undefined || !isReady ? undefined : await modelReport(word, anchors, context);
+  const model = word === undefined || !isReady ? undefined : await modelReport(word, said, context);
   if (json) {
     const told = word === undefined ? findings : { findings, model: model?.json ?? null };
     await output.write(`${printableJson(told, 2)}\n`);

@@ -99,6 +99,7 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
     head: heads === undefined ? flags.head : own.head,
     heads,
     anchors: flags.anchors,
+    labels: flags.labels,
     preprocessing: flags.preprocessing,
   };
   if (await isPlanFile(path)) {

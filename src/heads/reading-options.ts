@@ -3,8 +3,17 @@
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { parseOptions, shapeOf } from "../core/options.ts";
+import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import type { HeadReading } from "./head-definition.ts";
+
+const { fit, colour, scale, mean, std, pad, levels } = shapeOf(PREPROCESSING_OPTIONS);
+
+/** Heads may want filters of the CPU as well, as built-in ones do. */
+const PREPROCESSING = z.strictObject({
+  ...{ fit, colour, scale, mean, std, pad, levels },
+  resize: z.enum(["bilinear", "antialias", "bicubic", "lanczos", "lanczos4"]).optional(),
+} satisfies Record<keyof PreprocessingOptions, z.ZodType>);
 
 const FROM_ONE = z.int("a whole number from 1 on").min(1, "a whole number from 1 on");
 const NAMES = z.array(z.string());
@@ -16,7 +25,7 @@ const READING: z.ZodType = z.strictObject({
   outputs: NAMES.optional(),
   classes: FROM_ONE.optional(),
   labels: NAMES.optional(),
-  preprocessing: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)).optional(),
+  preprocessing: PREPROCESSING.optional(),
   needsNms: z.boolean().optional(),
   usualIou: z.number().min(0).max(1).optional(),
   preferredSize: z.tuple([FROM_ONE, FROM_ONE], "a width and a height in pixels").optional(),

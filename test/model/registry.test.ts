@@ -1374,6 +1374,7 @@ test("channels-first rows that may be more than a box and classes are refused wi
   expect(cut).toMatchObject({ head: "yolo", plan: { channels: 116, classes: 80 } });
   const obb = recogniseObjects(model([["output0", [1, 85, 8400]]]), "obb", {});
   expect(obb).toMatchObject({ task: "obb", plan: { classes: 80 } });
+});
 
 test("LibreYOLO's YOLOv9 without its padding names `libreyolo` alone, and what is open", () => {
   const metadata = { libreyolo_version: "1.1.0", model_family: "yolo9", task: "detect" };

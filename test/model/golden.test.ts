@@ -10,8 +10,8 @@ import { ownHeads } from "../../src/heads/own-head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS, headNamed } from "../../src/heads/registry.ts";
 import { readTraits } from "../../src/heads/traits.ts";
-import type { PreprocessingOptions } from "../../src/image/preprocessing.ts";
 import { Candidates } from "../../src/model/rows.ts";
+import { sayable } from "../support/moved-head.ts";
 import { describedTensor, type TensorDescription } from "./described-tensor.ts";
 
 interface GoldenCase {
@@ -146,12 +146,6 @@ for (const file of new Bun.Glob("*.ts").scanSync(folder)) {
     if (head?.name !== undefined && head.decode !== undefined && head.recognise !== undefined)
       moved.set(head.name, head as Head);
   }
-}
-
-/** What of a pre-processing its author says: the rest follows from the input. */
-function sayable({ fit, resize, colour, scale, mean, std, pad }: ModelSpec["preprocessing"]): PreprocessingOptions {
-  const order = colour === "RGB" || colour === "BGR" ? colour : undefined;
-  return { fit, resize: resize as PreprocessingOptions["resize"], colour: order, scale, mean, std, pad };
 }
 
 /** A head of a file as its author would pass it. */

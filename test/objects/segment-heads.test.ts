@@ -12,10 +12,10 @@ import { recogniseModel } from "../../src/heads/recognition.ts";
 import { OBJECT_HEADS } from "../../src/heads/registry.ts";
 import { readTraits } from "../../src/heads/traits.ts";
 import { imageOf } from "../../src/image/image.ts";
-import type { PreprocessingOptions } from "../../src/image/preprocessing.ts";
 import { Candidates } from "../../src/model/rows.ts";
 import golden from "../fixtures/tasks/segment-heads.json";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
+import { sayable } from "../support/moved-head.ts";
 import { largestDifference } from "./reference.ts";
 
 /** As `segment-heads.py` beside the golden values makes them, by torchvision, transformers and PyTorch; exact in f16. */
@@ -210,7 +210,7 @@ function passed(builtIn: Head, options: Pick<ObjectModelOptions, "labels">): Hea
       const masks = (
         extra === undefined ? { ...spec.masks } : { ...spec.masks, coefficients: extra.length }
       ) as HeadReading["masks"];
-      const preprocessing = spec.preprocessing as PreprocessingOptions;
+      const preprocessing = sayable(spec.preprocessing);
       const family = { needsNms, sizeInputs, stride, preferredSize, isImageSized, usualIou, labels };
       return { plan: spec, preprocessing, masks, ...family };
     },

@@ -208,8 +208,8 @@ test.skipIf(isAbsent)(
   },
 );
 
-test.skipIf(isAbsent)(
-  "buildPlan() in the background pauses while another build wants the GPU, and ends by a signal all the same, as TensorRT-RTX has been fetched",
+test.skipIf(isHeavy)(
+  "buildPlan() in the background pauses while another build wants the GPU, and ends by a signal all the same, as yolov8n and TensorRT-RTX are there",
   async () => {
     let mustWait = true;
     const controller = new AbortController();

@@ -8,7 +8,6 @@ import { OnnxModel } from "../onnx/model.ts";
 import { Session } from "../onnxruntime/session.ts";
 import type { Cut, CutMap } from "./cut.ts";
 import type { DecodeInput, ModelSpec } from "./head.ts";
-import { sigmoid } from "./map-decoder.ts";
 import {
   type Anchors,
   anchorsACell,
@@ -17,7 +16,7 @@ import {
   type MapReading,
   scoreChannels,
 } from "./map-readings.ts";
-import { gatherRows } from "./outputs.ts";
+import { gatherRows, sigmoid } from "./outputs.ts";
 import { decoderOf } from "./registry.ts";
 
 /** Input of a model that leaves its size open: of all strides, and not square, so that rows and columns are told apart. */

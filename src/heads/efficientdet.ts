@@ -9,7 +9,7 @@ import { readMaps } from "./anchor-maps.ts";
 import { readDense } from "./dense-reading.ts";
 import { type DecodeInput, defineHead, type Head, type ModelSpecParts, naming, type RowsPlan, saying } from "./head.ts";
 import type { AnchorOffsetsLevel, AnchorOffsetsPlan } from "./host-plan.ts";
-import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { bestOf, NumberSlice, outputTensor, sigmoid } from "./outputs.ts";
 import { decodeRows, rowsPlan } from "./rows.ts";
 import { FLOATS, isFloat, type ModelTraits } from "./traits.ts";
 
@@ -363,7 +363,7 @@ function decodeAnchorMaps(plan: AnchorOffsetsPlan, input: DecodeInput, candidate
         const logit = scores.data[at]!;
         if (logit < lowest) lowest = logit;
         if (logit < least) continue;
-        const score = Math.fround(1 / (1 + Math.exp(-logit)));
+        const score = Math.fround(sigmoid(logit));
         if (score < threshold) continue;
         makeAnchor(cell, anchors[of]!);
         const from = offsets.offset + 4 * of * cells + cell;

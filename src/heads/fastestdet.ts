@@ -4,7 +4,7 @@ import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.t
 import { COCO_80 } from "../model/labels.ts";
 import type { Candidates } from "../model/rows.ts";
 import { type DecodeInput, defineHead, type FastestDetPlan, type Head } from "./head.ts";
-import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { bestOf, NumberSlice, outputTensor, sigmoid } from "./outputs.ts";
 import { FLOATS, isFloat } from "./traits.ts";
 
 const STRIDE = 16;
@@ -39,10 +39,6 @@ export const fastestdet: Head<FastestDetPlan> = defineHead(
 const { fround } = Math;
 
 const values: NumberSlice = new NumberSlice();
-
-function sigmoid(x: number): number {
-  return 1 / (1 + Math.exp(-x));
-}
 
 /** Append the best class of every cell whose score reaches the threshold, row by row. */
 export function decodeFastestDet(plan: FastestDetPlan, input: DecodeInput, candidates: Candidates): void {

@@ -5,7 +5,7 @@ import type { Candidates } from "../model/rows.ts";
 import { skipFours } from "./dense.ts";
 import { type DecodeInput, naming } from "./head.ts";
 import type { DistanceLevel, DistanceMapsPlan } from "./map-plan.ts";
-import { bestOf, NumberSlice, outputTensor, refuseOutput } from "./outputs.ts";
+import { bestOf, NumberSlice, outputTensor, refuseOutput, sigmoid } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 
 /** A map as it is read: where the image's numbers begin, and what lies between them. */
@@ -47,11 +47,6 @@ export class MapSlice extends NumberSlice {
 const scores: MapSlice = new MapSlice();
 const distances: MapSlice = new MapSlice();
 const angles: MapSlice = new MapSlice();
-
-/** The score of a logit. */
-export function sigmoid(x: number): number {
-  return 1 / (1 + Math.exp(-x));
-}
 
 /**
  * A logit below which no score reaches a threshold, so that most are ruled out without an exponential. The margin keeps those that

@@ -5,7 +5,7 @@ import type { Candidates } from "../model/rows.ts";
 import { type DecodeInput, defineHead, type Head } from "./head.ts";
 import type { MaskQueriesPlan } from "./host-plan.ts";
 import { DETR_PREPROCESSING, maskInputs } from "./hugging-face.ts";
-import { NumberSlice, outputTensor } from "./outputs.ts";
+import { NumberSlice, outputTensor, sigmoid } from "./outputs.ts";
 import { FLOATS, findOutput, isFloat } from "./traits.ts";
 
 /** Cells that masks are enlarged to before they are looked at, whatever the model's input. */
@@ -75,7 +75,7 @@ function look(data: Float32Array, at: number, width: number): void {
       const value = above * (1 - down) + below * down;
       if (!(value > 0)) continue;
       count += 1;
-      sum += 1 / (1 + Math.exp(-value));
+      sum += sigmoid(value);
       if (found.top > row) found.top = row;
       found.bottom = row + 1;
       if (found.left > column) found.left = column;

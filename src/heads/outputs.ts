@@ -76,6 +76,11 @@ export function refuseClassId(value: number, action: string, source: string): ne
   throw new ModelError(message(action, `class ids are whole numbers from 0 on, got ${value}`, OTHER_HEAD_HINT), source);
 }
 
+/** The score of a logit. */
+export function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
 /**
  * Which of some scores is the best: the first of equal ones, or the first that is NaN.
  *
@@ -246,7 +251,7 @@ function gatherMapped(
       for (let number = 0, to = row * length; number < length; number++, to++, from += cells) {
         const value = values.data[from]!;
         if (rule === "raw") gathered[to] = value;
-        else if (number % numbers === 2) gathered[to] = 1 / (1 + Math.exp(-value));
+        else if (number % numbers === 2) gathered[to] = sigmoid(value);
         else gathered[to] = pointSide(value, number % numbers === 0 ? column : line, stride, rule);
       }
     }

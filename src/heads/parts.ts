@@ -4,7 +4,7 @@ import type { Candidates, DetectionBlock } from "../model/rows.ts";
 import { pushBox } from "./dense.ts";
 import type { DecodeInput } from "./head.ts";
 import type { PartsPlan, RowColumns } from "./host-plan.ts";
-import { classIdOf, NumberSlice, refuseOutput } from "./outputs.ts";
+import { classIdOf, NumberSlice, refuseOutput, sigmoid } from "./outputs.ts";
 import { isFilling, rowCount } from "./rows.ts";
 import { FLOATS, HOST_NUMBERS } from "./traits.ts";
 
@@ -81,7 +81,7 @@ export function decodePartPoints(
       target[to + 1] = points.data[from + 1 - x]! * scaleY;
       const score = pointScores && scores.data[scores.offset + source * pointScores.width + point]!;
       if (score === undefined) target[to + 2] = points.data[from + 2]!;
-      else target[to + 2] = arePointLogits ? 1 / (1 + Math.exp(-score)) : score;
+      else target[to + 2] = arePointLogits ? sigmoid(score) : score;
     }
   }
 }

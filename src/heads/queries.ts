@@ -4,7 +4,7 @@ import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
 import type { DecodeInput, QueriesPlan } from "./head.ts";
 import { HIGHEST, LOWEST } from "./map-decoder.ts";
-import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { bestOf, NumberSlice, outputTensor, sigmoid } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 
 const { fround } = Math;
@@ -40,7 +40,7 @@ function decodeSigmoid(classes: number, queries: number, input: DecodeInput, can
     for (let classId = 0; classId < classes; classId++, at++) {
       const logit = data[at]!;
       if (logit < surely) continue;
-      const score = fround(1 / (1 + Math.exp(-logit)));
+      const score = fround(sigmoid(logit));
       if (score < threshold) continue;
       pushQuery(input, candidates, query, score, classId);
     }

@@ -3,28 +3,16 @@
  * JPEG, beside trtexec on the engine of the model as it was exported.
  */
 
-import type { Detector } from "../../src/api/detector.ts";
-import { copyToDevice } from "../../src/cuda/copy.ts";
-import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
-import { Stream } from "../../src/cuda/stream.ts";
-import { type Image, imageOf } from "../../src/image/image.ts";
-import { Runtime } from "../../src/tensorrt/runtime.ts";
-import { EngineRun, gpuTimes } from "../gpu/engine-runs.ts";
-import { overlapOf, tracedRun } from "../gpu/traced-run.ts";
 import { runTrtexec, type TrtexecReport } from "../peers/trtexec.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
-import { drive } from "../support/drive.ts";
-import { planOf } from "../support/engines.ts";
 import { keep, promise } from "../support/keep.ts";
-import { nvjpegRate } from "../support/nvjpeg-rate.ts";
-import { nv12Of, pageLocked } from "../support/page-locked.ts";
 import { inRounds } from "../support/rounds.ts";
 import { medianOf, summarise } from "../support/samples.ts";
 import { formatWithUnit } from "../support/units.ts";
+import { measureApart, type PartAsk } from "./record-parts.ts";
 
-const ROUNDS = 5;
+/** Times that every part is measured, in turns. */
+const ROUNDS = 3;
 /** Of the engine, of this library's graph: 0.45 ms unshaped. */
 const MOST_ENGINE_MS = 0.41;
 /** What a frame may take beyond the engine and the copy of all of its bytes, and its 99th percentile beyond its median. */
@@ -37,111 +25,74 @@ const TRTEXEC_DEPTH = 2;
 const COUNTS = [1, 4, 8, 16, 32] as const;
 /** With which of them trtexec is to be reached. */
 const COMPARED: readonly number[] = [4, 8, 16];
-/** A run of two in flight whose copies are looked at takes so long. */
-const TRACED_MS = 400;
 const JPEG_IN_FLIGHT = 128;
-/** nvJPEG is set up with the first file, which takes a second and a half; then every slot takes its memory. */
-const NVJPEG_WARM_UP_MS = 2500;
 
-/** Milliseconds, by GPU events. */
-interface Floors {
-  readonly engine: number[];
-  readonly exported: number[];
-  readonly rgb: number[];
-  readonly nv12: number[];
+/** A part, and what its samples are called. */
+interface NamedPart extends Pick<PartAsk, "part" | "inFlight"> {
+  readonly id: string;
+  readonly name: string;
+  readonly unit: "ms" | "fps";
+  /** Measured once: it takes long to start. */
+  readonly isOnce?: boolean;
+  /** It runs the model as exported. */
+  readonly isExported?: boolean;
 }
 
-/** The engines, and the copies of whole frames, each alone, in turns, on one stream: see `EngineRunOptions.stream`. */
-async function measureFloors(
-  context: StudyContext,
-  output: StudyOutput,
-  frame: PinnedBuffer<"u8">,
-  device: Device,
-): Promise<Floors> {
-  const floors: Floors = { engine: [], exported: [], rgb: [], nv12: [] };
-  const count = context.options.isQuick ? 40 : 200;
-  const { exportedEngine } = context.options;
-  using owned = new DisposableStack();
-  const runtime = owned.use(await Runtime.create({ device }));
-  const stream = owned.use(Stream.create(device));
-  const open = async (plan: Uint8Array, source: string): Promise<EngineRun> => {
-    const engine = owned.use(await runtime.deserialize(plan, { source }));
-    const shape = engine.inputs[0]!.shape.map((side, axis) => (side > 0 ? side : axis === 0 ? 1 : 640));
-    const run = owned.use(await EngineRun.create(device, engine, { shape, stream }));
-    run.times("graph", 200);
-    return run;
-  };
-  const engine = await open(await planOf(context, device), "the engine");
-  const exported =
-    exportedEngine === undefined ? undefined : await open(await Bun.file(exportedEngine).bytes(), exportedEngine);
-  const target = owned.use(DeviceBuffer.create("u8", [frame.byteLength], { device }));
-  const copies = (byteLength: number): number[] =>
-    gpuTimes(device, stream, { warmUp: 10, count }, () => copyToDevice(target, frame, { stream, byteLength }));
-  await inRounds(
-    [
-      { run: () => void floors.engine.push(...engine.times("graph", count)) },
-      { run: () => void floors.exported.push(...(exported?.times("graph", count) ?? [])) },
-      { run: () => void floors.rgb.push(...copies(frame.byteLength)) },
-      { run: () => void floors.nv12.push(...copies(frame.byteLength / 2)) },
-    ],
-    ROUNDS,
-  );
-  keep(output, "engine", "engine alone, CUDA graph", "ms", floors.engine);
-  keep(output, "exported", "engine of the model as exported, CUDA graph", "ms", floors.exported);
-  keep(output, "copy-rgb", "copy of all of an RGB frame", "ms", floors.rgb);
-  keep(output, "copy-nv12", "copy of all of an NV12 frame", "ms", floors.nv12);
-  return floors;
-}
+const PARTS: readonly NamedPart[] = [
+  { part: "engine", id: "engine", name: "engine alone, CUDA graph", unit: "ms" },
+  { part: "engine", id: "exported", name: "engine of the model as exported, CUDA graph", unit: "ms", isExported: true },
+  { part: "copy-rgb", id: "copy-rgb", name: "copy of all of an RGB frame", unit: "ms" },
+  { part: "copy-nv12", id: "copy-nv12", name: "copy of all of an NV12 frame", unit: "ms" },
+  { part: "rgb", id: "rgb", name: "RGB frame, page-locked", unit: "ms" },
+  { part: "nv12", id: "nv12", name: "NV12 frame, page-locked", unit: "ms" },
+  { part: "ordinary", id: "ordinary", name: "RGB frame, ordinary memory", unit: "ms" },
+  ...COUNTS.map((inFlight): NamedPart => {
+    return { part: "rate", inFlight, id: `rate-${inFlight}`, name: `${inFlight} in flight`, unit: "fps" };
+  }),
+  {
+    ...{ part: "jpeg", inFlight: JPEG_IN_FLIGHT, id: "jpeg", unit: "fps", isOnce: true },
+    name: `JPEG to boxes, ${JPEG_IN_FLIGHT} in flight`,
+  },
+  { part: "nvjpeg", id: "nvjpeg", name: "nvJPEG alone, by this library", unit: "fps", isOnce: true },
+];
 
-/** One frame at a time: its milliseconds from the call to the boxes. */
-async function measureFrames(
-  context: StudyContext,
-  output: StudyOutput,
-  frames: readonly (readonly [id: string, name: string, frame: Image])[],
-): Promise<number[][]> {
-  await using detector = await context.load({ inFlight: 1 });
-  const each = context.options.frames ?? (context.options.isQuick ? 2000 : 10_000);
-  const all = frames.map((): number[] => []);
-  const turn = async (at: number, count: number): Promise<void> => {
-    for (let frame = 0; frame < count; frame++) {
-      const started = performance.now();
-      await detector.detect(frames[at]![2]);
-      all[at]!.push(performance.now() - started);
+const EVENTS = 200;
+
+/** Every part in its own process, in turns. @returns samples by id */
+async function measureParts(context: StudyContext, output: StudyOutput): Promise<Map<string, number[]>> {
+  const { options, image, durationMs } = context;
+  const found = new Map<string, number[]>(PARTS.map(({ id }) => [id, []]));
+  const frames = options.frames ?? (options.isQuick ? 2000 : 10_000);
+  const rounds = options.isQuick ? 1 : ROUNDS;
+  let round = 0;
+  let done = 0;
+  const measure = async ({ part, inFlight, id, name, isOnce, isExported }: NamedPart): Promise<void> => {
+    context.progress((done++ / (PARTS.length * rounds)) * 0.8, `${name}, round ${round + 1} of ${rounds}`);
+    const source = isExported === true ? options.exportedEngine : context.source;
+    if (source === undefined || (isOnce === true && round > 0)) return;
+    const isFrame = part === "rgb" || part === "nv12" || part === "ordinary";
+    try {
+      const samples = await measureApart({
+        ...{ part, source, image: image.path, count: isFrame ? Math.ceil(frames / rounds) : EVENTS },
+        durationMs: isOnce === true ? durationMs : durationMs / rounds,
+        ...(inFlight === undefined ? {} : { inFlight }),
+      });
+      found.get(id)!.push(...samples);
+    } catch (error) {
+      if (isOnce !== true) throw error;
+      output.leftOut.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   };
-  for (const at of frames.keys()) await turn(at, Math.min(each, 300));
-  for (const list of all) list.length = 0;
-  const contestants = [...frames.keys()].map((at) => ({ run: () => turn(at, Math.ceil(each / ROUNDS)) }));
-  await inRounds(contestants, ROUNDS, (round) => {
-    context.progress(0.1 + (round / ROUNDS) * 0.3, `${each} frames of each kind, round ${round + 1} of ${ROUNDS}`);
-    return true;
-  });
-  for (const [at, [id, name]] of frames.entries()) keep(output, id, name, "ms", all[at]!);
-  return all;
-}
-
-/** Frames in flight from one JS thread: frames per second, in turns. */
-async function measureRates(context: StudyContext, output: StudyOutput, frame: Image): Promise<Map<number, number>> {
-  await using stack = new AsyncDisposableStack();
-  const loaded: { inFlight: number; detector: Detector; rates: number[] }[] = [];
-  for (const inFlight of COUNTS) {
-    loaded.push({ inFlight, detector: stack.use(await context.load({ inFlight })), rates: [] });
-  }
-  const durationMs = context.durationMs / ROUNDS;
   await inRounds(
-    loaded.map(({ inFlight, detector, rates }) => ({
-      run: async () => {
-        rates.push(...(await drive(detector, frame, { inFlight, durationMs, warmUp: 20 })).rates);
-      },
-    })),
-    ROUNDS,
-    (round) => {
-      context.progress(0.4 + (round / ROUNDS) * 0.2, `frames in flight, round ${round + 1} of ${ROUNDS}`);
+    PARTS.map((part) => ({ run: () => measure(part) })),
+    rounds,
+    (at) => {
+      round = at;
       return true;
     },
   );
-  for (const { inFlight, rates } of loaded) keep(output, `rate-${inFlight}`, `${inFlight} in flight`, "fps", rates);
-  return new Map(loaded.map(({ inFlight, rates }) => [inFlight, medianOf(rates)]));
+  for (const { id, name, unit } of PARTS) keep(output, id, name, unit, found.get(id)!);
+  return found;
 }
 
 /** trtexec on the engine of the model as exported, with as many inferences in flight as ours has frames, and with twice as many. */
@@ -191,24 +142,10 @@ async function besideTrtexec(
   }
 }
 
-/** JPEG to boxes, and nvJPEG alone. */
-async function measureJpeg(context: StudyContext, output: StudyOutput): Promise<void> {
-  const { bytes } = context.image;
-  await using detector = await context.load({ inFlight: JPEG_IN_FLIGHT, jpeg: "gpu" });
-  const run = (durationMs: number): ReturnType<typeof drive> =>
-    drive(detector, bytes, { inFlight: JPEG_IN_FLIGHT, durationMs, warmUp: 2 });
-  await run(NVJPEG_WARM_UP_MS);
-  const { rates } = await run(context.durationMs);
-  keep(output, "jpeg", `JPEG to boxes, ${JPEG_IN_FLIGHT} in flight`, "fps", rates);
-  promise(output, "JPEG to boxes", medianOf(rates), { least: LEAST_JPEG_RATE, unit: "fps" });
-  const alone = await nvjpegRate(bytes, context.durationMs);
-  if (typeof alone === "string") output.leftOut.push(`nvJPEG alone: ${alone}`);
-  else keep(output, "nvjpeg", "nvJPEG alone, by this library", "fps", alone);
-}
-
-function conclude(output: StudyOutput, floors: Floors, rgb: readonly number[], nv12: readonly number[]): void {
-  const engine = medianOf(floors.engine);
-  const copy = medianOf(floors.rgb);
+function conclude(output: StudyOutput, found: ReadonlyMap<string, readonly number[]>): void {
+  const engine = medianOf(found.get("engine")!);
+  const copy = medianOf(found.get("copy-rgb")!);
+  const rgb = found.get("rgb")!;
   const { p50, p99 } = summarise(rgb);
   const most = engine + copy + MOST_OVERHEAD_MS;
   promise(output, "engine alone by our graph", engine, { most: MOST_ENGINE_MS, unit: "ms" });
@@ -217,7 +154,7 @@ function conclude(output: StudyOutput, floors: Floors, rgb: readonly number[], n
     most: p50 + MOST_SPREAD_MS,
     unit: "ms",
   });
-  promise(output, "NV12 frame to boxes: p50 at most that of RGB less half the copy", medianOf(nv12), {
+  promise(output, "NV12 frame to boxes: p50 at most that of RGB less half the copy", medianOf(found.get("nv12")!), {
     most: most - copy / 2,
     unit: "ms",
   });
@@ -236,33 +173,23 @@ export const record: Study = {
   question: "How do a frame, frames in flight and JPEG stand beside the engine's own time, and beside trtexec?",
   needs: ["gpu", "model"],
   async run(context, output) {
-    const { image } = context.image;
-    using owned = new DisposableStack();
-    const device = owned.use(Device.open(0));
-    const pinned = owned.use(PinnedBuffer.create("u8", [image.data.length], device));
-    pinned.data.set(image.data);
-    const frame = imageOf(pinned.data, image);
-    const nv12 = pageLocked(nv12Of(image), owned);
-    context.progress(0, "engines and copies alone");
-    const floors = await measureFloors(context, output, pinned, device);
-    const [rgbMs, nv12Ms] = await measureFrames(context, output, [
-      ["rgb", "RGB frame, page-locked", frame],
-      ["nv12", "NV12 frame, page-locked", nv12],
-      ["ordinary", "RGB frame, ordinary memory", image],
-    ]);
-    conclude(output, floors, rgbMs!, nv12Ms!);
-    const overlapped = overlapOf(await tracedRun(context.source!, frame, { inFlight: 2, durationMs: TRACED_MS }));
+    const found = await measureParts(context, output);
+    conclude(output, found);
+    const { source, image, durationMs } = context;
+    const [overlapped] = await measureApart({
+      ...{ part: "overlap", source: source!, image: image.path, count: 1, durationMs },
+    });
     if (overlapped !== undefined) {
       const share = formatWithUnit(overlapped, "share");
       output.findings.push(
         `With two frames in flight ${share} of the copies' time another frame is computed meanwhile.`,
       );
     }
-    const rates = await measureRates(context, output, frame);
+    const rates = new Map(COUNTS.map((count) => [count, medianOf(found.get(`rate-${count}`)!)]));
     const most = Math.max(...COUNTS);
-    promise(output, `frames/s with ${most} in flight`, rates.get(most)!, { least: LEAST_RATE, unit: "fps" });
+    promise(output, `frames/s with ${most} in flight`, rates.get(32)!, { least: LEAST_RATE, unit: "fps" });
     await besideTrtexec(context, output, rates);
-    context.progress(0.8, "JPEG");
-    await measureJpeg(context, output);
+    const jpeg = found.get("jpeg")!;
+    if (jpeg.length > 0) promise(output, "JPEG to boxes", medianOf(jpeg), { least: LEAST_JPEG_RATE, unit: "fps" });
   },
 };

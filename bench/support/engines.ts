@@ -8,7 +8,10 @@ import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import type { StudyContext } from "../study.ts";
 
 /** The bytes of the plan: the file that was given, or what `Detector.load` has built and kept. */
-export async function planOf({ source, progress }: StudyContext, device: Device): Promise<Uint8Array> {
+export async function planOf(
+  { source, progress }: Pick<StudyContext, "source" | "progress">,
+  device: Device,
+): Promise<Uint8Array> {
   const file = await readModelFile(source!);
   if (file.isPlan) return file.bytes;
   const options = engineOptions(file, new DetectTask(DEFAULT_DETECT_TASK_OPTIONS), { precision: undefined });

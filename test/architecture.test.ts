@@ -36,6 +36,7 @@ const LAYERS = [
   "tasks",
   "track",
   "catalogue",
+  "precision",
   "api",
   "video",
   "service",

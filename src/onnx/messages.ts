@@ -257,6 +257,13 @@ export class OnnxValue {
     this.shape = shape && [...contentsOf(shape, TYPE.dim)].map(readSide);
   }
 
+  /** A new one that says nothing of its type: libraries infer it. */
+  static named(name: string): OnnxValue {
+    const writer = new BinaryWriter();
+    writeContent(writer, VALUE.name, name);
+    return new OnnxValue(writer.finish());
+  }
+
   /** A new one. */
   static of(name: string, elementType: string, shape: readonly Side[]): OnnxValue {
     const sides = new BinaryWriter();

@@ -13,10 +13,10 @@ import {
   writeEntry,
   writeNode,
 } from "./messages.ts";
-import { contentOf, contentsOf, type Field, numberOf, readFields, textOf, writeContent } from "./wire.ts";
+import { contentOf, contentsOf, type Field, numberOf, readFields, textOf, writeContent, writeInt } from "./wire.ts";
 
 /** Fields of ModelProto, GraphProto, OperatorSetIdProto and TensorAnnotation. @see github.com/onnx/onnx, onnx/onnx.proto */
-const MODEL = { graph: 7, opset: 8, metadata: 14 } as const;
+const MODEL = { irVersion: 1, graph: 7, opset: 8, metadata: 14 } as const;
 const GRAPH = { node: 1, initializer: 5, input: 11, output: 12, value: 13, annotation: 14 } as const;
 const OPSET = { domain: 1, version: 2 } as const;
 const ANNOTATION = { tensor: 1 } as const;
@@ -26,8 +26,10 @@ export class OnnxModel {
   readonly graph: OnnxGraph;
   /** Custom metadata, such as Ultralytics' `names`. */
   readonly metadata: Map<string, string>;
+  /** Version of the file format: what decides which element types a library expects in it. */
+  irVersion: number;
   /** Versions of the operator sets, by domain; ONNX's own is the empty string. */
-  readonly opsets: ReadonlyMap<string, number>;
+  readonly opsets: Map<string, number>;
   readonly #rest: readonly Uint8Array[];
 
   private constructor(graph: OnnxGraph, fields: readonly Field[]) {
@@ -38,7 +40,9 @@ export class OnnxModel {
     this.opsets = new Map(
       contents(MODEL.opset).map((set) => [textOf(contentOf(set, OPSET.domain)), numberOf(set, OPSET.version) ?? 1]),
     );
-    const known: readonly number[] = [MODEL.graph, MODEL.metadata];
+    const irVersion = fields.findLast(({ number }) => number === MODEL.irVersion)?.value;
+    this.irVersion = typeof irVersion === "number" ? irVersion : 0;
+    const known: readonly number[] = Object.values(MODEL);
     this.#rest = fields.filter(({ number }) => !known.includes(number)).map(({ raw }) => raw);
   }
 
@@ -67,7 +71,14 @@ export class OnnxModel {
     const graph = this.graph.write();
     const length = graph.reduce((sum, chunk) => sum + chunk.byteLength, 0);
     const writer = new BinaryWriter();
+    writeInt(writer, MODEL.irVersion, this.irVersion);
     for (const raw of this.#rest) writer.raw(raw);
+    for (const [domain, version] of this.opsets) {
+      const set = new BinaryWriter();
+      if (domain !== "") writeContent(set, OPSET.domain, domain);
+      writeInt(set, OPSET.version, version);
+      writeContent(writer, MODEL.opset, set.finish());
+    }
     // Chunks rather than one message, so that weights are copied once.
     writer.tag(MODEL.graph, WireType.LengthDelimited).uint32(length);
     for (const chunk of graph) writer.raw(chunk);

@@ -1,5 +1,6 @@
 /** @module Model description: inputs, outputs and metadata, read from a session. */
 
+import { ModelError } from "../core/errors.ts";
 import { DTYPES, type DType, ELEMENT_TYPES, type TensorInfo } from "../core/tensor.ts";
 import { cString, nativeView, OutCells, readCString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
@@ -57,13 +58,17 @@ function readTensorInfo(typeInfo: number, name: string, role: string, source: st
   return { name, dtype, shape: readShape(info) };
 }
 
-function readTensors(session: number, role: "Input" | "Output", source: string): TensorInfo[] {
+function readTensors(session: number, role: "Input" | "Output", source: string, isLenient = false): TensorInfo[] {
   const owner = made("GetAllocatorWithDefaultOptions");
-  return Array.from({ length: made(`SessionGet${role}Count`, session) }, (_, index) => {
+  const indices = Array.from({ length: made(`SessionGet${role}Count`, session) }, (_, index) => index);
+  return indices.flatMap((index) => {
     const name = takeString(owner, made(`SessionGet${role}Name`, session, index, owner));
     const info = made(`SessionGet${role}TypeInfo`, session, index);
     try {
-      return readTensorInfo(info, name, role.toLowerCase(), source);
+      return [readTensorInfo(info, name, role.toLowerCase(), source)];
+    } catch (error) {
+      if (isLenient && error instanceof ModelError) return [];
+      throw error;
     } finally {
       openOnnxRuntime().api.ReleaseTypeInfo(info);
     }
@@ -100,12 +105,13 @@ function readMetadata(session: number, source: string): Record<string, string> {
 /**
  * Read what a model says of itself out of an `OrtSession *`.
  *
+ * @param ignoresUnreadable leave out outputs that are no tensors of a known element type
  * @throws {ModelError} If an input or output is no tensor of a known element type, or there is too much metadata
  */
-export function describeModel(session: number, source: string): ModelDescription {
+export function describeModel(session: number, source: string, ignoresUnreadable = false): ModelDescription {
   return {
     inputs: readTensors(session, "Input", source),
-    outputs: readTensors(session, "Output", source),
+    outputs: readTensors(session, "Output", source, ignoresUnreadable),
     metadata: readMetadata(session, source),
   };
 }

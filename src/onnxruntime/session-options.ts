@@ -31,6 +31,10 @@ export interface SessionOptions {
    * sooner. False leaves the cores to others. Default true.
    */
   readonly spinning?: boolean | undefined;
+  /** Folder of the files that hold weights of a model from bytes. Beside a path they are found without it. */
+  readonly weightsFolder?: string | undefined;
+  /** True: leave out outputs of element types that no tensor here has, instead of refusing the model. Default false. */
+  readonly ignoreUnreadable?: boolean | undefined;
   /**
    * Execution providers, the first one first; what none of them runs, the CPU does. They must be in the library, or it is an
    * `UnavailableError` that lists those which are. Default: the CPU's.
@@ -41,8 +45,9 @@ export interface SessionOptions {
 }
 
 /** Complete options of a session. */
-export interface SessionConfig extends Filled<Omit<SessionOptions, "providers">> {
+export interface SessionConfig extends Filled<Omit<SessionOptions, "providers" | "weightsFolder">> {
   readonly providers: readonly Provider[];
+  readonly weightsFolder?: string | undefined;
 }
 
 const threads = z.int().min(1, "at least 1 thread").max(1024, "at most 1024 threads");
@@ -61,6 +66,8 @@ const schema = z.strictObject({
   optimization: z.enum(["disable", "basic", "extended", "all"], "disable, basic, extended or all").default("all"),
   arena: z.boolean("true or false").default(true),
   spinning: z.boolean("true or false").default(true),
+  weightsFolder: z.string("a path").min(1, "a path").optional(),
+  ignoreUnreadable: z.boolean("true or false").default(false),
   providers: providerList.default([]).transform((choices) => choices.map(providerOf)),
 });
 
@@ -84,10 +91,14 @@ function fill(pointer: number, config: SessionConfig): void {
   }
   appendProviders(pointer, config.providers);
   if (!config.arena) call("DisableCpuMemArena", pointer);
-  if (config.spinning) return;
-  for (const key of ["session.intra_op.allow_spinning", "session.inter_op.allow_spinning"]) {
-    call("AddSessionConfigEntry", pointer, cString(key), cString("0"));
+  const setEntry = (key: string, value: string): void =>
+    call("AddSessionConfigEntry", pointer, cString(`session.${key}`), cString(value));
+  if (config.weightsFolder !== undefined) {
+    setEntry("model_external_initializers_file_folder_path", config.weightsFolder);
   }
+  if (config.spinning) return;
+  setEntry("intra_op.allow_spinning", "0");
+  setEntry("inter_op.allow_spinning", "0");
 }
 
 /**

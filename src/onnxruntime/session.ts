@@ -121,7 +121,12 @@ export class Session extends Resource implements AsyncDisposable {
     }
     const handle = new SessionHandle(out.pointer(), environment);
     try {
-      return new Session(handle, describeModel(handle.pointer, source.name), source.name, config);
+      return new Session(
+        handle,
+        describeModel(handle.pointer, source.name, config.ignoreUnreadable),
+        source.name,
+        config,
+      );
     } catch (error) {
       handle.drop();
       throw error;

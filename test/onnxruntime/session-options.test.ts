@@ -35,6 +35,7 @@ test("parseSessionOptions() fills in the defaults", () => {
     optimization: "all",
     arena: true,
     spinning: true,
+    ignoreUnreadable: false,
     providers: [],
   });
 });

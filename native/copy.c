@@ -79,7 +79,11 @@ static void *help(void *unused) {
 }
 
 static void start_helpers(void) {
+#ifdef _WIN32
+  const long cores = (long)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+#else
   const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+#endif
   const int32_t wanted = cores - 1 < MOST_HELPERS ? (int32_t)(cores - 1) : MOST_HELPERS;
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return;

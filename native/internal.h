@@ -3,6 +3,9 @@
 #define BUN_TENSORRT_INTERNAL_H
 
 #include <stdbool.h>
+#ifdef _WIN32
+#include <windows.h>
+#endif
 
 #include "shim.h"
 
@@ -75,6 +78,26 @@ static inline int32_t bt_created(void *result, void **out) {
   *out = bt_is_object(result) ? result : NULL;
   return *out == NULL ? BT_FAILED : BT_OK;
 }
+
+/*
+ * Methods that return dimensions: CALL_DIMS(result, call, DIMS_METHOD(void *, types), arguments). Where the result goes is
+ * handed over in front of `this`, by MSVC behind it.
+ */
+#ifdef _WIN32
+#define DIMS_METHOD(self, ...) void *(*)(self, bt_dims *, ##__VA_ARGS__)
+#define CALL_DIMS(result, call, method, ...) ((method)(call).fn)((call).self, &(result), ##__VA_ARGS__)
+#else
+#define DIMS_METHOD(self, ...) bt_dims (*)(self, ##__VA_ARGS__)
+#define CALL_DIMS(result, call, method, ...) ((result) = ((method)(call).fn)((call).self, ##__VA_ARGS__))
+#endif
+
+#ifdef _WIN32
+#define BT_PATH_UNITS 32768
+/* A path as Windows takes it. False where it is no UTF-8, or longer than paths may be. */
+static inline bool bt_wide_path(const char *path, wchar_t *wide) {
+  return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, BT_PATH_UNITS) > 0;
+}
+#endif
 
 /* Binds the calling thread to a device, as every thread has its own current one; nothing for a negative ordinal. */
 int32_t bt_use_device(int32_t device);

@@ -1,5 +1,7 @@
 /* Libraries: the driver is probed, TensorRT and its parser are opened and bound to a slot table. */
+#ifndef _WIN32
 #include <dlfcn.h>
+#endif
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,59 @@ int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32, int64_
   return BT_OK;
 }
 
+/* ---- the dynamic linker ---- */
+
+#ifdef _WIN32
+
+#define DRIVER "nvcuda.dll"
+
+static void explain(DWORD code, char *error, uint32_t capacity) {
+  if (capacity == 0) return;
+  wchar_t wide[512];
+  DWORD units = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, code, 0, wide, 512, NULL);
+  while (units > 0 && (wide[units - 1] <= L' ' || wide[units - 1] == L'.')) units--;
+  const int bytes = WideCharToMultiByte(CP_UTF8, 0, wide, (int)units, error, (int)capacity - 1, NULL, NULL);
+  if (bytes > 0)
+    error[bytes] = 0;
+  else
+    snprintf(error, capacity, "error %lu", code);
+}
+
+/* What a library at a full path is linked against is looked for beside it. */
+static void *open_library(const char *path, char *error, uint32_t capacity) {
+  wchar_t wide[BT_PATH_UNITS];
+  if (!bt_wide_path(path, wide)) {
+    explain(ERROR_INVALID_NAME, error, capacity);
+    return NULL;
+  }
+  const bool is_path = strpbrk(path, "/\\") != NULL;
+  for (wchar_t *at = wide; *at != 0; at++) {
+    if (*at == L'/') *at = L'\\';
+  }
+  HMODULE handle = LoadLibraryExW(wide, NULL, is_path ? LOAD_WITH_ALTERED_SEARCH_PATH : 0);
+  if (handle == NULL) explain(GetLastError(), error, capacity);
+  return handle;
+}
+
+static void *symbol_of(void *library, const char *name) { return (void *)GetProcAddress(library, name); }
+
+#else
+
+#define DRIVER "libcuda.so.1"
+
+static void *open_library(const char *path, char *error, uint32_t capacity) {
+  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (handle == NULL && capacity > 0) {
+    const char *text = dlerror();
+    snprintf(error, capacity, "%s", text == NULL ? "unknown error" : text);
+  }
+  return handle;
+}
+
+static void *symbol_of(void *library, const char *name) { return dlsym(library, name); }
+
+#endif
+
 /* ---- the driver ---- */
 
 #define DEVICES 64
@@ -52,13 +107,13 @@ static int32_t load_driver(void) {
   if (cuda.loaded) return cuda.status;
   cuda.loaded = true;
   cuda.status = BT_NO_DEVICE;
-  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  void *library = open_library(DRIVER, NULL, 0);
   if (library == NULL) return cuda.status;
-  int (*init)(unsigned) = (int (*)(unsigned))dlsym(library, "cuInit");
-  cuda.device_count = (int (*)(int *))dlsym(library, "cuDeviceGetCount");
-  cuda.driver_version = (int (*)(int *))dlsym(library, "cuDriverGetVersion");
-  cuda.retain = (int (*)(void **, int))dlsym(library, "cuDevicePrimaryCtxRetain");
-  cuda.set_current = (int (*)(void *))dlsym(library, "cuCtxSetCurrent");
+  int (*init)(unsigned) = (int (*)(unsigned))symbol_of(library, "cuInit");
+  cuda.device_count = (int (*)(int *))symbol_of(library, "cuDeviceGetCount");
+  cuda.driver_version = (int (*)(int *))symbol_of(library, "cuDriverGetVersion");
+  cuda.retain = (int (*)(void **, int))symbol_of(library, "cuDevicePrimaryCtxRetain");
+  cuda.set_current = (int (*)(void *))symbol_of(library, "cuCtxSetCurrent");
   if (init == NULL || cuda.device_count == NULL || cuda.driver_version == NULL || cuda.retain == NULL ||
       cuda.set_current == NULL) {
     return cuda.status;
@@ -95,24 +150,15 @@ int32_t bt_use_device(int32_t device) {
 
 /* ---- TensorRT ---- */
 
-static void *open_or_explain(const char *path, char *error, uint32_t capacity) {
-  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (handle == NULL && capacity > 0) {
-    const char *text = dlerror();
-    snprintf(error, capacity, "%s", text == NULL ? "unknown error" : text);
-  }
-  return handle;
-}
-
 static void explain_missing(const char *symbol, char *error, uint32_t capacity) {
   if (capacity > 0) snprintf(error, capacity, "it has no symbol %s", symbol);
 }
 
 bt_library *bt_library_open(const char *path, char *error, uint32_t error_capacity) {
-  void *handle = open_or_explain(path, error, error_capacity);
+  void *handle = open_library(path, error, error_capacity);
   if (handle == NULL) return NULL;
-  int32_t (*version)(void) = (int32_t (*)(void))dlsym(handle, "getInferLibVersion");
-  int32_t (*build)(void) = (int32_t (*)(void))dlsym(handle, "getInferLibBuildVersion");
+  int32_t (*version)(void) = (int32_t (*)(void))symbol_of(handle, "getInferLibVersion");
+  int32_t (*build)(void) = (int32_t (*)(void))symbol_of(handle, "getInferLibBuildVersion");
   if (version == NULL) {
     explain_missing("getInferLibVersion", error, error_capacity);
     return NULL;
@@ -121,8 +167,8 @@ bt_library *bt_library_open(const char *path, char *error, uint32_t error_capaci
   if (library == NULL) return NULL;
   library->version = version();
   library->build = build == NULL ? -1 : build();
-  library->create_runtime = (void *(*)(void *, int32_t))dlsym(handle, "createInferRuntime_INTERNAL");
-  library->create_builder = (void *(*)(void *, int32_t))dlsym(handle, "createInferBuilder_INTERNAL");
+  library->create_runtime = (void *(*)(void *, int32_t))symbol_of(handle, "createInferRuntime_INTERNAL");
+  library->create_builder = (void *(*)(void *, int32_t))symbol_of(handle, "createInferBuilder_INTERNAL");
   for (int32_t i = 0; i < BT_METHOD_COUNT; i++) library->slots[i] = -1;
   return library;
 }
@@ -143,18 +189,18 @@ int32_t bt_library_bind(bt_library *library, const int16_t *slots, int32_t count
 int32_t bt_library_open_parser(bt_library *library, const char *path, char *error, uint32_t error_capacity) {
   if (library == NULL) return BT_BAD_CALL;
   if (library->create_parser != NULL) return BT_OK;
-  void *handle = open_or_explain(path, error, error_capacity);
+  void *handle = open_library(path, error, error_capacity);
   if (handle == NULL) return BT_FAILED;
-  library->create_parser = (void *(*)(void *, void *, int32_t))dlsym(handle, "createNvOnnxParser_INTERNAL");
+  library->create_parser = (void *(*)(void *, void *, int32_t))symbol_of(handle, "createNvOnnxParser_INTERNAL");
   if (library->create_parser != NULL) return BT_OK;
   explain_missing("createNvOnnxParser_INTERNAL", error, error_capacity);
   return BT_FAILED;
 }
 
 int32_t bt_library_open_plugins(const char *path, void *logger, char *error, uint32_t error_capacity) {
-  void *handle = open_or_explain(path, error, error_capacity);
+  void *handle = open_library(path, error, error_capacity);
   if (handle == NULL) return BT_FAILED;
-  bool (*init)(void *, const char *) = (bool (*)(void *, const char *))dlsym(handle, "initLibNvInferPlugins");
+  bool (*init)(void *, const char *) = (bool (*)(void *, const char *))symbol_of(handle, "initLibNvInferPlugins");
   if (init == NULL) {
     explain_missing("initLibNvInferPlugins", error, error_capacity);
     return BT_FAILED;
@@ -163,5 +209,5 @@ int32_t bt_library_open_plugins(const char *path, void *logger, char *error, uin
 }
 
 int32_t bt_preload(const char *path, char *error, uint32_t error_capacity) {
-  return open_or_explain(path, error, error_capacity) == NULL ? BT_FAILED : BT_OK;
+  return open_library(path, error, error_capacity) == NULL ? BT_FAILED : BT_OK;
 }

@@ -3,9 +3,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#ifndef _WIN32
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 
 #include "internal.h"
 
@@ -35,8 +37,13 @@ static int32_t read_dims(bt_dims *to, const int32_t *dims, int32_t rank) {
 
 int32_t bt_destroy(void *object) {
   if (object == NULL) return BT_BAD_CALL;
+#ifdef _WIN32
+  /* MSVC has one destructor, which frees the memory where its flag is 1. */
+  ((void *(*)(void *, unsigned))(*(void ***)object)[0])(object, 1);
+#else
   /* Slot 1 of the public vtable is the deleting destructor. */
   ((void (*)(void *))(*(void ***)object)[1])(object);
+#endif
   return BT_OK;
 }
 
@@ -58,14 +65,16 @@ int32_t bt_runtime_deserialize(const bt_library *library, void *runtime, const v
 
 int32_t bt_engine_tensor_shape(const bt_library *library, void *engine, const char *name, int32_t *dims) {
   FIND(engine, BT_CudaEngine_getTensorShape);
-  bt_dims result = ((bt_dims(*)(void *, const char *))call.fn)(call.self, name);
+  bt_dims result;
+  CALL_DIMS(result, call, DIMS_METHOD(void *, const char *), name);
   return write_dims(&result, dims);
 }
 
 int32_t bt_engine_profile_shape(const bt_library *library, void *engine, const char *name, int32_t profile,
                                 int32_t selector, int32_t *dims) {
   FIND(engine, BT_CudaEngine_getProfileShape);
-  bt_dims result = ((bt_dims(*)(void *, const char *, int32_t, int32_t))call.fn)(call.self, name, profile, selector);
+  bt_dims result;
+  CALL_DIMS(result, call, DIMS_METHOD(void *, const char *, int32_t, int32_t), name, profile, selector);
   return write_dims(&result, dims);
 }
 
@@ -104,13 +113,15 @@ int32_t bt_context_set_input_shape(const bt_library *library, void *context, con
 
 int32_t bt_context_tensor_shape(const bt_library *library, void *context, const char *name, int32_t *dims) {
   FIND(context, BT_ExecutionContext_getTensorShape);
-  bt_dims result = ((bt_dims(*)(void *, const char *))call.fn)(call.self, name);
+  bt_dims result;
+  CALL_DIMS(result, call, DIMS_METHOD(void *, const char *), name);
   return write_dims(&result, dims);
 }
 
 int32_t bt_context_tensor_strides(const bt_library *library, void *context, const char *name, int32_t *dims) {
   FIND(context, BT_ExecutionContext_getTensorStrides);
-  bt_dims result = ((bt_dims(*)(void *, const char *))call.fn)(call.self, name);
+  bt_dims result;
+  CALL_DIMS(result, call, DIMS_METHOD(void *, const char *), name);
   return write_dims(&result, dims);
 }
 
@@ -176,7 +187,11 @@ typedef struct quiet_build {
 static void *build_quietly(void *argument) {
   quiet_build *build = argument;
   /* Where the system does not let it, it is as urgent as others. */
+#ifdef _WIN32
+  if (build->nice > 0) SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_LOWEST);
+#else
   setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), build->nice);
+#endif
   if (bt_use_device(build->device) != BT_OK) {
     build->status = BT_NO_DEVICE;
   } else {
@@ -254,7 +269,8 @@ int32_t bt_timing_cache_combine(const bt_library *library, void *cache, void *ot
 
 int32_t bt_tensor_dimensions(const bt_library *library, void *tensor, int32_t *dims) {
   FIND(tensor, BT_Tensor_getDimensions);
-  bt_dims result = ((bt_dims(*)(void *))call.fn)(call.self);
+  bt_dims result;
+  CALL_DIMS(result, call, DIMS_METHOD(void *));
   return write_dims(&result, dims);
 }
 
@@ -270,7 +286,8 @@ int32_t bt_profile_set_dimensions(const bt_library *library, void *profile, cons
 int32_t bt_profile_dimensions(const bt_library *library, void *profile, const char *name, int32_t selector,
                               int32_t *dims) {
   FIND(profile, BT_OptimizationProfile_getDimensions);
-  bt_dims result = ((bt_dims(*)(void *, const char *, int32_t))call.fn)(call.self, name, selector);
+  bt_dims result;
+  CALL_DIMS(result, call, DIMS_METHOD(void *, const char *, int32_t), name, selector);
   return write_dims(&result, dims);
 }
 
@@ -307,6 +324,7 @@ int32_t bt_parser_parse(const bt_library *library, void *parser, const void *mod
 
 int32_t bt_parser_destroy(const bt_library *library, void *parser) {
   FIND(parser, BT_Parser_destroy);
-  ((void (*)(void *))call.fn)(call.self);
+  /* The flag is MSVC's; elsewhere nothing reads it. */
+  ((void (*)(void *, unsigned))call.fn)(call.self, 1);
   return BT_OK;
 }

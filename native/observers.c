@@ -53,15 +53,34 @@ static int32_t api_language(void *self) {
   return 0;
 }
 
-/* TensorRT never owns an observer. */
+/* TensorRT never owns an observer. MSVC has one destructor where others have two. */
+#ifdef _WIN32
+static void *no_destructor(void *self, unsigned flags) {
+  (void)flags;
+  return self;
+}
+#define NO_DESTRUCTORS (void *)no_destructor
+#else
 static void no_destructor(void *self) { (void)self; }
+#define NO_DESTRUCTORS (void *)no_destructor, (void *)no_destructor
+#endif
 
+/* Where a result in memory goes is handed over in front of `this`, by MSVC behind it. */
+#ifdef _WIN32
+#define INTERFACE_INFO(function, name)                                   \
+  static interface_info *function(void *self, interface_info *result) {  \
+    (void)self;                                                          \
+    *result = (interface_info){name, 1, 0};                              \
+    return result;                                                       \
+  }
+#else
 #define INTERFACE_INFO(function, name)         \
   static interface_info function(void *self) { \
     (void)self;                                \
     interface_info info = {name, 1, 0};        \
     return info;                               \
   }
+#endif
 
 INTERFACE_INFO(logger_info, "ILogger")
 INTERFACE_INFO(monitor_info, "IProgressMonitor")
@@ -69,7 +88,7 @@ INTERFACE_INFO(profiler_info, "IProfiler")
 INTERFACE_INFO(recorder_info, "IErrorRecorder")
 INTERFACE_INFO(allocator_info, "IOutputAllocator")
 
-#define VERSIONED(info) (void *)api_language, (void *)info, (void *)no_destructor, (void *)no_destructor
+#define VERSIONED(info) (void *)api_language, (void *)info, NO_DESTRUCTORS
 
 /* ---- ILogger ---- */
 
@@ -79,7 +98,7 @@ static void logger_log(void *self, int32_t severity, const char *text) {
   bt_ring_write(logger->ring, BT_RECORD_LOG, severity, 0, 0.0f, text, NULL);
 }
 
-static void *const logger_10[] = {(void *)logger_log, (void *)no_destructor, (void *)no_destructor};
+static void *const logger_10[] = {(void *)logger_log, NO_DESTRUCTORS};
 static void *const logger_11[] = {VERSIONED(logger_info), (void *)logger_log};
 
 /* ---- IProgressMonitor ---- */
@@ -118,7 +137,7 @@ static void profiler_layer(void *self, const char *layer, float milliseconds) {
   bt_ring_write(profiler->ring, BT_RECORD_LAYER, 1, 0, milliseconds, layer, NULL);
 }
 
-static void *const profiler_10[] = {(void *)profiler_layer, (void *)no_destructor, (void *)no_destructor};
+static void *const profiler_10[] = {(void *)profiler_layer, NO_DESTRUCTORS};
 static void *const profiler_11[] = {VERSIONED(profiler_info), (void *)profiler_layer};
 
 /* ---- IErrorRecorder ---- */

@@ -1,5 +1,6 @@
 /*
- * Contract of libbun_tensorrt_shim.so: what TypeScript calls to reach TensorRT's C++ objects.
+ * Contract of the shim, libbun_tensorrt_shim.so or bun_tensorrt_shim.dll: what TypeScript calls to reach the C++ objects of
+ * TensorRT.
  *
  * Plain C, no NVIDIA header, nothing of TensorRT at link time. TypeScript hands over which vtable slot each method has
  * in the library that was found (src/tensorrt/abi.ts); the signatures are here. src/ffi/shim-symbols.ts is
@@ -19,7 +20,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef _WIN32
+#define BT_API __declspec(dllexport)
+#else
 #define BT_API __attribute__((visibility("default")))
+#endif
 
 /* Raised with every change of this file; TypeScript refuses another one. */
 #define BT_ABI_VERSION 15

@@ -22,8 +22,13 @@ const INSIDE: readonly (readonly [what: string, from: string, licence: string])[
   ],
   [
     "`native/prebuilt/`",
-    "C of this package, compiled by Zig. The C library is linked at run time: nothing of others is inside",
+    "C of this package, compiled by Zig. The C library is linked at run time: nothing of others is inside those for Linux",
     "Apache-2.0",
+  ],
+  [
+    "`native/prebuilt/windows-x64/`",
+    "start-up code and threads of mingw-w64 (Copyright (c) 2009-2023 mingw-w64 project), linked into it by Zig",
+    "ZPL-2.1 and public domain; winpthreads under MIT",
   ],
   [
     "numbers and names of interfaces in `src/ffi/`, `src/tensorrt/`, `src/nvjpeg/`, `src/nvml/`, `src/onnxruntime/`",

@@ -11,13 +11,33 @@ import { join } from "node:path";
 import { endCheck, keep, root, run, zig } from "./generated.ts";
 import { shimTable } from "./shim-table.ts";
 
-/** Folder below native/prebuilt → Zig's target; glibc 2.17 is that of CentOS 7, the oldest TensorRT 10 ran on. */
-const TARGETS: Readonly<Record<string, string>> = {
-  "linux-x64": "x86_64-linux-gnu.2.17",
-  "linux-arm64": "aarch64-linux-gnu.2.17",
+/** What is built for a platform. */
+interface Target {
+  /** Zig's name of it. */
+  readonly target: string;
+  readonly library: string;
+  /** For the linker. */
+  readonly flags: readonly string[];
+}
+
+const ELF = "libbun_tensorrt_shim.so";
+const ELF_FLAGS = [
+  "-Wl,--build-id=none",
+  `-Wl,-soname,${ELF}`,
+  // Bare names are looked for beside the library as well: see bt_preload.
+  "-Wl,-rpath,$ORIGIN",
+  "-ldl",
+  "-lpthread",
+] as const;
+
+/** By the folder below native/prebuilt; glibc 2.17 is that of CentOS 7, the oldest TensorRT 10 ran on. */
+const TARGETS: Readonly<Record<string, Target>> = {
+  "linux-x64": { target: "x86_64-linux-gnu.2.17", library: ELF, flags: ELF_FLAGS },
+  "linux-arm64": { target: "aarch64-linux-gnu.2.17", library: ELF, flags: ELF_FLAGS },
+  // The C library is Windows' own (ucrtbase); threads come from mingw-w64, which is linked in.
+  "windows-x64": { target: "x86_64-windows-gnu", library: "bun_tensorrt_shim.dll", flags: ["-lpthread"] },
 };
 
-const LIBRARY = "libbun_tensorrt_shim.so";
 const SOURCES = [
   "copy.c",
   "events.c",
@@ -46,25 +66,21 @@ const FLAGS = [
   "-Werror",
   "-shared",
   "-s",
-  "-Wl,--build-id=none",
-  `-Wl,-soname,${LIBRARY}`,
-  // Bare names are looked for beside the library as well: see bt_preload.
-  "-Wl,-rpath,$ORIGIN",
 ] as const;
 
 const native = join(root, "native");
 
 /** Compile for one target. Sources are named relative to their folder, so that no path enters the library. */
-function compile(target: string, output: string): void {
-  run([...zig(), "cc", "-target", target, ...FLAGS, "-o", output, ...SOURCES, "-ldl", "-lpthread"], native);
+function compile({ target, flags }: Target, output: string): void {
+  run([...zig(), "cc", "-target", target, ...FLAGS, "-o", output, ...SOURCES, ...flags], native);
 }
 
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-shim-"));
 try {
   for (const [platform, target] of Object.entries(TARGETS)) {
-    const built = join(scratch, LIBRARY);
+    const built = join(scratch, target.library);
     compile(target, built);
-    await keep(join("native/prebuilt", platform, LIBRARY), await Bun.file(built).bytes(), 0o755);
+    await keep(join("native/prebuilt", platform, target.library), await Bun.file(built).bytes(), 0o755);
   }
 } finally {
   rmSync(scratch, { recursive: true, force: true });

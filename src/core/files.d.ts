@@ -9,3 +9,8 @@ declare module "*.so" {
   const path: string;
   export default path;
 }
+
+declare module "*.dll" {
+  const path: string;
+  export default path;
+}

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import linuxArm64 from "../../native/prebuilt/linux-arm64/libbun_tensorrt_shim.so" with { type: "file" };
 import linuxX64 from "../../native/prebuilt/linux-x64/libbun_tensorrt_shim.so" with { type: "file" };
+import windowsX64 from "../../native/prebuilt/windows-x64/bun_tensorrt_shim.dll" with { type: "file" };
 import { importedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
@@ -83,7 +84,11 @@ export const SHIM_STATUS: Readonly<Record<"ok" | "failed" | "noMethod" | "noDevi
 /// <reference path="../core/files.d.ts" />
 
 /** The shim by the platform it is made for. */
-const SHIMS: Readonly<Record<string, string>> = { "linux-arm64": linuxArm64, "linux-x64": linuxX64 };
+const SHIMS: Readonly<Record<string, string>> = {
+  "linux-arm64": linuxArm64,
+  "linux-x64": linuxX64,
+  "win32-x64": windowsX64,
+};
 
 function ownShim(): string | undefined {
   const path = SHIMS[`${process.platform}-${process.arch}`];
@@ -95,8 +100,8 @@ export const SHIM_SPEC: LibrarySpec = {
   name: "libbun_tensorrt_shim",
   variable: "BUN_TENSORRT_SHIM",
   own: ownShim,
-  files: ["libbun_tensorrt_shim.so"],
-  hint: "the package brings it for linux-x64 and linux-arm64; elsewhere set BUN_TENSORRT_SHIM to one that `bun run shim` built",
+  files: [process.platform === "win32" ? "bun_tensorrt_shim.dll" : "libbun_tensorrt_shim.so"],
+  hint: "the package brings it for linux-x64, linux-arm64 and windows-x64; elsewhere set BUN_TENSORRT_SHIM to one that `bun run shim` built",
 };
 
 /** The value on both sides of a call that did not come through unharmed. */
@@ -161,16 +166,18 @@ export function shim(): Shim {
 /**
  * Load a library so that a later `dlopen` of its bare name finds it, as TensorRT does with its builder resource.
  *
- * The dynamic linker looks for bare names in folders that are fixed when the process starts, and beside the library
- * that asks: so a copy of the shim asks, from a folder that holds a link to the library.
+ * Windows gives whoever asks by a bare name the library of that name that is loaded. Others look for bare names in folders
+ * that are fixed when the process starts, and beside the library that asks: so a copy of the shim asks, from a folder that
+ * holds a link to the library.
  *
  * @param path absolute path of the library
  * @returns what the dynamic linker said against it, or `undefined` if it is loaded
  */
 export function preloadByName(path: string): string | undefined {
-  const name = cString(basename(path));
+  const name = cString(process.platform === "win32" ? path : basename(path));
   const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
   if (shim().bt_preload(name, error, ERROR_BYTES) === SHIM_STATUS.ok) return undefined;
+  if (process.platform === "win32") return readCString(addressOf(error));
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-"));
   try {
     const copy = join(folder, SHIM_SPEC.files[0]!);

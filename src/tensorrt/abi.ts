@@ -169,19 +169,44 @@ function entryOf({ column }: SlotTable, method: MethodName): readonly [slot: num
   return typeof entry === "number" ? [entry, 0] : entry;
 }
 
+/** Whose vtables: of Linux's compilers, which the table above is for, or of Microsoft's. */
+export type CxxAbi = "itanium" | "msvc";
+
+/** Of the libraries of this machine. */
+export const CXX_ABI: CxxAbi = process.platform === "win32" ? "msvc" : "itanium";
+
+/**
+ * The slot that Microsoft's compiler gives a method: it has one slot for the destructor where others have two, and overloads of a
+ * name stand together, the last one first.
+ *
+ * - Public objects begin with their destructor, so every slot is one earlier.
+ * - The parser ends with its destructor, which is one earlier for that alone; its errors have none.
+ * - TensorRT 10 alone has an overload: deserializeCudaEngine(IStreamReader&), declared second, comes first.
+ */
+function msvcSlot(table: SlotTable, method: MethodName, slot: number): number {
+  if (method.startsWith("Parser")) return method === "Parser.destroy" ? slot - 1 : slot;
+  return table === TENSORRT_10 && method === "Runtime.deserializeCudaEngine" ? slot : slot - 1;
+}
+
 /**
  * The slots of one release, in the shim's order.
  *
  * @param release `10.6.0`
+ * @param abi     of the library
  * @returns one entry a method, {@linkcode NO_SLOT} where the release has not (or not yet) got it
  */
-export function resolveSlots(table: SlotTable, release: string): Int16Array<ArrayBuffer> {
+export function resolveSlots(table: SlotTable, release: string, abi: CxxAbi = CXX_ABI): Int16Array<ArrayBuffer> {
   const minor = Number(release.split(".")[1]);
   const resolved = new Int16Array(new ArrayBuffer(METHOD_NAMES.length * Int16Array.BYTES_PER_ELEMENT));
   for (const [id, method] of METHOD_NAMES.entries()) {
-    const [slot, since] = entryOf(table, method) ?? [NO_SLOT, 0];
+    const [usual, since] = entryOf(table, method) ?? [NO_SLOT, 0];
+    if (usual === NO_SLOT || minor < since) {
+      resolved[id] = NO_SLOT;
+      continue;
+    }
     const isException = table === TENSORRT_10 && release === EXCEPTION.release && method === EXCEPTION.method;
-    resolved[id] = isException ? EXCEPTION.slot : minor >= since ? slot : NO_SLOT;
+    const slot = isException ? EXCEPTION.slot : usual;
+    resolved[id] = abi === "msvc" ? msvcSlot(table, method, slot) : slot;
   }
   return resolved;
 }

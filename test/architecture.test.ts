@@ -29,6 +29,7 @@ const LAYERS = [
   "nvml",
   "image",
   "nvjpeg",
+  "nvdec",
   "model",
   "heads",
   "runtime",
@@ -300,7 +301,7 @@ function loadedWith(entry: string): string[] {
 }
 
 test("importing the package loads no accelerator, nor does its start-up load a command", () => {
-  const accelerators = /^(onnxruntime|tensorrt|cuda|nvjpeg|accelerators\/(cpu|tensorrt))\//;
+  const accelerators = /^(onnxruntime|tensorrt|cuda|nvdec|nvjpeg|accelerators\/(cpu|tensorrt))\//;
   expect(loadedWith("index.ts").filter((path) => accelerators.test(path))).toEqual([]);
   const started = loadedWith("cli/main.ts");
   expect(started.filter((path) => accelerators.test(path) || path.startsWith("cli/commands/"))).toEqual([]);
@@ -328,7 +329,7 @@ test("importing the package opens no library", () => {
   const program = `
     await import(${JSON.stringify(join(src, "index.ts"))});
     const maps = require("node:fs").readFileSync("/proc/self/maps", "utf8");
-    const opened = maps.match(/[^\\s]*(onnxruntime|turbojpeg|koffi|sharp|vips|cuda|nvinfer|nvjpeg|shim)[^\\s]*\\.(so|node)[^\\s]*/g);
+    const opened = maps.match(/[^\\s]*(onnxruntime|turbojpeg|koffi|sharp|vips|cuda|nvinfer|nvcuvid|nvjpeg|shim)[^\\s]*\\.(so|node)[^\\s]*/g);
     console.log(JSON.stringify([...new Set(opened ?? [])]));
   `;
   const child = Bun.spawnSync([process.execPath, "-e", program], { cwd: root });

@@ -131,10 +131,10 @@ __device__ __forceinline__ int3 rgb_of_grey(const Image &image, int row, int x) 
   return make_int3(level, level, level);
 }
 
-__device__ __forceinline__ int3 rgb_of_nv12(const Image &image, int row, int x) {
-  const u8 *pair = image.chroma + (u64)(row >> 1) * image.chroma_pitch + (x & ~1);
-  const int luma = __ldg(image.pixels + (u64)row * image.pitch + x);
-  return rgb_of_yuv(image, luma, __ldg(pair), __ldg(pair + 1));
+template <int Format> __device__ __forceinline__ int3 rgb_of_planes(const Image &image, int row, int x) {
+  const u8 *chroma = image.chroma + (u64)(row >> 1) * image.chroma_pitch;
+  const int luma = yuv_sample<Format>(image.pixels + (u64)row * image.pitch, x);
+  return rgb_of_yuv(image, luma, yuv_sample<Format>(chroma, x & ~1), yuv_sample<Format>(chroma, x | 1));
 }
 
 // Add the pixels from `first` on of a thread's source rows, of which there are `rows` in the block from `row` on, both counted
@@ -149,7 +149,8 @@ __device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Image
     for (int part = 0; part < ROWS / WARPS; part++) {
       const int at = part * WARPS + threadIdx.y;
       if (at >= rows) continue;
-      const int3 rgb = Format == NV12   ? rgb_of_nv12(image, row + at, first + tap)
+      const int3 rgb = Format == NV12   ? rgb_of_planes<NV12>(image, row + at, first + tap)
+                       : Format == P016 ? rgb_of_planes<P016>(image, row + at, first + tap)
                        : Format == GREY ? rgb_of_grey(image, row + at, first + tap)
                                         : rgb_of_pixels(image, row + at, first + tap);
       add(sums[part], weight, rgb);
@@ -216,6 +217,7 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
         const int first = image.x + column_first + tap;
         const int *weights = column_weights + lane;
         if (image.format == NV12) add_taps<NV12>(row_sums, image, image.y + row, rows, first, taps, weights);
+        else if (image.format == P016) add_taps<P016>(row_sums, image, image.y + row, rows, first, taps, weights);
         else if (image.format == GREY) add_taps<GREY>(row_sums, image, image.y + row, rows, first, taps, weights);
         else add_taps<PIXELS_3>(row_sums, image, image.y + row, rows, first, taps, weights);
       }

@@ -2,24 +2,25 @@
 //
 // Both take a tile of 32 × 16 pixels of the input a block of 32 × 8 threads: a warp takes 32 pixels of a row, so that
 // reads and writes of its lanes are neighbours; a thread takes two rows, 8 apart.
-// NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
+// NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts. P016 is NV12 of 16 bits, rounded to 8 first.
 #pragma once
 
 #include "common.cuh"
 
-// Formats of an image. Three or four interleaved bytes a pixel; a plane of Y and one of interleaved U, V by 2 × 2; one byte a
-// pixel; one or four samples of 16 bits, the lower byte first, at addresses of any alignment.
+// Formats of an image. Three or four interleaved bytes a pixel; a plane of Y and one of interleaved U, V by 2 × 2, of 8 bits or of
+// 16; one byte a pixel; one or four samples of 16 bits, the lower byte first, at addresses of any alignment.
 #define PIXELS_3 0
 #define PIXELS_4 1
 #define NV12 2
-#define GREY 3
-#define GREY_16 4
-#define PIXELS_16 5
+#define P016 3
+#define GREY 4
+#define GREY_16 5
+#define PIXELS_16 6
 
 // A region of an image; 160 bytes, packed by src/accelerators/tensorrt/preprocess.ts.
 struct __align__(16) Image {
   const u8 *pixels;         // first row: interleaved pixels, or the Y plane
-  const u8 *chroma;         // U, V plane of NV12
+  const u8 *chroma;         // U, V plane of NV12 and P016
   int pitch;                // bytes between rows of `pixels`
   int chroma_pitch;         // bytes between rows of `chroma`
   int x, y;                 // the region's first pixel; it may lie outside the image
@@ -54,6 +55,12 @@ __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
 }
 
 __device__ __forceinline__ int byte_of(u32 word, int at) { return (word >> (at * 8)) & 255; }
+
+// A sample of a row of NV12; of P016 rounded to 8 bits.
+template <int Format> __device__ __forceinline__ int yuv_sample(const u8 *row, int at) {
+  if (Format == NV12) return __ldg(row + at);
+  return min((int)(__ldg(row + at * 2) + (__ldg(row + at * 2 + 1) << 8) + 128) >> 8, 255);
+}
 
 __device__ __forceinline__ int3 rgb_of_yuv(const Image &image, int luma, int u, int v) {
   const int y = max(luma - image.y_offset, 0) * image.y_scale + 32768;

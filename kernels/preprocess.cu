@@ -16,7 +16,7 @@
 // and writes of its lanes are neighbours; a thread takes two rows, 8 apart. The taps are worked out once a block.
 // Tolerance: none. The arithmetic is that of the CPU, in integers up to the table, and of samples of 16 bits in f64:
 // src/image/preprocessor.ts, src/image/samples.ts.
-// NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
+// NV12 and P016 are converted pixel by pixel before the resize: test/support/reference/nv12.ts.
 
 #include "image.cuh"
 
@@ -93,19 +93,22 @@ __device__ __forceinline__ int3 levels_of_pixels(const Image &image, Tap column,
                line.weight);
 }
 
-__device__ __forceinline__ int3 row_of_nv12(const Image &image, Tap column, int row) {
+template <int Format> __device__ __forceinline__ int3 row_of_yuv(const Image &image, Tap column, int row) {
   const u8 *luma = image.pixels + (u64)row * image.pitch;
   const u8 *chroma = image.chroma + (u64)(row >> 1) * image.chroma_pitch;
   const int far = column.near + (column.weight != 0);
-  const u8 *near_chroma = chroma + (column.near & ~1);
-  const u8 *far_chroma = chroma + (far & ~1);
-  return across(rgb_of_yuv(image, __ldg(luma + column.near), __ldg(near_chroma), __ldg(near_chroma + 1)),
-                rgb_of_yuv(image, __ldg(luma + far), __ldg(far_chroma), __ldg(far_chroma + 1)), column.weight);
+  const int near_pair = column.near & ~1;
+  const int far_pair = far & ~1;
+  return across(rgb_of_yuv(image, yuv_sample<Format>(luma, column.near), yuv_sample<Format>(chroma, near_pair),
+                           yuv_sample<Format>(chroma, near_pair + 1)),
+                rgb_of_yuv(image, yuv_sample<Format>(luma, far), yuv_sample<Format>(chroma, far_pair),
+                           yuv_sample<Format>(chroma, far_pair + 1)),
+                column.weight);
 }
 
-__device__ __forceinline__ int3 levels_of_nv12(const Image &image, Tap column, Tap line) {
+template <int Format> __device__ __forceinline__ int3 levels_of_yuv(const Image &image, Tap column, Tap line) {
   const int far = line.near + (line.weight != 0 ? line.step : 0);
-  return blend(row_of_nv12(image, column, line.near), row_of_nv12(image, column, far), line.weight);
+  return blend(row_of_yuv<Format>(image, column, line.near), row_of_yuv<Format>(image, column, far), line.weight);
 }
 
 // A level of one byte of each pixel; a pixel or a row of weight 0 is not read here either.
@@ -124,7 +127,8 @@ __device__ __forceinline__ int3 levels_at(const Image &image, Tap column, Tap li
   }
   return image.format == PIXELS_3   ? levels_of_pixels<3>(image, column, line)
          : image.format == PIXELS_4 ? levels_of_pixels<4>(image, column, line)
-                                      : levels_of_nv12(image, column, line);
+         : image.format == NV12     ? levels_of_yuv<NV12>(image, column, line)
+                                    : levels_of_yuv<P016>(image, column, line);
 }
 
 __device__ __forceinline__ float between(double near, double far, float share) {

@@ -29,8 +29,9 @@ struct Taps {
 // A channel of a pixel, counted in the image.
 __device__ __forceinline__ int byte_of_pixel(const Image &image, int row, int x, int channel) {
   if (image.format == GREY) return __ldg(image.pixels + (u64)row * image.pitch + x);
-  if (image.format == NV12) {
-    const int3 rgb = rgb_of_nv12(image, row, x);
+  if (image.format == NV12 || image.format == P016) {
+    const bool is_nv12 = image.format == NV12;
+    const int3 rgb = is_nv12 ? rgb_of_planes<NV12>(image, row, x) : rgb_of_planes<P016>(image, row, x);
     return channel == 0 ? rgb.x : channel == 1 ? rgb.y : rgb.z;
   }
   const int pixel_bytes = image.format == PIXELS_3 ? 3 : 4;

@@ -135,6 +135,7 @@ export { encodeImage } from "./image/encode.ts";
 export type { EncodedFormat, EncodeOptions } from "./image/encode-options.ts";
 export type { CropRounding, Edge, Fit, Rectangle, Region, Resized, Size } from "./image/geometry.ts";
 export {
+  type DevicePlanes,
   type Image,
   type ImageLayout,
   imageOf,

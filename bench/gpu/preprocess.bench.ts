@@ -53,6 +53,7 @@ const CASES: readonly Case[] = [
   { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 8 },
   { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 8, vector: 8 },
   { source: HD, format: "NV12", dtype: "f32", layout: "NCHW", batch: 8 },
+  { source: HD, format: "P016", dtype: "f32", layout: "NCHW", batch: 8 },
   { source: HD, format: "NV12", dtype: "f16", layout: "NCHW", batch: 8, vector: 8 },
   { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
   { source: HD, format: "RGBA", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
@@ -67,6 +68,7 @@ const BYTES: Readonly<Record<DeviceImage["format"], number>> = {
   BGR: 3,
   RGBA: 4,
   NV12: 1.5,
+  P016: 3,
   GREY: 1,
   GREY16: 2,
   RGBA16: 8,
@@ -91,13 +93,14 @@ function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string
   const placement = place(width, height, SIDE, SIDE, "letterbox");
   for (let index = 0; index < batch; index++) {
     const address = pixels.view([sourceBytes], index * sourceBytes).pointer;
-    const image = { width, height, pixels: address, pitchBytes: width * (format === "NV12" ? 1 : BYTES[format]) };
-    const chroma = pixels.view([1], index * sourceBytes + width * height).pointer;
+    const isPlanar = format === "NV12" || format === "P016";
+    const pitchBytes = width * (isPlanar ? BYTES[format] / 1.5 : BYTES[format]);
+    const image = { width, height, pixels: address, pitchBytes };
+    const chroma = pixels.view([1], index * sourceBytes + pitchBytes * height).pointer;
+    const coefficients = yuvCoefficients("BT.709", "limited");
     table.set(
       index,
-      format === "NV12"
-        ? { ...image, format, chroma, chromaPitchBytes: width, coefficients: yuvCoefficients("BT.709", "limited") }
-        : { ...image, format },
+      isPlanar ? { ...image, format, chroma, chromaPitchBytes: pitchBytes, coefficients } : { ...image, format },
       placement,
       preprocessing,
     );

@@ -1,7 +1,8 @@
 /** @module Image: a decoded image in host memory. */
 
 import { message, ShapeError } from "../core/errors.ts";
-import { usualStandard, type YuvRange, type YuvStandard } from "./yuv.ts";
+import type { DevicePtr } from "../core/units.ts";
+import { isYuvStandard, usualStandard, type YuvRange, type YuvStandard } from "./yuv.ts";
 
 /** Formats whose pixels lie one after the other, by the order of their bytes. */
 export type PackedFormat = "RGB" | "BGR" | "RGBA";
@@ -51,10 +52,26 @@ export interface Image {
   readonly yuvStandard?: YuvStandard | undefined;
   /** NV12 alone: which levels are black and white. Default `"limited"`, as video is. */
   readonly yuvRange?: YuvRange | undefined;
+  /** NV12 alone: the same pixels in the memory of a GPU, whose models read them there; `data` is a copy of them. */
+  readonly resident?: DevicePlanes | undefined;
+}
+
+/** Where the planes of an image lie in the memory of a GPU. Whoever made them owns them. */
+export interface DevicePlanes {
+  /** Number of the GPU. */
+  readonly device: number;
+  /** Of a sample: 8, or 16 of which the upper ones count (P016). Those of 16 are read rounded to 8. */
+  readonly bits: 8 | 16;
+  /** [height, width], rows `pitchBytes` apart. */
+  readonly pixels: DevicePtr;
+  readonly pitchBytes: number;
+  /** [⌈height / 2⌉, ⌈width / 2⌉, 2], rows `chromaPitchBytes` apart. */
+  readonly chroma: DevicePtr;
+  readonly chromaPitchBytes: number;
 }
 
 /** An image but for its pixels. */
-export type ImageForm = Omit<Image, "data">;
+export type ImageForm = Omit<Image, "data" | "resident">;
 
 /** An image whose pixels lie one after the other. */
 export interface PackedImage extends Image {
@@ -165,8 +182,8 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
   checkBytes("chromaOffset", chromaOffset, pitchBytes * (height - 1) + width, "the plane of U, V follows that of Y");
   const chromaRowBytes = width + (width & 1);
   checkBytes("chromaPitchBytes", chromaPitchBytes, chromaRowBytes, "it is the distance between two rows of U, V");
-  if (yuvStandard !== "BT.601" && yuvStandard !== "BT.709") {
-    refuse("yuvStandard must be BT.601 or BT.709", String(yuvStandard), "HD video is BT.709");
+  if (!isYuvStandard(yuvStandard)) {
+    refuse("yuvStandard must be BT.601, BT.709 or BT.2020", String(yuvStandard), "HD video is BT.709");
   }
   if (yuvRange !== "limited" && yuvRange !== "full") {
     refuse("yuvRange must be limited or full", String(yuvRange), "video is limited, JPEG full");
@@ -217,6 +234,7 @@ export function imageOf(given: Uint8Array | Uint16Array, layout: ImageLayout): I
 
 /** True if two images are the same pixels in the same memory: one copy does for both. */
 export function isSamePixels(a: Partial<Image>, b: Partial<Image>): boolean {
+  if (a.resident !== undefined || b.resident !== undefined) return a.resident === b.resident;
   return (
     a.data !== undefined &&
     a.data === b.data &&

@@ -2,8 +2,8 @@
 
 import type { Colour } from "./class-colour.ts";
 
-/** Which primaries the image was coded with: SD video is BT.601, HD and above BT.709. */
-export type YuvStandard = "BT.601" | "BT.709";
+/** Which shares of the colours make Y: SD video is BT.601, HD BT.709, and HDR mostly BT.2020. */
+export type YuvStandard = "BT.601" | "BT.709" | "BT.2020";
 
 /** `limited`: Y from 16 to 235, U and V from 16 to 240, as video is. `full`: 0 to 255, as JPEG is. */
 export type YuvRange = "limited" | "full";
@@ -25,7 +25,13 @@ export interface YuvCoefficients {
 const SHARES: Readonly<Record<YuvStandard, readonly [red: number, blue: number]>> = {
   "BT.601": [0.299, 0.114],
   "BT.709": [0.2126, 0.0722],
+  "BT.2020": [0.2627, 0.0593],
 };
+
+/** True for the name of a standard. */
+export function isYuvStandard(name: unknown): name is YuvStandard {
+  return typeof name === "string" && Object.hasOwn(SHARES, name);
+}
 
 const ONE = 65_536;
 
@@ -49,9 +55,10 @@ function coefficients(standard: YuvStandard, range: YuvRange): YuvCoefficients {
 const COEFFICIENTS: Readonly<Record<YuvStandard, Readonly<Record<YuvRange, YuvCoefficients>>>> = {
   "BT.601": { limited: coefficients("BT.601", "limited"), full: coefficients("BT.601", "full") },
   "BT.709": { limited: coefficients("BT.709", "limited"), full: coefficients("BT.709", "full") },
+  "BT.2020": { limited: coefficients("BT.2020", "limited"), full: coefficients("BT.2020", "full") },
 };
 
-/** The coefficients of a standard and range, the same object each time. @see ITU-R BT.601 and BT.709, "digital representation" */
+/** The coefficients of a standard and range, the same object each time. @see ITU-R BT.601, BT.709 and BT.2020, "digital representation" */
 export function yuvCoefficients(standard: YuvStandard, range: YuvRange): YuvCoefficients {
   return COEFFICIENTS[standard][range];
 }

@@ -33,6 +33,8 @@ export interface Job<Output> {
 
 /** The image, complete where a caller without types has left out its format or pitch. @throws {ShapeError} If it has too few bytes */
 export function checked(image: Image): Image {
+  // Its pixels on the host would be a copy, which is made when they are asked for.
+  if (image.resident !== undefined) return image;
   const complete = imageOf(image.data, image);
   return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
 }
@@ -47,7 +49,7 @@ export function keepUsable<Output>(images: SlotImage[], jobs: Job<Output>[]): vo
     const job = jobs[index]!;
     const image = images[index]!;
     if (job.isSettled) continue;
-    if ("data" in image && image.data.length < byteLengthOf(image)) {
+    if ("data" in image && image.resident === undefined && image.data.length < byteLengthOf(image)) {
       job.fail(goneError(image));
       continue;
     }

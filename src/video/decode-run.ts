@@ -141,8 +141,11 @@ export function frameForm({ yuvMatrix, yuvRange, ...info }: VideoInfo, { size, p
   const chroma = { chromaOffset: width * height, chromaPitchBytes: width + (width & 1) };
   const planes = { width, height, pitchBytes: width, format: "NV12", ...chroma } as const;
   if (yuvMatrix === undefined) return { ...planes, yuvStandard: usualStandard(height), yuvRange: "limited" };
-  return { ...planes, yuvStandard: yuvMatrix === "bt601" ? "BT.601" : "BT.709", yuvRange };
+  return { ...planes, yuvStandard: STANDARDS[yuvMatrix], yuvRange };
 }
+
+const STANDARDS = { bt601: "BT.601", bt709: "BT.709", bt2020: "BT.2020" } as const;
+const MATRICES = { "BT.601": "bt601", "BT.709": "bt709", "BT.2020": "bt2020" } as const;
 
 /** True where the time of a frame is that of its arrival, as there is no other. */
 function arrives({ info }: DecodeJob): boolean {
@@ -213,7 +216,7 @@ function scaleFilter({ info, form }: DecodeJob): string {
   const matrix = info.yuvMatrix === undefined || info.tellsMatrix ? "" : `:in_color_matrix=${info.yuvMatrix}`;
   const scale = `scale=w=${width}:h=${height}:flags=bilinear${matrix}`;
   if (format !== "NV12") return scale;
-  const colours = `${scale}:out_color_matrix=${yuvStandard === "BT.601" ? "bt601" : "bt709"}`;
+  const colours = `${scale}:out_color_matrix=${MATRICES[yuvStandard!]}`;
   // Before ffmpeg 7 a scaler that is to make full range of full range never looks at the range again. Set to the other one
   // at first, it prepares to convert, and does so with the first frame that differs; others come out the same to the bit.
   return yuvRange === "full" ? `${colours}:out_range=pc:dst_range=0` : `${colours}:out_range=tv`;

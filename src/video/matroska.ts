@@ -31,7 +31,7 @@ export type RawPixels =
   | { readonly format: "NV12"; readonly yuvStandard: YuvStandard; readonly yuvRange: YuvRange };
 
 /** By the numbers of ITU-T H.273. */
-const MATRICES: Readonly<Record<YuvStandard, number>> = { "BT.709": 1, "BT.601": 6 };
+const MATRICES: Readonly<Record<YuvStandard, number>> = { "BT.709": 1, "BT.601": 6, "BT.2020": 9 };
 const RANGES: Readonly<Record<YuvRange, number>> = { limited: 1, full: 2 };
 
 function pixelElements(pixels: RawPixels): number[] {

@@ -102,7 +102,7 @@ test("imageOf() refuses NV12 whose planes overlap, are too short or of unknown c
   expect(attempt({ pitchBytes: 4 })).toThrow("pitchBytes must be at least 5");
   expect(attempt({ chromaOffset: 14 })).toThrow("chromaOffset must be at least 15");
   expect(attempt({ chromaPitchBytes: 5 })).toThrow("chromaPitchBytes must be at least 6");
-  expect(attempt({ yuvStandard: "BT.2020" as "BT.709" })).toThrow("yuvStandard must be BT.601 or BT.709");
+  expect(attempt({ yuvStandard: "BT.470" as "BT.709" })).toThrow("yuvStandard must be BT.601, BT.709 or BT.2020");
   expect(attempt({ yuvRange: "tv" as "full" })).toThrow(ShapeError);
 });
 
@@ -124,7 +124,7 @@ test("encodeImage() and drawDetections() take NV12", async () => {
 });
 
 test("yuvOf() gives colours that become themselves again", () => {
-  for (const yuvStandard of ["BT.601", "BT.709"] as const) {
+  for (const yuvStandard of ["BT.601", "BT.709", "BT.2020"] as const) {
     for (const yuvRange of ["limited", "full"] as const) {
       for (const [red, green, blue] of [
         [0, 0, 0],

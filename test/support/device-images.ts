@@ -29,7 +29,7 @@ export interface NoiseArena {
 export function noiseArena(sizes: readonly (readonly [width: number, height: number])[], seed: number): NoiseArena {
   const random = chance(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
-  const formats: readonly DeviceImage["format"][] = ["RGB", "BGR", "RGBA", "NV12", "GREY", "GREY16", "RGBA16"];
+  const formats: readonly DeviceImage["format"][] = ["RGB", "BGR", "RGBA", "NV12", "P016", "GREY", "GREY16", "RGBA16"];
   const area = sizes.reduce((sum, [width, height]) => sum + (width * 8 + 64) * (height + 2) * formats.length, 0);
   const bytes = new Uint8Array(new ArrayBuffer(area));
   for (let at = 0; at < bytes.length; at++) bytes[at] = below(256);
@@ -37,23 +37,34 @@ export function noiseArena(sizes: readonly (readonly [width: number, height: num
   let end = 0;
   for (const [width, height] of sizes) {
     for (const format of formats) {
-      const pixelBytes = format === "NV12" ? 1 : bytesPerPixel(format);
+      const pixelBytes = format === "NV12" ? 1 : format === "P016" ? 2 : bytesPerPixel(format);
       const pitchBytes = width * pixelBytes + below(3) * 7;
       const offset = end + below(5);
-      const chromaPitchBytes = Math.ceil(width / 2) * 2 + below(5);
+      const isPlanar = format === "NV12" || format === "P016";
+      const sampleBytes = isPlanar ? pixelBytes : 1;
+      const chromaPitchBytes = Math.ceil(width / 2) * 2 * sampleBytes + below(5);
       const chromaOffset = offset + pitchBytes * height + below(3);
-      const hasChroma = format === "NV12";
-      end = hasChroma ? chromaOffset + chromaPitchBytes * Math.ceil(height / 2) : offset + pitchBytes * height;
+      end = isPlanar ? chromaOffset + chromaPitchBytes * Math.ceil(height / 2) : offset + pitchBytes * height;
       const coefficients = yuvCoefficients(below(2) === 0 ? "BT.601" : "BT.709", below(2) === 0 ? "limited" : "full");
-      const image = hasChroma
+      const tight = Math.ceil(width / 2) * 2;
+      // The samples of P016 rounded to 8 bits, without gaps.
+      const rounded = (from: number, pitch: number, rows: number): Uint8Array =>
+        Uint8Array.from({ length: tight * rows }, (_, at) => {
+          const sample = from + Math.floor(at / tight) * pitch + (at % tight) * 2;
+          return Math.min((bytes[sample]! + bytes[sample + 1]! * 256 + 128) >> 8, 255);
+        });
+      const isNv12 = format === "NV12";
+      const image = isPlanar
         ? rgbOfNv12(
             {
               width,
               height,
-              luma: bytes.subarray(offset),
-              pitchBytes,
-              chroma: bytes.subarray(chromaOffset),
-              chromaPitchBytes,
+              luma: isNv12 ? bytes.subarray(offset) : rounded(offset, pitchBytes, height),
+              pitchBytes: isNv12 ? pitchBytes : tight,
+              chroma: isNv12
+                ? bytes.subarray(chromaOffset)
+                : rounded(chromaOffset, chromaPitchBytes, Math.ceil(height / 2)),
+              chromaPitchBytes: isNv12 ? chromaPitchBytes : tight,
             },
             coefficients,
           )
@@ -76,8 +87,10 @@ export function bytesOf(picture: NoiseImage, arena: NoiseArena): readonly [start
   const { image, format, offset, pitchBytes, chromaOffset, chromaPitchBytes } = picture;
   const { width, height } = image;
   const end =
-    format === "NV12"
-      ? chromaOffset + (Math.ceil(height / 2) - 1) * chromaPitchBytes + Math.ceil(width / 2) * 2
+    format === "NV12" || format === "P016"
+      ? chromaOffset +
+        (Math.ceil(height / 2) - 1) * chromaPitchBytes +
+        Math.ceil(width / 2) * (format === "NV12" ? 2 : 4)
       : offset + (height - 1) * pitchBytes + width * bytesPerPixel(format);
   const start = offset - (offset % 16);
   return [start, arena.bytes.slice(start, end)];
@@ -88,7 +101,8 @@ export function deviceImage(picture: NoiseImage, arena: number): DeviceImage {
   const { image, format, pitchBytes, chromaPitchBytes, coefficients } = picture;
   const { width, height } = image;
   const pixels = (arena + picture.offset) as DevicePtr;
-  if (format !== "NV12") return { format, width, height, pixels, pitchBytes, levels: image.levels };
+  if (format !== "NV12" && format !== "P016")
+    return { format, width, height, pixels, pitchBytes, levels: image.levels };
   const chroma = (arena + picture.chromaOffset) as DevicePtr;
   return { format, width, height, pixels, pitchBytes, chroma, chromaPitchBytes, coefficients };
 }

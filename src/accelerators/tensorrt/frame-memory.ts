@@ -14,7 +14,9 @@ import {
   bytesPerPixel,
   chromaOffsetOf,
   chromaPitchOf,
+  type DevicePlanes,
   type Image,
+  type ImageForm,
   isDeep,
   yuvRangeOf,
   yuvStandardOf,
@@ -27,7 +29,7 @@ import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { InputForm } from "../../runtime/task.ts";
 import type { Turn } from "./gpu-streams.ts";
-import type { DeviceImage, Nv12Image, PackedFrame } from "./preprocess.ts";
+import type { DeviceImage, PackedFrame, PlanarImage } from "./preprocess.ts";
 
 /**
  * What is staged goes to the device in bands of this many bytes and more, while the next one is staged; in one where other batches
@@ -63,7 +65,7 @@ export class FrameMemory extends Resource {
     pitchBytes: 0,
   };
   /** Likewise, of NV12. */
-  readonly #nv12: Writable<Nv12Image> = {
+  readonly #planes: Writable<PlanarImage> = {
     format: "NV12",
     width: 0,
     height: 0,
@@ -139,7 +141,7 @@ export class FrameMemory extends Resource {
     const { data, format } = image;
     const byteLength = byteLengthOf(image);
     const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(image, byteLength, rows, turn);
-    if (format === "NV12") return this.#nv12At(pixels, image);
+    if (format === "NV12") return this.#planesAt(pixels, image);
     const packed = this.#packed;
     packed.format = format;
     packed.levels = image.levels;
@@ -150,16 +152,31 @@ export class FrameMemory extends Resource {
     return packed;
   }
 
-  #nv12At(pixels: DevicePtr, image: Image): Nv12Image {
-    const nv12 = this.#nv12;
-    nv12.width = image.width;
-    nv12.height = image.height;
-    nv12.pitchBytes = image.pitchBytes;
-    nv12.pixels = pixels;
-    nv12.chroma = (pixels + chromaOffsetOf(image)) as DevicePtr;
-    nv12.chromaPitchBytes = chromaPitchOf(image);
-    nv12.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
-    return nv12;
+  /** Where an image is that lies on the device already; the same object as of NV12 that is uploaded. */
+  adopt(image: ImageForm, { bits, pixels, pitchBytes, chroma, chromaPitchBytes }: DevicePlanes): PlanarImage {
+    const planes = this.#planes;
+    planes.format = bits === 8 ? "NV12" : "P016";
+    planes.width = image.width;
+    planes.height = image.height;
+    planes.pitchBytes = pitchBytes;
+    planes.pixels = pixels;
+    planes.chroma = chroma;
+    planes.chromaPitchBytes = chromaPitchBytes;
+    planes.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
+    return planes;
+  }
+
+  #planesAt(pixels: DevicePtr, image: Image): PlanarImage {
+    const planes = this.#planes;
+    planes.format = "NV12";
+    planes.width = image.width;
+    planes.height = image.height;
+    planes.pitchBytes = image.pitchBytes;
+    planes.pixels = pixels;
+    planes.chroma = (pixels + chromaOffsetOf(image)) as DevicePtr;
+    planes.chromaPitchBytes = chromaPitchOf(image);
+    planes.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
+    return planes;
   }
 
   #copied(image: Image, byteLength: number, rows: RowsRead | undefined, turn: Turn): DevicePtr {

@@ -234,9 +234,13 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
     let isCopied = false;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
+      const planes = "resident" in image ? image.resident : undefined;
       if ("pixels" in image) {
         // What was decoded on the device is there already, and waited for.
         deviceImages[index] = image;
+      } else if (planes !== undefined && planes.device === this.#model.device.index) {
+        // Likewise a frame of a video.
+        deviceImages[index] = this.#frameFor(index).adopt(image, planes);
       } else if (index > 0 && isSamePixels(image, images[index - 1]!)) {
         // Regions of one image, as of the people in it, share its copy.
         deviceImages[index] = deviceImages[index - 1]!;

@@ -106,11 +106,11 @@ const FORMATS: Readonly<Record<PackedFormat | SampleFormat, number>> = {
   RGB: 0,
   BGR: 0,
   RGBA: 1,
-  GREY: 3,
-  GREY16: 4,
-  RGBA16: 5,
+  GREY: 4,
+  GREY16: 5,
+  RGBA16: 6,
 };
-const NV12 = 2;
+const PLANES: Readonly<Record<PlanarImage["format"], number>> = { NV12: 2, P016: 3 };
 /** Place of the two scales, in 8 bytes; what samples count as follows. */
 const SCALES = 16;
 
@@ -126,16 +126,19 @@ export interface PackedFrame {
   readonly levels?: readonly [black: number, white: number] | undefined;
 }
 
-/** An image of a video decoder in device memory: a plane of Y, and one of interleaved U, V of half the size. */
-export interface Nv12Image {
-  readonly format: "NV12";
+/**
+ * An image of a video decoder in device memory: a plane of Y, and one of interleaved U, V of half the size. `P016` is NV12 of
+ * samples of 16 bits, the lower byte first, which are read rounded to 8.
+ */
+export interface PlanarImage {
+  readonly format: "NV12" | "P016";
   /** In pixels. */
   readonly width: number;
   readonly height: number;
-  /** u8 [height, width], rows `pitchBytes` apart. */
+  /** u8 or u16 [height, width], rows `pitchBytes` apart. */
   readonly pixels: DevicePtr;
   readonly pitchBytes: number;
-  /** u8 [⌈height / 2⌉, ⌈width / 2⌉, 2], rows `chromaPitchBytes` apart. */
+  /** The same, [⌈height / 2⌉, ⌈width / 2⌉, 2], rows `chromaPitchBytes` apart. */
   readonly chroma: DevicePtr;
   readonly chromaPitchBytes: number;
   /** From YUV to RGB. Video up to 576 lines is mostly BT.601, above BT.709, and limited in range. */
@@ -143,7 +146,12 @@ export interface Nv12Image {
 }
 
 /** An image in device memory. */
-export type DeviceImage = PackedFrame | Nv12Image;
+export type DeviceImage = PackedFrame | PlanarImage;
+
+function isPlanarImage(image: DeviceImage): image is PlanarImage {
+  const { format } = image;
+  return format === "NV12" || format === "P016";
+}
 
 /** Writes regions of images into memory that is copied to the device; it allocates nothing after it was made. */
 export class ImageTable {
@@ -172,20 +180,20 @@ export class ImageTable {
     region: Region,
     { colour, resize, levels }: Pick<Preprocessing, "colour" | "resize" | "levels">,
   ): void {
-    assertFourthChannel(image.format, colour);
+    const isPlanar = isPlanarImage(image);
+    assertFourthChannel(isPlanar ? "NV12" : image.format, colour);
     const { x, y, width, height, edge } = region;
     const isTile = edge !== "pad";
     if (isTile && resize !== "bilinear") refuseEdge(edge);
     const words = this.#words;
     const at = index * WORDS;
-    const isNv12 = image.format === "NV12";
-    const chroma = isNv12 ? image.chroma : 0;
+    const chroma = isPlanar ? image.chroma : 0;
     words[at] = image.pixels % 2 ** 32;
     words[at + 1] = image.pixels / 2 ** 32;
     words[at + 2] = chroma % 2 ** 32;
     words[at + 3] = chroma / 2 ** 32;
     words[at + 4] = image.pitchBytes;
-    words[at + 5] = isNv12 ? image.chromaPitchBytes : 0;
+    words[at + 5] = isPlanar ? image.chromaPitchBytes : 0;
     words[at + 6] = x;
     words[at + 7] = y;
     words[at + 8] = width;
@@ -202,12 +210,12 @@ export class ImageTable {
     words[at + 19] = region.top;
     words[at + 20] = region.right;
     words[at + 21] = region.bottom;
-    words[at + 22] = isNv12 ? NV12 : FORMATS[image.format];
+    words[at + 22] = isPlanar ? PLANES[image.format] : FORMATS[image.format];
     words[at + 23] = edge === "reflect" ? 1 : 0;
     words[at + 24] = (image.format === "BGR") !== isBlueFirst(colour) ? 1 : 0;
     this.#doubles[at / 2 + SCALES] = 1 / (region.contentWidth / width);
     this.#doubles[at / 2 + SCALES + 1] = 1 / (region.contentHeight / height);
-    if (!isNv12) {
+    if (!isPlanar) {
       if (isDeep(image.format)) this.#setLevels(at, image.levels ?? levels);
       return;
     }

@@ -85,11 +85,11 @@ test("ImageTable writes where the kernels of pre-processing read", () => {
   const four = { ...YOLO_PREPROCESSING, colour: "BGRA", levels: [100, 355] } as const;
   table.set(1, samples, placement, four);
   const counts = (): number[] => ["black", "per_level"].map((name) => view.getFloat64(offsets.get(name)!, true));
-  expect([i32("format"), i32("swap"), ...counts()]).toEqual([5, 1, 100, 1]);
+  expect([i32("format"), i32("swap"), ...counts()]).toEqual([6, 1, 100, 1]);
   table.set(1, { ...samples, levels: [0, 510] }, placement, four);
   expect(counts()).toEqual([0, 0.5]);
   table.set(1, { ...samples, format: "GREY16" }, placement, { ...YOLO_PREPROCESSING, colour: "luma" });
-  expect([i32("format"), ...counts()]).toEqual([4, 0, 255 / 65_535]);
+  expect([i32("format"), ...counts()]).toEqual([5, 0, 255 / 65_535]);
   expect(() => table.set(1, image, placement, four)).toThrow("its input has four channels, and the image is NV12");
   const tile = placeTile([1919, 1079], -5, 900, [640, 384], "reflect");
   table.set(0, image, tile, YOLO_PREPROCESSING);

@@ -88,7 +88,7 @@ export class GraphReading {
       seen.add(name);
       const node = this.#producers.get(name);
       if (node === undefined) return { reason: `its head reads the input ${JSON.stringify(name)} itself` };
-      if (node.op === "Conv" && !this.#isMeanOfBins(node)) {
+      if (node.op === "Conv" && !isMeanOfBins(this.#graph, this.#producers, node)) {
         const map = this.#mapOf(name, node);
         if ("reason" in map) return map;
         maps.set(name, map);
@@ -107,13 +107,6 @@ export class GraphReading {
     return channels === undefined || (elementType !== "f32" && elementType !== "f16")
       ? { reason: `its head reads ${JSON.stringify(name)}, whose weights are not known` }
       : { name, channels, stride, elementType };
-  }
-
-  /** True for the convolution that takes the mean of bins: one channel, of the weights 0, 1, 2, … */
-  #isMeanOfBins({ inputs }: OnnxNode): boolean {
-    const weights = this.#graph.constant(inputs[1]!, this.#producers);
-    const [filters = 0, bins = 0, ...kernel] = weights?.shape ?? [];
-    return filters === 1 && bins > 1 && kernel.every((side) => side === 1) && isCounting(weights?.values());
   }
 
   /** Filters of a convolution; its weights may be computed, as quantised ones are. */
@@ -198,6 +191,17 @@ const SINGLE: ReadonlySet<string> = new Set(
 
 function evenly([first, ...others]: readonly number[]): number | undefined {
   return first !== undefined && first > 0 && others.every((one) => one === first) ? first : undefined;
+}
+
+/** True for the convolution that takes the mean of bins: one channel, of the weights 0, 1, 2, … */
+export function isMeanOfBins(
+  graph: OnnxGraph,
+  producers: ReadonlyMap<string, OnnxNode>,
+  { op, inputs }: OnnxNode,
+): boolean {
+  const weights = op === "Conv" ? graph.constant(inputs[1]!, producers) : undefined;
+  const [filters = 0, bins = 0, ...kernel] = weights?.shape ?? [];
+  return filters === 1 && bins > 1 && kernel.every((side) => side === 1) && isCounting(weights?.values());
 }
 
 /** True for 0, 1, 2, … */

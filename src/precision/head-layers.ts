@@ -1,0 +1,91 @@
+/** @module Head layers: the last layers with weights before the outputs of a model, and those behind a choice of rows: they stay in float. */
+
+import { isMeanOfBins } from "../heads/cut.ts";
+import type { OnnxNode } from "../onnx/messages.ts";
+import type { OnnxGraph } from "../onnx/model.ts";
+
+const WEIGHTED: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
+
+/** Activations whose output is a map of features, not yet what a model says. */
+const FEATURES: ReadonlySet<string> = new Set(
+  "LeakyRelu PRelu HardSwish Gelu Mish Elu Selu LayerNormalization".split(" "),
+);
+
+/** Operators that choose rows or places: what comes after them is little, and sensitive. */
+const CHOICES: ReadonlySet<string> = new Set("TopK NonMaxSuppression GridSample".split(" "));
+
+/** Inputs, besides the outputs of the graph, from which the last layers before them are looked for. */
+const SENSITIVE: Readonly<Record<string, number>> = { Softmax: 0, GridSample: 1, TopK: 0, NonMaxSuppression: 0 };
+
+/** Steps between a tensor and its gate: `x · tanh(softplus(x))` has two, `x · clip(x + 3) / 6` three. */
+const MOST_GATES = 4;
+
+/** True if a node multiplies a tensor by what is computed of it alone, as SiLU does. @param isConstant of a tensor's name */
+function isGated(
+  { op, inputs }: OnnxNode,
+  producers: ReadonlyMap<string, OnnxNode>,
+  isConstant: (name: string) => boolean,
+): boolean {
+  if (op !== "Mul" || inputs.length !== 2) return false;
+  const leads = (from: string, to: string): boolean => {
+    let name = from;
+    for (let step = 0; step <= MOST_GATES; step++) {
+      if (name === to) return step > 0;
+      const node = producers.get(name);
+      const [next, ...others] = (node?.inputs ?? []).filter((input) => input !== "" && !isConstant(input));
+      if (next === undefined || others.length > 0 || WEIGHTED.has(node!.op)) return false;
+      name = next;
+    }
+    return false;
+  };
+  return leads(inputs[0]!, inputs[1]!) || leads(inputs[1]!, inputs[0]!);
+}
+
+/**
+ * The layers of a graph's heads, with the reason that each stays in float.
+ *
+ * Going back from the outputs, through any arithmetic, the first layer with weights on each way is one, such as the last convolutions
+ * of a detector with its mean of bins; a map that is activated as features are is none. The same holds from softmax, from places that
+ * are sampled, and from rows that are chosen; and all that depends on such a choice is one too.
+ */
+export function headLayers(graph: OnnxGraph): ReadonlyMap<OnnxNode, string> {
+  const producers = graph.producers();
+  const isConstant = (name: string): boolean => graph.constant(name, producers) !== undefined;
+  const found = new Map<OnnxNode, string>();
+  for (const node of afterChoices(graph)) if (WEIGHTED.has(node.op)) found.set(node, "it follows a choice of rows");
+  const open = graph.outputs.map(({ name }) => name);
+  for (const { op, inputs } of graph.nodes) {
+    const input = SENSITIVE[op];
+    if (input !== undefined && inputs[input] !== undefined) open.push(inputs[input]);
+  }
+  const seen = new Set<string>();
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    if (name === "" || seen.has(name)) continue;
+    seen.add(name);
+    const node = producers.get(name);
+    if (node === undefined || FEATURES.has(node.op) || isGated(node, producers, isConstant)) continue;
+    if (!WEIGHTED.has(node.op)) open.push(...node.inputs);
+    else if (node.inputs[1] !== undefined && isConstant(node.inputs[1])) {
+      found.set(node, "it is the last layer of a head");
+      // The mean of bins is a layer by its form only.
+      if (isMeanOfBins(graph, producers, node)) open.push(node.inputs[0]!);
+    }
+  }
+  return found;
+}
+
+function afterChoices(graph: OnnxGraph): ReadonlySet<OnnxNode> {
+  const consumers = graph.consumers();
+  const found = new Set<OnnxNode>();
+  const open = graph.nodes.filter(({ op }) => CHOICES.has(op));
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    for (const output of node.outputs) {
+      for (const reader of consumers.get(output) ?? []) {
+        if (found.has(reader)) continue;
+        found.add(reader);
+        open.push(reader);
+      }
+    }
+  }
+  return found;
+}

@@ -1,0 +1,312 @@
+/** @module Placement: which tensors of a graph are quantised: where Q/DQ pairs stand so that TensorRT runs layers in INT8 or FP8. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { intOf, type OnnxNode, type OnnxTensor } from "../onnx/messages.ts";
+import type { OnnxGraph } from "../onnx/model.ts";
+import { headLayers } from "./head-layers.ts";
+
+/** What layers are quantised to. */
+export type QuantisedType = "int8" | "fp8";
+
+/** An input of a node. */
+export interface Reader {
+  readonly node: OnnxNode;
+  readonly input: number;
+}
+
+/** A tensor that is quantised, and who reads it so. Others go on reading it as it was. */
+export interface Pair {
+  readonly tensor: string;
+  readonly readers: readonly Reader[];
+  /** Pairs of one group have one scale, so that data moves between them as it is. */
+  readonly group: number;
+}
+
+/** Weights that are quantised. */
+export interface WeightPair {
+  readonly tensor: OnnxTensor;
+  readonly readers: readonly Reader[];
+  /** Each slice along it has a scale of its own; `undefined` for one scale. */
+  readonly axis: number | undefined;
+}
+
+/** Where Q/DQ pairs stand. */
+export interface Placement {
+  /** In the order of the graph. */
+  readonly activations: readonly Pair[];
+  readonly weights: readonly WeightPair[];
+  /** Layers with weights that stay in float, with the reason. */
+  readonly kept: ReadonlyMap<OnnxNode, string>;
+}
+
+/** What is quantised of a graph. */
+export interface PlacementOptions {
+  readonly type: QuantisedType;
+  /** Layers that stay in float besides those that the rules keep. */
+  readonly exclude?: ((node: OnnxNode) => boolean) | undefined;
+  /** True: the products of an attention too, queries by keys and scores by values. Default false. */
+  readonly attention?: boolean | undefined;
+}
+
+/** Layers with weights. */
+const WEIGHTED: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
+
+/** Operators that give elements of one input as they are: a pair before them is as good as one behind. */
+const MOVES: ReadonlySet<string> = new Set(
+  "Reshape Transpose Squeeze Unsqueeze Flatten Identity Split Slice SpaceToDepth DepthToSpace".split(" "),
+);
+
+/** Of those, the ones whose output has all elements of the input. */
+const MOVES_ALL: ReadonlySet<string> = new Set(
+  "Reshape Transpose Squeeze Unsqueeze Flatten Identity SpaceToDepth DepthToSpace".split(" "),
+);
+
+/** Operators that TensorRT runs in INT8 if what they read is. */
+const POOLS: ReadonlySet<string> = new Set(["MaxPool", "Resize"]);
+
+/** What may stand between a residual addition and the layer that reads it. */
+const ACTIVATIONS: ReadonlySet<string> = new Set("Relu LeakyRelu PRelu Clip HardSwish Sigmoid Mul".split(" "));
+
+/** Channels below which a convolution in FP8 is slower than in FP16. */
+const LEAST_FP8_CHANNELS = 17;
+/** Likewise, elements of a kernel above which it is. */
+const MOST_FP8_KERNEL = 32;
+const LEAST_INT8_CHANNELS = 16;
+
+/**
+ * Say what of a graph is quantised. Inputs and weights of convolutions and matrix products are, with residual additions between
+ * them, and what TensorRT then runs without going back to float. Heads stay in float: see {@linkcode headLayers}.
+ *
+ * @param tensors element types and shapes, the graph's inputs included
+ */
+export function placePairs(
+  graph: OnnxGraph,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  options: PlacementOptions,
+): Placement {
+  return new Placer(graph, tensors, options).place();
+}
+
+class Placer {
+  readonly #graph: OnnxGraph;
+  readonly #tensors: ReadonlyMap<string, TensorInfo>;
+  readonly #options: PlacementOptions;
+  readonly #producers: ReadonlyMap<string, OnnxNode>;
+  readonly #consumers: ReadonlyMap<string, readonly OnnxNode[]>;
+  readonly #kept = new Map<OnnxNode, string>();
+  /** Layers that are quantised. */
+  readonly #layers = new Set<OnnxNode>();
+  readonly #reached = new Map<string, boolean>();
+
+  constructor(graph: OnnxGraph, tensors: ReadonlyMap<string, TensorInfo>, options: PlacementOptions) {
+    this.#graph = graph;
+    this.#tensors = tensors;
+    this.#options = options;
+    this.#producers = graph.producers();
+    this.#consumers = graph.consumers();
+  }
+
+  place(): Placement {
+    const weights = this.#placeWeights();
+    const sources = new Set<string>();
+    for (const node of this.#graph.nodes) {
+      for (const input of this.#sourcesOf(node)) sources.add(node.inputs[input]!);
+    }
+    const groups = this.#groups(sources);
+    const readers = new Map<string, Reader[]>([...sources].map((name) => [name, []]));
+    for (const node of this.#graph.nodes) {
+      for (const input of this.#readsOf(node)) readers.get(node.inputs[input]!)?.push({ node, input });
+    }
+    const activations = [...readers].map(([tensor, read]) => ({ tensor, readers: read, group: groups.get(tensor)! }));
+    return { activations, weights, kept: this.#kept };
+  }
+
+  #placeWeights(): WeightPair[] {
+    const head = headLayers(this.#graph);
+    const found = new Map<string, { tensor: OnnxTensor; readers: Reader[]; axis: number | undefined }>();
+    for (const node of this.#graph.nodes) {
+      if (!WEIGHTED.has(node.op) || node.domain !== "") continue;
+      const weights = this.#constant(node.inputs[1]);
+      if (weights === undefined) {
+        if (this.#isAttention(node)) {
+          if (this.#options.attention === true && !this.#isExcluded(node)) this.#layers.add(node);
+          else this.#kept.set(node, "a product of an attention");
+        }
+        continue;
+      }
+      const reason = this.#isExcluded(node)
+        ? "it is excluded"
+        : (head.get(node) ?? this.#whyNotWorthIt(node, weights.shape));
+      if (reason !== undefined) {
+        this.#kept.set(node, reason);
+        continue;
+      }
+      this.#layers.add(node);
+      const axis = axisOf(node, weights.shape.length);
+      // Weights of several layers are quantised once, unless these read them along other axes.
+      const key = `${node.inputs[1]} ${axis}`;
+      const known = found.get(key);
+      if (known !== undefined) known.readers.push({ node, input: 1 });
+      else found.set(key, { tensor: weights, readers: [{ node, input: 1 }], axis });
+    }
+    return [...found.values()];
+  }
+
+  #isExcluded(node: OnnxNode): boolean {
+    return this.#options.exclude?.(node) === true;
+  }
+
+  /** True for a product of two tensors that both come of the image. */
+  #isAttention({ op, inputs }: OnnxNode): boolean {
+    return op === "MatMul" && this.#isFloat(inputs[0]!) && this.#isFloat(inputs[1]!) && !this.#constant(inputs[0]);
+  }
+
+  #constant(name: string | undefined): OnnxTensor | undefined {
+    const found = name === undefined ? undefined : this.#graph.constant(name, this.#producers);
+    return found?.elementType === "f32" || found?.elementType === "f16" ? found : undefined;
+  }
+
+  #isFloat(name: string): boolean {
+    const dtype = this.#tensors.get(name)?.dtype;
+    return dtype === "f32" || dtype === "f16";
+  }
+
+  /** Why a layer stays in float that would be slower, or not be run by TensorRT; `undefined` for one that is quantised. */
+  #whyNotWorthIt(node: OnnxNode, shape: readonly number[]): string | undefined {
+    if (!this.#isFloat(node.inputs[0]!)) return "what it reads is no float";
+    const isFp8 = this.#options.type === "fp8";
+    if (node.op === "Gemm" || node.op === "MatMul") {
+      const rows = this.#tensors.get(node.outputs[0]!)?.shape.at(-2);
+      if (shape.length !== 2 && node.op === "Gemm") return "its weights are no matrix";
+      if (rows === 1 || Math.min(...shape.slice(-2)) < LEAST_INT8_CHANNELS) return "it is a product with few rows";
+      return undefined;
+    }
+    const group = intOf(node, "group") ?? 1;
+    const [first = 1, second = 1, ...kernel] = shape;
+    const [outputs, inputs] = node.op === "Conv" ? [first, second * group] : [second * group, first];
+    const elements = kernel.reduce((product, side) => product * side, 1);
+    if (isFp8) {
+      if (node.op === "ConvTranspose") return "FP8 has no transposed convolution";
+      if (group > 1) return "FP8 has no grouped convolution";
+      if (elements > MOST_FP8_KERNEL) return "its kernel is too large for FP8";
+      return Math.min(inputs, outputs) < LEAST_FP8_CHANNELS ? "it has few channels" : undefined;
+    }
+    if (group > 1) {
+      return outputs % 8 === 0 && kernel.every((side) => side >= 3) ? undefined : "it is a grouped convolution";
+    }
+    const isSquare = kernel.every((side) => side === kernel[0]);
+    const isWide = Math.min(inputs, outputs) >= LEAST_INT8_CHANNELS;
+    const isFirst = inputs <= 4 && outputs >= LEAST_INT8_CHANNELS;
+    const isOfEights = inputs % 8 === 0 && outputs % 8 === 0 && isSquare;
+    return isWide || isFirst || isOfEights ? undefined : "it has few channels";
+  }
+
+  /** Inputs of a node that have a pair because of it. */
+  #sourcesOf(node: OnnxNode): number[] {
+    if (this.#layers.has(node)) return this.#constant(node.inputs[1]) === undefined ? [0, 1] : [0];
+    if (this.#isResidual(node)) return this.#operandsOf(node);
+    if (this.#isPool(node)) return [0];
+    return [];
+  }
+
+  /** Inputs of a node that read a pair where there is one. */
+  #readsOf(node: OnnxNode): readonly number[] {
+    const sources = this.#sourcesOf(node);
+    if (sources.length > 0 || node.domain !== "") return sources;
+    const isReached = node.outputs.every((name) => name === "" || this.#isReached(name));
+    if (!isReached) return [];
+    if (node.op === "Concat") return [...node.inputs.keys()];
+    return MOVES.has(node.op) ? [0] : [];
+  }
+
+  /** MaxPool and Resize in INT8. */
+  #isPool(node: OnnxNode): boolean {
+    if (this.#options.type === "fp8" || !POOLS.has(node.op) || node.domain !== "") return false;
+    return this.#isFloat(node.inputs[0]!) && this.#isReached(node.outputs[0]!);
+  }
+
+  /** An addition of two tensors of one shape, which a quantised layer reads. */
+  #isResidual({ op, domain, inputs, outputs }: OnnxNode): boolean {
+    if (op !== "Add" || domain !== "" || inputs[0] === inputs[1]) return false;
+    const [a, b] = inputs.map((name) => this.#tensors.get(name));
+    if (a === undefined || b === undefined || a.shape.length < 3 || a.shape.join() !== b.shape.join()) return false;
+    if (!this.#isFloat(a.name) || inputs.some((name) => this.#constant(name) !== undefined)) return false;
+    return this.#isReached(outputs[0]!) || this.#isActivated(outputs[0]!);
+  }
+
+  #isActivated(name: string): boolean {
+    return (this.#consumers.get(name) ?? []).some(
+      ({ op, outputs }) =>
+        ACTIVATIONS.has(op) && (this.#isReached(outputs[0]!) || (op === "Sigmoid" && this.#isActivated(outputs[0]!))),
+    );
+  }
+
+  /** Operands of a residual addition that are quantised: all but what a convolution gives, behind which the addition is fused. */
+  #operandsOf({ inputs }: OnnxNode): number[] {
+    const isBare = inputs.map((name) => WEIGHTED.has(this.#producers.get(name)?.op ?? ""));
+    const quantised = [...inputs.keys()].filter((input) => !isBare[input]);
+    // Of two convolutions the addition is fused behind the one that comes last.
+    if (quantised.length > 0) return quantised;
+    const order = inputs.map((name) => this.#graph.nodes.indexOf(this.#producers.get(name)!));
+    return [order[0]! < order[1]! ? 0 : 1];
+  }
+
+  /** True if a quantised layer reads a tensor, or does so once its elements were moved. */
+  #isReached(name: string): boolean {
+    const known = this.#reached.get(name);
+    if (known !== undefined) return known;
+    this.#reached.set(name, false);
+    const isReached = (this.#consumers.get(name) ?? []).some((node) => {
+      if (this.#layers.has(node)) return node.inputs[0] === name || this.#constant(node.inputs[1]) === undefined;
+      if (node.domain !== "") return false;
+      const isMoved = node.op === "Concat" || ((MOVES.has(node.op) || POOLS.has(node.op)) && node.inputs[0] === name);
+      return isMoved && node.outputs.some((output) => output !== "" && this.#isReached(output));
+    });
+    this.#reached.set(name, isReached);
+    return isReached;
+  }
+
+  /** One number for the tensors that share a scale: what a concatenation joins, and what is pooled, resized or moved. */
+  #groups(sources: ReadonlySet<string>): Map<string, number> {
+    const parents = new Map<string, string>();
+    const rootOf = (name: string): string => {
+      let root = name;
+      for (let parent = parents.get(root); parent !== undefined; parent = parents.get(root)) root = parent;
+      return root;
+    };
+    const join = (a: string, b: string): void => {
+      const [from, to] = [rootOf(a), rootOf(b)];
+      if (from !== to) parents.set(from, to);
+    };
+    for (const node of this.#graph.nodes) {
+      const output = node.outputs[0]!;
+      if (node.domain !== "" || !this.#isReached(output)) continue;
+      if (node.op === "Concat") for (const input of node.inputs) join(input, output);
+      else if (MOVES_ALL.has(node.op) || this.#isPool(node)) join(node.inputs[0]!, output);
+    }
+    const numbers = new Map<string, number>();
+    const found = new Map<string, number>();
+    for (const name of sources) {
+      const root = rootOf(name);
+      const number = numbers.get(root) ?? numbers.size;
+      numbers.set(root, number);
+      found.set(name, number);
+    }
+    return found;
+  }
+}
+
+/** The axis of a layer's output channels in its weights; `undefined` where these are no matrix. */
+function axisOf(node: OnnxNode, rank: number): number | undefined {
+  switch (node.op) {
+    case "Conv":
+      return 0;
+    case "ConvTranspose":
+      // Of a grouped one, the channels of each group.
+      return 1;
+    case "Gemm":
+      return intOf(node, "transB") === 1 ? 0 : 1;
+    default:
+      return rank === 2 ? 1 : undefined;
+  }
+}

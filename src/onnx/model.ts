@@ -66,6 +66,16 @@ export class OnnxModel {
     throw new ModelError(message(`read ${source}`, "it is no ONNX model"), source);
   }
 
+  /** A model; `undefined` where the bytes are none, which the parser is to say. */
+  static readIf(bytes: Uint8Array): OnnxModel | undefined {
+    try {
+      return OnnxModel.read(bytes);
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      return undefined;
+    }
+  }
+
   /** The bytes of the model. Weights in other files are named as before. */
   write(): Uint8Array<ArrayBuffer> {
     const graph = this.graph.write();

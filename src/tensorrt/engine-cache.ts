@@ -9,10 +9,10 @@ import { formatDuration } from "../core/units.ts";
 import { discard, writeWhole, writeWholeSync } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
+import { fp32NodesOf } from "../onnx/fp32-nodes.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
 import { type BuildEnvironment, type BuiltPlan, buildPlan, keepsFp32, targetCapabilities } from "./build-plan.ts";
 import { BuildTurn, FileLock, GIVEN_WAY } from "./build-turn.ts";
-import { fp32NodesOf } from "./fp32-layers.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
 

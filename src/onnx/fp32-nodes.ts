@@ -56,7 +56,8 @@ const SUMMING: ReadonlySet<string> = new Set(["ReduceL2", "ReduceSumSquare", "Re
 /** What lies between the sum of the squares and its root: the epsilon, and the division by their number. */
 const UNDER_ROOT: ReadonlySet<string> = new Set(["Add", "Max", "Clip", "Mul", "Div", "Reshape", "Unsqueeze", "Cast"]);
 
-const ARITHMETIC: ReadonlySet<string> = new Set([
+/** Arithmetic on single numbers. */
+export const ARITHMETIC: ReadonlySet<string> = new Set([
   "Add",
   "Sub",
   "Mul",
@@ -70,7 +71,7 @@ const ARITHMETIC: ReadonlySet<string> = new Set([
 ]);
 
 /** What takes boxes apart and puts them together, without a change. */
-const MOVING: ReadonlySet<string> = new Set([
+export const MOVING: ReadonlySet<string> = new Set([
   "Concat",
   "Slice",
   "Split",
@@ -196,8 +197,13 @@ function nodesBehind(links: Links): ReadonlySet<OnnxNode> {
   return behind;
 }
 
+/** Nodes behind the last layers with weights. */
+export function nodesBehindWeights(graph: OnnxGraph): ReadonlySet<OnnxNode> {
+  return nodesBehind(new Links(graph));
+}
+
 /** True for pixels [N, 1 or 3, H, W]: what an image model works out last. */
-function isImage(shape: readonly number[] | undefined): boolean {
+export function isImage(shape: readonly number[] | undefined): boolean {
   if (shape?.length !== 4 || (shape[1] !== 1 && shape[1] !== 3)) return false;
   return shape.slice(2).every((side) => side < 0 || side >= IMAGE_SIDE);
 }

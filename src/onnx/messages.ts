@@ -76,6 +76,11 @@ export function createNode(
   };
 }
 
+/** Set an attribute of a node, in the place of the one that it has. */
+export function setAttribute(node: OnnxNode, name: string, value: AttributeValue): void {
+  node.attributes.set(name, writeAttribute(name, value));
+}
+
 function writeAttribute(name: string, value: AttributeValue): Uint8Array {
   const writer = new BinaryWriter();
   writeContent(writer, ATTRIBUTE.name, name);
@@ -150,6 +155,14 @@ export function wordOf({ attributes }: OnnxNode, name: string): string | undefin
   return message && textOf(contentOf(message, ATTRIBUTE.s));
 }
 
+/** One that is a number, or numbers. */
+export function floatsOf({ attributes }: OnnxNode, name: string): number[] | undefined {
+  const message = attributes.get(name);
+  if (message === undefined) return undefined;
+  const one = numberOf(message, ATTRIBUTE.f);
+  return one === undefined ? numbersOf(message, ATTRIBUTE.floats, "float") : [one];
+}
+
 /** One that is a tensor. */
 export function tensorOf({ attributes }: OnnxNode, name: string): OnnxTensor | undefined {
   const message = attributes.get(name);
@@ -210,9 +223,23 @@ export class OnnxTensor {
     return Object.fromEntries([...contentsOf(this.message, TENSOR.external)].map(readEntry));
   }
 
+  /** True where the elements lie in a file of their own. */
+  get isExternal(): boolean {
+    return numberOf(this.message, TENSOR.location) === 1;
+  }
+
+  /** Elements of FP32; `undefined` where they lie outside the model, or are of another type. */
+  floats(): Float32Array | undefined {
+    if (this.elementType !== "f32" || this.isExternal) return undefined;
+    const raw = contentOf(this.message, TENSOR.raw);
+    if (raw.byteLength === 0) return Float32Array.from(numbersOf(this.message, TENSOR.floats, "float"));
+    // They need not be aligned where they lie.
+    return new Float32Array(raw.slice().buffer, 0, raw.byteLength >> 2);
+  }
+
   /** The elements as numbers; `undefined` where they lie outside the model, or are none. */
   values(): number[] | undefined {
-    if (numberOf(this.message, TENSOR.location) === 1) return undefined;
+    if (this.isExternal) return undefined;
     const raw = contentOf(this.message, TENSOR.raw);
     if (raw.byteLength > 0) return numbersIn(raw, this.elementType);
     const list = TYPED[this.elementType];
@@ -284,12 +311,39 @@ export class OnnxValue {
     return new OnnxValue(writer.finish());
   }
 
+  /** The same of another name or element type; what else is said of it stays. */
+  as(name: string, elementType: string): OnnxValue {
+    const writer = new BinaryWriter();
+    for (const { number, value, raw } of fieldsIn(this.message)) {
+      if (number === VALUE.name) writeContent(writer, VALUE.name, name);
+      else if (number !== VALUE.type || typeof value === "number") writer.raw(raw);
+      else writeContent(writer, VALUE.type, retyped(value, elementType));
+    }
+    return new OnnxValue(writer.finish());
+  }
+
   /** As a library declares it: -1 for open sides, none where their number is open; `undefined` for element types that it refuses. */
   get info(): TensorInfo | undefined {
     const dtype = DTYPES.find((one) => one === this.elementType);
     const shape = (this.shape ?? []).map((side) => (typeof side === "number" ? Math.max(side, -1) : -1));
     return dtype && { name: this.name, dtype, shape };
   }
+}
+
+/** A TypeProto whose tensor has another element type. */
+function retyped(type: Uint8Array, elementType: string): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const { number, value, raw } of fieldsIn(type)) {
+    if (number !== TYPE.tensor || typeof value === "number") {
+      writer.raw(raw);
+      continue;
+    }
+    const tensor = new BinaryWriter();
+    writeInt(tensor, TYPE.elementType, ELEMENT_TYPES.indexOf(elementType));
+    for (const field of fieldsIn(value)) if (field.number !== TYPE.elementType) tensor.raw(field.raw);
+    writeContent(writer, TYPE.tensor, tensor.finish());
+  }
+  return writer.finish();
 }
 
 function readSide(dim: Uint8Array): Side {

@@ -216,6 +216,11 @@ export class OnnxGraph {
 /** Graphs within graphs: what protobuf itself takes, and so TensorRT and ONNX Runtime. */
 const MAX_DEPTH = 100;
 
+/** The tensors that branches and loops of a node read by name, those of the graph around them among others. */
+export function readWithin(node: OnnxNode): string[] {
+  return readsOf({ ...node, inputs: [] });
+}
+
 /** The tensors that a node reads, those that its branches and loops read of the graph around them included. */
 function readsOf(node: OnnxNode, depth = 0): string[] {
   const names = node.inputs.filter((name) => name !== "");

@@ -261,7 +261,12 @@ test("a page asks the port at which it serves: that of its block, else of what i
 });
 
 /** Where the environment is handed on, and read elsewhere. */
-const HANDED_ON: readonly string[] = ["src/catalogue/package-client.ts", "src/cli/main.ts", "src/cli/terminal.ts"];
+const HANDED_ON: readonly string[] = [
+  "src/catalogue/package-client.ts",
+  "src/cli/main.ts",
+  "src/cli/terminal.ts",
+  "src/ffi/discovery.ts",
+];
 
 /** Names of the environment variables that a source reads or sets. */
 function variablesIn(path: string): string[] {
@@ -270,6 +275,8 @@ function variablesIn(path: string): string[] {
     ...text.matchAll(/"(BUN_TENSORRT_\w+)"/g),
     ...text.matchAll(/process\.env\.(\w+)/g),
     ...text.matchAll(/\benvironment\.([A-Z_]+)\b/g),
+    ...text.matchAll(/\bvariableOf\(machine, "([A-Z_]+)"\)/g),
+    ...[...text.matchAll(/\bvariables: \[([^\]]*)\]/g)].flatMap(([, list]) => [...list!.matchAll(/"([A-Z_]+)"/g)]),
     ...text.matchAll(/setNative(?:Default|Variable)\("(\w+)"/g),
     ...text.matchAll(/\{ name: "([A-Z_]+)", (?:value|folder): /g), // what the drivers' files set
     ...text.matchAll(/^\s+(PIP_\w+): "/gm),

@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 import { cacheFolder } from "../core/paths.ts";
-import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { DRIVER_FOLDERS, type LibrarySpec } from "./discovery.ts";
+import { type NativeCalls, openLibrary } from "./library.ts";
 import { setNativeDefault } from "./native-environment.ts";
 
 /** The functions of libcuda. */
@@ -13,7 +14,8 @@ export const CUDA_DRIVER_SPEC: LibrarySpec = {
   name: "libcuda",
   variable: "BUN_TENSORRT_LIBCUDA",
   files: ["libcuda.so.1"],
-  folders: ["/usr/lib/wsl/lib", "/usr/lib/aarch64-linux-gnu/tegra", "/usr/lib/aarch64-linux-gnu/nvidia"],
+  // A toolkit's newer libcuda for an older driver, which the dynamic linker's must not give way to, comes last.
+  folders: [...DRIVER_FOLDERS, "", "/usr/local/cuda/compat", "/usr/local/cuda-*/compat"],
   hint: "install NVIDIA's driver (it brings libcuda.so.1); inside a container, start it with the GPU passed through",
 };
 

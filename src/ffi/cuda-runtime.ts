@@ -1,11 +1,10 @@
 /** @module CudaRuntime: libcudart 12 or 13, whichever fits the driver, found and opened with the first call to it. */
 
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cudaDriver } from "./cuda-driver.ts";
-import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { CUDA_TOOLKIT, type LibrarySpec } from "./discovery.ts";
+import { type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
 /** The functions of libcudart. */
@@ -18,7 +17,7 @@ export function cudaRuntimeSpec(files: readonly string[]): LibrarySpec {
     variable: "BUN_TENSORRT_CUDART",
     files,
     python: ["nvidia/cuda_runtime/lib", "nvidia/cu13/lib"],
-    folders: cudaFolders(),
+    toolkit: CUDA_TOOLKIT,
     hint:
       "install the CUDA toolkit or, alone, the Python package nvidia-cuda-runtime (CUDA 13) or " +
       "nvidia-cuda-runtime-cu12 (CUDA 12), or set BUN_TENSORRT_CUDART to the path of the file",
@@ -88,22 +87,6 @@ export function cudaRuntimePath(): string {
 /** `12.2` for 12020. */
 export function formatCudaVersion(version: number): string {
   return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
-}
-
-/** Target folders of a toolkit for this machine: arm64 servers and Jetson boards have different ones. */
-const TARGETS: readonly string[] = process.arch === "arm64" ? ["sbsa-linux", "aarch64-linux"] : ["x86_64-linux"];
-
-/** Library folders of the toolkits below `/usr/local`, `cuda` itself first, then the newest version first. */
-export function cudaFolders(): string[] {
-  const root = "/usr/local";
-  if (!existsSync(root)) return [];
-  const toolkits = readdirSync(root)
-    .filter((entry) => entry === "cuda" || entry.startsWith("cuda-"))
-    .sort((a, b) => (a === "cuda" ? -1 : b === "cuda" ? 1 : b.localeCompare(a, "en", { numeric: true })));
-  return toolkits.flatMap((toolkit) => [
-    join(root, toolkit, "lib64"),
-    ...TARGETS.map((target) => join(root, toolkit, "targets", target, "lib")),
-  ]);
 }
 
 /**

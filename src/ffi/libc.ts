@@ -3,12 +3,14 @@
 import { closeSync } from "node:fs";
 import { message, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { isMusl, type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import type { LibrarySpec } from "./discovery.ts";
+import { isMusl, type NativeCalls, openLibrary } from "./library.ts";
 
 const SPEC: LibrarySpec = {
   name: "libc",
   variable: "BUN_TENSORRT_LIBC",
   files: ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`],
+  isOfSystem: true,
   hasMuslBuild: true,
   hint: "pipes and the environment of native libraries are reached through the C library of Linux, which other systems lack",
 };

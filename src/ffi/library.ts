@@ -1,45 +1,16 @@
-/** @module Library: find a shared library on this machine and open it once, lazily; a failure lists every path tried. */
+/** @module Library: open a shared library once, lazily, at the first of its paths that is good; a failure lists every path tried. */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
-import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, realpathSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
-import { embedHint, executionHint, IS_BUNDLED, installedFile, openablePath } from "../core/embedded.ts";
+import { closeSync, existsSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { embedHint, executionHint, IS_BUNDLED } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { cacheFolder } from "../core/paths.ts";
 import { readIfThere } from "../core/stats-of.ts";
+import { candidatePaths, type LibrarySpec } from "./discovery.ts";
 
 /** How a line about a path ends where nothing is. */
 const NOWHERE = ": no such file";
-
-/** A folder inside an npm package. */
-export type NpmFolder = readonly [packageName: string, folder: string];
-
-/** Where a library may lie, and what to say when it is nowhere. */
-export interface LibrarySpec {
-  /** For messages and logs: `onnxruntime`. */
-  readonly name: string;
-  /** Environment variable that holds the path of the file, or of its folder; it wins over everything else. */
-  readonly variable: string;
-  /** The file that the package or the executable has itself; it is looked for nowhere else then. */
-  readonly own?: () => string | undefined;
-  /** File names, best first: `libonnxruntime.so.1`. One `*` stands for a version: `libonnxruntime.so.1.*`, newest first. */
-  readonly files: readonly string[];
-  /** Folders inside npm packages that the user may have added: `["onnxruntime-node", "bin/napi-v6/linux/x64"]`. */
-  readonly npm?: readonly NpmFolder[];
-  /** Folders inside npm packages that come with this one: behind what the user has added or installed. */
-  readonly bundled?: readonly NpmFolder[];
-  /** Folders below a Python site-packages folder: `nvidia/cuda_runtime/lib`. */
-  readonly python?: readonly string[];
-  /** Further absolute folders: `/usr/local/cuda/lib64`. */
-  readonly folders?: readonly string[];
-  /** True if there are builds for musl. */
-  readonly hasMuslBuild?: boolean;
-  /** What to do about it, one sentence. */
-  readonly hint: string;
-  /** True where nothing goes on without it: its error says what was ignored, and the log does not say it again. */
-  readonly isNeeded?: boolean;
-}
 
 /** What to do about musl: libraries that are for glibc cannot be mended there. */
 export const MUSL_HINT = "use an image with glibc, such as debian:bookworm-slim or oven/bun:slim";
@@ -98,91 +69,6 @@ export interface OpenLibrary<Table extends SymbolTable> {
  */
 const loaded: unknown[] = [];
 const opened = new Map<string, unknown>();
-
-/** Names in a folder, or `undefined` if it is none. */
-function listFolder(path: string): string[] | undefined {
-  try {
-    return readdirSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    return undefined;
-  }
-}
-
-function npmFolders(folders: readonly NpmFolder[] = []): string[] {
-  return folders.map(([packageName, folder]) => {
-    const found = installedFile(`${packageName}/package.json`);
-    // What is not installed is named in the list of what was tried.
-    return join(found === undefined ? join("node_modules", packageName) : dirname(found), folder);
-  });
-}
-
-function pythonFolders(spec: LibrarySpec): string[] {
-  if (spec.python === undefined) return [];
-  const roots: string[] = [];
-  const environment = process.env.VIRTUAL_ENV ?? process.env.CONDA_PREFIX;
-  const prefixes = [environment, "/usr/local", "/usr", join(process.env.HOME ?? "/root", ".local")];
-  for (const prefix of prefixes) {
-    if (prefix === undefined) continue;
-    const lib = join(prefix, "lib");
-    for (const entry of listFolder(lib) ?? []) {
-      if (!entry.startsWith("python3")) continue;
-      roots.push(join(lib, entry, "site-packages"), join(lib, entry, "dist-packages"));
-    }
-  }
-  return roots.filter((root) => existsSync(root)).flatMap((root) => spec.python!.map((folder) => join(root, folder)));
-}
-
-/** Folders the dynamic linker looks in, and `""`, which leaves the search to it. */
-function systemFolders(): string[] {
-  const architecture = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
-  const fromEnvironment = (process.env.LD_LIBRARY_PATH ?? "").split(":").filter((folder) => folder !== "");
-  if (process.platform !== "linux") return ["", "/usr/local/lib", "/opt/homebrew/lib"];
-  return [...fromEnvironment, "", `/usr/lib/${architecture}`, "/usr/lib64", "/usr/local/lib"];
-}
-
-/** The files of a folder that a name with one `*` stands for, newest version first; the name itself if there is none. */
-function expand(folder: string, file: string): string[] {
-  const star = file.indexOf("*");
-  if (star < 0) return [file];
-  const head = file.slice(0, star);
-  const tail = file.slice(star + 1);
-  const found = (listFolder(folder) ?? []).filter(
-    (name) => name.length > head.length + tail.length && name.startsWith(head) && name.endsWith(tail),
-  );
-  if (found.length === 0) return [file];
-  return found.sort((a, b) => b.localeCompare(a, "en", { numeric: true }));
-}
-
-/** A library's file names in one folder; `""` leaves the search to the dynamic linker, which knows no `*`. */
-function filesIn(folder: string, spec: LibrarySpec): string[] {
-  if (folder === "") return spec.files.filter((file) => !file.includes("*"));
-  return spec.files.flatMap((file) => expand(folder, file).map((name) => join(folder, name)));
-}
-
-/**
- * Every path at which a library is looked for, in order: the environment variable, the file that the program brings, npm packages
- * of the user's, the catalogue's cache, npm packages that come with this one, Python's site-packages, the given folders, then the
- * system's. A bare file name is left to the dynamic linker.
- */
-export function candidatePaths(spec: LibrarySpec): string[] {
-  const named = process.env[spec.variable];
-  if (named !== undefined && named !== "") {
-    const path = openablePath(resolve(named));
-    return listFolder(path) === undefined ? [path] : filesIn(path, spec);
-  }
-  const own = spec.own?.();
-  if (own !== undefined) return [own];
-  const folders = [
-    ...npmFolders(spec.npm),
-    join(cacheFolder(), "lib"),
-    ...npmFolders(spec.bundled),
-    ...pythonFolders(spec),
-    ...(spec.folders ?? []),
-    ...systemFolders(),
-  ];
-  return folders.flatMap((folder) => filesIn(folder, spec));
-}
 
 /** Why the dynamic linker did not open a file, without the path that it and Bun put before that. */
 function reasonOf({ message: text }: Error, candidate: string): string {

@@ -1,8 +1,9 @@
 /** @module NativeEnvironment: environment variables as native libraries see them, which `process.env` does not reach. */
 
 import { message, NativeError } from "../core/errors.ts";
+import type { LibrarySpec } from "./discovery.ts";
 import { libc } from "./libc.ts";
-import { type LibrarySpec, openLibrary } from "./library.ts";
+import { openLibrary } from "./library.ts";
 import { cString } from "./memory.ts";
 
 type SetEnv = (name: NodeJS.TypedArray, value: NodeJS.TypedArray, overwrite: number) => number;
@@ -12,6 +13,7 @@ const LIB_SYSTEM: LibrarySpec = {
   name: "libSystem",
   variable: "BUN_TENSORRT_LIBSYSTEM",
   files: ["libSystem.B.dylib", "libc.dylib"],
+  isOfSystem: true,
   hint: "it is part of macOS",
 };
 

@@ -1,8 +1,9 @@
 /** @module NvJpeg: libnvjpeg 12 or 13, whichever fits the driver, found and opened with the first call to it. */
 
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { cudaFolders, cudaMajors } from "./cuda-runtime.ts";
-import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { cudaMajors } from "./cuda-runtime.ts";
+import { CUDA_TOOLKIT, type LibrarySpec } from "./discovery.ts";
+import { type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
 /** The functions of libnvjpeg. */
@@ -15,7 +16,7 @@ export function nvJpegSpec(): LibrarySpec {
     variable: "BUN_TENSORRT_NVJPEG",
     files: cudaMajors().map((major) => `libnvjpeg.so.${major}`),
     python: ["nvidia/nvjpeg/lib", "nvidia/cu13/lib"],
-    folders: cudaFolders(),
+    toolkit: CUDA_TOOLKIT,
     hint: "run `bunx bun-tensorrt install nvjpeg`, or set BUN_TENSORRT_NVJPEG to the path of the file",
   };
 }

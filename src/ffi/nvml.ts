@@ -1,7 +1,8 @@
 /** @module Nvml: libnvidia-ml, found and opened with the first call to it. */
 
 import { message, NativeError } from "../core/errors.ts";
-import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { DRIVER_FOLDERS, type LibrarySpec } from "./discovery.ts";
+import { type NativeCalls, openLibrary } from "./library.ts";
 import { readCString } from "./memory.ts";
 
 /** The functions of libnvidia-ml. */
@@ -11,7 +12,7 @@ const SPEC: LibrarySpec = {
   name: "libnvidia-ml",
   variable: "BUN_TENSORRT_NVML",
   files: ["libnvidia-ml.so.1"],
-  folders: ["/usr/lib/wsl/lib"],
+  folders: DRIVER_FOLDERS,
   hint: "NVIDIA's driver brings it; a Jetson has none",
 };
 

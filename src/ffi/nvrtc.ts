@@ -1,7 +1,9 @@
 /** @module Nvrtc: compiles CUDA C++ to PTX with libnvrtc: kernels of a user's own, and those of `bun run kernels`. */
 
+import { join } from "node:path";
 import { message, NativeError } from "../core/errors.ts";
-import { cudaFolders, cudaMajors } from "./cuda-runtime.ts";
+import { cudaMajors } from "./cuda-runtime.ts";
+import { CUDA_TOOLKIT } from "./discovery.ts";
 import { type NativeCalls, openLibrary } from "./library.ts";
 import { addressOf, CStrings, cString, OutCells, readCString } from "./memory.ts";
 
@@ -53,7 +55,8 @@ export class Nvrtc {
         variable: "BUN_TENSORRT_NVRTC",
         files: (folder === undefined ? cudaMajors() : [12]).map((major) => `libnvrtc.so.${major}`),
         python: ["nvidia/cuda_nvrtc/lib", "nvidia/cu13/lib"],
-        folders: [...(folder === undefined ? [] : [folder]), ...cudaFolders()],
+        toolkit: CUDA_TOOLKIT,
+        ...(folder === undefined ? {} : { own: () => join(folder, "libnvrtc.so.12") }),
         hint:
           "install the CUDA toolkit or, alone, the Python package nvidia-cuda-nvrtc-cu12, or set BUN_TENSORRT_NVRTC to the " +
           "path of the file",

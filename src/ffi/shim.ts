@@ -9,7 +9,8 @@ import linuxX64 from "../../native/prebuilt/linux-x64/libbun_tensorrt_shim.so" w
 import windowsX64 from "../../native/prebuilt/windows-x64/bun_tensorrt_shim.dll" with { type: "file" };
 import { importedFile, openablePath } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import type { LibrarySpec } from "./discovery.ts";
+import { type NativeCalls, openLibrary } from "./library.ts";
 import { addressOf, cString, readCString } from "./memory.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
 import { type BlockingName, SHIM_CONSTANTS, SHIM_METHODS, SHIM_SYMBOLS } from "./shim-symbols.ts";

@@ -1,7 +1,8 @@
 /** @module TurboJpeg: libturbojpeg where the system has it, with the decoding itself off the JS thread. */
 
 import { LibraryLoadError } from "../core/errors.ts";
-import { type LibrarySpec, type NativeCalls, type OpenLibrary, openLibrary, selfTest } from "./library.ts";
+import type { LibrarySpec } from "./discovery.ts";
+import { type NativeCalls, type OpenLibrary, openLibrary, selfTest } from "./library.ts";
 import { OutCells, readCString } from "./memory.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
 

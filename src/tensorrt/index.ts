@@ -2,7 +2,7 @@
 
 export { ModelError, OptionError, PlanMismatchError, ShapeError, TensorRtError } from "../core/errors.ts";
 export type { Filled } from "../core/options.ts";
-export type { LibrarySpec, NpmFolder } from "../ffi/library.ts";
+export type { LibrarySpec, NpmFolder, Toolkit } from "../ffi/discovery.ts";
 export type {
   BuildConfig,
   BuildOptions,

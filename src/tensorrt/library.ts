@@ -5,7 +5,8 @@ import { dirname, join } from "node:path";
 import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
-import { elfFault, type LibrarySpec, openLibrary } from "../ffi/library.ts";
+import { type LibrarySpec, TENSORRT_TOOLKIT } from "../ffi/discovery.ts";
+import { elfFault, openLibrary } from "../ffi/library.ts";
 import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import {
   callMethod,
@@ -43,13 +44,11 @@ export function tensorRtSpec(family?: TensorRtFamily): LibrarySpec {
     name: family ?? "TensorRT",
     variable: "BUN_TENSORRT_TENSORRT",
     files: family === undefined ? [...FILES.TensorRT, ...FILES["TensorRT-RTX"]] : FILES[family],
-    python: ["tensorrt_libs", "tensorrt_rtx_libs", "tensorrt_rtx"],
-    folders: [
-      "/opt/tensorrt/lib",
-      "/usr/local/tensorrt/lib",
-      "/usr/lib/x86_64-linux-gnu",
-      "/usr/lib/aarch64-linux-gnu",
-    ],
+    toolkit: TENSORRT_TOOLKIT,
+    // The lean runtime runs plans, and builds none.
+    python: ["tensorrt_libs", "tensorrt_rtx_libs", "tensorrt_rtx", "tensorrt_lean_libs"],
+    // By path rather than by the dynamic linker: the parts of a builder lie beside it. JetPack has some in `nvidia`.
+    folders: ["/usr/lib/{arch}-linux-gnu", "/usr/lib/{arch}-linux-gnu/nvidia"],
     hint:
       "bunx bun-tensorrt install tensorrt (data-centre GPUs too) or tensorrt-rtx (GeForce and RTX cards), " +
       "or set BUN_TENSORRT_TENSORRT to the library or its folder",

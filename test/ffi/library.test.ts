@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { candidatePaths, isMusl, type LibrarySpec, openLibrary } from "../../src/ffi/library.ts";
+import { candidatePaths, type LibrarySpec } from "../../src/ffi/discovery.ts";
+import { isMusl, openLibrary } from "../../src/ffi/library.ts";
 
 const LIBC = "libc.so.6";
 const TABLE = { abs: { args: ["i32"], returns: "i32" } } as const;
@@ -43,7 +44,7 @@ afterEach(() => {
 });
 
 test.skipIf(!isLinux)(
-  "candidatePaths() goes through npm, the cache, what is bundled, Python, given folders, the system, in this order",
+  "candidatePaths() goes through the library path, npm, the cache, what is bundled, Python, given folders, the system",
   () => {
     process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
     process.env.VIRTUAL_ENV = join(folder, "venv");
@@ -58,17 +59,17 @@ test.skipIf(!isLinux)(
       }),
     );
     const wanted = [
+      "/linker/libprobe.so.1",
       "onnxruntime-node/bin/x/libprobe.so.1",
       join(folder, "cache/lib/libprobe.so.1"),
       "node_modules/bundled-probe/lib/libprobe.so.1",
       join(folder, "venv/lib/python3.11/site-packages/probe/lib/libprobe.so.1"),
       "/opt/probe/libprobe.so.1",
-      "/linker/libprobe.so.1",
     ];
     const places = wanted.map((path) => paths.findIndex((candidate) => candidate.endsWith(path)));
     expect(places).not.toContain(-1);
     expect(places).toEqual([...places].sort((a, b) => a - b));
-    expect(paths[paths.indexOf("/linker/libprobe.so.1") + 1]).toBe("libprobe.so.1");
+    expect(paths[paths.indexOf("/opt/probe/libprobe.so.1") + 1]).toBe("libprobe.so.1");
   },
 );
 

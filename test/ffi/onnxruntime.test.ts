@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { candidatePaths } from "../../src/ffi/library.ts";
+import { candidatePaths } from "../../src/ffi/discovery.ts";
 import { addressOf, cString, OutCells } from "../../src/ffi/memory.ts";
 import { ONNXRUNTIME, openOnnxRuntime, testOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 

@@ -16,6 +16,8 @@ export interface Finding {
   /** Of a library or a program that was found. */
   readonly version?: string;
   readonly path?: string;
+  /** Of a library that cannot be used: each path that was tried, in order, with its reason. */
+  readonly tried?: readonly string[];
   /** A command or sentence that fixes it; `undefined` where nothing needs to be done or nothing can. */
   readonly fix?: string;
 }
@@ -38,7 +40,7 @@ export function search(
     return typeof found === "string" ? { name, state: "ok", found } : { name, ...found };
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    return { name, state: "absent", ...absent(error) };
+    return { name, state: "absent", tried: error.tried, ...absent(error) };
   }
 }
 

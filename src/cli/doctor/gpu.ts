@@ -11,7 +11,7 @@ import { checkDriver, explain } from "../../cuda/check.ts";
 import { cardNames, cudaUnavailable, Device } from "../../cuda/device.ts";
 import { CUDA_DRIVER_SPEC, cudaDriver } from "../../ffi/cuda-driver.ts";
 import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../../ffi/cuda-runtime.ts";
-import type { LibrarySpec } from "../../ffi/library.ts";
+import type { LibrarySpec } from "../../ffi/discovery.ts";
 import { OutCells } from "../../ffi/memory.ts";
 import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
 import { SHIM_SPEC, shim } from "../../ffi/shim.ts";

@@ -70,6 +70,15 @@ test("examples/06-super-resolution.ts enlarges an image", async () => {
 });
 
 test.skipIf(isOffline || isFfmpegMissing)(
+  "examples/18-streams.ts answers every frame of eight cameras",
+  () => {
+    const output = example("18-streams.ts");
+    expect(output).toMatch(/^(camera \d: 2 frames, \d+ tracks\n){8}$/);
+  },
+  120_000,
+);
+
+test.skipIf(isOffline || isFfmpegMissing)(
   "examples/09-video.ts writes a video with as many frames as it reads",
   () => {
     const output = example("09-video.ts");

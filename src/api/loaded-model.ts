@@ -171,6 +171,12 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     return Math.max(this.#pipeline.stalledMs, decodeGate.stalledMs);
   }
 
+  /** Images of a stream that are on their way at once: as many as the slots take, and with a `batch` above 1 one batch more. */
+  get streamAhead(): number {
+    const { inFlight, batch } = this.#pipeline;
+    return (inFlight + (batch > 1 ? 1 : 0)) * batch;
+  }
+
   /** @internal @throws {ClosedError} If it has been closed */
   protected assertOpen(action: string = this.#options.calls.action): void {
     if (this.#closing) throw new ClosedError(action, this.#label);
@@ -236,8 +242,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
     const { call, ...rules } = calls.stream(options);
     const params = paramsOf(call as never);
     const { inFlight, batch } = this.#pipeline;
-    const isReadAhead = batch > 1 && rules.policy === "all";
-    const limit = (inFlight + (isReadAhead ? 1 : 0)) * batch;
+    const limit = rules.policy === "all" ? this.streamAhead : inFlight * batch;
     return inOrder(sources, { ...rules, limit, submit: (source) => this.submit(source, params, undefined) });
   }
 

@@ -74,7 +74,7 @@ const OWN = {
     schema: path,
     short: "o",
     value: "FILE",
-    help: "where to (default `-`, standard output); a folder for yolo, dota and mot",
+    help: "where to (default `-`, standard output); a folder for yolo, dota, mot, and a file a video",
   },
   masks: {
     schema: z.enum(["rle", "polygon", "none"], "rle, polygon or none"),

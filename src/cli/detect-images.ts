@@ -115,6 +115,7 @@ export interface ImageStream {
     images: AsyncIterable<ImageSource>,
     options: { readonly onError: (error: unknown, index: number) => void },
   ): AsyncIterable<TaskResult>;
+  readonly streamAhead?: number;
 }
 
 /** A detector, or one with a model of points behind it. */
@@ -139,6 +140,7 @@ export function withPoints(detector: AnyDetector, estimator: TopDownPoseEstimato
     task: estimator.task,
     labels: detector.labels,
     backend: detector.backend,
+    streamAhead: detector.streamAhead,
     close: async (options) => void (await allEnded([detector.close(options), estimator.close(options)])),
     async *stream(images, { onError }) {
       const running: Awaited<ReturnType<typeof decodedOnce>>[] = [];

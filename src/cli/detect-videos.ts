@@ -1,13 +1,15 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
 
 import { LibraryLoadError, VideoError } from "../core/errors.ts";
+import { printable } from "../core/shown.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { trackResult } from "../track/tracked-stream.ts";
 import { Tracker } from "../track/tracker.ts";
-import { detectVideo } from "../video/detect-video.ts";
+import { isNetworkAddress } from "../video/address.ts";
+import { detectInLine, FrameLine, merged } from "../video/detect-video.ts";
 import { PinnedFrames } from "../video/video-frame.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { VideoSink } from "../video/video-sink.ts";
@@ -16,7 +18,7 @@ import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { type DetectSource, type Finder, untilClosed } from "./detect-images.ts";
-import type { Complaints } from "./images.ts";
+import { type Complaints, videoNames } from "./images.ts";
 import type { Inputs } from "./operands.ts";
 import type { WritableImage } from "./result-target.ts";
 import { annotatedOptions, annotatedPaths } from "./save.ts";
@@ -24,11 +26,20 @@ import { annotatedOptions, annotatedPaths } from "./save.ts";
 /** More than any number of frames in flight needs; only as many are made as are. */
 const MOST_BUFFERS = 256;
 
-/** @param copy where the annotated copy goes */
+/** A video that is open. */
+interface OpenVideo {
+  readonly video: VideoSource;
+  /** What lines of JSON call it: that of no other. */
+  readonly name: string;
+  /** Where the annotated copy goes. */
+  readonly copy: string | undefined;
+}
+
+/** @param line that of all videos which are read at once */
 async function* detectFrames(
   detector: Finder,
-  video: VideoSource,
-  copy: string | undefined,
+  { video, name, copy }: OpenVideo,
+  line: FrameLine,
   { videoOptions: options, draw, track }: Pick<DetectArguments, "videoOptions" | "draw" | "track">,
   signal: AbortSignal,
 ): AsyncGenerator<WritableImage, void, undefined> {
@@ -42,9 +53,9 @@ async function* detectFrames(
   try {
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
-    for await (const { frame, ...result } of untilClosed(detectVideo<TaskResult>(detector, video), signal)) {
+    for await (const { frame, ...result } of untilClosed(detectInLine<TaskResult>(detector, video, {}, line), signal)) {
       if (tracker !== undefined) trackResult(tracker, result, frame);
-      yield { file: video.name, result, frame, source: frame };
+      yield { file: video.name, name, result, frame, source: frame };
       if (sink === undefined) continue;
       forms.paint(frame, result, draw);
       await sink.write(frame, frame.timestampMs);
@@ -70,53 +81,22 @@ async function openVideo(file: string, options: VideoOptions, signal: AbortSigna
   }
 }
 
-/**
- * The items of several sources as they come. A source is asked for its next one when its last has been dealt with.
- *
- * @param stop ends what the sources wait for, where nobody wants more of them
- */
-export async function* merged<T>(
-  sources: readonly AsyncGenerator<T, void, undefined>[],
-  stop: () => void,
-): AsyncGenerator<T, void, undefined> {
-  type Source = (typeof sources)[number];
-  const open = new Set(sources);
-  const ready: { readonly source: Source; readonly result: Promise<IteratorResult<T, void>> }[] = [];
-  let wake = (): void => {};
-  // No race of promises: that of a silent source would keep whatever it was raced against.
-  const ask = (source: Source): void => {
-    const result = source.next();
-    const onSettled = (): void => {
-      ready.push({ source, result });
-      wake();
+/** `, 12 frames dropped, opened again 2 times`: what happened on the way, where something did; of several, by name. */
+function formatLosses(videos: readonly OpenVideo[]): string {
+  const counts = (count: (video: VideoSource) => number): { readonly sum: number; readonly shares: string } => {
+    const lossy = videos.map(({ video, name }) => ({ name, count: count(video) })).filter((one) => one.count > 0);
+    const shares = lossy.map((one) => `${printable(one.name)} ${one.count}`).join(", ");
+    return {
+      sum: lossy.reduce((sum, one) => sum + one.count, 0),
+      shares: videos.length > 1 ? ` (${shares})` : "",
     };
-    result.then(onSettled, onSettled);
   };
-  sources.forEach(ask);
-  try {
-    while (open.size > 0) {
-      for (let one = ready.shift(); one !== undefined; one = ready.shift()) {
-        const { done, value } = await one.result;
-        if (done === true) open.delete(one.source);
-        else {
-          yield value;
-          ask(one.source);
-        }
-      }
-      if (open.size > 0 && ready.length === 0) await new Promise<void>((resolve) => (wake = resolve));
-    }
-  } finally {
-    if (open.size > 0) stop();
-    await Promise.allSettled([...open].map((source) => source.return()));
-  }
-}
-
-/** `, 12 frames dropped, opened again 2 times`: what happened on the way, where something did. */
-function formatLosses(videos: readonly VideoSource[]): string {
-  const dropped = videos.reduce((sum, video) => sum + video.dropped, 0);
-  const reconnects = videos.reduce((sum, video) => sum + video.reconnects, 0);
-  const again = reconnects === 0 ? "" : `, opened again ${plural(reconnects, "time")}`;
-  return `${dropped === 0 ? "" : `, ${plural(dropped, "frame")} dropped`}${again}`;
+  const dropped = counts((video) => video.dropped);
+  const again = counts((video) => video.reconnects);
+  return [
+    dropped.sum === 0 ? "" : `, ${plural(dropped.sum, "frame")} dropped${dropped.shares}`,
+    again.sum === 0 ? "" : `, opened again ${plural(again.sum, "time")}${again.shares}`,
+  ].join("");
 }
 
 /**
@@ -141,26 +121,34 @@ export async function openVideos(
   let pinned: PinnedFrames | undefined;
   const allocate = (byteLength: number): Uint8Array => pinned?.allocate(byteLength) ?? new Uint8Array(byteLength);
   const options = { ...args.videoOptions, allocate, buffers: MOST_BUFFERS };
-  const copyOf = new Map<VideoSource, string | undefined>();
+  const names = videoNames(files);
+  const videos: OpenVideo[] = [];
+  const open = (file: string): Promise<VideoSource> => openVideo(file, options, signal);
+  // Cameras that do not answer would be waited for one after the other.
+  const cameras = files.map((file) => (isNetworkAddress(file) ? open(file) : undefined));
+  await Promise.allSettled(cameras);
   for (const [at, file] of files.entries()) {
     try {
-      copyOf.set(await openVideo(file, options, signal), copies?.[at]);
+      videos.push({ video: await (cameras[at] ?? open(file)), name: names[at]!, copy: copies?.[at] });
     } catch (error) {
       const isFfmpegMissing = error instanceof LibraryLoadError && images.length > 0;
       const isOneOfMany = error instanceof VideoError && images.length + files.length > 1;
-      if (!isFfmpegMissing && !isOneOfMany) throw error;
+      if (!isFfmpegMissing && !isOneOfMany) {
+        await Promise.all(videos.map(({ video }) => video.close()));
+        throw error;
+      }
       complaints.tell(error);
       if (isFfmpegMissing) break;
     }
   }
-  const videos = [...copyOf.keys()];
   const stack = new AsyncDisposableStack();
   return {
     noun: "frame",
     isNumbered: true,
     images: [],
-    videos: videos.map(({ name }) => name),
-    total: () => videos.reduce<number | undefined>((sum, { expected }) => sum && expected && sum + expected, 0),
+    videos: videos.map(({ video }) => video.name),
+    total: () =>
+      videos.reduce<number | undefined>((sum, { video: { expected } }) => sum && expected && sum + expected, 0),
     async *results(detector) {
       if (detector.backend.kind === "gpu") {
         const { device: devices = 0 } = args.detector;
@@ -169,25 +157,31 @@ export async function openVideos(
         );
         pinned = stack.adopt(new PinnedFrames(device), (one) => one.close());
       }
-      async function* framesOf(video: VideoSource): AsyncGenerator<WritableImage, void, undefined> {
+      async function* framesOf(one: OpenVideo, line: FrameLine): AsyncGenerator<WritableImage, void, undefined> {
         if (signal.aborted) return;
         try {
-          yield* detectFrames(detector, video, copyOf.get(video), args, signal);
+          yield* detectFrames(detector, one, line, args, signal);
         } catch (error) {
           if (!(error instanceof VideoError)) throw error;
           complaints.tell(error);
         }
       }
       // A live source has no end that another could wait for.
-      const [live, recorded] = [videos.filter(({ info }) => info.isLive), videos.filter(({ info }) => !info.isLive)];
-      for (const video of recorded) yield* framesOf(video);
-      const stop = (): void => live.forEach((video) => void video.close());
-      yield* merged(live.map(framesOf), stop);
+      const { live = [], recorded = [] } = Object.groupBy(videos, ({ video: { info } }) =>
+        info.isLive ? "live" : "recorded",
+      );
+      for (const one of recorded) yield* framesOf(one, new FrameLine());
+      const line = new FrameLine(detector.streamAhead);
+      const stop = (): void => live.forEach(({ video }) => void video.close());
+      yield* merged(
+        live.map((one) => framesOf(one, line)),
+        stop,
+      );
     },
     remarks: () => formatLosses(videos),
     // What reads a video may still write into a frame after an error: the memory goes last.
     async [Symbol.asyncDispose]() {
-      await Promise.all(videos.map((video) => video.close()));
+      await Promise.all(videos.map(({ video }) => video.close()));
       await stack.disposeAsync();
     },
   };

@@ -38,11 +38,12 @@ export function tableFormat(forms: ResultForms, paint: Paint): ResultFormat {
 }
 
 /** What an image becomes in JSON; a frame has its place. */
-export function imageJson(forms: ResultForms, { file, result, frame }: ImageResult, masks?: MaskForm): unknown {
+export function imageJson(forms: ResultForms, { file, name, result, frame }: ImageResult, masks?: MaskForm): unknown {
   if (frame === undefined) return { file: redact(file), ...forms.json(result, masks) };
   const { index, timestampMs } = frame;
+  const source = name === undefined ? {} : { source: name };
   const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
-  return { file: redact(file), index, ...time, ...forms.json(result, masks) };
+  return { file: redact(file), ...source, index, ...time, ...forms.json(result, masks) };
 }
 
 /** One array, an image a line. */
@@ -111,6 +112,8 @@ export interface FramePlace {
 export interface ImageResult {
   /** As the user named it, or as it was found in a folder. */
   readonly file: string;
+  /** Of a frame of a video: what files of its own are named after, that of no other video of the run. */
+  readonly name?: string;
   readonly result: TaskResult;
   /** Of a frame of a video, or an image of a stream: `file` is then what it came from. */
   readonly frame?: FramePlace;

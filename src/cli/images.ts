@@ -25,11 +25,28 @@ function ownName(file: string): string {
   return basename(URL.parse(address)?.pathname ?? address);
 }
 
+/** `camera-local-live` of `rtsp://user:password@camera.local/live`: an address as the name of a file. */
+function addressName(file: string): string {
+  const place = redact(file).replace(/^[a-z][a-z\d+.-]*:(\/\/)?([^/]*@)?/i, "");
+  const [extension = ""] = /(?<=\/.*)\.[a-z]\w{1,3}$/i.exec(place) ?? [];
+  const stem = place.slice(0, place.length - extension.length);
+  return `${stem.replace(/[^\p{L}\p{N}_]+/gu, "-").replace(/^-|-$/g, "") || "address"}${extension}`;
+}
+
 /** `street` of `photos/street.jpg`; `stdin` of `-`, as names that begin with a dash are taken for flags. */
 export function fileStem(file: string): string {
   if (file === "-") return "stdin";
   const name = ownName(file);
   return name.replace(/(?<=.)\.[^.]*$/, "") || "image";
+}
+
+/**
+ * A name for each video of a run, and for what is made of it: without its extension where that tells them apart, else as
+ * {@linkcode outputNames} has it.
+ */
+export function videoNames(files: readonly string[]): string[] {
+  const stems = files.map((file) => (ownName(file) === "" ? addressName(file) : fileStem(file)));
+  return new Set(stems).size === stems.length ? stems : outputNames(files, (name) => name);
 }
 
 /** The deepest folder all files lie in. */
@@ -55,8 +72,8 @@ function commonFolder(files: readonly string[]): string {
 export function outputNames(files: readonly string[], rename: (name: string) => string): string[] {
   const plain = files.map((file) => rename(ownName(file)));
   if (new Set(plain).size === plain.length) return plain;
-  const root = commonFolder(files);
-  const nested = files.map((file) => rename(relative(root, resolve(file))));
+  const root = commonFolder(files.filter((file) => !isAddress(file)));
+  const nested = files.map((file) => rename(isAddress(file) ? addressName(file) : relative(root, resolve(file))));
   const clash = nested.findIndex((name, at) => nested.indexOf(name) !== at);
   if (clash < 0) return nested;
   const [first, second] = [files[nested.indexOf(nested[clash]!)], files[clash]];

@@ -1,6 +1,6 @@
 /** @module ResultTarget: where a run of `detect` or `classify` writes, opened and checked before anything is loaded. */
 
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { BunTensorRtError, ImageError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/stats-of.ts";
@@ -34,7 +34,7 @@ import {
   readAnnotations,
   tableFormat,
 } from "./formats.ts";
-import { type Complaints, type Count, fileStem, outputNames, type Tally } from "./images.ts";
+import { type Complaints, type Count, fileStem, isFolder, outputNames, type Tally } from "./images.ts";
 import type { Inputs } from "./operands.ts";
 import type { Progress } from "./progress.ts";
 import { type ImageSaver, localPath, pixelsOf } from "./save.ts";
@@ -45,6 +45,9 @@ export interface ResultTarget extends Disposable {
   /** @throws {BunTensorRtError} If none of the labels has a number in the annotations */
   readonly sink: SinkOf;
 }
+
+/** What is read, and whether results carry their place in it. */
+type NumberedInputs = Inputs & { readonly isNumbered: boolean };
 
 /** The sink, once the model is loaded. @param labels the model's class names, by class id */
 type SinkOf = (forms: ResultForms, labels: readonly string[]) => ResultSink;
@@ -149,7 +152,12 @@ function dotaFiles(folder: string, { images, videos }: Inputs): ResultTarget {
 function motFiles(folder: string, { videos }: Inputs): ResultTarget {
   prepareFolder(folder);
   const stems = outputNames(videos, (name) => name.replace(/\.[^./\\]*$/, ""));
-  const outputs = new Map(videos.map((file, at) => [file, openOutput(join(resolve(folder), `${stems[at]}.txt`))]));
+  const open = (stem: string): Output => {
+    const path = join(resolve(folder), `${stem}.txt`);
+    prepareFolder(dirname(path));
+    return openOutput(path);
+  };
+  const outputs = new Map(videos.map((file, at) => [file, open(stems[at]!)]));
   return {
     sink: () => ({
       async write({ file, result, frame }) {
@@ -159,6 +167,45 @@ function motFiles(folder: string, { videos }: Inputs): ResultTarget {
         for (const output of outputs.values()) await output.finish();
       },
     }),
+    [Symbol.dispose]() {
+      for (const output of outputs.values()) output.close();
+    },
+  };
+}
+
+/** Formats of which each video may have a file of its own, and how that ends. */
+const OWN_FILES: Readonly<Partial<Record<DetectArguments["format"], string>>> = {
+  table: ".txt",
+  json: ".json",
+  jsonl: ".jsonl",
+  csv: ".csv",
+};
+
+/** A file for each video, in a folder. */
+function ownFiles(args: TargetArguments, folder: string, source: NumberedInputs): ResultTarget {
+  prepareFolder(folder);
+  const outputs = new Map<string, Output>();
+  return {
+    sink(forms, labels) {
+      const sinks = new Map<string, ResultSink>();
+      const sinkOf = (name: string): ResultSink => {
+        const known = sinks.get(name);
+        if (known !== undefined) return known;
+        const path = join(folder, `${name}${OWN_FILES[args.format]}`);
+        prepareFolder(dirname(path));
+        const output = openFile(args, path);
+        outputs.set(name, output);
+        const sink = textSinkOf(args, source, output)(forms, labels);
+        sinks.set(name, sink);
+        return sink;
+      };
+      return {
+        write: (image) => sinkOf(image.name ?? fileStem(image.file)).write(image),
+        async finish() {
+          for (const sink of sinks.values()) await sink.finish();
+        },
+      };
+    },
     [Symbol.dispose]() {
       for (const output of outputs.values()) output.close();
     },
@@ -187,16 +234,15 @@ function checkOutput({ output, model, annotations }: TargetArguments, files: rea
  * @throws {OptionError} If it is a file that is read
  * @throws {BunTensorRtError} If the place cannot be written, or an image cannot be numbered or named
  */
-export function openTarget(
-  args: TargetArguments,
-  source: Inputs & { readonly isNumbered: boolean },
-  standardOutput: Output,
-): ResultTarget {
+export function openTarget(args: TargetArguments, source: NumberedInputs, standardOutput: Output): ResultTarget {
   if (args.format === "yolo") {
     return { sink: textFiles(args.output!, source, args.draw?.scores !== false), [Symbol.dispose]: () => {} };
   }
   if (args.format === "dota") return dotaFiles(args.output!, source);
   if (args.format === "mot") return motFiles(args.output!, source);
+  const { output: folder, format } = args;
+  const isOfVideos = source.videos.length > 0 && source.images.length === 0 && OWN_FILES[format] !== undefined;
+  if (folder !== undefined && isOfVideos && isFolder(folder)) return ownFiles(args, folder, source);
   checkOutput(args, [...source.images, ...source.videos]);
   const output = args.output === undefined ? standardOutput : openFile(args, args.output);
   const close = (): void => {
@@ -217,7 +263,7 @@ function openFile({ format }: TargetArguments, path: string): Output {
 
 function textSinkOf(
   { format, annotations, masks }: TargetArguments,
-  { images, isNumbered }: Inputs & { readonly isNumbered: boolean },
+  { images, isNumbered }: NumberedInputs,
   output: Output,
 ): SinkOf {
   if (format === "coco") return cocoSink(output, images, { annotations, masks }, isNumbered);

@@ -199,6 +199,8 @@ export function annotatedPaths(save: string, videos: readonly string[], output?:
   const sources = videos.map(localPath);
   const paths = isFile ? [save] : outputNames(sources, videoCopyName).map((name) => join(save, name));
   refuseCopies(paths, sources, output, "a video");
+  // Videos of one name go into folders of their own.
+  for (const folder of new Set(paths.map((path) => dirname(path)))) if (!isFile) prepareFolder(folder);
   return paths;
 }
 

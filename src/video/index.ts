@@ -3,7 +3,16 @@
 export { LibraryLoadError, VideoError } from "../core/errors.ts";
 export { paintDetections } from "../tasks/detect/draw.ts";
 export type { DrawOptions } from "../tasks/draw-options.ts";
-export { type DetectVideoOptions, detectVideo, type FrameDetector, type VideoResult } from "./detect-video.ts";
+export {
+  type DetectVideoOptions,
+  type DetectVideosOptions,
+  detectVideo,
+  detectVideos,
+  type FrameDetector,
+  type VideoInput,
+  type VideoResult,
+  type VideosResult,
+} from "./detect-video.ts";
 export { type ImageFraming, type ReadImagesOptions, readImages } from "./image-stream.ts";
 export type { VideoInfo } from "./probe.ts";
 export type { Rational } from "./video-frame.ts";

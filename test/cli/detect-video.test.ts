@@ -15,10 +15,11 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-images.ts";
-import { merged } from "../../src/cli/detect-videos.ts";
 import { operandKind } from "../../src/cli/operands.ts";
+import { merged } from "../../src/video/detect-video.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
+import { serveRtsp } from "../support/rtsp-server.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
@@ -57,6 +58,7 @@ function toy(...words: readonly string[]): Promise<CliResult> {
 
 interface Line {
   readonly file: string;
+  readonly source: string;
   readonly index: number;
   readonly timestampMs: number;
   readonly detections: readonly { readonly label: string; readonly box: readonly number[] }[];
@@ -673,6 +675,37 @@ test.skipIf(isFfmpegMissing)(
       expect(rows.slice(0, 3).map((row) => row.split(",").slice(0, 2).join())).toEqual(["1,1", "1,2", "1,3"]);
       expect(rows.every((row) => row.split(",").length === 10)).toBe(true);
     }
+  },
+  60_000,
+);
+
+test.skipIf(isFfmpegMissing)(
+  "several cameras: each has its tracks, its files and its copy; one that fails is named, and the others go on",
+  async () => {
+    await ffmpeg("-i", path("halves.mp4"), ...FAST, "-g", "10", "-f", "mpegts", path("halves.ts"));
+    const stream = readFileSync(path("halves.ts"));
+    using first = serveRtsp(stream, { seconds: 0.5 });
+    using second = serveRtsp(stream, { seconds: 0.5 });
+    const silent = "rtsp://user:secret@127.0.0.1:9/live";
+    const cameras = [first.url, silent, second.url];
+    const words = ["detect", ...cameras, "--model", "toy.onnx", "--backend", "cpu", ...tracking];
+    const rules = ["--policy", "all", "--reconnect", "0", "--format", "ndjson"];
+    const { code, errors } = await runCli([...words, ...rules, "-o", "cameras/", "--save", "copies"], { cwd: folder });
+    expect(errors).toContain('"rtsp://user:***@127.0.0.1:9/live"');
+    expect(errors).toMatch(/^\d+ frames, /m);
+    expect(code).toBe(1);
+    const names = [first, second].map(({ url }) => `127-0-0-1-${new URL(url).port}-live`);
+    expect(readdirSync(path("cameras")).sort()).toEqual(names.map((name) => `${name}.jsonl`).sort());
+    for (const name of names) {
+      const found = lines(readFileSync(path("cameras", `${name}.jsonl`), "utf8"));
+      const [one] = found as unknown as readonly { readonly detections: readonly { readonly trackId: number }[] }[];
+      expect(one!.detections.map(({ trackId }) => trackId).sort()).toEqual([1, 2, 3]);
+      expect(found.map(({ index }) => index)).toEqual(Array.from({ length: found.length }, (_, at) => at));
+      expect(new Set(found.map(({ source }) => source))).toEqual(new Set([name]));
+      expect(await countFrames(path("copies", `${name}.mp4`))).toBe(found.length);
+    }
+    const one = await runCli([...words, ...rules, "-q"], { cwd: folder });
+    expect(new Set(lines(one.output).map(({ source }) => source))).toEqual(new Set(names));
   },
   60_000,
 );

@@ -15,7 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/formats.ts";
-import { Complaints, outputNames } from "../../src/cli/images.ts";
+import { Complaints, outputNames, videoNames } from "../../src/cli/images.ts";
 import { expandOperands, isReadOnce, localOperand } from "../../src/cli/operands.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { overwritten } from "../../src/core/stats-of.ts";
@@ -152,8 +152,18 @@ test("outputNames() keeps names, and takes folders along only where names clash"
   expect(outputNames(["https://example.invalid/x/a.jpg?size=2"], same)).toEqual(["a.jpg"]);
   const addresses = ["rtsp://me:12/s3cret@camera/live", "http://me:x/s3cret@host/a.jpg", "rtsp://me:12/s3cret@camera"];
   expect(outputNames(addresses, (name) => `${name}.txt`)).toEqual(["live.txt", "a.jpg.txt", ".txt"]);
+  expect(outputNames(["rtsp://me:s3cret@one:554/live", path("live")], same)).toEqual(["one-554-live", "live"]);
   const text = (name: string): string => name.replace(/\.[^.]*$/, ".txt");
   expect(() => outputNames([path("a/1.jpg"), path("a/1.png")], text)).toThrow("would both become 1.txt");
+});
+
+test("videoNames() goes without extensions where they tell nothing, and never shows a password", () => {
+  expect(videoNames(["a/street.mp4", "/dev/video0", "rtsp://me:s3cret@one"])).toEqual(["street", "video0", "one"]);
+  expect(videoNames(["street.mp4", "street.avi"])).toEqual(["street.mp4", "street.avi"]);
+  expect(videoNames(["rtsp://me:s3cret@one/live?token=abc", "rtsp://two/live"])).toEqual([
+    "one-live-token",
+    "two-live",
+  ]);
 });
 
 test("openOutput() keeps a former content until the first write, and leaves nothing new behind unused", async () => {

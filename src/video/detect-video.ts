@@ -228,11 +228,13 @@ export function detectVideos<Result extends TaskResult>(
   videos: readonly (string | URL | VideoInput | VideoSource)[],
   options: DetectVideosOptions & { readonly tracker: TrackerOptions | TrackerName },
 ): AsyncGenerator<TrackedResult<VideosResult<Result>>, void, undefined>;
+/** Without a tracker. */
 export function detectVideos<Result extends TaskResult>(
   detector: FrameDetector<Result>,
   videos: readonly (string | URL | VideoInput | VideoSource)[],
   options?: DetectVideosOptions,
 ): AsyncGenerator<VideosResult<Result>, void, undefined>;
+/** Both of them. */
 export async function* detectVideos<Result extends TaskResult>(
   detector: FrameDetector<Result>,
   videos: readonly (string | URL | VideoInput | VideoSource)[],

@@ -26,6 +26,7 @@ ts.sys.readFile = (path, encoding) => readFile(path, encoding)?.replaceAll(/@thr
 
 /** Constants that a public type is made of; the reference shows what they hold. */
 const CONSTANTS: readonly string[] = [
+  "ANCHORS",
   "DEVICE_ATTRIBUTES",
   "HARDWARE_COMPATIBILITIES",
   "MEMORY_POOLS",
@@ -48,7 +49,7 @@ const FIRST_CALLS: readonly string[] = [
   ...["Inference", "Session", "tensorOf"],
   ...["createHandler", "serve"],
   ...["buildPlan", "EngineCache", "readPlan", "Runtime"],
-  ...["Tracker"],
+  ...["readZones", "Tracker", "Zones"],
   ...["detectVideo", "paintDetections", "readImages", "VideoSink", "VideoSource", "watchFolder"],
   ...["readConfigFile", "Worker"],
 ];

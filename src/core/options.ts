@@ -194,12 +194,12 @@ export function aliasOf(key: string, table: OptionTable, path: readonly Property
 
 /** The names that an object schema takes, or one within it, whether it may be left out or not. */
 function namesAt(schema: unknown, path: readonly PropertyKey[]): string[] {
-  type Def = { readonly innerType?: Node; readonly valueType?: Node };
+  type Def = { readonly innerType?: Node; readonly valueType?: Node; readonly element?: Node };
   type Node = { readonly shape?: Record<PropertyKey, Node>; readonly def?: Def };
   const bare = (node: Node | undefined): Node | undefined =>
     node?.def?.innerType === undefined ? node : bare(node.def.innerType);
   const within = (node: Node | undefined, key: PropertyKey): Node | undefined =>
-    bare(node?.shape?.[key] ?? node?.def?.valueType);
+    bare(node?.shape?.[key] ?? node?.def?.valueType ?? node?.def?.element);
   const found = path.reduce<Node | undefined>(within, bare(schema as Node));
   return Object.keys(found?.shape ?? {});
 }

@@ -6,3 +6,25 @@ export { addCounts, countTracks, type TrackCounts, type TrackScores, trackScores
 export { type TrackedResult, type TrackOptions, trackResult } from "./tracked-stream.ts";
 export { type Tracked, Tracker } from "./tracker.ts";
 export type { TrackerConfig, TrackerName, TrackerOptions } from "./tracker-options.ts";
+export type {
+  CrossEvent,
+  EnterEvent,
+  ExitEvent,
+  LineClassCounts,
+  LineCounts,
+  ZoneClassCounts,
+  ZoneCounts,
+  ZoneEvent,
+  ZoneFrame,
+  ZoneObject,
+  ZonesCounts,
+} from "./zone-events.ts";
+export {
+  type Anchor,
+  type LineOptions,
+  readZones,
+  type ZoneOptions,
+  type ZonePoint,
+  type ZonesOptions,
+} from "./zone-options.ts";
+export { Zones } from "./zones.ts";

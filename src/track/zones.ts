@@ -1,0 +1,73 @@
+/** @module Zones: counts the objects of a stream in zones and at lines: who is inside, who came and went, and for how long. */
+
+import type { Detection } from "../tasks/detect/detection.ts";
+import { LineCounter, ZoneCounter } from "./zone-counters.ts";
+import type { ZoneEvent, ZoneFrame, ZonesCounts } from "./zone-events.ts";
+import { parseZones, type ZonesOptions } from "./zone-options.ts";
+
+/**
+ * Zones and lines over the objects of one stream. It is a value of that stream, as its tracker is: each has its own.
+ *
+ * An object is where the anchor of its box is. It comes into a zone, goes out of it or crosses a line once it is past the edge by
+ * more than `margin`: what trembles on an edge counts once. Objects without an id count for the occupancy of zones alone, and only
+ * in the frame they are found in.
+ *
+ * @example
+ * ```ts
+ * import { Detector } from "bun-tensorrt";
+ * import { Tracker, trackResult, Zones } from "bun-tensorrt/track";
+ * import { detectVideo, VideoSource } from "bun-tensorrt/video";
+ *
+ * await using detector = await Detector.load("yolo11n", { threshold: 0.1 });
+ * await using video = await VideoSource.open("street.mp4");
+ * const tracker = new Tracker();
+ * const zones = new Zones({ units: "fractions", lines: [{ name: "street", from: [0, 0.6], to: [1, 0.6] }] });
+ * for await (const { frame, ...result } of detectVideo(detector, video)) {
+ *   const { detections } = trackResult(tracker, result, frame);
+ *   for (const event of zones.update(detections, frame)) console.log(JSON.stringify(event));
+ * }
+ * console.table(zones.counts.lines);
+ * ```
+ */
+export class Zones {
+  readonly #zones: readonly ZoneCounter[];
+  readonly #lines: readonly LineCounter[];
+
+  /** @throws {OptionError} If an option is unknown or out of range, or two zones or lines have one name */
+  constructor(options: ZonesOptions) {
+    const config = parseZones(options);
+    this.#zones = config.zones.map((zone) => new ZoneCounter(zone, config));
+    this.#lines = config.lines.map((line) => new LineCounter(line, config));
+  }
+
+  /**
+   * Take what was found in the next frame.
+   *
+   * @param objects with the ids of their tracks; those without one count for occupancy alone
+   * @param frame   which they were found in
+   * @returns what happened in it, by zone and line in the order of the options
+   */
+  update(objects: readonly Detection[], frame: ZoneFrame): ZoneEvent[] {
+    const events: ZoneEvent[] = [];
+    for (const zone of this.#zones) zone.update(objects, frame, events);
+    for (const line of this.#lines) line.update(objects, frame, events);
+    return events;
+  }
+
+  /** The stream has ended: every visit has, too. @returns an `exit` for each who is still inside; `out` counts them */
+  finish(): ZoneEvent[] {
+    const events: ZoneEvent[] = [];
+    for (const zone of this.#zones) zone.finish(events);
+    return events;
+  }
+
+  /** What was counted so far. */
+  get counts(): ZonesCounts {
+    return { zones: this.#zones.map(({ counts }) => counts), lines: this.#lines.map(({ counts }) => counts) };
+  }
+
+  /** How many are in each zone now, by name. */
+  get occupancy(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#zones.map(({ name, occupancy }) => [name, occupancy]));
+  }
+}

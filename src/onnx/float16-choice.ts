@@ -27,6 +27,8 @@ export type KeptReason =
 export interface Float16Facts extends Pick<Fp32Facts, "shapeOf"> {
   /** Largest magnitude that each tensor had on images. Without it what works boxes out in pixels keeps FP32, however small the image. */
   readonly ranges?: ReadonlyMap<string, number> | undefined;
+  /** False: FP16 also where it loses: only operators without it, indices and constants beyond it keep FP32. Default true. */
+  readonly hasRule?: boolean | undefined;
   /** Names of nodes that keep FP32 in any case. */
   readonly exclude?: readonly string[] | undefined;
 }
@@ -259,10 +261,12 @@ export function keptInFp32(
   const asked = new Set(facts.exclude);
   for (const node of model.graph.nodes) if (asked.has(node.name)) choice.keep(node, "asked for");
   choice.byOperator();
-  choice.byRule(facts);
   choice.byIndices();
-  if (facts.ranges === undefined) choice.byPixels(facts);
-  else choice.byRange(facts.ranges);
+  if (facts.hasRule !== false) {
+    choice.byRule(facts);
+    if (facts.ranges === undefined) choice.byPixels(facts);
+    else choice.byRange(facts.ranges);
+  }
   choice.byConstants();
   choice.between(keepsOutputs);
   return choice.kept;

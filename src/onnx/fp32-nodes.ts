@@ -264,8 +264,8 @@ export function fp32NodesOf(model: Uint8Array, facts?: Fp32Facts): Fp32Node[] {
 }
 
 /** `9 nodes of normalisation, 3 of softmax`: for messages. */
-export function formatFp32Nodes(nodes: readonly Pick<Fp32Node, "reason">[]): string {
-  const counts = new Map<Fp32Reason, number>();
+export function formatFp32Nodes(nodes: readonly { readonly reason: string }[]): string {
+  const counts = new Map<string, number>();
   for (const { reason } of nodes) counts.set(reason, (counts.get(reason) ?? 0) + 1);
   return [...counts]
     .map(([reason, count], at) => `${count}${at > 0 ? "" : count === 1 ? " node" : " nodes"} of ${reason}`)

@@ -30,7 +30,8 @@ export type HardwareCompatibility = (typeof HARDWARE_COMPATIBILITIES)[number];
 
 /**
  * Which element types the engine may compute in: FP32; FP32 and FP16, as the builder finds faster; or exactly what the
- * model says. INT8 is used where the model brings Q/DQ nodes, whatever is chosen.
+ * model says. INT8 is used where the model brings Q/DQ nodes, whatever is chosen. TensorRT 11 and TensorRT-RTX compute in what a
+ * model says: for FP16 a model of FP32 is converted first.
  */
 export type Precision = "fp32" | "fp16" | "model";
 
@@ -79,11 +80,11 @@ export interface DlaOptions {
  * @see https://docs.nvidia.com/deeplearning/tensorrt/latest/ (IBuilderConfig)
  */
 export interface BuildOptions {
-  /** Default "fp16". TensorRT 11 and TensorRT-RTX always build what the model says. */
+  /** Default "fp16"; of a model that was converted, `"model"`. */
   readonly precision?: Precision | undefined;
   /**
    * With FP16, compute in FP32 what FP16 would lose: normalisations, softmax over long axes, exponentials of boxes, and box
-   * arithmetic of images of over 1024 pixels. Default true; TensorRT 11 and TensorRT-RTX build what the model says.
+   * arithmetic of images of over 1024 pixels, with TensorRT 11 and TensorRT-RTX of all. Default true.
    */
   readonly fp32Layers?: boolean | undefined;
   /**

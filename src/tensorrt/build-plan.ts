@@ -16,6 +16,7 @@ import { OnnxParser } from "./onnx-parser.ts";
 import { inputProfiles, TimingCache } from "./optimization-profile.ts";
 import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
 import { type BuildEvent, ProgressMonitor } from "./progress.ts";
+import { builtPrecision, type TypedModel, typedModel } from "./typed-model.ts";
 
 /** What a build runs with, beside its options. */
 export interface BuildEnvironment {
@@ -88,9 +89,11 @@ export async function buildPlan(
   options: BuildOptions = {},
   environment: BuildEnvironment = {},
 ): Promise<BuiltPlan> {
-  const config = parseBuildOptions(options);
   const library = environment.library ?? openTensorRt();
   const { device, signal } = environment;
+  const metadata = readOnnxMetadata(model);
+  const asked = parseBuildOptions(options);
+  const config = { ...asked, precision: builtPrecision(asked, library, metadata) };
   const source = environment.source ?? environment.path ?? "the model";
   checkLibrary(config, library, device);
   if (config.plugins && !library.openPlugins()) logger.warn("NVIDIA's plugins were asked for, but are not there");
@@ -101,9 +104,11 @@ export async function buildPlan(
   const started = performance.now();
   using builder = await Builder.create({ library, device });
   if (config.maxThreads !== undefined) builder.setMaxThreads(config.maxThreads);
+  const parsed = { path: environment.path, source };
+  const typed = isConvertedFirst(config, library) ? await convertFirst(builder, model, config, parsed) : undefined;
   using network = builder.createNetwork({ stronglyTyped: config.precision === "model" });
   network.name = source;
-  using _parser = await OnnxParser.parse(network, model, { path: environment.path, source });
+  using _parser = await OnnxParser.parse(network, typed?.bytes ?? model, parsed);
   signal?.throwIfAborted();
 
   // Progress monitors and plans; closed behind the settings, which know the monitors.
@@ -111,12 +116,13 @@ export async function buildPlan(
   using settings = builder.createConfig();
   configure(settings, config);
   setPrecision(settings, network, config, library);
-  const fp32 = keepsFp32(config, library) ? keepFp32Layers(settings, network, model, { config, source }) : [];
+  const fp32 = keepsFp32(config, library)
+    ? keepFp32Layers(settings, network, model, { config, source })
+    : (typed?.kept ?? []);
   addProfiles(builder, settings, network, config);
   const { cache, isRefused } = attachTimingCache(settings, environment.timingCache);
   using _cache = cache;
 
-  const metadata = readOnnxMetadata(model);
   const isTyped = library.isStronglyTyped || config.precision === "model";
   const formats = formatsToTry(config, { network, metadata, isTyped, hasDevice: device !== undefined });
   const built = await buildFormats({ builder, network, settings, isTyped }, formats, owned, { ...environment, turn });
@@ -124,6 +130,7 @@ export async function buildPlan(
   const { plan } = built.find(({ format }) => format === io.format)!;
   const origin = {
     ...originOf(config, library, device),
+    ...(typed !== undefined && typed.kept === undefined ? { precision: "model" as const } : {}),
     ...(fp32.length === 0 ? {} : { fp32Layers: fp32 }),
     ...(io.format === "model" && io.measuredMs === undefined ? {} : { io }),
   };
@@ -171,13 +178,7 @@ function configure(settings: BuilderConfig, config: BuildConfig): void {
 }
 
 function setPrecision(settings: BuilderConfig, network: Network, config: BuildConfig, library: TensorRtLibrary): void {
-  if (config.precision === "model") return;
-  if (library.isStronglyTyped) {
-    if (!config.isPrecisionChosen) return;
-    const reason = `${library.version.text} builds what the model says; for FP16, convert the model's tensors to FP16`;
-    logger.warn(`Ignoring precision ${JSON.stringify(config.precision)}: ${reason}`);
-    return;
-  }
+  if (config.precision === "model" || library.isStronglyTyped) return;
   if (config.precision === "fp16") settings.setFlag("fp16", true);
   if (!network.isQuantized()) return;
   settings.setFlag("int8", true);
@@ -187,6 +188,25 @@ function setPrecision(settings: BuilderConfig, network: Network, config: BuildCo
 /** Whether layers are looked for that an engine must compute in FP32. */
 export function keepsFp32({ precision, fp32Layers }: BuildConfig, library: TensorRtLibrary): boolean {
   return precision === "fp16" && fp32Layers && !library.isStronglyTyped;
+}
+
+/** Whether the model itself becomes FP16 before it is parsed. */
+export function isConvertedFirst({ precision }: BuildConfig, library: TensorRtLibrary): boolean {
+  return precision === "fp16" && library.isStronglyTyped;
+}
+
+/** The model as FP16. Where it does not tell the shapes of its tensors, a network that is thrown away does. */
+async function convertFirst(
+  builder: Builder,
+  model: Uint8Array,
+  config: BuildConfig,
+  parsed: { readonly path: string | undefined; readonly source: string },
+): Promise<TypedModel> {
+  using scratch = builder.createNetwork();
+  using _parser = await OnnxParser.parse(scratch, model, parsed);
+  const layers = Array.from({ length: scratch.layerCount }, (_, index) => scratch.layerOutputs(index));
+  const shapes = new Map(layers.flatMap((outputs) => outputs.map(({ name, shape }) => [name, shape] as const)));
+  return typedModel(model, { config, source: parsed.source, shapeOf: (tensor) => shapes.get(tensor) });
 }
 
 /** Longest side of images that a network takes. */
@@ -335,7 +355,7 @@ function originOf(config: BuildConfig, library: TensorRtLibrary, device: Device 
   const computeCapabilities = targetCapabilities(config, device);
   return {
     tensorRt: build === undefined ? text : `${text}.${build}`,
-    precision: library.isStronglyTyped ? "model" : config.precision,
+    precision: config.precision,
     ...(device === undefined ? {} : { gpu: device.name }),
     ...(computeCapabilities.length === 0 ? {} : { computeCapabilities }),
     ...(config.hardwareCompatibility === "none" || library.version.family !== "TensorRT"

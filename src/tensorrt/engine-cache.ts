@@ -8,13 +8,21 @@ import { cacheFolder } from "../core/paths.ts";
 import { formatDuration } from "../core/units.ts";
 import { discard, writeWhole, writeWholeSync } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
-import { externalDataPaths } from "../onnx/declared.ts";
+import { externalDataPaths, readOnnxMetadata } from "../onnx/declared.ts";
 import { fp32NodesOf } from "../onnx/fp32-nodes.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
-import { type BuildEnvironment, type BuiltPlan, buildPlan, keepsFp32, targetCapabilities } from "./build-plan.ts";
+import {
+  type BuildEnvironment,
+  type BuiltPlan,
+  buildPlan,
+  isConvertedFirst,
+  keepsFp32,
+  targetCapabilities,
+} from "./build-plan.ts";
 import { BuildTurn, FileLock, GIVEN_WAY } from "./build-turn.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
+import { builtPrecision, FLOAT16_VERSION } from "./typed-model.ts";
 
 /** A plan out of the cache. */
 export interface CachedPlan {
@@ -232,7 +240,11 @@ export class EngineCache {
    * too), the version of TensorRT, the GPU and the options that change the plan.
    */
   async path(model: Uint8Array, builds: Builds, where: PlanForm): Promise<string> {
-    const { config, library, device } = builds;
+    const { library, device } = builds;
+    const config = {
+      ...builds.config,
+      precision: builtPrecision(builds.config, library, readOnnxMetadata(model)),
+    };
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
     const { maxThreads: _, isPrecisionChosen: __, fp32Layers, precision, ioFormat, ...choice } = config;
     const fp32 = keepsFp32(config, library) ? fp32NodesOf(model).map(({ node }) => node.outputs[0]) : [];
@@ -248,7 +260,8 @@ export class EngineCache {
     hash.update(
       JSON.stringify({
         ...choice,
-        precision: library.isStronglyTyped ? "model" : precision,
+        precision,
+        ...(isConvertedFirst(config, library) ? { float16: FLOAT16_VERSION } : {}),
         // Models that lose nothing keep the engines they had before.
         ...(fp32.length === 0 ? {} : { fp32 }),
         ...(fp32Layers ? {} : { fp32Layers }),

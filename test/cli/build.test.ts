@@ -151,7 +151,7 @@ rtxTest("build --json tells all, --output copies, --force builds anew, --quiet s
     isHit: expect.any(Boolean),
     elapsedMs: expect.any(Number),
     metadata: { stride: "32" },
-    origin: { tensorRt: "TensorRT-RTX 1.7.1.116", precision: "model", computeCapabilities: [[8, 6]] },
+    origin: { tensorRt: "TensorRT-RTX 1.7.1.116", precision: "fp16", computeCapabilities: [[8, 6]] },
   });
   expect(readPlan(bytes, "copy").header?.family).toBe("TensorRT-RTX");
   const cached = path("cache/engines", plans("tiny")[0]!);

@@ -2,17 +2,23 @@ import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import type { InputShapes } from "../../src/tensorrt/build-options.ts";
+import type { InputShapes, Precision } from "../../src/tensorrt/build-options.ts";
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import type { BuildTurn } from "../../src/tensorrt/build-turn.ts";
+import { Builder } from "../../src/tensorrt/builder.ts";
+import { OnnxParser } from "../../src/tensorrt/onnx-parser.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../src/tensorrt/progress.ts";
+import { typedModel } from "../../src/tensorrt/typed-model.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
 
 setDefaultTimeout(BUILD_TEST_MS);
 
 const isAbsent = RTX === undefined;
+/** nvinfer1::LayerType::kCAST. */
+const CAST_LAYER = 1;
+
 const AMPERE = { computeCapabilities: ["8.6"] } as const;
 
 afterEach(() => {
@@ -28,7 +34,7 @@ test.skipIf(isAbsent)(
     expect(file.metadata).toEqual(metadata);
     expect(file.origin).toEqual({
       tensorRt: "TensorRT-RTX 1.7.1.116",
-      precision: "model",
+      precision: "fp16",
       computeCapabilities: [[8, 6]],
     });
     expect(file.header).toMatchObject({
@@ -107,13 +113,58 @@ test.skipIf(isAbsent)(
   },
 );
 
+/** What is known of a model of which only its bytes are. */
+const AS_IT_IS = { config: { fp32Layers: true, ioFormat: "auto" }, source: "tiny", shapeOf: () => undefined } as const;
+
+/** Element types of what the layers of a model's network make, with how many make it. */
+async function layerTypes(model: Uint8Array, library = openFrom(RTX!)): Promise<{ fp32: number; other: number }> {
+  using builder = await Builder.create({ library });
+  using network = builder.createNetwork();
+  using _parser = await OnnxParser.parse(network, model);
+  const layers = Array.from({ length: network.layerCount }, (_, index) => network.layer(index).type);
+  const isCast = (index: number): boolean => layers[index] === CAST_LAYER;
+  const made = layers.flatMap((_, index) => (isCast(index) ? [] : network.layerOutputs(index)));
+  const fp32 = made.filter(({ isFloat }) => isFloat).length;
+  return { fp32, other: made.length - fp32 };
+}
+
 test.skipIf(isAbsent)(
-  "buildPlan() says that a strongly typed library ignores the precision, as TensorRT-RTX has been fetched",
+  "buildPlan() computes in FP16 with a strongly typed library, and in FP32 or as the model says where that is asked for, as TensorRT-RTX has been fetched",
   async () => {
-    const warnings: string[] = [];
-    setLogSink((level, text) => level === "warn" && warnings.push(text));
-    await buildPlan(tinyModel(), { ...AMPERE, precision: "fp16" }, { library: openFrom(RTX!) });
-    expect(warnings.join("\n")).toContain('Ignoring precision "fp16": TensorRT-RTX 1.7.1 builds what the model says');
+    const infos: string[] = [];
+    setLogSink((level, text) => level === "info" && infos.push(text));
+    const library = openFrom(RTX!);
+    const built = async (precision?: Precision, model = tinyModel()) => {
+      const { origin } = await buildPlan(model, { ...AMPERE, precision }, { library, source: "tiny" });
+      return origin.precision;
+    };
+    expect(await built()).toBe("fp16");
+    expect(infos).toEqual(["Computing tiny in FP16"]);
+    expect([await built("fp32"), await built("model")]).toEqual(["model", "model"]);
+    expect(await built("fp16", tinyModel({ dtype: "f16" }))).toBe("model");
+    expect(await built(undefined, tinyModel({ metadata: { bun_tensorrt_precision: "int8" } }))).toBe("model");
+    expect(await layerTypes(tinyModel(), library)).toEqual({ fp32: 2, other: 0 });
+    expect(await layerTypes(typedModel(tinyModel(), AS_IT_IS).bytes, library)).toEqual({ fp32: 0, other: 2 });
+  },
+);
+
+const YOLOV8N = "models/yolov8n_640.onnx";
+
+test.skipIf(isAbsent || isMissing(YOLOV8N))(
+  "buildPlan() makes an engine of FP16 of yolov8n, half as large, as it and TensorRT-RTX are there",
+  async () => {
+    const library = openFrom(RTX!);
+    const model = await Bun.file(sharedPath(YOLOV8N)).bytes();
+    const typed = typedModel(model, { ...AS_IT_IS, source: "yolov8n" });
+    const types = await layerTypes(typed.bytes, library);
+    expect([types.fp32 < 30, types.other > 200]).toEqual([true, true]);
+    const options = { ...AMPERE, optimizationLevel: 0 } as const;
+    const [half, full] = [
+      await buildPlan(model, options, { library }),
+      await buildPlan(model, { ...options, precision: "fp32" }, { library }),
+    ];
+    expect(half.bytes.length / full.bytes.length).toBeLessThan(0.75);
+    expect(half.origin.fp32Layers).toHaveLength(8);
   },
 );
 
@@ -241,8 +292,9 @@ test.skipIf(isHeavy)(
     mustWait = false;
     await building;
     mustWait = true;
-    const ended = buildPlan(model, AMPERE, { ...environment, signal: controller.signal });
-    setTimeout(() => controller.abort(new Error("enough")), 500);
+    const begun = Promise.withResolvers<unknown>();
+    const ended = buildPlan(model, AMPERE, { ...environment, signal: controller.signal, onProgress: begun.resolve });
+    void begun.promise.then(() => setTimeout(() => controller.abort(new Error("enough")), 500));
     await expect(ended).rejects.toThrow("enough");
     await ended.catch(() => {});
     expect(measured).toBeGreaterThan(16);

@@ -34,16 +34,17 @@ test.skipIf(isAbsent)(
     const first = await cache.obtain(tinyModel(), AMPERE, environment);
     expect(first.isHit).toBe(false);
     expect(first.path).toMatch(/engines\/tiny_model-[0-9a-f]{32}\.plan$/);
-    const again = await cache.obtain(tinyModel(), { ...AMPERE, maxThreads: 1, precision: "model" }, environment);
+    const again = await cache.obtain(tinyModel(), { ...AMPERE, maxThreads: 1, precision: "fp16" }, environment);
     expect(again.isHit).toBe(true);
     expect(again.bytes).toEqual(first.bytes);
     const others = await Promise.all([
       cache.obtain(tinyModel({ metadata: { a: "b" } }), AMPERE, environment),
       cache.obtain(tinyModel(), { computeCapabilities: ["8.9"] }, environment),
       cache.obtain(tinyModel(), { ...AMPERE, tf32: false }, environment),
+      cache.obtain(tinyModel(), { ...AMPERE, precision: "fp32" }, environment),
     ]);
-    expect(others.map((other) => other.isHit)).toEqual([false, false, false]);
-    expect(new Set([first, ...others].map((one) => one.path)).size).toBe(4);
+    expect(others.map((other) => other.isHit)).toEqual([false, false, false, false]);
+    expect(new Set([first, ...others].map((one) => one.path)).size).toBe(5);
     expect(readPlan(others[1]!.bytes, "b").origin?.computeCapabilities).toEqual([[8, 9]]);
     expect(readdirSync(cache.folder).filter((file) => file.endsWith(".tmp"))).toEqual([]);
   },

@@ -171,10 +171,18 @@ describe.skipIf(isAbsent)("with TensorRT-RTX, as it has been fetched", () => {
     expect(Buffer.compare(asExported.bytes, built.bytes)).not.toBe(0);
   });
 
-  test("buildPlan() leaves a model of FP32 as it was exported", async () => {
+  test("buildPlan() makes images and maps of a cut model FP16 as well, channels last", async () => {
+    const library = openFrom(RTX!);
+    const { origin } = await buildPlan(tinyModel({ metadata: SHAPED }), AMPERE, { library });
+    expect([origin.precision, origin.io]).toEqual(["fp16", { format: "hwc8" }]);
+    const whole = await buildPlan(tinyModel(), AMPERE, { library });
+    expect([whole.origin.precision, whole.origin.io]).toEqual(["fp16", undefined]);
+  });
+
+  test("buildPlan() leaves a model of FP32 as it was exported, where that is asked for", async () => {
     const warnings: string[] = [];
     setLogSink((level, text) => level === "warn" && warnings.push(text));
-    const options = { ...AMPERE, ioFormat: "hwc8" } as const;
+    const options = { ...AMPERE, precision: "model", ioFormat: "hwc8" } as const;
     const { origin } = await buildPlan(tinyModel({ metadata: SHAPED }), options, { library: openFrom(RTX!) });
     expect(origin.io).toBeUndefined();
     expect(warnings.join()).toContain('Ignoring ioFormat "hwc8"');

@@ -1,0 +1,82 @@
+/** @module Typed model: what a strongly typed network is built of: tensors are FP16 there only where the model says so. */
+
+import { logger } from "../core/log.ts";
+import { convertedTo } from "../onnx/converted.ts";
+import { toFloat16 } from "../onnx/float16.ts";
+import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
+import type { OnnxValue } from "../onnx/messages.ts";
+import { OnnxModel } from "../onnx/model.ts";
+import type { BuildConfig, Precision } from "./build-options.ts";
+import { SHAPED_KEY } from "./io-formats.ts";
+import type { TensorRtLibrary } from "./library.ts";
+
+/** Plans of models that another version has converted are built again. */
+export const FLOAT16_VERSION = 1;
+
+/** The opset from which on Q/DQ nodes take FP16. */
+const OPSET_OF_FP16_SCALES = 19;
+
+/**
+ * What an engine computes in: `"model"` for one of exactly the types that the model has. Models that were converted say theirs, and
+ * so do all to libraries of strongly typed networks, for which FP16 is made of FP32 first.
+ */
+export function builtPrecision(
+  { precision, isPrecisionChosen }: Pick<BuildConfig, "precision" | "isPrecisionChosen">,
+  library: Pick<TensorRtLibrary, "isStronglyTyped">,
+  metadata: Readonly<Record<string, string>>,
+): Precision {
+  if (convertedTo(metadata) !== undefined && !(isPrecisionChosen && precision === "fp32")) return "model";
+  return library.isStronglyTyped && precision === "fp32" ? "model" : precision;
+}
+
+/** A model for a strongly typed network of FP16. */
+export interface TypedModel {
+  readonly bytes: Uint8Array;
+  /** Names of the nodes that keep FP32; `undefined` where the model has its types from elsewhere, and stays as it is. */
+  readonly kept: readonly string[] | undefined;
+}
+
+/** What is known of a model beside its bytes. */
+export interface TypedFacts {
+  readonly config: Pick<BuildConfig, "fp32Layers" | "ioFormat">;
+  /** For messages. */
+  readonly source: string;
+  /** Sides of a tensor; `undefined` where they are not known. */
+  readonly shapeOf: (tensor: string) => readonly number[] | undefined;
+}
+
+/** True if weights of a model are FP16: who made them so has chosen its types. */
+function isOfHalves({ graph }: OnnxModel): boolean {
+  return [...graph.initializers.values()].some(({ elementType, shape }) => elementType === "f16" && shape.length > 1);
+}
+
+/** Whether a model stays as it is. */
+function staysAsItIs(onnx: OnnxModel, source: string): boolean {
+  if (isOfHalves(onnx)) return true;
+  const opset = onnx.opsets.get("") ?? 1;
+  if (opset >= OPSET_OF_FP16_SCALES || !onnx.graph.nodes.some(({ op }) => op === "DequantizeLinear")) return false;
+  const found = `its Q/DQ nodes are of opset ${opset}, and those of FP16 need ${OPSET_OF_FP16_SCALES}`;
+  logger.warn(`Building ${source} with FP32 between its quantised layers: ${found}`);
+  return true;
+}
+
+/** Images and maps: what an engine has in other formats than those of the model. */
+function imagesAndMaps({ graph }: OnnxModel): string[] {
+  const isPlanes = ({ elementType, shape }: OnnxValue): boolean => elementType === "f32" && shape?.length === 4;
+  return [...graph.inputs, ...graph.outputs].filter(isPlanes).map(({ name }) => name);
+}
+
+/** A model of FP32 as FP16, but for what would lose there. Bytes that are no model are the parser's to name. */
+export function typedModel(bytes: Uint8Array, { config, source, shapeOf }: TypedFacts): TypedModel {
+  const onnx = OnnxModel.readIf(bytes);
+  if (onnx === undefined || staysAsItIs(onnx, source)) return { bytes, kept: undefined };
+  const { ioFormat, fp32Layers } = config;
+  const isShaped = onnx.metadata.has(SHAPED_KEY);
+  const isHalf = ioFormat === "auto" ? isShaped : ioFormat !== "model";
+  const io = isHalf ? imagesAndMaps(onnx) : [];
+  const { kept, converted } = toFloat16(onnx, { io, shapeOf, hasRule: fp32Layers });
+  if (converted === 0) return { bytes, kept: undefined };
+  const fp32 = kept.length === 0 ? "" : `, but for ${formatFp32Nodes(kept)}`;
+  logger.info(`Computing ${source} in FP16${fp32}`);
+  return { bytes: onnx.write(), kept: kept.map(({ node }) => node.name || node.outputs[0]!) };
+}

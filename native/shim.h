@@ -27,7 +27,7 @@
 #endif
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 15
+#define BT_ABI_VERSION 16
 
 #define BT_MAX_DIMS 8
 
@@ -276,6 +276,100 @@ BT_API int32_t bt_nvjpeg_prepare(int32_t device, void *function, void *handle, v
 /* Blocks. nvjpegDecodeBatched, whose address is `function`; the arrays are those it takes. Returns its status. */
 BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,
                                         const void *lengths, void *destinations, void *stream);
+
+/* ---- video: the engines beside the multiprocessors that decode it ---- */
+
+/* Functions that are called: cuvidGetDecoderCaps, cuvidCreateDecoder, cuvidDestroyDecoder, cuvidDecodePicture,
+ * cuvidGetDecodeStatus, cuvidReconfigureDecoder, cuvidMapVideoFrame64, cuvidUnmapVideoFrame64, cuvidCtxLockCreate,
+ * cuvidCtxLockDestroy, cuvidCreateVideoParser, cuvidParseVideoData, cuvidDestroyVideoParser, cudaStreamSynchronize and
+ * cudaEventSynchronize, in this order. */
+#define BT_VIDEO_CALLS 15
+/* Most decoders that wait for the next stream. */
+#define BT_VIDEO_IDLE 64
+/* Most surfaces of a decoder that are mapped at once. */
+#define BT_NVDEC_SURFACES 32
+
+/* The engines of a device, and decoders that no stream uses. */
+typedef struct bt_video bt_video;
+/* A decoder: a stream's. */
+typedef struct bt_nvdec bt_nvdec;
+
+/* What the engines take of a codec. */
+typedef struct bt_video_limits {
+  int32_t is_supported;
+  int32_t engines;
+  int32_t formats; /* bits: 0 NV12, 1 P016, 2 YUV444, 3 YUV444 of 16 bits */
+  int32_t max_width, max_height;
+  int32_t max_macroblocks;
+  int32_t min_width, min_height;
+} bt_video_limits;
+
+typedef struct bt_nvdec_options {
+  int32_t codec;    /* cudaVideoCodec */
+  int32_t surfaces; /* that may be mapped at once */
+  int32_t delay;    /* ulMaxDisplayDelay */
+  int32_t max_width, max_height; /* up to which it is reconfigured; 0 for the first size */
+} bt_nvdec_options;
+
+/* Packets: a part of the stream, the data of one whole picture, the end of the stream. */
+#define BT_NVDEC_PART 0
+#define BT_NVDEC_WHOLE 1
+#define BT_NVDEC_END 2
+
+/* Results of bt_nvdec_take that are no slots. */
+#define BT_NVDEC_NONE (-1)
+#define BT_NVDEC_ENDED (-2)
+
+/* Failures. */
+#define BT_NVDEC_GOES 0
+#define BT_NVDEC_CALL 1        /* `call`, by its place among the functions, -1 for binding the device, returned `status` */
+#define BT_NVDEC_UNSUPPORTED 2 /* the card does not decode the format */
+
+typedef struct bt_nvdec_report {
+  int32_t failure;
+  int32_t call, status;
+  int32_t codec, chroma, bits, width, height; /* of the stream, as coded */
+  int32_t packets;
+  int32_t frames;  /* that were mapped */
+  int32_t damaged; /* of them, those that the engine concealed or refused */
+  int32_t refused; /* pictures that the engine refused */
+  int32_t created, reconfigured; /* decoders */
+} bt_nvdec_report;
+
+typedef struct bt_nvdec_frame {
+  uint64_t surface;
+  uint64_t luma, chroma; /* the first samples that are shown */
+  int64_t timestamp;
+  int32_t pitch;
+  int32_t width, height; /* of what is shown */
+  int32_t bits;
+  uint32_t signal; /* video_signal_description */
+  int32_t is_damaged;
+} bt_nvdec_frame;
+
+/* `context` is current; `idle` decoders are kept at most. Returns the status of cuvidCtxLockCreate. */
+BT_API int32_t bt_video_open(int32_t device, void *context, const void *const *functions, int32_t idle, void **out);
+/* Every decoder is closed before. Returns the first status of its calls that is not 0. */
+BT_API int32_t bt_video_close(bt_video *video);
+/* Returns the status of cuvidGetDecoderCaps. */
+BT_API int32_t bt_video_caps(bt_video *video, int32_t codec, int32_t chroma, int32_t bits, bt_video_limits *out);
+
+/* Starts the decoder's thread, which maps on `stream`. `events`: one a surface. They outlive the decoder. */
+BT_API int32_t bt_nvdec_open(bt_video *video, const bt_nvdec_options *options, void *stream, void *const *events,
+                             void **out);
+/* Ends the thread. Every frame that was taken has been given back. */
+BT_API int32_t bt_nvdec_close(bt_nvdec *decoder);
+/* Queues a copy of a packet: BT_OK, BT_RUNNING where the queue is full, BT_FAILED where bt_nvdec_told says why. One thread
+ * feeds. */
+BT_API int32_t bt_nvdec_feed(bt_nvdec *decoder, const uint8_t *bytes, int64_t length, int64_t timestamp, int32_t kind);
+/* The slot of the next frame that is shown, BT_NVDEC_NONE, BT_NVDEC_ENDED once after the frames in front of an end, or
+ * BT_FAILED once all frames before the failure have been taken. */
+BT_API int32_t bt_nvdec_take(bt_nvdec *decoder, bt_nvdec_frame *out);
+/* Gives a slot back: at once, or once its event, which has been recorded, has passed. */
+BT_API int32_t bt_nvdec_release(bt_nvdec *decoder, int32_t slot_index, int32_t is_recorded);
+BT_API int32_t bt_nvdec_told(bt_nvdec *decoder, bt_nvdec_report *out);
+/* Blocks until something is new about any decoder since `seen`, or for `timeout_ms`; returns what is seen now. */
+BT_API int32_t bt_nvdec_wait(int32_t seen, int32_t timeout_ms);
 
 /* ---- image files ---- */
 

@@ -47,6 +47,7 @@ const SOURCES = [
   "jpeg-plan.c",
   "jpeg.c",
   "library.c",
+  "nvdec.c",
   "nvjpeg.c",
   "objects.c",
   "observers.c",

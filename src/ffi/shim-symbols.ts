@@ -29,6 +29,17 @@ export const SHIM_SYMBOLS = {
   bt_nvjpeg_prepare: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32", "i32"], returns: "i32" },
   // device, function, handle, state, data, lengths, destinations, stream
   bt_nvjpeg_decode_batched: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  bt_video_open: { args: ["i32", "ptr", "ptr", "i32", "ptr"], returns: "i32" }, // device, context, functions, idle, out
+  bt_video_close: { args: ["ptr"], returns: "i32" }, // video
+  bt_video_caps: { args: ["ptr", "i32", "i32", "i32", "ptr"], returns: "i32" }, // video, codec, chroma, bits, out
+  bt_nvdec_open: { args: ["ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" }, // video, options, stream, events, out
+  bt_nvdec_close: { args: ["ptr"], returns: "i32" }, // decoder
+  // decoder, bytes, length, timestamp, kind
+  bt_nvdec_feed: { args: ["ptr", "ptr", "i64", "i64", "i32"], returns: "i32" },
+  bt_nvdec_take: { args: ["ptr", "ptr"], returns: "i32" }, // decoder, out
+  bt_nvdec_release: { args: ["ptr", "i32", "i32"], returns: "i32" }, // decoder, slot_index, is_recorded
+  bt_nvdec_told: { args: ["ptr", "ptr"], returns: "i32" }, // decoder, out
+  bt_nvdec_wait: { args: ["i32", "i32"], returns: "i32" }, // seen, timeout_ms
   bt_jpeg_check: { args: ["ptr", "usize"], returns: "i32" }, // bytes, length
   bt_gif_check: { args: ["ptr", "usize"], returns: "i32" }, // bytes, length
   // count, bytes, lengths, out, offsets, statuses
@@ -140,7 +151,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 15,
+  BT_ABI_VERSION: 16,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -158,6 +169,17 @@ export const SHIM_CONSTANTS = {
   BT_RESIZE_F32: 0,
   BT_RESIZE_F16: 1,
   BT_RESIZE_U8: 2,
+  BT_VIDEO_CALLS: 15,
+  BT_VIDEO_IDLE: 64,
+  BT_NVDEC_SURFACES: 32,
+  BT_NVDEC_PART: 0,
+  BT_NVDEC_WHOLE: 1,
+  BT_NVDEC_END: 2,
+  BT_NVDEC_NONE: -1,
+  BT_NVDEC_ENDED: -2,
+  BT_NVDEC_GOES: 0,
+  BT_NVDEC_CALL: 1, // `call`, by its place among the functions, -1 for binding the device, returned `status`
+  BT_NVDEC_UNSUPPORTED: 2, // the card does not decode the format
   BT_IMAGE_DAMAGED: 1, // a code that is none, a value that no samples have, a marker out of place, data left over
   BT_IMAGE_SHORT: 2, // the data ends before the pixels do
   BT_IMAGE_OTHER: 3, // not looked at: of another kind
@@ -300,6 +322,7 @@ export type BlockingName =
   | "bt_nvjpeg_create_state"
   | "bt_nvjpeg_prepare"
   | "bt_nvjpeg_decode_batched"
+  | "bt_nvdec_wait"
   | "bt_jpeg_check"
   | "bt_gif_check"
   | "bt_jpeg_plans"

@@ -342,6 +342,13 @@ struct bt_nvdec {
   bool is_refused[MOST_PICTURES]; /* by its place among the decode surfaces: the engine refused the picture */
 };
 
+/* Add to one of the report's numbers. */
+static void count(bt_nvdec *decoder, int32_t *number) {
+  pthread_mutex_lock(&decoder->mutex);
+  *number += 1;
+  pthread_mutex_unlock(&decoder->mutex);
+}
+
 static bool has_failed(bt_nvdec *decoder) { return decoder->report.failure != BT_NVDEC_GOES; }
 
 /* The first failure is kept. Returns false. */
@@ -564,7 +571,7 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
   }
   if (decoder->hardware.handle != NULL) {
     if (reconfigure(decoder, format) == 0) {
-      decoder->report.reconfigured += 1;
+      count(decoder, &decoder->report.reconfigured);
       return true;
     }
     video->calls.destroy(decoder->hardware.handle);
@@ -577,7 +584,7 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
     decoder->hardware.handle = NULL;
     return fail(decoder, BT_NVDEC_CALL, CALL_CREATE, status);
   }
-  decoder->report.created += 1;
+  count(decoder, &decoder->report.created);
   return true;
 }
 
@@ -620,9 +627,7 @@ static int on_decode(void *user, void *params) {
   *mark = status != 0;
   decoder->refused_in_row = status == 0 ? 0 : decoder->refused_in_row + 1;
   if (status == 0) return 1;
-  pthread_mutex_lock(&decoder->mutex);
-  decoder->report.refused += 1;
-  pthread_mutex_unlock(&decoder->mutex);
+  count(decoder, &decoder->report.refused);
   if (decoder->refused_in_row < MOST_REFUSED) return 1;
   return fail(decoder, BT_NVDEC_CALL, CALL_DECODE, status);
 }

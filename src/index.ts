@@ -71,6 +71,7 @@ export {
   type TensorRtErrorOptions,
   TransferError,
   UnavailableError,
+  UnsupportedVideoError,
   VideoError,
 } from "./core/errors.ts";
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";

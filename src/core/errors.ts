@@ -243,6 +243,17 @@ export class VideoError extends BunTensorRtError {
   }
 }
 
+/** The GPU does not decode a video: its codec, chroma, bits or size. The CPU may. */
+export class UnsupportedVideoError extends BunTensorRtError {
+  override readonly name: string = "UnsupportedVideoError";
+  /** What it does not decode, in one clause. */
+  readonly reason: string;
+  constructor(text: string, reason: string, options?: ErrorOptions) {
+    super(text, options);
+    this.reason = reason;
+  }
+}
+
 /** A Redis server refused a command, or the connection to it is gone. */
 export class RedisError extends BunTensorRtError {
   override readonly name: string = "RedisError";

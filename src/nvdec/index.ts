@@ -1,3 +1,15 @@
 /** @module Public surface of `bun-tensorrt/nvdec`. Importing it opens no library. */
 
+export { LibraryLoadError, NativeError, UnsupportedVideoError } from "../core/errors.ts";
+export type { YuvRange, YuvStandard } from "../image/yuv.ts";
 export type { DecodedFrame } from "./decoded-frame.ts";
+export { Nvdec, nvdecUnavailable } from "./nvdec.ts";
+export { type NvdecCounts, NvdecDecoder } from "./nvdec-decoder.ts";
+export type { NvdecDecoderOptions, NvdecOptions } from "./nvdec-options.ts";
+export {
+  isVideoCodec,
+  type VideoChroma,
+  type VideoCodec,
+  type VideoDecoderCaps,
+  type VideoForm,
+} from "./video-form.ts";

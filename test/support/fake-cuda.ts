@@ -1,12 +1,14 @@
 /**
  * @module Fake CUDA: a libcudart, a libcuda and a libnvjpeg that run nothing, for machines without a GPU: every call
- * succeeds, memory is the host's, and handles are numbers. For programs of their own, as a library that is opened stays open.
+ * succeeds, memory is the host's, and handles are numbers; and a libnvcuvid that decodes a stream made up for tests, see nvcuvid.c.
+ * For programs of their own, as a library that is opened stays open.
  */
 
-import { afterAll, beforeAll, describe, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { beforeAll, describe, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { toolFolder } from "../../scripts/generated.ts";
 import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
 import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
 import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg.ts";
@@ -71,32 +73,48 @@ static uintptr_t last = 0x5000;
 static inline void *handle(void) { return (void *)(last += 0x10); }
 `;
 
-function build(path: string, table: Readonly<Record<string, { readonly returns: string }>>): void {
+function sourceOf(table: Readonly<Record<string, { readonly returns: string }>>): string {
   const functions = Object.entries(table).map(([name, { returns }]) => {
     const type = returns === "ptr" ? "const void *" : "int ";
     return `${type}${name}${BODIES[name] ?? "() { return 0; }"}\n`;
   });
-  const source = Buffer.from(HEAD + functions.join(""));
-  const command = ["gcc", "-std=gnu11", "-O1", "-w", "-fPIC", "-shared", "-x", "c", "-o", path, "-"];
-  const { exitCode, stderr } = Bun.spawnSync(command, { stdin: source, stderr: "pipe" });
+  return HEAD + functions.join("");
+}
+
+/** The libraries by the variable that names each to the package, with their sources. */
+const LIBRARIES: readonly (readonly [variable: string, file: string, source: string])[] = [
+  ["BUN_TENSORRT_CUDART", "libcudart.so.12", sourceOf(CUDA_RUNTIME_SYMBOLS)],
+  ["BUN_TENSORRT_LIBCUDA", "libcuda.so.1", sourceOf({ ...CUDA_DRIVER_SYMBOLS, ...SHIM_CALLS })],
+  ["BUN_TENSORRT_NVJPEG", "libnvjpeg.so.12", sourceOf(NVJPEG_SYMBOLS)],
+  ["BUN_TENSORRT_NVCUVID", "libnvcuvid.so.1", readFileSync(join(import.meta.dir, "nvcuvid.c"), "utf8")],
+];
+
+function compile(path: string, source: string): void {
+  const command = ["gcc", "-std=gnu11", "-O1", "-w", "-fPIC", "-shared", "-x", "c", "-o", path, "-", "-lpthread"];
+  const { exitCode, stderr } = Bun.spawnSync(command, { stdin: Buffer.from(source), stderr: "pipe" });
   if (exitCode !== 0) throw new Error(stderr.toString());
 }
 
-/** Compile them. @returns the environment that a program finds them by */
-function buildFakeCuda(folder: string): Record<string, string> {
-  const runtime = join(folder, "libcudart.so.12");
-  const driver = join(folder, "libcuda.so.1");
-  build(runtime, CUDA_RUNTIME_SYMBOLS);
-  build(driver, { ...CUDA_DRIVER_SYMBOLS, ...SHIM_CALLS });
-  const nvjpeg = join(folder, "libnvjpeg.so.12");
-  build(nvjpeg, NVJPEG_SYMBOLS);
-  return {
-    BUN_TENSORRT_CUDART: runtime,
-    BUN_TENSORRT_LIBCUDA: driver,
-    BUN_TENSORRT_NVJPEG: nvjpeg,
-    // The shim leaves the search for libcuda to the dynamic linker.
-    LD_LIBRARY_PATH: folder,
-  };
+/** Compile them, or find them in the cache. @returns the environment that a program finds them by */
+function buildFakeCuda(): Record<string, string> {
+  const hash = createHash("sha256");
+  for (const [, , source] of LIBRARIES) hash.update(source);
+  const cache = toolFolder("fake-cuda", () => {});
+  const folder = join(cache, hash.digest("hex").slice(0, 16));
+  if (!existsSync(folder)) {
+    const scratch = mkdtempSync(join(cache, "build-"));
+    for (const [, file, source] of LIBRARIES) compile(join(scratch, file), source);
+    try {
+      renameSync(scratch, folder);
+    } catch (error) {
+      // Another process was quicker.
+      rmSync(scratch, { recursive: true });
+      if (!existsSync(folder)) throw error;
+    }
+  }
+  const variables = LIBRARIES.map(([variable, file]) => [variable, join(folder, file)]);
+  // The shim leaves the search for libcuda to the dynamic linker.
+  return { ...Object.fromEntries(variables), LD_LIBRARY_PATH: folder };
 }
 
 async function run(code: string, variables: Readonly<Record<string, string>>): Promise<string> {
@@ -112,14 +130,11 @@ async function run(code: string, variables: Readonly<Record<string, string>>): P
 /** A test on a machine with the fake libraries; it is skipped where there is no compiler for them. */
 export function fakeCudaTest(name: string, work: (runOnFakeCuda: RunOnFakeCuda) => Promise<void>): void {
   describe.skipIf(Bun.which("gcc") === null)("with a fake CUDA, as gcc is there", () => {
-    const folder = mkdtempSync(join(tmpdir(), "fake-cuda-"));
     let machine: Record<string, string> = {};
 
     beforeAll(() => {
-      machine = buildFakeCuda(folder);
+      machine = buildFakeCuda();
     });
-
-    afterAll(() => rmSync(folder, { recursive: true }));
 
     test(name, () => work((code, variables = {}) => run(code, { ...machine, ...variables })), 30_000);
   });

@@ -1,0 +1,66 @@
+/** @module NvdecOptions: what callers may say about the engines and a decoder, checked once. */
+
+import { z } from "zod";
+import { type Filled, parseOptions } from "../core/options.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
+import { CODEC_NUMBERS, type VideoCodec } from "./video-form.ts";
+
+const { BT_NVDEC_SURFACES: MOST_SURFACES, BT_VIDEO_IDLE: MOST_IDLE } = SHIM_CONSTANTS;
+
+/** Options of `Nvdec.open`. */
+export interface NvdecOptions {
+  /**
+   * Most decoders kept for the next stream of their codec and size: to reconfigure one takes a tenth of the time that a new one takes.
+   * Each keeps its device memory, some 60 MiB for 1080p. Default 4.
+   */
+  readonly idle?: number | undefined;
+}
+
+/** Options of `NvdecDecoder.open`. */
+export interface NvdecDecoderOptions {
+  readonly codec: VideoCodec;
+  /** Frames that may be held at once, 1 to 32. Default 4. */
+  readonly surfaces?: number | undefined;
+  /**
+   * Frames that the parser holds back so that they come in order although the stream does not say how far it reorders them. 0 is for
+   * live streams without B frames. Default 1.
+   */
+  readonly delay?: number | undefined;
+  /** Each packet holds the data of one whole picture, as containers store them: it is decoded without waiting for the next. Default true. */
+  readonly wholePackets?: boolean | undefined;
+  /** Largest size that the stream may change to without a new decoder, in pixels. Default: its first size. */
+  readonly maxWidth?: number | undefined;
+  readonly maxHeight?: number | undefined;
+  /** How long all surfaces may be held before waiting for a frame fails, in milliseconds. Default 30000. */
+  readonly holdLimitMs?: number | undefined;
+}
+
+/** Complete options of a decoder. */
+export type NvdecDecoderConfig = Filled<NvdecDecoderOptions>;
+
+const codecs = Object.keys(CODEC_NUMBERS) as [VideoCodec, ...VideoCodec[]];
+const side = z.int().min(0, "at least 0").max(16_384, "at most 16384").default(0);
+
+const schema: z.ZodType<NvdecDecoderConfig> = z.strictObject({
+  codec: z.enum(codecs, `one of ${codecs.join(", ")}`),
+  surfaces: z.int().min(1, "at least 1").max(MOST_SURFACES, `at most ${MOST_SURFACES}`).default(4),
+  delay: z.int().min(0, "at least 0").max(4, "at most 4").default(1),
+  wholePackets: z.boolean("true or false").default(true),
+  maxWidth: side,
+  maxHeight: side,
+  holdLimitMs: z.number().min(1, "at least 1").default(30_000),
+});
+
+/** Check the options of a decoder and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
+export function parseDecoderOptions(options: NvdecDecoderOptions): NvdecDecoderConfig {
+  return parseOptions(schema, options, "open an NvdecDecoder");
+}
+
+const enginesSchema: z.ZodType<Filled<NvdecOptions>> = z.strictObject({
+  idle: z.int().min(0, "at least 0").max(MOST_IDLE, `at most ${MOST_IDLE}`).default(4),
+});
+
+/** Check the options of the engines and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
+export function parseNvdecOptions(options: NvdecOptions): Filled<NvdecOptions> {
+  return parseOptions(enginesSchema, options, "open the video engines");
+}

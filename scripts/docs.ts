@@ -45,6 +45,7 @@ for (const [name, entry] of Object.entries(manifest.exports)) {
 /** What a program of the entry points beside `bun-tensorrt` itself calls first: each has an example, as all has that one exports. */
 const FIRST_CALLS: readonly string[] = [
   ...["compileCuda", "Device", "Event", "Graph", "Module", "PinnedBuffer"],
+  ...["Nvdec", "NvdecDecoder"],
   ...["NvJpegDecoder", "routeJpeg"],
   ...["Inference", "Session", "tensorOf"],
   ...["createHandler", "serve"],

@@ -1,8 +1,8 @@
 /** @module Nvcuvid: libnvcuvid, which comes with NVIDIA's driver and decodes video, found and opened with the first call to it. */
 
-import { CUDA_DRIVER_SPEC } from "./cuda-driver.ts";
 import { cudaRuntime } from "./cuda-runtime.ts";
-import { type LibrarySpec, openLibrary } from "./library.ts";
+import { DRIVER_FOLDERS, type LibrarySpec } from "./discovery.ts";
+import { openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
 /** Where libnvcuvid may lie: where libcuda does. */
@@ -10,7 +10,7 @@ export const NVCUVID_SPEC: LibrarySpec = {
   name: "libnvcuvid",
   variable: "BUN_TENSORRT_NVCUVID",
   files: process.platform === "win32" ? ["nvcuvid.dll"] : ["libnvcuvid.so.1"],
-  folders: CUDA_DRIVER_SPEC.folders ?? [],
+  folders: [...DRIVER_FOLDERS, "", "/usr/local/nvidia/lib64"],
   hint: "NVIDIA's driver brings it; inside a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video",
 };
 

@@ -97,7 +97,7 @@ test.skipIf(isGpuMissing)(
 );
 
 gpuTest("doctor finds TensorRT, and that detection runs on the GPU", async () => {
-  const { output } = await runCli(["doctor", "--json"]);
+  const { output } = await cli("doctor", "--json");
   const findings: { name: string; state: string; found: string }[] = JSON.parse(output);
   const { release } = gpuLibrary().version;
   expect(findings.find(({ name }) => name === "TensorRT")?.found).toStartWith(release);

@@ -72,7 +72,7 @@ interface Manifest {
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
-const PLATFORM = /-(linux|darwin|win32)(musl)?-(x64|arm64)$/;
+const PLATFORM = /-(linux|darwin|win|win32)(musl)?-(x64|arm64)$/;
 
 function resolveFrom(name: string, folder: string): string | undefined {
   for (const parent of [join(folder, "node_modules"), join(root, "node_modules")]) {

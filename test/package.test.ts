@@ -235,9 +235,9 @@ test("dependencies and Bun have exact versions, and only what is used", () => {
     "zod",
   ]);
   // The packages of a platform are one release: what is built and tested here is what all of them hold.
-  expect(Object.keys(optionalDependencies).every((name) => /^sherpa-onnx-(darwin|linux)-(arm64|x64)$/.test(name))).toBe(
-    true,
-  );
+  expect(
+    Object.keys(optionalDependencies).every((name) => /^sherpa-onnx-((darwin|linux)-(arm64|x64)|win-x64)$/.test(name)),
+  ).toBe(true);
   expect(new Set(Object.values(optionalDependencies)).size).toBe(1);
   const lock = readFileSync(join(root, "bun.lock"), "utf8");
   expect(lock).not.toMatch(/https?:\/\//);

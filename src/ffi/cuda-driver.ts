@@ -13,10 +13,10 @@ export type CudaDriver = NativeCalls<typeof CUDA_DRIVER_SYMBOLS>;
 export const CUDA_DRIVER_SPEC: LibrarySpec = {
   name: "libcuda",
   variable: "BUN_TENSORRT_LIBCUDA",
-  files: ["libcuda.so.1"],
+  files: [process.platform === "win32" ? "nvcuda.dll" : "libcuda.so.1"],
   // A toolkit's newer libcuda for an older driver, which the dynamic linker's must not give way to, comes last.
   folders: [...DRIVER_FOLDERS, "", "/usr/local/cuda/compat", "/usr/local/cuda-*/compat"],
-  hint: "install NVIDIA's driver (it brings libcuda.so.1); inside a container, start it with the GPU passed through",
+  hint: "install NVIDIA's driver, which brings it (libcuda.so.1, nvcuda.dll on Windows); inside a container, start it with the GPU passed through",
 };
 
 /**

@@ -10,13 +10,25 @@ import { OutCells } from "./memory.ts";
 /** The functions of libcudart. */
 export type CudaRuntime = NativeCalls<typeof CUDA_RUNTIME_SYMBOLS>;
 
+/** File of one of CUDA's libraries: `libcudart.so.12`, `cudart64_12.dll`. */
+export function cudaFile(name: "cudart" | "nvjpeg" | "nvrtc", major: number): string {
+  if (process.platform !== "win32") return `lib${name}.so.${major}`;
+  return name === "nvrtc" ? `nvrtc64_${major}0_0.dll` : `${name}64_${major}.dll`;
+}
+
+/** Where NVIDIA's Python packages have their libraries, of CUDA 12 by the package, of 13 all together. */
+export function cudaPackages(name: "cuda_runtime" | "nvjpeg" | "cuda_nvrtc"): readonly string[] {
+  if (process.platform !== "win32") return [`nvidia/${name}/lib`, "nvidia/cu13/lib"];
+  return [`nvidia/${name}/bin`, "nvidia/cu13/bin/x86_64"];
+}
+
 /** Where libcudart may lie, best version first; also what `doctor` prints. */
 export function cudaRuntimeSpec(files: readonly string[]): LibrarySpec {
   return {
     name: "libcudart",
     variable: "BUN_TENSORRT_CUDART",
     files,
-    python: ["nvidia/cuda_runtime/lib", "nvidia/cu13/lib"],
+    python: cudaPackages("cuda_runtime"),
     toolkit: CUDA_TOOLKIT,
     hint:
       "install the CUDA toolkit or, alone, the Python package nvidia-cuda-runtime (CUDA 13) or " +
@@ -47,7 +59,7 @@ let runtimeVersion = 0;
 let runtimePath = "";
 
 function open(): CudaRuntime {
-  const names = cudaMajors().map((major) => `libcudart.so.${major}`);
+  const names = cudaMajors().map((major) => cudaFile("cudart", major));
   const { path, symbols: opened } = openLibrary(cudaRuntimeSpec(names), CUDA_RUNTIME_SYMBOLS);
   const out = new OutCells(1);
   const status = opened.cudaRuntimeGetVersion(out.cells);

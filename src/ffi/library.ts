@@ -1,13 +1,14 @@
 /** @module Library: open a shared library once, lazily, at the first of its paths that is good; a failure lists every path tried. */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
-import { closeSync, existsSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { embedHint, executionHint, IS_BUNDLED } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { readIfThere } from "../core/stats-of.ts";
 import { candidatePaths, type LibrarySpec } from "./discovery.ts";
+import { libraryFault } from "./library-file.ts";
 
 /** How a line about a path ends where nothing is. */
 const NOWHERE = ": no such file";
@@ -70,6 +71,11 @@ export interface OpenLibrary<Table extends SymbolTable> {
 const loaded: unknown[] = [];
 const opened = new Map<string, unknown>();
 
+/** True for a path; a bare file name is left to the dynamic linker. */
+function isPath(candidate: string): boolean {
+  return basename(candidate) !== candidate;
+}
+
 /** Why the dynamic linker did not open a file, without the path that it and Bun put before that. */
 function reasonOf({ message: text }: Error, candidate: string): string {
   const reason = text.replace(/^Failed to open library "[^"]*": /, "");
@@ -110,22 +116,22 @@ export function openLibrary<Table extends SymbolTable>(
   const ignored: string[] = [];
   const refuse = (candidate: string, reason: string): void => {
     tried.push(`${candidate}: ${reason}`);
-    if (candidate.includes("/")) ignored.push(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
+    if (isPath(candidate)) ignored.push(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
   };
   const tellIgnored = (): void => {
     for (const line of ignored) logger.warn(line);
   };
   for (const candidate of candidatePaths(spec)) {
-    const isPath = candidate.includes("/");
-    if (isPath && !existsSync(candidate)) {
+    const hasFolder = isPath(candidate);
+    if (hasFolder && !existsSync(candidate)) {
       tried.push(`${candidate}${NOWHERE}`);
       continue;
     }
-    const path = isPath ? realpathSync(candidate) : candidate;
+    const path = hasFolder ? realpathSync(candidate) : candidate;
     const known = opened.get(`${spec.name}\0${path}`);
     if (known !== undefined) return { path, symbols: known as NativeCalls<Table> };
     try {
-      let fault = isPath ? elfFault(path) : undefined;
+      let fault = hasFolder ? libraryFault(path) : undefined;
       if (fault !== undefined) {
         refuse(candidate, fault);
         continue;
@@ -175,58 +181,6 @@ function hintOf({ npm, own, hint }: LibrarySpec, tried: readonly string[]): stri
   const execution = executionHint(tried.join("\n"));
   if (execution !== undefined) return execution;
   return IS_BUNDLED && npm !== undefined ? embedHint(own?.() !== undefined) : hint;
-}
-
-const MAGIC = 0x464c457f;
-/** e_ident's EI_CLASS and EI_DATA for 64-bit little-endian, the only kind this package opens. */
-const CLASS_64_LITTLE = 0x0102;
-const HEADER_BYTES = 64;
-/** e_machine by the name that Bun gives a processor. */
-const MACHINES: ReadonlyMap<number, string> = new Map([
-  [62, "x64"],
-  [183, "arm64"],
-]);
-/** Type of a program header whose bytes are mapped into memory. */
-const PT_LOAD = 1;
-
-/**
- * Look for what is wrong with a library before it is opened: an end that is not there, as after a download that broke
- * off, or another processor.
- *
- * @param path of a file
- * @returns what is wrong, one clause; `undefined` for a good library and for whatever is no 64-bit ELF file, which the
- * dynamic linker judges itself
- * @see https://refspecs.linuxfoundation.org/elf/gabi4+/ch5.pheader.html
- */
-export function elfFault(path: string): string | undefined {
-  const descriptor = openSync(path, "r");
-  try {
-    const { size } = fstatSync(descriptor);
-    const header = Buffer.alloc(HEADER_BYTES);
-    if (readSync(descriptor, header, 0, HEADER_BYTES, 0) < HEADER_BYTES) return undefined;
-    if (header.readUInt32LE(0) !== MAGIC || header.readUInt16LE(4) !== CLASS_64_LITTLE) return undefined;
-    const machine = MACHINES.get(header.readUInt16LE(18)) ?? "another processor";
-    if (machine !== process.arch) return `it is made for ${machine}, and this is ${process.arch}`;
-    const needed = endOfSegments(descriptor, header);
-    return needed > size ? `it is cut short: it must have ${needed} bytes and has ${size}` : undefined;
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-/** Where the last byte lies that the dynamic linker maps, or that tells it what to map. */
-function endOfSegments(descriptor: number, header: Buffer): number {
-  const start = Number(header.readBigUInt64LE(32));
-  const entryBytes = header.readUInt16LE(54);
-  const count = header.readUInt16LE(56);
-  const table = Buffer.alloc(entryBytes * count);
-  let end = start + table.length;
-  if (readSync(descriptor, table, 0, table.length, start) < table.length) return end;
-  for (let at = 0; at + 40 <= table.length; at += entryBytes) {
-    if (table.readUInt32LE(at) !== PT_LOAD) continue;
-    end = Math.max(end, Number(table.readBigUInt64LE(at + 8)) + Number(table.readBigUInt64LE(at + 32)));
-  }
-  return end;
 }
 
 /** One call, or a few that belong together, whose answer is known. */

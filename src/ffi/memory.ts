@@ -95,6 +95,16 @@ export class OutCells {
 
 const encoder = new TextEncoder();
 
+/** The bytes with zeros behind them, over an ArrayBuffer of their own. @throws {ArgumentError} If the text holds a NUL */
+function terminate(text: string, bytes: Uint8Array, zeros: number): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) {
+    throw new ArgumentError(message(`pass ${JSON.stringify(text)} to a native call`, "it holds a NUL"));
+  }
+  const terminated = new Uint8Array(new ArrayBuffer(bytes.length + zeros));
+  terminated.set(bytes);
+  return terminated;
+}
+
 /**
  * Encode a string for a `const char *` argument, over an ArrayBuffer of its own, which does not move. Keep it referenced
  * as long as the library keeps the pointer.
@@ -102,14 +112,21 @@ const encoder = new TextEncoder();
  * @throws {ArgumentError} If the text holds a NUL, which would cut it short
  */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
-  if (text.includes("\0")) {
-    throw new ArgumentError(message(`pass ${JSON.stringify(text)} to a native call`, "it holds a NUL"));
-  }
-  const bytes = encoder.encode(text);
-  const terminated = new Uint8Array(new ArrayBuffer(bytes.length + 1));
-  terminated.set(bytes);
-  return terminated;
+  return terminate(text, encoder.encode(text), 1);
 }
+
+/**
+ * The same for a `const wchar_t *` of Windows: UTF-16.
+ *
+ * @throws {ArgumentError} If the text holds a NUL, which would cut it short
+ */
+export function wideString(text: string): Uint8Array<ArrayBuffer> {
+  return terminate(text, Buffer.from(text, "utf16le"), 2);
+}
+
+/** A path as libraries take it that open files themselves: UTF-8, on Windows UTF-16. */
+export const pathString: (path: string) => Uint8Array<ArrayBuffer> =
+  process.platform === "win32" ? wideString : cString;
 
 /** Copy the text behind a `const char *`; the empty string for NULL. The pointer stays the library's. */
 export function readCString(pointer: number | null): string {

@@ -1,7 +1,7 @@
 /** @module NvJpeg: libnvjpeg 12 or 13, whichever fits the driver, found and opened with the first call to it. */
 
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { cudaMajors } from "./cuda-runtime.ts";
+import { cudaFile, cudaMajors, cudaPackages } from "./cuda-runtime.ts";
 import { CUDA_TOOLKIT, type LibrarySpec } from "./discovery.ts";
 import { type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
@@ -14,8 +14,8 @@ export function nvJpegSpec(): LibrarySpec {
   return {
     name: "libnvjpeg",
     variable: "BUN_TENSORRT_NVJPEG",
-    files: cudaMajors().map((major) => `libnvjpeg.so.${major}`),
-    python: ["nvidia/nvjpeg/lib", "nvidia/cu13/lib"],
+    files: cudaMajors().map((major) => cudaFile("nvjpeg", major)),
+    python: cudaPackages("nvjpeg"),
     toolkit: CUDA_TOOLKIT,
     hint: "run `bunx bun-tensorrt install nvjpeg`, or set BUN_TENSORRT_NVJPEG to the path of the file",
   };

@@ -11,7 +11,7 @@ export type Nvml = NativeCalls<typeof NVML_SYMBOLS>;
 const SPEC: LibrarySpec = {
   name: "libnvidia-ml",
   variable: "BUN_TENSORRT_NVML",
-  files: ["libnvidia-ml.so.1"],
+  files: [process.platform === "win32" ? "nvml.dll" : "libnvidia-ml.so.1"],
   folders: DRIVER_FOLDERS,
   hint: "NVIDIA's driver brings it; a Jetson has none",
 };

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { message, NativeError } from "../core/errors.ts";
-import { cudaMajors } from "./cuda-runtime.ts";
+import { cudaFile, cudaMajors, cudaPackages } from "./cuda-runtime.ts";
 import { CUDA_TOOLKIT } from "./discovery.ts";
 import { type NativeCalls, openLibrary } from "./library.ts";
 import { addressOf, CStrings, cString, OutCells, readCString } from "./memory.ts";
@@ -53,10 +53,10 @@ export class Nvrtc {
       {
         name: "libnvrtc",
         variable: "BUN_TENSORRT_NVRTC",
-        files: (folder === undefined ? cudaMajors() : [12]).map((major) => `libnvrtc.so.${major}`),
-        python: ["nvidia/cuda_nvrtc/lib", "nvidia/cu13/lib"],
+        files: (folder === undefined ? cudaMajors() : [12]).map((major) => cudaFile("nvrtc", major)),
+        python: cudaPackages("cuda_nvrtc"),
         toolkit: CUDA_TOOLKIT,
-        ...(folder === undefined ? {} : { own: () => join(folder, "libnvrtc.so.12") }),
+        ...(folder === undefined ? {} : { own: () => join(folder, cudaFile("nvrtc", 12)) }),
         hint:
           "install the CUDA toolkit or, alone, the Python package nvidia-cuda-nvrtc-cu12, or set BUN_TENSORRT_NVRTC to the " +
           "path of the file",

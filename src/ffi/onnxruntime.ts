@@ -116,7 +116,11 @@ export const ORT_API = {
 const FILES: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
   linux: ["libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.so.1.*"],
   darwin: ["libonnxruntime.1.dylib", "libonnxruntime.dylib", "libonnxruntime.1.*.dylib"],
+  win32: ["onnxruntime.dll"],
 };
+
+/** How the packages of the speech toolkit call this platform. */
+const TOOLKIT_PLATFORM = `${process.platform === "win32" ? "win" : process.platform}-${process.arch}`;
 
 /**
  * Where ONNX Runtime may lie: npm's onnxruntime-node, where the user has added it (its library only, never its addon); the
@@ -130,7 +134,7 @@ export const ONNXRUNTIME: LibrarySpec = {
   own: () => nativePart("onnxruntime"),
   files: FILES[process.platform] ?? [],
   npm: [["onnxruntime-node", `bin/napi-v6/${process.platform}/${process.arch}`]],
-  bundled: [[`sherpa-onnx-${process.platform}-${process.arch}`, "."]],
+  bundled: [[`sherpa-onnx-${TOOLKIT_PLATFORM}`, "."]],
   python: ["onnxruntime/capi"],
   isNeeded: true,
   hint: `${FULL_INSTALL}; BUN_TENSORRT_ONNXRUNTIME may name the file of another, 1.${ORT_API_VERSION} or newer`,

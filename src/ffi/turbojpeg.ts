@@ -6,11 +6,20 @@ import { type NativeCalls, type OpenLibrary, openLibrary, selfTest } from "./lib
 import { OutCells, readCString } from "./memory.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
 
+/** Its files, and where installers put them that the dynamic linker does not look in. */
+const PLACES: Readonly<Partial<Record<NodeJS.Platform, Pick<LibrarySpec, "files" | "folders">>>> = {
+  darwin: {
+    files: ["libturbojpeg.dylib", "libturbojpeg.0.dylib"],
+    folders: ["/opt/homebrew/opt/jpeg-turbo/lib", "/usr/local/opt/jpeg-turbo/lib"],
+  },
+  win32: { files: ["turbojpeg.dll", "libturbojpeg.dll"], folders: ["C:\\libjpeg-turbo64\\bin"] },
+};
+
 const SPEC: LibrarySpec = {
   name: "turbojpeg",
   variable: "BUN_TENSORRT_TURBOJPEG",
-  files: process.platform === "darwin" ? ["libturbojpeg.dylib", "libturbojpeg.0.dylib"] : ["libturbojpeg.so.0"],
-  folders: process.platform === "darwin" ? ["/opt/homebrew/opt/jpeg-turbo/lib", "/usr/local/opt/jpeg-turbo/lib"] : [],
+  files: ["libturbojpeg.so.0"],
+  ...PLACES[process.platform],
   hasMuslBuild: true,
   hint: "install it (Debian: libturbojpeg0, Ubuntu and Fedora: libturbojpeg or turbojpeg, macOS: jpeg-turbo), or set BUN_TENSORRT_TURBOJPEG to the file",
 };

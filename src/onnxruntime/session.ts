@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { isEmbedded } from "../core/embedded.ts";
 import { Resource } from "../core/resource.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
-import { addressOf, cString, OutCells } from "../ffi/memory.ts";
+import { addressOf, OutCells, pathString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { Environment, errorOf, SessionHandle } from "./environment.ts";
 import { type BindingParts, Inference, RunBinding } from "./inference.ts";
@@ -79,7 +79,7 @@ export class Session extends Resource implements AsyncDisposable {
     if (isEmbedded(path)) return Session.fromBytes(readFileSync(path), path, options);
     const config = parseSessionOptions(options);
     const head = inspectModelFile(path);
-    return Session.#create(config, { name: path, head, memory: cString(resolve(path)), call: "CreateSession" });
+    return Session.#create(config, { name: path, head, memory: pathString(resolve(path)), call: "CreateSession" });
   }
 
   /**

@@ -1,12 +1,13 @@
 /** @module TensorRtLibrary: TensorRT as it is on this machine, found, bound to its slot table, and given a logger. */
 
 import { existsSync, readdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { type LibrarySpec, TENSORRT_TOOLKIT } from "../ffi/discovery.ts";
-import { elfFault, openLibrary } from "../ffi/library.ts";
+import { openLibrary } from "../ffi/library.ts";
+import { libraryFault } from "../ffi/library-file.ts";
 import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import {
   callMethod,
@@ -26,11 +27,22 @@ import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
 import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
 
-/** Files of each family, newest first. */
-const FILES: Readonly<Record<TensorRtFamily, readonly string[]>> = {
-  TensorRT: ["libnvinfer.so.11", "libnvinfer.so.10"],
-  "TensorRT-RTX": ["libtensorrt_rtx.so.1"],
-};
+const IS_WINDOWS = process.platform === "win32";
+
+/** Files of each family, newest first. Windows has the minor version of TensorRT-RTX in the name. */
+const FILES: Readonly<Record<TensorRtFamily, readonly string[]>> = IS_WINDOWS
+  ? { TensorRT: ["nvinfer_11.dll", "nvinfer_10.dll"], "TensorRT-RTX": ["tensorrt_rtx_1_*.dll"] }
+  : { TensorRT: ["libnvinfer.so.11", "libnvinfer.so.10"], "TensorRT-RTX": ["libtensorrt_rtx.so.1"] };
+
+/** Names of what a builder loads by a bare name: the lean runtime, and the kernels, with a part for each kind of GPU or without. */
+const BUILDER_PART = IS_WINDOWS
+  ? /^nvinfer_(?:lean|builder_resource(?:_([a-z]\w*))?)_\d+\.dll$/
+  : /^libnvinfer_(?:lean|builder_resource(?:_(\w+))?)\.so\.\d/;
+
+/** File of a part of TensorRT: `libnvonnxparser.so.10`, `nvonnxparser_10.dll`. */
+function partFile(name: "nvonnxparser" | "nvinfer_plugin", major: number): string {
+  return IS_WINDOWS ? `${name}_${major}.dll` : `lib${name}.so.${major}`;
+}
 
 /** What {@linkcode openTensorRt} takes. */
 export interface OpenTensorRtOptions {
@@ -133,6 +145,20 @@ export class TensorRtLibrary {
   }
 
   /**
+   * Before a call that may meet an error of CUDA: without a driver, TensorRT from 11 on and TensorRT-RTX end the process on
+   * Windows where they put such an error into words.
+   *
+   * @param action what is tried: `load an engine`
+   * @param method that is going to be called
+   * @throws {TensorRtError} If there is no device
+   * @internal
+   */
+  assertSafe(action: string, method: string): void {
+    if (!IS_WINDOWS || this.#table.layout < 11 || this.hasDevice()) return;
+    throw this.failure(action, method, SHIM_STATUS.noDevice);
+  }
+
+  /**
    * Turn a failed call into an error with what TensorRT logged.
    *
    * @param action what was tried: `build an engine from "a.onnx"`
@@ -200,10 +226,9 @@ export class TensorRtLibrary {
    * @throws {LibraryLoadError} If it is neither beside the library nor known to the dynamic linker
    */
   openParser(): void {
-    const file =
-      this.version.family === "TensorRT"
-        ? `libnvonnxparser.so.${this.version.major}`
-        : "libtensorrt_onnxparser_rtx.so.1";
+    const { family, major, minor } = this.version;
+    const ofRtx = IS_WINDOWS ? `tensorrt_onnxparser_rtx_${major}_${minor}.dll` : "libtensorrt_onnxparser_rtx.so.1";
+    const file = family === "TensorRT" ? partFile("nvonnxparser", major) : ofRtx;
     const tried = this.#openPart(file, (path, error) =>
       shim().bt_library_open_parser(this.handle, path, error, ERROR_BYTES),
     );
@@ -222,11 +247,16 @@ export class TensorRtLibrary {
    * @returns false if their library is not there
    */
   openPlugins(): boolean {
-    const tried = this.#openPart(`libnvinfer_plugin.so.${this.version.major}`, (path, error) =>
+    const tried = this.#openPart(partFile("nvinfer_plugin", this.version.major), (path, error) =>
       shim().bt_library_open_plugins(path, this.logger, error, ERROR_BYTES),
     );
     if (tried !== undefined) logger.debug(`NVIDIA's plugins are not there: ${tried.join("; ")}`);
     return tried === undefined;
+  }
+
+  /** True if it was found by its path; a bare name is the dynamic linker's. */
+  get #hasFolder(): boolean {
+    return basename(this.path) !== this.path;
   }
 
   /** Open a library that belongs to this one. @returns `undefined`, or why each path failed */
@@ -235,8 +265,8 @@ export class TensorRtLibrary {
     const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
     const tried: string[] = [];
     // Beside the library first, so that versions are not mixed.
-    for (const path of this.path.includes("/") && existsSync(beside) ? [beside, file] : [file]) {
-      const fault = path.includes("/") ? elfFault(path) : undefined;
+    for (const path of this.#hasFolder && existsSync(beside) ? [beside, file] : [file]) {
+      const fault = path === beside ? libraryFault(path) : undefined;
       if (fault === undefined && open(cString(path), error) === SHIM_STATUS.ok) return undefined;
       tried.push(`${path}: ${fault ?? readCString(addressOf(error))}`);
     }
@@ -251,10 +281,10 @@ export class TensorRtLibrary {
    */
   preloadBuilderParts(computeCapability: number | undefined): void {
     // TensorRT-RTX has no such parts, and must not load those of a TensorRT in the same folder.
-    if (!this.path.includes("/") || this.version.family !== "TensorRT") return;
+    if (!this.#hasFolder || this.version.family !== "TensorRT") return;
     const folder = dirname(this.path);
     for (const file of readdirSync(folder)) {
-      const match = /^libnvinfer_(?:lean|builder_resource(?:_(\w+))?)\.so\.\d/.exec(file);
+      const match = BUILDER_PART.exec(file);
       const part = match?.[1];
       if (match === null || part === "win") continue;
       const isOther = part?.startsWith("sm") === true && computeCapability !== undefined;

@@ -101,6 +101,7 @@ export class TimingCache extends NativeObject {
   static create(config: NativeObject, bytes: Uint8Array = new Uint8Array()): TimingCache {
     const { library } = config;
     const stored = bytes.byteLength === 0 ? null : bytes;
+    if (stored !== null) library.assertSafe("read a timing cache", "BuilderConfig.createTimingCache");
     const handle = shim().bt_config_create_timing_cache(library.handle, config.handle, stored, bytes.byteLength);
     if (handle !== null) return new TimingCache(config, handle);
     throw library.failure("read a timing cache", "BuilderConfig.createTimingCache");

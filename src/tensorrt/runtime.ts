@@ -63,6 +63,7 @@ export class Runtime extends NativeObject {
   static async create(options: RuntimeOptions = {}): Promise<Runtime> {
     const library = options.library ?? openTensorRt();
     const action = `start the runtime of ${library.version.text}`;
+    library.assertSafe(action, "createInferRuntime");
     const handle = await createOffThread(library, {
       name: "bt_runtime_create",
       args: [library.handle, library.logger, options.device?.index ?? -1],

@@ -58,6 +58,10 @@ export interface DetectArguments extends DetectorArguments {
   readonly videoOptions: VideoOptions;
   /** How objects are followed; `undefined` where they are not. */
   readonly track: TrackerOptions | undefined;
+  /** File of the zones and lines that objects are counted at. */
+  readonly zones: string | undefined;
+  /** File that their events go to. */
+  readonly events: string | undefined;
 }
 
 const OWN = {
@@ -74,7 +78,7 @@ const OWN = {
     schema: path,
     short: "o",
     value: "FILE",
-    help: "where to (default `-`, standard output); a folder for yolo, dota, mot, and a file a video",
+    help: "where to (default `-`, standard output); a folder for yolo, dota, mot, many cameras",
   },
   masks: {
     schema: z.enum(["rle", "polygon", "none"], "rle, polygon or none"),
@@ -126,11 +130,20 @@ const VIDEO = {
   },
 } satisfies OptionTable;
 
+const ZONES = {
+  zones: {
+    schema: path,
+    value: "FILE",
+    help: "count objects in the zones and at the lines of this JSON file",
+  },
+  events: { schema: path, value: "FILE", help: "write what happens in --zones here, a JSON line an event" },
+} satisfies OptionTable;
+
 /** Those that say something of a tracker. */
 const TRACK_FLAGS = flagsOf(TRACKER_OPTIONS);
 
 /** Those that say something of videos only. */
-export const VIDEO_FLAGS: readonly Flag[] = [...flagsOf(VIDEO), ...TRACK_FLAGS];
+export const VIDEO_FLAGS: readonly Flag[] = [...flagsOf(VIDEO), ...TRACK_FLAGS, ...flagsOf(ZONES)];
 
 /** The one that says something of label files, too. */
 const NO_SCORES = "no-scores";
@@ -236,6 +249,10 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   if (flags.annotations !== undefined && flags.format !== "coco") {
     throw refuse("annotations", "--annotations needs --format coco", "add --format coco");
   }
+  const counted = valuesFrom(parsed, ZONES);
+  if (counted.events !== undefined && counted.zones === undefined) {
+    throw refuse("events", "--events needs --zones", "add --zones FILE, or leave it out");
+  }
   const videoOptions = valuesFrom(parsed, VIDEO) as VideoOptions;
   const draw = drawOptionsFrom(parsed, flags);
   const { model, detector: given } = parseDetectorFlags(parsed);
@@ -248,5 +265,5 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     ...(track === undefined ? {} : { threshold: parseTrackerOptions(track).lowThreshold }),
     ...given,
   };
-  return { model, detector, pose, ...flags, output, draw, videoOptions, track };
+  return { model, detector, pose, ...flags, output, draw, videoOptions, track, ...counted };
 }

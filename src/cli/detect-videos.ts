@@ -6,8 +6,10 @@ import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
-import { trackResult } from "../track/tracked-stream.ts";
+import { objectsOf, trackResult } from "../track/tracked-stream.ts";
 import { Tracker } from "../track/tracker.ts";
+import { readZones } from "../track/zone-options.ts";
+import { Zones } from "../track/zones.ts";
 import { isNetworkAddress } from "../video/address.ts";
 import { detectInLine, FrameLine, merged } from "../video/detect-video.ts";
 import { PinnedFrames } from "../video/video-frame.ts";
@@ -22,6 +24,7 @@ import { type Complaints, videoNames } from "./images.ts";
 import type { Inputs } from "./operands.ts";
 import type { WritableImage } from "./result-target.ts";
 import { annotatedOptions, annotatedPaths } from "./save.ts";
+import { formatZones, openZoneFile, type ZoneFile } from "./zone-report.ts";
 
 /** More than any number of frames in flight needs; only as many are made as are. */
 const MOST_BUFFERS = 256;
@@ -33,13 +36,16 @@ interface OpenVideo {
   readonly name: string;
   /** Where the annotated copy goes. */
   readonly copy: string | undefined;
+  /** Counts its objects. */
+  readonly zones: Zones | undefined;
 }
 
 /** @param line that of all videos which are read at once */
 async function* detectFrames(
   detector: Finder,
-  { video, name, copy }: OpenVideo,
+  { video, name, copy, zones }: OpenVideo,
   line: FrameLine,
+  events: ZoneFile | undefined,
   { videoOptions: options, draw, track }: Pick<DetectArguments, "videoOptions" | "draw" | "track">,
   signal: AbortSignal,
 ): AsyncGenerator<WritableImage, void, undefined> {
@@ -55,12 +61,17 @@ async function* detectFrames(
     if (signal.aborted) return;
     for await (const { frame, ...result } of untilClosed(detectInLine<TaskResult>(detector, video, {}, line), signal)) {
       if (tracker !== undefined) trackResult(tracker, result, frame);
-      yield { file: video.name, name, result, frame, source: frame };
+      const happened = zones?.update(objectsOf(result), frame);
+      const counted = happened && { zones: { occupancy: zones!.occupancy, events: happened } };
+      for (const event of happened ?? []) await events?.write(name, event, frame.index);
+      yield { file: video.name, name, result, frame, source: frame, ...counted };
       if (sink === undefined) continue;
       forms.paint(frame, result, draw);
+      zones?.paint(frame, draw);
       await sink.write(frame, frame.timestampMs);
       isWritten = true;
     }
+    for (const event of zones?.finish() ?? []) await events?.write(name, event);
   } finally {
     signal.removeEventListener("abort", stop);
     // A copy without a frame is none, and ending it would hide why.
@@ -118,6 +129,7 @@ export async function openVideos(
     throw refuse("format", found, "run it once for each video, or choose jsonl");
   }
   const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files, args.output);
+  const zones = args.zones === undefined ? undefined : await readZones(args.zones);
   let pinned: PinnedFrames | undefined;
   const allocate = (byteLength: number): Uint8Array => pinned?.allocate(byteLength) ?? new Uint8Array(byteLength);
   const options = { ...args.videoOptions, allocate, buffers: MOST_BUFFERS };
@@ -129,7 +141,12 @@ export async function openVideos(
   await Promise.allSettled(cameras);
   for (const [at, file] of files.entries()) {
     try {
-      videos.push({ video: await (cameras[at] ?? open(file)), name: names[at]!, copy: copies?.[at] });
+      videos.push({
+        video: await (cameras[at] ?? open(file)),
+        name: names[at]!,
+        copy: copies?.[at],
+        zones: zones && new Zones(zones),
+      });
     } catch (error) {
       const isFfmpegMissing = error instanceof LibraryLoadError && images.length > 0;
       const isOneOfMany = error instanceof VideoError && images.length + files.length > 1;
@@ -142,6 +159,7 @@ export async function openVideos(
     }
   }
   const stack = new AsyncDisposableStack();
+  const events = args.events === undefined ? undefined : stack.use(openZoneFile(args.events, args, files));
   return {
     noun: "frame",
     isNumbered: true,
@@ -160,7 +178,7 @@ export async function openVideos(
       async function* framesOf(one: OpenVideo, line: FrameLine): AsyncGenerator<WritableImage, void, undefined> {
         if (signal.aborted) return;
         try {
-          yield* detectFrames(detector, one, line, args, signal);
+          yield* detectFrames(detector, one, line, events, args, signal);
         } catch (error) {
           if (!(error instanceof VideoError)) throw error;
           complaints.tell(error);
@@ -177,8 +195,9 @@ export async function openVideos(
         live.map((one) => framesOf(one, line)),
         stop,
       );
+      await events?.finish();
     },
-    remarks: () => formatLosses(videos),
+    remarks: () => formatLosses(videos) + formatZones(videos),
     // What reads a video may still write into a frame after an error: the memory goes last.
     async [Symbol.asyncDispose]() {
       await Promise.all(videos.map(({ video }) => video.close()));

@@ -9,6 +9,7 @@ import { printable, printableJson, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/labels.ts";
 import type { MaskForm, ResultForms, TaskResult } from "../tasks/task-result.ts";
+import type { ZoneEvent } from "../track/zone-events.ts";
 import { alignRows, type Paint } from "./terminal.ts";
 
 /** An image's block of lines, ended by a line break. */
@@ -38,12 +39,16 @@ export function tableFormat(forms: ResultForms, paint: Paint): ResultFormat {
 }
 
 /** What an image becomes in JSON; a frame has its place. */
-export function imageJson(forms: ResultForms, { file, name, result, frame }: ImageResult, masks?: MaskForm): unknown {
+export function imageJson(
+  forms: ResultForms,
+  { file, name, result, frame, zones }: ImageResult,
+  masks?: MaskForm,
+): unknown {
   if (frame === undefined) return { file: redact(file), ...forms.json(result, masks) };
   const { index, timestampMs } = frame;
   const source = name === undefined ? {} : { source: name };
   const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
-  return { file: redact(file), ...source, index, ...time, ...forms.json(result, masks) };
+  return { file: redact(file), ...source, index, ...time, ...forms.json(result, masks), ...zones };
 }
 
 /** One array, an image a line. */
@@ -117,6 +122,8 @@ export interface ImageResult {
   readonly result: TaskResult;
   /** Of a frame of a video, or an image of a stream: `file` is then what it came from. */
   readonly frame?: FramePlace;
+  /** How many are in each zone of a frame, by name, and what happened at zones and lines. */
+  readonly zones?: { readonly occupancy: Readonly<Record<string, number>>; readonly events: readonly ZoneEvent[] };
 }
 
 /** `clip-000012` of the frame 12 of clip.mp4: what is made from a frame is named so. */

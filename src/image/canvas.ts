@@ -2,6 +2,7 @@
 
 import { ArgumentError, message } from "../core/errors.ts";
 import type { Colour } from "./class-colour.ts";
+import type { Plane } from "./conceal.ts";
 import type { GlyphMask } from "./glyphs.ts";
 import {
   bytesPerPixel,
@@ -21,6 +22,8 @@ export interface Canvas {
   /** In pixels. */
   readonly width: number;
   readonly height: number;
+  /** Its colours, and not its alpha. */
+  readonly planes: readonly Plane[];
   /** Fill whole pixels from [x1, y1) to [x2, y2). */
   fillRect(x1: number, y1: number, x2: number, y2: number, colour: Colour): void;
   /** Lay ink on the pixels below a mask whose upper left corner is at `x`, `y`. */
@@ -31,6 +34,7 @@ export interface Canvas {
 class PackedCanvas implements Canvas {
   readonly width: number;
   readonly height: number;
+  readonly planes: readonly Plane[];
   readonly #data: Uint8Array;
   readonly #pitchBytes: number;
   readonly #pixelBytes: number;
@@ -43,6 +47,7 @@ class PackedCanvas implements Canvas {
     this.#pitchBytes = pitchBytes;
     this.#pixelBytes = bytesPerPixel(format);
     this.#isBgr = format === "BGR";
+    this.planes = [0, 1, 2].map((offset) => ({ data, offset, pitchBytes, step: this.#pixelBytes, pixels: 1 }));
   }
 
   fillRect(x1: number, y1: number, x2: number, y2: number, { red, green, blue }: Colour): void {
@@ -84,6 +89,7 @@ class PackedCanvas implements Canvas {
 class Nv12Canvas implements Canvas {
   readonly width: number;
   readonly height: number;
+  readonly planes: readonly Plane[];
   readonly #image: Image;
   readonly #chromaOffset: number;
   readonly #chromaPitch: number;
@@ -94,6 +100,13 @@ class Nv12Canvas implements Canvas {
     this.#image = image;
     this.#chromaOffset = chromaOffsetOf(image);
     this.#chromaPitch = chromaPitchOf(image);
+    const { data, pitchBytes } = image;
+    const chroma = { data, pitchBytes: this.#chromaPitch, step: 2, pixels: 2 } as const;
+    this.planes = [
+      { data, offset: 0, pitchBytes, step: 1, pixels: 1 },
+      { ...chroma, offset: this.#chromaOffset },
+      { ...chroma, offset: this.#chromaOffset + 1 },
+    ];
   }
 
   fillRect(x1: number, y1: number, x2: number, y2: number, colour: Colour): void {

@@ -11,6 +11,14 @@ export interface DrawOptions {
   readonly labels?: boolean | undefined;
   /** Scores beside the names, or in their place. Default true. */
   readonly scores?: boolean | undefined;
+  /** Ids of tracks behind the names, where there are some: `person #3`. Default true. */
+  readonly ids?: boolean | undefined;
+  /** Where each object came from, where its tracker keeps that: its option `trace` says how far back. Default true. */
+  readonly traces?: boolean | undefined;
+  /** The pixels in each box are hidden, such as faces: `blur`, `pixelate`, or `none`, the default. */
+  readonly privacy?: "none" | "blur" | "pixelate" | undefined;
+  /** Names of the classes that `privacy` hides. Default: all. */
+  readonly privacyClasses?: readonly string[] | undefined;
   /** The pixels of each object, tinted. Default true. */
   readonly masks?: boolean | undefined;
   /** Key points, and the lines between those of COCO's persons. Default true. */
@@ -26,10 +34,11 @@ export interface DrawOptions {
 }
 
 /** The same, complete; `undefined` where it goes by the image. */
-export interface DrawConfig extends Filled<Omit<DrawOptions, "lineWidth" | "fontSize" | "palette">> {
+export interface DrawConfig extends Filled<Omit<DrawOptions, "lineWidth" | "fontSize" | "palette" | "privacyClasses">> {
   readonly lineWidth: number | undefined;
   readonly fontSize: number | undefined;
   readonly palette: readonly string[] | undefined;
+  readonly privacyClasses: readonly string[] | undefined;
 }
 
 const LARGEST = 1000;
@@ -38,6 +47,7 @@ const shown = z.boolean("true or false").default(true);
 const WIDTH = `a whole number from 1 to ${LARGEST}`;
 const SIZE = `a number from 1 to ${LARGEST}`;
 const COLOUR = 'a colour such as "#ff8800"';
+const CLASSES = "a list of at least one class name";
 const OPACITY = "a number from 0 to 1";
 
 /** Every option of drawing. */
@@ -45,6 +55,19 @@ export const DRAW_OPTIONS: OptionsOf<DrawOptions> = {
   boxes: { schema: shown, flag: "no-boxes", help: "draw no boxes" },
   labels: { schema: shown, flag: "no-labels", help: "draw no class names" },
   scores: { schema: shown, flag: "no-scores", help: "draw no scores" },
+  ids: { schema: shown, flag: "no-ids", help: "draw no ids of tracks" },
+  traces: { schema: shown, flag: "no-traces", help: "draw no traces" },
+  privacy: {
+    schema: z.enum(["none", "blur", "pixelate"], "none, blur or pixelate").default("none"),
+    help: "hide the pixels of what was found, such as faces",
+  },
+  privacyClasses: {
+    schema: z.array(z.string(CLASSES), CLASSES).min(1, CLASSES).optional(),
+    value: "LIST",
+    fromText: (text) => text.split(",").map((name) => name.trim()),
+    help: "hide those of these classes only: face,person",
+    otherwise: "all",
+  },
   masks: { schema: shown, flag: "no-masks", help: "draw no masks" },
   skeleton: { schema: shown, flag: "no-skeleton", help: "draw no key points" },
   lineWidth: {

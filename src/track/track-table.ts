@@ -6,6 +6,7 @@ import type { OrientedObject } from "../tasks/objects/objects.ts";
 import { type Candidates, overlap, PLACE } from "./candidates.ts";
 import { Motion } from "./motion.ts";
 import { Observations } from "./observations.ts";
+import { Traces } from "./traces.ts";
 import type { TrackerConfig } from "./tracker-options.ts";
 
 /** What a track is: seen in the last frame, looked for, or gone. */
@@ -26,6 +27,7 @@ export class TrackTable {
   readonly #motion: Motion;
   /** Of OC-SORT. */
   readonly observations: Observations | undefined;
+  readonly #traces: Traces | undefined;
   ids: Int32Array = new Int32Array(0);
   states: Uint8Array = new Uint8Array(0);
   /** 1 from the second match on, or from the first frame. */
@@ -48,9 +50,10 @@ export class TrackTable {
   /** Boxes on the way from where it was lost to where it was found. */
   readonly #between = new Float64Array(4);
 
-  constructor({ tracker, deltaT }: TrackerConfig) {
+  constructor({ tracker, deltaT, trace }: TrackerConfig) {
     this.#motion = new Motion(tracker === "botsort" ? "size" : "aspect");
     this.observations = tracker === "ocsort" ? new Observations(deltaT) : undefined;
+    this.#traces = trace > 0 ? new Traces(trace) : undefined;
   }
 
   #grow(): void {
@@ -59,6 +62,7 @@ export class TrackTable {
     this.#room = room;
     this.#motion.reserve(room);
     this.observations?.reserve(room);
+    this.#traces?.reserve(room);
     this.ids = copied(this.ids, new Int32Array(room));
     this.states = copied(this.states, new Uint8Array(room));
     this.isConfirmed = copied(this.isConfirmed, new Uint8Array(room));
@@ -86,6 +90,7 @@ export class TrackTable {
     this.firstFrames[slot] = frame;
     this.#places[slot * PLACE + 4] = places[from + 4]!;
     this.observations?.start(slot);
+    this.#traces?.start(slot);
     this.#note(slot, found, at, frame);
     return slot;
   }
@@ -217,6 +222,14 @@ export class TrackTable {
       Math.max(ax, bx, px, qx),
       Math.max(ay, by, py, qy),
     ] satisfies Box;
+  }
+
+  /** Give an object the last places of its track, this one among them, where they are asked for. */
+  trace(slot: number, object: Detection): void {
+    if (this.#traces === undefined) return;
+    const [x1, y1, x2, y2] = object.box;
+    const target = object as { -readonly [Name in keyof Detection]: Detection[Name] };
+    target.trace = this.#traces.add(slot, (x1 + x2) / 2, (y1 + y2) / 2);
   }
 
   /** Mark a slot. @returns true if it was not marked */

@@ -34,6 +34,8 @@ export interface TrackerOptions {
   readonly clock?: "time" | "frame" | undefined;
   /** Boxes of results: `tracked`, the default, as the tracker has smoothed them; `detected`, as the model found them. */
   readonly boxes?: "tracked" | "detected" | undefined;
+  /** How many places of each track its objects carry as `trace`, for drawings. Default 0: none. */
+  readonly trace?: number | undefined;
   /** Of `ocsort`: over how many frames a direction is taken. Default 3. */
   readonly deltaT?: number | undefined;
   /** Of `ocsort`: what a turn by π costs. Default 0.2. */
@@ -48,6 +50,7 @@ export type TrackerConfig = Filled<TrackerOptions>;
 const RATIO = "a number from 0 to 1";
 const ratio = z.number(RATIO).min(0, RATIO).max(1, RATIO);
 const FRAMES = "a whole number from 1 to 100000";
+const TRACE = "a whole number from 0 to 10000";
 const SPAN = "a whole number from 1 to 100";
 const flag = z.boolean("true or false");
 
@@ -98,6 +101,10 @@ export const TRACKER_OPTIONS: OptionsOf<TrackerOptions> = {
     schema: z.enum(["tracked", "detected"], "tracked or detected").default("tracked"),
     flag: "track-boxes",
     help: "boxes as smoothed, or as the model found them",
+  },
+  trace: {
+    schema: z.int(TRACE).min(0, TRACE).max(10_000, TRACE).default(0),
+    help: "draw the last N places of each object",
   },
   deltaT: {
     schema: z.int(SPAN).min(1, SPAN).max(100, SPAN).default(3),

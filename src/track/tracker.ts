@@ -98,6 +98,7 @@ export class Tracker {
       const object = objects[tracks.sources[slot]!] as Tracked<Object>;
       (object as { trackId: number }).trackId = tracks.ids[slot]!;
       if (this.#config.boxes === "tracked") tracks.place(slot, object);
+      tracks.trace(slot, object);
       tracked.push(object);
     }
     return tracked;

@@ -62,8 +62,13 @@ abstract class Counter<Form extends Shape> {
     return this.shape.points;
   }
 
-  update(objects: readonly Detection[], { width, height, timestampMs }: ZoneFrame, events: ZoneEvent[]): void {
+  /** The image has this size from now on. */
+  resize(width: number, height: number): void {
     this.shape.resize(width, height);
+  }
+
+  update(objects: readonly Detection[], { width, height, timestampMs }: ZoneFrame, events: ZoneEvent[]): void {
+    this.resize(width, height);
     for (const count of this.classes.values()) count.untracked = 0;
     for (const object of objects) {
       if (this.#wanted !== undefined && !(this.#wanted.has(object.label) || this.#wanted.has(object.classId))) continue;
@@ -173,12 +178,13 @@ export class ZoneCounter extends Counter<Polygon> {
 
   #exit(visitor: Visitor, id: number, reason: ExitEvent["reason"], events: ZoneEvent[]): void {
     const dwellMs = Math.max(0, visitor.seenMs - visitor.enteredMs);
+    const object = this.objectOf(visitor, id);
+    events.push({ event: "exit", zone: this.name, ...object, reason, dwellMs: round(dwellMs, 3) });
+    if (reason === "ended") return;
     this.#visits += 1;
     this.#totalMs += dwellMs;
     this.#longestMs = Math.max(this.#longestMs, dwellMs);
     this.countOf(visitor.label).out += 1;
-    const object = this.objectOf(visitor, id);
-    events.push({ event: "exit", zone: this.name, ...object, reason, dwellMs: round(dwellMs, 3) });
   }
 
   protected override forget(timestampMs: number, events: ZoneEvent[]): void {
@@ -190,10 +196,9 @@ export class ZoneCounter extends Counter<Polygon> {
     this.#peak = Math.max(this.#peak, this.occupancy);
   }
 
-  /** The stream ends: so do all visits. */
+  /** The stream ends: so do all visits, of which no more is counted than while they last. */
   finish(events: ZoneEvent[]): void {
     for (const [id, visitor] of this.visitors) if (visitor.isInside === true) this.#exit(visitor, id, "ended", events);
-    this.visitors.clear();
   }
 
   get occupancy(): number {

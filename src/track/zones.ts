@@ -1,6 +1,9 @@
 /** @module Zones: counts the objects of a stream in zones and at lines: who is inside, who came and went, and for how long. */
 
+import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
+import { type CaptionedLine, paintLines } from "../tasks/detect/draw.ts";
+import type { DrawOptions } from "../tasks/draw-options.ts";
 import { LineCounter, ZoneCounter } from "./zone-counters.ts";
 import type { ZoneEvent, ZoneFrame, ZonesCounts } from "./zone-events.ts";
 import { parseZones, type ZonesOptions } from "./zone-options.ts";
@@ -32,6 +35,7 @@ import { parseZones, type ZonesOptions } from "./zone-options.ts";
 export class Zones {
   readonly #zones: readonly ZoneCounter[];
   readonly #lines: readonly LineCounter[];
+  #isFinished = false;
 
   /** @throws {OptionError} If an option is unknown or out of range, or two zones or lines have one name */
   constructor(options: ZonesOptions) {
@@ -54,9 +58,11 @@ export class Zones {
     return events;
   }
 
-  /** The stream has ended: every visit has, too. @returns an `exit` for each who is still inside; `out` counts them */
+  /** The stream has ended: every visit has, too. Counts stay as they are. @returns an `exit` for each who is still inside */
   finish(): ZoneEvent[] {
     const events: ZoneEvent[] = [];
+    if (this.#isFinished) return events;
+    this.#isFinished = true;
     for (const zone of this.#zones) zone.finish(events);
     return events;
   }
@@ -64,6 +70,26 @@ export class Zones {
   /** What was counted so far. */
   get counts(): ZonesCounts {
     return { zones: this.#zones.map(({ counts }) => counts), lines: this.#lines.map(({ counts }) => counts) };
+  }
+
+  /**
+   * Draw zones and lines with what was counted onto the pixels of a frame, in place and at once: `room 3`, `door 4 in, 2 out`.
+   *
+   * @param image   of any format, such as a video's frame; its pixels are changed
+   * @param options of which `lineWidth`, `fontSize` and `labels` count
+   * @throws {ShapeError} If the image's size, pitch and data do not fit together
+   * @throws {OptionError} If an option is unknown or out of range
+   */
+  paint(image: Image, options?: DrawOptions): void {
+    const { width, height } = image;
+    for (const one of [...this.#zones, ...this.#lines]) one.resize(width, height);
+    const zones = this.#zones.map(({ name, points, occupancy }): CaptionedLine => {
+      return { points, isClosed: true, name, text: `${name} ${occupancy}` };
+    });
+    const lines = this.#lines.map(({ name, points, counts }): CaptionedLine => {
+      return { points, isClosed: false, name, text: `${name} ${counts.in} in, ${counts.out} out` };
+    });
+    paintLines(image, [...zones, ...lines], options);
   }
 
   /** How many are in each zone now, by name. */

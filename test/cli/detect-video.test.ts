@@ -680,6 +680,58 @@ test.skipIf(isFfmpegMissing)(
 );
 
 test.skipIf(isFfmpegMissing)(
+  "--zones: events by line and by frame, a table at the end, and the zones on the copy; without --track occupancy alone",
+  async () => {
+    const zones = {
+      units: "fractions",
+      zones: [
+        {
+          name: "all",
+          polygon: [
+            [0, 0],
+            [1, 0],
+            [1, 1],
+            [0, 1],
+          ],
+        },
+      ],
+      lines: [{ name: "middle", from: [0.5, 0], to: [0.5, 1] }],
+      patienceMs: 300,
+    };
+    writeFileSync(path("zones.json"), JSON.stringify(zones));
+    const words = ["detect", "halves.mp4", "--model", "toy.onnx", "--backend", "cpu", "--zones", "zones.json"];
+    const all = ["--format", "ndjson", "--events", "events.ndjson", "--save", "zoned.mp4", "--trace", "5"];
+    const { code, output, errors } = await runCli([...words, ...tracking, ...all], { cwd: folder });
+    expect(code).toBe(0);
+    expect(errors).toMatch(/^ +in +out +inside +most +mean stay +longest$/m);
+    expect(errors).toMatch(/^all +3 +3 +0 +3 +967 ms +967 ms$/m);
+    expect(errors).toMatch(/^middle +0 +0$/m);
+    const events = readFileSync(path("events.ndjson"), "utf8").trimEnd().split("\n");
+    expect(events.map((line) => JSON.parse(line)).map(({ index, event, reason }) => [index, event, reason])).toEqual([
+      ...new Array(3).fill([0, "enter", "appeared"]),
+      ...new Array(3).fill([39, "exit", "lost"]),
+    ]);
+    const frames = lines(output) as unknown as { occupancy: { all: number }; events: { event: string }[] }[];
+    expect([frames.length, frames[10]!.occupancy, frames[50]!.occupancy]).toEqual([60, { all: 3 }, { all: 0 }]);
+    expect(frames[39]!.events.map(({ event }) => event)).toEqual(["exit", "exit", "exit"]);
+    expect(await countFrames(path("zoned.mp4"))).toBe(60);
+    const untracked = await runCli([...words, "--format", "ndjson"], { cwd: folder });
+    const counted = lines(untracked.output) as unknown as typeof frames;
+    expect([counted[10]!.occupancy, counted[10]!.events, counted[50]!.occupancy]).toEqual([{ all: 3 }, [], { all: 0 }]);
+    const refused = async (...more: readonly string[]) =>
+      (await runCli([...words.slice(0, -2), ...more], { cwd: folder })).errors;
+    expect(await refused("--events", "x")).toContain("--events needs --zones");
+    expect(await refused("--zones", "none.json")).toContain(
+      'Cannot read the zones of "none.json": it cannot be read (ENOENT)',
+    );
+    expect(await refused("--zones", "zones.json", "--events", "zones.json")).toContain(
+      "--events would overwrite a file",
+    );
+  },
+  60_000,
+);
+
+test.skipIf(isFfmpegMissing)(
   "several cameras: each has its tracks, its files and its copy; one that fails is named, and the others go on",
   async () => {
     await ffmpeg("-i", path("halves.mp4"), ...FAST, "-g", "10", "-f", "mpegts", path("halves.ts"));

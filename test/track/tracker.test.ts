@@ -180,6 +180,32 @@ test("boxes: the tracker's, or those that were found", () => {
   expect([x1 > 80 && x1 < 90, y1, Math.round(x2 - x1), y2]).toEqual([true, 80, 40, 120]);
 });
 
+test("trace: the last places of each track, oldest first, and none of whose memory it uses again", () => {
+  const tracker = new Tracker({ trace: 3, buffer: 2, boxes: "detected" });
+  const traces = [0, 1, 2, 3, 4].map((frame) => {
+    return tracker.update([at(100 + frame, 50), at(400, 50 + frame)]).map(({ trace }) => trace);
+  });
+  expect([traces[0], traces[4]]).toEqual([
+    [[[100, 50]], [[400, 50]]],
+    [
+      [
+        [102, 50],
+        [103, 50],
+        [104, 50],
+      ],
+      [
+        [400, 52],
+        [400, 53],
+        [400, 54],
+      ],
+    ],
+  ]);
+  for (let frame = 0; frame < 6; frame++) tracker.update([]);
+  tracker.update([at(700, 50)]);
+  expect(tracker.update([at(701, 50)]).map(({ trace }) => trace)).toEqual([[[701, 50]]]);
+  expect(new Tracker().update([at(100, 50)])[0]).not.toHaveProperty("trace");
+});
+
 /** A square that goes 12 pixels a frame; of 60 frames those that were kept. @returns its id in each of them */
 function idsOfRunner(options: TrackerOptions, isKept: (frame: number) => boolean): (number | undefined)[] {
   const tracker = new Tracker(options);

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { imageOf } from "../../src/image/image.ts";
 import type { Detection } from "../../src/tasks/detect/detection.ts";
 import type { ZoneEvent } from "../../src/track/zone-events.ts";
 import { type Anchor, readZones, type ZonePoint, type ZonesOptions } from "../../src/track/zone-options.ts";
@@ -169,7 +170,7 @@ test("finish: who is inside leaves with the stream, and its stay is told before"
   expect(zones.counts.zones[0]).toMatchObject({ occupancy: 1, in: 1, out: 0, meanDwellMs: 200, maxDwellMs: 200 });
   expect(zones.finish()).toMatchObject([{ event: "exit", reason: "ended", dwellMs: 200, timestampMs: 200 }]);
   expect(zones.finish()).toEqual([]);
-  expect(zones.counts.zones[0]).toMatchObject({ occupancy: 0, in: 1, out: 1 });
+  expect(zones.counts.zones[0]).toMatchObject({ occupancy: 1, in: 1, out: 0, meanDwellMs: 200 });
 });
 
 test("objects without ids count for the occupancy of the frame alone", () => {
@@ -405,5 +406,27 @@ test("zones that cannot be counted in are refused, and so is a file of them", as
     expect(readZones(join(temporary, "none.json"))).rejects.toThrow("it cannot be read (ENOENT)");
   } finally {
     rmSync(temporary, { recursive: true });
+  }
+});
+
+test("zones are drawn with what they have counted, on RGB and NV12", () => {
+  const zones = new Zones({ zones: [room], lines: [door] });
+  zones.update([at(100, 50)], { ...SIZE, timestampMs: 0 });
+  for (const format of ["RGB", "NV12"] as const) {
+    const length = format === "RGB" ? 200 * 100 * 3 : 200 * 150;
+    const image = imageOf(new Uint8Array(length).fill(128), { ...SIZE, format });
+    const step = format === "RGB" ? 3 : 1;
+    const at = (x: number, y: number): number => image.data[y * image.pitchBytes + x * step]!;
+    zones.paint(image, { labels: false, lineWidth: 2 });
+    expect([at(100, 20) !== 128, at(50, 50) !== 128, at(100, 90) !== 128, at(30, 50), at(75, 50)]).toEqual([
+      true,
+      true,
+      true,
+      128,
+      128,
+    ]);
+    const outlined = image.data.slice();
+    zones.paint(image);
+    expect(image.data).not.toEqual(outlined);
   }
 });

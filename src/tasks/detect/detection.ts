@@ -18,6 +18,8 @@ export interface Detection {
   readonly box: Box;
   /** Of the track it belongs to, where objects are followed through a stream: see `bun-tensorrt/track`. */
   readonly trackId?: number;
+  /** The last centres of its track in source pixels, oldest first, where the tracker's option `trace` asks for them. */
+  readonly trace?: readonly (readonly [x: number, y: number])[];
 }
 
 /** What was found in one image. */

@@ -1,8 +1,9 @@
 /** @module Paint: boxes and labels on the pixels of an image, in place or on a copy. */
 
 import { logger } from "../../core/log.ts";
-import { type Canvas, canvasOf } from "../../image/canvas.ts";
+import { type Canvas, canvasOf, strokeLine } from "../../image/canvas.ts";
 import { type Colour, classColour, colourOfHex, readableOn } from "../../image/class-colour.ts";
+import { conceal } from "../../image/conceal.ts";
 import { drawableText, type GlyphMask, GlyphMasks, LINE_UNITS } from "../../image/glyphs.ts";
 import { type Image, imageOf } from "../../image/image.ts";
 import { rgbCopy } from "../../image/nv12.ts";
@@ -20,6 +21,8 @@ export interface LabelledBox {
   readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
   /** Of its track: stands behind the name. */
   readonly trackId?: number;
+  /** Where its track was, oldest first: drawn as a line. */
+  readonly trace?: readonly (readonly [x: number, y: number])[];
 }
 
 /** A detection of which more than its box is drawn. */
@@ -91,28 +94,29 @@ function textWidth(text: string, font: GlyphMasks): number {
 /** Letters of the system's fonts for a label that the stroke font has none for. */
 type WordOf = (label: string) => GlyphMask | undefined;
 
+/** A text in its colours. */
+interface Caption {
+  readonly text: string;
+  /** Stands before the text, where there is one. */
+  readonly word?: GlyphMask | undefined;
+  readonly fill: Colour;
+  readonly ink: Colour;
+}
+
 /**
- * A label on its background, always inside the image.
+ * A text on its background, always inside the image.
  *
  * @param y       it stands above, where there is room
  * @param isBelow it stands below `y` instead
  * @returns its foot
  */
-function drawLabel(
+function drawCaption(
   canvas: Canvas,
-  row: LabelledBox,
-  wordOf: WordOf,
+  { text, word, fill, ink }: Caption,
   [x, y]: readonly [x: number, y: number],
-  { labels, scores, fontSize, palette }: DrawConfig,
-  isBelow = false,
+  fontSize: number | undefined,
+  isBelow: boolean,
 ): number {
-  if (!(labels || scores)) return y;
-  const { label, score, trackId } = row;
-  const [fill, ink] = coloursOf(row, palette);
-  const word = labels ? wordOf(label) : undefined;
-  const name = word === undefined ? (drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?")) : "";
-  const id = labels && trackId !== undefined ? [`#${trackId}`] : [];
-  const text = [...(labels ? [name] : []), ...id, ...(scores ? [score.toFixed(2)] : [])].join(" ");
   let tenths = tenthsOf(canvas, fontSize);
   let margin = Math.max(1, Math.round((MARGIN_UNITS * tenths) / 10));
   const wordWidth = word?.advance ?? 0;
@@ -138,6 +142,88 @@ function drawLabel(
   return top + height;
 }
 
+/** A name by the letters of the stroke font. */
+function strokeText(label: string): string {
+  return drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?");
+}
+
+/** The label of a row at a place, as {@linkcode drawCaption} has it. @returns its foot */
+function drawLabel(
+  canvas: Canvas,
+  row: LabelledBox,
+  wordOf: WordOf,
+  place: readonly [x: number, y: number],
+  { labels, scores, ids, fontSize, palette }: DrawConfig,
+  isBelow = false,
+): number {
+  if (!(labels || scores)) return place[1];
+  const { label, score, trackId } = row;
+  const [fill, ink] = coloursOf(row, palette);
+  const word = labels ? wordOf(label) : undefined;
+  const name = word === undefined ? strokeText(label) : "";
+  const id = labels && ids && trackId !== undefined ? [`#${trackId}`] : [];
+  const text = [...(labels ? [name] : []), ...id, ...(scores ? [score.toFixed(2)] : [])].join(" ");
+  return drawCaption(canvas, { text, word, fill, ink }, place, fontSize, isBelow);
+}
+
+/** An outline or a line with a text, over the image. */
+export interface CaptionedLine {
+  /** x and y in turns, in pixels. */
+  readonly points: Float64Array;
+  /** The last point is joined to the first. */
+  readonly isClosed: boolean;
+  /** Its colour depends on it. */
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Draw outlines and lines with their texts onto the pixels of an image, in place and at once. */
+export function paintLines(image: Image, lines: readonly CaptionedLine[], options?: DrawOptions): void {
+  const { lineWidth, fontSize, labels } = parseDrawOptions(options);
+  const canvas = canvasOf(imageOf(image.data, image));
+  const line = lineWidthOf(canvas, lineWidth);
+  for (const { points, isClosed, name } of lines) {
+    const [fill] = coloursOf({ label: name, score: 1, box: [0, 0, 0, 0] }, undefined);
+    const count = points.length / 2;
+    for (let at = isClosed ? 0 : 1; at < count; at++) {
+      const before = (at + count - 1) % count;
+      const from = { x: points[2 * before]!, y: points[2 * before + 1]! };
+      strokeLine(canvas, from, { x: points[2 * at]!, y: points[2 * at + 1]! }, line, fill);
+    }
+  }
+  if (!labels) return;
+  for (const { points, name, text } of lines) {
+    const [fill, ink] = coloursOf({ label: name, score: 1, box: [0, 0, 0, 0] }, undefined);
+    const place = [Math.round(points[0]!), Math.round(points[1]!)] as const;
+    drawCaption(canvas, { text: strokeText(text), fill, ink }, place, fontSize, false);
+  }
+}
+
+function lineWidthOf({ width, height }: Canvas, wanted: number | undefined): number {
+  return wanted ?? Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
+}
+
+/** Hide the pixels of what nobody may see. */
+function hide(canvas: Canvas, rows: readonly LabelledShape[], { privacy, privacyClasses }: DrawConfig): void {
+  if (privacy === "none") return;
+  const { width, height, planes } = canvas;
+  for (const { label, box } of rows) {
+    if (privacyClasses !== undefined && !privacyClasses.includes(label)) continue;
+    const [left, right] = [Math.min(box[0], box[2]), Math.max(box[0], box[2])];
+    const [top, bottom] = [Math.min(box[1], box[3]), Math.max(box[1], box[3])];
+    const area = {
+      x1: Math.max(0, Math.floor(left)),
+      y1: Math.max(0, Math.floor(top)),
+      x2: Math.min(width, Math.ceil(right)),
+      y2: Math.min(height, Math.ceil(bottom)),
+    };
+    if (!(area.x2 > area.x1 && area.y2 > area.y1)) continue;
+    // A side that reaches far out of the image says nothing of what is in it.
+    const extent = Math.min(right - left, bottom - top, 2 * width, 2 * height);
+    conceal(planes, area, extent, privacy);
+  }
+}
+
 /** Draws rows in its own way. */
 type PaintRows = (canvas: Canvas, rows: readonly LabelledShape[], wordOf: WordOf, config: DrawConfig) => void;
 
@@ -150,8 +236,17 @@ export const paintCaptions: PaintRows = (canvas, rows, wordOf, config) => {
 
 const paintRows: PaintRows = (canvas, rows, wordOf, config) => {
   const { width, height } = canvas;
-  const line = config.lineWidth ?? Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
+  const line = lineWidthOf(canvas, config.lineWidth);
   const clamp = (value: number, most: number): number => Math.round(Math.min(Math.max(value, 0), most));
+  hide(canvas, rows, config);
+  for (const row of config.traces ? rows : []) {
+    const { trace = [] } = row;
+    const [fill] = coloursOf(row, config.palette);
+    for (let at = 1; at < trace.length; at++) {
+      const [[fromX, fromY], [x, y]] = [trace[at - 1]!, trace[at]!];
+      strokeLine(canvas, { x: fromX, y: fromY }, { x, y }, line, fill);
+    }
+  }
   // The best scores lie on top.
   for (const row of [...rows].sort((a, b) => a.score - b.score)) {
     const { box, paint, isFramed = true } = row;

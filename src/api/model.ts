@@ -184,13 +184,9 @@ async function anyTask(source: string | Uint8Array, configs: TaskConfigs): Promi
   return chosenTask(task, ({ model }) => (ownHeadFor(model, named) === undefined ? task : own));
 }
 
-/** @internal What engines are built for ahead of time, by the task of the model. @param given `batch` and the like; each task has defaults */
-export async function engineTask(
-  source: string | Uint8Array,
-  given: { readonly batch?: number },
-): Promise<Pick<AnyTask, "engineShapes" | "forShaping">> {
-  const crops: Pick<AnyTask, "engineShapes"> = new TopDownTask({ ...parseTopDownOptions({}), ...given });
-  const whole = await anyTask(source, {
+/** @internal What a model is for, whatever that is: all tasks but that of crops. @param given as `engineTask` takes it */
+export function modelTask(source: string | Uint8Array, given: { readonly batch?: number } = {}): Promise<AnyTask> {
+  return anyTask(source, {
     detector: { ...parseDetectorOptions({}), ...given },
     classifier: { ...parseClassifierOptions({}), ...given },
     image: { ...parseImageModelOptions({}), ...given },
@@ -199,6 +195,15 @@ export async function engineTask(
       depth: { ...parseDepthOptions({}), ...given },
     },
   });
+}
+
+/** @internal What engines are built for ahead of time, by the task of the model. @param given `batch` and the like; each task has defaults */
+export async function engineTask(
+  source: string | Uint8Array,
+  given: { readonly batch?: number },
+): Promise<Pick<AnyTask, "engineShapes" | "forShaping">> {
+  const crops: Pick<AnyTask, "engineShapes"> = new TopDownTask({ ...parseTopDownOptions({}), ...given });
+  const whole = await modelTask(source, given);
   return {
     engineShapes: (declared) => (declaresCrops(declared.model) ? crops : whole).engineShapes(declared),
     forShaping: async (opened) => (declaresCrops(opened.model) ? undefined : whole.forShaping?.(opened)),

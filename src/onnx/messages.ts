@@ -208,11 +208,11 @@ export class OnnxTensor {
     this.shape = numbersOf(message, TENSOR.dims, "int");
   }
 
-  /** A new one. */
-  static of(name: string, dtype: DType, shape: readonly number[], data: TypedArray): OnnxTensor {
+  /** A new one. Bytes are the elements of FP8. */
+  static of(name: string, elementType: DType | "f8e4m3fn", shape: readonly number[], data: TypedArray): OnnxTensor {
     const writer = new BinaryWriter();
     for (const dim of shape) writeInt(writer, TENSOR.dims, dim);
-    writeInt(writer, TENSOR.type, ELEMENT_TYPES.indexOf(dtype));
+    writeInt(writer, TENSOR.type, ELEMENT_TYPES.indexOf(elementType));
     writeContent(writer, TENSOR.name, name);
     writeContent(writer, TENSOR.raw, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     return new OnnxTensor(writer.finish());
@@ -234,7 +234,7 @@ export class OnnxTensor {
     const raw = contentOf(this.message, TENSOR.raw);
     if (raw.byteLength === 0) return Float32Array.from(numbersOf(this.message, TENSOR.floats, "float"));
     // They need not be aligned where they lie.
-    return new Float32Array(raw.slice().buffer, 0, raw.byteLength >> 2);
+    return new Float32Array(new Uint8Array(raw).buffer, 0, raw.byteLength >> 2);
   }
 
   /** The elements as numbers; `undefined` where they lie outside the model, or are none. */
@@ -253,7 +253,7 @@ export class OnnxTensor {
 
 function numbersIn(raw: Uint8Array, elementType: string): number[] | undefined {
   // Elements need not be aligned where they lie.
-  const { buffer } = raw.slice();
+  const { buffer } = new Uint8Array(raw);
   if (elementType === "f64") return Array.from(new Float64Array(buffer));
   const dtype = DTYPES.find((one) => one === elementType);
   if (dtype === undefined) return undefined;

@@ -2,7 +2,7 @@
 
 import { dirname, resolve } from "node:path";
 import { ModelError, message } from "../core/errors.ts";
-import { bytesPerElement, type Shape, type TensorInfo } from "../core/tensor.ts";
+import { bytesPerElement, type Shape, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { externalDataFiles } from "../onnx/declared.ts";
 import { OnnxValue } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
@@ -21,6 +21,11 @@ export interface ProbedModel {
 
 /** Shapes that inputs of open sides are given, by name. */
 export type InputShapes = Readonly<Record<string, Shape>>;
+
+/** The shapes that tensors give the inputs that they fill. */
+export function inputShapesOf(inputs: Readonly<Record<string, Tensor>>): InputShapes {
+  return Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+}
 
 /** What the tensors of one group of {@linkcode tensorGroups} take together, unless the caller says another figure. */
 const GROUP_BYTES = 256 * 2 ** 20;

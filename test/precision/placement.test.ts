@@ -160,7 +160,9 @@ test("a residual addition has its shortcut quantised, through the activation beh
       conv("ra", "d"),
       node("Add", ["c", "d"], "both"),
       node("Relu", ["both"], "rb"),
-      conv("rb", "y"),
+      conv("rb", "e"),
+      node("Relu", ["e"], "re"),
+      conv("re", "y"),
     ],
     ["y"],
   );
@@ -177,6 +179,7 @@ test("a residual addition has its shortcut quantised, through the activation beh
     rs: ["c.0"],
     // Both operands come of convolutions: the addition is fused behind the last.
     c: ["both.0"],
+    rb: ["e.0"],
   });
   expect([...kept].map(([{ outputs }, why]) => [outputs[0], why])).toEqual([["y", "it is the last layer of a head"]]);
 });

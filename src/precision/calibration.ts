@@ -1,0 +1,245 @@
+/** @module Calibration: the ranges of a model's tensors on images, kept in a file from which a run that was ended goes on. */
+
+import { existsSync, readFileSync } from "node:fs";
+import { ImageError, ModelError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { statsOf } from "../core/stats-of.ts";
+import type { Tensor } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
+import { writeFileWhole } from "../core/whole-file.ts";
+import type { Task } from "../runtime/task.ts";
+import { imagesBelow, isDirectory } from "../tasks/evaluate/dataset.ts";
+import type { CalibrationMethod } from "./convert-config.ts";
+import { Histogram, type HistogramState } from "./histogram.ts";
+import { ImageFeed } from "./image-feed.ts";
+import type { QuantisedType } from "./placement.ts";
+import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
+
+/** Raised with what is counted, or how: a file of another version is not read. */
+const VERSION = 1;
+
+/** Seconds between two writes of what is found so far. */
+const KEEP_EVERY_MS = 10_000;
+
+/** The ranges of a model's tensors, as its `.calibration.json` has them. */
+export interface Calibration {
+  readonly version: number;
+  /** Of the model's bytes and of what was done: ranges of others are not taken. */
+  readonly model: string;
+  readonly method: CalibrationMethod;
+  readonly type: QuantisedType;
+  /** Images that were used, in order. */
+  readonly images: readonly string[];
+  /** Images that could not be read. */
+  readonly skipped: readonly string[];
+  /** Largest magnitude that each tensor is to hold. */
+  readonly ranges: Readonly<Record<string, number>>;
+}
+
+/** How a model is calibrated. */
+export interface CalibrateOptions {
+  readonly type: QuantisedType;
+  readonly method: CalibrationMethod;
+  /** Names of the tensors whose ranges are wanted, as `tensorsToCalibrate` has them. */
+  readonly tensors: readonly string[];
+  /** What the model is for: what is done to an image before. */
+  readonly task: Task<unknown, unknown, unknown>;
+  /** Where ranges are kept, and read again by the next run. Left out: nowhere. */
+  readonly file?: string | undefined;
+  /** Called with an image that cannot be read; it is skipped. Without it the first one ends the calibration. */
+  readonly onError?: ((error: Error, path: string) => void) | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Ends the calibration; what was found is kept in the file. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is kept of a run that is not at its end. */
+interface Unfinished extends Omit<Calibration, "ranges"> {
+  readonly unfinished: {
+    /** Groups of tensors, and images of the next one, that are done. */
+    readonly groups: number;
+    readonly done: number;
+    readonly histograms: Readonly<Record<string, HistogramState>>;
+  };
+}
+
+/**
+ * The images that calibration takes.
+ *
+ * @param given a folder, whose images are taken with those below it, or paths and folders
+ * @param most  of more than that, so many are taken evenly
+ * @throws {ImageError} If there is none
+ */
+export function calibrationImages(given: string | readonly string[], most: number): string[] {
+  const paths = typeof given === "string" ? [given] : given;
+  const found = paths.flatMap((path) => (isDirectory(path) ? imagesBelow(path) : [path]));
+  if (found.length === 0) {
+    const named = paths.map((path) => JSON.stringify(path)).join(", ") || "the list";
+    const hint = "give a folder of images like those that the model will see";
+    throw new ImageError(message("calibrate a model", `there is no image in ${named}`, hint), named);
+  }
+  if (found.length <= most) return found;
+  return Array.from({ length: most }, (_, at) => found[Math.floor((at * found.length) / most)]!);
+}
+
+/** What ranges depend on. */
+function keyOf(model: ProbedModel, { method, type, tensors }: CalibrateOptions, images: readonly string[]): string {
+  const hash = new Bun.CryptoHasher("sha256").update(model.bytes);
+  const files = images.map((path) => [path, statsOf(path)?.size, statsOf(path)?.mtimeMs]);
+  return hash.update(JSON.stringify([VERSION, method, method === "max" ? "" : type, tensors, files])).digest("hex");
+}
+
+/** What a file has of the same calibration; `undefined` where it is another's. */
+function kept(file: string | undefined, key: string): Calibration | Unfinished | undefined {
+  if (file === undefined || !existsSync(file)) return undefined;
+  try {
+    const found = JSON.parse(readFileSync(file, "utf8")) as Partial<Calibration & Unfinished>;
+    const isWhole = found.ranges !== undefined || found.unfinished !== undefined;
+    if (found.version === VERSION && found.model === key && isWhole) return found as Calibration | Unfinished;
+    logger.info(`Calibrating anew: ${JSON.stringify(file)} is of another model, of other images or of another method`);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    logger.warn(`Calibrating anew: ${JSON.stringify(file)} is not what this package writes`);
+  }
+  return undefined;
+}
+
+/**
+ * Find the ranges of a model's tensors on images, by the CPU. Images are read one after the other, and tensors in groups, so that
+ * memory stays the same however many there are. A second run with the same file takes its ranges from there, or goes on where the
+ * first was ended; both give the same to the bit.
+ *
+ * @param images paths of files
+ * @throws {ImageError} If an image cannot be read and there is no `onError`, or none can
+ * @throws {ModelError} If a tensor has numbers that are not finite
+ * @throws the signal's reason
+ */
+export async function calibrate(
+  model: ProbedModel,
+  images: readonly string[],
+  options: CalibrateOptions,
+): Promise<Calibration> {
+  options.signal?.throwIfAborted();
+  const key = keyOf(model, options, images);
+  const former = kept(options.file, key);
+  if (former !== undefined && "ranges" in former) return former;
+  using feed = await ImageFeed.open(model, options.task);
+  const run = new CalibrationRun({ model, images, options, feed, key }, former);
+  return await run.finish();
+}
+
+/** What a run works with. */
+interface RunParts {
+  readonly model: ProbedModel;
+  readonly images: readonly string[];
+  readonly options: CalibrateOptions;
+  readonly feed: ImageFeed;
+  readonly key: string;
+}
+
+class CalibrationRun {
+  readonly #parts: RunParts;
+  readonly #histograms = new Map<string, Histogram>();
+  readonly #skipped: Set<string>;
+  #groups: number;
+  #done: number;
+  #keptAt = performance.now();
+
+  constructor(parts: RunParts, former: Unfinished | undefined) {
+    this.#parts = parts;
+    const { groups = 0, done = 0, histograms = {} } = former?.unfinished ?? {};
+    this.#groups = groups;
+    this.#done = done;
+    this.#skipped = new Set(former?.skipped);
+    for (const name of parts.options.tensors) {
+      this.#histograms.set(name, new Histogram(parts.options.method !== "max", histograms[name]));
+    }
+  }
+
+  async finish(): Promise<Calibration> {
+    const { options } = this.#parts;
+    const groups = await this.#group();
+    for (; this.#groups < groups.length; this.#groups++, this.#done = 0) {
+      await this.#observe(groups[this.#groups]!, groups.length);
+    }
+    const { method, type, file } = options;
+    const ranges = Object.fromEntries([...this.#histograms].map(([name, one]) => [name, one.range(method, type)]));
+    const calibration: Calibration = { ...this.#common(), ranges };
+    if (file !== undefined) await writeFileWhole(file, `${JSON.stringify(calibration, undefined, 1)}\n`);
+    return calibration;
+  }
+
+  /** Tensors that are looked at together; inputs, which no node gives, with the first of them. */
+  async #group(): Promise<(readonly string[])[]> {
+    const { model, feed, options } = this.#parts;
+    const infos = await describeTensors(model, feed.shapes);
+    const inner = options.tensors.filter((name) => !(name in feed.inputs));
+    const known = inner.map((name) => infos.get(name) ?? { name, dtype: "f32" as const, shape: [] });
+    const groups = tensorGroups(known);
+    return groups.length === 0 ? [[]] : groups;
+  }
+
+  async #observe(names: readonly string[], groups: number): Promise<void> {
+    const { model, feed, options, images } = this.#parts;
+    const { inputs } = feed;
+    const given = this.#groups > 0 ? [] : options.tensors.filter((name) => name in inputs);
+    await using session = names.length === 0 ? undefined : await probeSession(model, names, feed.shapes);
+    using inference = session?.prepare(Object.fromEntries(session.inputs.map(({ name }) => [name, inputs[name]!])));
+    for (; this.#done < images.length; this.#done++) {
+      const path = images[this.#done]!;
+      if (options.signal?.aborted === true) await this.#keep();
+      options.signal?.throwIfAborted();
+      if (await this.#read(path)) {
+        for (const name of given) this.#add(name, inputs[name]!, path);
+        const outputs = await inference?.run();
+        for (const name of names) this.#add(name, outputs!.get(name)!, path);
+      }
+      options.onProgress?.(this.#groups * images.length + this.#done + 1, groups * images.length);
+      if (performance.now() - this.#keptAt > KEEP_EVERY_MS) await this.#keep(1);
+    }
+  }
+
+  /** @returns false for an image that is skipped */
+  async #read(path: string): Promise<boolean> {
+    const { feed, options, images } = this.#parts;
+    if (this.#skipped.has(path)) return false;
+    try {
+      await feed.read(path, options.signal);
+      return true;
+    } catch (error) {
+      if (options.onError === undefined || !(error instanceof ImageError)) throw error;
+      this.#skipped.add(path);
+      options.onError(error, path);
+      if (this.#skipped.size < images.length) return false;
+      const found = `none of the ${plural(images.length, "image")} can be read`;
+      throw new ImageError(message("calibrate a model", found, error.message), path, { cause: error });
+    }
+  }
+
+  #add(name: string, { data, dtype }: Tensor, path: string): void {
+    const elements =
+      dtype === "f32" || dtype === "f16"
+        ? (data as Float32Array | Float16Array)
+        : Float32Array.from(data as Uint8Array);
+    if (this.#histograms.get(name)!.add(elements)) return;
+    const { name: source } = this.#parts.model;
+    const found = `its tensor ${JSON.stringify(name)} has numbers that are not finite on ${JSON.stringify(path)}`;
+    throw new ModelError(message(`calibrate ${source}`, found, "look for what overflows before it"), source);
+  }
+
+  #common(): Omit<Calibration, "ranges"> {
+    const { key, options, images } = this.#parts;
+    const { method, type } = options;
+    return { version: VERSION, model: key, method, type, images, skipped: [...this.#skipped] };
+  }
+
+  /** Write what is found so far. @param ahead images that are done beyond the count */
+  async #keep(ahead = 0): Promise<void> {
+    const { file } = this.#parts.options;
+    this.#keptAt = performance.now();
+    if (file === undefined) return;
+    const histograms = Object.fromEntries([...this.#histograms].map(([name, { state }]) => [name, state]));
+    const unfinished = { groups: this.#groups, done: this.#done + ahead, histograms };
+    await writeFileWhole(file, JSON.stringify({ ...this.#common(), unfinished } satisfies Unfinished));
+  }
+}

@@ -250,6 +250,14 @@ export function isSamePixels(a: Partial<Image>, b: Partial<Image>): boolean {
   );
 }
 
+/** The image, complete where a caller without types has left out its format or pitch. @throws {ShapeError} If it has too few bytes */
+export function checked(image: Image): Image {
+  // Its pixels on the host would be a copy, which is made when they are asked for.
+  if (image.resident !== undefined) return image;
+  const complete = imageOf(image.data, image);
+  return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
+}
+
 /** True for pixels that are decoded already. They are not checked: `imageOf` does. */
 export function isImage(source: unknown): source is Image {
   return typeof source === "object" && source !== null && "data" in source && "width" in source;

@@ -4,8 +4,16 @@ import { ArgumentError, message, ShapeError } from "../core/errors.ts";
 import { formatShape, type Tensor } from "../core/tensor.ts";
 import { isSamePadding, place, type Region } from "./geometry.ts";
 import { type Image, isDeep, type PixelFormat } from "./image.ts";
-import { bestResizeInstructions, type ResizeInstructions } from "./native-resizer.ts";
-import { createPlan, isOfWords, type NativePlan, type PlanForm, type RowPlan, suits } from "./preprocess-plan.ts";
+import {
+  bestResizeInstructions,
+  createPlan,
+  isOfWords,
+  type NativePlan,
+  type PlanForm,
+  type ResizeInstructions,
+  type RowPlan,
+  suits,
+} from "./preprocess-plan.ts";
 import {
   channelsOf,
   type InputArray,
@@ -191,9 +199,9 @@ export class Preprocessor {
     if (image.width !== sourceWidth || image.height !== sourceHeight) {
       refuse("image", `${sourceWidth}x${sourceHeight} as it was placed`, `${image.width}x${image.height}`);
     }
-    assertFourthChannel(image.format, this.#preprocessing.colour);
     const isPlanar = this.#preprocessing.layout === "NCHW";
     const channels = this.#channels;
+    if (channels === 4) assertFourthChannel(image.format, this.#preprocessing.colour);
     const fits =
       dtype === this.#preprocessing.dtype &&
       shape.length === 4 &&

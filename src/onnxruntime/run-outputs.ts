@@ -27,6 +27,7 @@ interface Place {
  * allocates, and they are seen in place until the next run. A declaration without dimensions may stand for any rank.
  */
 export class RunOutputs {
+  readonly #api = openOnnxRuntime().api;
   /** `OrtValue *` of each output; NULL where ONNX Runtime is to allocate. */
   readonly values: OutCells;
   /** Outputs of the last run, by name. Empty before the first. */
@@ -105,7 +106,7 @@ export class RunOutputs {
   }
 
   #release(index: number): void {
-    openOnnxRuntime().api.ReleaseValue(this.values.pointer(index));
+    this.#api.ReleaseValue(this.values.pointer(index));
     this.values.setPointer(index, 0);
   }
 }
@@ -119,6 +120,7 @@ const COMMON_RANK = 8;
  * out can be read, if not trusted, while the next frame is computed. Without the arena it must be detached first.
  */
 class OutputView {
+  readonly #api = openOnnxRuntime().api;
   readonly #dtype: DType;
   readonly #out: OutCells = new OutCells(1);
   #dims: OutCells = new OutCells(COMMON_RANK);
@@ -137,7 +139,7 @@ class OutputView {
    * @throws {OnnxRuntimeError} If a call fails
    */
   update(value: number): Tensor {
-    const { api } = openOnnxRuntime();
+    const api = this.#api;
     const out = this.#out;
     check(api.GetTensorMutableData(value, out.cells), "GetTensorMutableData");
     const address = out.pointer();

@@ -1,7 +1,7 @@
 /** @module Job: an image of a run and who is told of it, and how the images of a batch become pixels, each failing alone. */
 
 import { message, NativeError, ShapeError } from "../core/errors.ts";
-import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
+import { byteLengthOf, checked, type Image, isImage } from "../image/image.ts";
 import { type ImageSource, isReadOnce, readSource, type SourceBytes } from "../image/source.ts";
 import type { Slot, SlotImage, StageTimings } from "./backend.ts";
 
@@ -29,14 +29,6 @@ export interface Job<Output> {
   /** Copies the result out. */
   succeed(result: FrameResult<Output>): void;
   fail(error: unknown): void;
-}
-
-/** The image, complete where a caller without types has left out its format or pitch. @throws {ShapeError} If it has too few bytes */
-export function checked(image: Image): Image {
-  // Its pixels on the host would be a copy, which is made when they are asked for.
-  if (image.resident !== undefined) return image;
-  const complete = imageOf(image.data, image);
-  return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
 }
 
 /**

@@ -4,10 +4,10 @@ import { ClosedError, inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { allEnded, pause } from "../core/settle.ts";
 import { encodeImage } from "../image/encode.ts";
-import { imageOf, isImage } from "../image/image.ts";
+import { checked, imageOf, isImage } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Backend, Size, Slot, SlotImage } from "./backend.ts";
-import { checked, decodeFiles, type Job, keepUsable } from "./job.ts";
+import { decodeFiles, type Job, keepUsable } from "./job.ts";
 import { SlotPool, type Waiter } from "./slots.ts";
 import type { TaskModel } from "./task.ts";
 

@@ -340,7 +340,10 @@ int cuvidParseVideoData(void *handle, void *packet) {
   must((flags & 1) != 0 || (flags & 2) != 0, "a packet without a time stamp");
   int goes_on = 1;
   const int is_made_up = self->is_inside || (length > 3 && memcmp(bytes, "\0\0\1", 3) == 0 && strchr("SPX", bytes[3]) != NULL);
-  if (length > 0 && !is_made_up && (flags & 8) != 0) goes_on = real_picture(self);
+  if (length > 0 && !is_made_up && (flags & 8) != 0) {
+    self->timestamp = timestamp;
+    goes_on = real_picture(self);
+  }
   for (unsigned long at = 0; at < length && goes_on && (is_made_up || self->is_inside); at++) {
     if (at + 3 <= length && memcmp(bytes + at, "\0\0\1", 3) == 0) {
       goes_on = end_unit(self);

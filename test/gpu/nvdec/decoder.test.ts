@@ -1,0 +1,200 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { UnsupportedVideoError } from "../../../src/core/errors.ts";
+import { copyToHost } from "../../../src/cuda/copy.ts";
+import { BufferView } from "../../../src/cuda/device-buffer.ts";
+import type { DecodedFrame } from "../../../src/nvdec/decoded-frame.ts";
+import { Nvdec, nvdecUnavailable } from "../../../src/nvdec/nvdec.ts";
+import { NvdecDecoder } from "../../../src/nvdec/nvdec-decoder.ts";
+import { Gpu, isGpuMissing, isOnCpu, leastLost, SLOW_TEST_MS } from "../../support/gpu.ts";
+import { type ReadStream, readStream, streamNames } from "../../support/video-streams.ts";
+
+setDefaultTimeout(SLOW_TEST_MS);
+
+const isMissing = isGpuMissing || isOnCpu || nvdecUnavailable() !== undefined;
+const names = streamNames();
+
+/** A device, its engines, and a stream that frames are copied on. */
+class Rig implements Disposable {
+  readonly gpu = new Gpu();
+  readonly nvdec = this.gpu.own(Nvdec.open(this.gpu.device));
+  readonly #on = { stream: this.gpu.stream };
+
+  /** MD5 of a frame without gaps, as ffmpeg's framemd5 tells it. */
+  hash(frame: DecodedFrame): string {
+    const bytes = frame.format === "NV12" ? 1 : 2;
+    const hasher = new Bun.CryptoHasher("md5");
+    const rowBytes = frame.width * bytes;
+    const planes = [
+      [frame.pixels, frame.pitchBytes, frame.height],
+      [frame.chroma, frame.chromaPitchBytes, Math.ceil(frame.height / 2)],
+    ] as const;
+    for (const [address, pitch, rows] of planes) {
+      const host = new Uint8Array(pitch * (rows - 1) + rowBytes);
+      copyToHost(host, BufferView.wrap(address, "u8", [host.length]), this.#on);
+      for (let row = 0; row < rows; row++) hasher.update(host.subarray(row * pitch, row * pitch + rowBytes));
+    }
+    return hasher.digest("hex");
+  }
+
+  /** Time stamps and hashes of every frame up to the end. */
+  async drain(decoder: NvdecDecoder): Promise<(readonly [number, string])[]> {
+    const seen: (readonly [number, string])[] = [];
+    for (let frame = await decoder.next(); frame !== undefined; frame = await decoder.next()) {
+      seen.push([frame.timestampUs, this.hash(frame)]);
+      frame.release(this.gpu.stream);
+    }
+    return seen;
+  }
+
+  [Symbol.dispose](): void {
+    this.gpu[Symbol.dispose]();
+  }
+}
+
+async function feed(decoder: NvdecDecoder, stream: ReadStream, offsetUs = 0): Promise<void> {
+  for (const [at, packet] of stream.data.entries()) await decoder.decode(packet, stream.packets[at]![0] + offsetUs);
+}
+
+async function feedAll(decoder: NvdecDecoder, streams: readonly ReadStream[]): Promise<void> {
+  for (const [at, stream] of streams.entries()) await feed(decoder, stream, at * 1e9);
+  await decoder.flush();
+}
+
+/** What differs of two lists of frames, for a failure that can be read. */
+function difference(
+  seen: readonly (readonly [number, string])[],
+  wanted: readonly (readonly [number, string])[],
+): string {
+  const places = wanted.flatMap(([timestampUs, hash], at) =>
+    seen[at]?.[0] === timestampUs && seen[at][1] === hash ? [] : [at],
+  );
+  if (places.length === 0 && seen.length === wanted.length) return "none";
+  const [first = 0] = places;
+  return `${seen.length} frames for ${wanted.length}, ${places.length} differ, the first is ${first}: ${seen[first]} for ${wanted[first]}`;
+}
+
+test.skipIf(isMissing)("Nvdec tells what the card decodes, and refuses the rest", () => {
+  using rig = new Rig();
+  const caps = rig.nvdec.caps({ codec: "h264" });
+  expect(caps.isSupported).toBe(true);
+  expect(caps.engines).toBeGreaterThan(0);
+  expect(caps.formats).toContain("NV12");
+  const tooLarge = { codec: "h264", width: caps.maxWidth * 2, height: 1080 } as const;
+  expect(rig.nvdec.refusal(tooLarge)).toContain(`up to ${caps.maxWidth}x${caps.maxHeight}`);
+  const refusal = rig.nvdec.refusal({ codec: "av1" });
+  if (refusal !== undefined)
+    expect(() => NvdecDecoder.open(rig.nvdec, { codec: "av1" })).toThrow(UnsupportedVideoError);
+});
+
+describe.skipIf(isMissing || names.length === 0)("NvdecDecoder with the streams of scripts/video-streams.ts", () => {
+  for (const name of names) {
+    test(`${name}: every frame is ffmpeg's to the bit, at its time`, async () => {
+      using rig = new Rig();
+      const stream = readStream(name);
+      const refusal = rig.nvdec.refusal({ codec: stream.codec, bits: stream.bits });
+      if (refusal !== undefined) return console.warn(`${name}: ${refusal}`);
+      using decoder = NvdecDecoder.open(rig.nvdec, { codec: stream.codec });
+      const fed = feedAll(decoder, [stream]);
+      const seen = await rig.drain(decoder);
+      await fed;
+      expect(difference(seen, stream.frames)).toBe("none");
+      expect(decoder.counts).toMatchObject({ packets: stream.packets.length, damaged: 0, refused: 0 });
+    });
+  }
+
+  test("a stream that is cut anywhere gives the same frames", async () => {
+    using rig = new Rig();
+    const stream = readStream("h264-1080p");
+    using decoder = NvdecDecoder.open(rig.nvdec, { codec: "h264", wholePackets: false });
+    const bytes = Buffer.concat(stream.data);
+    const fed = (async () => {
+      for (let at = 0; at < bytes.length; at += 4099) await decoder.decode(bytes.subarray(at, at + 4099), 0);
+      await decoder.flush();
+    })();
+    const seen = await rig.drain(decoder);
+    await fed;
+    expect(seen.map(([, hash]) => hash)).toEqual(stream.frames.map(([, hash]) => hash));
+  });
+
+  test("the size changes within a stream; the decoder is kept for the next", async () => {
+    using rig = new Rig();
+    const streams = ["h264-1080p", "h264-vtest", "h264-cropped", "h264-1080p"].map((name) => readStream(name));
+    const wanted = streams.flatMap(({ frames }, at) => {
+      return frames.map(([timestampUs, hash]) => [timestampUs + at * 1e9, hash] as const);
+    });
+    for (let round = 0; round < 2; round++) {
+      using decoder = NvdecDecoder.open(rig.nvdec, { codec: "h264" });
+      const fed = feedAll(decoder, streams);
+      const seen = await rig.drain(decoder);
+      await fed;
+      expect(difference(seen, wanted)).toBe("none");
+      if (round > 0) expect(decoder.counts.created).toBe(0);
+    }
+  });
+
+  test("after an end the same decoder goes on", async () => {
+    using rig = new Rig();
+    const stream = readStream("h264-vtest");
+    using decoder = NvdecDecoder.open(rig.nvdec, { codec: "h264" });
+    for (let round = 0; round < 3; round++) {
+      const fed = feedAll(decoder, [stream]);
+      const seen = await rig.drain(decoder);
+      await fed;
+      expect(difference(seen, stream.frames)).toBe("none");
+    }
+    expect(decoder.counts.created).toBe(1);
+  });
+
+  test("64 streams at once: all frames of each, in order", async () => {
+    using rig = new Rig();
+    const stream = readStream("h264-vtest");
+    const counts = await Promise.all(
+      Array.from({ length: 64 }, async () => {
+        using decoder = NvdecDecoder.open(rig.nvdec, { codec: "h264" });
+        const fed = feedAll(decoder, [stream]);
+        let count = 0;
+        for (let frame = await decoder.next(); frame !== undefined; frame = await decoder.next()) {
+          if (frame.timestampUs === stream.frames[count]![0]) count += 1;
+          frame.release();
+        }
+        await fed;
+        return count;
+      }),
+    );
+    expect(counts).toEqual(Array<number>(64).fill(stream.frames.length));
+  });
+
+  test("damaged packets are decoded as far as they go, counted, and the frames after the next key frame are right", async () => {
+    using rig = new Rig();
+    const stream = readStream("h264-1080p");
+    using decoder = NvdecDecoder.open(rig.nvdec, { codec: "h264" });
+    const damaged = stream.data.map((packet, at) => {
+      const copy = Uint8Array.from(packet);
+      if (at > 4 && at % 7 === 0) copy.fill(0xa5, Math.floor(copy.length / 3), Math.floor(copy.length / 2));
+      return copy;
+    });
+    const fed = feedAll(decoder, [{ ...stream, data: damaged }, stream]);
+    const seen = await rig.drain(decoder);
+    await fed;
+    const { counts } = decoder;
+    console.log(`damaged stream: ${seen.length} frames of ${2 * stream.frames.length}`, counts);
+    const after = stream.frames.map(([timestampUs, hash]) => [timestampUs + 1e9, hash] as const);
+    expect(difference(seen.slice(-after.length), after)).toBe("none");
+    expect(counts.frames).toBe(seen.length);
+  });
+
+  test("decoders that are opened and closed leave no memory behind", async () => {
+    using gpu = new Gpu();
+    const stream = readStream("h264-cropped");
+    const lost = await leastLost(gpu.device, 1024 * 1024, async () => {
+      using nvdec = Nvdec.open(gpu.device, { idle: 0 });
+      for (let round = 0; round < 5; round++) {
+        using decoder = NvdecDecoder.open(nvdec, { codec: "h264" });
+        const fed = feedAll(decoder, [stream]);
+        for (let frame = await decoder.next(); frame !== undefined; frame = await decoder.next()) frame.release();
+        await fed;
+      }
+    });
+    expect(lost).toBeLessThanOrEqual(1024 * 1024);
+  });
+});

@@ -21,6 +21,8 @@ export interface RtspServerOptions {
   readonly seconds: number;
   /** Hang up after the stream. Default true; else the connection stays, and nothing comes. */
   readonly hangsUp?: boolean;
+  /** Clients that are answered; nobody is afterwards. Default: all. */
+  readonly clients?: number;
 }
 
 interface Session {
@@ -61,9 +63,13 @@ const DESCRIPTION = [
 ];
 
 /** Serve a stream on a free port until it is disposed. */
-export function serveRtsp(stream: Uint8Array, { seconds, hangsUp = true }: RtspServerOptions): RtspServer {
+export function serveRtsp(
+  stream: Uint8Array,
+  { seconds, hangsUp = true, clients = Number.POSITIVE_INFINITY }: RtspServerOptions,
+): RtspServer {
   const messages = rtpOf(stream, seconds);
   let plays = 0;
+  let connections = 0;
 
   function flush(socket: Socket<Session>): void {
     const { data } = socket;
@@ -110,6 +116,8 @@ export function serveRtsp(stream: Uint8Array, { seconds, hangsUp = true }: RtspS
     socket: {
       open(socket) {
         socket.data = { text: "", timer: undefined, rest: new Uint8Array(0) };
+        connections += 1;
+        if (connections > clients) socket.end();
       },
       data(socket, bytes) {
         // Reports of the client are binary, and of no interest here.

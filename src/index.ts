@@ -214,7 +214,7 @@ export type { Polygon } from "./tasks/segment/outline.ts";
 export type { Rle } from "./tasks/segment/rle.ts";
 export { type ClassArea, maskOfClass, type SemanticResult } from "./tasks/semantic/class-map.ts";
 export type { ClassMap } from "./tasks/semantic/semantic-task.ts";
-export type { SliceEdges, SliceMerge, SliceMetric } from "./tasks/slices/slice-merge.ts";
+export type { SliceEdges, SliceMerge, SliceMetric } from "./tasks/slices/slice-grid.ts";
 export type {
   Drawable,
   DrawResultOptions,

@@ -16,7 +16,7 @@ import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
-import type { SlicePlan } from "../tasks/slices/slicer.ts";
+import { type SlicePlan, USUAL_SLICES } from "../tasks/slices/slice-grid.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import { classesIn } from "./classes.ts";
 import {
@@ -45,6 +45,12 @@ export interface DetectOptions {
   readonly classAgnostic?: boolean | undefined;
   /** Names or ids of the classes to keep. Default: all. */
   readonly classes?: readonly (string | number)[] | undefined;
+  /**
+   * Detect in slices of the image, as SAHI does: small objects of large images are found. `{}` for slices of the size of the model's
+   * input, by SAHI's defaults. Those of one image share a run, of at most `batch` of them, or 8 where that is 1. `false`: the image as
+   * a whole. Default: as the model was loaded.
+   */
+  readonly slices?: SliceOptions | false | undefined;
   /**
    * Aborted: the call rejects at once with the signal's reason. A frame that had no slot yet never runs; one that is
    * running runs to its end unseen, and until then its pixels are read. Other frames are not affected.
@@ -143,11 +149,14 @@ export interface DetectorConfig extends OpenOptions, DetectTaskOptions {
 }
 
 /** Complete options of one call, before class names are looked up. */
-export interface DetectConfig extends Filled<Omit<DetectOptions, "classes" | "signal">> {
+export interface DetectConfig extends Filled<Omit<DetectOptions, "classes" | "slices" | "signal">> {
   readonly classes: DetectOptions["classes"] | undefined;
+  /** `undefined`: as the model was loaded. */
+  readonly slices?: SlicePlan | false | undefined;
 }
 
-type GivenDetectOptions = { readonly [Name in keyof DetectConfig]?: DetectConfig[Name] | undefined };
+/** Options of one call, checked. */
+export type GivenDetectOptions = { readonly [Name in keyof DetectConfig]?: DetectConfig[Name] | undefined };
 
 const { classIds: _, ...selection } = USUAL_SELECTION;
 const DETECT_DEFAULTS: DetectConfig = { ...selection, classes: undefined };
@@ -155,7 +164,7 @@ const DETECT_DEFAULTS: DetectConfig = { ...selection, classes: undefined };
 const fraction = numberWithin(0, 1).optional();
 
 /** Of a call, and the defaults of calls. */
-const detectTable: GivenOptions<Omit<DetectOptions, "signal">> = {
+const detectTable: GivenOptions<Omit<DetectOptions, "slices" | "signal">> = {
   threshold: {
     schema: fraction,
     short: "t",
@@ -194,8 +203,16 @@ const detectTable: GivenOptions<Omit<DetectOptions, "signal">> = {
   },
 };
 
+const slices = group<SlicePlan>(SLICE_OPTIONS);
+
 /** Checks what calls and streams of a detector are told. */
-export const DETECT_CALLS: CallParser<DetectOptions> = new CallParser("detect", detectTable);
+export const DETECT_CALLS: CallParser<DetectOptions> = new CallParser("detect", {
+  ...detectTable,
+  slices: {
+    ...slices,
+    schema: z.union([z.literal(false), slices.schema], "false, or an object of options").optional(),
+  },
+});
 
 const DEVICE_RULE = "a number from 0 to 1023, or a list of 1 to 64 different ones";
 const deviceNumber = wholeWithin(0, 1023, DEVICE_RULE);
@@ -219,9 +236,6 @@ const HEADS_OPTION = {
     .optional(),
 };
 
-/** Slices of a run where nobody says. */
-const USUAL_SLICES = 8;
-
 const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
 
 const { batch, batchWaitMs, inFlight: __, device: ___, ...common } = LOAD_OPTIONS;
@@ -240,7 +254,7 @@ const loadTable = {
     help: "keep the image's aspect ratio with a dynamic input: faster",
     aliases: ["rect"],
   },
-  slices: group<SlicePlan>(SLICE_OPTIONS),
+  slices,
   maskSize: {
     schema: z.enum(MASK_SIZES, `one of ${MASK_SIZES.join(", ")}`).default("image"),
     help: "size of masks; proto: as the model gives them",
@@ -300,7 +314,15 @@ export function detectConfig(options: GivenDetectOptions, defaults: DetectConfig
     maxDetections: options.maxDetections ?? defaults.maxDetections,
     classAgnostic: options.classAgnostic ?? defaults.classAgnostic,
     classes: options.classes ?? defaults.classes,
+    ...(options.slices === undefined ? {} : { slices: options.slices }),
   };
+}
+
+/** Of masks in another size than that of their image, from slices. */
+export function maskSizeError(maskSize: MaskSize): OptionError {
+  const found = "masks of several slices are joined in the image";
+  const hint = 'leave out `maskSize`, or give `"image"`';
+  return new OptionError(message(`give masks of the size "${maskSize}"`, found, hint), "maskSize");
 }
 
 /**
@@ -311,11 +333,7 @@ export function detectConfig(options: GivenDetectOptions, defaults: DetectConfig
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const { device: devices, threshold, iou, maxDetections, classAgnostic, classes, heads, ...config } = loading(options);
   refusePadding(config.preprocessing);
-  if (config.slices !== undefined && config.maskSize !== "image") {
-    const found = "masks of several slices are joined in the image";
-    const hint = 'leave out `maskSize`, or give `"image"`';
-    throw new OptionError(message(`give masks of the size "${config.maskSize}"`, found, hint), "maskSize");
-  }
+  if (config.slices !== undefined && config.maskSize !== "image") throw maskSizeError(config.maskSize);
   const given = { threshold, iou, maxDetections, classAgnostic, classes };
   return {
     ...config,

@@ -23,6 +23,8 @@ import {
   type DetectorConfig,
   type DetectorOptions,
   detectConfig,
+  type GivenDetectOptions,
+  maskSizeError,
   parseDetectorOptions,
   type StreamOptions,
 } from "./detector-config.ts";
@@ -79,6 +81,15 @@ function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): voi
   }
 }
 
+/** @throws {OptionError} If a model was loaded in a way that slices of single calls do not go with */
+function refuseSlices({ slices, scaledDecoding, maskSize }: DetectorConfig): void {
+  if (scaledDecoding && slices === undefined) {
+    const found = "slices are of the image at its full size, and the model was loaded with `scaledDecoding`";
+    throw new OptionError(message("detect in slices", found, "load it without"), "slices");
+  }
+  if (maskSize !== "image") throw maskSizeError(maskSize);
+}
+
 /** A model that finds objects. What it says of them is a matter of its task. */
 export abstract class DetectingModel<
   Spec extends ModelSpec,
@@ -102,7 +113,12 @@ export abstract class DetectingModel<
     const detect = { ...config.detect, iou: config.isIouGiven ? iou : (usualIou ?? iou) };
     const params = nmsOptionsOf(detect, labels);
     tellMisfits(opened);
-    const paramsOf = (given: DetectOptions): NmsOptions => nmsOptionsOf(detectConfig(given, detect), labels);
+    const { usualSize } = backends[0]!.task;
+    const paramsOf = ({ slices, ...given }: GivenDetectOptions): NmsOptions => {
+      if (slices) refuseSlices(config);
+      const sized = slices && { ...slices, size: slices.size ?? usualSize };
+      return nmsOptionsOf(detectConfig({ ...given, slices: sized }, detect), labels);
+    };
     super({ ...opened, config: running }, { facade, params, calls: DETECT_CALLS, paramsOf, read });
   }
 
@@ -272,10 +288,12 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
     this.assertOpen();
-    if (this.#isSliced) {
-      const hint = "load the detector without `slices`";
-      throw new OptionError(message("run the stages one by one", "images are cut into slices", hint), "slices");
-    }
-    return StagedBatch.open(this.pipeline, sources, (options) => this.paramsOf(options));
+    const refused = (hint: string): OptionError =>
+      new OptionError(message("run the stages one by one", "images are cut into slices", hint), "slices");
+    if (this.#isSliced) throw refused("load the detector without `slices`");
+    return StagedBatch.open(this.pipeline, sources, (options) => {
+      if (options?.slices) throw refused("leave out `slices`");
+      return this.paramsOf(options);
+    });
   }
 }

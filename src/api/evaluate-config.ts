@@ -6,7 +6,7 @@ import { CALLBACK_OPTION } from "./call-options.ts";
 import { DETECTOR_OPTIONS, type DetectOptions } from "./detector-config.ts";
 
 /** Options of `evaluate`. Those of a call to `detect` hold for every image; a classifier has none of them. */
-export interface EvaluateOptions extends DetectOptions {
+export interface EvaluateOptions extends Omit<DetectOptions, "slices"> {
   /** Lowest score that counts, 0–1. Default 0.001, as average precision needs all that a model finds. */
   readonly threshold?: number | undefined;
   /** Names or ids of the classes to score; objects of others are left out of the ground truth. Default: all. */

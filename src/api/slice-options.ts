@@ -1,9 +1,9 @@
 /** @module SliceOptions: what callers may say of the slices that an image is detected in, declared once. */
 
 import { z } from "zod";
-import { numberWithin } from "../core/number-options.ts";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { OptionsOf } from "../core/options.ts";
-import type { SliceEdges, SliceMerge, SliceMetric } from "../tasks/slices/slice-merge.ts";
+import type { SliceEdges, SliceMerge, SliceMetric } from "../tasks/slices/slice-grid.ts";
 import { SIZE_OPTION } from "./machine-options.ts";
 
 /** How images are cut into slices, and what is found in them merged: as SAHI does it. */
@@ -25,6 +25,8 @@ export interface SliceOptions {
   readonly threshold?: number | undefined;
   /** `"drop"`: boxes that end at an inner edge of their slice are left out where another view has the object whole. Default `"keep"`. */
   readonly edges?: SliceEdges | undefined;
+  /** An image of more slices is refused. Default 4096. */
+  readonly maxSlices?: number | undefined;
 }
 
 const MERGES = ["nms", "nmm", "greedy-nmm"] as const satisfies readonly SliceMerge[];
@@ -73,5 +75,9 @@ export const SLICE_OPTIONS: OptionsOf<SliceOptions> = {
     schema: z.enum(["keep", "drop"], "keep or drop").default("keep"),
     flag: "slice-edges",
     help: "boxes cut by a slice; drop: if another view has them whole",
+  },
+  maxSlices: {
+    schema: wholeWithin(1, 1_000_000).default(4096),
+    help: "refuse images of more slices",
   },
 };

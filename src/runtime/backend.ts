@@ -48,7 +48,7 @@ export interface Slot<Params, Output> {
    *
    * @returns `undefined` if all is there
    */
-  prepare(images: readonly SlotImage[], size: Size): Promise<void> | undefined;
+  prepare(images: readonly SlotImage[], size: Size, params: Params): Promise<void> | undefined;
   /**
    * All stages, for all regions of the images; the GPU replays a run of the model as one graph.
    *

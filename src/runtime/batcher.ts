@@ -156,6 +156,8 @@ class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, Wai
   readonly params: Params;
   readonly #pipeline: Pipeline<unknown, Params, Output>;
   readonly #options: BatchingOptions<Output, T>;
+  /** Most frames of a run. */
+  readonly #most: number;
   /** Aborted ones stay in line, and are passed over. */
   readonly #line = new Fifo<Frame<T, Output>>();
   /** Frames in line that are not aborted. */
@@ -168,6 +170,7 @@ class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, Wai
   constructor(pipeline: Pipeline<unknown, Params, Output>, params: Params, options: BatchingOptions<Output, T>) {
     this.params = params;
     this.#pipeline = pipeline;
+    this.#most = Math.min(pipeline.batch, pipeline.task.mostWith?.(params) ?? pipeline.batch);
     this.#options = options;
   }
 
@@ -185,8 +188,8 @@ class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, Wai
     const frame = new Frame(source, this, this.#options.read, signal);
     this.#line.push(frame);
     this.#waiting += 1;
-    const unserved = this.#waiting - this.#requested * this.#pipeline.batch;
-    if (unserved >= this.#pipeline.batch) this.#request();
+    const unserved = this.#waiting - this.#requested * this.#most;
+    if (unserved >= this.#most) this.#request();
     else if (unserved > 0 && this.#deadline === undefined) this.#setDeadline();
     return frame;
   }
@@ -194,7 +197,7 @@ class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, Wai
   /** Wait no longer for others. */
   flush(): void {
     this.#clearDeadline();
-    if (this.#waiting > this.#requested * this.#pipeline.batch) this.#request();
+    if (this.#waiting > this.#requested * this.#most) this.#request();
   }
 
   forget(): void {
@@ -205,7 +208,7 @@ class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, Wai
     this.#requested -= 1;
     const frames: Frame<T, Output>[] = [];
     const run = new SharedRun(slot, frames);
-    while (frames.length < this.#pipeline.batch) {
+    while (frames.length < this.#most) {
       const frame = this.#line.shift();
       if (frame === undefined) break;
       if (frame.isSettled) continue;
@@ -219,7 +222,7 @@ class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, Wai
   refuse(error: ClosedError): void {
     this.#requested -= 1;
     // Those in front still get the slots that were asked for before.
-    const served = Math.min(this.#waiting, this.#requested * this.#pipeline.batch);
+    const served = Math.min(this.#waiting, this.#requested * this.#most);
     let kept = 0;
     for (let left = this.#line.length; left > 0; left--) {
       const frame = this.#line.shift()!;

@@ -163,14 +163,14 @@ export class Pipeline<ModelSpec, Params, Output> {
     }
     if (images.length === 0) return;
     this.#note(images[0]!);
-    let size = this.task.sizeFor(images);
-    let preparing = slot.prepare(images, size);
+    let size = this.task.sizeFor(images, params);
+    let preparing = slot.prepare(images, size, params);
     while (preparing !== undefined) {
       await preparing;
       keepUsable(images, decoded);
       if (images.length === 0) return;
-      size = this.task.sizeFor(images);
-      preparing = slot.prepare(images, size);
+      size = this.task.sizeFor(images, params);
+      preparing = slot.prepare(images, size, params);
     }
     const outputs = await this.#outputsOf(slot, images, size, params);
     const { timings } = slot;

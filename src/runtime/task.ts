@@ -92,8 +92,10 @@ export interface TaskModel<ModelSpec, Params, Output> {
   readonly usualSize: Size;
   /** Parameters that find nothing in noise: what is measured with. */
   readonly idleParams: Params;
-  /** Size of the input for images that share a run. @param images at least one */
-  sizeFor(images: readonly PixelSize[]): Size;
+  /** Size of the input for images that share a run. @param images at least one @param params default: the idle ones */
+  sizeFor(images: readonly PixelSize[], params?: Params): Size;
+  /** Most images of a call with such parameters that are run as one; left out where they do not matter. */
+  mostWith?(params: Params): number;
   /** True if two calls may share a run. */
   sameParams(a: Params, b: Params): boolean;
   /** What is done around the model where its tensors lie in host memory. */
@@ -217,9 +219,12 @@ export interface HostWork<Params, Output> {
   /**
    * Take a batch. The images are kept until `end`.
    *
+   * @param params `undefined` for stages that are run one by one
    * @returns its regions: rows of the input it needs in all, in one or several runs
    */
-  begin(images: readonly Image[], size: Size): number;
+  begin(images: readonly Image[], size: Size, params?: Params): number;
+  /** Most rows of a run of the batch; left out for as many as the model takes. */
+  readonly rows?: number | undefined;
   /** Write a region into a row of the input. */
   fill(tensors: HostTensors, region: number, row: number): void;
   /** Take what the model said of a region. @throws {ShapeError} If an output is not what was recognised */

@@ -28,7 +28,7 @@ import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import { refuseOutput } from "../heads/outputs.ts";
-import type { Region } from "../image/geometry.ts";
+import type { Region, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Preprocessor } from "../image/preprocessor.ts";
@@ -38,7 +38,7 @@ import { assertDeviceResize, type HostTensors, type HostWork, type PixelSize } f
 /** A task's part of one slot on the host that looks at no pixel itself. */
 export interface RegionWork<Params, Output> extends HostWork<Params, Output> {
   /** What `begin` would return for images of such sizes; without it, as many as there are. */
-  regions?(images: readonly PixelSize[]): number;
+  regions?(images: readonly PixelSize[], params?: Params): number;
   fill(tensors: Pick<HostTensors, "fill">, region: number, row: number): void;
   finish(tensors: Pick<HostTensors, "outputs">, region: number, row: number, params: Params): void;
 }
@@ -79,6 +79,7 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
   readonly #work: RegionWork<Params, Output>;
   /** Regions of the batch. */
   count = 0;
+  #params: Params | undefined;
 
   constructor(shared: Shared, work: RegionWork<Params, Output>) {
     this.#shared = shared;
@@ -89,8 +90,9 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
     return this.#work.placements;
   }
 
-  regions(images: readonly SlotImage[]): number {
-    return this.#work.regions?.(images) ?? images.length;
+  regions(images: readonly SlotImage[], _: Size, params?: Params): number {
+    this.#params = params;
+    return this.#work.regions?.(images, params) ?? images.length;
   }
 
   createStages(tensors: DeviceTensors, { batch }: RunShape): HostWorkStages {
@@ -99,7 +101,7 @@ class CudaHostWork<Params, Output> implements CudaWork<Params, Output> {
 
   begin({ images, size }: DeviceBatch<Params>): void {
     // Some may have no pixels on the host: only the stages look for those.
-    this.count = this.#work.begin(images as readonly Image[], size);
+    this.count = this.#work.begin(images as readonly Image[], size, this.#params);
   }
 
   fill(stages: Pick<HostTensors, "fill">, region: number, row: number): void {

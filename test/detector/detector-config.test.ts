@@ -7,6 +7,7 @@ import {
   DETECT_CALLS,
   type DetectorOptions,
   detectConfig,
+  type GivenDetectOptions,
   parseDetectorOptions,
 } from "../../src/api/detector-config.ts";
 import { type ImageModelOptions, parseImageModelOptions } from "../../src/api/image-model-config.ts";
@@ -166,7 +167,9 @@ test("parseDetectorOptions() names the option that is out of range, and what wou
 
 test("calls take a signal, and nothing else in its place", () => {
   const defaults = parseDetectorOptions({}).detect;
-  expect(detectConfig(DETECT_CALLS.call({ signal: new AbortController().signal }), defaults)).toEqual(defaults);
+  expect(
+    detectConfig(DETECT_CALLS.call({ signal: new AbortController().signal }) as GivenDetectOptions, defaults),
+  ).toEqual(defaults);
   expect(() => DETECT_CALLS.call({ signal: {} as AbortSignal })).toThrow("an AbortSignal");
 });
 

@@ -33,6 +33,84 @@ test("Detector: slices find what lies in each, the whole image is seen beside th
   expect((await both.detect(wide, { maxDetections: 1 })).detections.length).toBe(1);
 });
 
+test("slices of a call are those of a model that was loaded with them; calls without share batches meanwhile", async () => {
+  const slices = { overlap: 0.25, whole: false };
+  await using loaded = await Detector.load(toyDetector(), { backend, slices });
+  await using plain = await Detector.load(toyDetector(), { backend, batch: 4 });
+  const options = { classes: ["cat"] };
+  const wanted = {
+    sliced: (await loaded.detect(wide, options)).detections,
+    whole: (await plain.detect(wide)).detections,
+  };
+  expect(wanted.sliced.length).toBe(2);
+  const results = await Promise.all([
+    plain.detect(wide),
+    plain.detect(wide, { ...options, slices }),
+    plain.detect(wide),
+    plain.detect(wide, { ...options, slices: { ...slices, overlap: 0 } }),
+    plain.detect(wide, { ...options, slices }),
+    plain.detect(wide),
+    loaded.detect(wide, { slices: false }),
+  ]);
+  const [first, sliced, second, apart, again, third, undone] = results.map(({ detections }) => detections);
+  for (const one of [first, second, third, undone]) expect(one).toEqual(wanted.whole);
+  for (const one of [sliced, again]) expect(one).toEqual(wanted.sliced);
+  expect(apart!.length).toBe(2);
+  for await (const { detections } of plain.stream([wide, wide], { ...options, slices })) {
+    expect(detections).toEqual(wanted.sliced);
+  }
+});
+
+test("slices of a call: more runs than one, and those of masks and oriented boxes", async () => {
+  const slices = { overlap: 0.9, whole: false };
+  const narrow = flatImage(36, 32, 255);
+  await using turned = await OrientedDetector.load(toyObb, { backend });
+  await using turnedBefore = await OrientedDetector.load(toyObb, { backend, slices });
+  expect((await turned.detect(narrow, { slices })).objects).toEqual((await turnedBefore.detect(narrow)).objects);
+  const rules = { overlap: 0.75, merge: "nms", metric: "iou" } as const;
+  await using masks = await Segmenter.load(toySegmenter, { backend });
+  await using masksBefore = await Segmenter.load(toySegmenter, { backend, slices: rules, batch: 3 });
+  // Thirteen views: two runs of eight, or five of three.
+  const [got, want] = [
+    await masks.detect(flatImage(120, 32, 255), { slices: rules }),
+    await masksBefore.detect(flatImage(120, 32, 255)),
+  ];
+  expect(want.objects.length).toBeGreaterThan(4);
+  expect(got.objects.map(({ box, mask }) => [...box, ...mask.toRle().counts])).toEqual(
+    want.objects.map(({ box, mask }) => [...box, ...mask.toRle().counts]),
+  );
+});
+
+test("slices go with tracks", async () => {
+  await using detector = await Detector.load(toyDetector(), { backend });
+  const frames = Array.from({ length: 4 }, () => wide);
+  const options = { classes: ["cat"], slices: { overlap: 0.25, whole: false } };
+  for await (const { index, detections } of detector.track(frames, options)) {
+    expect([index, detections.map(({ trackId }) => trackId).sort()]).toEqual([index, [1, 2]]);
+  }
+});
+
+test("slices of a call: what does not go with them, and too many, are refused", async () => {
+  await using detector = await Detector.load(toyDetector(), { backend, scaledDecoding: true });
+  await expect(detector.detect(wide, { slices: {} })).rejects.toThrow("the model was loaded with `scaledDecoding`");
+  await expect(detector.detect(wide, { slices: true as never })).rejects.toThrow(
+    '"slices" must be false, or an object',
+  );
+  await expect(detector.detect(wide, { slices: { overlap: 2 } })).rejects.toThrow('Option "slices');
+  await using plain = await Detector.load(toyDetector(), { backend });
+  const many = plain.detect(flatImage(2000, 1000, 9), { slices: { size: 8, overlap: 0.9 } });
+  await expect(many).rejects.toThrow("an image of 2000x1000 has 1979049 slices of 8x8, and 4096 are allowed");
+  const few = plain.detect(wide, { slices: { size: 32, overlap: 0, maxSlices: 7 } });
+  await expect(few).rejects.toThrow("an image of 112x64 has 8 slices of 32x32, and 7 are allowed");
+  expect(
+    (await plain.detect(wide, { slices: { size: 32, overlap: 0, maxSlices: 8 } })).detections.length,
+  ).toBeGreaterThan(0);
+  using staged = await plain.staged([wide]);
+  await staged.preprocess();
+  await staged.infer();
+  await expect(staged.postprocess({ slices: {} })).rejects.toThrow("images are cut into slices");
+});
+
 test("Segmenter: the mask of an object that several slices show is what any of them has of it, in the image", async () => {
   const slices = { overlap: 0.75, whole: false };
   await using segmenter = await Segmenter.load(toySegmenter, { backend, slices });

@@ -6,8 +6,9 @@ import { createDetectionBlock, type DetectionBlock } from "../../src/model/rows.
 import { rotatedEnvelope } from "../../src/tasks/obb/rotated.ts";
 import { giveMasks, type MaskedBlock } from "../../src/tasks/objects/objects.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
+import type { MergeRules, SliceMerge, SliceMetric } from "../../src/tasks/slices/slice-grid.ts";
 import { slicesOf } from "../../src/tasks/slices/slice-grid.ts";
-import { type MergeRules, type SliceMerge, SliceMerger, type SliceMetric } from "../../src/tasks/slices/slice-merge.ts";
+import { SliceMerger } from "../../src/tasks/slices/slice-merge.ts";
 import { sharedFile } from "../support/shared.ts";
 
 type Row = readonly [x1: number, y1: number, x2: number, y2: number, score: number, classId: number];

@@ -203,12 +203,12 @@ class CpuSlot<ModelSpec, Params, Output> extends Resource implements Slot<Params
 
   async run(images: readonly Image[], size: Size, params: Params): Promise<readonly Output[]> {
     const { timings } = this;
-    const { rows } = this.#model;
     timings.preprocess = 0;
     timings.infer = 0;
     timings.postprocess = 0;
     let started = performance.now();
-    const regions = this.#work.begin(images, size);
+    const regions = this.#work.begin(images, size, params);
+    const rows = Math.min(this.#model.rows, this.#work.rows ?? regions);
     for (let first = 0; first < regions; first += rows) {
       const binding = this.#fill(first, Math.min(rows, regions - first), size);
       const filled = performance.now();

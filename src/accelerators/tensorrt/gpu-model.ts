@@ -87,8 +87,12 @@ export interface RunShape {
 export interface CudaWork<Params, Output> extends Disposable {
   /** Where each image of the batch lies in the input, where the task has one region an image. */
   readonly placements: readonly Region[];
-  /** Regions of a batch: rows of the input it needs in all, in one or several runs. */
-  regions(images: readonly SlotImage[], size: Size): number;
+  /**
+   * Take a batch. Its regions: rows of the input it needs in all, in one or several runs.
+   *
+   * @param params `undefined` for stages that are run one by one
+   */
+  regions(images: readonly SlotImage[], size: Size, params?: Params): number;
   /** Which rows of image `index` of the next batch the pre-processing reads, where it does with a part: no others are copied. */
   rowsRead?(image: Image, index: number, size: Size): RowsRead | undefined;
   /** Make what a shape needs around its tensors, prepared on the setup stream, which is synchronised afterwards. */

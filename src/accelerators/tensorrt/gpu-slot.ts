@@ -83,13 +83,13 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
     return decodeAll(files, decode, this.timings);
   }
 
-  prepare(images: readonly SlotImage[], size: Size): Promise<void> | undefined {
-    return this.#prepare(this.#work.regions(images, size), size);
+  prepare(images: readonly SlotImage[], size: Size, params: Params): Promise<void> | undefined {
+    return this.#prepare(this.#work.regions(images, size, params), size);
   }
 
   async run(images: readonly SlotImage[], size: Size, params: Params): Promise<readonly Output[]> {
     const started = performance.now();
-    const regions = this.#work.regions(images, size);
+    const regions = this.#work.regions(images, size, params);
     // The last run may have a shape of its own; both are made before anything is enqueued.
     const preparing = this.#prepare(regions, size);
     if (preparing !== undefined) await preparing;

@@ -23,7 +23,8 @@ import { type RowsRead, rowsRead } from "../../image/resize-taps.ts";
 import { blockAt, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
-import { type SlicePlan, Slicer } from "../slices/slicer.ts";
+import type { SlicePlan } from "../slices/slice-grid.ts";
+import { Slicer } from "../slices/slicer.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
 import { GpuTables } from "./cuda-tables.ts";
 import type { DecodeBatch } from "./decode-batch.ts";
@@ -39,6 +40,7 @@ interface Shared {
   readonly recognition: ModelSpec;
   readonly guard: PlausibilityGuard;
   readonly objects: CudaObjects;
+  /** What images are cut into where a call does not say. */
   readonly slices: SlicePlan | undefined;
   /** On the device: what `valueTable` gave for the pre-processing. */
   readonly values: DeviceBuffer<"f32">;
@@ -53,7 +55,7 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
 
   /**
    * @param objects what the task does beside boxes
-   * @param slices  that an image is cut into
+   * @param slices  that an image is cut into where a call does not say
    */
   constructor(recognition: ModelSpec, guard: PlausibilityGuard, objects: CudaObjects = {}, slices?: SlicePlan) {
     const { extras = recognition.extras } = objects;
@@ -86,16 +88,19 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   /** Where each image was placed last, in its decoded size, and which of its rows that reads. */
   readonly #placed: Region[] = [];
   readonly #read: (RowsRead | undefined)[] = [];
-  readonly #slicer: Slicer | undefined;
+  readonly #ownSlicer: Slicer;
+  /** Where the image of the batch is cut into slices. */
+  #slicer: Slicer | undefined;
 
   constructor(shared: Shared, streams: SlotStreams) {
-    const { slices, recognition } = shared;
     this.#shared = shared;
     this.#streams = streams;
-    this.#slicer = slices && new Slicer(slices, recognition);
+    this.#ownSlicer = new Slicer(shared.recognition);
   }
 
-  regions(images: readonly SlotImage[]): number {
+  regions(images: readonly SlotImage[], _: Size, params?: NmsOptions): number {
+    const slices = params?.slices ?? this.#shared.slices;
+    this.#slicer = slices ? this.#ownSlicer.use(slices) : undefined;
     return this.#slicer?.count(images[0]!) ?? images.length;
   }
 

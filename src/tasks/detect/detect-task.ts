@@ -27,8 +27,7 @@ import { seemsClassifier } from "../classify/classifier-recognition.ts";
 import type { RotatedSuppression } from "../obb/rotated.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { MaskSize } from "../segment/mask-plan.ts";
-import { slicesOf } from "../slices/slice-grid.ts";
-import type { SlicePlan } from "../slices/slicer.ts";
+import { type SlicePlan, slicesOf } from "../slices/slice-grid.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 
@@ -198,14 +197,19 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     this.rows = slices === undefined ? Number.POSITIVE_INFINITY : options.batch;
   }
 
-  sizeFor(images: readonly PixelSize[]): Size {
+  mostWith({ slices }: NmsOptions): number {
+    return slices ? 1 : this.mostImages;
+  }
+
+  sizeFor(images: readonly PixelSize[], params?: NmsOptions): Size {
     const { fixedSize, stride } = this.spec;
-    const { rectangular, slices } = this.options;
+    const { rectangular } = this.options;
+    const slices = params?.slices ?? this.options.slices;
     const size = this.#isImageSized ? undefined : this.usualSize;
-    const isAsked = slices !== undefined && (rectangular || this.#isImageSized);
-    const seen = isAsked
-      ? slicesOf([images[0]!.width, images[0]!.height], { ...slices, size: slices.size ?? this.usualSize })
-      : images;
+    const seen =
+      slices && (rectangular || this.#isImageSized)
+        ? slicesOf([images[0]!.width, images[0]!.height], { ...slices, size: slices.size ?? this.usualSize })
+        : images;
     return inputSizeFor(seen, { fixedSize, stride, size, rectangular });
   }
 

@@ -8,9 +8,16 @@ import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { blockAt, Candidates, type DetectionBlock, type RowExtra } from "../../model/rows.ts";
 import type { HostTensors, HostWork, PixelSize } from "../../runtime/task.ts";
-import { type SlicePlan, Slicer } from "../slices/slicer.ts";
+import { type SlicePlan, USUAL_SLICES } from "../slices/slice-grid.ts";
+import { Slicer } from "../slices/slicer.ts";
 import { type NmsOptions, Selector, USUAL_SELECTION } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
+
+/** What the part of a slot may be told. */
+export type HostDetectOptions = Pick<RecogniseOptions, "heads"> & {
+  readonly slices?: SlicePlan | undefined;
+  readonly batch?: number | undefined;
+};
 
 /** What one slot needs to detect: a region an image, or several of one image, tables and candidates that only grow. */
 export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
@@ -24,7 +31,12 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly #selector = new Selector();
   readonly #pixels = new PixelCheck();
   readonly #blocks: DetectionBlock[] = [];
-  readonly #slicer: Slicer | undefined;
+  readonly #ownSlicer: Slicer;
+  /** Where the images of the batch are cut into slices. */
+  #slicer: Slicer | undefined;
+  /** What images are cut into where a call does not say. */
+  readonly #slices: SlicePlan | undefined;
+  readonly #mostSlices: number;
   readonly #decodeInput: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] } = {
     outputs: new Map(),
     index: 0,
@@ -40,13 +52,13 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   #selection = USUAL_SELECTION;
 
   /**
-   * @param options heads of the caller's, and the slices that an image is cut into
+   * @param options heads of the caller's, the slices that an image is cut into where a call does not say, and most of them in a run
    * @param extras  what a row has beside box, score and class
    */
   constructor(
     recognition: ModelSpec,
     guard: PlausibilityGuard,
-    { heads, slices }: Pick<RecogniseOptions, "heads"> & { readonly slices?: SlicePlan | undefined } = {},
+    { heads, slices, batch = 1 }: HostDetectOptions = {},
     extras: readonly Pick<RowExtra, "length">[] | undefined = recognition.extras,
   ) {
     this.#recognition = recognition;
@@ -54,15 +66,28 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#guard = guard;
     this.#decode = decoderOf(recognition, heads);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
-    this.#slicer = slices && new Slicer(slices, { ...recognition, ...(extras && { extras: extras as RowExtra[] }) });
+    this.#ownSlicer = new Slicer({ ...recognition, ...(extras && { extras: extras as RowExtra[] }) });
+    this.#slices = slices;
+    this.#mostSlices = batch > 1 ? batch : USUAL_SLICES;
+  }
+
+  get rows(): number | undefined {
+    return this.#slicer === undefined ? undefined : this.#mostSlices;
   }
 
   /** What {@linkcode begin} would return. */
-  regions(images: readonly PixelSize[]): number {
+  regions(images: readonly PixelSize[], params?: NmsOptions): number {
+    this.#choose(params);
     return this.#slicer?.count(images[0]!) ?? images.length;
   }
 
-  begin(images: readonly Image[], [width, height]: Size): number {
+  #choose(params: NmsOptions | undefined): void {
+    const slices = params?.slices ?? this.#slices;
+    this.#slicer = slices ? this.#ownSlicer.use(slices) : undefined;
+  }
+
+  begin(images: readonly Image[], [width, height]: Size, params?: NmsOptions): number {
+    this.#choose(params);
     this.#images = images;
     this.#decodeInput.inputWidth = width;
     this.#decodeInput.inputHeight = height;

@@ -4,6 +4,7 @@ import { ArgumentError, ModelError, message } from "../../core/errors.ts";
 import type { DecodePlan, ModelSpec } from "../../heads/head.ts";
 import { OTHER_HEAD_HINT } from "../../heads/outputs.ts";
 import type { Candidates, DetectionBlock } from "../../model/rows.ts";
+import type { SlicePlan } from "../slices/slice-grid.ts";
 
 /** Which rows are kept. */
 export interface NmsOptions {
@@ -17,6 +18,8 @@ export interface NmsOptions {
   readonly classAgnostic: boolean;
   /** Class ids to keep; `undefined` for all. */
   readonly classIds: ReadonlySet<number> | undefined;
+  /** The slices that an image is cut into, which has a run of its own then; `false` for none, `undefined` for those that the model was loaded with. */
+  readonly slices?: SlicePlan | false | undefined;
 }
 
 /** What is kept where the caller does not say; nothing is found in noise with it. */
@@ -43,6 +46,7 @@ export function sameNmsOptions(a: NmsOptions, b: NmsOptions): boolean {
     a.iou === b.iou &&
     a.maxDetections === b.maxDetections &&
     a.classAgnostic === b.classAgnostic &&
+    a.slices === b.slices &&
     sameIds(a.classIds, b.classIds)
   );
 }

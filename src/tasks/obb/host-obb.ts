@@ -27,7 +27,7 @@ export class HostObb extends HostDetect {
   constructor(
     spec: ObjectSpec,
     guard: PlausibilityGuard,
-    options: Pick<DetectTaskOptions, "rotatedNms" | "heads" | "slices"> = {},
+    options: Partial<Pick<DetectTaskOptions, "rotatedNms" | "heads" | "slices" | "batch">> = {},
   ) {
     super(spec, guard, options);
     this.#spec = spec;

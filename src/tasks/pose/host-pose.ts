@@ -16,7 +16,11 @@ export class HostPose extends HostDetect {
   readonly #plan: ObjectSpec["plan"];
   readonly #form: KeypointForm;
 
-  constructor(spec: ObjectSpec, guard: PlausibilityGuard, options: Pick<DetectTaskOptions, "heads" | "slices"> = {}) {
+  constructor(
+    spec: ObjectSpec,
+    guard: PlausibilityGuard,
+    options: Partial<Pick<DetectTaskOptions, "heads" | "slices" | "batch">> = {},
+  ) {
     const form = spec.keypoints!;
     super(spec, guard, options, [{ length: form.count * form.numbers }]);
     this.#plan = spec.plan;

@@ -33,7 +33,7 @@ export class HostSegment extends HostDetect {
   constructor(
     spec: ObjectSpec,
     guard: PlausibilityGuard,
-    options: Pick<DetectTaskOptions, "maskSize" | "heads" | "slices">,
+    options: Pick<DetectTaskOptions, "maskSize" | "heads" | "slices"> & { readonly batch?: number | undefined },
   ) {
     super(spec, guard, options);
     this.#maskSize = options.maskSize;

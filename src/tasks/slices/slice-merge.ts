@@ -5,29 +5,9 @@ import { blockAt, type DetectionBlock, type RowExtra } from "../../model/rows.ts
 import { growRotated, rotatedEnvelope, rotatedOverlap } from "../obb/rotated.ts";
 import { giveMasks, type MaskedBlock } from "../objects/objects.ts";
 import { MergedMasks } from "./merged-masks.ts";
+import type { MergeRules } from "./slice-grid.ts";
 
 const { fround } = Math;
-
-/**
- * How rows that overlap become one. `nms`: the best is kept. `greedy-nmm`: it grows over those that overlap it. `nmm`: likewise,
- * and over those that overlap these.
- */
-export type SliceMerge = "nms" | "nmm" | "greedy-nmm";
-
-/** What overlap is measured by: intersection over union, or over the smaller of both. */
-export type SliceMetric = "iou" | "ios";
-
-/** What becomes of boxes that end at an inner edge of their slice. `drop`: those that another view has whole are left out first. */
-export type SliceEdges = "keep" | "drop";
-
-/** How what was found in several views of one image becomes one list. */
-export interface MergeRules {
-  readonly merge: SliceMerge;
-  readonly metric: SliceMetric;
-  /** Rows that overlap by at least as much are one, 0–1. */
-  readonly threshold: number;
-  readonly edges: SliceEdges;
-}
 
 /** What is asked for of the merged rows. */
 export interface MergeSelection {

@@ -4,35 +4,42 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { placeRectangle, type Rectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { PixelSize } from "../../runtime/task.ts";
-import { type SliceRules, slicesOf } from "./slice-grid.ts";
-import { type MergeRules, type MergeSelection, SliceMerger } from "./slice-merge.ts";
-
-/** How images are cut, and what is found in them merged. */
-export interface SlicePlan extends Omit<SliceRules, "size">, MergeRules {
-  /** Of a slice in pixels; `undefined` for that of the model's input. */
-  readonly size: Size | undefined;
-}
+import { type MergeRules, type SlicePlan, type SliceRules, slicesOf } from "./slice-grid.ts";
+import { type MergeSelection, SliceMerger } from "./slice-merge.ts";
 
 /** Cuts the images of one slot. */
 export class Slicer {
   /** Where each view of the image lies in the input: its slices, then the whole of it. */
   readonly regions: Region[] = [];
-  readonly #plan: SliceRules & MergeRules;
+  /** Of a slice, where nobody says. */
+  readonly #usualSize: Size;
+  #given: SlicePlan | undefined;
+  #plan!: SliceRules & MergeRules;
   readonly #fit: ModelSpec["preprocessing"]["fit"];
   readonly #merger: SliceMerger;
   #width = 0;
   #height = 0;
   #views: readonly Rectangle[] = [];
 
-  constructor(plan: SlicePlan, spec: Pick<ModelSpec, "extras" | "preprocessing" | "fixedSize" | "preferredSize">) {
-    this.#plan = { ...plan, size: plan.size ?? spec.fixedSize ?? spec.preferredSize };
+  constructor(spec: Pick<ModelSpec, "extras" | "preprocessing" | "fixedSize" | "preferredSize">) {
+    this.#usualSize = spec.fixedSize ?? spec.preferredSize;
     this.#fit = spec.preprocessing.fit;
     this.#merger = new SliceMerger(spec.extras, "task" in spec && spec.task === "obb");
   }
 
-  /** How many views there are of an image. */
+  /** Cut by a plan from now on. */
+  use(plan: SlicePlan): this {
+    if (plan === this.#given) return this;
+    this.#given = plan;
+    this.#plan = { ...plan, size: plan.size ?? this.#usualSize };
+    this.#width = 0;
+    return this;
+  }
+
+  /** How many views there are of an image. @throws {OptionError} If there are more than allowed */
   count({ width, height }: PixelSize): number {
     if (width !== this.#width || height !== this.#height) {
+      this.#width = 0;
       this.#views = slicesOf([width, height], this.#plan);
       this.#width = width;
       this.#height = height;

@@ -26,7 +26,7 @@ import { USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
 import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import type { MaskSize } from "../../../src/tasks/segment/mask-plan.ts";
-import type { SlicePlan } from "../../../src/tasks/slices/slicer.ts";
+import type { SlicePlan } from "../../../src/tasks/slices/slice-grid.ts";
 import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
 import { imagePath } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";

@@ -172,15 +172,15 @@ export async function runCameras({ frames, cameras: count, seconds, sampleMs, on
   return cameras.map((camera) => camera.count());
 }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 }
 
-/** MiB by which memory grew from the second quarter of a run to its last. */
+/** MiB by which memory grew from the second quarter of a run to its last: the medians, as garbage comes and goes. */
 export function growthOf(samples: readonly Sample[]): number {
   const quarter = Math.floor(samples.length / 4);
   const rss = samples.map(({ rssMib }) => rssMib);
-  return mean(rss.slice(-Math.max(1, quarter))) - mean(rss.slice(quarter, Math.max(1, 2 * quarter)));
+  return median(rss.slice(-Math.max(1, quarter))) - median(rss.slice(quarter, Math.max(1, 2 * quarter)));
 }
 
 async function main(): Promise<number> {

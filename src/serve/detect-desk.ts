@@ -178,10 +178,12 @@ export class DetectDesk {
     }
   }
 
-  async #detect(image: Uint8Array | Image, options: AskOptions): Promise<TaskResult> {
+  async #detect(image: Uint8Array | Image, { slices, ...options }: AskOptions): Promise<TaskResult> {
     this.metrics.addInFlight(1);
     try {
-      const result = await ask(this.detector, image, options);
+      const { maxSlices } = this.config;
+      const limited = slices ? { slices: { ...slices, maxSlices } } : slices === false ? { slices } : {};
+      const result = await ask(this.detector, image, { ...options, ...limited });
       this.metrics.frame("ok");
       this.metrics.observeTiming(result.timing);
       return result;

@@ -3,6 +3,7 @@
 import { classesIn } from "../api/classes.ts";
 import { CLASSIFIER_OPTIONS } from "../api/classifier-config.ts";
 import { DETECTOR_OPTIONS } from "../api/detector-config.ts";
+import type { SliceOptions } from "../api/slice-options.ts";
 import { ImageError, OptionError } from "../core/errors.ts";
 import { aliasOf, nearestWord, type OptionTable, unknownWord } from "../core/options.ts";
 import { MAP_TASKS } from "../heads/traits.ts";
@@ -159,11 +160,38 @@ function classesOf(name: string, value: unknown): (string | number)[] {
   throw wrong(name, value, 'names or ids of classes; a quoted name ends with a quote: "lamp, red",person');
 }
 
+function sizeOf(name: string, value: unknown): SliceOptions | false {
+  if (value === false || value === "false" || value === "0" || value === 0) return false;
+  if (value === true || value === "true" || value === "") return {};
+  const [, width, height = width] = /^(\d{1,6})(?:x(\d{1,6}))?$/.exec(String(value)) ?? [];
+  if (width === undefined) throw wrong(name, value, "a size such as 640 or 1280x720, or false");
+  return { size: [Number(width), Number(height)] };
+}
+
+function wordOf(name: string, value: unknown): string {
+  if (typeof value !== "string") throw wrong(name, value, "a text");
+  return value;
+}
+
 type Reader = (name: string, value: unknown) => unknown;
+
+/** What a request may say of slices beside their size: the option it is, and how its value is read. */
+const SLICE_READERS: Readonly<Record<string, readonly [option: keyof SliceOptions, read: Reader]>> = {
+  overlap: ["overlap", numberOf],
+  whole: ["whole", flagOf],
+  sliceMerge: ["merge", wordOf],
+  sliceMetric: ["metric", wordOf],
+  sliceThreshold: ["threshold", numberOf],
+  sliceEdges: ["edges", wordOf],
+};
 
 /** What a request may say of each route's images, and how its value is read. */
 const READERS: Readonly<Record<AskRoute, Readonly<Record<string, Reader>>>> = {
-  detect: { threshold: numberOf, iou: numberOf, maxDetections: numberOf, classes: classesOf, classAgnostic: flagOf },
+  detect: {
+    ...{ threshold: numberOf, iou: numberOf, maxDetections: numberOf, classes: classesOf, classAgnostic: flagOf },
+    slice: sizeOf,
+    ...Object.fromEntries(Object.entries(SLICE_READERS).map(([name, [, read]]) => [name, read])),
+  },
   classify: { top: numberOf },
   semantic: {},
   depth: {},
@@ -211,7 +239,23 @@ export function askOptionsOf(
     const near = alias !== undefined && names.includes(alias) ? alias : nearestWord(name, names);
     throw new OptionError(unknownWord("option", name, names, near), name);
   });
-  return options.length === 0 ? undefined : Object.fromEntries(options);
+  return options.length === 0 ? undefined : withSlices(Object.fromEntries(options));
+}
+
+/** What was said of slices, as the option of a call. @throws {OptionError} If rules are given for slices that are not wanted */
+function withSlices({ slice, ...values }: Record<string, unknown>): AskOptions {
+  const rules: [keyof SliceOptions, unknown][] = [];
+  for (const [name, [option]] of Object.entries(SLICE_READERS)) {
+    if (values[name] === undefined) continue;
+    if (slice === false) throw wrong(name, values[name], "left out where slice is false");
+    rules.push([option, values[name]]);
+    delete values[name];
+  }
+  if (slice === undefined && rules.length === 0) return values;
+  return {
+    ...values,
+    slices: slice !== false && { ...(slice as SliceOptions | undefined), ...Object.fromEntries(rules) },
+  };
 }
 
 /** How a request is answered. */

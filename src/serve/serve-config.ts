@@ -37,6 +37,8 @@ export interface HandlerOptions {
   readonly maxFiles?: number | undefined;
   /** Most pixels of an image that is answered with `format=image`. Default 16 Mi: drawing takes 13 bytes a pixel. */
   readonly maxDrawnPixels?: number | undefined;
+  /** Most slices that a request may have an image cut into, the image as a whole not counted. Default 64. */
+  readonly maxSlices?: number | undefined;
   /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
   readonly concurrency?: number | undefined;
   /** Requests that may wait for their turn; more are refused with 429. Default 64. */
@@ -186,6 +188,11 @@ const handlerTable = {
     schema: wholeWithin(1, Number.MAX_SAFE_INTEGER, "a whole number of pixels, at least 1").default(2 ** 24),
     help: "maximum pixels with format=image, else 413",
     otherwise: "2^24",
+  },
+  maxSlices: {
+    schema: many.default(64),
+    flag: "max-request-slices",
+    help: "maximum slices that a request may ask for",
   },
   concurrency: {
     schema: many.optional(),

@@ -29,6 +29,6 @@ test("growthOf() compares the second quarter of a run with its last", () => {
     heapMib: 0,
     descriptors: 0,
   });
-  expect(growthOf([10, 10, 50, 50, 52, 48, 51, 51].map(at))).toBe(1);
+  expect(growthOf([10, 10, 10, 50, 55, 50, 90, 90, 90, 51, 51, 99].map(at))).toBe(1);
   expect(growthOf([10, 50, 60, 70].map(at))).toBe(20);
 });

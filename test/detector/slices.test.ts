@@ -93,10 +93,10 @@ test("slices go with tracks", async () => {
 test("slices of a call: what does not go with them, and too many, are refused", async () => {
   await using detector = await Detector.load(toyDetector(), { backend, scaledDecoding: true });
   await expect(detector.detect(wide, { slices: {} })).rejects.toThrow("the model was loaded with `scaledDecoding`");
-  await expect(detector.detect(wide, { slices: true as never })).rejects.toThrow(
-    '"slices" must be false, or an object',
+  await expect(detector.detect(wide, { slices: true as never })).rejects.toThrow('Option "slices" must be an object');
+  await expect(detector.detect(wide, { slices: { overlap: 2 } })).rejects.toThrow(
+    'Option "slices.overlap" must be a number from 0 to 0.9, got 2',
   );
-  await expect(detector.detect(wide, { slices: { overlap: 2 } })).rejects.toThrow('Option "slices');
   await using plain = await Detector.load(toyDetector(), { backend });
   const many = plain.detect(flatImage(2000, 1000, 9), { slices: { size: 8, overlap: 0.9 } });
   await expect(many).rejects.toThrow("an image of 2000x1000 has 1979049 slices of 8x8, and 4096 are allowed");

@@ -122,6 +122,17 @@ test("POST …/infer takes parameters as options, and gives the outputs that wer
   expect(none.outputs.map(({ shape }) => shape)).toEqual([[0, 4], [0], [0], [0]]);
 });
 
+test("POST …/infer takes slices as parameters", async () => {
+  await using toy = await ToyServer.open();
+  const data = [Array.from({ length: 64 * 112 * 3 }, () => 255)];
+  const inputs = [{ name: "pixels", datatype: "UINT8", shape: [64, 112, 3], data }];
+  const parameters = { classes: "cat", slice: 64, overlap: 0.25, whole: false };
+  const answer = await answerOf(toy.post(INFER, inJson({ inputs, parameters })));
+  expect(dataOf(answer, "labels")).toEqual(["cat", "cat"]);
+  const whole = await answerOf(toy.post(INFER, inJson({ inputs, parameters: { classes: "cat", slice: false } })));
+  expect(dataOf(whole, "labels")).toEqual(["cat"]);
+});
+
 test("POST …/infer leaves alone what Triton's clients say of scheduling and sequences", async () => {
   await using toy = await ToyServer.open();
   const parameters = { priority: 1, timeout: 1000, sequence_id: 7, sequence_start: true, sequence_end: false };

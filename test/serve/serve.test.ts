@@ -64,6 +64,40 @@ test("POST /detect takes options from the address", async () => {
   expect(await labels("classes=0,1&classAgnostic=0&format=json")).toBe("cat 0.9, dog 0.7, dog 0.6");
 });
 
+test("POST /detect takes slices from the address, as many as the server allows", async () => {
+  await using toy = await ToyServer.open({ maxSlices: 3 });
+  const wide = await white(112, 64).png().toBuffer();
+  const boxes = async (query: string): Promise<number[][]> => {
+    const response = await toy.post(`/detect?classes=cat&${query}`, wide);
+    expect(response.status).toBe(200);
+    const { detections } = (await response.json()) as { detections: { box: number[] }[] };
+    return detections.map(({ box }) => box.map(Math.round));
+  };
+  const whole = await boxes("slice=false");
+  expect(whole).toEqual(await boxes("iou=0.7"));
+  const two = [
+    [8, 8, 40, 40],
+    [56, 8, 88, 40],
+  ];
+  expect(await boxes("slice=64&overlap=0.25&whole=false")).toEqual(two);
+  expect(await boxes("slice=true&overlap=0.25&whole=0&sliceMerge=nms&sliceMetric=iou&sliceThreshold=0.9")).toEqual(two);
+  expect((await boxes("slice=64x64&overlap=0.25&sliceEdges=drop")).length).toBeGreaterThan(0);
+  for (const [query, text] of Object.entries({
+    "slice=32&overlap=0": "has 8 slices of 32x32, and 3 are allowed",
+    "slice=6.5": "a size such as 640 or 1280x720, or false",
+    "slice=100000x64": "a whole number",
+    "overlap=0.95": "a number from 0 to 0.9",
+    "slice=0&overlap=0.2": "left out where slice is false",
+    "sliceMerge=max": "one of nms, nmm, greedy-nmm",
+    "sliceEdge=drop": 'Did you mean "sliceEdges"?',
+  })) {
+    const response = await toy.post(`/detect?${query}`, wide);
+    expect([query, response.status]).toEqual([query, 400]);
+    const { error } = (await response.json()) as { error: { message: string; hint: string } };
+    expect([error.message, error.hint].join("\n")).toContain(text);
+  }
+});
+
 test("POST /detect refuses wrong options with 400, and says which", async () => {
   await using toy = await ToyServer.open();
   const wrong = {

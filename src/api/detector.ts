@@ -217,8 +217,8 @@ export abstract class DetectingModel<
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     { tracker, ...options }: StreamOptions & TrackOptions = {},
   ): AsyncGenerator<TrackedResult<Result & { readonly index: number }>, StreamSummary, undefined> {
-    return trackStream(sources, { tracker }, (timed, threshold) =>
-      this.sequence(timed, { threshold, ...givenOf(options) }),
+    return this.fromVideo(sources, (images) =>
+      trackStream(images, { tracker }, (timed, threshold) => this.sequence(timed, { threshold, ...givenOf(options) })),
     );
   }
 }

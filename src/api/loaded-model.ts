@@ -23,7 +23,7 @@ import {
 import { callerOfLoad, collectReloaded, forgetDropped, watchDropped } from "./dropped-model.ts";
 import type { LoadConfig } from "./machine-options.ts";
 import { type ModelSource, modelSource } from "./model-source.ts";
-import { inOrder, type StreamSummary } from "./stream.ts";
+import { inOrder, isDeviceFrameSource, ofVideo, type StreamSummary } from "./stream.ts";
 
 /** A model that was loaded for a task, before it has its façade. */
 export interface Opened<Spec, Params, Output, Config> {
@@ -234,6 +234,23 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
 
   /** @internal Run a sequence, results in order. With batches above 1, one is read ahead where nothing is dropped. */
   protected sequence(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: StreamRules,
+  ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
+    return this.fromVideo(sources, (images) => this.#sequence(images, options));
+  }
+
+  /** @internal Have the frames of a video decoded where the model runs. @param open runs them, or other images */
+  protected fromVideo<T extends { readonly index: number }>(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    open: (sources: Iterable<ImageSource> | AsyncIterable<ImageSource>) => AsyncGenerator<T, StreamSummary, undefined>,
+  ): AsyncGenerator<T, StreamSummary, undefined> {
+    if (!isDeviceFrameSource(sources)) return open(sources);
+    sources.offerDevices(this.backends.map(({ device }) => device));
+    return ofVideo(sources, open);
+  }
+
+  #sequence(
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: StreamRules,
   ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {

@@ -28,6 +28,59 @@ export interface StreamSummary {
   readonly dropped: number;
 }
 
+/** Frames that a GPU may decode into its own memory, such as those of a `VideoSource`. */
+export interface DeviceFrameSource<Frame> extends AsyncIterable<Frame> {
+  /** Models on these GPUs read the frames; `undefined` stands for another machine. Before the first frame. */
+  offerDevices(devices: readonly (number | undefined)[]): void;
+  /** Nobody looks at a frame any more: its memory on the GPU goes back. Memory of the host is left to the garbage collector. */
+  done(frame: Frame): void;
+}
+
+/** True for such. */
+export function isDeviceFrameSource<Frame>(
+  frames: Iterable<Frame> | AsyncIterable<Frame>,
+): frames is DeviceFrameSource<Frame> {
+  return typeof frames === "object" && "offerDevices" in frames;
+}
+
+/**
+ * Results of a video whose frames nobody but the model sees: each may be looked at until the next result is asked for.
+ *
+ * @param open runs the frames
+ */
+export async function* ofVideo<Frame, T extends { readonly index: number }, Summary>(
+  video: DeviceFrameSource<Frame>,
+  open: (frames: AsyncIterable<Frame>) => AsyncGenerator<T, Summary, undefined>,
+): AsyncGenerator<T, Summary, undefined> {
+  const waiting = new Map<number, Frame>();
+  const doneUpTo = (last: number): void => {
+    for (const [index, frame] of waiting) {
+      if (index > last) return;
+      waiting.delete(index);
+      video.done(frame);
+    }
+  };
+  async function* feed(): AsyncGenerator<Frame, void, undefined> {
+    let index = 0;
+    for await (const frame of video) {
+      waiting.set(index++, frame);
+      yield frame;
+    }
+  }
+  const results = open(feed());
+  try {
+    for (;;) {
+      const step = await results.next();
+      if (step.done === true) return step.value;
+      yield step.value;
+      doneUpTo(step.value.index);
+    }
+  } finally {
+    await results.return(undefined as never);
+    doneUpTo(Number.POSITIVE_INFINITY);
+  }
+}
+
 /** How {@linkcode inOrder} works. */
 export interface InOrderOptions<T> extends Omit<StreamConfig<unknown>, "call"> {
   /** Most images between the sequence and the caller. */

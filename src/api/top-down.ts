@@ -3,7 +3,7 @@
 import { ArgumentError, message, OptionError } from "../core/errors.ts";
 import { decodeImage } from "../image/decode.ts";
 import { type DecodingLimits, decodeLimits } from "../image/decode-limits.ts";
-import { imageOf, isImage } from "../image/image.ts";
+import { checked, isImage } from "../image/image.ts";
 import { type ImageSource, isReadOnce } from "../image/source.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";
@@ -123,9 +123,7 @@ export class TopDownPoseEstimator extends LoadedModel<TopDownSpec, undefined, Fl
     const call = async (submitAll: (seen: PersonImage[]) => Promise<PersonPoints[]>): Promise<TopDownResult[]> => {
       const images = await Promise.all(
         sources.map((source) =>
-          isImage(source)
-            ? imageOf(source.data, source)
-            : decodeImage(source, { ...this.#limits, signal: options.signal }),
+          isImage(source) ? checked(source) : decodeImage(source, { ...this.#limits, signal: options.signal }),
         ),
       );
       const decode = performance.now() - started;

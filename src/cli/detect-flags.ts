@@ -128,6 +128,10 @@ const VIDEO = {
     value: "N",
     help: "reconnection attempts for live sources; 0 disables (default unlimited)",
   },
+  decode: {
+    schema: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu"),
+    help: "decode videos on the GPU of the model, or by ffmpeg (default auto)",
+  },
 } satisfies OptionTable;
 
 const ZONES = {

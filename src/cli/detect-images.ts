@@ -119,7 +119,7 @@ export interface ImageStream {
 }
 
 /** A detector, or one with a model of points behind it. */
-export type Finder = ImageStream & Pick<AnyDetector, "task" | "labels" | "backend" | "close">;
+export type Finder = ImageStream & Pick<AnyDetector, "task" | "labels" | "backend" | "backends" | "close">;
 
 /** An image for two models: its pixels, and what decoding them took and lost. What cannot be decoded fails in its turn. */
 async function decodedOnce(source: ImageSource, limits: DecodingLimits) {
@@ -140,6 +140,7 @@ export function withPoints(detector: AnyDetector, estimator: TopDownPoseEstimato
     task: estimator.task,
     labels: detector.labels,
     backend: detector.backend,
+    backends: detector.backends,
     streamAhead: detector.streamAhead,
     close: async (options) => void (await allEnded([detector.close(options), estimator.close(options)])),
     async *stream(images, { onError }) {

@@ -1,6 +1,6 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
 
-import { LibraryLoadError, VideoError } from "../core/errors.ts";
+import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { printable } from "../core/shown.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
@@ -92,6 +92,11 @@ async function openVideo(file: string, options: VideoOptions, signal: AbortSigna
   }
 }
 
+/** True for what one video fails by, and others do not. */
+function isOfVideo(error: unknown): error is VideoError | UnsupportedVideoError {
+  return error instanceof VideoError || error instanceof UnsupportedVideoError;
+}
+
 /** `, 12 frames dropped, opened again 2 times`: what happened on the way, where something did; of several, by name. */
 function formatLosses(videos: readonly OpenVideo[]): string {
   const counts = (count: (video: VideoSource) => number): { readonly sum: number; readonly shares: string } => {
@@ -132,7 +137,9 @@ export async function openVideos(
   const zones = args.zones === undefined ? undefined : await readZones(args.zones);
   let pinned: PinnedFrames | undefined;
   const allocate = (byteLength: number): Uint8Array => pinned?.allocate(byteLength) ?? new Uint8Array(byteLength);
-  const options = { ...args.videoOptions, allocate, buffers: MOST_BUFFERS };
+  const { device: devices = 0 } = args.detector;
+  const deviceIndex = typeof devices === "number" ? devices : devices[0];
+  const options = { ...args.videoOptions, allocate, buffers: MOST_BUFFERS, device: deviceIndex };
   const names = videoNames(files);
   const videos: OpenVideo[] = [];
   const open = (file: string): Promise<VideoSource> => openVideo(file, options, signal);
@@ -149,7 +156,7 @@ export async function openVideos(
       });
     } catch (error) {
       const isFfmpegMissing = error instanceof LibraryLoadError && images.length > 0;
-      const isOneOfMany = error instanceof VideoError && images.length + files.length > 1;
+      const isOneOfMany = isOfVideo(error) && images.length + files.length > 1;
       if (!isFfmpegMissing && !isOneOfMany) {
         await Promise.all(videos.map(({ video }) => video.close()));
         throw error;
@@ -169,10 +176,7 @@ export async function openVideos(
       videos.reduce<number | undefined>((sum, { video: { expected } }) => sum && expected && sum + expected, 0),
     async *results(detector) {
       if (detector.backend.kind === "gpu") {
-        const { device: devices = 0 } = args.detector;
-        const device = stack.adopt(Device.open(typeof devices === "number" ? devices : devices[0]), (one) =>
-          one.close(),
-        );
+        const device = stack.adopt(Device.open(deviceIndex), (one) => one.close());
         pinned = stack.adopt(new PinnedFrames(device), (one) => one.close());
       }
       async function* framesOf(one: OpenVideo, line: FrameLine): AsyncGenerator<WritableImage, void, undefined> {
@@ -180,7 +184,7 @@ export async function openVideos(
         try {
           yield* detectFrames(detector, one, line, events, args, signal);
         } catch (error) {
-          if (!(error instanceof VideoError)) throw error;
+          if (!isOfVideo(error)) throw error;
           complaints.tell(error);
         }
       }

@@ -161,6 +161,48 @@ function copyRows(from: Uint8Array, pitchBytes: number, to: Uint8Array, rowBytes
   }
 }
 
+/** Resize a plane whose samples come in groups of `step`: bilinearly, the middles of the first and last sample half a sample from the edges. */
+function resizePlane(
+  from: Uint8Array,
+  [width, height]: readonly [number, number],
+  to: Uint8Array,
+  [newWidth, newHeight]: readonly [number, number],
+  step: number,
+): void {
+  for (let y = 0; y < newHeight; y++) {
+    const row = Math.min(Math.max(((y + 0.5) * height) / newHeight - 0.5, 0), height - 1);
+    const upper = Math.floor(row);
+    const down = Math.min(upper + 1, height - 1) * width * step;
+    for (let x = 0; x < newWidth; x++) {
+      const column = Math.min(Math.max(((x + 0.5) * width) / newWidth - 0.5, 0), width - 1);
+      const left = Math.floor(column);
+      const right = Math.min(left + 1, width - 1) * step;
+      for (let part = 0; part < step; part++) {
+        const near = from[upper * width * step + left * step + part]!;
+        const above = near + (from[upper * width * step + right + part]! - near) * (column - left);
+        const first = from[down + left * step + part]!;
+        const below = first + (from[down + right + part]! - first) * (column - left);
+        to[(y * newWidth + x) * step + part] = Math.round(above + (below - above) * (row - upper));
+      }
+    }
+  }
+}
+
+/** The planes of an NV12 image in another size, bilinearly, both without gaps. */
+export function resizedNv12(
+  data: Uint8Array,
+  [width, height]: readonly [width: number, height: number],
+  [newWidth, newHeight]: readonly [width: number, height: number],
+): Uint8Array {
+  const pairs = [(width + 1) >> 1, (height + 1) >> 1] as const;
+  const newPairs = [(newWidth + 1) >> 1, (newHeight + 1) >> 1] as const;
+  const luma = newWidth * newHeight;
+  const resized = new Uint8Array(luma + newPairs[0] * newPairs[1] * 2);
+  resizePlane(data, [width, height], resized, [newWidth, newHeight], 1);
+  resizePlane(data.subarray(width * height), pairs, resized.subarray(luma), newPairs, 2);
+  return resized;
+}
+
 /** The planes of an NV12 image without gaps: its own memory where they have none, else a copy. */
 export function tightNv12(image: Image): Uint8Array {
   const { width, height, pitchBytes, data } = image;

@@ -121,6 +121,8 @@ export interface BackendInfo {
   readonly kind: string;
   /** For people: `ONNX Runtime 1.30.0, CPU, 2 threads`. */
   readonly description: string;
+  /** Number of the GPU; `undefined` elsewhere. */
+  readonly device?: number | undefined;
   /** Most rows of one run; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
   readonly maxBatch: number;
   /** Batches in flight: as many as were asked for, or as keep the machine busy. */

@@ -1,4 +1,4 @@
-/** @module DecodeRun: one ffmpeg process that decodes, from its start to its end. */
+/** @module DecodeRun: one ffmpeg process that reads a video, from its start to its end, and one that decodes it. */
 
 import { closeSync, read } from "node:fs";
 import { Resource } from "../core/resource.ts";
@@ -8,16 +8,19 @@ import { usualStandard } from "../image/yuv.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, type FfmpegDialect, ffmpegDialect, findFfmpeg, LOG_LEVEL, linesOf, MessageLog } from "./ffmpeg.ts";
 import { transferAll } from "./frame-queue.ts";
+import { type SelectionRules, selectionFilters } from "./frame-selection.ts";
 import type { VideoInfo } from "./probe.ts";
+import type { FrameMemory } from "./video-frame.ts";
 import type { VideoConfig } from "./video-options.ts";
 
 /** The largest pipe that users may make by default. */
 const PIPE_BYTES = 2 ** 20;
 /** A live source gets this long to take its leave of the server. */
 const GRACE_MS = 1000;
-/** Where the process writes frames, and their times. */
-const FRAMES_FD = 3;
-const TIMES_FD = 1;
+/** Where the process writes frames or packets. */
+export const BYTES_FD = 3;
+/** Where it writes a line about each. */
+export const LINES_FD = 1;
 
 type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
 
@@ -31,45 +34,69 @@ export interface RunEnd {
   readonly isTruncated: boolean;
 }
 
-/** A process and the pipe it writes frames into. Await `finish` before it is closed. */
-export class DecodeRun extends Resource {
+/** The frames of a video from one place on, up to its end or the loss of its source. Await `finish` before it is closed. */
+export interface FrameRun {
+  /** Where its times begin, in milliseconds from the beginning of the file. */
+  readonly zeroMs: number;
+  /**
+   * Time of the next frame, once it is on its way.
+   *
+   * @returns microseconds, NaN for a frame without a time, `undefined` after the last frame
+   */
+  nextTime(): Promise<number | undefined>;
+  /** The frame whose time was told; `undefined` if the stream ended within it, or nobody wants it any more. */
+  take(): Promise<FrameMemory | undefined>;
+  /** How the frame lies that was taken last, and what its colours are. */
+  readonly form: ImageForm;
+  /** Have it end, and what waits for it with it. */
+  stop(isGentle: boolean): void;
+  /** Wait for its end. */
+  finish(): Promise<RunEnd>;
+  close(): void;
+}
+
+/** A process, the lines that it says, and the pipe it writes bytes into. Await `finish` before it is closed. */
+export class FfmpegRun extends Resource {
   /** Where its times begin, in milliseconds from the beginning of the file. */
   readonly zeroMs: number;
   readonly #child: Child;
-  readonly #frames: number;
-  readonly #times: AsyncGenerator<number, void, undefined>;
+  readonly #bytes: number;
+  readonly #lines: AsyncGenerator<string, void, undefined>;
   readonly #log: MessageLog;
   #killTimer: Timer | undefined;
 
   private constructor(
     child: Child,
-    frames: number,
+    bytes: number,
     { address: { name, input }, seekSeconds }: DecodeJob,
     zeroMs: number,
   ) {
-    super(`DecodeRun ${JSON.stringify(name)}`);
+    super(`FfmpegRun ${JSON.stringify(name)}`);
     this.zeroMs = zeroMs;
     this.#child = child;
-    this.#frames = frames;
-    this.#times = frameTimes(child.stdout);
+    this.#bytes = bytes;
+    this.#lines = linesOf(child.stdout);
     this.#log = new MessageLog(child.stderr, name, input);
     // Entered in the middle of a group of images, a decoder complains until the next key frame.
     this.#log.isQuiet = seekSeconds > 0;
   }
 
-  /** Start decoding. @throws {LibraryLoadError} If ffmpeg is not installed */
-  static async start(job: DecodeJob): Promise<DecodeRun> {
+  /** Start reading. @param wordsOf arguments after the program's path @throws {LibraryLoadError} If ffmpeg is not installed */
+  static async start(
+    job: DecodeJob,
+    wordsOf: (job: DecodeJob, dialect: FfmpegDialect) => readonly string[],
+  ): Promise<FfmpegRun> {
     const program = findFfmpeg("ffmpeg");
     const dialect = await ffmpegDialect(program);
     const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
     try {
       // In a group of its own: Ctrl-C is ours to handle.
-      const child = Bun.spawn([program, ...decodeArguments(job, dialect)], {
+      const child = Bun.spawn([program, ...wordsOf(job, dialect)], {
         stdio: ["ignore", "pipe", "pipe", writeEnd],
         detached: true,
       }) as Child;
       endWithUs(child);
-      return new DecodeRun(child, readEnd, job, zeroSeconds(job, dialect) * 1000);
+      return new FfmpegRun(child, readEnd, job, zeroSeconds(job, dialect) * 1000);
     } catch (error) {
       closeSync(readEnd);
       throw error;
@@ -78,20 +105,24 @@ export class DecodeRun extends Resource {
     }
   }
 
-  /**
-   * Time of the next frame, once it is on its way.
-   *
-   * @returns microseconds, NaN for a frame without a time, `undefined` after the last frame
-   */
-  async nextTime(): Promise<number | undefined> {
-    const { value } = await this.#times.next();
-    this.#log.isQuiet = false;
-    return typeof value === "number" ? value : undefined;
+  /** The next line that matches; `undefined` after the last. */
+  async nextLine(pattern: RegExp): Promise<RegExpExecArray | undefined> {
+    while (true) {
+      const { value } = await this.#lines.next();
+      if (typeof value !== "string") return undefined;
+      const match = pattern.exec(value);
+      if (match !== null) return match;
+    }
   }
 
-  /** Read the frame whose time was told. @returns false if the stream ended within it */
+  /** From now on what ffmpeg complains of is worth a warning. */
+  beLoud(): void {
+    this.#log.isQuiet = false;
+  }
+
+  /** Read the bytes that a line was about. @returns false if the stream ended within them */
   async read(buffer: Uint8Array): Promise<boolean> {
-    return (await transferAll(read, this.#frames, buffer)) === buffer.length;
+    return (await transferAll(read, this.#bytes, buffer)) === buffer.length;
   }
 
   /** Have the process end, and what waits for it with it. */
@@ -111,20 +142,67 @@ export class DecodeRun extends Resource {
 
   protected override release(): void {
     this.#child.kill("SIGKILL");
-    closeSync(this.#frames);
+    closeSync(this.#bytes);
   }
 }
 
-/** From lines such as `frame:3 pts:100000 pts_time:0.1`. */
-async function* frameTimes(stream: ReadableStream<Uint8Array>): AsyncGenerator<number, void, undefined> {
-  for await (const line of linesOf(stream)) {
-    const match = /^frame:\d+\s+pts:(\S+)/.exec(line);
-    if (match !== null) yield Number(match[1]);
+/** Lines such as `frame:3 pts:100000 pts_time:0.1`. */
+const FRAME_LINE = /^frame:\d+\s+pts:(\S+)/;
+
+/** Frames that ffmpeg decodes, in memory of the host. */
+export class DecodeRun implements FrameRun {
+  readonly form: ImageForm;
+  readonly #run: FfmpegRun;
+  readonly #room: () => Promise<FrameMemory | undefined>;
+
+  private constructor(form: ImageForm, run: FfmpegRun, room: () => Promise<FrameMemory | undefined>) {
+    this.form = form;
+    this.#run = run;
+    this.#room = room;
+  }
+
+  /**
+   * Start decoding.
+   *
+   * @param room memory for a frame, once there is some; `undefined` where nobody wants more
+   * @throws {LibraryLoadError} If ffmpeg is not installed
+   */
+  static async start(job: DecodeJob, room: () => Promise<FrameMemory | undefined>): Promise<DecodeRun> {
+    return new DecodeRun(job.form, await FfmpegRun.start(job, decodeArguments), room);
+  }
+
+  get zeroMs(): number {
+    return this.#run.zeroMs;
+  }
+
+  async nextTime(): Promise<number | undefined> {
+    const line = await this.#run.nextLine(FRAME_LINE);
+    this.#run.beLoud();
+    return line && Number(line[1]);
+  }
+
+  async take(): Promise<FrameMemory | undefined> {
+    const memory = await this.#room();
+    if (memory === undefined || (await this.#run.read(memory.data))) return memory;
+    memory.give();
+    return undefined;
+  }
+
+  stop(isGentle: boolean): void {
+    this.#run.stop(isGentle);
+  }
+
+  finish(): Promise<RunEnd> {
+    return this.#run.finish();
+  }
+
+  close(): void {
+    this.#run.close();
   }
 }
 
 /** What a command line is made from. */
-interface DecodeJob {
+export interface DecodeJob {
   readonly address: VideoAddress;
   readonly info: VideoInfo;
   readonly config: VideoConfig;
@@ -148,7 +226,7 @@ const STANDARDS = { bt601: "BT.601", bt709: "BT.709", bt2020: "BT.2020" } as con
 const MATRICES = { "BT.601": "bt601", "BT.709": "bt709", "BT.2020": "bt2020" } as const;
 
 /** True where the time of a frame is that of its arrival, as there is no other. */
-function arrives({ info }: DecodeJob): boolean {
+export function arrives({ info }: DecodeJob): boolean {
   return info.isLive && !info.hasTimes;
 }
 
@@ -174,39 +252,9 @@ export function seekSecondsOf(startMs: number, attempt: number): number {
   return Math.max(0, Math.floor(startMs / 1000) - back);
 }
 
-/** Seconds by which a time may be rounded. */
-const ROUNDED = 1e-6;
-/** This much of a slot of 1 / fps seconds: far below a frame, far above the rounding of a sum of times. */
-const SLACK = 1e-4;
-
-/**
- * Frames that are kept, by their number or their time: the first one of each slot of 1 / fps seconds. Where the file is
- * sought, nothing comes before a key frame, and the first one comes even in front of the start, to tell that nothing is
- * missed.
- */
-function selection(job: DecodeJob, dialect: FfmpegDialect): string[] {
-  const { every, fps, startMs, durationMs = Number.POSITIVE_INFINITY } = job.config;
-  // The clock of a live source begins anew with each connection: the reader watches for its end.
-  const { isLive } = job.info;
-  const start = isLive ? 0 : startMs / 1000 - zeroSeconds(job, dialect);
-  const end = isLive ? Number.POSITIVE_INFINITY : start + durationMs / 1000;
-  const parts: string[] = [];
-  // Variables of the expression live as long as the filter.
-  if (every > 1) parts.push(`not(mod(st(0,ld(0)+1)-1,${every}))`);
-  if (fps !== undefined) {
-    const slot = (time: string): string => `floor((${time}-${start.toFixed(6)})*${fps}+${SLACK})`;
-    parts.push(`(isnan(prev_selected_t)+gt(${slot("t")},${slot("prev_selected_t")}))`);
-  }
-  const kept = parts.length === 0 ? "1" : parts.join("*");
-  const isEarly = `lt(t,${(start - ROUNDED).toFixed(6)})`;
-  let wanted = kept;
-  if (job.seekSeconds > 0) {
-    wanted = `if(key*not(ld(1)),st(1,1)*if(${isEarly},1,${kept}),ld(1)*if(${isEarly},0,${kept}))`;
-  } else if (start > 0) wanted = `if(${isEarly},0,${kept})`;
-  return [
-    ...(end === Number.POSITIVE_INFINITY ? [] : [`trim=end=${Math.max(0, end - ROUNDED).toFixed(6)}`]),
-    ...(wanted === "1" ? [] : [`select='${wanted}'`]),
-  ];
+/** Which frames of a run are wanted. */
+export function selectionRules({ config, info, seekSeconds }: DecodeJob, zeroMs: number): SelectionRules {
+  return { config, isLive: info.isLive, zeroSeconds: zeroMs / 1000, isSought: seekSeconds > 0 };
 }
 
 /** What makes pixels as a frame is to have them. */
@@ -223,7 +271,7 @@ function scaleFilter({ info, form }: DecodeJob): string {
 }
 
 /** Where the input begins. An offset, too small to be seen, keeps an older ffmpeg from moving the zero point. */
-function seekWords({ config, info, seekSeconds }: DecodeJob): string[] {
+export function seekWords({ config, info, seekSeconds }: DecodeJob): string[] {
   if (info.isLive) return config.startMs > 0 ? ["-ss", (config.startMs / 1000).toFixed(6)] : [];
   if (seekSeconds > 0) return ["-noaccurate_seek", "-ss", String(seekSeconds)];
   return MOVES_ZERO.test(info.container) ? ["-itsoffset", "0.000001"] : [];
@@ -237,12 +285,12 @@ function decodeArguments(job: DecodeJob, dialect: FfmpegDialect): string[] {
   const filters = [
     "settb=expr=1/1000000",
     ...(arrives(job) ? ["setpts=time(0)/TB", "setpts=PTS-STARTPTS"] : []),
-    ...selection(job, dialect),
+    ...selectionFilters(selectionRules(job, zeroSeconds(job, dialect) * 1000)),
     scaleFilter(job),
     `format=pix_fmts=${pixels}`,
     // Frames without metadata are not printed.
     "metadata=mode=add:key=t:value=1",
-    `metadata=mode=print:file='pipe\\:${TIMES_FD}':direct=1`,
+    `metadata=mode=print:file='pipe\\:${LINES_FD}':direct=1`,
   ];
   return [
     ...["-hide_banner", "-nostdin", "-loglevel", LOG_LEVEL],
@@ -258,6 +306,6 @@ function decodeArguments(job: DecodeJob, dialect: FfmpegDialect): string[] {
     ...["-vf", filters.join(","), ...dialect.passthrough],
     // Counted in average frames, two of a variable rate would fall on one time, which ffmpeg takes for an error.
     ...["-enc_time_base", "1:1000000"],
-    ...["-f", "rawvideo", "-pix_fmt", pixels, `pipe:${FRAMES_FD}`],
+    ...["-f", "rawvideo", "-pix_fmt", pixels, `pipe:${BYTES_FD}`],
   ];
 }

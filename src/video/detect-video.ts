@@ -1,8 +1,10 @@
 /** @module DetectVideo: the frames of a video, or of several at once, through a detector, each with what was found in it. */
 
 import type { DetectOptions } from "../api/detector-config.ts";
+import { isDeviceFrameSource } from "../api/stream.ts";
 import { VideoError } from "../core/errors.ts";
 import { givenOf } from "../core/options.ts";
+import type { BackendInfo } from "../runtime/backend.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { type TrackedResult, trackResult } from "../track/tracked-stream.ts";
@@ -21,6 +23,8 @@ export interface FrameDetector<Result extends TaskResult = DetectionResult> {
   ): AsyncIterable<Result>;
   /** Frames of a stream that are on their way at once; several videos share as many. Default: no limit. */
   readonly streamAhead?: number | undefined;
+  /** What runs it. A single GPU decodes the frames itself, where it can. */
+  readonly backends?: readonly Pick<BackendInfo, "device">[] | undefined;
 }
 
 /** Options of {@linkcode detectVideo}. */
@@ -100,6 +104,7 @@ export async function* detectInLine<Result extends TaskResult>(
   { onError, ...detect }: DetectVideoOptions,
   line: FrameLine,
 ): AsyncGenerator<VideoResult<Result>, void, undefined> {
+  if (isDeviceFrameSource(video)) video.offerDevices(detector.backends?.map(({ device }) => device) ?? []);
   const waiting: VideoFrame[] = [];
   async function* feed(): AsyncGenerator<VideoFrame, void, undefined> {
     await line.room();

@@ -38,6 +38,8 @@ export interface VideoInfo {
   readonly tellsMatrix: boolean;
   /** Which levels are black and white; `"limited"` where the stream does not tell. */
   readonly yuvRange: YuvRange;
+  /** ffmpeg's name of how the pixels lie: `yuv420p`, `yuv420p10le`; empty where it is not known. */
+  readonly pixelFormat: string;
 }
 
 interface ProbedStream {
@@ -139,6 +141,7 @@ function infoOf(
     yuvMatrix: matrixOf(stream),
     tellsMatrix: (stream.color_space ?? "unknown") !== "unknown",
     yuvRange: rangeOf(stream),
+    pixelFormat: stream.pix_fmt ?? "",
   };
 }
 

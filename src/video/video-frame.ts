@@ -4,8 +4,18 @@ import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import { imageError } from "../image/decode-limits.ts";
-import type { Image, ImageForm, PixelFormat } from "../image/image.ts";
+import type { DevicePlanes, Image, ImageForm, PixelFormat } from "../image/image.ts";
 import type { YuvRange, YuvStandard } from "../image/yuv.ts";
+
+/** What a frame lies in. It is used again once it has been given back. */
+export interface FrameMemory {
+  /** On the host; of a frame in device memory a copy, made when it is first asked for. */
+  readonly data: Uint8Array;
+  /** On the GPU that decoded it; `undefined` on the host, and once there is a copy, which may be drawn on. */
+  readonly resident: DevicePlanes | undefined;
+  /** Nobody uses the pixels any more. */
+  give(): void;
+}
 
 /**
  * One image of a video: an {@linkcode Image} that any detector takes. Its pixels may be drawn on.
@@ -19,8 +29,6 @@ export class VideoFrame implements Image, Disposable {
   readonly pitchBytes: number;
   /** `"NV12"` or `"RGB"`, by the source's option `pixels`. */
   readonly format: PixelFormat;
-  /** Without gaps: of NV12 the plane of Y, then that of U, V; else u8 [height, width, 3]. */
-  readonly data: Uint8Array;
   readonly chromaOffset: number | undefined;
   readonly chromaPitchBytes: number | undefined;
   readonly yuvStandard: YuvStandard | undefined;
@@ -31,13 +39,12 @@ export class VideoFrame implements Image, Disposable {
   readonly timestampMs: number;
   /** How long it is shown, by the average rate; 0 where that is not known. */
   readonly durationMs: number;
-  readonly #pool: FramePool;
+  readonly #memory: FrameMemory;
   #holders = 1;
 
   /** @internal */
   constructor(
-    data: Uint8Array,
-    pool: FramePool,
+    memory: FrameMemory,
     form: ImageForm,
     { index, timestampMs, durationMs }: Pick<VideoFrame, "index" | "timestampMs" | "durationMs">,
   ) {
@@ -49,11 +56,23 @@ export class VideoFrame implements Image, Disposable {
     this.chromaPitchBytes = form.chromaPitchBytes;
     this.yuvStandard = form.yuvStandard;
     this.yuvRange = form.yuvRange;
-    this.data = data;
     this.index = index;
     this.timestampMs = timestampMs;
     this.durationMs = durationMs;
-    this.#pool = pool;
+    this.#memory = memory;
+  }
+
+  /**
+   * Without gaps: of NV12 the plane of Y, then that of U, V; else u8 [height, width, 3]. A frame that was decoded on a GPU is copied
+   * to the host when this is first asked for, and those of 10 bits are rounded to 8.
+   */
+  get data(): Uint8Array {
+    return this.#memory.data;
+  }
+
+  /** Where the frame lies on the GPU that decoded it; `undefined` of frames on the host, and once `data` has been asked for. */
+  get resident(): DevicePlanes | undefined {
+    return this.#memory.resident;
   }
 
   /** Keep the pixels for one more holder, who releases them as well. */
@@ -65,7 +84,7 @@ export class VideoFrame implements Image, Disposable {
   /** The pixels are no longer needed by this holder. */
   release(): void {
     this.#holders -= 1;
-    if (this.#holders === 0) this.#pool.give(this.data);
+    if (this.#holders === 0) this.#memory.give();
   }
 
   /** Releases it at the end of a `using` block. */
@@ -74,12 +93,32 @@ export class VideoFrame implements Image, Disposable {
   }
 }
 
+/** One buffer of a pool. */
+class PooledBuffer implements FrameMemory {
+  readonly data: Uint8Array;
+  readonly resident: undefined;
+  readonly #give: (buffer: PooledBuffer) => void;
+
+  constructor(data: Uint8Array, give: (buffer: PooledBuffer) => void) {
+    this.data = data;
+    this.#give = give;
+  }
+
+  give(): void {
+    this.#give(this);
+  }
+}
+
 /** Buffers of one size. Only as many are made as are in use at a time. */
 export class FramePool {
   readonly #byteLength: number;
   readonly #allocate: ((byteLength: number) => Uint8Array) | undefined;
   readonly #limit: number;
-  readonly #free: Uint8Array[] = [];
+  readonly #free: PooledBuffer[] = [];
+  readonly #take = (buffer: PooledBuffer): void => {
+    this.#free.push(buffer);
+    this.wake();
+  };
   #made = 0;
   #onFree: (() => void) | undefined;
 
@@ -94,7 +133,7 @@ export class FramePool {
   }
 
   /** A buffer; `undefined` if all are in use, see {@linkcode freed}. */
-  take(): Uint8Array | undefined {
+  take(): FrameMemory | undefined {
     const known = this.#free.pop();
     if (known !== undefined) return known;
     if (this.#made >= this.#limit) return undefined;
@@ -104,7 +143,7 @@ export class FramePool {
       throw imageError("frame", found, "return at least as many bytes as asked for");
     }
     this.#made += 1;
-    return buffer.length === this.#byteLength ? buffer : buffer.subarray(0, this.#byteLength);
+    return new PooledBuffer(buffer.subarray(0, this.#byteLength), this.#take);
   }
 
   /** Resolves when a buffer has come back. One waits at a time. */
@@ -112,12 +151,6 @@ export class FramePool {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onFree = resolve;
     return promise;
-  }
-
-  /** Hand a buffer back; nobody may use it any more. */
-  give(buffer: Uint8Array): void {
-    this.#free.push(buffer);
-    this.wake();
   }
 
   /** Let who waits for a buffer look again. */

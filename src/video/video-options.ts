@@ -53,6 +53,14 @@ export interface VideoOptions {
   /** The same for decoding alone, which ffprobe does not know: `["-hwaccel", "cuda"]`. */
   readonly decoderArguments?: readonly string[] | undefined;
   /**
+   * `"gpu"`: NVDEC decodes, and frames stay in the memory of the GPU: models there read them without a copy on the host, and
+   * `frame.data` is one, made when it is asked for. `"cpu"`: ffmpeg decodes. Default `"auto"`: the GPU whose model reads the
+   * frames, where it decodes such video; else ffmpeg, with a line in the log that says why.
+   */
+  readonly decode?: "auto" | "gpu" | "cpu" | undefined;
+  /** Number of the GPU that decodes. Default: the model's, else 0. */
+  readonly device?: number | undefined;
+  /**
    * `"all"`: a source that is faster than its reader waits. `"latest"`: it does not wait; a frame that nobody has taken
    * is replaced by the next one, and counted. Default `"latest"` for live sources, else `"all"`.
    */
@@ -64,7 +72,7 @@ export interface VideoOptions {
 /** {@linkcode VideoOptions}, complete; `undefined` where the default depends on the video. */
 export type VideoConfig = Complete<
   Omit<VideoOptions, "reconnect">,
-  "size" | "fps" | "durationMs" | "live" | "allocate" | "policy" | "signal"
+  "size" | "fps" | "durationMs" | "live" | "allocate" | "policy" | "signal" | "device"
 > & { readonly reconnect: false | Filled<ReconnectOptions> };
 
 /** Options of `VideoSink.open`. */
@@ -118,6 +126,8 @@ const sourceSchema = z.strictObject({
   buffers: z.int().min(2, "at least 2").max(256, "at most 256").default(8),
   inputArguments: words,
   decoderArguments: words,
+  decode: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").default("auto"),
+  device: z.int().min(0, "the number of a GPU, 0 or more").optional(),
   policy: z.enum(["all", "latest"], "all or latest").optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
 });

@@ -1,15 +1,17 @@
-/** @module VideoSource: the frames of a video file, a stream or a camera, decoded by ffmpeg in a process of its own. */
+/** @module VideoSource: the frames of a video file, a stream or a camera, decoded by a GPU, or by ffmpeg in a process of its own. */
 
-import { ClosedError, message, VideoError } from "../core/errors.ts";
+import { ClosedError, message, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
-import { DecodeRun, frameForm, type RunEnd, seekSecondsOf } from "./decode-run.ts";
+import { type DecodeJob, DecodeRun, type FrameRun, frameForm, type RunEnd, seekSecondsOf } from "./decode-run.ts";
 import { FrameQueue } from "./frame-queue.ts";
+import type { GpuDecoding } from "./gpu-decoding.ts";
+import { PacketRun } from "./packet-run.ts";
 import { probeVideo, type VideoInfo } from "./probe.ts";
-import { FramePool, rationalValue, VideoFrame } from "./video-frame.ts";
+import { type FrameMemory, FramePool, rationalValue, VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
 
 /** Times that differ by less are one. */
@@ -45,7 +47,11 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   readonly #durationMs: number;
   readonly #closing = new AbortController();
   #pumping: Promise<void> | undefined;
-  #run: DecodeRun | undefined;
+  #run: FrameRun | undefined;
+  #gpu: GpuDecoding | undefined;
+  #decoder: "gpu" | "cpu" | undefined;
+  #offered: readonly (number | undefined)[] = [];
+  #copied = 0;
   #read = 0;
   #dropped = 0;
   #reconnects = 0;
@@ -90,7 +96,46 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
       const hint = 'inputArguments: ["-framerate", "30"] says otherwise';
       logger.warn(`${address.name} holds no times: ${rate} frames per second are assumed; ${hint}`);
     }
-    return new VideoSource(address, info, config);
+    const video = new VideoSource(address, info, config);
+    if (config.decode === "gpu") await video.#chooseGpu(config.device ?? 0);
+    return video;
+  }
+
+  /** Frames that a GPU decoded and whose pixels were copied to the host, as somebody asked for their `data`. */
+  get copied(): number {
+    return this.#copied;
+  }
+
+  /** What decodes the frames; `undefined` before the first. */
+  get decoder(): "gpu" | "cpu" | undefined {
+    return this.#decoder;
+  }
+
+  /** @internal Models on these GPUs read the frames: a single one decodes them, where it can and no option says otherwise. */
+  offerDevices(devices: readonly (number | undefined)[]): void {
+    if (this.#pumping === undefined) this.#offered = devices;
+  }
+
+  /** @internal Nobody looks at the frame any more. Memory of the host is left to the garbage collector. */
+  done(frame: VideoFrame): void {
+    if (this.#decoder === "gpu") frame.release();
+  }
+
+  /** Let the GPU of the model decode, where the choice is open. */
+  async #chooseOffered(): Promise<void> {
+    const devices = this.#offered.filter((device) => device !== undefined);
+    if (this.#config.decode !== "auto" || devices.length === 0) return;
+    if (devices.length === 1) await this.#chooseGpu(this.#config.device ?? devices[0]!);
+    else logger.info(`${this.name} is decoded by ffmpeg: its frames go to ${devices.length} GPUs`);
+  }
+
+  /** Let a GPU decode, or say why ffmpeg does. @throws {UnsupportedVideoError} If the GPU was asked for, and does not */
+  async #chooseGpu(device: number): Promise<void> {
+    const { GpuDecoding } = await import("./gpu-decoding.ts");
+    const chosen = GpuDecoding.choose(this.info, this.#config, device);
+    if (typeof chosen !== "string") this.#gpu = chosen;
+    else if (this.#config.decode === "gpu") throw GpuDecoding.refusal(this.name, chosen);
+    else logger.info(`${this.name} is decoded by ffmpeg: ${chosen}`);
   }
 
   /** Frames read so far, those that were dropped included. */
@@ -150,6 +195,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   async close(): Promise<void> {
     this.#end();
     await this.#pumping;
+    this.#gpu?.[Symbol.dispose]();
   }
 
   /** Closes it at the end of an `await using` block. */
@@ -174,10 +220,12 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     const { isLive } = this.info;
     const watch = isLive ? setInterval(() => this.#checkStall(stallMs), stallMs / 4) : undefined;
     try {
+      await this.#chooseOffered();
       let tries = 0;
       while (!this.#isClosing) {
         const before = this.#read;
-        const end = await this.#runOnce();
+        const end = await this.#runOnce().catch((error: unknown) => this.#withoutGpu(error, before));
+        if (end === undefined) continue;
         if (this.#isClosing || this.#isPastEnd()) return;
         if (end === "late") {
           this.#seeks += 1;
@@ -203,13 +251,34 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     }
   }
 
+  /**
+   * Go on with ffmpeg where the stream turns out to be one that the GPU does not decode.
+   *
+   * @param before frames that were read when the run began
+   * @throws the error itself, where another decoder would not help, or its frames would be other ones
+   */
+  #withoutGpu(error: unknown, before: number): undefined {
+    if (!(error instanceof UnsupportedVideoError)) throw error;
+    if (this.#config.decode !== "auto" || (this.#read > before && !this.info.isLive)) throw error;
+    logger.info(`${this.name} is decoded by ffmpeg: ${error.reason}`);
+    this.#gpu?.[Symbol.dispose]();
+    this.#gpu = undefined;
+  }
+
   /** @returns `"late"` if the file was entered behind the frame that is to be the first */
   async #runOnce(): Promise<RunEnd | "late"> {
     const { startMs } = this.#config;
     const { info } = this;
-    const seekSeconds = info.isLive ? 0 : seekSecondsOf(startMs, this.#seeks);
-    const job = { address: this.#address, info, config: this.#config, form: this.#form, seekSeconds };
-    const run = await DecodeRun.start(job);
+    // Without times of its own a file is counted from its beginning.
+    const isCounted = this.#gpu !== undefined && !info.hasTimes;
+    const seekSeconds = info.isLive || isCounted ? 0 : seekSecondsOf(startMs, this.#seeks);
+    const run = await this.#startRun({
+      address: this.#address,
+      info,
+      config: this.#config,
+      form: this.#form,
+      seekSeconds,
+    });
     this.#run = run;
     let isFirst = true;
     try {
@@ -227,17 +296,16 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         // A key frame in front of the start, by which it is known that nothing is missed.
         const isUnwanted = seekSeconds > 0 && timestampMs < startMs - SAME_TIME_MS;
         isFirst = false;
-        const buffer = await this.#buffer();
-        if (buffer === undefined) break;
-        this.#waitingSince = performance.now();
-        const isWhole = await run.read(buffer);
+        const memory = await run.take();
         this.#waitingSince = undefined;
-        if (!isWhole || isUnwanted) this.#pool.give(buffer);
-        if (isUnwanted) continue;
-        if (!isWhole) break;
+        if (isUnwanted) {
+          memory?.give();
+          continue;
+        }
+        if (memory === undefined) break;
         this.#lastMs = timestampMs;
         const shown = { index: this.#read++, timestampMs, durationMs: this.#durationMs };
-        const frame = new VideoFrame(buffer, this.#pool, this.#form, shown);
+        const frame = new VideoFrame(memory, run.form, shown);
         if (this.#isLatest) this.#dropped += this.#queue.replace(frame);
         else await this.#queue.push(frame);
         if (this.#isClosing || this.#isPastEnd()) break;
@@ -253,12 +321,30 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     }
   }
 
+  async #startRun(job: DecodeJob): Promise<FrameRun> {
+    const gpu = this.#gpu;
+    this.#decoder = gpu === undefined ? "cpu" : "gpu";
+    if (gpu === undefined) return DecodeRun.start(job, () => this.#buffer());
+    const packets = await PacketRun.start(job);
+    try {
+      return gpu.start(job, packets, () => {
+        this.#copied += 1;
+      });
+    } catch (error) {
+      packets.close();
+      throw error;
+    }
+  }
+
   /** Memory for a frame, once there is some; `undefined` when the source is closing. */
-  async #buffer(): Promise<Uint8Array | undefined> {
+  async #buffer(): Promise<FrameMemory | undefined> {
     this.#waitingSince = undefined;
     while (!this.#isClosing) {
-      const buffer = this.#pool.take();
-      if (buffer !== undefined) return buffer;
+      const memory = this.#pool.take();
+      if (memory !== undefined) {
+        this.#waitingSince = performance.now();
+        return memory;
+      }
       await this.#pool.freed();
     }
     return undefined;

@@ -160,7 +160,7 @@ test.skipIf(isFfmpegMissing)(
   60_000,
 );
 
-test.skipIf(isFfmpegMissing)("VideoSource turns BT.2020 and grey into NV12 that says what it is", async () => {
+test.skipIf(isFfmpegMissing)("VideoSource gives NV12 of BT.2020 and of grey that says what it is", async () => {
   const input = ["-f", "lavfi", "-i", "color=c=0x30C060:size=320x240:rate=5,format=rgb24", "-frames:v", "1"];
   const wide = "scale=out_color_matrix=bt2020:out_range=tv,format=yuv444p";
   await ffmpeg(...input, "-vf", wide, "-colorspace", "bt2020nc", "-c:v", "libx264", "-qp", "0", path("wide.mkv"));
@@ -171,7 +171,7 @@ test.skipIf(isFfmpegMissing)("VideoSource turns BT.2020 and grey into NV12 that 
   ] as const) {
     await using video = await VideoSource.open(path(name));
     for await (using frame of video) {
-      expect(frame.yuvStandard).toBe(name === "wide.mkv" ? "BT.709" : "BT.601");
+      expect(frame.yuvStandard).toBe(name === "wide.mkv" ? "BT.2020" : "BT.601");
       const rgb = tightRgb(frame);
       for (const [at, wanted] of level.entries()) expect(Math.abs(rgb[3000 + at]! - wanted)).toBeLessThan(5);
     }

@@ -60,6 +60,7 @@ interface OpenedPlan {
 export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Backend<ModelSpec, Params, Output> {
   readonly kind = "gpu";
   readonly description: string;
+  readonly device: number;
   readonly model: ModelInfo;
   readonly task: TaskModel<ModelSpec, Params, Output>;
   readonly maxBatch: number;
@@ -86,6 +87,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     this.engine = limits.engine;
     this.#former = limits.former;
     this.model = modelInfo(gpu.engine);
+    this.device = gpu.device.index;
     this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
   }
 

@@ -73,8 +73,24 @@ export function personImages(image: Image, people: readonly { readonly box: Box 
     // What is seen of a box of less than a pixel at the edge of the image may be rounded to what lies beside it.
     const left = Math.min(Math.max(x, 1 - width), image.width - 1);
     const top = Math.min(Math.max(y, 1 - height), image.height - 1);
-    return { ...image, rectangle: { x: left, y: top, width, height } };
+    return seenIn(image, { x: left, y: top, width, height });
   });
+}
+
+/** An image with what is seen of it. Where its pixels lie on a GPU, those on the host are a copy, which is not made here. */
+function seenIn(image: Image, rectangle: Rectangle): PersonImage {
+  const { resident } = image;
+  if (resident === undefined) return { ...image, rectangle };
+  const { width, height, pitchBytes, format, chromaOffset, chromaPitchBytes, yuvStandard, yuvRange } = image;
+  const form = { width, height, pitchBytes, format, chromaOffset, chromaPitchBytes, yuvStandard, yuvRange };
+  return {
+    ...form,
+    rectangle,
+    resident,
+    get data() {
+      return image.data;
+    },
+  };
 }
 
 /** True for the image of a person. */

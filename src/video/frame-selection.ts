@@ -1,0 +1,91 @@
+/** @module FrameSelection: which frames of a video are wanted, by their number or their time: as a filter of ffmpeg, and as code. Pure. */
+
+import type { VideoConfig } from "./video-options.ts";
+
+/** What decides which frames are wanted. */
+export interface SelectionRules {
+  readonly config: Pick<VideoConfig, "every" | "fps" | "startMs" | "durationMs">;
+  /** The clock of a live source begins anew with each connection: the reader watches for its end. */
+  readonly isLive: boolean;
+  /** Where the clock of the times begins, in seconds from the beginning of the file. */
+  readonly zeroSeconds: number;
+  /** True where the file is sought: the first frame comes even in front of the start, to tell that nothing is missed. */
+  readonly isSought: boolean;
+}
+
+/** Seconds by which a time may be rounded. */
+const ROUNDED = 1e-6;
+/** This much of a slot of 1 / fps seconds: far below a frame, far above the rounding of a sum of times. */
+const SLACK = 1e-4;
+
+/** Start and end in seconds of the clock. */
+function spanOf({ config, isLive, zeroSeconds }: SelectionRules): readonly [start: number, end: number] {
+  const { startMs, durationMs = Number.POSITIVE_INFINITY } = config;
+  const start = isLive ? 0 : startMs / 1000 - zeroSeconds;
+  return [start, isLive ? Number.POSITIVE_INFINITY : start + durationMs / 1000];
+}
+
+/**
+ * Filters that keep frames by their number or their time: the first one of each slot of 1 / fps seconds. Where the file is
+ * sought, nothing comes before a key frame.
+ */
+export function selectionFilters(rules: SelectionRules): string[] {
+  const { every, fps } = rules.config;
+  const [start, end] = spanOf(rules);
+  const parts: string[] = [];
+  // Variables of the expression live as long as the filter.
+  if (every > 1) parts.push(`not(mod(st(0,ld(0)+1)-1,${every}))`);
+  if (fps !== undefined) {
+    const slot = (time: string): string => `floor((${time}-${start.toFixed(6)})*${fps}+${SLACK})`;
+    parts.push(`(isnan(prev_selected_t)+gt(${slot("t")},${slot("prev_selected_t")}))`);
+  }
+  const kept = parts.length === 0 ? "1" : parts.join("*");
+  const isEarly = `lt(t,${(start - ROUNDED).toFixed(6)})`;
+  let wanted = kept;
+  if (rules.isSought) {
+    wanted = `if(key*not(ld(1)),st(1,1)*if(${isEarly},1,${kept}),ld(1)*if(${isEarly},0,${kept}))`;
+  } else if (start > 0) wanted = `if(${isEarly},0,${kept})`;
+  return [
+    ...(end === Number.POSITIVE_INFINITY ? [] : [`trim=end=${Math.max(0, end - ROUNDED).toFixed(6)}`]),
+    ...(wanted === "1" ? [] : [`select='${wanted}'`]),
+  ];
+}
+
+/** The same of frames that come one after the other, the first of which is a key frame. */
+export class FrameSelection {
+  readonly #every: number;
+  readonly #fps: number | undefined;
+  readonly #start: number;
+  readonly #end: number;
+  readonly #isSought: boolean;
+  #isFirst = true;
+  #count = 0;
+  #slot = Number.NEGATIVE_INFINITY;
+
+  constructor(rules: SelectionRules) {
+    const [start, end] = spanOf(rules);
+    this.#every = rules.config.every;
+    this.#fps = rules.config.fps;
+    this.#start = start;
+    this.#end = end;
+    this.#isSought = rules.isSought;
+  }
+
+  /** What becomes of the next frame. @param microseconds of the clock */
+  next(microseconds: number): "keep" | "skip" | "end" {
+    const time = microseconds / 1e6;
+    if (time >= this.#end - ROUNDED) return "end";
+    const isFirst = this.#isFirst;
+    this.#isFirst = false;
+    if (time < this.#start - ROUNDED) {
+      if (!(isFirst && this.#isSought)) return "skip";
+      return "keep";
+    }
+    if (this.#count++ % this.#every !== 0) return "skip";
+    if (this.#fps === undefined) return "keep";
+    const slot = Math.floor((time - this.#start) * this.#fps + SLACK);
+    if (slot <= this.#slot) return "skip";
+    this.#slot = slot;
+    return "keep";
+  }
+}

@@ -1,0 +1,138 @@
+/** @module GpuDecoding: whether a GPU decodes a video, why not where it does not, and the engines that all videos share. */
+
+import { inShort, LibraryLoadError, message, NativeError, UnsupportedVideoError } from "../core/errors.ts";
+import { Device } from "../cuda/device.ts";
+import { Nvdec, nvdecUnavailable } from "../nvdec/nvdec.ts";
+import { NvdecDecoder } from "../nvdec/nvdec-decoder.ts";
+import { isVideoCodec, type VideoChroma, type VideoCodec, type VideoForm } from "../nvdec/video-form.ts";
+import type { DecodeJob } from "./decode-run.ts";
+import { DeviceFrames } from "./device-frames.ts";
+import { DeviceRun } from "./device-run.ts";
+import type { PacketSource } from "./packet-run.ts";
+import type { VideoInfo } from "./probe.ts";
+import type { VideoConfig } from "./video-options.ts";
+
+/** Surfaces that a file's decoder has for its readers, and a live source's, of which there may be many. */
+const SURFACES = { recorded: 16, live: 6 } as const;
+/** Surfaces that the decoder keeps to itself, so that it goes on whatever its readers hold. */
+const SPARE_SURFACES = 2;
+
+/** The engines of one GPU, and how many videos use them. */
+interface SharedEngines {
+  readonly device: Device;
+  readonly nvdec: Nvdec;
+  users: number;
+}
+
+const shared = new Map<number, SharedEngines>();
+
+/** @throws {NativeError} If the GPU or its engines cannot be used */
+function openEngines(index: number): SharedEngines {
+  let engines = shared.get(index);
+  if (engines === undefined) {
+    const device = Device.open(index);
+    try {
+      engines = { device, nvdec: Nvdec.open(device), users: 0 };
+    } catch (error) {
+      device.close();
+      throw error;
+    }
+    shared.set(index, engines);
+  }
+  engines.users += 1;
+  return engines;
+}
+
+function closeEngines(index: number): void {
+  const engines = shared.get(index)!;
+  engines.users -= 1;
+  if (engines.users > 0) return;
+  shared.delete(index);
+  engines.nvdec.close();
+  engines.device.close();
+}
+
+/** `yuv420p10le`, `nv12`, `p010le`, `yuvj420p`, `gray`, `gray10le`. */
+const PLANES = /^(?:yuvj?(4\d\d)p|(nv12)|p0(1\d)|gray)(\d+)?(?:[lb]e)?$/;
+const CHROMAS: Readonly<Record<string, VideoChroma>> = { "420": "4:2:0", "422": "4:2:2", "444": "4:4:4" };
+
+/** How a video is coded; `undefined` where its pixels are no Y, U, V. */
+function videoForm({ pixelFormat, width, height }: VideoInfo, codec: VideoCodec): VideoForm | undefined {
+  const match = PLANES.exec(pixelFormat);
+  if (match === null) return undefined;
+  const [, subsampling, , deep, bits = "8"] = match;
+  const chroma = pixelFormat.startsWith("gray") ? "mono" : (CHROMAS[subsampling ?? "420"] ?? undefined);
+  return chroma && { codec, chroma, bits: Number(deep ?? bits), width, height };
+}
+
+/** Why ffmpeg decodes a video whatever the card, in one clause. */
+function formRefusal(info: VideoInfo, { size, pixels, decoderArguments }: VideoConfig): string | VideoForm {
+  if (pixels === "rgb") return 'GPUs decode to NV12, and `pixels` is "rgb"';
+  if (size !== undefined && (size[0] !== info.width || size[1] !== info.height)) return "`size` is for ffmpeg to make";
+  if (decoderArguments.length > 0) return "`decoderArguments` are ffmpeg's";
+  if (info.rotation !== 0) return `its frames are to be turned by ${info.rotation} degrees`;
+  if (!isVideoCodec(info.codec)) return `GPUs do not decode ${info.codec}`;
+  return videoForm(info, info.codec) ?? `GPUs do not decode to its pixels, ${info.pixelFormat || "which are unknown"}`;
+}
+
+/** A GPU that decodes one video. */
+export class GpuDecoding implements Disposable {
+  readonly #index: number;
+  readonly #engines: SharedEngines;
+  readonly #codec: VideoCodec;
+  #isOpen = true;
+
+  private constructor(index: number, engines: SharedEngines, codec: VideoCodec) {
+    this.#index = index;
+    this.#engines = engines;
+    this.#codec = codec;
+  }
+
+  /** Have a GPU decode a video. @returns why it does not, in one clause, where it does not */
+  static choose(info: VideoInfo, config: VideoConfig, index: number): GpuDecoding | string {
+    const form = formRefusal(info, config);
+    if (typeof form === "string") return form;
+    const reason = nvdecUnavailable();
+    if (reason !== undefined) return reason;
+    try {
+      const engines = openEngines(index);
+      const refusal = engines.nvdec.refusal(form);
+      if (refusal === undefined) return new GpuDecoding(index, engines, form.codec);
+      closeEngines(index);
+      return refusal;
+    } catch (error) {
+      if (!(error instanceof NativeError || error instanceof LibraryLoadError)) throw error;
+      return inShort(error);
+    }
+  }
+
+  /** The error of a video that a GPU was to decode and does not. */
+  static refusal(name: string, reason: string): UnsupportedVideoError {
+    const text = message(`decode ${JSON.stringify(name)} on the GPU`, reason, 'decode: "cpu" lets ffmpeg do it');
+    return new UnsupportedVideoError(text, reason);
+  }
+
+  /**
+   * Decode from one place on.
+   *
+   * @param onCopy told of each frame whose pixels are copied to the host
+   */
+  start(job: DecodeJob, packets: PacketSource, onCopy: () => void): DeviceRun {
+    const { device, nvdec } = this.#engines;
+    const { width, height } = job.form;
+    const surfaces = SURFACES[job.info.isLive ? "live" : "recorded"];
+    using made = new DisposableStack();
+    openEngines(this.#index);
+    made.defer(() => closeEngines(this.#index));
+    const decoder = made.use(NvdecDecoder.open(nvdec, { codec: this.#codec, surfaces }));
+    const frames = made.use(new DeviceFrames(device, { width, height }, surfaces - SPARE_SURFACES, onCopy));
+    made.move();
+    return new DeviceRun(job, { packets, decoder, frames, onClosed: () => closeEngines(this.#index) });
+  }
+
+  /** The video needs it no longer; its runs may. */
+  [Symbol.dispose](): void {
+    if (this.#isOpen) closeEngines(this.#index);
+    this.#isOpen = false;
+  }
+}

@@ -8,15 +8,17 @@
  * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
  * TensorRT-RTX, which builds engines without a GPU, and Microsoft's ONNX Runtime are fetched for the tests, and the kernels run on the CPU. Without pip
  * these steps are skipped by name, and the tests that need them skip.
+ *
+ * With `--reach`, as CI has it, the same program is then tested on other machines, in emulators: see scripts/reach.ts.
  */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
 const report = mkdtempSync(join(tmpdir(), "bun-tensorrt-ok-"));
-/** Of the tests that need no GPU, of those that do, and of the kernels on the CPU. */
+/** Of the tests that need no GPU, of those that do, and of the kernels on the CPU; emulated machines put theirs beside them. */
 const reports = [join(report, "tests.xml"), join(report, "gpu.xml"), join(report, "kernels.xml")] as const;
 
 /** A busy machine is slow, not wrong: only what hangs runs into it. Bun's own 5 s are for machines that do nothing else. */
@@ -56,6 +58,13 @@ function tests(at: number, ...words: readonly string[]): readonly string[] {
   return [process.execPath, "test", TIMEOUT, ...toReport(at), ...words];
 }
 
+/** Emulated machines, one after the other: each takes all cores. */
+const REACHES = ["arm64"] as const;
+
+function reachStep(name: string): Step {
+  return { name, command: [process.execPath, "scripts/reach.ts", name, `--report=${report}`] };
+}
+
 const isPipThere = hasPip();
 /** The chains of a stage run side by side, the steps of a chain one after the other. */
 const stages: readonly (readonly (readonly Step[])[])[] = [
@@ -76,14 +85,14 @@ const stages: readonly (readonly (readonly Step[])[])[] = [
     ],
   ],
   [[{ name: "tests on a GPU", command: tests(1, "test/gpu") }]],
+  ...(process.argv.includes("--reach") ? REACHES.map((name) => [[reachStep(name)]]) : []),
 ];
 
 /** Sum an attribute over the reports' top-level elements; 0 where the tests did not get so far. */
 function count(attribute: string): number {
   let sum = 0;
-  for (const junit of reports) {
-    if (!existsSync(junit)) continue;
-    const match = /<testsuites[^>]*>/.exec(readFileSync(junit, "utf8"));
+  for (const junit of new Bun.Glob("*.xml").scanSync(report)) {
+    const match = /<testsuites[^>]*>/.exec(readFileSync(join(report, junit), "utf8"));
     sum += Number(new RegExp(`\\b${attribute}="(\\d+)"`).exec(match?.[0] ?? "")?.[1] ?? 0);
   }
   return sum;

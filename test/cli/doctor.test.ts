@@ -1,11 +1,12 @@
 import { expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { choiceOf, formatFindings, type GpuFindings, isHealthy } from "../../src/cli/doctor/finding.ts";
 import { driverVersion, faultsOf, installCommand, systemIds, whyUnusable } from "../../src/cli/doctor/gpu.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";
+import { LIBM } from "../support/system-library.ts";
 import { RTX, testLibrary } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
@@ -267,16 +268,14 @@ test("doctor tries to write the cache folder, leaves nothing, and says that dete
   }
 });
 
-const LIBM = "/lib/x86_64-linux-gnu/libm.so.6";
-
-test.skipIf(!existsSync(LIBM))(
+test.skipIf(LIBM === undefined)(
   "doctor never says that detection runs on the CPU where ONNX Runtime is missing, or on musl",
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-doctor-musl-"));
     try {
       // A file of that name in memory, as musl has its linker.
       const linker = join(folder, "ld-musl-x86_64.so.1");
-      copyFileSync(LIBM, linker);
+      copyFileSync(LIBM!, linker);
       const preload = join(folder, "preload.ts");
       const lines = [
         'import { dlopen } from "bun:ffi";',

@@ -112,7 +112,8 @@ test("redactWithin() takes time by the length of a text, whatever is in it", () 
   ];
   const started = performance.now();
   for (const text of texts) redactWithin(`x://${text}`);
-  expect(performance.now() - started).toBeLessThan(1000);
+  // By the square of it this would be minutes; an emulator is ten times slower.
+  expect(performance.now() - started).toBeLessThan(10_000);
 });
 
 test("every error of ours is safe to look at, however its message was put together", () => {

@@ -6,6 +6,7 @@ import { LibraryLoadError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { candidatePaths, type LibrarySpec } from "../../src/ffi/discovery.ts";
 import { isMusl, openLibrary } from "../../src/ffi/library.ts";
+import { LIBM } from "../support/system-library.ts";
 
 const LIBC = "libc.so.6";
 const TABLE = { abs: { args: ["i32"], returns: "i32" } } as const;
@@ -21,11 +22,11 @@ function spec(overrides: Partial<LibrarySpec> = {}): LibrarySpec {
 
 /** A real library under another name, as the C library is there on every Linux. */
 function copyOfLibrary(path: string): string {
-  copyFileSync("/lib/x86_64-linux-gnu/libm.so.6", path);
+  copyFileSync(LIBM!, path);
   return path;
 }
 
-const hasLibm = isLinux && process.arch === "x64" && (await Bun.file("/lib/x86_64-linux-gnu/libm.so.6").exists());
+const hasLibm = isLinux && LIBM !== undefined;
 const MATHS = { fabs: { args: ["f64"], returns: "f64" } } as const;
 
 beforeEach(() => {

@@ -13,7 +13,7 @@ export const BUILD_TEST_MS = 60_000;
 /** Folder of a fetched release, or `undefined` where it is not there: the test is then skipped. */
 export function testLibrary(name: "rtx" | "rtx-1.4" | "lean-11" | "10.6" | "onnxruntime"): string | undefined {
   const folder = join(cacheFolder(), "test-libraries", name);
-  return process.arch === "x64" && existsSync(folder) ? folder : undefined;
+  return existsSync(folder) ? folder : undefined;
 }
 
 /** Folder of TensorRT-RTX, which builds engines without a GPU. */

@@ -1,0 +1,69 @@
+/**
+ * @module The same program on another machine: `bun scripts/reach.ts arm64` runs tests on Linux arm64, in an emulator.
+ *
+ * It installs what it needs, and is skipped by name where that cannot be had: no network, no root, no emulator. `--report=FOLDER`
+ * keeps the reports of the tests there, as `bun run ok --reach` wants them; what ran is listed at the end.
+ */
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { root } from "./generated.ts";
+import { arm64 } from "./reach/arm64.ts";
+import { type Reach, Unavailable } from "./reach/reach.ts";
+
+const REACHES: Readonly<Record<string, Reach>> = { arm64 };
+
+/** Attributes of an element of a report. */
+function attributesOf(element: string): Readonly<Record<string, string>> {
+  return Object.fromEntries([...element.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name, value]) => [name!, value!]));
+}
+
+/** A line of what ran: `ffi: 61 passed, 3 skipped in 43.1 s`. */
+function lineOf(name: string, report: string): string {
+  const {
+    tests = "0",
+    failures = "0",
+    skipped = "0",
+    time = "0",
+  } = attributesOf(/<testsuites[^>]*>/.exec(report)?.[0] ?? "");
+  const passed = Number(tests) - Number(failures) - Number(skipped);
+  const failed = failures === "0" ? "" : `, ${failures} failed`;
+  return `  ${name}: ${passed} passed${failed}, ${skipped} skipped in ${Number(time).toFixed(1)} s`;
+}
+
+const [name = ""] = Bun.argv.slice(2).filter((word) => !word.startsWith("--"));
+const reach = REACHES[name];
+if (reach === undefined) throw new Error(`Cannot reach "${name}": the names are ${Object.keys(REACHES).join(", ")}`);
+const kept = Bun.argv.find((word) => word.startsWith("--report="))?.slice("--report=".length);
+const reports = kept ?? mkdtempSync(join(tmpdir(), "bun-tensorrt-reach-"));
+
+try {
+  const started = performance.now();
+  const { runs, dispose } = await reach();
+  console.log(`${name}: ready after ${((performance.now() - started) / 1000).toFixed(0)} s`);
+  const lines: string[] = [];
+  try {
+    for (const { title, command, cwd, env } of runs) {
+      const report = join(reports, `${name}-${title.replaceAll(/\W+/g, "-")}.xml`);
+      const words = [...command, "--reporter=junit", `--reporter-outfile=${report}`];
+      console.log(`\n== ${name}, ${title}: ${command.slice(1).join(" ")}`);
+      const child = Bun.spawn(words, {
+        cwd: cwd ?? root,
+        env: { ...process.env, ...env },
+        stdio: ["ignore", "inherit", "inherit"],
+      });
+      if ((await child.exited) !== 0) process.exitCode = 1;
+      const text = (await Bun.file(report).exists()) ? readFileSync(report, "utf8") : "";
+      lines.push(text === "" ? `  ${title}: ended without a report` : lineOf(title, text));
+    }
+  } finally {
+    dispose?.();
+  }
+  console.log(`\n${name} ran in ${((performance.now() - started) / 1000).toFixed(0)} s:\n${lines.join("\n")}`);
+} catch (error) {
+  if (!(error instanceof Unavailable)) throw error;
+  console.log(`skipped, ${name}: ${error.message}`);
+} finally {
+  if (kept === undefined) rmSync(reports, { recursive: true });
+}

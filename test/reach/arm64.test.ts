@@ -1,0 +1,103 @@
+/** @module Linux arm64 beside x64: run by `bun scripts/reach.ts arm64`, which prepares the emulated machine. */
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findEntry } from "../../src/catalogue/catalogue.ts";
+import { pull } from "../../src/catalogue/pull.ts";
+import { sharedFile } from "../support/shared.ts";
+import { documentSnippets } from "../support/snippets.ts";
+
+const bun = process.env.BUN_TENSORRT_REACH_BUN;
+const tree = process.env.BUN_TENSORRT_REACH_TREE ?? "";
+const emulated = JSON.parse(process.env.BUN_TENSORRT_REACH_ENV ?? "{}") as Record<string, string>;
+const root = join(import.meta.dir, "../..");
+const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-reach-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+/** Pixels, and scores: sums of other order differ in the last digits of FP32. */
+const TOLERANCE = 1e-4;
+
+interface Found {
+  readonly label: string;
+  readonly score: number;
+  readonly box: Readonly<Record<string, number>>;
+}
+
+function run(command: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): string {
+  const child = Bun.spawnSync([...command], { cwd, env: { ...process.env, ...env }, stderr: "pipe" });
+  expect([child.exitCode, child.exitCode === 0 ? "" : `${child.stdout}${child.stderr}`]).toEqual([0, ""]);
+  return child.stdout.toString();
+}
+
+/** Far apart enough that no rounding reorders them, one object a class and place. */
+function inOrder(found: readonly Found[]): Found[] {
+  const place = ({ label, box }: Found): string =>
+    `${label} ${Object.values(box)
+      .map((value) => value.toFixed(0).padStart(6))
+      .join(" ")}`;
+  return found.toSorted((a, b) => place(a).localeCompare(place(b)));
+}
+
+describe.skipIf(bun === undefined)("on arm64, as scripts/reach.ts has prepared it", () => {
+  /** In an emulator yolo11n takes half a minute an image. */
+  const model = sharedFile("models/FastestDet.onnx") ?? "yolo11n";
+  /** The first program of the README, with a small model, and what it found as one line of JSON. */
+  const readme = documentSnippets().find(({ where }) => where.startsWith("README.md"))!;
+  const code = readme.code.replace('"yolo11n"', JSON.stringify(model));
+  const program = `${code}\nconsole.log("found " + JSON.stringify(result.detections));\n`;
+  const app = join(scratch, "app");
+
+  function foundIn(output: string): Found[] {
+    return JSON.parse(/^found (.*)$/m.exec(output)![1]!) as Found[];
+  }
+
+  /** An app with the packed package, and the image that the program names. */
+  async function makeApp(): Promise<void> {
+    if (existsSync(app)) return;
+    // Types are not run.
+    run([process.execPath, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
+    const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
+    mkdirSync(app);
+    writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
+    writeFileSync(join(app, "app.ts"), program);
+    writeFileSync(join(app, "whole.ts"), `import "bun-tensorrt/embed";\n${program}`);
+    copyFileSync(await pull(findEntry("sample1")!), join(app, "beach.jpg"));
+    run([process.execPath, "add", tarball, "--cpu=arm64", "--os=linux"], app);
+  }
+
+  test("a small model finds the boxes that it finds on x64", async () => {
+    const image = await pull(findEntry("sample1")!);
+    const command = ["src/cli/main.ts", "detect", "--model", model, "--threshold", "0.2", "--format", "json", image];
+    const read = (output: string): Found[] => inOrder((JSON.parse(output) as [{ detections: Found[] }])[0].detections);
+    const here = read(run([process.execPath, ...command], root, { BUN_TENSORRT_BACKEND: "cpu" }));
+    const there = read(run([bun!, ...command], tree, emulated));
+    expect(here.length).toBeGreaterThan(3);
+    expect(there.map(({ label }) => label)).toEqual(here.map(({ label }) => label));
+    const far = here.flatMap(({ score, box }, at) => [
+      Math.abs(score - there[at]!.score),
+      ...Object.entries(box).map(([side, value]) => Math.abs(value - there[at]!.box[side]!) / 640),
+    ]);
+    expect(Math.max(...far)).toBeLessThan(TOLERANCE);
+  });
+
+  test("the packed package, installed for it, runs the first program of the README", async () => {
+    await makeApp();
+    const output = run([bun!, "app.ts"], app, emulated);
+    expect(foundIn(output).length).toBeGreaterThan(0);
+    expect(Bun.file(join(app, "boxes.jpg")).size).toBeGreaterThan(10_000);
+  });
+
+  test("an executable made on x64 runs there, with nothing beside it", async () => {
+    await makeApp();
+    const alone = join(scratch, "alone");
+    mkdirSync(alone);
+    copyFileSync(join(app, "beach.jpg"), join(alone, "beach.jpg"));
+    const out = join(alone, "app");
+    const compile = ["build", "--compile", "--target=bun-linux-arm64", `--compile-executable-path=${bun}`];
+    run([process.execPath, ...compile, "whole.ts", "--outfile", out], app);
+    const output = run([out], alone, { ...emulated, HOME: alone });
+    expect(foundIn(output).length).toBeGreaterThan(0);
+  });
+});

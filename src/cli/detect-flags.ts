@@ -78,7 +78,7 @@ const OWN = {
     schema: path,
     short: "o",
     value: "FILE",
-    help: "where to (default `-`, standard output); a folder for yolo, dota, mot, many cameras",
+    help: "where to (default `-`, standard output); a folder for yolo, dota, mot, cameras",
   },
   masks: {
     schema: z.enum(["rle", "polygon", "none"], "rle, polygon or none"),

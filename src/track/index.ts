@@ -4,7 +4,7 @@ export type { FrameTime } from "./frame-clock.ts";
 export { type MotRows, motLine, parseMot } from "./mot-file.ts";
 export { addCounts, countTracks, type TrackCounts, type TrackScores, trackScores } from "./mot-measures.ts";
 export { type TrackedResult, type TrackOptions, trackResult } from "./tracked-stream.ts";
-export { type Tracked, Tracker } from "./tracker.ts";
+export { type Tracked, type TrackedFrame, Tracker } from "./tracker.ts";
 export type { TrackerConfig, TrackerName, TrackerOptions } from "./tracker-options.ts";
 export type {
   CrossEvent,

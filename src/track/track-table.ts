@@ -3,11 +3,13 @@
 import type { Box, Detection } from "../tasks/detect/detection.ts";
 import { probiou, rotatedCorners } from "../tasks/obb/rotated.ts";
 import type { OrientedObject } from "../tasks/objects/objects.ts";
+import type { CameraStep } from "./camera-motion.ts";
 import { type Candidates, overlap, PLACE } from "./candidates.ts";
 import { Motion } from "./motion.ts";
 import { Observations } from "./observations.ts";
 import { Traces } from "./traces.ts";
 import type { TrackerConfig } from "./tracker-options.ts";
+import { TurnableMotion } from "./turnable-motion.ts";
 
 /** What a track is: seen in the last frame, looked for, or gone. */
 export const State = { tracked: 1, lost: 2, removed: 3 } as const;
@@ -25,6 +27,8 @@ function copied<T extends Float64Array | Int32Array | Uint8Array>(from: T, to: T
 /** Memory that only grows; slots of tracks that are gone are used again. */
 export class TrackTable {
   readonly #motion: Motion;
+  /** The same, where cameras move. */
+  readonly #turnable: TurnableMotion | undefined;
   /** Of OC-SORT. */
   readonly observations: Observations | undefined;
   readonly #traces: Traces | undefined;
@@ -50,8 +54,9 @@ export class TrackTable {
   /** Boxes on the way from where it was lost to where it was found. */
   readonly #between = new Float64Array(4);
 
-  constructor({ tracker, deltaT, trace }: TrackerConfig) {
-    this.#motion = new Motion(tracker === "botsort" ? "size" : "aspect");
+  constructor({ tracker, deltaT, trace, cameraMotion }: TrackerConfig) {
+    this.#turnable = cameraMotion === "none" ? undefined : new TurnableMotion();
+    this.#motion = this.#turnable ?? new Motion(tracker === "botsort" ? "size" : "aspect");
     this.observations = tracker === "ocsort" ? new Observations(deltaT) : undefined;
     this.#traces = trace > 0 ? new Traces(trace) : undefined;
   }
@@ -107,6 +112,12 @@ export class TrackTable {
     const whole = Math.min(Math.floor(frames), MOST_STEPS);
     for (let step = 0; step < whole; step++) this.#motion.predict(slot, 1);
     if (frames > whole && whole < MOST_STEPS) this.#motion.predict(slot, frames - whole);
+    this.measure(slot);
+  }
+
+  /** Move a track along with what the camera sees. */
+  warp(slot: number, step: CameraStep): void {
+    this.#turnable?.warp(slot, step);
     this.measure(slot);
   }
 

@@ -1,8 +1,7 @@
 /** @module TrackedStream: the results of a stream, with the identities of their objects. */
 
 import type { Detection } from "../tasks/detect/detection.ts";
-import type { FrameTime } from "./frame-clock.ts";
-import { type Tracked, Tracker } from "./tracker.ts";
+import { type Tracked, type TrackedFrame, Tracker } from "./tracker.ts";
 import type { TrackerName, TrackerOptions } from "./tracker-options.ts";
 
 /** A result whose objects all belong to a track. */
@@ -34,15 +33,15 @@ export function objectsOf(result: object): readonly Detection[] {
  * Give the objects of a result their identities, and leave those out that belong to no track. The result is changed; its objects
  * stay in their order, best score first.
  *
- * @param time of the frame
+ * @param frame its time, and with `cameraMotion` its pixels
  */
 export function trackResult<Result extends object>(
   tracker: Tracker,
   result: Result,
-  time?: FrameTime,
+  frame?: TrackedFrame,
 ): TrackedResult<Result> {
   const found = objectsOf(result);
-  const tracked = new Set<Detection>(tracker.update(found, time));
+  const tracked = new Set<Detection>(tracker.update(found, frame));
   const kept = found.filter((object) => tracked.has(object));
   const target = result as WithObjects;
   if (target.detections === undefined) target.objects = kept;
@@ -51,10 +50,24 @@ export function trackResult<Result extends object>(
 }
 
 /** The time of an image that may be a frame of a video; images without one are a frame's time apart. */
-function timeOf(source: unknown, index: number): FrameTime {
-  const { timestampMs, durationMs } = (typeof source === "object" && source !== null ? source : {}) as FrameTime;
-  if (typeof timestampMs === "number") return { timestampMs, durationMs };
-  return { timestampMs: index, durationMs: 1 };
+function frameOf(source: unknown, index: number, hasPixels: boolean): TrackedFrame {
+  const frame = (typeof source === "object" && source !== null ? source : {}) as TrackedFrame;
+  const { timestampMs, durationMs } = frame;
+  const time = typeof timestampMs === "number" ? { timestampMs, durationMs } : { timestampMs: index, durationMs: 1 };
+  if (!hasPixels) return time;
+  const { width, height, format, pitchBytes, yuvRange } = frame;
+  return {
+    ...time,
+    width,
+    height,
+    format,
+    pitchBytes,
+    yuvRange,
+    // Of a frame on the GPU a copy, which is not made before the frame has been run.
+    get data() {
+      return frame.data;
+    },
+  } as TrackedFrame;
 }
 
 /**
@@ -71,11 +84,12 @@ export function trackStream<Source, Result extends { readonly index: number }, S
 ): AsyncGenerator<TrackedResult<Result>, Summary, undefined> {
   const tracker = new Tracker(options);
   // Of the images whose results are still to come; those of dropped ones go with the next.
-  const times = new Map<number, FrameTime>();
+  const times = new Map<number, TrackedFrame>();
+  const hasPixels = tracker.options.cameraMotion !== "none";
   async function* timed(): AsyncGenerator<Source, void, undefined> {
     let index = 0;
     for await (const source of sources) {
-      times.set(index, timeOf(source, index));
+      times.set(index, frameOf(source, index, hasPixels));
       index += 1;
       yield source;
     }

@@ -1,6 +1,7 @@
 /** @module TrackerOptions: what callers may say of trackers, checked once. */
 
 import { z } from "zod";
+import { OptionError } from "../core/errors.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 
 /** A tracker by name. */
@@ -12,10 +13,16 @@ export const TRACKERS: readonly [TrackerName, ...TrackerName[]] = ["bytetrack", 
 /** How objects are followed. Defaults are those of Ultralytics. */
 export interface TrackerOptions {
   /**
-   * `bytetrack`, the default; `botsort`, which follows width and height each on its own, without camera motion and appearance; or
+   * `bytetrack`, the default; `botsort`, which follows width and height each on its own, without appearance; or
    * `ocsort`, which goes by what was really seen. Of a resting camera ByteTrack is as good as any.
    */
   readonly tracker?: TrackerName | undefined;
+  /**
+   * Of `botsort`: what is done about a camera that moves. `sparse-optical-flow` follows corners from frame to frame and moves the
+   * tracks along; each `update` needs the frame's pixels, in host memory. Default `none`: Ultralytics has it on, to no use where
+   * cameras rest.
+   */
+  readonly cameraMotion?: "none" | "sparse-optical-flow" | undefined;
   /** Detections of at least this score are matched first, and may begin tracks. Default 0.25. */
   readonly highThreshold?: number | undefined;
   /** Detections above this score go on with tracks that are left without one. Default 0.1. */
@@ -61,6 +68,12 @@ export const TRACKER_OPTIONS: OptionsOf<TrackerOptions> = {
     flag: "track",
     help: "give the objects of a video ids by this tracker",
     otherwise: "none",
+  },
+  cameraMotion: {
+    schema: z.enum(["none", "sparse-optical-flow"], "none or sparse-optical-flow").default("none"),
+    value: "HOW",
+    help: "of botsort: sparse-optical-flow: tracks move with the camera",
+    aliases: ["gmcMethod"],
   },
   highThreshold: {
     schema: ratio.default(0.25),
@@ -117,5 +130,10 @@ const schema = z.strictObject(shapeOf(TRACKER_OPTIONS));
 /** Check the options of a tracker. @throws {OptionError} If one is unknown or out of range */
 export function parseTrackerOptions(options: TrackerOptions | TrackerName = {}): TrackerConfig {
   const given = typeof options === "string" ? { tracker: options } : options;
-  return parseOptions(schema, given, "track", TRACKER_OPTIONS) as TrackerConfig;
+  const config = parseOptions(schema, given, "track", TRACKER_OPTIONS) as TrackerConfig;
+  if (config.cameraMotion !== "none" && config.tracker !== "botsort") {
+    const text = `Option "cameraMotion" must be none for ${config.tracker}, got "${config.cameraMotion}"`;
+    throw new OptionError(`${text}\nHint: choose the tracker botsort`, "cameraMotion");
+  }
+  return config;
 }

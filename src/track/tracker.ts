@@ -1,7 +1,9 @@
 /** @module Tracker: gives the objects of one stream identities, frame by frame: ByteTrack, BoT-SORT, OC-SORT. */
 
+import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import { Assignment } from "./assignment.ts";
+import { CameraMotion, type CameraStep } from "./camera-motion.ts";
 import { Candidates, overlap } from "./candidates.ts";
 import { FrameClock, type FrameTime } from "./frame-clock.ts";
 import { State, TrackTable } from "./track-table.ts";
@@ -18,6 +20,9 @@ export type Tracked<Object extends Detection = Detection> = Object & {
   /** The same for the same object in every frame; from 1 on. */
   readonly trackId: number;
 };
+
+/** A frame as trackers take it: when it was taken, and with `cameraMotion` its pixels. A `VideoFrame` has both. */
+export type TrackedFrame = FrameTime & Partial<Image>;
 
 /** How pairs of tracks and detections are weighed. */
 type Weighing = "overlap" | "fused" | "turned" | "observed";
@@ -44,6 +49,7 @@ type Weighing = "overlap" | "fused" | "turned" | "observed";
 export class Tracker {
   readonly #config: TrackerConfig;
   readonly #clock = new FrameClock();
+  readonly #camera: CameraMotion | undefined;
   readonly #tracks: TrackTable;
   readonly #found = new Candidates();
   readonly #assignment = new Assignment();
@@ -72,6 +78,7 @@ export class Tracker {
   constructor(options?: TrackerOptions | TrackerName) {
     this.#config = parseTrackerOptions(options);
     this.#tracks = new TrackTable(this.#config);
+    this.#camera = this.#config.cameraMotion === "none" ? undefined : new CameraMotion();
   }
 
   /** The options in force. */
@@ -86,11 +93,13 @@ export class Tracker {
    * oriented ones what says the same, is where the tracker has it.
    *
    * @param objects what was found in the frame, of scores down to `lowThreshold`
-   * @param time    of the frame; a `VideoFrame` says it. Without it each frame is one further on
+   * @param frame   its time; a `VideoFrame` says it. Without it each frame is one further on. With `cameraMotion` its pixels, too
    * @returns those of them that belong to a track that is confirmed, by the order of their tracks
+   * @throws {ArgumentError} If `cameraMotion` needs pixels and the frame has none in host memory
    */
-  update<Object extends Detection>(objects: readonly Object[], time: FrameTime = {}): Tracked<Object>[] {
-    this.#step(objects, this.#config.clock === "time" ? this.#clock.step(time) : 1);
+  update<Object extends Detection>(objects: readonly Object[], frame: TrackedFrame = {}): Tracked<Object>[] {
+    const camera = this.#camera?.step(frame);
+    this.#step(objects, this.#config.clock === "time" ? this.#clock.step(frame) : 1, camera);
     const tracks = this.#tracks;
     const tracked: Tracked<Object>[] = [];
     for (const slot of this.#tracked) {
@@ -104,7 +113,7 @@ export class Tracker {
     return tracked;
   }
 
-  #step(objects: readonly Detection[], frames: number): void {
+  #step(objects: readonly Detection[], frames: number, camera: CameraStep | undefined): void {
     const { tracker, matchThreshold, fuseScore, buffer, highThreshold, lowThreshold, newThreshold, useByte } =
       this.#config;
     const tracks = this.#tracks;
@@ -126,6 +135,10 @@ export class Tracker {
     for (const slot of this.#lost) this.#pool.push(slot);
     for (const slot of this.#pool) tracks.predict(slot, frames);
     for (const slot of this.#unconfirmed) tracks.measure(slot);
+    if (camera !== undefined) {
+      for (const slot of this.#pool) tracks.warp(slot, camera);
+      for (const slot of this.#unconfirmed) tracks.warp(slot, camera);
+    }
     this.#begun.length = 0;
     this.#refound.length = 0;
     this.#newlyLost.length = 0;

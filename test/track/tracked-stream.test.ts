@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
+import { OrientedDetector, PoseEstimator, Segmenter } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
@@ -7,6 +8,7 @@ import { motLine, parseMot } from "../../src/track/mot-file.ts";
 import { withIds } from "../../src/track/tracked-forms.ts";
 import { trackStream } from "../../src/track/tracked-stream.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 
 function open(): Promise<Detector> {
   return Detector.load(toyDetector(), { backend: "cpu", batch: 4, batchWaitMs: 20, inFlight: 2 });
@@ -90,6 +92,34 @@ test("an error of an image, and a caller that stops, end the stream", async () =
   expect(isClosed).toBe(true);
 });
 
+test("cameraMotion: pixels of the images of a stream are looked at, after they have been run", async () => {
+  const looked: number[] = [];
+  const sources = [0, 1, 2].map((index) => ({
+    width: 64,
+    height: 64,
+    format: "GREY" as const,
+    pitchBytes: 64,
+    get data() {
+      looked.push(index);
+      return new Uint8Array(64 * 64);
+    },
+  }));
+  const options = { tracker: { tracker: "botsort", cameraMotion: "sparse-optical-flow" } } as const;
+  const stream = trackStream(sources, options, async function* (given) {
+    let index = 0;
+    for await (const _ of given) {
+      expect(looked.includes(index)).toBe(false);
+      yield { index: index++, detections: [] };
+    }
+  });
+  for await (const _ of stream);
+  expect(new Set(looked)).toEqual(new Set([0, 1, 2]));
+  const paths = trackStream(["a.jpg"], options, async function* (given) {
+    for await (const _ of given) yield { index: 0, detections: [] };
+  });
+  expect(paths.next()).rejects.toThrow("the frame has no pixels in host memory");
+});
+
 test("images that were dropped count as time", async () => {
   // A square that goes 12 pixels an image; from the 20th on four of five are dropped.
   const isKept = (index: number): boolean => index < 20 || index % 5 === 0;
@@ -140,5 +170,24 @@ test("a file of tracks is read as it was written; a broken line is named", () =>
   ]);
   for (const line of ["1,1,0,0,10", "1,1,0,0,x,10,1", "0,1,0,0,10,10", "1.5,1,0,0,10,10"]) {
     expect(() => parseMot(`${text}${line}\n`, "a.txt")).toThrow('Cannot read the tracks of "a.txt": line 2 is');
+  }
+});
+
+test("masks, key points and oriented boxes carry the ids of their tracks", async () => {
+  const models = [
+    [PoseEstimator, toyPose, "keypoints"],
+    [OrientedDetector, toyObb, "corners"],
+    [Segmenter, toySegmenter, "mask"],
+  ] as const;
+  for (const [Model, model, has] of models) {
+    await using loaded = await Model.load(model, { backend: "cpu" });
+    const frames: number[][] = [];
+    for await (const { objects } of loaded.track(images(64, () => 1, 3))) {
+      for (const object of objects) expect(object).toHaveProperty(has);
+      frames.push(objects.map(({ trackId }) => trackId).sort());
+    }
+    const [first] = frames;
+    expect(first).toEqual(first!.map((_, at) => at + 1));
+    expect([first!.length > 0, ...frames.map((ids) => ids.join())]).toEqual([true, ...frames.map(() => first!.join())]);
   }
 });

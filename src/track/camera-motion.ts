@@ -1,0 +1,174 @@
+/** @module CameraMotion: how a camera has moved between two frames: turned, zoomed and shifted, as most of what is seen says. */
+
+import { ArgumentError, message } from "../core/errors.ts";
+import { type Image, isPacked } from "../image/image.ts";
+import { GreyPyramid } from "./grey-pyramid.ts";
+import { OpticalFlow } from "./optical-flow.ts";
+
+/** x' = a x − b y + dx, y' = b x + a y + dy, in pixels of the frame. */
+export interface CameraStep {
+  readonly a: number;
+  readonly b: number;
+  readonly dx: number;
+  readonly dy: number;
+}
+
+/** Pairs that a motion needs. */
+const LEAST_PAIRS = 5;
+/** Squared pixels of the grey copy that a pair may be off. */
+const TOLERANCE = 9;
+const MOST_TRIES = 2000;
+/** How likely one of the tries is to be free of pairs that are off. */
+const CONFIDENCE = 0.99;
+
+/** Numbers by chance, the same ones in each run: those of OpenCV, so that tries are the same, too. */
+class Chance {
+  #low = 0xffff_ffff;
+  #high = 0xffff_ffff;
+
+  /** @returns from 0 up to `end`, which it is not */
+  below(end: number): number {
+    const factor = 4_164_903_690;
+    // 64 bits in parts that are exact.
+    const upper = (this.#low >>> 16) * factor;
+    const sum = (this.#low & 0xffff) * factor + this.#high + (upper % 65_536) * 65_536;
+    this.#low = sum % 2 ** 32;
+    this.#high = Math.floor(sum / 2 ** 32) + Math.floor(upper / 65_536);
+    return this.#low % end;
+  }
+}
+
+/** The motion that two points make of two others; `undefined` where they are one. */
+function through(from: Float64Array, to: Float64Array, first: number, second: number): CameraStep | undefined {
+  const x = from[2 * second]! - from[2 * first]!;
+  const y = from[2 * second + 1]! - from[2 * first + 1]!;
+  const u = to[2 * second]! - to[2 * first]!;
+  const v = to[2 * second + 1]! - to[2 * first + 1]!;
+  const length = x * x + y * y;
+  if (length === 0) return undefined;
+  const a = (x * u + y * v) / length;
+  const b = (x * v - y * u) / length;
+  return {
+    a,
+    b,
+    dx: to[2 * first]! - a * from[2 * first]! + b * from[2 * first + 1]!,
+    dy: to[2 * first + 1]! - b * from[2 * first]! - a * from[2 * first + 1]!,
+  };
+}
+
+function isWithin({ a, b, dx, dy }: CameraStep, from: Float64Array, to: Float64Array, at: number): boolean {
+  const x = a * from[2 * at]! - b * from[2 * at + 1]! + dx - to[2 * at]!;
+  const y = b * from[2 * at]! + a * from[2 * at + 1]! + dy - to[2 * at + 1]!;
+  return x * x + y * y <= TOLERANCE;
+}
+
+/** The motion that pairs which go by another are least off. */
+function fitted(step: CameraStep, from: Float64Array, to: Float64Array, count: number): CameraStep {
+  let [pairs, x, y, u, v] = [0, 0, 0, 0, 0];
+  for (let at = 0; at < count; at++) {
+    if (!isWithin(step, from, to, at)) continue;
+    pairs += 1;
+    x += from[2 * at]!;
+    y += from[2 * at + 1]!;
+    u += to[2 * at]!;
+    v += to[2 * at + 1]!;
+  }
+  [x, y, u, v] = [x / pairs, y / pairs, u / pairs, v / pairs];
+  let [along, turned, length] = [0, 0, 0];
+  for (let at = 0; at < count; at++) {
+    if (!isWithin(step, from, to, at)) continue;
+    const [fromX, fromY] = [from[2 * at]! - x, from[2 * at + 1]! - y];
+    const [toX, toY] = [to[2 * at]! - u, to[2 * at + 1]! - v];
+    along += fromX * toX + fromY * toY;
+    turned += fromX * toY - fromY * toX;
+    length += fromX * fromX + fromY * fromY;
+  }
+  if (length === 0) return step;
+  const [a, b] = [along / length, turned / length];
+  return { a, b, dx: u - a * x + b * y, dy: v - b * x - a * y };
+}
+
+/**
+ * The motion that most pairs agree on, by RANSAC; the same for the same pairs.
+ *
+ * @param from  x and y in turns
+ * @param count of pairs
+ * @returns `undefined` where there are fewer than five
+ */
+export function estimateStep(from: Float64Array, to: Float64Array, count: number): CameraStep | undefined {
+  if (count < LEAST_PAIRS) return undefined;
+  const chance = new Chance();
+  let best: CameraStep | undefined;
+  let most = 0;
+  let tries = MOST_TRIES;
+  for (let attempt = 0; attempt < tries; attempt++) {
+    const first = chance.below(count);
+    let second = chance.below(count);
+    while (second === first) second = chance.below(count);
+    const step = through(from, to, first, second);
+    if (step === undefined) continue;
+    let within = 0;
+    for (let at = 0; at < count; at++) if (isWithin(step, from, to, at)) within += 1;
+    if (within <= Math.max(most, 1)) continue;
+    most = within;
+    best = step;
+    const share = (within / count) ** 2;
+    if (share < 1) tries = Math.min(tries, Math.round(Math.log(1 - CONFIDENCE) / Math.log(1 - share)));
+    else tries = 0;
+  }
+  return best === undefined ? undefined : fitted(best, from, to, count);
+}
+
+/** Sees the motion of the camera of one stream. */
+export class CameraMotion {
+  #before: GreyPyramid | undefined;
+  #after: GreyPyramid | undefined;
+  #flow: OpticalFlow | undefined;
+  #width = 0;
+  #height = 0;
+
+  /**
+   * Take the next frame.
+   *
+   * @returns how its camera has moved since the last one; `undefined` for the first frame, and where too little is seen
+   * @throws {ArgumentError} If its pixels are not in host memory, or have no brightness
+   */
+  step(image: Partial<Image>): CameraStep | undefined {
+    const whole = readable(image);
+    if (whole.width !== this.#width || whole.height !== this.#height) this.#resize(whole);
+    const [before, after] = [this.#before!, this.#after!];
+    const flow = this.#flow!;
+    after.load(whole);
+    flow.follow(before, after);
+    const found = estimateStep(flow.from, flow.to, flow.count);
+    flow.find(after.levels[0]!);
+    this.#before = after;
+    this.#after = before;
+    return found && { ...found, dx: 2 * found.dx, dy: 2 * found.dy };
+  }
+
+  #resize({ width, height }: Image): void {
+    this.#width = width;
+    this.#height = height;
+    this.#before = new GreyPyramid(width, height);
+    this.#after = new GreyPyramid(width, height);
+    this.#flow = new OpticalFlow(this.#before.levels[0]!);
+  }
+}
+
+/** @throws {ArgumentError} If there are no pixels to look at */
+function readable(image: Partial<Image>): Image {
+  const hint = 'pass the frame to `update`, or load the tracker with `cameraMotion: "none"`';
+  const { width = 0, height = 0, format } = image;
+  if (!(image.data instanceof Uint8Array)) {
+    throw new ArgumentError(message("see the motion of the camera", "the frame has no pixels in host memory", hint));
+  }
+  const whole = image as Image;
+  if (!(isPacked(whole) || format === "NV12" || format === "GREY")) {
+    throw new ArgumentError(message("see the motion of the camera", `its pixels are ${format}`, hint));
+  }
+  if (width < 4 || height < 4) {
+    throw new ArgumentError(message("see the motion of the camera", `the frame is ${width}x${height}`, hint));
+  }
+  return whole;
+}

@@ -1,6 +1,7 @@
 /** @module DecodeRun: one ffmpeg process that reads a video, from its start to its end, and one that decodes it. */
 
 import { closeSync, read } from "node:fs";
+import { message, VideoError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/libc.ts";
 import type { ImageForm } from "../image/image.ts";
@@ -53,6 +54,29 @@ export interface FrameRun {
   /** Wait for its end. */
   finish(): Promise<RunEnd>;
   close(): void;
+}
+
+/** @throws {VideoError} If a video ended before its end, or gave no frame at all */
+export function assertEnded(
+  { code, error, isTruncated }: RunEnd,
+  video: {
+    readonly name: string;
+    readonly read: number;
+    readonly expected: number | undefined;
+    readonly info: Pick<VideoInfo, "isLive">;
+  },
+): void {
+  const refuse = (found: string, hint: string): never => {
+    throw new VideoError(message(`read the video ${JSON.stringify(video.name)} to its end`, found, hint), video.name);
+  };
+  if (video.read === 0) {
+    const why = error ?? `ffmpeg ended with code ${code}`;
+    refuse(`no frame of it could be decoded (${why})`, "check that the file is complete, and the start within it");
+  }
+  const after = `after ${video.read} of about ${video.expected ?? "?"} frames`;
+  // A stream without an end of its own ends wherever its sender stops.
+  if (isTruncated && !video.info.isLive) refuse(`the file stops before its end, ${after}`, "copy or record it again");
+  if (code !== 0) refuse(`ffmpeg ended with code ${code} ${after} (${error ?? "it did not say why"})`, "see the log");
 }
 
 /** A process, the lines that it says, and the pipe it writes bytes into. Await `finish` before it is closed. */

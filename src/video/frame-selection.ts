@@ -1,5 +1,6 @@
 /** @module FrameSelection: which frames of a video are wanted, by their number or their time: as a filter of ffmpeg, and as code. Pure. */
 
+import type { VideoInfo } from "./probe.ts";
 import type { VideoConfig } from "./video-options.ts";
 
 /** What decides which frames are wanted. */
@@ -17,6 +18,18 @@ export interface SelectionRules {
 const ROUNDED = 1e-6;
 /** This much of a slot of 1 / fps seconds: far below a frame, far above the rounding of a sum of times. */
 const SLACK = 1e-4;
+
+/** Frames that are wanted of a video, about; `undefined` where nobody knows. */
+export function expectedFrames(
+  { frames, durationMs: wholeMs }: Pick<VideoInfo, "frames" | "durationMs">,
+  { every, fps, startMs, durationMs }: SelectionRules["config"],
+): number | undefined {
+  if (frames === undefined) return undefined;
+  if (wholeMs === undefined) return every === 1 && fps === undefined ? frames : undefined;
+  const partMs = Math.max(0, Math.min(wholeMs - startMs, durationMs ?? Number.POSITIVE_INFINITY));
+  const kept = Math.ceil(Math.round((frames * partMs) / wholeMs) / every);
+  return fps === undefined ? kept : Math.min(kept, Math.ceil((partMs / 1000) * fps));
+}
 
 /** Start and end in seconds of the clock. */
 function spanOf({ config, isLive, zeroSeconds }: SelectionRules): readonly [start: number, end: number] {

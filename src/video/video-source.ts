@@ -6,10 +6,19 @@ import { pause } from "../core/settle.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
-import { type DecodeJob, DecodeRun, type FrameRun, frameForm, type RunEnd, seekSecondsOf } from "./decode-run.ts";
+import {
+  assertEnded,
+  type DecodeJob,
+  DecodeRun,
+  type FrameRun,
+  frameForm,
+  type RunEnd,
+  seekSecondsOf,
+} from "./decode-run.ts";
 import { FrameQueue } from "./frame-queue.ts";
+import { expectedFrames } from "./frame-selection.ts";
 import type { GpuDecoding } from "./gpu-decoding.ts";
-import { PacketRun } from "./packet-run.ts";
+import { PacketRun, type PacketSource } from "./packet-run.ts";
 import { probeVideo, type VideoInfo } from "./probe.ts";
 import { type FrameMemory, FramePool, rationalValue, VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
@@ -50,6 +59,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   #run: FrameRun | undefined;
   #gpu: GpuDecoding | undefined;
   #decoder: "gpu" | "cpu" | undefined;
+  #startPackets: (job: DecodeJob) => Promise<PacketSource> = PacketRun.start;
   #offered: readonly (number | undefined)[] = [];
   #copied = 0;
   #read = 0;
@@ -98,6 +108,25 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     }
     const video = new VideoSource(address, info, config);
     if (config.decode === "gpu") await video.#chooseGpu(config.device ?? 0);
+    return video;
+  }
+
+  /**
+   * @internal A video that others read than ffmpeg: a GPU decodes it.
+   *
+   * @param start reads its packets from one place on
+   * @throws {UnsupportedVideoError} If the GPU does not decode it
+   */
+  static async ofPackets(
+    name: string,
+    info: VideoInfo,
+    options: VideoOptions,
+    start: (job: DecodeJob) => Promise<PacketSource>,
+  ): Promise<VideoSource> {
+    const config = parseVideoOptions({ ...options, decode: "gpu" });
+    const video = new VideoSource({ name, input: name, words: [], kind: "file" }, info, config);
+    video.#startPackets = start;
+    await video.#chooseGpu(config.device ?? 0);
     return video;
   }
 
@@ -155,13 +184,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
 
   /** Frames to expect with this selection, for a progress bar; `undefined` where nobody knows. */
   get expected(): number | undefined {
-    const { every, fps, startMs, durationMs } = this.#config;
-    const { frames, durationMs: wholeMs } = this.info;
-    if (frames === undefined) return undefined;
-    if (wholeMs === undefined) return every === 1 && fps === undefined ? frames : undefined;
-    const partMs = Math.max(0, Math.min(wholeMs - startMs, durationMs ?? Number.POSITIVE_INFINITY));
-    const kept = Math.ceil(Math.round((frames * partMs) / wholeMs) / every);
-    return fps === undefined ? kept : Math.min(kept, Math.ceil((partMs / 1000) * fps));
+    return expectedFrames(this.info, this.#config);
   }
 
   /**
@@ -231,7 +254,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
           this.#seeks += 1;
           continue;
         }
-        if (!isLive || reconnect === false) return this.#checkEnd(end);
+        if (!isLive || reconnect === false) return assertEnded(end, this);
         tries = this.#read > before ? 1 : tries + 1;
         const why = end.error ?? `ffmpeg ended with code ${end.code}`;
         if (tries > reconnect.attempts) {
@@ -272,13 +295,8 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     // Without times of its own a file is counted from its beginning.
     const isCounted = this.#gpu !== undefined && !info.hasTimes;
     const seekSeconds = info.isLive || isCounted ? 0 : seekSecondsOf(startMs, this.#seeks);
-    const run = await this.#startRun({
-      address: this.#address,
-      info,
-      config: this.#config,
-      form: this.#form,
-      seekSeconds,
-    });
+    const source = { address: this.#address, info, config: this.#config };
+    const run = await this.#startRun({ ...source, form: this.#form, seekSeconds });
     this.#run = run;
     let isFirst = true;
     try {
@@ -325,7 +343,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     const gpu = this.#gpu;
     this.#decoder = gpu === undefined ? "cpu" : "gpu";
     if (gpu === undefined) return DecodeRun.start(job, () => this.#buffer());
-    const packets = await PacketRun.start(job);
+    const packets = await this.#startPackets(job);
     try {
       return gpu.start(job, packets, () => {
         this.#copied += 1;
@@ -375,19 +393,5 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     logger.warn(`${this.name} gave nothing for ${formatDuration(stallMs)}`);
     this.#waitingSince = undefined;
     this.#run?.stop(true);
-  }
-
-  #checkEnd({ code, error, isTruncated }: RunEnd): void {
-    const refuse = (found: string, hint: string): never => {
-      throw new VideoError(message(`read the video ${JSON.stringify(this.name)} to its end`, found, hint), this.name);
-    };
-    if (this.#read === 0) {
-      const why = error ?? `ffmpeg ended with code ${code}`;
-      refuse(`no frame of it could be decoded (${why})`, "check that the file is complete, and the start within it");
-    }
-    const after = `after ${this.#read} of about ${this.expected ?? "?"} frames`;
-    // A stream without an end of its own ends wherever its sender stops.
-    if (isTruncated && !this.info.isLive) refuse(`the file stops before its end, ${after}`, "copy or record it again");
-    if (code !== 0) refuse(`ffmpeg ended with code ${code} ${after} (${error ?? "it did not say why"})`, "see the log");
   }
 }

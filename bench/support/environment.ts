@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { basename, join } from "node:path";
 import { cudaRuntimeVersion, formatCudaVersion } from "../../src/ffi/cuda-runtime.ts";
+import { readBoard } from "../../src/nvml/board.ts";
 import type { EnvironmentFacts, FileFacts } from "../result.ts";
 
 type GpuFacts = NonNullable<EnvironmentFacts["gpu"]>;
@@ -36,11 +37,22 @@ function queryGpu(fields: readonly string[], device: number): string[] | undefin
     .map((cell) => cell.trim());
 }
 
-/** Clocks, temperature and power now; empty where nvidia-smi is not there. */
+/** Clocks, temperature and power now; of a Jetson, which has no nvidia-smi, load and power by rail; else empty. */
 export function gpuState(device = 0): Record<string, string> {
   const values = queryGpu(Object.keys(STATE), device);
-  if (values === undefined) return {};
+  if (values === undefined) return boardState();
   return Object.fromEntries(Object.values(STATE).map((name, at) => [name, values[at] ?? "–"]));
+}
+
+function boardState(): Record<string, string> {
+  const board = readBoard();
+  if (board === undefined) return {};
+  const { powerMode, gpuLoad, rails } = board;
+  return {
+    ...(powerMode === undefined ? {} : { "power mode": String(powerMode) }),
+    ...(gpuLoad === undefined ? {} : { busy: `${(gpuLoad * 100).toFixed(0)} %` }),
+    ...Object.fromEntries(rails.map(({ name, watts }) => [name, `${watts.toFixed(1)} W`])),
+  };
 }
 
 /**

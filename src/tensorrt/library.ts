@@ -44,10 +44,17 @@ function partFile(name: "nvonnxparser" | "nvinfer_plugin", major: number): strin
   return IS_WINDOWS ? `${name}_${major}.dll` : `lib${name}.so.${major}`;
 }
 
+/** TensorRT without its builder: it runs plans that are version-compatible. */
+const LEAN_FILES: readonly string[] = IS_WINDOWS
+  ? ["nvinfer_lean_11.dll", "nvinfer_lean_10.dll"]
+  : ["libnvinfer_lean.so.11", "libnvinfer_lean.so.10"];
+
 /** What {@linkcode openTensorRt} takes. */
 export interface OpenTensorRtOptions {
   /** Default: TensorRT where it is found, else TensorRT-RTX. */
   readonly family?: TensorRtFamily | undefined;
+  /** True to run plans only: the lean runtime is taken where no other TensorRT is found. Default false. */
+  readonly plansOnly?: boolean | undefined;
 }
 
 /** Where TensorRT may lie; also what `doctor` prints. */
@@ -297,13 +304,28 @@ export class TensorRtLibrary {
 
 const libraries = new Map<string, TensorRtLibrary>();
 
+/** @throws {LibraryLoadError} If it is nowhere; where the lean runtime is not there either, of the full one */
+function pathOf(spec: LibrarySpec, { family, plansOnly }: OpenTensorRtOptions): string {
+  const table = { getInferLibVersion: { args: [], returns: "i32" } } as const;
+  try {
+    return openLibrary(spec, table).path;
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError) || plansOnly !== true || family === "TensorRT-RTX") throw error;
+    try {
+      return openLibrary({ ...spec, files: LEAN_FILES }, table).path;
+    } catch (leanError) {
+      throw leanError instanceof LibraryLoadError ? error : leanError;
+    }
+  }
+}
+
 /**
  * Find and open TensorRT. The first call reads the library, for some tens of milliseconds; later ones reuse it.
  *
  * @throws {LibraryLoadError} If it is nowhere, or of a version that this package does not know
  */
 export function openTensorRt(options: OpenTensorRtOptions = {}): TensorRtLibrary {
-  const { path } = openLibrary(tensorRtSpec(options.family), { getInferLibVersion: { args: [], returns: "i32" } });
+  const path = pathOf(tensorRtSpec(options.family), options);
   let library = libraries.get(path);
   if (library === undefined) {
     library = TensorRtLibrary.bind(path);

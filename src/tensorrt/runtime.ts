@@ -61,7 +61,7 @@ export class Runtime extends NativeObject {
    * @throws {TensorRtError} If there is no usable GPU
    */
   static async create(options: RuntimeOptions = {}): Promise<Runtime> {
-    const library = options.library ?? openTensorRt();
+    const library = options.library ?? openTensorRt({ plansOnly: true });
     const action = `start the runtime of ${library.version.text}`;
     library.assertSafe(action, "createInferRuntime");
     const handle = await createOffThread(library, {

@@ -100,6 +100,14 @@ test.skipIf(LEAN === undefined)(
   },
 );
 
+test.skipIf(LEAN === undefined)("openTensorRt() takes the lean runtime for plans only, as it has been fetched", () => {
+  const library = openFrom(LEAN!, { plansOnly: true });
+  expect(library.path).toEndWith("/libnvinfer_lean.so.11");
+  expect(library.version.text).toBe("TensorRT 11.4.0");
+  expect(() => openFrom(LEAN!)).toThrow(/^Cannot load the library TensorRT: [\s\S]*libnvinfer\.so\.11/);
+  expect(() => openFrom(LEAN!, { plansOnly: true, family: "TensorRT-RTX" })).toThrow("libtensorrt_rtx.so.1");
+});
+
 test.skipIf(TRT_10 === undefined)(
   "TensorRT 10.6 logs through the unversioned ILogger and refuses without a GPU, as it has been fetched",
   async () => {

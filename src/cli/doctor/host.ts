@@ -12,6 +12,7 @@ import { isMusl, MUSL_HINT } from "../../ffi/library.ts";
 import { ONNXRUNTIME, openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp.ts";
+import { boardText, readBoard } from "../../nvml/board.ts";
 import { findFfmpeg } from "../../video/ffmpeg.ts";
 import { type Finding, located, search } from "./finding.ts";
 import { installCommand, type SystemPackageNames, thisSystem, whyUnusable } from "./gpu.ts";
@@ -33,6 +34,16 @@ export function findProcessor(): Finding {
   const model = cpus()[0]?.model.trim() ?? "unknown processor";
   const found = `${model}, ${plural(availableParallelism(), "thread")}, ${formatBytes(totalmem())}`;
   return { name: "CPU", state: "ok", found };
+}
+
+/** A Jetson: one finding; none on other machines. */
+export function findBoard(root?: string): readonly Finding[] {
+  const board = readBoard(root);
+  if (board === undefined) return [];
+  const facts = boardText(board);
+  const found = facts === "" ? board.model : `${board.model}: ${facts}`;
+  const version = board.release === undefined ? {} : { version: board.release };
+  return [{ name: "board", state: "ok", found, ...version }];
 }
 
 /**

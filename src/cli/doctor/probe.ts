@@ -5,6 +5,7 @@ import { hasCard } from "../../cuda/device.ts";
 import { BACKEND_VARIABLE, choiceOf, type Finding, type FindingState, type GpuFindings } from "./finding.ts";
 import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt } from "./gpu.ts";
 import {
+  findBoard,
   findBun,
   findCache,
   findOnnxRuntime,
@@ -57,6 +58,7 @@ export async function findAll(): Promise<readonly Finding[]> {
   const host = [
     ...(await probe("Bun", findBun)),
     ...(await probe("CPU", findProcessor)),
+    ...(await probe("board", findBoard, "absent")),
     ...(await probe("ONNX Runtime", findOnnxRuntime)),
     ...(await probe("sharp", findSharp)),
     ...(await probe("libturbojpeg", findTurboJpeg)),

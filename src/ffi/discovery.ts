@@ -239,8 +239,12 @@ function managedPythons(machine: Machine): string[] {
   ];
 }
 
-/** Packages of Pythons that are not active: the user's, then the system's. */
+/** Packages of Pythons that are not active: the user's, then the system's; only those that are there, as there are many Pythons. */
 function systemPythonFolders(spec: LibrarySpec, machine: Machine): string[] {
+  return inactivePythonFolders(spec, machine).filter((folder) => machine.list(folder) !== undefined);
+}
+
+function inactivePythonFolders(spec: LibrarySpec, machine: Machine): string[] {
   const { join } = pathOf(machine);
   const managed = managedPythons(machine).flatMap((prefix) => pythonFolders(prefix, spec, machine));
   if (machine.platform === "win32") {

@@ -260,12 +260,18 @@ export function checkPlan(file: PlanFile, version: TensorRtVersion, target: Plan
 }
 
 function checkVersion(header: PlanHeader, version: TensorRtVersion, target: PlanTarget, source: string): void {
-  if (header.family === version.family && (header.release === version.release || target.versionCompatible)) return;
+  const isOne = header.family === version.family;
+  // A plan of a newer release may need what an older runtime lacks, and brings nothing for it.
+  const isNewer = header.release.localeCompare(version.release, "en", { numeric: true }) > 0;
+  if (isOne && (header.release === version.release || (target.versionCompatible && !isNewer))) return;
   const built = `${header.family} ${header.release}.${header.build}`;
-  const hint =
-    header.family === version.family
-      ? "build it with this version; if it was built version-compatible, create the runtime with `hostCodeAllowed: true`"
-      : "TensorRT and TensorRT-RTX cannot read each other's plans: build it with this one";
+  let hint = "TensorRT and TensorRT-RTX cannot read each other's plans: build it with this one";
+  if (isOne && isNewer) {
+    hint = "build it with this version, or run it with that one or a newer one: a plan never runs on an older release";
+  } else if (isOne) {
+    hint =
+      "build it with this version; if it was built version-compatible, create the runtime with `hostCodeAllowed: true`";
+  }
   const text = message(`load ${source}`, `it was built by ${built}, this is ${version.text}`, hint);
   throw new PlanMismatchError(text, { built, found: version.text });
 }

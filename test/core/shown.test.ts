@@ -112,9 +112,9 @@ test("redactWithin() takes time by the length of a text, whatever is in it", () 
   ];
   const started = performance.now();
   for (const text of texts) redactWithin(`x://${text}`);
-  // By the square of it this would be minutes; an emulator is ten times slower.
-  expect(performance.now() - started).toBeLessThan(10_000);
-});
+  // By the square of it this would be hours; an emulator on a busy machine takes ten seconds.
+  expect(performance.now() - started).toBeLessThan(60_000);
+}, 120_000);
 
 test("every error of ours is safe to look at, however its message was put together", () => {
   const text = "no \x1b[2J\u202e at rtsp://u:s3c/ret@cam\nHint: look";

@@ -60,7 +60,16 @@ test("checkPlan() names both versions where they differ", () => {
     'Cannot load "a.plan": it was built by TensorRT 10.6.0.26, this is TensorRT 10.15.1\nHint: ',
   );
   expect(failure(10701).message).toContain("TensorRT and TensorRT-RTX cannot read each other's plans");
-  checkPlan(file, parseVersion(101501), { ...STRICT, versionCompatible: true }, "a.plan");
+  const compatible = { ...STRICT, versionCompatible: true };
+  checkPlan(file, parseVersion(101501), compatible, "a.plan");
+  // As numbers, not as text: 10.15 is newer than 10.6, which is newer than 10.5.
+  const newer = readPlan(head([10, 15, 1, 29]), "b.plan");
+  for (const [one, number] of [
+    [file, 100500],
+    [newer, 100600],
+  ] as const) {
+    expect(() => checkPlan(one, parseVersion(number), compatible, "b.plan")).toThrow(/a plan never runs on an older/);
+  }
   expect(() => checkPlan(file, parseVersion(10701), { ...STRICT, versionCompatible: true }, "a.plan")).toThrow(
     PlanMismatchError,
   );

@@ -14,7 +14,7 @@ import { copyTree, fetchBy, platformBun, type Reach, reachFolder, TIMEOUT, Unava
 const QEMU = "/usr/bin/qemu-aarch64-static";
 const BINFMT = "/proc/sys/fs/binfmt_misc";
 /** Of our own, where the system has none. */
-const OWN_FORMAT = join(BINFMT, "bun-tensorrt-arm64");
+const OWN_NAME = "bun-tensorrt-arm64";
 /** The ELF header of an arm64 program, and which bits of it count. */
 const MAGIC = String.raw`\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00`;
 const MASK = String.raw`\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff`;
@@ -79,14 +79,13 @@ function registerFormat(): (() => void) | undefined {
       throw new Unavailable(`binfmt_misc cannot be mounted, as in most containers: ${stderr.toString().trim()}`);
     }
   }
-  const isThere = readdirSync(BINFMT).some((name) => name.includes("aarch64") || name === "bun-tensorrt-arm64");
-  if (isThere) return undefined;
+  if (["qemu-aarch64", OWN_NAME].some((name) => existsSync(join(BINFMT, name)))) return undefined;
   try {
-    writeFileSync(join(BINFMT, "register"), `:bun-tensorrt-arm64:M::${MAGIC}:${MASK}:${QEMU}:F`);
+    writeFileSync(join(BINFMT, "register"), `:${OWN_NAME}:M::${MAGIC}:${MASK}:${QEMU}:F`);
   } catch (error) {
     throw new Unavailable(`a format cannot be registered with binfmt_misc: ${(error as Error).message}`);
   }
-  return () => writeFileSync(OWN_FORMAT, "-1");
+  return () => writeFileSync(join(BINFMT, OWN_NAME), "-1");
 }
 
 /** The system's libraries, unpacked. @returns their folder */

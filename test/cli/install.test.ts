@@ -110,7 +110,7 @@ test.skipIf(isOffline)(
 // The libraries that `bun scripts/test-libraries.ts rtx` has fetched for other tests: 95 MB need not come twice.
 const rtx = join(cacheFolder(), "test-libraries/rtx");
 
-test.skipIf(!existsSync(rtx) || process.arch !== "x64")(
+test.skipIf(!existsSync(rtx))(
   "install takes TensorRT-RTX that is there by its pinned hashes, and the loader and its parser find it",
   async () => {
     const other = join(scratch, "rtx");
@@ -136,7 +136,7 @@ test.skipIf(!existsSync(rtx) || process.arch !== "x64")(
 
 const microsoft = join(cacheFolder(), "test-libraries/onnxruntime");
 
-test.skipIf(!existsSync(microsoft) || process.arch !== "x64")(
+test.skipIf(!existsSync(microsoft))(
   "install takes Microsoft's ONNX Runtime that is there, and it is used in place of the one that is bundled",
   async () => {
     const other = join(scratch, "onnxruntime");

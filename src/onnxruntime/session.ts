@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { isEmbedded } from "../core/embedded.ts";
+import { ModelError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import { addressOf, OutCells, pathString } from "../ffi/memory.ts";
@@ -117,6 +118,7 @@ export class Session extends Resource implements AsyncDisposable {
       if (error !== undefined) throw refusedModel(source.name, source.head, error);
     } catch (error) {
       environment.close();
+      if (isFusedFp8(error, config)) return Session.#create({ ...config, optimization: "basic" }, source);
       throw error;
     }
     const handle = new SessionHandle(out.pointer(), environment);
@@ -199,4 +201,10 @@ export class Session extends Resource implements AsyncDisposable {
       label,
     };
   }
+}
+
+/** ONNX Runtime 1.28 fuses Q/DQ nodes of FP8 with layers that take INT8 only, and then refuses what it has made. */
+function isFusedFp8(error: unknown, { optimization }: SessionConfig): boolean {
+  const isOptimized = optimization === "all" || optimization === "extended";
+  return isOptimized && error instanceof ModelError && /float8\w+\)' of input .* \(QLinear/.test(error.message);
 }

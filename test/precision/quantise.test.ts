@@ -118,6 +118,38 @@ test("an FP8 model has opset 19, and codes of E4M3", async () => {
   expect(difference(await answer(model.write()), plain)).toBeWithin(1e-4, 0.05);
 });
 
+test("ONNX Runtime loads an FP8 model whose additions it would fuse as those of INT8", async () => {
+  const weights = (name: string, seed: number) => ({
+    name,
+    dtype: "f32" as const,
+    shape: [32, 32, 3, 3],
+    data: chance(32 * 32 * 9, seed),
+  });
+  const conv = (input: string, output: string): NodeSpec => ({
+    op: "Conv",
+    inputs: [input, `w${output}`],
+    outputs: [output],
+    attributes: { pads: [1, 1, 1, 1] },
+  });
+  const bytes = onnxModel({
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 32, 4, 4] }],
+    outputs: [{ name: "y", dtype: "f32" }],
+    initializers: ["a", "b", "y"].map((name, at) => weights(`w${name}`, at + 1)),
+    nodes: [
+      conv("x", "a"),
+      { op: "Relu", inputs: ["a"], outputs: ["ra"] },
+      { op: "Add", inputs: ["x", "ra"], outputs: ["sum"] },
+      conv("sum", "b"),
+      { op: "Relu", inputs: ["b"], outputs: ["rb"] },
+      conv("rb", "y"),
+    ],
+  });
+  const ranges = new Map(Object.entries({ x: 1, ra: 20, sum: 20 }));
+  const { model } = await quantised(bytes, { type: "fp8", ranges });
+  await using session = await Session.fromBytes(model.write(), "a residual block");
+  expect(session.config.optimization).toBe("basic");
+});
+
 test("scales that are made for FP16 are the same once the model is FP16", async () => {
   for (const type of ["int8", "fp8"] as const) {
     const { model, activations, weights } = await quantised(network(), { type, forFloat16: true });

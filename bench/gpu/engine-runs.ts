@@ -31,7 +31,8 @@ export interface EngineRunOptions {
 /** One context with its memory and graph, on a stream. */
 export class EngineRun implements Disposable {
   readonly stream: Stream;
-  readonly #context: ExecutionContext;
+  /** For what is not a graph: it is enqueued on `stream`. */
+  readonly context: ExecutionContext;
   readonly #graph: GraphExec;
   readonly #start: Event;
   readonly #end: Event;
@@ -53,7 +54,7 @@ export class EngineRun implements Disposable {
     owned: DisposableStack,
   ) {
     this.stream = parts.stream;
-    this.#context = parts.context;
+    this.context = parts.context;
     this.#graph = parts.graph;
     this.#start = parts.start;
     this.#end = parts.end;
@@ -100,7 +101,7 @@ export class EngineRun implements Disposable {
       if (mode === "graph") this.#spin.enqueue(on);
       this.#start.record(on);
       if (mode === "graph") this.#graph.launch(on);
-      else this.#context.enqueue(this.stream);
+      else this.context.enqueue(this.stream);
       this.#end.record(on);
       this.#end.synchronize();
       samples.push(this.#end.elapsedMsSince(this.#start));

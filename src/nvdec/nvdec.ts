@@ -2,20 +2,29 @@
 
 import { inShort, LibraryLoadError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
+import { type Handle, plural } from "../core/units.ts";
 import { checkDriver } from "../cuda/check.ts";
 import type { Device } from "../cuda/device.ts";
 import { OutCells } from "../ffi/memory.ts";
 import { nvcuvidLibrary } from "../ffi/nvcuvid.ts";
 import { shim } from "../ffi/shim.ts";
 import { type NvdecOptions, parseNvdecOptions } from "./nvdec-options.ts";
-import { CHROMAS, CODEC_NUMBERS, refusalOf, type VideoDecoderCaps, type VideoForm } from "./video-form.ts";
+import {
+  CHROMAS,
+  CODEC_NUMBERS,
+  formTitle,
+  refusalOf,
+  type VideoCodec,
+  type VideoDecoderCaps,
+  type VideoForm,
+} from "./video-form.ts";
 
 const out = new OutCells(1);
 /** `bt_video_limits` */
 const limits = new Int32Array(new ArrayBuffer(32));
 
 const FORMATS = ["NV12", "P016"] as const;
+const DEPTHS = [8, 10, 12] as const;
 
 /**
  * The engines of a GPU that decode video, beside its multiprocessors. One object serves every stream of the device.
@@ -87,6 +96,19 @@ export class Nvdec extends Resource {
   /** Why this card does not decode a video, in one clause; `undefined` where it does. @throws {CudaError} If the driver refuses */
   refusal(form: VideoForm): string | undefined {
     return refusalOf(this.device.name, form, this.caps(form));
+  }
+
+  /** For people: `7 engines: H.264, HEVC, HEVC 10 bits, VP9`. @throws {CudaError} If the driver refuses */
+  get description(): string {
+    let most = 0;
+    const titles = (Object.keys(CODEC_NUMBERS) as VideoCodec[]).flatMap((codec) =>
+      DEPTHS.flatMap((bits) => {
+        if (this.refusal({ codec, bits }) !== undefined) return [];
+        most = Math.max(most, this.caps({ codec, bits }).engines);
+        return [formTitle(codec, bits)];
+      }),
+    );
+    return `${plural(most, "engine")}: ${titles.join(", ") || "none of the codecs"}`;
   }
 
   protected override release(): void {

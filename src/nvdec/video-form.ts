@@ -31,6 +31,11 @@ const CODEC_TITLES: Readonly<Record<VideoCodec, string>> = {
   av1: "AV1",
 };
 
+/** `HEVC 10 bits`: a codec, and its bits where they are not 8. */
+export function formTitle(codec: VideoCodec, bits: number): string {
+  return bits === 8 ? CODEC_TITLES[codec] : `${CODEC_TITLES[codec]} ${bits} bits`;
+}
+
 /** In the order of `cudaVideoChromaFormat`. */
 export const CHROMAS: readonly VideoChroma[] = ["mono", "4:2:0", "4:2:2", "4:4:4"];
 

@@ -79,7 +79,8 @@ test("faultsOf() leaves out the places where nothing was, and names a library th
 
 test("choiceOf() says that detection is not ok where what it needs is broken, wherever it would run", () => {
   const absent = { name: "NVIDIA GPU", state: "absent", found: "none" } as const;
-  const bare = { gpus: [absent], driver: absent, runtime: absent, shim: absent, tensorRt: [absent], nvJpeg: absent };
+  const libraries = { tensorRt: [absent], nvJpeg: absent, videoEngines: absent };
+  const bare = { gpus: [absent], driver: absent, runtime: absent, shim: absent, ...libraries };
   const host = ["ONNX Runtime", "sharp"].map((name) => ({ name, state: "broken", found: "" }) as const);
   expect(choiceOf(bare, false, host).at(-1)).toEqual({
     name: "detection",
@@ -105,6 +106,7 @@ test("choiceOf() names the first gap, advises nothing where no card is, and one 
     shim: ok("shim"),
     tensorRt: [gap("TensorRT"), ok("TensorRT-RTX")],
     nvJpeg: gap("nvJPEG"),
+    videoEngines: ok("NVDEC"),
   };
   const verdict = (findings: GpuFindings, hasCard = true): string => choiceOf(findings, hasCard).at(-1)!.found;
   expect(verdict(full)).toBe("runs on the GPU, with TensorRT-RTX");
@@ -146,7 +148,7 @@ test("doctor survives libraries that are cut short, of another kind, and for ano
     writeFileSync(join(folder, "libcuda.so.1"), "not a library");
     writeFileSync(join(folder, "libnvinfer.so.10"), readFileSync(shim).subarray(0, 5000));
     copyFileSync(join(prebuilt, `linux-${process.arch}/libbun_tensorrt_shim.so`), join(folder, "libcudart.so.12"));
-    const names = ["LIBCUDA", "CUDART", "TENSORRT", "SHIM", "NVJPEG"];
+    const names = ["LIBCUDA", "CUDART", "TENSORRT", "SHIM", "NVJPEG", "NVCUVID"];
     const { code, errors, findings } = await doctor(
       Object.fromEntries(names.map((name) => [`BUN_TENSORRT_${name}`, folder])),
     );
@@ -159,6 +161,7 @@ test("doctor survives libraries that are cut short, of another kind, and for ano
     expect(findings.get("TensorRT shim")?.found).toContain(`it is made for ${other}, and this is ${process.arch}`);
     expect(findings.get("TensorRT")?.found).toMatch(/libnvinfer\.so\.10: it is /);
     expect(findings.get("TensorRT-RTX")?.found).toBe(`was not found at BUN_TENSORRT_TENSORRT=${folder}`);
+    expect(findings.get("NVDEC")?.found).toEndWith(": video is decoded on the CPU");
     expect(findings.get("nvJPEG")?.found).toContain(`was not found at BUN_TENSORRT_NVJPEG=${folder}`);
     expect(findings.get("detection")?.found).toStartWith("runs on the CPU, for want of: ");
   } finally {

@@ -211,7 +211,7 @@ fakeCudaTest("what the card does not decode is told in one line, before or when 
         before.release();
         tell(await failure(() => decoder.next()), (await failure(() => decoder.decode(picture(16), 2))).split(":")[0]);
       }
-      tell(nvdec.caps({ codec: "hevc", bits: 10 }), nvdec.caps({ codec: "h264" }) === nvdec.caps({ codec: "h264" }));
+      tell(nvdec.description, nvdec.caps({ codec: "hevc", bits: 10 }), nvdec.caps({ codec: "h264" }) === nvdec.caps({ codec: "h264" }));
     `),
   );
   const { told } = result(output);
@@ -231,6 +231,7 @@ fakeCudaTest("what the card does not decode is told in one line, before or when 
     ...refused(" decodes H.264 from 48x16 on, and this is 32x48"),
   ]);
   expect(told.slice(14)).toEqual([
+    "7 engines: H.264, HEVC, HEVC 10 bits",
     {
       isSupported: true,
       engines: 7,

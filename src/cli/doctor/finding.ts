@@ -70,6 +70,7 @@ export interface GpuFindings {
   /** TensorRT and TensorRT-RTX: one of them is enough. */
   readonly tensorRt: readonly Finding[];
   readonly nvJpeg: Finding;
+  readonly videoEngines: Finding;
 }
 
 function withoutFix({ fix: _, ...rest }: Finding): Finding {
@@ -123,10 +124,10 @@ export function choiceOf(
   host: readonly Finding[] = [],
   wanted = "",
 ): readonly Finding[] {
-  const { gpus, driver, runtime, shim, tensorRt, nvJpeg } = findings;
+  const { gpus, driver, runtime, shim, tensorRt, nvJpeg, videoEngines } = findings;
   const isOne = tensorRt.some(isOk);
   // One TensorRT is enough; a shortcoming of the one that is there stays.
   const libraries = tensorRt.map((one) => (isOne && !isOk(one) ? withoutFix(one) : one));
-  const all = [driver, runtime, shim, ...libraries, nvJpeg];
+  const all = [driver, runtime, shim, ...libraries, nvJpeg, videoEngines];
   return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard, host, wanted)];
 }

@@ -13,8 +13,10 @@ import { CUDA_DRIVER_SPEC, cudaDriver } from "../../ffi/cuda-driver.ts";
 import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import type { LibrarySpec } from "../../ffi/discovery.ts";
 import { OutCells } from "../../ffi/memory.ts";
+import { NVCUVID_SPEC, nvcuvidLibrary } from "../../ffi/nvcuvid.ts";
 import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
 import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
+import { Nvdec } from "../../nvdec/nvdec.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import type { TensorRtFamily } from "../../tensorrt/version.ts";
 import { type Finding, located, search } from "./finding.ts";
@@ -182,6 +184,24 @@ export function findNvJpeg(): Finding {
   return search("nvJPEG", find, (error) => ({
     found: `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`,
     fix: "bunx bun-tensorrt install nvjpeg",
+  }));
+}
+
+/** The engines that decode video; the driver brings their library. */
+export function findVideoEngines(): Finding {
+  const find = (): Omit<Finding, "name"> => {
+    nvcuvidLibrary();
+    try {
+      using device = Device.open();
+      using engines = Nvdec.open(device);
+      return { state: "ok", found: engines.description };
+    } catch (error) {
+      return failed(error);
+    }
+  };
+  return search("NVDEC", find, (error) => ({
+    found: `${whyUnusable(error, NVCUVID_SPEC)}: video is decoded on the CPU`,
+    fix: NVCUVID_SPEC.hint,
   }));
 }
 

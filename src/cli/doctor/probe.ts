@@ -3,7 +3,7 @@
 import { logger, setLogSink } from "../../core/log.ts";
 import { hasCard } from "../../cuda/device.ts";
 import { BACKEND_VARIABLE, choiceOf, type Finding, type FindingState, type GpuFindings } from "./finding.ts";
-import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt } from "./gpu.ts";
+import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt, findVideoEngines } from "./gpu.ts";
 import {
   findBoard,
   findBun,
@@ -40,7 +40,8 @@ async function probeGpu(): Promise<GpuFindings> {
     await one("TensorRT", () => findTensorRt("TensorRT")),
     await one("TensorRT-RTX", () => findTensorRt("TensorRT-RTX")),
   ];
-  return { gpus, driver, runtime, shim, tensorRt, nvJpeg: await one("nvJPEG", findNvJpeg) };
+  const nvJpeg = await one("nvJPEG", findNvJpeg);
+  return { gpus, driver, runtime, shim, tensorRt, nvJpeg, videoEngines: await one("NVDEC", findVideoEngines) };
 }
 
 /** What is passed over is a finding; a line about it, several times over, would only be noise. */

@@ -59,7 +59,9 @@ test.skipIf(isGpuMissing || isOnCpu || isTensorRtMissing)(
 );
 
 // On the CPU there are the kernels of files only: see ../support/cpu-cuda.ts.
-const others = isOnCpu ? /"bun-tensorrt\/(nvjpeg|tensorrt)"|\.kernel\(/ : /"bun-tensorrt\/(nvjpeg|tensorrt)"/;
+const others = isOnCpu
+  ? /"bun-tensorrt\/(nvdec|nvjpeg|tensorrt)"|\.kernel\(/
+  : /"bun-tensorrt\/(nvdec|nvjpeg|tensorrt)"/;
 const snippets = docstringSnippets().filter(({ code }) => code.includes('"bun-tensorrt/cuda"') && !others.test(code));
 test.skipIf(isGpuMissing || isNvrtcMissing)("every @example of bun-tensorrt/cuda runs", () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-examples-"));

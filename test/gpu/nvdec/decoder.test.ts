@@ -1,4 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { UnsupportedVideoError } from "../../../src/core/errors.ts";
 import { copyToHost } from "../../../src/cuda/copy.ts";
 import { BufferView } from "../../../src/cuda/device-buffer.ts";
@@ -6,12 +9,14 @@ import type { DecodedFrame } from "../../../src/nvdec/decoded-frame.ts";
 import { Nvdec, nvdecUnavailable } from "../../../src/nvdec/nvdec.ts";
 import { NvdecDecoder } from "../../../src/nvdec/nvdec-decoder.ts";
 import { Gpu, isGpuMissing, isOnCpu, leastLost, SLOW_TEST_MS } from "../../support/gpu.ts";
+import { docstringSnippets } from "../../support/snippets.ts";
 import { type ReadStream, readStream, streamNames } from "../../support/video-streams.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);
 
 const isMissing = isGpuMissing || isOnCpu || nvdecUnavailable() !== undefined;
 const names = streamNames();
+const root = join(import.meta.dir, "../../..");
 
 /** A device, its engines, and a stream that frames are copied on. */
 class Rig implements Disposable {
@@ -143,6 +148,27 @@ describe.skipIf(isMissing || names.length === 0)("NvdecDecoder with the streams 
       expect(difference(seen, stream.frames)).toBe("none");
     }
     expect(decoder.counts.created).toBe(1);
+  });
+
+  test("the examples of the docstrings run", () => {
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-nvdec-"));
+    try {
+      mkdirSync(join(folder, "node_modules"));
+      symlinkSync(root, join(folder, "node_modules/bun-tensorrt"));
+      writeFileSync(join(folder, "street.h264"), Buffer.concat(readStream("h264-vtest").data));
+      const snippets = docstringSnippets().filter(({ code }) => code.includes('"bun-tensorrt/nvdec"'));
+      expect(snippets.length).toBe(2);
+      for (const { code } of snippets) {
+        writeFileSync(join(folder, "app.ts"), code);
+        const pipes = { cwd: folder, stdout: "pipe", stderr: "pipe" } as const;
+        const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, "app.ts"], pipes);
+        expect(stderr.toString()).toBe("");
+        expect(exitCode).toBe(0);
+        expect(stdout.toString()).not.toBe("");
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test("64 streams at once: all frames of each, in order", async () => {

@@ -146,13 +146,24 @@ typedef struct calls {
 } calls;
 _Static_assert(sizeof(calls) == BT_VIDEO_CALLS * sizeof(void *), "BT_VIDEO_CALLS");
 
-enum call { CALL_NONE = -1, CALL_CREATE = 1, CALL_DECODE = 3, CALL_MAP = 6, CALL_UNMAP, CALL_CREATE_PARSER = 10, CALL_PARSE,
-            CALL_SYNCHRONIZE_STREAM = 13, CALL_SYNCHRONIZE_EVENT };
+enum call {
+  CALL_NONE = -1,
+  CALL_CREATE = 1,
+  CALL_DECODE = 3,
+  CALL_MAP = 6,
+  CALL_UNMAP,
+  CALL_CREATE_LOCK,
+  CALL_CREATE_PARSER = 10,
+  CALL_PARSE,
+  CALL_SYNCHRONIZE_STREAM = 13,
+  CALL_SYNCHRONIZE_EVENT
+};
 
 /* ---- the engines of a device, and decoders that wait for the next stream ---- */
 
 typedef struct hardware {
   void *handle; /* CUvideodecoder */
+  void *lock;   /* CUvideoctxlock: of its own, so that one that waits for its engine keeps no other from theirs */
   int32_t codec, chroma, bits;
   int32_t max_width, max_height;
   int32_t decode_surfaces, output_surfaces;
@@ -161,11 +172,21 @@ typedef struct hardware {
 struct bt_video {
   calls calls;
   int32_t device;
-  void *lock; /* CUvideoctxlock */
+  void *context;
   pthread_mutex_t mutex;
   int32_t idle_limit, idle_count;
   hardware idle[BT_VIDEO_IDLE];
 };
+
+/* Returns the first status that is not 0. */
+static int32_t destroy(bt_video *video, hardware *made) {
+  if (made->handle == NULL) return BT_OK;
+  const int32_t status = video->calls.destroy(made->handle);
+  const int32_t unlocked = video->calls.destroy_lock(made->lock);
+  made->handle = NULL;
+  made->lock = NULL;
+  return status == BT_OK ? unlocked : status;
+}
 
 int32_t bt_video_open(int32_t device, void *context, const void *const *functions, int32_t idle, void **out) {
   if (functions == NULL || out == NULL || idle < 0 || idle > BT_VIDEO_IDLE) return BT_BAD_CALL;
@@ -176,12 +197,8 @@ int32_t bt_video_open(int32_t device, void *context, const void *const *function
   if (video == NULL) return BT_FAILED;
   memcpy(&video->calls, functions, sizeof video->calls);
   video->device = device;
+  video->context = context;
   video->idle_limit = idle;
-  const int32_t status = video->calls.create_lock(&video->lock, context);
-  if (status != 0) {
-    free(video);
-    return status;
-  }
   pthread_mutex_init(&video->mutex, NULL);
   *out = video;
   return BT_OK;
@@ -191,13 +208,12 @@ int32_t bt_video_close(bt_video *video) {
   if (video == NULL) return BT_BAD_CALL;
   int32_t failure = BT_OK;
   for (int32_t at = 0; at < video->idle_count; at++) {
-    const int32_t status = video->calls.destroy(video->idle[at].handle);
+    const int32_t status = destroy(video, &video->idle[at]);
     if (failure == BT_OK) failure = status;
   }
-  const int32_t status = video->calls.destroy_lock(video->lock);
   pthread_mutex_destroy(&video->mutex);
   free(video);
-  return failure == BT_OK ? status : failure;
+  return failure;
 }
 
 int32_t bt_video_caps(bt_video *video, int32_t codec, int32_t chroma, int32_t bits, bt_video_limits *out) {
@@ -240,7 +256,7 @@ static hardware take_idle(bt_video *video, const hardware *wanted) {
 /* Keep a decoder whose surfaces are all unmapped; the one that has waited longest makes room. */
 static void give_idle(bt_video *video, hardware *given) {
   hardware surplus = *given;
-  given->handle = NULL;
+  *given = (hardware){0};
   if (surplus.handle == NULL) return;
   if (video->idle_limit > 0) {
     pthread_mutex_lock(&video->mutex);
@@ -254,7 +270,7 @@ static void give_idle(bt_video *video, hardware *given) {
     video->idle[video->idle_count++] = newest;
     pthread_mutex_unlock(&video->mutex);
   }
-  if (surplus.handle != NULL) video->calls.destroy(surplus.handle);
+  destroy(video, &surplus);
 }
 
 /* ---- one wait for all decoders of the process ---- */
@@ -547,10 +563,9 @@ static int32_t create(bt_nvdec *decoder, const video_format *format, const hardw
                       .target_width = format->width,
                       .target_height = format->height,
                       .output_surfaces = (unsigned long)wanted->output_surfaces,
-                      .lock = decoder->video->lock,
+                      .lock = wanted->lock,
                       .target = {0, 0, (int16_t)format->width, (int16_t)format->height}};
   decoder->hardware = *wanted;
-  decoder->hardware.handle = NULL;
   return decoder->video->calls.create(&decoder->hardware.handle, &info);
 }
 
@@ -574,14 +589,16 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
       count(decoder, &decoder->report.reconfigured);
       return true;
     }
-    video->calls.destroy(decoder->hardware.handle);
-    decoder->hardware.handle = NULL;
+    destroy(video, &decoder->hardware);
   }
   if (wanted.max_width < decoder->limit_width) wanted.max_width = decoder->limit_width;
   if (wanted.max_height < decoder->limit_height) wanted.max_height = decoder->limit_height;
-  const int32_t status = create(decoder, format, &wanted);
+  int32_t status = video->calls.create_lock(&wanted.lock, video->context);
+  if (status != 0) return fail(decoder, BT_NVDEC_CALL, CALL_CREATE_LOCK, status);
+  status = create(decoder, format, &wanted);
   if (status != 0) {
-    decoder->hardware.handle = NULL;
+    decoder->hardware = (hardware){0};
+    video->calls.destroy_lock(wanted.lock);
     return fail(decoder, BT_NVDEC_CALL, CALL_CREATE, status);
   }
   count(decoder, &decoder->report.created);
@@ -721,7 +738,7 @@ static void *work(void *user) {
   pthread_mutex_unlock(&decoder->mutex);
   if (decoder->parser != NULL) decoder->video->calls.destroy_parser(decoder->parser);
   if (!has_failed(decoder)) give_idle(decoder->video, &decoder->hardware);
-  else if (decoder->hardware.handle != NULL) decoder->video->calls.destroy(decoder->hardware.handle);
+  else destroy(decoder->video, &decoder->hardware);
   return NULL;
 }
 

@@ -347,9 +347,9 @@ typedef struct bt_nvdec_frame {
   int32_t is_damaged;
 } bt_nvdec_frame;
 
-/* `context` is current; `idle` decoders are kept at most. Returns the status of cuvidCtxLockCreate. */
+/* `context` is the device's; `idle` decoders are kept at most. */
 BT_API int32_t bt_video_open(int32_t device, void *context, const void *const *functions, int32_t idle, void **out);
-/* Every decoder is closed before. Returns the first status of its calls that is not 0. */
+/* Every decoder is closed before. Returns the first status of cuvidDestroyDecoder that is not 0. */
 BT_API int32_t bt_video_close(bt_video *video);
 /* Returns the status of cuvidGetDecoderCaps. */
 BT_API int32_t bt_video_caps(bt_video *video, int32_t codec, int32_t chroma, int32_t bits, bt_video_limits *out);

@@ -1,13 +1,13 @@
 /** @module Nvdec: the video engines of a device: what they decode, and the decoders that they keep for the next stream. */
 
-import { inShort, LibraryLoadError } from "../core/errors.ts";
+import { BunTensorRtError, inShort, LibraryLoadError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { type Handle, plural } from "../core/units.ts";
 import { checkDriver } from "../cuda/check.ts";
 import type { Device } from "../cuda/device.ts";
 import { OutCells } from "../ffi/memory.ts";
 import { nvcuvidLibrary } from "../ffi/nvcuvid.ts";
-import { shim } from "../ffi/shim.ts";
+import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { type NvdecOptions, parseNvdecOptions } from "./nvdec-options.ts";
 import {
   CHROMAS,
@@ -57,14 +57,15 @@ export class Nvdec extends Resource {
    *
    * @throws {LibraryLoadError} If libnvcuvid is nowhere, or the package has no shim for this platform
    * @throws {OptionError} If an option is unknown or out of range
-   * @throws {CudaError} If the driver refuses
    */
   static open(device: Device, options: NvdecOptions = {}): Nvdec {
     const { idle } = parseNvdecOptions(options);
     const { functions } = nvcuvidLibrary();
     device.makeCurrent();
     const status = shim().bt_video_open(device.index, device.context, functions.cells, idle, out.cells);
-    checkDriver(status, "cuvidCtxLockCreate");
+    if (status !== SHIM_STATUS.ok) {
+      throw new BunTensorRtError(message("open the video engines", `the shim returned ${status}`));
+    }
     return new Nvdec(device, out.pointer() as Handle<"bt_video">);
   }
 

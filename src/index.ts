@@ -152,6 +152,13 @@ export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
 export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";
+export { type Conversion, type ConvertedLayer, convert } from "./precision/convert.ts";
+export type {
+  CalibrationMethod,
+  ConvertedPrecision,
+  ConvertOptions,
+  ConvertProgress,
+} from "./precision/convert-config.ts";
 export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
 export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";
 export {

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { kebab, type OptionTable, type ValuesOf } from "../core/options.ts";
+import { CONVERT_OPTIONS, type ConvertOptions } from "../precision/convert-config.ts";
 import {
   type BuildOptions,
   type InputShapes,
@@ -11,6 +12,7 @@ import {
   PROFILING_VERBOSITIES,
 } from "../tensorrt/build-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
+import { calibrationFrom, refuseUncalibrated } from "./convert-flags.ts";
 import { flagsOf, valuesFrom } from "./option-flags.ts";
 import {
   byteCount,
@@ -114,6 +116,8 @@ export interface BuildArguments {
   /** What was said; ranges of what is left open are filled in from the model. */
   readonly options: Omit<BuildOptions, "batch" | "size" | "precision">;
   readonly precision: "fp32" | "fp16" | "model" | undefined;
+  /** The model is converted first: to what, and how. */
+  readonly conversion: ConvertOptions | undefined;
   readonly batch: number | Range<number> | undefined;
   readonly size: readonly [width: number, height: number] | Range<readonly [number, number]> | undefined;
   readonly isRectangular: boolean;
@@ -129,9 +133,15 @@ export interface BuildArguments {
 
 const OWN = {
   precision: {
-    schema: z.enum(["fp32", "fp16", "model"], "fp32, fp16 or model"),
-    help: "lowest precision allowed (default fp16); model: as exported",
+    schema: z.enum(["fp32", "fp16", "int8", "fp8", "model"], "fp32, fp16, int8, fp8 or model"),
+    help: "lowest precision allowed (default fp16); int8 and fp8 convert the model first; model: as exported",
   },
+  calibration: {
+    ...CONVERT_OPTIONS.calibration,
+    help: "with int8 and fp8: images like those it will see, as of `convert`",
+  },
+  method: { ...CONVERT_OPTIONS.method, help: "with --calibration: how ranges are found", otherwise: "max" },
+  samples: { ...CONVERT_OPTIONS.samples, help: "with --calibration: most images", otherwise: "512" },
   batch: {
     schema: countRange(65_536),
     value: "N|MIN,OPT,MAX",
@@ -201,11 +211,32 @@ function checkFlags(flags: ValuesOf<typeof OWN>): void {
   }
 }
 
+/** How the model is converted before it is built; `undefined` where it is not. */
+function conversionOf(
+  { precision, calibration, method, samples }: ValuesOf<typeof OWN>,
+  { flags: given }: ParsedArguments,
+): ConvertOptions | undefined {
+  if (calibration === undefined) {
+    if (precision === "int8" || precision === "fp8") throw refuseUncalibrated(precision);
+    const alone = ["method", "samples"].find((name) => given[name] !== undefined);
+    if (alone !== undefined) throw refuse(alone, `--${alone} needs --calibration`, "add --calibration DIR");
+    return undefined;
+  }
+  if (precision === "fp32" || precision === "model") {
+    const found = `--calibration is for fp16, int8 and fp8, and --precision is ${precision}`;
+    throw refuse("calibration", found, "leave it out");
+  }
+  const options = { precision: precision ?? "fp16", method, samples };
+  return { ...options, calibration: calibrationFrom(calibration as string) } as ConvertOptions;
+}
+
 /** Check the flags of `build`. @throws {OptionError} If a value is refused, or flags do not go together */
 export function parseBuildFlags(parsed: ParsedArguments): BuildArguments {
   const flags = valuesFrom(parsed, OWN);
   checkFlags(flags);
+  const conversion = conversionOf(flags, parsed);
   const { hardwareCompatible, sameComputeCapability, dla, gpuFallback, shapes, pools, workspace, ...rest } = flags;
+  const { calibration: _, method: __, samples: ___, precision, ...others } = rest;
   const options: BuildArguments["options"] = {
     ...(valuesFrom(parsed, LIBRARY) as Partial<BuildOptions>),
     memoryPools: { ...pools, ...(workspace === undefined ? {} : { workspace }) },
@@ -214,5 +245,6 @@ export function parseBuildFlags(parsed: ParsedArguments): BuildArguments {
     ...(dla === undefined ? {} : { dla: { core: dla, gpuFallback } }),
     ...(shapes === undefined ? {} : { profiles: [Object.fromEntries(shapes)] }),
   };
-  return { ...rest, options };
+  const built = precision === "int8" || precision === "fp8" || conversion !== undefined ? "model" : precision;
+  return { ...others, precision: built, conversion, options };
 }

@@ -192,6 +192,26 @@ export const COMMANDS: readonly Command[] = [
     load: () => import("./commands/demo.ts"),
   },
   {
+    name: "convert",
+    summary: "Convert an ONNX model to FP16, INT8 or FP8, without Python.",
+    usage: ["convert <file|name> --precision fp16|int8|fp8 [--calibration DIR|LIST] [flags]"],
+    words: () => catalogueNames("model"),
+    flags: async () => (await import("./convert-flags.ts")).CONVERT_FLAGS,
+    notes: [
+      "TensorRT 11 and TensorRT-RTX compute in the types that a model has. What FP16 would lose stays in FP32: normalisations,",
+      "indices, boxes in pixels. int8 and fp8 put Q/DQ nodes around layers; heads and attention stay in FP16. Give them 64 to",
+      "512 images like those that the model will see. Ctrl-C keeps what was calibrated: the same command goes on from there.",
+      "The path of the model is printed; its ranges are kept beside it, in .calibration.json. Metadata stays, so the model is",
+      "recognised as before. Unreadable images are reported on stderr, skipped and counted.",
+    ],
+    examples: [
+      "convert yolo11n --precision fp16",
+      "convert best.onnx --precision int8 --calibration photos --output best.int8.onnx",
+      "convert best.onnx --precision fp8 --calibration photos.txt --method entropy --samples 256",
+    ],
+    load: () => import("./commands/convert.ts"),
+  },
+  {
     name: "build",
     summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
     usage: ["build <file|name> [flags]"],

@@ -14,3 +14,8 @@ export function markConverted({ metadata }: OnnxModel, precision: string): void 
 export function convertedTo(metadata: Readonly<Record<string, string>>): string | undefined {
   return metadata[CONVERTED_KEY];
 }
+
+/** True if weights of a model are FP16: who made them so has chosen its types. */
+export function isOfHalves({ graph }: OnnxModel): boolean {
+  return [...graph.initializers.values()].some(({ elementType, shape }) => elementType === "f16" && shape.length > 1);
+}

@@ -218,6 +218,22 @@ export class OnnxTensor {
     return new OnnxTensor(writer.finish());
   }
 
+  /** One whose elements lie in another file. */
+  static elsewhere(
+    name: string,
+    elementType: string,
+    shape: readonly number[],
+    where: { readonly location: string; readonly offset: number; readonly length: number },
+  ): OnnxTensor {
+    const writer = new BinaryWriter();
+    for (const dim of shape) writeInt(writer, TENSOR.dims, dim);
+    writeInt(writer, TENSOR.type, ELEMENT_TYPES.indexOf(elementType));
+    writeContent(writer, TENSOR.name, name);
+    for (const [key, value] of Object.entries(where)) writeEntry(writer, TENSOR.external, key, String(value));
+    writeInt(writer, TENSOR.location, 1);
+    return new OnnxTensor(writer.finish());
+  }
+
   /** Keys and values that say where elements outside the model lie; empty where they are inside. */
   get external(): Readonly<Record<string, string>> {
     return Object.fromEntries([...contentsOf(this.message, TENSOR.external)].map(readEntry));

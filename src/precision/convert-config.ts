@@ -1,7 +1,9 @@
 /** @module Convert config: what callers of `convert` may set. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { CALLBACK_OPTION } from "../api/call-options.ts";
+import { MACHINE_OPTIONS } from "../api/machine-options.ts";
+import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 
 /** Element types that a model can be converted to. */
 export const CONVERTED_PRECISIONS = ["fp16", "int8", "fp8"] as const;
@@ -49,25 +51,55 @@ export interface ConvertProgress {
 }
 
 const path = z.string("a path").min(1, "a path");
-const callback = z.custom<never>((value) => typeof value === "function", "a function");
+const named = z.array(z.string("names of nodes"), "names of nodes");
 
-const schema = z.strictObject({
-  precision: z.enum(CONVERTED_PRECISIONS, CONVERTED_PRECISIONS.join(", ")),
-  calibration: z.union([path, z.array(path)], "a folder, or a list of images").optional(),
-  output: path.optional(),
-  io: z.enum(["keep", "fp16"], "keep or fp16").default("keep"),
-  method: z.enum(CALIBRATION_METHODS, CALIBRATION_METHODS.join(", ")).default("max"),
-  samples: z.int().min(1, "at least 1 image").max(1_000_000, "at most 1000000 images").default(512),
-  exclude: z.array(z.string("names of nodes"), "names of nodes").default([]),
-  onProgress: callback.optional(),
-  onError: callback.optional(),
-  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
-});
+/** Every option of `convert`. */
+export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
+  precision: {
+    schema: z.enum(CONVERTED_PRECISIONS, CONVERTED_PRECISIONS.join(", ")),
+    short: "p",
+    help: "what the model is converted to",
+  },
+  calibration: {
+    schema: z.union([path, z.array(path)], "a folder, or a list of images").optional(),
+    value: "DIR|LIST",
+    help: "images like those it will see: a folder, or a text file with one a line; int8 and fp8 need them",
+  },
+  output: {
+    schema: path.optional(),
+    short: "o",
+    value: "FILE",
+    help: "the converted model (default beside the model)",
+  },
+  io: { schema: z.enum(["keep", "fp16"], "keep or fp16").default("keep"), help: "element type of inputs and outputs" },
+  method: {
+    schema: z.enum(CALIBRATION_METHODS, CALIBRATION_METHODS.join(", ")).default("max"),
+    help: "how the ranges of int8 and fp8 are found",
+  },
+  samples: {
+    schema: z.int().min(1, "at least 1 image").max(1_000_000, "at most 1000000 images").default(512),
+    value: "N",
+    help: "most images of the calibration",
+  },
+  exclude: {
+    schema: named.default([]),
+    value: "LIST",
+    isList: true,
+    fromText: (text) => text.split(",").map((name) => name.trim()),
+    help: "names of nodes that stay in float",
+  },
+  onProgress: CALLBACK_OPTION,
+  onError: CALLBACK_OPTION,
+  signal: MACHINE_OPTIONS.signal,
+};
+const schema = z.strictObject(shapeOf(CONVERT_OPTIONS));
+
+type Defaulted = "io" | "method" | "samples" | "exclude";
 
 /** Options with their defaults. */
-export type ConvertConfig = ConvertOptions & Required<Pick<ConvertOptions, "io" | "method" | "samples" | "exclude">>;
+export type ConvertConfig = Omit<ConvertOptions, Defaulted> & Filled<Pick<ConvertOptions, Defaulted>>;
 
 /** Check the options of a conversion. @throws {OptionError} If one is unknown or out of range */
 export function parseConvertOptions(options: ConvertOptions): ConvertConfig {
-  return parseOptions(schema, options, "convert a model") as ConvertConfig;
+  return parseOptions(schema, options, "convert a model", CONVERT_OPTIONS) as unknown as ConvertConfig;
 }

@@ -1,7 +1,7 @@
 /** @module Typed model: what a strongly typed network is built of: tensors are FP16 there only where the model says so. */
 
 import { logger } from "../core/log.ts";
-import { convertedTo } from "../onnx/converted.ts";
+import { convertedTo, isOfHalves } from "../onnx/converted.ts";
 import { toFloat16 } from "../onnx/float16.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
 import type { OnnxValue } from "../onnx/messages.ts";
@@ -43,11 +43,6 @@ export interface TypedFacts {
   readonly source: string;
   /** Sides of a tensor; `undefined` where they are not known. */
   readonly shapeOf: (tensor: string) => readonly number[] | undefined;
-}
-
-/** True if weights of a model are FP16: who made them so has chosen its types. */
-function isOfHalves({ graph }: OnnxModel): boolean {
-  return [...graph.initializers.values()].some(({ elementType, shape }) => elementType === "f16" && shape.length > 1);
 }
 
 /** Whether a model stays as it is. */

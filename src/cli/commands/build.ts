@@ -1,18 +1,21 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { canProve, variantOf } from "../../accelerators/shaped-model.ts";
 import { waitProgress } from "../../accelerators/tensorrt/first-plan.ts";
 import { engineOptions, modelToBuild } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { engineTask } from "../../api/model.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
+import { cacheFolder } from "../../core/paths.ts";
 import { printableJson } from "../../core/shown.ts";
 import { overwritten } from "../../core/stats-of.ts";
-import { formatBytes, formatDuration } from "../../core/units.ts";
+import { formatBytes, formatDuration, plural } from "../../core/units.ts";
 import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";
 import { externalDataPaths } from "../../onnx/declared.ts";
+import { OnnxModel } from "../../onnx/model.ts";
+import { parseConvertOptions } from "../../precision/convert-config.ts";
 import type { Task } from "../../runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
@@ -24,8 +27,9 @@ import { type ParsedArguments, refuse } from "../args.ts";
 import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { lacksBuilder, whyUnusable } from "../doctor/gpu.ts";
+import { Complaints } from "../images.ts";
 import { findModel, modelTitle } from "../load-detector.ts";
-import { BuildProgressView } from "../progress.ts";
+import { BuildProgressView, Progress } from "../progress.ts";
 
 /** What a build came to. */
 interface Built {
@@ -128,6 +132,37 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
   }
 }
 
+/** The model in the precision that was asked for, where that is one that models are converted to. Its ranges are kept in the cache. */
+async function convertedFirst(
+  file: ModelFile,
+  { conversion, isQuiet }: BuildArguments,
+  { terminal, signal }: CommandContext,
+): Promise<ModelFile> {
+  if (conversion === undefined) return file;
+  const { convertInMemory } = await import("../../precision/conversion.ts");
+  const complaints = new Complaints(terminal);
+  const progress = isQuiet ? undefined : new Progress(terminal, modelTitle(file.source), "images");
+  const config = parseConvertOptions({
+    ...conversion,
+    signal,
+    onError: (error) => complaints.tell(error),
+    onProgress: ({ done, total }) => progress?.update(done, total),
+  });
+  const key = Bun.hash(`${file.source} ${JSON.stringify(conversion)}`).toString(16);
+  const ranges = join(cacheFolder(), "engines", `${modelTitle(file.source)}-${key}.calibration.json`);
+  const model = { bytes: file.bytes, name: JSON.stringify(file.source), path: file.path };
+  const onnx = OnnxModel.read(file.bytes, model.name);
+  try {
+    const { layers } = await convertInMemory({ model, onnx, config, ranges, external: "cast" });
+    progress?.close();
+    const count = layers.filter(({ type }) => type === config.precision).length;
+    if (!isQuiet) terminal.line(terminal.paint("dim", `Converted: ${plural(count, "layer")} in ${config.precision}`));
+    return { ...file, bytes: onnx.write() };
+  } finally {
+    progress?.close();
+  }
+}
+
 /** What is written must be none of the files that are read, by whatever name. @throws {OptionError} If it is */
 function checkTargets({ bytes, source, isPlan }: ModelFile, { output, timingCache }: BuildArguments): void {
   const weights = isPlan ? [] : externalDataPaths(bytes, source);
@@ -169,7 +204,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   if (file.isPlan) {
     throw refuse("model", `${JSON.stringify(word)} is a plan already`, "give the ONNX model");
   }
-  const built = await buildFile(file, args, context);
+  const built = await buildFile(await convertedFirst(file, args, context), args, context);
   const { bytes, isHit } = built.plan;
   const path = args.output ?? built.plan.path;
   if (args.output !== undefined) await writeFileWhole(args.output, bytes);

@@ -1,0 +1,73 @@
+/** @module Convert command: a model of FP32 in, one of FP16, INT8 or FP8 out. */
+
+import { existsSync } from "node:fs";
+import { printableJson } from "../../core/shown.ts";
+import { formatBytes, plural } from "../../core/units.ts";
+import { type Conversion, convert } from "../../precision/convert.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
+import { parseConvertFlags } from "../convert-flags.ts";
+import { Complaints } from "../images.ts";
+import { findModel, modelTitle } from "../load-detector.ts";
+import { Progress } from "../progress.ts";
+
+/** `fp16: 12.3 MiB to 6.23 MiB; 223 layers in fp16, 8 in fp32 (8 box arithmetic), 4 casts`. Pure. */
+export function formatConversion({ precision, byteLength, layers, casts, calibration }: Conversion): string {
+  const counts = new Map<string, number>();
+  const reasons = new Map<string, number>();
+  for (const { type, reason } of layers) {
+    counts.set(type, (counts.get(type) ?? 0) + 1);
+    const [short] = reason?.split(":", 1) ?? [];
+    if (short !== undefined) reasons.set(short, (reasons.get(short) ?? 0) + 1);
+  }
+  const why = [...reasons].map(([reason, count]) => `${count} ${reason}`).join(", ");
+  const types = [...counts].map(([type, count], at) => {
+    const named = at === 0 ? `${plural(count, "layer")} in ${type}` : `${count} in ${type}`;
+    return type === "fp32" && why !== "" ? `${named} (${why})` : named;
+  });
+  const size = `${formatBytes(byteLength.before)} to ${formatBytes(byteLength.after)}`;
+  const skipped = calibration?.skipped.length ?? 0;
+  const images = calibration && `; ${plural(calibration.images, "image")}${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+  return `${precision}: ${size}; ${types.join(", ")}; ${plural(casts, "cast")}${images ?? ""}`;
+}
+
+/** Run `convert`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const { output, terminal, signal } = context;
+  const { options, isJson, isQuiet } = parseConvertFlags(parsed);
+  const [word, ...others] = parsed.operands;
+  if (word === undefined || others.length > 0) {
+    const found = `Expected one model, got ${parsed.operands.length}`;
+    throw refuse("model", found, "bunx bun-tensorrt convert yolo11n --precision fp16");
+  }
+  const path = await findModel(word, context);
+  const title = modelTitle(path);
+  // Of a model from elsewhere the place is a cache.
+  const place = existsSync(word) ? options.output : (options.output ?? `${title}.${options.precision}.onnx`);
+  const complaints = new Complaints(terminal);
+  let phase = "";
+  let progress: Progress | undefined;
+  try {
+    const conversion = await convert(path, {
+      ...options,
+      output: place,
+      signal,
+      onError: (error) => complaints.tell(error),
+      onProgress: (state) => {
+        if (isQuiet) return;
+        if (state.phase !== phase) {
+          progress?.close();
+          progress = new Progress(terminal, title, state.phase === "write" ? "bytes" : "images");
+          ({ phase } = state);
+        }
+        progress?.update(state.done, state.total);
+      },
+    });
+    progress?.close();
+    if (!isQuiet) terminal.line(terminal.paint("dim", formatConversion(conversion)));
+    await output.write(isJson ? `${printableJson(conversion, 2)}\n` : `${conversion.path}\n`);
+    return EXIT_OK;
+  } finally {
+    progress?.close();
+  }
+}

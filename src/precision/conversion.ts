@@ -1,0 +1,220 @@
+/** @module Conversion: the steps of `convert`: calibrate, quantise, make FP16, write. */
+
+import { join, parse, resolve } from "node:path";
+import { type ModelFile, readModelFile } from "../accelerators/tensorrt/model-file.ts";
+import { modelTask } from "../api/model.ts";
+import { type ModelSource, modelSource } from "../api/model-source.ts";
+import { ModelError, message, OptionError } from "../core/errors.ts";
+import { overwritten } from "../core/stats-of.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import { openOutput } from "../core/whole-file.ts";
+import { convertedTo, isOfHalves, markConverted } from "../onnx/converted.ts";
+import { externalDataPaths } from "../onnx/declared.ts";
+import { elementTypes } from "../onnx/element-types.ts";
+import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
+import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
+import type { OnnxNode } from "../onnx/messages.ts";
+import { OnnxModel } from "../onnx/model.ts";
+import { type Calibration, calibrate, calibrationImages } from "./calibration.ts";
+import type { Conversion, ConvertedLayer } from "./convert.ts";
+import {
+  type ConvertConfig,
+  type ConvertedPrecision,
+  type ConvertOptions,
+  parseConvertOptions,
+} from "./convert-config.ts";
+import { placeIn, quantise, tensorsToCalibrate } from "./quantise.ts";
+import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
+import { readExternalFloats, writeModel } from "./write-model.ts";
+
+/** A model to convert, and what is said of the way. */
+export interface ConversionRequest {
+  /** As it was exported: what images are run through. */
+  readonly model: ProbedModel;
+  /** What is changed: the model, or a part of it whose tensors have the same names. */
+  readonly onnx: OnnxModel;
+  readonly config: ConvertConfig;
+  /** Where ranges are kept. */
+  readonly ranges: string;
+  /** Weights in other files: a cast behind each, or tensors that `writeModel` fills. */
+  readonly external: "cast" | "pending";
+  /** Inputs and outputs that become FP16; default those that the configuration says. */
+  readonly io?: readonly string[] | undefined;
+}
+
+/** A model that was converted in memory. */
+export interface ConvertedModel {
+  readonly float16: Float16Conversion;
+  readonly layers: readonly ConvertedLayer[];
+  readonly calibration: Calibration | undefined;
+}
+
+/** @throws {ModelError} If a model has been converted already */
+function refuseConverted(onnx: OnnxModel, { name }: ProbedModel, precision: ConvertedPrecision): void {
+  const former = convertedTo(Object.fromEntries(onnx.metadata));
+  const isHalf = precision === "fp16" && isOfHalves(onnx);
+  if (former === undefined && !isHalf) return;
+  const found = former === undefined ? "its weights are FP16" : `it was converted to ${former.toUpperCase()} already`;
+  throw new ModelError(message(`convert ${name}`, found, "give the model it was made from"), name);
+}
+
+async function calibrated(
+  { model, config, ranges }: ConversionRequest,
+  tensors: readonly string[],
+): Promise<Calibration> {
+  const { calibration, samples, onProgress, onError, signal, precision } = config;
+  const task = await modelTask(model.path ?? model.bytes);
+  const images = calibrationImages(calibration!, samples);
+  const type = precision === "fp8" ? "fp8" : "int8";
+  // FP16 has no scale: what counts is the largest number.
+  const method = precision === "fp16" ? "max" : config.method;
+  return calibrate(model, images, {
+    ...{ type, method, tensors, task, file: ranges, onError, signal },
+    onProgress: (done, total) => onProgress?.({ phase: "calibrate", done, total }),
+  });
+}
+
+/** Tensors of FP32 that nodes give, and inputs. */
+function floatsOf(tensors: ReadonlyMap<string, TensorInfo>): string[] {
+  return [...tensors.values()].filter(({ dtype }) => dtype === "f32").map(({ name }) => name);
+}
+
+/**
+ * Convert a model in memory.
+ *
+ * @throws {OptionError} If INT8 or FP8 is asked for without images
+ * @throws {ModelError} If it is converted or quantised already, or there is nothing to convert
+ */
+export async function convertInMemory(request: ConversionRequest): Promise<ConvertedModel> {
+  const { model, onnx, config, external } = request;
+  const { precision, exclude } = config;
+  refuseConverted(onnx, model, precision);
+  const before = [...onnx.graph.nodes];
+  const tensors = await describeTensors(model);
+  let calibration: Calibration | undefined;
+  if (precision !== "fp16") {
+    if (config.calibration === undefined) {
+      const text = `${precision.toUpperCase()} needs \`calibration\`: images like those that the model will see`;
+      throw new OptionError(`${text}\nHint: give a folder of 64 to 512 of them`, "calibration");
+    }
+    const isExcluded = ({ name }: OnnxNode): boolean => exclude.includes(name);
+    const how = { type: precision, tensors, source: model.name, exclude: isExcluded };
+    calibration = await calibrated(request, tensorsToCalibrate(placeIn(onnx, how)));
+    quantise(onnx, {
+      ...how,
+      ranges: new Map(Object.entries(calibration.ranges)),
+      forFloat16: true,
+      ...(model.path === undefined ? {} : { readExternal: (tensor) => readExternalFloats(tensor, model.path!) }),
+    });
+  } else if (config.calibration !== undefined) {
+    calibration = await calibrated(request, floatsOf(tensors));
+  }
+  const float16 = toFloat16(onnx, {
+    io: request.io ?? config.io,
+    external,
+    exclude,
+    ...(precision === "fp16" && calibration !== undefined && { ranges: new Map(Object.entries(calibration.ranges)) }),
+    shapeOf: (name) => tensors.get(name)?.shape,
+  });
+  if (precision === "fp16" && float16.converted === 0) {
+    const found = "none of its layers can be computed in FP16";
+    throw new ModelError(message(`convert ${model.name}`, found), model.name);
+  }
+  markConverted(onnx, precision);
+  return { float16, layers: layersOf(onnx, before, float16), calibration };
+}
+
+/** Operators that move or name numbers, and are no layers. */
+const NO_LAYERS: ReadonlySet<string> = new Set([
+  "Cast",
+  "Constant",
+  "Shape",
+  "Size",
+  "Identity",
+  "QuantizeLinear",
+  "DequantizeLinear",
+]);
+
+/** What each node computes in. */
+function layersOf(onnx: OnnxModel, before: readonly OnnxNode[], { kept }: Float16Conversion): ConvertedLayer[] {
+  const { graph } = onnx;
+  const types = elementTypes(graph);
+  const producers = graph.producers();
+  const reasons = new Map(kept.map(({ node, reason }) => [node, reason]));
+  const known = new Set(before);
+  return graph.nodes.flatMap((node): ConvertedLayer[] => {
+    const { op, inputs, outputs } = node;
+    if (NO_LAYERS.has(op) || !known.has(node)) return [];
+    const name = node.name || outputs[0]!;
+    const quantised = inputs.slice(0, 2).map((input) => quantisedBy(producers.get(input), types));
+    const [first, second] = quantised;
+    const isWeighted = inputs.length > 1 && /^(Conv|ConvTranspose|Gemm|MatMul)$/.test(op);
+    if (first !== undefined && (!isWeighted || second === first)) return [{ name, op, type: first }];
+    const type = types.get(outputs[0]!);
+    const reason = reasons.get(node);
+    if (type === "f16") return [{ name, op, type: "fp16" }];
+    if (type !== "f32") return [];
+    const why = reason !== undefined && reason in FP32_REASONS ? FP32_REASONS[reason as keyof typeof FP32_REASONS] : "";
+    return [{ name, op, type: "fp32", reason: why === "" ? reason : `${reason}: ${why}` }];
+  });
+}
+
+/** What a dequantiser reads. */
+function quantisedBy(node: OnnxNode | undefined, types: ReadonlyMap<string, string>): "int8" | "fp8" | undefined {
+  if (node?.op !== "DequantizeLinear") return undefined;
+  return types.get(node.inputs[0]!) === "f8e4m3fn" ? "fp8" : "int8";
+}
+
+/** Where the converted model goes. @throws {OptionError} If that is the model, its weights, or nowhere */
+function outputOf({ path, bytes, source }: ModelFile, { output, precision }: ConvertConfig): string {
+  if (path === undefined) {
+    if (output !== undefined) return output;
+    throw new OptionError("`output` is missing: a model from bytes has no place\nHint: name a file", "output");
+  }
+  const { dir, name } = parse(path);
+  const place = output ?? join(dir, `${name}.${precision}.onnx`);
+  const others = [source, ...externalDataPaths(bytes, path)];
+  if (overwritten([place, `${place}.data`], others) === undefined) return place;
+  throw new OptionError("`output` would overwrite the model or its weights\nHint: name another file", "output");
+}
+
+async function byteLengthOf(bytes: Uint8Array, path: string | undefined): Promise<number> {
+  const files = path === undefined ? [] : externalDataPaths(bytes, path);
+  return files.reduce((sum, file) => sum + Bun.file(file).size, bytes.length);
+}
+
+/** Run a conversion from its source to the file. @throws as `convert` does */
+export async function runConversion(source: ModelSource, options: ConvertOptions): Promise<Conversion> {
+  const config = parseConvertOptions(options);
+  const found = await modelSource(source);
+  const file = await readModelFile(found.source);
+  if (file.isPlan) {
+    const text = message(`convert ${found.name}`, "it is a plan", "give the ONNX model that it was built of");
+    throw new ModelError(text, found.name);
+  }
+  const path = outputOf(file, config);
+  // A calibration of minutes is not to end in a folder that cannot be written.
+  openOutput(path).close();
+  const onnx = OnnxModel.read(file.bytes, found.name);
+  const model = { bytes: file.bytes, name: found.name, path: file.path };
+  const ranges = `${path}.calibration.json`;
+  const external = file.path === undefined ? "cast" : "pending";
+  const { float16, layers, calibration } = await convertInMemory({ model, onnx, config, ranges, external });
+  const { signal, precision } = config;
+  signal?.throwIfAborted();
+  const before = await byteLengthOf(file.bytes, file.path);
+  const after = await writeModel(resolve(path), {
+    ...{ onnx, pending: float16.pending, source: file.path, signal },
+    onProgress: (done, total) => config.onProgress?.({ phase: "write", done, total }),
+  });
+  return {
+    ...{ path, precision, byteLength: { before, after }, layers, casts: float16.casts },
+    ...(calibration && {
+      calibration: {
+        images: calibration.images.length - calibration.skipped.length,
+        skipped: calibration.skipped,
+        file: ranges,
+      },
+    }),
+  };
+}

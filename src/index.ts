@@ -152,9 +152,11 @@ export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
 export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";
-export { type Conversion, type ConvertedLayer, convert } from "./precision/convert.ts";
+export { convert } from "./precision/convert.ts";
 export type {
   CalibrationMethod,
+  Conversion,
+  ConvertedLayer,
   ConvertedPrecision,
   ConvertOptions,
   ConvertProgress,

@@ -134,7 +134,7 @@ export interface BuildArguments {
 const OWN = {
   precision: {
     schema: z.enum(["fp32", "fp16", "int8", "fp8", "model"], "fp32, fp16, int8, fp8 or model"),
-    help: "lowest precision allowed (default fp16); int8 and fp8 convert the model first; model: as exported",
+    help: "lowest precision allowed (default fp16); model: as exported",
   },
   calibration: {
     ...CONVERT_OPTIONS.calibration,

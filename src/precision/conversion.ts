@@ -16,9 +16,10 @@ import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import type { OnnxNode } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import { type Calibration, calibrate, calibrationImages } from "./calibration.ts";
-import type { Conversion, ConvertedLayer } from "./convert.ts";
 import {
+  type Conversion,
   type ConvertConfig,
+  type ConvertedLayer,
   type ConvertedPrecision,
   type ConvertOptions,
   parseConvertOptions,

@@ -9,13 +9,13 @@ import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/opti
 export const CONVERTED_PRECISIONS = ["fp16", "int8", "fp8"] as const;
 
 /** What a model is converted to: FP16 tensors, or Q/DQ nodes of INT8 or FP8 (E4M3) around its layers. */
-export type ConvertedPrecision = (typeof CONVERTED_PRECISIONS)[number];
+export type ConvertedPrecision = "fp16" | "int8" | "fp8";
 
 /** How the largest number of a tensor is found that its scale covers. */
 export const CALIBRATION_METHODS = ["max", "percentile", "mse", "entropy"] as const;
 
 /** How the largest number of a tensor is found that its scale covers. */
-export type CalibrationMethod = (typeof CALIBRATION_METHODS)[number];
+export type CalibrationMethod = "max" | "percentile" | "mse" | "entropy";
 
 /** Options of `convert`. */
 export interface ConvertOptions {
@@ -50,6 +50,34 @@ export interface ConvertProgress {
   readonly total: number;
 }
 
+/** A node of a converted model. */
+export interface ConvertedLayer {
+  readonly name: string;
+  /** Operator, as `Conv`. */
+  readonly op: string;
+  /** What it computes in. */
+  readonly type: "fp32" | "fp16" | "int8" | "fp8";
+  /** Why it is not in the precision of the conversion; `undefined` where it is, or where it never would be. */
+  readonly reason?: string | undefined;
+}
+
+/** What became of a model. */
+export interface Conversion {
+  /** Path of the converted model. */
+  readonly path: string;
+  readonly precision: ConvertedPrecision;
+  /** Bytes of the model with its weights, before and after. */
+  readonly byteLength: { readonly before: number; readonly after: number };
+  /** In the order of the model, without casts, constants and Q/DQ nodes. */
+  readonly layers: readonly ConvertedLayer[];
+  /** Casts between FP32 and FP16. */
+  readonly casts: number;
+  /** Images that were used and skipped, and the file that keeps the ranges; `undefined` without a calibration. */
+  readonly calibration?:
+    | { readonly images: number; readonly skipped: readonly string[]; readonly file: string }
+    | undefined;
+}
+
 const path = z.string("a path").min(1, "a path");
 const named = z.array(z.string("names of nodes"), "names of nodes");
 
@@ -63,7 +91,7 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   calibration: {
     schema: z.union([path, z.array(path)], "a folder, or a list of images").optional(),
     value: "DIR|LIST",
-    help: "images like those it will see: a folder, or a text file with one a line; int8 and fp8 need them",
+    help: "images like those it will see: a folder, or a text file with one a line",
   },
   output: {
     schema: path.optional(),

@@ -3,7 +3,8 @@
 import { existsSync } from "node:fs";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes, plural } from "../../core/units.ts";
-import { type Conversion, convert } from "../../precision/convert.ts";
+import { convert } from "../../precision/convert.ts";
+import type { Conversion } from "../../precision/convert-config.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { parseConvertFlags } from "../convert-flags.ts";

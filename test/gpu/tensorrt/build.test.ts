@@ -7,6 +7,7 @@ import { ModelError, OptionError, ShapeError, TensorRtError } from "../../../src
 import { setLogSink } from "../../../src/core/log.ts";
 import { createTensor, type Shape, type Tensor } from "../../../src/core/tensor.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { convert } from "../../../src/precision/convert.ts";
 import type { BuildOptions } from "../../../src/tensorrt/build-options.ts";
 import { type BuildEnvironment, type BuiltPlan, buildPlan } from "../../../src/tensorrt/build-plan.ts";
 import { Builder } from "../../../src/tensorrt/builder.ts";
@@ -426,3 +427,45 @@ buildTest("images and maps of a model that was cut are built in several formats,
   const made = await runOnce(engine, image);
   for (const [at, value] of wanted.entries()) expect(Math.abs(Number(made.data[at]) - value)).toBeLessThan(0.02);
 });
+
+const YOLO = "models/yolov8n_640.onnx";
+const IMAGES = "images/photos";
+
+/** How many layers of an engine give a tensor of some types. */
+async function layersOf(
+  gpu: Gpu,
+  model: Uint8Array,
+): Promise<{ origin: BuiltPlan["origin"]; count: Counter; all: number }> {
+  const { bytes, origin } = await build(gpu, model, { profilingVerbosity: "detailed" });
+  const engine = await load(gpu, bytes);
+  using inspector = engine.createInspector();
+  const layers = inspector
+    .information()
+    .Layers.map((layer) => JSON.stringify((layer as { Outputs?: unknown }).Outputs));
+  return { origin, all: layers.length, count: (types) => layers.filter((text) => types.test(text ?? "")).length };
+}
+
+type Counter = (types: RegExp) => number;
+
+for (const precision of ["fp16", "int8", "fp8"] as const) {
+  test.skipIf(isTensorRtMissing || isMissing(YOLO) || isMissing(IMAGES))(
+    `a model that was converted to ${precision} is built strongly typed, and the inspector shows it`,
+    async () => {
+      using gpu = new Gpu();
+      const [major = 0, minor = 0] = gpu.device.computeCapability;
+      if (precision === "fp8" && major * 10 + minor < 89) return;
+      const output = join(folder, `yolo.${precision}.onnx`);
+      const calibration = precision === "fp16" ? undefined : sharedPath(IMAGES);
+      const { layers } = await convert(sharedPath(YOLO), { precision, output, calibration });
+      expect(layers.filter(({ type }) => type === precision).length).toBeGreaterThan(50);
+      const { origin, count, all } = await layersOf(gpu, await Bun.file(output).bytes());
+      expect(origin.precision).toBe("model");
+      expect(all).toBeGreaterThan(20);
+      // What is left in FP32 are the boxes, in front of the output.
+      expect(count(/FP32|Float/) / all).toBeLessThan(0.2);
+      if (precision === "fp16") expect(count(/FP16|Half/) / all).toBeGreaterThan(0.7);
+      else expect(count(precision === "int8" ? /INT8|Int8/ : /FP8|E4M3/)).toBeGreaterThan(20);
+    },
+    SLOW_TEST_MS,
+  );
+}

@@ -1,12 +1,16 @@
 /** @module DetectionHandler: requests to answers, for any server to mount. */
 
 import { Counter, Gauge } from "prom-client";
+import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { OwnHosts } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
+import type { FrameDetector } from "../video/detect-video.ts";
 import { addCors, bearerOf, checkSite, checkToken, preflight } from "./admission.ts";
 import { DetectDesk, type ServedModel } from "./detect-desk.ts";
 import { failureOf, failureResponse } from "./failure.ts";
+import { LiveStreams } from "./live-streams.ts";
 import { allowedMethods, checkMethod, noRoute, type Route, Router } from "./router.ts";
 import { type HandlerConfig, type HandlerOptions, parseHandlerOptions } from "./serve-config.ts";
 
@@ -31,6 +35,21 @@ function isTimeoutSetter(server: unknown): server is TimeoutSetter {
   return typeof (server as Partial<TimeoutSetter> | null | undefined)?.timeout === "function";
 }
 
+/** @throws {OptionError} If there are streams, and the model finds no objects */
+function streamsOf(
+  detector: ServedModel,
+  { forms }: DetectDesk,
+  { streams, idleTimeoutMs }: HandlerConfig,
+): LiveStreams {
+  const isTracking = "detect" in detector && "stream" in detector;
+  if (!isTracking && Object.keys(streams).length > 0) {
+    throw new OptionError(message("follow streams", "the model finds no objects", "leave `streams` out"), "streams");
+  }
+  // Before a proxy, or Bun, takes the connection for dead.
+  const beatMs = Math.min(5000, idleTimeoutMs / 3);
+  return new LiveStreams(detector as unknown as FrameDetector<TaskResult>, forms, streams, beatMs);
+}
+
 /** Answers requests with a model until it is closed; made by {@linkcode createHandler}. The model stays its caller's. */
 export class DetectionHandler implements AsyncDisposable {
   /** What it counts and measures; add to its registry what should be in `/metrics` as well. */
@@ -47,6 +66,7 @@ export class DetectionHandler implements AsyncDisposable {
   readonly #config: HandlerConfig;
   readonly #desk: DetectDesk;
   readonly #router: Router;
+  readonly #streams: LiveStreams;
   readonly #hosts: OwnHosts;
   readonly #requests: Counter<"route" | "status">;
   readonly #idleSeconds: number;
@@ -74,7 +94,8 @@ export class DetectionHandler implements AsyncDisposable {
         this.set(desk.waiting);
       },
     });
-    this.#router = new Router(desk);
+    this.#streams = streamsOf(detector, desk, config);
+    this.#router = new Router(desk, this.#streams);
     this.#hosts = hosts;
     this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
     this.fetch = (request, server) => this.#counted(request, isTimeoutSetter(server) ? server : undefined);
@@ -107,6 +128,7 @@ export class DetectionHandler implements AsyncDisposable {
       while (pending() > 0 && performance.now() < end) await Bun.sleep(DRAIN_POLL_MS);
     };
     this.#desk.isDraining = true;
+    await this.#streams.close();
     await untilIdle(this.#config.drainTimeoutMs);
     if (pending() === 0) return;
     logger.warn(`Gave up on ${pending()} requests that were still running`);

@@ -10,9 +10,10 @@ import { type DetectDesk, labelsOf, traitsOf } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { closedModelError, drainingError, refusal, stalledError } from "./failure.ts";
 import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference.ts";
+import type { LiveStreams } from "./live-streams.ts";
 import page from "./page.html" with { type: "text" };
 
-/** What stands in an address where its route has `:model` or `:version`. */
+/** What stands in an address where its route has `:model`, `:version` or `:stream`. */
 export type RouteParams = Readonly<Partial<Record<string, string>>>;
 
 /** What answers a request. */
@@ -28,7 +29,7 @@ export interface Route {
 }
 
 /** All routes, by address; `:model` and `:version` stand for one part of it. */
-function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
+function routesOf(desk: DetectDesk, streams: LiveStreams): Readonly<Record<string, Route>> {
   const { name, timeoutMs } = desk.config;
   const moving = (body: object, withinMs: number): Response => {
     const { stalledMs } = desk;
@@ -66,6 +67,8 @@ function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
     "/readyz": { label: "readyz", ...open, handle: () => ready({ status: "ready" }) },
     "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(desk.metrics) },
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
+    "/streams": { label: "streams", ...get, handle: () => Response.json(streams.list()) },
+    "/streams/:stream/events": { label: "events", ...get, handle: (_, { stream = "" }) => streams.events(stream) },
     "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk, "detect") },
     "/classify": { label: "classify", ...work, handle: (request) => detectRoute(request, desk, "classify") },
     "/semantic": { label: "semantic", ...work, handle: (request) => detectRoute(request, desk, "semantic") },
@@ -106,8 +109,8 @@ export class Router {
   readonly #fixed = new Map<string, Route>();
   readonly #patterns: { readonly pattern: RegExp; readonly route: Route }[] = [];
 
-  constructor(desk: DetectDesk) {
-    for (const [address, route] of Object.entries(routesOf(desk))) {
+  constructor(desk: DetectDesk, streams: LiveStreams) {
+    for (const [address, route] of Object.entries(routesOf(desk, streams))) {
       const pattern = address.replace(/:(\w+)/g, "(?<$1>[^/]+)");
       if (pattern === address) this.#fixed.set(address, route);
       else this.#patterns.push({ pattern: new RegExp(`^${pattern}$`), route });

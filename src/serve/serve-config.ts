@@ -1,5 +1,6 @@
 /** @module Serve config: what a server may be told, checked once with zod. */
 
+import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
@@ -7,6 +8,7 @@ import { wholeWithin } from "../core/number-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
+import type { LiveStream } from "./live-streams.ts";
 
 /** Options of `createHandler`. What decoding may cost are the detector's own: `maxPixels`, `decodeTimeoutMs` of `Detector.load`. */
 export interface HandlerOptions {
@@ -53,6 +55,11 @@ export interface HandlerOptions {
   readonly idleTimeoutMs?: number | undefined;
   /** How long `close()` waits for requests that are running, in milliseconds. Default 15,000. */
   readonly drainTimeoutMs?: number | undefined;
+  /**
+   * Cameras and videos that are followed, by name: an address, or one with options, a tracker and zones. What is found goes to those
+   * who listen at `/streams/NAME/events`. Default: none.
+   */
+  readonly streams?: Readonly<Record<string, string | LiveStream>> | undefined;
   /** Asked for the GPU gauges of `/metrics`. Default: none. */
   readonly gpu?: GpuSampler | undefined;
 }
@@ -71,7 +78,8 @@ export interface ServeOptions extends HandlerOptions {
 
 /** Options of a handler, complete. */
 export interface HandlerConfig
-  extends Filled<Omit<HandlerOptions, "token" | "cors" | "allowHost" | "gpu" | "concurrency">> {
+  extends Filled<Omit<HandlerOptions, "token" | "cors" | "allowHost" | "gpu" | "concurrency" | "streams">> {
+  readonly streams: Readonly<Record<string, LiveStream>>;
   readonly token: string | undefined;
   readonly cors: readonly string[];
   readonly allowHost: readonly string[];
@@ -132,6 +140,26 @@ const listenTable = {
     },
   },
 } satisfies OptionsOf<Omit<ServeOptions, keyof HandlerOptions>>;
+
+const STREAMS_RULE = "cameras by names of letters, digits, dots, dashes and underscores";
+const STREAM_SOURCE_RULE = "an address, or an object with a source";
+/** What is said of it beside its source is checked by those that take it. */
+const streamOption = z.union(
+  [
+    text.transform((source): LiveStream => ({ source })),
+    z.looseObject({ source: text }).transform((stream): LiveStream => stream as LiveStream),
+  ],
+  STREAM_SOURCE_RULE,
+);
+
+/** The content of a JSON file; its path, which is refused then, where it is none. */
+function jsonFrom(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    return path;
+  }
+}
 
 const handlerTable = {
   basePath: {
@@ -224,6 +252,16 @@ const handlerTable = {
     schema: milliseconds.default(15_000),
     help: "time to finish requests on shutdown",
     aliases: [secondsFlag("drain")],
+  },
+  streams: {
+    schema: z
+      .record(z.string(), streamOption, STREAMS_RULE)
+      .refine((streams) => Object.keys(streams).every((name) => /^[\w.-]{1,64}$/.test(name)), STREAMS_RULE)
+      .default({}),
+    value: "FILE",
+    fromText: jsonFrom,
+    help: "JSON file of cameras to follow, by name; see docs/serve.md",
+    otherwise: "none",
   },
   gpu: { schema: z.custom<GpuSampler>((value) => typeof value === "function", "a function").optional() },
 } satisfies OptionsOf<HandlerOptions>;

@@ -2,8 +2,11 @@
 
 import type { DetectOptions } from "../api/detector-config.ts";
 import { isDeviceFrameSource } from "../api/stream.ts";
-import { VideoError } from "../core/errors.ts";
+import { inShort, VideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { givenOf } from "../core/options.ts";
+import { pause } from "../core/settle.ts";
+import { formatDuration } from "../core/units.ts";
 import type { BackendInfo } from "../runtime/backend.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
@@ -11,7 +14,7 @@ import { type TrackedResult, trackResult } from "../track/tracked-stream.ts";
 import { Tracker } from "../track/tracker.ts";
 import type { TrackerName, TrackerOptions } from "../track/tracker-options.ts";
 import type { VideoFrame } from "./video-frame.ts";
-import type { VideoOptions } from "./video-options.ts";
+import { parseVideoOptions, type VideoOptions } from "./video-options.ts";
 import { VideoSource } from "./video-source.ts";
 
 /** What is asked of a detector here. */
@@ -177,7 +180,28 @@ export async function* merged<T>(
   }
 }
 
-/** One of several videos, with options of its own. */
+/** Open a source; one that is said to be live is tried again, as one that has stopped is. */
+async function openPatiently(
+  source: string | URL,
+  options: VideoOptions & { signal: AbortSignal },
+): Promise<VideoSource> {
+  const { live, signal } = options;
+  const { reconnect } = parseVideoOptions(options);
+  for (let tries = 1; ; tries++) {
+    try {
+      return await VideoSource.open(source, options);
+    } catch (error) {
+      if (live !== true || reconnect === false || tries > reconnect.attempts || !(error instanceof VideoError))
+        throw error;
+      const delayMs = Math.min(reconnect.firstDelayMs * 2 ** (tries - 1), reconnect.longestDelayMs);
+      logger.warn(`${inShort(error)}; opening it again in ${formatDuration(delayMs)}`);
+      await pause(delayMs, signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** One of several videos, with options of its own. Where `live` is true, it is tried again also before it has been there. */
 export interface VideoInput extends VideoOptions {
   /** Path, `file:` URL, address or camera: see `VideoSource.open`. */
   readonly source: string | URL;
@@ -271,7 +295,7 @@ export async function* detectVideos<Result extends TaskResult>(
     const { source: address, name, tracker = tracking, ...own } = input;
     try {
       const options = { ...own, signal: AbortSignal.any([end, ...(own.signal === undefined ? [] : [own.signal])]) };
-      await using source = video instanceof VideoSource ? video : await VideoSource.open(address, options);
+      await using source = video instanceof VideoSource ? video : await openPatiently(address, options);
       opened.add(source);
       yield* resultsOf(source, name ?? source.name, tracker === undefined ? undefined : new Tracker(tracker));
     } catch (error) {

@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setLogSink } from "../../src/core/log.ts";
+import { parseServeOptions, SERVE_OPTIONS } from "../../src/serve/serve-config.ts";
+import { serveRtsp } from "../support/rtsp-server.ts";
+import { ToyServer } from "../support/serving.ts";
+import { toyClassifier } from "../support/toy-classifier.ts";
+import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+let folder = "";
+let clip = new Uint8Array(0);
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-streams-"));
+  if (isFfmpegMissing) return;
+  const white = ["-f", "lavfi", "-i", "color=white:size=64x64:rate=30", "-frames:v", "30"];
+  await ffmpeg(...white, ...FAST, "-g", "5", "-f", "mpegts", join(folder, "white.ts"));
+  clip = readFileSync(join(folder, "white.ts"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Event {
+  readonly kind: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+/** Server-sent events, as they come. */
+async function* eventsOf(response: Response): AsyncGenerator<Event, void, undefined> {
+  let text = "";
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+      const [, kind, data] = /^event: (\w+)\ndata: (.*)$/.exec(text.slice(0, end)) ?? [];
+      text = text.slice(end + 2);
+      if (kind !== undefined) yield { kind, data: JSON.parse(data!) };
+    }
+  }
+}
+
+const half = {
+  name: "left",
+  polygon: [
+    [0, 0],
+    [0.5, 0],
+    [0.5, 1],
+    [0, 1],
+  ],
+} as const;
+
+test.skipIf(isFfmpegMissing)(
+  "GET /streams/NAME/events tells of tracks and zones of a camera, as long as it lasts",
+  async () => {
+    setLogSink(() => {});
+    try {
+      using camera = serveRtsp(clip, { seconds: 0.3 });
+      const reconnect = { firstDelayMs: 10, longestDelayMs: 100 };
+      await using toy = await ToyServer.open({
+        token: "secret",
+        streams: {
+          gate: { source: camera.url, reconnect, zones: { units: "fractions", zones: [half] } },
+          // A camera that is never there is tried again, and holds up nobody.
+          yard: { source: "rtsp://127.0.0.1:9/live", reconnect },
+          lost: join(folder, "missing.mp4"),
+        },
+      });
+      expect((await toy.get("/streams/gate/events")).status).toBe(401);
+      const init = { headers: { Authorization: "Bearer secret" } };
+      const response = await toy.get("/streams/gate/events", init);
+      expect([response.status, response.headers.get("content-type")]).toEqual([
+        200,
+        "text/event-stream; charset=utf-8",
+      ]);
+      const found: Event[] = [];
+      const reading = (async () => {
+        for await (const event of eventsOf(response)) found.push(event);
+      })();
+      const frames = (): Event[] => found.filter(({ kind }) => kind === "frame");
+      while (frames().length < 40) await Bun.sleep(20);
+      const { data } = frames().at(-1)!;
+      expect([data.source, typeof data.index, data.width]).toEqual(["gate", "number", 64]);
+      const detections = data.detections as { readonly trackId: number }[];
+      expect(detections.map(({ trackId }) => trackId).sort()).toEqual([1, 2, 3]);
+      expect(data.zones).toEqual({ occupancy: { left: expect.any(Number) } });
+      const indices = frames().map((event) => event.data.index as number);
+      expect(indices).toEqual(indices.toSorted((a, b) => a - b));
+      const list = (await (await toy.get("/streams", init)).json()) as {
+        name: string;
+        frames: number;
+        ended?: string;
+      }[];
+      expect(list.map(({ name }) => name)).toEqual(["gate", "yard", "lost"]);
+      expect(list[0]!.frames).toBeGreaterThanOrEqual(40);
+      expect(list[1]).toEqual({ name: "yard", frames: 0 });
+      expect(list[2]!.ended).toContain("missing.mp4");
+      const ended = await Array.fromAsync(eventsOf(await toy.get("/streams/lost/events", init)));
+      expect(ended.map(({ kind }) => kind)).toEqual(["end"]);
+      const unknown = await toy.get("/streams/none/events", init);
+      expect([unknown.status, await unknown.text()]).toEqual([
+        404,
+        expect.stringContaining("there are gate, yard, lost"),
+      ]);
+      const started = performance.now();
+      await toy.server.close();
+      await reading;
+      expect(performance.now() - started).toBeLessThan(5000);
+      // Whoever was in a zone leaves it, and the end says why.
+      expect(found.some(({ kind, data: event }) => kind === "zone" && event.source === "gate")).toBe(true);
+      expect(found.at(-1)).toEqual({ kind: "end", data: { source: "gate", reason: "the server is shutting down" } });
+      expect(childrenNamed("ffmpeg")).toEqual([]);
+    } finally {
+      setLogSink(undefined);
+    }
+  },
+  30_000,
+);
+
+test("streams: names and sources are checked, a file names them, and a classifier has none", async () => {
+  const wrong = (streams: unknown, text: string): void =>
+    expect(() => parseServeOptions({ streams } as never)).toThrow(text);
+  wrong({ "a b": "x.mp4" }, "names of letters, digits");
+  wrong({ a: 7 }, "an address, or an object with a source");
+  wrong("none.json", "cameras by names");
+  const path = join(folder, "streams.json");
+  writeFileSync(path, '{"gate": "rtsp://gate.local/live", "yard": {"source": "yard.mp4", "fps": 5}}');
+  const streams = SERVE_OPTIONS.streams!.fromText!(path);
+  expect(parseServeOptions({ streams } as never).streams).toEqual({
+    gate: { source: "rtsp://gate.local/live" },
+    yard: { source: "yard.mp4", fps: 5 },
+  });
+  const refused = ToyServer.serving(toyClassifier(), { streams: { gate: "x.mp4" } });
+  await expect(refused).rejects.toThrow("Cannot follow streams: the model finds no objects");
+});

@@ -298,6 +298,7 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
     state: "broken",
     found: `was not found at BUN_TENSORRT_ONNXRUNTIME=${nowhere}`,
     fix: "unset BUN_TENSORRT_ONNXRUNTIME, or let it name a library",
+    tried: [`${nowhere}: no such file`],
   });
   expect(JSON.parse(bare.output).at(-2)).toEqual({
     name: "detection",

@@ -44,6 +44,8 @@ export class DeviceRun implements FrameRun {
   #shown = 0;
   #next: DecodedFrame | undefined;
   #isStopped = false;
+  /** The decoder has told its end, which it does once. */
+  #isEnded = false;
   /** Why no more packets go to the decoder. */
   #fault: { readonly reason: unknown } | undefined;
 
@@ -66,7 +68,7 @@ export class DeviceRun implements FrameRun {
   async nextTime(): Promise<number | undefined> {
     this.#skip();
     while (!this.#isStopped) {
-      const frame = await this.#parts.decoder.next();
+      const frame = await this.#decoded();
       if (frame === undefined) break;
       const time = this.#timeOf(frame);
       const verdict = this.#hidden.delete(time) ? "skip" : this.#selection.next(time);
@@ -98,12 +100,12 @@ export class DeviceRun implements FrameRun {
   }
 
   async finish(): Promise<RunEnd> {
-    const { packets, decoder } = this.#parts;
+    const { packets } = this.#parts;
     const wasStopped = this.#isStopped;
     this.#skip();
     try {
       // What waits for room in the decoder goes on.
-      for (let frame = await decoder.next(); frame !== undefined; frame = await decoder.next()) frame.release();
+      for (let frame = await this.#decoded(); frame !== undefined; frame = await this.#decoded()) frame.release();
     } catch (error) {
       logger.debug(`${this.#job.address.name}: ${(error as Error).message}`);
       packets.stop(false);
@@ -124,6 +126,14 @@ export class DeviceRun implements FrameRun {
     });
   }
 
+  /** The next frame; `undefined` from the end on. */
+  async #decoded(): Promise<DecodedFrame | undefined> {
+    if (this.#isEnded) return undefined;
+    const frame = await this.#parts.decoder.next();
+    this.#isEnded = frame === undefined;
+    return frame;
+  }
+
   /** Packets to the decoder, until there are none. It never rejects: who asks for frames is told. */
   async #feed(): Promise<void> {
     const { packets, decoder } = this.#parts;
@@ -133,11 +143,12 @@ export class DeviceRun implements FrameRun {
         if (isHidden) this.#hidden.add(timestampUs);
         await decoder.decode(bytes, Number.isNaN(timestampUs) ? 0 : timestampUs);
       }
-      await decoder.flush();
     } catch (error) {
       this.#fault = { reason: error };
       packets.stop(false);
     }
+    // A decoder that has failed says so to who asks for frames.
+    await decoder.flush().catch(() => {});
   }
 
   /** Give back a frame that nobody has taken. */

@@ -108,7 +108,11 @@ export class GpuDecoding implements Disposable {
 
   /** The error of a video that a GPU was to decode and does not. */
   static refusal(name: string, reason: string): UnsupportedVideoError {
-    const text = message(`decode ${JSON.stringify(name)} on the GPU`, reason, 'decode: "cpu" lets ffmpeg do it');
+    const text = message(
+      `decode ${JSON.stringify(name)} on the GPU`,
+      reason,
+      'decode: "cpu" (--decode cpu) lets ffmpeg do it',
+    );
     return new UnsupportedVideoError(text, reason);
   }
 

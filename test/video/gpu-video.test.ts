@@ -1,0 +1,95 @@
+import { expect } from "bun:test";
+import { fakeCudaTest } from "../support/fake-cuda.ts";
+
+/** A program that reads videos of made-up streams through the stand-in for libnvcuvid; `tell` collects what it prints as JSON. */
+function program(body: string): string {
+  return `
+    import { recordedVideo } from "./test/support/recorded-video.ts";
+    import { picture, pictureOf, sequence, standIn } from "./test/support/nvdec-stream.ts";
+    const told = [];
+    const tell = (...values) => told.push(...values);
+    // B pictures come behind the P picture that is shown after them.
+    const stream = (count, form = {}) => {
+      const data = [], packets = [], frames = [];
+      for (let at = 0; at < count; at++) {
+        const bytes = picture(16 + 4 * at);
+        data.push(at === 0 ? Buffer.concat([sequence({ width: 322, height: 242, ...form }), bytes]) : bytes);
+        packets.push([at * 40_000, data[at].length]);
+        frames.push([at * 40_000, ""]);
+      }
+      return { name: "h264-cropped", codec: "h264", bits: 8, data, packets, frames };
+    };
+    const valueOf = ({ resident, width, height }) => (pictureOf({ ...resident, format: "NV12", width, height }) - 16) / 4;
+    ${body}
+    const { made, ...left } = standIn();
+    console.log(JSON.stringify({ told, left: Object.values(left).join(" ") }));
+  `;
+}
+
+function result(output: string): unknown[] {
+  const { told, left } = JSON.parse(output.split("\n").at(-1)!) as { told: unknown[]; left: string };
+  expect(left).toBe("0 0 0 0");
+  return told;
+}
+
+fakeCudaTest(
+  "VideoSource gives the frames of NVDEC in order, from device memory, of two videos at once",
+  async (run) => {
+    const output = await run(
+      program(`
+      const read = async (options) => {
+        await using video = await recordedVideo(stream(40), { rounds: 2 }, options);
+        const seen = [];
+        for await (using frame of video) seen.push([frame.index, frame.timestampMs, valueOf(frame), frame.resident.bits].join());
+        return [seen, video.read, video.copied, video.decoder];
+      };
+      tell(...await Promise.all([read({}), read({ every: 3, startMs: 400, durationMs: 800 })]));
+    `),
+    );
+    const [all, some] = result(output) as [string[], number, number, string][];
+    expect(all).toEqual([Array.from({ length: 80 }, (_, at) => [at, at * 40, at % 40, 8].join()), 80, 0, "gpu"]);
+    expect(some).toEqual([
+      Array.from({ length: 7 }, (_, at) => [at, 400 + at * 120, 10 + at * 3, 8].join()),
+      7,
+      0,
+      "gpu",
+    ]);
+  },
+);
+
+fakeCudaTest(
+  "frames that are kept beyond the surfaces are copied on the device, and outlive their video",
+  async (run) => {
+    const output = await run(
+      program(`
+      const video = await recordedVideo(stream(40));
+      const kept = await Array.fromAsync(video);
+      tell(kept.length, kept.slice(0, 10).map(valueOf), new Set(kept.map(({ resident }) => resident.pixels)).size);
+      await video.close();
+      tell(kept[3].data.length, kept[3].resident ?? "on the host", video.copied);
+      kept.forEach((frame) => frame.release());
+    `),
+    );
+    const firstTen = Array.from({ length: 10 }, (_, at) => at);
+    expect(result(output)).toEqual([40, firstTen, 40, (322 * 242 * 3) / 2, "on the host", 1]);
+  },
+);
+
+fakeCudaTest("a video that NVDEC does not decode is refused with its reason and a way out", async (run) => {
+  const output = await run(
+    program(`
+      const failure = async (work) => { try { await work(); return "nothing"; } catch (error) { return error.name + ": " + error.message; } };
+      tell(await failure(() => recordedVideo({ ...stream(3), codec: "mjpeg" })));
+      tell(await failure(() => recordedVideo(stream(3), {}, { pixels: "rgb" })));
+      tell(await failure(async () => {
+        await using video = await recordedVideo(stream(3, { chroma: 3 }));
+        for await (using frame of video) tell(frame.index);
+      }));
+    `),
+  );
+  expect(result(output)).toEqual([
+    'UnsupportedVideoError: Cannot decode "h264-cropped" on the GPU: GPUs do not decode mjpeg\nHint: decode: "cpu" (--decode cpu) lets ffmpeg do it',
+    expect.stringContaining('GPUs decode to NV12, and `pixels` is "rgb"'),
+    expect.stringMatching(/^UnsupportedVideoError: Cannot decode the video on the GPU: .*4:4:4/),
+  ]);
+});

@@ -1,11 +1,21 @@
 /** @module Linux arm64 beside x64: run by `bun scripts/reach.ts arm64`, which prepares the emulated machine. */
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { sharedFile } from "../support/shared.ts";
 import { documentSnippets } from "../support/snippets.ts";
 
@@ -81,6 +91,20 @@ describe.skipIf(bun === undefined)("on arm64, as scripts/reach.ts has prepared i
     ]);
     expect(Math.max(...far)).toBeLessThan(TOLERANCE);
   });
+
+  const rtx = join(emulated.BUN_TENSORRT_CACHE ?? "", "test-libraries/rtx");
+  test.skipIf(!existsSync(rtx) || model === "yolo11n")(
+    "TensorRT-RTX builds an engine of the small model through the shim, as both have been fetched",
+    () => {
+      const plan = join(scratch, "small.plan");
+      // A cache of its own, in which no engine is.
+      const env = { ...emulated, BUN_TENSORRT_CACHE: join(scratch, "engines"), BUN_TENSORRT_TENSORRT: rtx };
+      run([bun!, "src/cli/main.ts", "build", model, "--compute-capability", "8.6", "--output", plan], tree, env);
+      const { header } = readPlan(readFileSync(plan), plan);
+      expect(header?.family).toBe("TensorRT-RTX");
+      expect(header?.computeCapabilities).toEqual([[8, 6]]);
+    },
+  );
 
   test("the packed package, installed for it, runs the first program of the README", async () => {
     await makeApp();

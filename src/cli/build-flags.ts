@@ -140,7 +140,7 @@ const OWN = {
     ...CONVERT_OPTIONS.calibration,
     help: "with int8 and fp8: images like those it will see, as of `convert`",
   },
-  method: { ...CONVERT_OPTIONS.method, help: "with --calibration: how ranges are found", otherwise: "max" },
+  method: { ...CONVERT_OPTIONS.method, help: "with --calibration: how ranges are found", otherwise: "mse" },
   samples: { ...CONVERT_OPTIONS.samples, help: "with --calibration: most images", otherwise: "512" },
   batch: {
     schema: countRange(65_536),

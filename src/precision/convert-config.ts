@@ -29,7 +29,7 @@ export interface ConvertOptions {
   readonly output?: string | undefined;
   /** Element types of inputs and outputs: `"keep"` as they were, or `"fp16"`. Default `"keep"`. */
   readonly io?: "keep" | "fp16" | undefined;
-  /** Default `"max"`. */
+  /** Default `"mse"`: the range of the least error, as a few outliers ruin the largest. */
   readonly method?: CalibrationMethod | undefined;
   /** Most images of the calibration. Default 512. */
   readonly samples?: number | undefined;
@@ -101,7 +101,7 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   },
   io: { schema: z.enum(["keep", "fp16"], "keep or fp16").default("keep"), help: "element type of inputs and outputs" },
   method: {
-    schema: z.enum(CALIBRATION_METHODS, CALIBRATION_METHODS.join(", ")).default("max"),
+    schema: z.enum(CALIBRATION_METHODS, CALIBRATION_METHODS.join(", ")).default("mse"),
     help: "how the ranges of int8 and fp8 are found",
   },
   samples: {

@@ -1,29 +1,19 @@
 /** @module DecodeRun: one ffmpeg process that reads a video, from its start to its end, and one that decodes it. */
 
-import { closeSync, read } from "node:fs";
 import { message, VideoError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import { openPipe } from "../ffi/libc.ts";
 import type { ImageForm } from "../image/image.ts";
 import { usualStandard } from "../image/yuv.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, type FfmpegDialect, ffmpegDialect, findFfmpeg, LOG_LEVEL, linesOf, MessageLog } from "./ffmpeg.ts";
-import { transferAll } from "./frame-queue.ts";
+import { BYTES_FD, type ByteReader, LINES_FD, type ReadingChild, startReading } from "./ffmpeg-pipes.ts";
 import { type SelectionRules, selectionFilters } from "./frame-selection.ts";
 import type { VideoInfo } from "./probe.ts";
 import type { FrameMemory } from "./video-frame.ts";
 import type { VideoConfig } from "./video-options.ts";
 
-/** The largest pipe that users may make by default. */
-const PIPE_BYTES = 2 ** 20;
 /** A live source gets this long to take its leave of the server. */
 const GRACE_MS = 1000;
-/** Where the process writes frames or packets. */
-export const BYTES_FD = 3;
-/** Where it writes a line about each. */
-export const LINES_FD = 1;
-
-type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
 
 /** How a run ended. */
 export interface RunEnd {
@@ -83,15 +73,14 @@ export function assertEnded(
 export class FfmpegRun extends Resource {
   /** Where its times begin, in milliseconds from the beginning of the file. */
   readonly zeroMs: number;
-  readonly #child: Child;
-  readonly #bytes: number;
+  readonly #child: ReadingChild["child"];
+  readonly #bytes: ByteReader;
   readonly #lines: AsyncGenerator<string, void, undefined>;
   readonly #log: MessageLog;
   #killTimer: Timer | undefined;
 
   private constructor(
-    child: Child,
-    bytes: number,
+    { child, bytes, lines, messages }: ReadingChild,
     { address: { name, input }, seekSeconds }: DecodeJob,
     zeroMs: number,
   ) {
@@ -99,8 +88,8 @@ export class FfmpegRun extends Resource {
     this.zeroMs = zeroMs;
     this.#child = child;
     this.#bytes = bytes;
-    this.#lines = linesOf(child.stdout);
-    this.#log = new MessageLog(child.stderr, name, input);
+    this.#lines = linesOf(lines);
+    this.#log = new MessageLog(messages, name, input);
     // Entered in the middle of a group of images, a decoder complains until the next key frame.
     this.#log.isQuiet = seekSeconds > 0;
   }
@@ -112,21 +101,9 @@ export class FfmpegRun extends Resource {
   ): Promise<FfmpegRun> {
     const program = findFfmpeg("ffmpeg");
     const dialect = await ffmpegDialect(program);
-    const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
-    try {
-      // In a group of its own: Ctrl-C is ours to handle.
-      const child = Bun.spawn([program, ...wordsOf(job, dialect)], {
-        stdio: ["ignore", "pipe", "pipe", writeEnd],
-        detached: true,
-      }) as Child;
-      endWithUs(child);
-      return new FfmpegRun(child, readEnd, job, zeroSeconds(job, dialect) * 1000);
-    } catch (error) {
-      closeSync(readEnd);
-      throw error;
-    } finally {
-      closeSync(writeEnd);
-    }
+    const started = startReading([program, ...wordsOf(job, dialect)]);
+    endWithUs(started.child);
+    return new FfmpegRun(started, job, zeroSeconds(job, dialect) * 1000);
   }
 
   /** The next line that matches; `undefined` after the last. */
@@ -146,7 +123,7 @@ export class FfmpegRun extends Resource {
 
   /** Read the bytes that a line was about. @returns false if the stream ended within them */
   async read(buffer: Uint8Array): Promise<boolean> {
-    return (await transferAll(read, this.#bytes, buffer)) === buffer.length;
+    return (await this.#bytes.read(buffer)) === buffer.length;
   }
 
   /** Have the process end, and what waits for it with it. */
@@ -166,12 +143,12 @@ export class FfmpegRun extends Resource {
 
   protected override release(): void {
     this.#child.kill("SIGKILL");
-    closeSync(this.#bytes);
+    this.#bytes.close();
   }
 }
 
-/** Lines such as `frame:3 pts:100000 pts_time:0.1`. */
-const FRAME_LINE = /^frame:\d+\s+pts:(\S+)/;
+/** Lines such as `frame:3 pts:100000 pts_time:0.1`; among messages it may stand behind the beginning of one. */
+const FRAME_LINE = /\bframe:\d+\s+pts:(\S+)/;
 
 /** Frames that ffmpeg decodes, in memory of the host. */
 export class DecodeRun implements FrameRun {

@@ -1,6 +1,7 @@
 /** @module Ffmpeg: where ffmpeg and ffprobe are on this machine, and how old they are. */
 
 import { closeSync, existsSync, writeSync } from "node:fs";
+import { delimiter } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { openPipe } from "../ffi/libc.ts";
@@ -8,8 +9,14 @@ import { openPipe } from "../ffi/libc.ts";
 /** Where the two programs are, if not on the PATH. */
 const VARIABLES = { ffmpeg: "BUN_TENSORRT_FFMPEG", ffprobe: "BUN_TENSORRT_FFPROBE" } as const;
 
-const HINT =
-  "install it (Debian and Ubuntu: sudo apt install ffmpeg, Fedora: sudo dnf install ffmpeg-free, Arch: sudo pacman -S ffmpeg, Alpine: apk add ffmpeg), or set";
+const INSTALL: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
+  darwin: "brew install ffmpeg",
+  win32: "winget install ffmpeg",
+};
+const HINT = `install it (${
+  INSTALL[process.platform] ??
+  "Debian and Ubuntu: sudo apt install ffmpeg, Fedora: sudo dnf install ffmpeg-free, Arch: sudo pacman -S ffmpeg, Alpine: apk add ffmpeg"
+}), or set`;
 
 /** What this version wants otherwise than others. */
 export interface FfmpegDialect {
@@ -42,7 +49,7 @@ export function findFfmpeg(program: keyof typeof VARIABLES): string {
   const found = Bun.which(program, { PATH });
   if (found !== null) return found;
   const text = message(`run ${program}`, "it is not on the PATH", `${HINT} ${variable} to its path`);
-  throw new LibraryLoadError(text, program, PATH.split(":"));
+  throw new LibraryLoadError(text, program, PATH.split(delimiter));
 }
 
 /** How to talk to the ffmpeg at this path. */
@@ -106,6 +113,8 @@ function tell(what: "+" | "-", id: number): void {
  * would wait for ever. Not for one that has a file to end, which it does by itself.
  */
 export function endWithUs(child: Bun.Subprocess): void {
+  // There what is not started apart ends with us by itself.
+  if (process.platform === "win32") return;
   const { pid } = child;
   running.add(pid);
   tell("+", pid);
@@ -180,6 +189,8 @@ export class MessageLog {
   #take(line: string): void {
     const [, level, text] = LINE.exec(line) ?? [];
     if (text === undefined || level === "warning") {
+      // Of a frame, where these lines share the stream.
+      if (/^(?:frame:|t=1$)/.test(line)) return;
       if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);
       return;
     }

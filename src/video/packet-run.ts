@@ -2,8 +2,9 @@
 
 import { grownLength } from "../core/units.ts";
 import { inputWords } from "./address.ts";
-import { BYTES_FD, type DecodeJob, FfmpegRun, LINES_FD, type RunEnd, seekWords } from "./decode-run.ts";
+import { type DecodeJob, FfmpegRun, type RunEnd, seekWords } from "./decode-run.ts";
 import { LOG_LEVEL } from "./ffmpeg.ts";
+import { BYTES_FD, LINES_FD } from "./ffmpeg-pipes.ts";
 
 /** What a decoder is given at a time: mostly one frame. */
 export interface VideoPacket {

@@ -4,6 +4,7 @@ import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, findFfmpeg, MessageLog } from "./ffmpeg.ts";
+import { APART } from "./ffmpeg-pipes.ts";
 import { parseRational, type Rational, rationalValue } from "./video-frame.ts";
 import type { VideoConfig } from "./video-options.ts";
 
@@ -160,7 +161,7 @@ export async function probeVideo(address: VideoAddress, config: VideoConfig): Pr
   signal?.throwIfAborted();
   const wanted = ["-loglevel", "level+error", "-select_streams", "V:0", "-show_entries", ENTRIES, "-of", "json"];
   const words = [...wanted, ...inputWords(address, inputArguments), "-i", address.input];
-  const pipes = { stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true } as const;
+  const pipes = { stdin: "ignore", stdout: "pipe", stderr: "pipe", ...APART } as const;
   const child = Bun.spawn([findFfmpeg("ffprobe"), ...words], pipes);
   endWithUs(child);
   const late = AbortSignal.timeout(openTimeoutMs);

@@ -1,28 +1,24 @@
 /** @module VideoSink: frames into a video file, encoded by ffmpeg in a process of its own. */
 
-import { closeSync, realpathSync, rmSync, type Stats, write } from "node:fs";
+import { realpathSync, rmSync, type Stats } from "node:fs";
 import { resolve } from "node:path";
 import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { statsOf } from "../core/stats-of.ts";
-import { openPipe } from "../ffi/libc.ts";
 import { type Image, imageOf, yuvRangeOf, yuvStandardOf } from "../image/image.ts";
 import { tightNv12, tightRgb } from "../image/nv12.ts";
 import { encodeArguments, needsEnd } from "./encode-arguments.ts";
 import { ffmpegDialect, findFfmpeg, MessageLog } from "./ffmpeg.ts";
-import { transferAll } from "./frame-queue.ts";
+import { startWriting, type WritingChild } from "./ffmpeg-pipes.ts";
 import { FRAME_HEADER_BYTES, matroskaHeader, type RawPixels, writeFrameHeader } from "./matroska.ts";
 import { VideoFrame } from "./video-frame.ts";
 import { parseVideoSinkOptions, type VideoSinkConfig, type VideoSinkOptions } from "./video-options.ts";
 
-const PIPE_BYTES = 2 ** 20;
 /** A process that was told to stop in mid-work gets this long. */
 const GRACE_MS = 2000;
 /** Said of a file that could not be ended, for want of room above all; ffmpeg 5.1 exits with 0 nevertheless. */
 const UNENDED = /^Error (?:writing trailer|closing file)/;
-
-type Child = Bun.Subprocess<"ignore" | number, "ignore", "pipe">;
 
 /** What a file is made of whose first frame this is. */
 function rawPixelsOf(image: Image): RawPixels {
@@ -42,27 +38,25 @@ function statsIfAny(path: string): Stats | undefined {
   }
 }
 
-/** The process and our end of its pipe. */
+/** The process, which has a group of its own: after Ctrl-C it still has to end the file. */
 class EncodeRun extends Resource {
-  readonly child: Child;
+  readonly child: WritingChild["child"];
   readonly log: MessageLog;
-  #descriptor: number | undefined;
+  readonly write: WritingChild["write"];
+  #end: WritingChild["end"] | undefined;
 
-  constructor(child: Child, descriptor: number, name: string) {
+  constructor({ child, write, end }: WritingChild, name: string) {
     super(`VideoSink ${JSON.stringify(name)}`);
     this.child = child;
-    this.#descriptor = descriptor;
+    this.write = write;
+    this.#end = end;
     this.log = new MessageLog(child.stderr, name, `file:${resolve(name)}`);
-  }
-
-  write(bytes: Uint8Array): Promise<number> {
-    return transferAll(write, this.#descriptor!, bytes);
   }
 
   /** No frame follows. */
   endInput(): void {
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
-    this.#descriptor = undefined;
+    this.#end?.();
+    this.#end = undefined;
   }
 
   protected override release(): void {
@@ -126,18 +120,7 @@ export class VideoSink implements AsyncDisposable {
     const program = findFfmpeg("ffmpeg");
     const words = encodeArguments(path, config, (await ffmpegDialect(program)).passthrough);
     const former = statsIfAny(path);
-    const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
-    let run: EncodeRun;
-    try {
-      // In a group of its own: after Ctrl-C it still has to end the file.
-      const child = Bun.spawn([program, ...words], { stdio: [readEnd, "ignore", "pipe"], detached: true }) as Child;
-      run = new EncodeRun(child, writeEnd, path);
-    } catch (error) {
-      closeSync(writeEnd);
-      throw error;
-    } finally {
-      closeSync(readEnd);
-    }
+    const run = new EncodeRun(startWriting([program, ...words]), path);
     return new VideoSink(path, config, run, former);
   }
 

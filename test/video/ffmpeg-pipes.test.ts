@@ -1,0 +1,50 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+/** Reads a video frame by frame, writes it anew, and prints what it saw: in a process of the platform that is named. */
+const PROGRAM = `
+  const [folder, platform] = process.argv.slice(-2);
+  if (platform !== "") Object.defineProperty(process, "platform", { value: platform });
+  const { VideoSource, VideoSink } = await import(${JSON.stringify(join(import.meta.dir, "../../src/video/index.ts"))});
+  const seen = [];
+  await using source = await VideoSource.open(folder + "/clip.mp4", { pixels: "rgb" });
+  await using sink = await VideoSink.open(folder + "/copy" + platform + ".mkv", { width: 322, height: 182, rate: 30 });
+  for await (const frame of source) {
+    seen.push([frame.timestampMs.toFixed(3), Bun.hash(frame.data).toString(16)]);
+    await sink.write(frame, frame.timestampMs);
+    frame.release();
+  }
+  await sink.finish();
+  await using copy = await VideoSource.open(folder + "/copy" + platform + ".mkv");
+  let copied = 0;
+  for await (const frame of copy) { copied += 1; frame.release(); }
+  console.log(JSON.stringify({ seen, copied }));
+`;
+
+let folder = "";
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "ffmpeg-pipes-"));
+  if (!isFfmpegMissing) await testVideo(join(folder, "clip.mp4"), "322x182", 40);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function run(platform: string): Promise<{ readonly seen: readonly string[][]; readonly copied: number }> {
+  const command = [process.execPath, "-e", PROGRAM, folder, platform];
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const [text, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect([platform, code, errors]).toEqual([platform, 0, ""]);
+  return JSON.parse(text) as Awaited<ReturnType<typeof run>>;
+}
+
+test.skipIf(isFfmpegMissing)(
+  "video goes through standard input and output where a system has no further pipes, frame by frame the same",
+  async () => {
+    const [own, standard] = [await run(""), await run("darwin")];
+    expect(own.seen.length).toBe(40);
+    expect(own.copied).toBe(40);
+    expect(standard).toEqual(own);
+  },
+);

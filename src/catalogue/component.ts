@@ -56,7 +56,7 @@ export interface ComponentFile {
 /** A component for one system and processor, and one CUDA where it needs one. Plain data. */
 export interface ComponentBuild {
   /** As `process.platform` spells it. */
-  readonly platform: "linux" | "darwin";
+  readonly platform: "linux" | "darwin" | "win32";
   readonly architecture: Architecture;
   readonly cuda: CudaMajor | undefined;
   /** Version of the libraries. */

@@ -21,6 +21,7 @@ function tensorRtJar(classifier: string): JarSource {
 
 const X64 = "manylinux2014_x86_64";
 const ARM64 = "manylinux2014_aarch64";
+const WINDOWS = "win_amd64";
 const TENSORRT_JARS = { x64: tensorRtJar("linux-x86_64-redist"), arm64: tensorRtJar("linux-arm64-redist") };
 
 /** @param files of one folder of the archive: name, size in bytes, SHA-256 */
@@ -37,9 +38,16 @@ function build(
   return { platform: "linux", architecture, cuda, version, source, files: pinned };
 }
 
+/** The same for Windows on x64. */
+function windowsBuild(...[cuda, ...rest]: SkipFirst<Parameters<typeof build>>): ComponentBuild {
+  return { ...build("x64", cuda, ...rest), platform: "win32" };
+}
+
+type SkipFirst<List extends readonly unknown[]> = List extends readonly [unknown, ...infer Rest] ? Rest : never;
+
 /** A build of ONNX Runtime by Microsoft. */
 function onnxRuntime(
-  platform: "linux" | "darwin",
+  platform: ComponentBuild["platform"],
   architecture: Architecture,
   tag: string,
   [name, byteLength, sha256]: readonly [name: string, byteLength: number, sha256: string],
@@ -95,6 +103,12 @@ export const components: readonly Component[] = [
       build("arm64", 13, wheel("nvidia-cuda-runtime", "13.5.37", ARM64), "nvidia/cu13/lib", [
         ["libcudart.so.13", 802_096, "9050e4f487c91acf373b63b72128467115d2d6552ab935d36a3d154ac9443288"],
       ]),
+      windowsBuild(12, wheel("nvidia-cuda-runtime-cu12", "12.9.79", WINDOWS), "nvidia/cuda_runtime/bin", [
+        ["cudart64_12.dll", 583_680, "760c38928bbe5759f7b31ed6692599eb7ec83cedd5702e84c2b72028a89837e1"],
+      ]),
+      windowsBuild(13, wheel("nvidia-cuda-runtime", "13.5.37", WINDOWS), "nvidia/cu13/bin/x86_64", [
+        ["cudart64_13.dll", 551_024, "16ab35d8150b6105b7e49da264d360db4ece090157ad48d226c1dc7254136008"],
+      ]),
     ],
   },
   {
@@ -113,6 +127,12 @@ export const components: readonly Component[] = [
       ]),
       build("arm64", 13, wheel("nvidia-nvjpeg", "13.3.2.43", ARM64), "nvidia/cu13/lib", [
         ["libnvjpeg.so.13", 6_027_056, "079fc7324bab0a15e5c9ccc485619b99c22dc26854dbdf0d2b59e9967d515a71"],
+      ]),
+      windowsBuild(12, wheel("nvidia-nvjpeg-cu12", "12.4.0.76", WINDOWS), "nvidia/nvjpeg/bin", [
+        ["nvjpeg64_12.dll", 7_664_128, "26559f5319f6b947912daded08680ab248d5af7867529402af050b38b53193ff"],
+      ]),
+      windowsBuild(13, wheel("nvidia-nvjpeg", "13.3.2.43", WINDOWS), "nvidia/cu13/bin/x86_64", [
+        ["nvjpeg64_13.dll", 3_960_432, "73aac4f2668e2a30fa8455f8eb1ee3abb10a7987f46c77456fc1a0735d770ac5"],
       ]),
     ],
   },
@@ -143,6 +163,22 @@ export const components: readonly Component[] = [
           "libtensorrt_onnxparser_rtx.so.1",
           3_422_296,
           "1c8ff39f9d1a2112165b8e2b59708785c9f5de218b60a55df1b8e9139b9d63bf",
+        ],
+      ]),
+      windowsBuild(12, wheel("tensorrt-rtx-cu12-libs", "1.7.1.116", WINDOWS), "tensorrt_rtx_libs", [
+        ["tensorrt_rtx_1_7.dll", 219_122_800, "76fa47b594074bc5626244be1f4b6157f7d93474adb2192c7d4b91bd30b6e135"],
+        [
+          "tensorrt_onnxparser_rtx_1_7.dll",
+          2_329_200,
+          "586e27fd31cfc386ed534465e87010f5e59607b2bab38d32af100d14af30f1d4",
+        ],
+      ]),
+      windowsBuild(13, wheel("tensorrt-rtx-cu13-libs", "1.7.1.116", WINDOWS), "tensorrt_rtx_libs", [
+        ["tensorrt_rtx_1_7.dll", 229_312_112, "f0ea0be2fb7d6a06519ef7090869248ab7c39e13d320a24389b85b6ee2d588b4"],
+        [
+          "tensorrt_onnxparser_rtx_1_7.dll",
+          2_329_200,
+          "14beff4494fa3e45cba695ea2a1bb8b69aa55c75b67677a1163357db9d7097c1",
         ],
       ]),
     ],
@@ -212,6 +248,11 @@ export const components: readonly Component[] = [
         "libonnxruntime.1.30.0.dylib",
         33_209_560,
         "8f54aa3989f2d4b2f9fbe8af298b1c147978ec899a8c28e20d0d35edc0005027",
+      ]),
+      onnxRuntime("win32", "x64", WINDOWS, [
+        "onnxruntime.dll",
+        18_446_136,
+        "44741724166ad61c8c82885e394793807f2cf5707c83b9e33c2d78d75c6e7650",
       ]),
     ],
   },

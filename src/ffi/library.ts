@@ -10,6 +10,9 @@ import { readIfThere } from "../core/stats-of.ts";
 import { candidatePaths, type LibrarySpec } from "./discovery.ts";
 import { libraryFault } from "./library-file.ts";
 
+/** ERROR_MOD_NOT_FOUND, as Bun says it on Windows: of the library itself, or of one that it is linked against. */
+const NOT_FOUND = "error code 126";
+
 /** How a line about a path ends where nothing is. */
 const NOWHERE = ": no such file";
 
@@ -149,7 +152,9 @@ export function openLibrary<Table extends SymbolTable>(
       logger.debug(`Opened ${spec.name}: ${path}`);
       return { path, symbols };
     } catch (error) {
-      refuse(candidate, reasonOf(error as Error, candidate));
+      const reason = reasonOf(error as Error, candidate);
+      if (!hasFolder && reason === NOT_FOUND) tried.push(`${candidate}${NOWHERE}`);
+      else refuse(candidate, reason === NOT_FOUND ? "a library that it is linked against is missing" : reason);
     }
   }
   if (needsGlibc()) {

@@ -1,8 +1,8 @@
 /** @module BuildTurn: builds on a GPU take turns, those of other processes included, and each sees how far the other is. */
 
 import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { constants } from "node:os";
 import { dirname, join } from "node:path";
-import { getSystemErrorName } from "node:util";
 import { BunTensorRtError, inShort, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -19,6 +19,12 @@ const POLL_MS = 100;
 
 /** For how long a lock may be held by who only looks whether it is. */
 const PROBE_MS = 5;
+
+/** `ENOENT` of -2: the C library's numbers, where those of Bun are others on Windows. */
+function errnoName(status: number): string {
+  const known = Object.entries(constants.errno).find(([, value]) => value === -status);
+  return known?.[0] ?? `error ${status}`;
+}
 
 /** Why a file cannot be locked: it cannot be made, or its file system has no locks. */
 function lockError(path: string, code: string): BunTensorRtError {
@@ -64,7 +70,7 @@ export class FileLock extends Resource {
     const descriptor = shim().bt_file_lock(cString(path));
     if (descriptor >= 0) return new FileLock(path, descriptor);
     if (descriptor === SHIM_STATUS.failed) return undefined;
-    throw lockError(path, getSystemErrorName(descriptor));
+    throw lockError(path, errnoName(descriptor));
   }
 
   /**
@@ -92,8 +98,7 @@ export class FileLock extends Resource {
 
   protected override release(): void {
     const status = shim().bt_file_unlock(this.#descriptor);
-    if (status !== SHIM_STATUS.ok)
-      throw new BunTensorRtError(message(`free ${this.label}`, getSystemErrorName(status)));
+    if (status !== SHIM_STATUS.ok) throw new BunTensorRtError(message(`free ${this.label}`, errnoName(status)));
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { closeSync, read, write } from "node:fs";
+import { message, NativeError } from "../core/errors.ts";
 import { openPipe } from "../ffi/libc.ts";
 import { transferAll } from "./frame-queue.ts";
 
@@ -109,7 +110,8 @@ export function startWriting(command: readonly string[]): WritingChild {
   const options = { detached: true, windowsHide: true } as const;
   if (!HAS_OWN_PIPES) {
     const child = Bun.spawn([...command], { stdio: ["pipe", "ignore", "pipe"], ...options });
-    const gone = (): Error => Object.assign(new Error("ffmpeg has ended"), { code: "EPIPE" });
+    const gone = (): NativeError =>
+      new NativeError(message("write to ffmpeg", "it has ended"), { code: "EPIPE", call: "write" });
     const writeBlock = async (block: Uint8Array): Promise<number> => {
       if (child.exitCode !== null) throw gone();
       child.stdin.write(block);

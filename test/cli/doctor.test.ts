@@ -23,7 +23,7 @@ test("driverVersion() is read out of the text the kernel module gives", () => {
 });
 
 test("installCommand() goes by the system, and by the one it is like", () => {
-  const names = { debian: "d", ubuntu: "u", fedora: "f", arch: "a", alpine: "l", macos: "m" };
+  const names = { debian: "d", ubuntu: "u", fedora: "f", arch: "a", alpine: "l", macos: "m", windows: "w" };
   expect(installCommand(names, systemIds('NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\n'))).toBe("sudo apt install u");
   expect(installCommand(names, systemIds("ID=linuxmint\nID_LIKE=ubuntu\n"))).toBe("sudo apt install u");
   expect(installCommand(names, systemIds('ID="rocky"\nID_LIKE="rhel centos fedora"\n'))).toBe("sudo dnf install f");

@@ -6,7 +6,9 @@ import { setNativeDefault } from "../../src/ffi/native-environment.ts";
 
 const NAME = "BUN_TENSORRT_TEST_VARIABLE";
 
-const { symbols } = dlopen("libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
+const { symbols } = dlopen(process.platform === "win32" ? "ucrtbase.dll" : "libc.so.6", {
+  getenv: { args: ["ptr"], returns: "ptr" },
+});
 
 function nativeValue(name: string): string | undefined {
   const found = symbols.getenv(cString(name)) as Pointer | null;
@@ -40,7 +42,7 @@ test("cudaDriver() gives the GPU as many queues as there can be, and what is com
     const { CString, dlopen } = await import("bun:ffi");
     const { cudaDriver } = await import(${JSON.stringify(join(import.meta.dir, "../../src/ffi/cuda-driver.ts"))});
     try { cudaDriver(); } catch (error) { if (error.name !== "LibraryLoadError") throw error; }
-    const { symbols } = dlopen("libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
+    const { symbols } = dlopen(process.platform === "win32" ? "ucrtbase.dll" : "libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
     const valueOf = (name) => String(new CString(symbols.getenv(Buffer.from(name + "\\0"))));
     console.log(valueOf("CUDA_DEVICE_MAX_CONNECTIONS"), valueOf("CUDA_CACHE_PATH"));`;
   for (const [set, seen] of [

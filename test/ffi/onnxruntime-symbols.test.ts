@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { addressOf, cString, nativeView, OutCells, readCString } from "../../src/ffi/memory.ts";
+import { addressOf, cString, nativeView, OutCells, pathString, readCString } from "../../src/ffi/memory.ts";
 import { ORT_API, openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
@@ -76,11 +76,11 @@ test("option members take a value and refuse a wrong one", () => {
 });
 
 test("CreateSession reads a file", () => {
-  const fromFile = made(api.CreateSession(environment, cString(path), options, out.cells));
+  const fromFile = made(api.CreateSession(environment, pathString(path), options, out.cells));
   made(api.SessionGetInputCount(fromFile, out.cells));
   expect(out.pointer()).toBe(2);
   api.ReleaseSession(fromFile);
-  const status = api.CreateSession(environment, cString("/nowhere.onnx"), options, out.cells);
+  const status = api.CreateSession(environment, pathString("/nowhere.onnx"), options, out.cells);
   expect(api.GetErrorCode(status)).toBe(3);
   api.ReleaseStatus(status);
 });

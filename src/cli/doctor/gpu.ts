@@ -1,7 +1,7 @@
 /** @module GPU: what `doctor` says of the graphics cards, their driver, and whether the package's kernels run on them. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import ptx from "../../../ptx/manifest.json" with { type: "json" };
 import { KernelLibrary } from "../../accelerators/tensorrt/kernels.ts";
 import { CudaError, LibraryLoadError } from "../../core/errors.ts";
@@ -25,7 +25,10 @@ import { type Finding, located, search } from "./finding.ts";
 const OLDEST_CUDA = 12_020;
 /** Turing: what the kernels are compiled for, and what TensorRT 10 begins with. */
 const OLDEST_CAPABILITY = 7.5;
-const INSTALL_DRIVER = "install NVIDIA driver 535 or newer (Ubuntu: sudo ubuntu-drivers install)";
+const INSTALL_DRIVER =
+  process.platform === "win32"
+    ? "install NVIDIA driver 535 or newer, from nvidia.com/drivers"
+    : "install NVIDIA driver 535 or newer (Ubuntu: sudo ubuntu-drivers install)";
 const SMALL_KERNEL = "select";
 
 /** `535.183.01` from the driver's own version file. Pure. */
@@ -84,7 +87,8 @@ function findUnusable(reason: string): Finding {
   if (names.length > 0) {
     return { name, state: "absent", found: `${names.join(", ")}: CUDA cannot use it: ${reason}` };
   }
-  const fix = "in a container, start it with --gpus all; detection needs no card";
+  const isWindows = process.platform === "win32";
+  const fix = `${isWindows ? "" : "in a container, start it with --gpus all; "}detection needs no card`;
   return { name, state: "absent", found: "none", fix };
 }
 
@@ -142,8 +146,8 @@ export function findShim(): Finding {
 /** True if a TensorRT lacks the kernels its builder chooses from: it runs plans, and builds none. */
 export function lacksBuilder({ path, version }: TensorRtLibrary): boolean {
   // A library that the dynamic linker found by name has its parts where that finds them too.
-  if (version.family !== "TensorRT" || !path.includes("/")) return false;
-  return !readdirSync(dirname(path)).some((file) => file.startsWith("libnvinfer_builder_resource"));
+  if (version.family !== "TensorRT" || basename(path) === path) return false;
+  return !readdirSync(dirname(path)).some((file) => /^(lib)?nvinfer_builder_resource/.test(file));
 }
 
 /** What a TensorRT that opens cannot do, and what would help. */
@@ -255,6 +259,7 @@ export interface SystemPackageNames {
   readonly arch: string;
   readonly alpine: string;
   readonly macos: string;
+  readonly windows: string;
 }
 
 /** The `ID` and `ID_LIKE` words of an os-release file, the most specific first. Pure. */
@@ -272,6 +277,7 @@ export function installCommand(names: SystemPackageNames, ids: readonly string[]
     if (id === "arch") return `sudo pacman -S ${names.arch}`;
     if (id === "alpine") return `apk add ${names.alpine}`;
     if (id === "macos") return `brew install ${names.macos}`;
+    if (id === "windows") return `winget install ${names.windows}`;
   }
   return undefined;
 }
@@ -279,5 +285,6 @@ export function installCommand(names: SystemPackageNames, ids: readonly string[]
 /** Ids of the system this runs on. */
 export function thisSystem(): string[] {
   if (process.platform === "darwin") return ["macos"];
+  if (process.platform === "win32") return ["windows"];
   return existsSync("/etc/os-release") ? systemIds(readFileSync("/etc/os-release", "utf8")) : [];
 }

@@ -62,7 +62,7 @@ export function findCache(): Finding {
     name,
     state: isWarm ? "absent" : "broken",
     found: `${folder} cannot be written, ${fault}: ${rest}`,
-    fix: "export BUN_TENSORRT_CACHE=<a folder you can write>",
+    fix: `${process.platform === "win32" ? "set" : "export"} BUN_TENSORRT_CACHE=<a folder you can write>`,
   };
 }
 
@@ -73,6 +73,7 @@ const TURBOJPEG: SystemPackageNames = {
   arch: "libjpeg-turbo",
   alpine: "libjpeg-turbo",
   macos: "jpeg-turbo",
+  windows: "libjpeg-turbo.libjpeg-turbo.VC",
 };
 
 /** ONNX Runtime: detection on the CPU needs it. */
@@ -126,6 +127,7 @@ const FFMPEG: SystemPackageNames = {
   arch: "ffmpeg",
   alpine: "ffmpeg",
   macos: "ffmpeg",
+  windows: "ffmpeg",
 };
 
 const WITHOUT = "images are detected without, videos, streams and cameras are not";

@@ -1,0 +1,184 @@
+/** @module Windows beside Linux: run by `bun scripts/reach.ts windows`, which prepares Wine and what runs in it. */
+
+import { afterAll, describe, expect, test } from "bun:test";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findEntry } from "../../src/catalogue/catalogue.ts";
+import { pull } from "../../src/catalogue/pull.ts";
+import { decodeImage } from "../../src/image/decode.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { sharedFile } from "../support/shared.ts";
+import { documentSnippets } from "../support/snippets.ts";
+import { countFrames, isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+interface Prepared {
+  readonly wine: string;
+  readonly bun: string;
+  readonly tree: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const prepared = process.env.BUN_TENSORRT_REACH_WINDOWS;
+const { wine, bun, tree, env } = JSON.parse(prepared ?? '{"env":{}}') as Prepared;
+const root = join(import.meta.dir, "../..");
+const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-windows-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+/** As programs of Windows see a path of this machine. */
+function windowsPath(path: string): string {
+  return `Z:${path.replaceAll("/", "\\")}`;
+}
+
+function run(command: readonly string[], cwd: string, more: Readonly<Record<string, string>> = {}): string {
+  const child = Bun.spawnSync([...command], { cwd, env: { ...process.env, ...more }, stderr: "pipe" });
+  expect([child.exitCode, child.exitCode === 0 ? "" : `${child.stdout}${child.stderr}`]).toEqual([0, ""]);
+  return child.stdout.toString();
+}
+
+/** The command line of the package, here on the CPU. */
+function here(...words: readonly string[]): string {
+  return run([process.execPath, "src/cli/main.ts", ...words], root, { BUN_TENSORRT_BACKEND: "cpu" });
+}
+
+/** The same on Windows. */
+function there(...words: readonly string[]): string {
+  return run([wine, bun, "src/cli/main.ts", ...words], tree, { ...env, BUN_TENSORRT_BACKEND: "cpu" });
+}
+
+describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has prepared it", () => {
+  const model = sharedFile("models/FastestDet.onnx");
+  const upscaler = sharedFile("models/i2i_super_resolution_3x_y.onnx");
+  const withModel = test.skipIf(model === undefined);
+
+  withModel("detect finds the boxes of Linux, to the last digit", async () => {
+    const image = await pull(findEntry("sample1")!);
+    const words = ["--threshold", "0.2", "--format", "json"];
+    const read = (output: string): unknown[] => (JSON.parse(output) as [{ detections: unknown[] }])[0].detections;
+    const found = read(there("detect", windowsPath(image), "--model", windowsPath(model!), ...words));
+    expect(found.length).toBeGreaterThan(3);
+    expect(found).toEqual(read(here("detect", image, "--model", model!, ...words)));
+  });
+
+  test.skipIf(upscaler === undefined)("transform makes the image of Linux, to the last pixel", async () => {
+    const image = await pull(findEntry("sample1")!);
+    const [own, other] = [join(scratch, "own.png"), join(scratch, "other.png")];
+    here("transform", image, "--model", upscaler!, "--output", own);
+    there("transform", windowsPath(image), "--model", windowsPath(upscaler!), "--output", windowsPath(other));
+    const [expected, made] = [await decodeImage(own), await decodeImage(other)];
+    expect([made.width, made.height]).toEqual([expected.width, expected.height]);
+    expect(Buffer.from(made.data).equals(Buffer.from(expected.data))).toBe(true);
+  });
+
+  withModel("serve answers with the boxes of Linux", async () => {
+    const image = await pull(findEntry("sample1")!);
+    const command = [wine, bun, "src/cli/main.ts", "serve", "--model", windowsPath(model!), "--port", "0"];
+    const server = Bun.spawn(command, {
+      cwd: tree,
+      env: { ...process.env, ...env, BUN_TENSORRT_BACKEND: "cpu" },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    try {
+      let said = "";
+      let address: string | undefined;
+      for (const stream of [server.stdout, server.stderr]) {
+        void (async () => {
+          for await (const chunk of stream) {
+            said += new TextDecoder().decode(chunk);
+            address ??= /http:\/\/[\w.:[\]]+/.exec(said)?.[0];
+          }
+        })();
+      }
+      const until = performance.now() + 60_000;
+      while (address === undefined && performance.now() < until) await Bun.sleep(50);
+      expect([address === undefined, address === undefined ? said : ""]).toEqual([false, ""]);
+      const url = new URL("/v1/detect?threshold=0.2", address!.replace("0.0.0.0", "127.0.0.1"));
+      const response = await fetch(url, { method: "POST", body: Bun.file(image) });
+      const body = (await response.json()) as { detections?: unknown[] };
+      expect([response.status, body.detections?.length ?? 0]).toEqual([200, expect.any(Number)]);
+      const [expected] = JSON.parse(
+        here("detect", image, "--model", model!, "--threshold", "0.2", "--format", "json"),
+      ) as [{ detections: unknown[] }];
+      expect(body.detections).toEqual(expected.detections);
+    } finally {
+      server.kill("SIGKILL");
+      await server.exited;
+    }
+  });
+
+  test.skipIf(isFfmpegMissing || model === undefined)("a video is decoded, and annotated frame by frame", async () => {
+    const clip = await testVideo(join(scratch, "clip.mp4"), "322x182", 20);
+    const out = join(scratch, "annotated");
+    const words = ["--save", windowsPath(out), "--format", "jsonl"];
+    const lines = there("detect", windowsPath(clip), "--model", windowsPath(model!), ...words)
+      .trim()
+      .split("\n");
+    expect(lines.length).toBe(20);
+    expect(await countFrames(join(out, "clip.mp4"))).toBe(20);
+  });
+
+  withModel("build makes an engine by TensorRT-RTX, through the slots of MSVC", () => {
+    const plan = join(scratch, "engine.plan");
+    const words = [
+      "--compute-capability",
+      "8.6",
+      "--optimization-level",
+      "0",
+      "--output",
+      windowsPath(plan),
+      "--force",
+    ];
+    there("build", windowsPath(model!), ...words);
+    expect(readPlan(readFileSync(plan), plan).header?.family).toBe("TensorRT-RTX");
+  });
+
+  describe("an app of its own", () => {
+    const app = join(scratch, "app");
+    /** The first program of the README, and what it found as one line of JSON. */
+    const readme = documentSnippets().find(({ where }) => where.startsWith("README.md"))!;
+    const code = readme.code.replace('"yolo11n"', JSON.stringify(model === undefined ? "yolo11n" : windowsPath(model)));
+    const program = `${code}\nconsole.log("found " + JSON.stringify(result.detections));\n`;
+
+    function foundIn(output: string): unknown[] {
+      return JSON.parse(/^found (.*)$/m.exec(output)![1]!) as unknown[];
+    }
+
+    /** With the packed package, and the image that the program names. */
+    async function makeApp(): Promise<void> {
+      if (existsSync(app)) return;
+      // Types are not run.
+      run([process.execPath, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
+      const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
+      mkdirSync(app);
+      writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
+      writeFileSync(join(app, "app.ts"), program);
+      copyFileSync(await pull(findEntry("sample1")!), join(app, "beach.jpg"));
+      run([process.execPath, "add", tarball, "--cpu=x64", "--os=win32"], app);
+    }
+
+    test("the packed package runs the first program of the README", async () => {
+      await makeApp();
+      const output = run([wine, bun, "app.ts"], app, { ...env, BUN_TENSORRT_BACKEND: "cpu" });
+      expect(foundIn(output).length).toBeGreaterThan(0);
+      expect(Bun.file(join(app, "boxes.jpg")).size).toBeGreaterThan(10_000);
+    });
+
+    test("an executable made on Linux runs there, beside the packages that it is linked against", async () => {
+      await makeApp();
+      const out = join(app, "app.exe");
+      const compile = ["build", "--compile", "--target=bun-windows-x64", `--compile-executable-path=${bun}`];
+      run([process.execPath, ...compile, "app.ts", "--outfile", out], app);
+      const output = run([wine, out], app, { ...env, BUN_TENSORRT_BACKEND: "cpu" });
+      expect(foundIn(output).length).toBeGreaterThan(0);
+    });
+  });
+});

@@ -86,10 +86,15 @@ export interface CudaWish {
   readonly reason?: string;
 }
 
+/** `windows` of `win32`, for people; others are called as Bun calls them. */
+function systemName(platform: string): string {
+  return platform === "win32" ? "windows" : platform;
+}
+
 /** `nvjpeg 12.4.0.76 for CUDA 12, x64: NVIDIA …, from wheel nvidia-nvjpeg-cu12 12.4.0.76 (…)`: to be shown first. */
 export function componentLine(component: Component, build: ComponentBuild): string {
   const { version, cuda, platform, architecture, source } = build;
-  const machine = cuda === undefined ? platform : `CUDA ${cuda}`;
+  const machine = cuda === undefined ? systemName(platform) : `CUDA ${cuda}`;
   const what = `${component.name} ${version} for ${machine}, ${architecture}`;
   return `${what}: ${component.licence}, from ${sourceName(source)}`;
 }
@@ -118,8 +123,8 @@ export function chooseBuild(component: Component, machine: Machine, wish: CudaWi
   if (fitting !== undefined) return fitting;
   const action = `install ${JSON.stringify(component.name)}`;
   if (newest === undefined) {
-    const known = [...new Set(component.builds.map((build) => `${build.platform} ${build.architecture}`))];
-    const found = `there are builds for ${known.join(" and ")} only, not for ${machine.platform} ${machine.arch}`;
+    const known = [...new Set(component.builds.map((one) => `${systemName(one.platform)} ${one.architecture}`))];
+    const found = `there are builds for ${known.join(" and ")} only, not for ${systemName(machine.platform)} ${machine.arch}`;
     const isForCuda = component.builds.every((build) => build.cuda !== undefined);
     const hint =
       "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";

@@ -22,7 +22,11 @@ function tensorRtJar(classifier: string): JarSource {
 const X64 = "manylinux2014_x86_64";
 const ARM64 = "manylinux2014_aarch64";
 const WINDOWS = "win_amd64";
-const TENSORRT_JARS = { x64: tensorRtJar("linux-x86_64-redist"), arm64: tensorRtJar("linux-arm64-redist") };
+const TENSORRT_JARS = {
+  x64: tensorRtJar("linux-x86_64-redist"),
+  arm64: tensorRtJar("linux-arm64-redist"),
+  windows: tensorRtJar("windows-x86_64-redist"),
+};
 
 /** @param files of one folder of the archive: name, size in bytes, SHA-256 */
 function build(
@@ -198,6 +202,11 @@ export const components: readonly Component[] = [
         ["libnvonnxparser.so.10", 3_852_704, "ea858c94809ba9bfdf4f3ebbc60ec7dcc2baf0578bd5539a091ec0044a623c28"],
         ["libnvinfer_plugin.so.10", 33_218_712, "0b3873acda78d8b56e42f63eb89d606212d58002762974d939d82b06069a789e"],
       ]),
+      windowsBuild(12, TENSORRT_JARS.windows, "org/bytedeco/tensorrt/windows-x86_64", [
+        ["nvinfer_10.dll", 205_076_008, "07193cb30db7d539ae0d7577f9a672601dfe8154d26866e139582b4d65dcf34b"],
+        ["nvonnxparser_10.dll", 2_981_928, "0d1d2b86514c2be168ea0c5dbdd19b2c17a9f01f34ef1cf230589980bcb5f7da"],
+        ["nvinfer_plugin_10.dll", 30_031_912, "2f1e3f937cbb06c92a0c8c8b441037414d7c4a810a558a6927a4f146ee110d21"],
+      ]),
     ],
   },
   {
@@ -217,6 +226,13 @@ export const components: readonly Component[] = [
           "libnvinfer_builder_resource.so.10.6.0",
           1_430_175_376,
           "d1990f98f466c2da0dabadfea02a606856bf796feff2f05095180b990023ff08",
+        ],
+      ]),
+      windowsBuild(12, TENSORRT_JARS.windows, "org/bytedeco/tensorrt/windows-x86_64", [
+        [
+          "nvinfer_builder_resource_10.dll",
+          1_434_419_752,
+          "5183688fff7d0ab5576a04ca654736bde4fef790746ec2f9e4d77299ed683ce3",
         ],
       ]),
     ],

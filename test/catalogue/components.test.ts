@@ -61,9 +61,11 @@ test("chooseBuild() takes the CUDA that is wanted, else an older one, else says 
     'Cannot install "tensorrt-rtx": on arm64 it needs CUDA 13, and the driver has CUDA 12.2\nHint: update',
   );
   expect(() => of("nvjpeg", "ppc64", 12)).toThrow(
-    'Cannot install "nvjpeg": there are builds for linux x64 and linux arm64 only, not for linux ppc64\nHint: install NVIDIA',
+    'Cannot install "nvjpeg": there are builds for linux x64 and linux arm64 and windows x64 only, not for linux ppc64\nHint: install NVIDIA',
   );
   expect(of("onnxruntime", "arm64", 12, "x")).toBe("wheel onnxruntime 1.30.0 (manylinux_2_28_aarch64)");
+  const windows = { platform: "win32", arch: "x64" };
+  expect(chooseBuild(findComponent("tensorrt")!, windows, { major: 13 }).files[0]!.member).toEndWith("/nvinfer_10.dll");
   const mac = { platform: "darwin", arch: "arm64" };
   expect(chooseBuild(findComponent("onnxruntime")!, mac, { major: 12 }).files[0]!.member).toEndWith(".1.30.0.dylib");
   expect(() => chooseBuild(findComponent("tensorrt")!, mac, { major: 12 })).toThrow(
@@ -71,7 +73,7 @@ test("chooseBuild() takes the CUDA that is wanted, else an older one, else says 
   );
   expect(() => chooseBuild(findComponent("onnxruntime")!, { ...mac, arch: "x64" }, { major: 12 })).toThrow(
     new CatalogueError(
-      'Cannot install "onnxruntime": there are builds for linux x64 and linux arm64 and darwin arm64 only, not for darwin x64',
+      'Cannot install "onnxruntime": there are builds for linux x64 and linux arm64 and darwin arm64 and windows x64 only, not for darwin x64',
       "onnxruntime",
     ),
   );

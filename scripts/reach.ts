@@ -1,5 +1,6 @@
 /**
- * @module The same program on another machine: `bun scripts/reach.ts arm64` runs tests on Linux arm64, in an emulator.
+ * @module The same program on another machine: `bun scripts/reach.ts arm64` runs tests on Linux arm64 in an emulator,
+ * `bun scripts/reach.ts windows` on Windows under Wine.
  *
  * It installs what it needs, and is skipped by name where that cannot be had: no network, no root, no emulator. `--report=FOLDER`
  * keeps the reports of the tests there, as `bun run ok --reach` wants them; what ran is listed at the end.
@@ -11,8 +12,9 @@ import { join } from "node:path";
 import { root } from "./generated.ts";
 import { arm64 } from "./reach/arm64.ts";
 import { type Reach, Unavailable } from "./reach/reach.ts";
+import { windows } from "./reach/windows.ts";
 
-const REACHES: Readonly<Record<string, Reach>> = { arm64 };
+const REACHES: Readonly<Record<string, Reach>> = { arm64, windows };
 
 /** Attributes of an element of a report. */
 function attributesOf(element: string): Readonly<Record<string, string>> {
@@ -44,9 +46,9 @@ try {
   console.log(`${name}: ready after ${((performance.now() - started) / 1000).toFixed(0)} s`);
   const lines: string[] = [];
   try {
-    for (const { title, command, cwd, env } of runs) {
+    for (const { title, command, cwd, env, pathOf = String } of runs) {
       const report = join(reports, `${name}-${title.replaceAll(/\W+/g, "-")}.xml`);
-      const words = [...command, "--reporter=junit", `--reporter-outfile=${report}`];
+      const words = [...command, "--reporter=junit", `--reporter-outfile=${pathOf(report)}`];
       console.log(`\n== ${name}, ${title}: ${command.slice(1).join(" ")}`);
       const child = Bun.spawn(words, {
         cwd: cwd ?? root,

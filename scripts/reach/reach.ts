@@ -14,6 +14,8 @@ export interface TestRun {
   /** Default: this repository. */
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** A path of this machine as the tests' machine has it. Default: the same. */
+  readonly pathOf?: (path: string) => string;
 }
 
 /** A machine that is ready. */

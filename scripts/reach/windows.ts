@@ -35,7 +35,10 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   native: ["test/native"],
-  tensorrt: ["test/tensorrt"],
+  tensorrt: [
+    ...["build-plan", "build-turn", "builder-config", "fp32-layers", "onnx-parser", "plan-file", "progress", "ring"],
+    ...["slot-table", "turns", "version"],
+  ].map((name) => `test/tensorrt/${name}.test.ts`),
   pipeline: ["test/pipeline/cpu-backend.test.ts"],
   detector: ["test/detector/detector.test.ts", "test/detector/model.test.ts"],
 };
@@ -141,7 +144,7 @@ export const windows: Reach = async () => {
     runs: [
       ...Object.entries(TESTS)
         .filter(([title]) => isWanted(title))
-        .map(([title, paths]) => ({ title, command: [...command, ...paths], cwd: tree, env })),
+        .map(([title, paths]) => ({ title, command: [...command, ...paths], cwd: tree, env, pathOf: windowsPath })),
       ...(isWanted(host.title) ? [host] : []),
     ],
   };

@@ -82,8 +82,10 @@ export function discard(path: string): void {
 
 /** A path for what is being written, as file or folder, until it is renamed. Leftovers over a day old are deleted first. */
 export function temporaryPath(folder: string): string {
-  sweep(resolve(folder));
-  return join(folder, `.bun-tensorrt-${crypto.randomUUID()}.tmp`);
+  // Complete: on Windows Bun does not find a relative path that begins with a dot.
+  const whole = resolve(folder);
+  sweep(whole);
+  return join(whole, `.bun-tensorrt-${crypto.randomUUID()}.tmp`);
 }
 
 /** Put a file in the place of another, with its rights, and with its owner where that is for this process to give. */
@@ -108,7 +110,8 @@ function replace(temporary: string, place: string): void {
  * @throws what the system says if it cannot be written; nothing is left behind then
  */
 export async function writeWhole(place: string, content: string | Uint8Array): Promise<void> {
-  mkdirSync(dirname(place), { recursive: true });
+  // On Windows Bun takes "." for a folder that cannot be made, as it is there.
+  mkdirSync(dirname(resolve(place)), { recursive: true });
   const temporary = temporaryPath(dirname(place));
   try {
     await writeFile(temporary, content, { flag: "wx" });

@@ -171,7 +171,10 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
   );
   for (const [text, found] of [
     ["http://", '"http://" is not a valid URL\nHint: '],
-    ["file://elsewhere/a.onnx", '"file://elsewhere/a.onnx" is not a path ('],
+    // On Windows that is a file of another machine.
+    ...(process.platform === "win32"
+      ? []
+      : [["file://elsewhere/a.onnx", '"file://elsewhere/a.onnx" is not a path ('] as const]),
   ] as const) {
     const load = Detector.load(text);
     await expect(load).rejects.toThrow(ModelError);

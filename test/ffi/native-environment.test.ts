@@ -37,25 +37,28 @@ test("setNativeDefault() refuses a value that C would cut short", () => {
   expect(() => setNativeDefault(NAME, "3\u00002")).toThrow("it holds a NUL");
 });
 
-test("cudaDriver() gives the GPU as many queues as there can be, and what is compiled a place in our cache, before libcuda reads it", async () => {
-  const script = `
+test.skipIf(process.platform === "win32")(
+  "cudaDriver() gives the GPU as many queues as there can be, and what is compiled a place in our cache, before libcuda reads it",
+  async () => {
+    const script = `
     const { CString, dlopen } = await import("bun:ffi");
     const { cudaDriver } = await import(${JSON.stringify(join(import.meta.dir, "../../src/ffi/cuda-driver.ts"))});
     try { cudaDriver(); } catch (error) { if (error.name !== "LibraryLoadError") throw error; }
     const { symbols } = dlopen(process.platform === "win32" ? "ucrtbase.dll" : "libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
     const valueOf = (name) => String(new CString(symbols.getenv(Buffer.from(name + "\\0"))));
     console.log(valueOf("CUDA_DEVICE_MAX_CONNECTIONS"), valueOf("CUDA_CACHE_PATH"));`;
-  for (const [set, seen] of [
-    [undefined, "32 /ours/cuda"],
-    ["4", "4 /ours/cuda"],
-  ]) {
-    const env = {
-      ...process.env,
-      CUDA_DEVICE_MAX_CONNECTIONS: set,
-      BUN_TENSORRT_CACHE: "/ours",
-      CUDA_CACHE_PATH: undefined,
-    };
-    const { stdout, stderr, exitCode } = Bun.spawnSync([process.execPath, "-e", script], { env });
-    expect([stdout.toString().trim(), stderr.toString(), exitCode]).toEqual([seen!, "", 0]);
-  }
-});
+    for (const [set, seen] of [
+      [undefined, "32 /ours/cuda"],
+      ["4", "4 /ours/cuda"],
+    ]) {
+      const env = {
+        ...process.env,
+        CUDA_DEVICE_MAX_CONNECTIONS: set,
+        BUN_TENSORRT_CACHE: "/ours",
+        CUDA_CACHE_PATH: undefined,
+      };
+      const { stdout, stderr, exitCode } = Bun.spawnSync([process.execPath, "-e", script], { env });
+      expect([stdout.toString().trim(), stderr.toString(), exitCode]).toEqual([seen!, "", 0]);
+    }
+  },
+);

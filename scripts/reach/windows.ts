@@ -45,6 +45,8 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
 
 function installWine(): void {
   if (existsSync(WINE)) return;
+  // A fresh container has no lists; where they cannot be had, those that are there may do.
+  Bun.spawnSync(["apt-get", "update", "-qq"]);
   fetchBy("wine64", ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "wine64", "wine"]);
   if (!existsSync(WINE)) throw new Unavailable(`wine64 is installed, and there is no ${WINE}`);
 }

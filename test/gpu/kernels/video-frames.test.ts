@@ -6,6 +6,8 @@ import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts"
 import type { CudaTask } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
+import { ofVideo } from "../../../src/api/stream.ts";
+import { setLogSink } from "../../../src/core/log.ts";
 import type { Tensor } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
@@ -13,6 +15,8 @@ import type { DetectionBlock } from "../../../src/model/rows.ts";
 import type { TaskModel } from "../../../src/runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
+import type { TaskResult } from "../../../src/tasks/task-result.ts";
+import { detectVideo, type FrameDetector } from "../../../src/video/detect-video.ts";
 import type { VideoFrame } from "../../../src/video/video-frame.ts";
 import type { VideoOptions } from "../../../src/video/video-options.ts";
 import { VideoSource } from "../../../src/video/video-source.ts";
@@ -115,12 +119,10 @@ for (const [name, options] of [
   ["a.ts", {}],
   ["a.h264", {}],
   ["variable.mkv", {}],
-  ["a.mp4", { startMs: 1300 }],
   ["a.ts", { startMs: 1300, durationMs: 500 }],
   ["variable.mkv", { startMs: 900, every: 3 }],
   ["a.mp4", { fps: 7 }],
   ["a.mp4", { fps: 9.5, every: 2, startMs: 1000.5, durationMs: 900 }],
-  ["a.ts", { every: 4, durationMs: 1001 }],
 ] as const) {
   gpuTest(
     `frames of ${name} decoded on a GPU are ffmpeg's to the bit, at the same times: ${JSON.stringify(options)}`,
@@ -213,4 +215,58 @@ gpuTest("a loop that is left, closed or aborted leaves nothing behind", async ()
     else await reading;
     expect(seen).toBe(5);
   }
+});
+
+/** A model on such machines that finds nothing. */
+function finder(devices: readonly (number | undefined)[]): FrameDetector<TaskResult> {
+  return {
+    backends: devices.map((device) => ({ device })),
+    async *stream(frames) {
+      let index = 0;
+      for await (const { width, height } of frames) {
+        yield { width, height, index: index++, timing: {} } as unknown as TaskResult;
+      }
+    },
+  };
+}
+
+gpuTest("what is to decode is chosen by the model that reads the frames, and by the option", async () => {
+  using engines = new FfmpegEngines({ surfaces: 4 });
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => void lines.push(`${level} ${text}`));
+  using _ = { [Symbol.dispose]: () => setLogSink(former) };
+  const decoderOf = async (options: VideoOptions, devices: readonly (number | undefined)[]): Promise<unknown> => {
+    await using video = await VideoSource.open(path("a.mp4"), { durationMs: 100, ...options });
+    for await (const { frame } of detectVideo(finder(devices), video)) expect(frame.index).toBeGreaterThanOrEqual(0);
+    return [video.decoder, video.read, video.copied].join(" ");
+  };
+  expect(await decoderOf({}, [0])).toBe("gpu 3 0");
+  expect(await decoderOf({ decode: "gpu" }, [undefined])).toBe("gpu 3 0");
+  expect(engines.decoders.length).toBe(2);
+  for (const [options, devices] of [
+    [{}, [undefined]],
+    [{}, []],
+    [{ decode: "cpu" }, [0]],
+  ] as const) {
+    expect(await decoderOf(options, devices)).toBe("cpu 3 0");
+  }
+  const told = (): string[] => lines.filter((line) => line.includes("decoded by"));
+  expect(told()).toEqual([]);
+  expect(await decoderOf({}, [0, 1])).toBe("cpu 3 0");
+  expect(told()).toEqual([expect.stringMatching(/^info .*a\.mp4 is decoded by ffmpeg: its frames go to 2 GPUs$/)]);
+});
+
+gpuTest("frames that only a model sees are given back as their results are taken", async () => {
+  using engines = new FfmpegEngines({ surfaces: 12 });
+  await using video = await VideoSource.open(path("a.mp4"), { decode: "gpu" });
+  async function* open(frames: AsyncIterable<VideoFrame>): AsyncGenerator<{ index: number }, string, undefined> {
+    for await (const { index } of frames) yield { index };
+    return "the end";
+  }
+  const results = ofVideo(video, open);
+  let taken = 0;
+  let step = await results.next();
+  for (; step.done !== true; step = await results.next()) taken += 1;
+  expect([taken, step.value]).toEqual([75, "the end"]);
+  expect(engines.decoders[0]!.mostHeld).toBeLessThan(9);
 });

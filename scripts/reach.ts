@@ -16,6 +16,9 @@ import { windows } from "./reach/windows.ts";
 
 const REACHES: Readonly<Record<string, Reach>> = { arm64, windows };
 
+/** Longest time of a machine: what has not ended by then is left out by name, as a busy machine is slow, not wrong. */
+const LIMIT_MS = 240_000;
+
 /** Attributes of an element of a report. */
 function attributesOf(element: string): Readonly<Record<string, string>> {
   return Object.fromEntries([...element.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name, value]) => [name!, value!]));
@@ -47,6 +50,11 @@ try {
   const lines: string[] = [];
   try {
     for (const { title, command, cwd, env, pathOf = String } of runs) {
+      const leftMs = started + LIMIT_MS - performance.now();
+      if (leftMs <= 0) {
+        lines.push(`  ${title}: left out, the ${LIMIT_MS / 60_000} minutes were over`);
+        continue;
+      }
       const report = join(reports, `${name}-${title.replaceAll(/\W+/g, "-")}.xml`);
       const words = [...command, "--reporter=junit", `--reporter-outfile=${pathOf(report)}`];
       console.log(`\n== ${name}, ${title}: ${command.slice(1).join(" ")}`);
@@ -54,8 +62,14 @@ try {
         cwd: cwd ?? root,
         env: { ...process.env, ...env },
         stdio: ["ignore", "inherit", "inherit"],
+        timeout: leftMs,
       });
-      if ((await child.exited) !== 0) process.exitCode = 1;
+      const code = await child.exited;
+      if (child.signalCode === "SIGTERM") {
+        lines.push(`  ${title}: cut off, the ${LIMIT_MS / 60_000} minutes were over`);
+        continue;
+      }
+      if (code !== 0) process.exitCode = 1;
       const text = (await Bun.file(report).exists()) ? readFileSync(report, "utf8") : "";
       lines.push(text === "" ? `  ${title}: ended without a report` : lineOf(title, text));
     }

@@ -80,7 +80,8 @@ export function personImages(image: Image, people: readonly { readonly box: Box 
 /** An image with what is seen of it. Where its pixels lie on a GPU, those on the host are a copy, which is not made here. */
 function seenIn(image: Image, rectangle: Rectangle): PersonImage {
   const { resident } = image;
-  if (resident === undefined) return { ...image, rectangle };
+  // Those of a frame of a video are no property of its own.
+  if (resident === undefined) return { ...image, data: image.data, rectangle };
   const { width, height, pitchBytes, format, chromaOffset, chromaPitchBytes, yuvStandard, yuvRange } = image;
   const form = { width, height, pitchBytes, format, chromaOffset, chromaPitchBytes, yuvStandard, yuvRange };
   return {

@@ -1,8 +1,13 @@
 /** @module Model source: a file or bytes a session is made from, and what to say when they are no model. */
 
 import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { ModelError, message, type OnnxRuntimeError } from "../core/errors.ts";
 import { kindOf } from "../core/stats-of.ts";
+import { ELEMENT_TYPES } from "../core/tensor.ts";
+import { elementTypes, isOnnxOperator } from "../onnx/element-types.ts";
+import { createNode, type OnnxNode } from "../onnx/messages.ts";
+import { OnnxModel } from "../onnx/model.ts";
 
 /** What other kinds of file begin with. */
 const LOOKALIKES: readonly (readonly [head: string, kind: string, hint: string])[] = [
@@ -72,6 +77,67 @@ export function inspectModelFile(path: string): string {
     if (code === "ENOENT") throw modelError(path, "there is no such file", "check the path", error);
     throw modelError(path, `it cannot be read (${code})`, undefined, error);
   }
+}
+
+const QUANTISER = "QuantizeLinear";
+const PIECE_BYTES = 4 * 2 ** 20;
+
+/** True if a file has a quantiser, which most models have not: it is read in pieces. False too where it cannot be read. */
+async function hasQuantiser(path: string): Promise<boolean> {
+  const file = await open(path).catch(() => undefined);
+  if (file === undefined) return false;
+  try {
+    const overlap = QUANTISER.length - 1;
+    const piece = Buffer.alloc(overlap + PIECE_BYTES);
+    for (;;) {
+      const { bytesRead } = await file.read(piece, overlap, PIECE_BYTES);
+      if (bytesRead === 0) return false;
+      if (piece.subarray(0, overlap + bytesRead).includes(QUANTISER)) return true;
+      piece.copyWithin(0, bytesRead, bytesRead + overlap);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * A model whose quantisers ONNX Runtime would run wrongly, made right: those that read FP16 cut fractions off (1.28), while those of
+ * FP32 round to the nearest. They read FP32 instead.
+ *
+ * @param model a path, or bytes
+ * @returns `undefined` for a model that it runs as it is
+ */
+export async function withRoundedHalves(model: string | Uint8Array): Promise<Uint8Array | undefined> {
+  const isPath = typeof model === "string";
+  if (
+    isPath
+      ? !(await hasQuantiser(model))
+      : !Buffer.from(model.buffer, model.byteOffset, model.length).includes(QUANTISER)
+  )
+    return undefined;
+  const onnx = OnnxModel.readIf(isPath ? await Bun.file(model).bytes() : model);
+  if (onnx === undefined) return undefined;
+  const { graph } = onnx;
+  const types = elementTypes(graph);
+  const taken = new Set(types.keys());
+  let count = 0;
+  const asFloat = (name: string): readonly [OnnxNode, string] => {
+    let free = `${name}_rounded`;
+    while (taken.has(free)) free = `${free}_`;
+    taken.add(free);
+    count++;
+    return [createNode("Cast", [name], [free], { to: ELEMENT_TYPES.indexOf("f32") }), free];
+  };
+  graph.nodes = graph.nodes.flatMap((node) => {
+    const { op, inputs } = node;
+    const isHalf = types.get(inputs[0]!) === "f16" && types.get(inputs[1]!) === "f16";
+    if (op !== QUANTISER || !isOnnxOperator(node) || !isHalf) return [node];
+    const [tensor, read] = asFloat(inputs[0]!);
+    const [scale, scaled] = asFloat(inputs[1]!);
+    inputs.splice(0, 2, read, scaled);
+    return [tensor, scale, node];
+  });
+  return count === 0 ? undefined : onnx.write();
 }
 
 /**

@@ -1,7 +1,7 @@
 /** @module Session: a model loaded by ONNX Runtime, and its runs off the JS thread. */
 
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { isEmbedded } from "../core/embedded.ts";
 import { ModelError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
@@ -12,7 +12,7 @@ import { Environment, errorOf, SessionHandle } from "./environment.ts";
 import { type BindingParts, Inference, RunBinding } from "./inference.ts";
 import { matchInputs, matchOutputs } from "./match-tensors.ts";
 import { describeModel, type ModelDescription } from "./model-description.ts";
-import { inspectModelFile, loadAction, modelError, refusedModel } from "./model-source.ts";
+import { inspectModelFile, loadAction, modelError, refusedModel, withRoundedHalves } from "./model-source.ts";
 import {
   createNativeSessionOptions,
   parseSessionOptions,
@@ -80,6 +80,14 @@ export class Session extends Resource implements AsyncDisposable {
     if (isEmbedded(path)) return Session.fromBytes(readFileSync(path), path, options);
     const config = parseSessionOptions(options);
     const head = inspectModelFile(path);
+    const rounded = await withRoundedHalves(path);
+    if (rounded !== undefined) {
+      const weightsFolder = config.weightsFolder ?? dirname(resolve(path));
+      return Session.#create(
+        { ...config, weightsFolder },
+        { name: path, head, memory: rounded, call: "CreateSessionFromArray" },
+      );
+    }
     return Session.#create(config, { name: path, head, memory: pathString(resolve(path)), call: "CreateSession" });
   }
 
@@ -96,7 +104,8 @@ export class Session extends Resource implements AsyncDisposable {
     const config = parseSessionOptions(options);
     if (bytes.length === 0) throw modelError(name, "it is empty");
     const head = Buffer.from(bytes.subarray(0, 64)).toString("latin1");
-    return Session.#create(config, { name, head, memory: bytes, call: "CreateSessionFromArray" });
+    const memory = (await withRoundedHalves(bytes)) ?? bytes;
+    return Session.#create(config, { name, head, memory, call: "CreateSessionFromArray" });
   }
 
   static async #create(config: SessionConfig, source: Source): Promise<Session> {

@@ -1,4 +1,7 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ClosedError, OnnxRuntimeError, ShapeError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { ledger } from "../../src/core/resource.ts";
@@ -280,4 +283,28 @@ test("Session refuses a model with thousands of metadata entries, which ONNX Run
   await expect(Session.fromBytes(withMetadata(1001), "too many")).rejects.toThrow(
     /^Cannot load the model "too many": its metadata may have at most 1000 entries, got 1001\nHint: remove /,
   );
+});
+
+test("A quantiser of FP16 rounds to the nearest, halves to the even one, of bytes and of a file", async () => {
+  const model = onnxModel({
+    opset: 19,
+    inputs: [{ name: "x", dtype: "f16", shape: [10] }],
+    outputs: [{ name: "y", dtype: "f16", shape: [10] }],
+    initializers: [
+      { name: "scale", dtype: "f16", shape: [], data: Float16Array.of(2) },
+      { name: "zero", dtype: "i8", shape: [], data: new Int8Array(1) },
+    ],
+    nodes: [
+      { op: "QuantizeLinear", inputs: ["x", "scale", "zero"], outputs: ["codes"] },
+      { op: "DequantizeLinear", inputs: ["codes", "scale", "zero"], outputs: ["y"] },
+    ],
+  });
+  const path = join(mkdtempSync(join(tmpdir(), "session-")), "halves.onnx");
+  writeFileSync(path, model);
+  const x = tensorOf("f16", [10], Float16Array.of(0.8, 1, 1.2, 3, 5, -1.2, -3, -4.9, 600, -600));
+  for (const open of [() => Session.fromBytes(model, "halves"), () => Session.load(path)]) {
+    await using session = await open();
+    const { data } = (await session.run({ x })).get("y")!;
+    expect([...data].map(Number)).toEqual([0, 0, 2, 4, 4, -2, -4, -4, 254, -256]);
+  }
 });

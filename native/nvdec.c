@@ -121,6 +121,9 @@ _Static_assert(sizeof(decode_status) == 192, "CUVIDGETDECODESTATUS");
 #define CHROMA_420 1
 #define STATUS_ERROR 8
 #define STATUS_CONCEALED 9
+/* Codecs whose packets are shown in their order, each as one image at most. */
+#define CODEC_VP8 9
+#define CODEC_AV1 11
 /* Time stamps are microseconds. */
 #define CLOCK_RATE 1000000
 /* Pictures are decoded however damaged: none is lost without being counted. */
@@ -356,6 +359,10 @@ struct bt_nvdec {
   int32_t pending;
   int32_t refused_in_row;
   bool is_refused[MOST_PICTURES]; /* by its place among the decode surfaces: the engine refused the picture */
+  int64_t decoded_in[MOST_PICTURES]; /* by its place: the number of its packet */
+  int64_t packet;                    /* the number of the one that is parsed, from 1 */
+  int64_t shown_packet;              /* the number of the one whose image was shown last */
+  int64_t timestamps[MOST_PICTURES]; /* of the newest packets */
 };
 
 /* Add to one of the report's numbers. */
@@ -640,6 +647,7 @@ static int on_decode(void *user, void *params) {
     if (!deliver(decoder)) return 0;
   }
   const int32_t status = decoder->video->calls.decode(decoder->hardware.handle, params);
+  decoder->decoded_in[picture % MOST_PICTURES] = decoder->packet;
   bool *mark = &decoder->is_refused[picture % MOST_PICTURES];
   *mark = status != 0;
   decoder->refused_in_row = status == 0 ? 0 : decoder->refused_in_row + 1;
@@ -649,11 +657,30 @@ static int on_decode(void *user, void *params) {
   return fail(decoder, BT_NVDEC_CALL, CALL_DECODE, status);
 }
 
+/*
+ * The time stamp of the packet that shows an image. Where a packet holds a hidden image beside it (alternate references of
+ * VP9 and AV1), the parser gives this and later images the time stamps of packets before theirs. An image decoded earlier
+ * is shown again by a packet of its own.
+ */
+static int64_t timestamp_of(bt_nvdec *decoder, const shown *next) {
+  if (decoder->codec < CODEC_VP8 || decoder->codec > CODEC_AV1) return next->timestamp;
+  int64_t packet = decoder->decoded_in[next->picture % MOST_PICTURES];
+  if (packet <= decoder->shown_packet) {
+    packet = decoder->shown_packet + 1;
+    if (packet < decoder->packet - decoder->delay) packet = decoder->packet - decoder->delay;
+    if (packet > decoder->packet) packet = decoder->packet;
+  }
+  decoder->shown_packet = packet;
+  return decoder->timestamps[packet % MOST_PICTURES];
+}
+
 static int on_display(void *user, shown *next) {
   bt_nvdec *decoder = user;
   if (next == NULL) return 1;
   if (decoder->pending == MOST_PICTURES && !deliver(decoder)) return 0;
-  decoder->fifo[decoder->pending++] = *next;
+  shown *last = &decoder->fifo[decoder->pending++];
+  *last = *next;
+  last->timestamp = timestamp_of(decoder, next);
   while (decoder->pending > IN_FLIGHT) {
     if (!deliver(decoder)) return 0;
   }
@@ -685,6 +712,10 @@ static void parse(bt_nvdec *decoder, const packet *given) {
                           .length = (unsigned long)given->length,
                           .bytes = given->length == 0 ? NULL : given->bytes,
                           .timestamp = given->timestamp};
+  if (!is_end) {
+    decoder->packet += 1;
+    decoder->timestamps[decoder->packet % MOST_PICTURES] = given->timestamp;
+  }
   const int32_t status = decoder->video->calls.parse(decoder->parser, &source);
   if (status != 0) fail(decoder, BT_NVDEC_CALL, CALL_PARSE, status);
   if (is_end && !has_failed(decoder) && deliver_all(decoder)) push_ready(decoder, END_MARK);

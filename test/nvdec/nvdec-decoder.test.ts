@@ -8,7 +8,7 @@ function program(body: string, options = `codec: "h264"`): string {
     import { Stream } from "./src/cuda/stream.ts";
     import { Nvdec } from "./src/nvdec/nvdec.ts";
     import { NvdecDecoder } from "./src/nvdec/nvdec-decoder.ts";
-    import { drain, PICTURE, picture, sequence, standIn, pictureOf } from "./test/support/nvdec-stream.ts";
+    import { drain, PICTURE, picture, sequence, shownAgain, standIn, pictureOf } from "./test/support/nvdec-stream.ts";
     const told = [];
     const tell = (...values) => told.push(...values);
     const failure = async (work) => { try { await work(); return "nothing"; } catch (error) { return error.name + ": " + error.message.split("\\n")[0]; } };
@@ -78,6 +78,50 @@ fakeCudaTest("bytes of a stream may be cut anywhere; 64-bit time stamps cross", 
     [20, 24, 28].map((value) => [value, 2 ** 40]),
     [[32, -5]],
     "ArgumentError: Cannot decode video: timestampUs must be an integer, got 0.5",
+  ]);
+});
+
+fakeCudaTest("hidden images of VP9 take no time stamp: each shown one has its packet's", async (run) => {
+  const output = await run(
+    program(
+      `
+      using decoder = open();
+      const packets = [
+        [sequence({ width: 64, height: 48 }), picture(16)],
+        [picture(20)],
+        [picture(24, PICTURE.hidden), picture(28)],
+        [picture(32)],
+        [picture(36)],
+        [shownAgain()],
+        [picture(40)],
+        // A packet that shows nothing.
+        [picture(44, PICTURE.hidden)],
+        [picture(48)],
+        [shownAgain()],
+        [picture(52)],
+      ];
+      const fed = (async () => {
+        for (const [at, units] of packets.entries()) await decoder.decode(Buffer.concat(units), at * 40);
+        await decoder.flush();
+      })();
+      const seen = await drain(decoder);
+      await fed;
+      tell(seen);
+      `,
+      `codec: "vp9"`,
+    ),
+  );
+  expect(result(output).told[0]).toEqual([
+    [16, 0],
+    [20, 40],
+    [28, 80],
+    [32, 120],
+    [36, 160],
+    [24, 200],
+    [40, 240],
+    [48, 320],
+    [44, 360],
+    [52, 400],
   ]);
 });
 
@@ -231,7 +275,7 @@ fakeCudaTest("what the card does not decode is told in one line, before or when 
     ...refused(" decodes H.264 from 48x16 on, and this is 32x48"),
   ]);
   expect(told.slice(14)).toEqual([
-    "7 engines: H.264, HEVC, HEVC 10 bits",
+    "7 engines: H.264, HEVC, HEVC 10 bits, VP9",
     {
       isSupported: true,
       engines: 7,

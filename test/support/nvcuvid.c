@@ -6,7 +6,9 @@
  * The stream is of units, each 00 00 01 and then text:
  *   S width height bits surfaces chroma range matrix left top right bottom    a sequence; the last four are cropped off
  *   P value flags                                                             a picture, all of whose Y are `value`
- * flags: 1 concealed, 2 the engine refuses it, 4 shown after the next picture.
+ *   E                                                                         the hidden picture is shown
+ * flags: 1 concealed, 2 the engine refuses it, 4 shown after the next picture, 8 hidden.
+ * As with the real library, pictures after a hidden one have the time stamps of packets before theirs.
  * A packet of anything else that is marked as whole is a picture of FAKE_NVDEC_SIZE, 64x48 by default.
  */
 #define _GNU_SOURCE
@@ -44,7 +46,8 @@ int cuvidGetDecoderCaps(void *caps) {
   const int codec = AT(int, caps, 0), chroma = AT(int, caps, 4), bits = AT(uint32_t, caps, 8) + 8;
   const int status = setting("FAKE_NVDEC_CAPS_STATUS", 0);
   const int is_hevc = codec == 8 && (bits == 8 || bits == 10), is_h264 = codec == 4 && bits == 8;
-  AT(uint8_t, caps, 24) = chroma == 1 && (is_hevc || is_h264);
+  const int is_vp9 = codec == 10 && bits == 8;
+  AT(uint8_t, caps, 24) = chroma == 1 && (is_hevc || is_h264 || is_vp9);
   AT(uint8_t, caps, 25) = 7;
   AT(uint16_t, caps, 26) = bits == 8 ? 1 : 3;
   AT(uint32_t, caps, 28) = is_hevc ? 8192 : 4096;
@@ -229,6 +232,9 @@ typedef struct parser {
   int next, count;
   int held; /* picture that is shown after the next, or -1 */
   int64_t held_timestamp;
+  int hidden; /* picture that is not shown so far, or -1 */
+  int64_t former_timestamp; /* of the packet before */
+  int is_late; /* a picture was hidden */
 } parser;
 
 int cuvidCreateVideoParser(void **out, void *params) {
@@ -237,6 +243,7 @@ int cuvidCreateVideoParser(void **out, void *params) {
   self->codec = AT(int, params, 0);
   self->surfaces = 1;
   self->held = -1;
+  self->hidden = -1;
   must(AT(uint32_t, params, 4) == 1 && AT(uint32_t, params, 8) == 1000000, "surfaces or clock of a parser");
   must(AT(uint32_t, params, 12) == 100, "a parser that drops damaged pictures");
   self->user = AT(void *, params, 40);
@@ -278,7 +285,7 @@ static int show(parser *self, int at, int64_t timestamp) {
   char info[24] = {0};
   AT(int, info, 0) = at;
   AT(int, info, 4) = 1;
-  AT(int64_t, info, 16) = timestamp;
+  AT(int64_t, info, 16) = self->is_late ? self->former_timestamp : timestamp;
   if (recent != NULL) recent->pictures[at].is_awaited = 1;
   return self->on_display(self->user, info);
 }
@@ -287,11 +294,16 @@ static int picture_unit(parser *self, int value, int flags) {
   char params[4280] = {0};
   const int at = self->next;
   self->next = (self->next + 1) % self->surfaces;
-  if (self->next == self->held) self->next = (self->next + 1) % self->surfaces;
+  while (self->next == self->held || self->next == self->hidden) self->next = (self->next + 1) % self->surfaces;
   AT(int, params, 8) = at;
   AT(int, params, 64) = value;
   AT(int, params, 68) = flags;
   if (self->on_decode(self->user, params) == 0) return 0;
+  if (flags & 8) {
+    self->hidden = at;
+    self->is_late = 1;
+    return 1;
+  }
   if (flags & 4) {
     self->held = at;
     self->held_timestamp = self->timestamp;
@@ -312,6 +324,11 @@ static int end_unit(parser *self) {
   if (self->unit[0] == 'S' && sscanf(self->unit + 1, "%d %d %d %d %d %d %d %d %d %d %d", v, v + 1, v + 2, v + 3, v + 4, v + 5,
                                      v + 6, v + 7, v + 8, v + 9, v + 10) == 11)
     return sequence(self, v);
+  if (self->unit[0] == 'E' && self->hidden >= 0) {
+    const int at = self->hidden;
+    self->hidden = -1;
+    return show(self, at, self->timestamp);
+  }
   if (self->unit[0] == 'P' && sscanf(self->unit + 1, "%d %d", v, v + 1) == 2) return picture_unit(self, v[0], v[1]);
   return 1;
 }
@@ -339,7 +356,7 @@ int cuvidParseVideoData(void *handle, void *packet) {
   const int64_t timestamp = AT(int64_t, packet, 24);
   must((flags & 1) != 0 || (flags & 2) != 0, "a packet without a time stamp");
   int goes_on = 1;
-  const int is_made_up = self->is_inside || (length > 3 && memcmp(bytes, "\0\0\1", 3) == 0 && strchr("SPX", bytes[3]) != NULL);
+  const int is_made_up = self->is_inside || (length > 3 && memcmp(bytes, "\0\0\1", 3) == 0 && strchr("SPEX", bytes[3]) != NULL);
   if (length > 0 && !is_made_up && (flags & 8) != 0) {
     self->timestamp = timestamp;
     goes_on = real_picture(self);
@@ -360,5 +377,6 @@ int cuvidParseVideoData(void *handle, void *packet) {
     goes_on = show(self, self->held, self->held_timestamp);
     self->held = -1;
   }
+  self->former_timestamp = timestamp;
   return goes_on ? 0 : 999;
 }

@@ -36,11 +36,16 @@ export function sequence(form: StandInSequence): Uint8Array {
 }
 
 /** What is special about a picture. */
-export const PICTURE = { concealed: 1, refused: 2, late: 4 } as const;
+export const PICTURE = { concealed: 1, refused: 2, late: 4, hidden: 8 } as const;
 
 /** A picture whose Y are `value` and up to 3 more. */
 export function picture(value: number, flags = 0): Uint8Array {
   return bytesOf(`P ${value} ${flags}`);
+}
+
+/** Shows the picture that was hidden. */
+export function shownAgain(): Uint8Array {
+  return bytesOf("E");
 }
 
 /** What is left of the stand-in's objects, and how many decoders were made. */

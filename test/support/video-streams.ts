@@ -9,6 +9,8 @@ export interface RecordedStream {
   readonly name: string;
   readonly codec: VideoCodec;
   readonly bits: 8 | 10;
+  /** "close": the codec does not prescribe every bit of its transform, and pixels of the first frames lie beside it. */
+  readonly exactness: "same" | "close";
   /** In the order of the stream. */
   readonly packets: readonly (readonly [timestampUs: number, bytes: number])[];
   /** In the order they are shown: MD5 of NV12, or P010, without gaps. */
@@ -18,6 +20,8 @@ export interface RecordedStream {
 /** A stream and the bytes of its packets. */
 export interface ReadStream extends RecordedStream {
   readonly data: readonly Uint8Array[];
+  /** NV12 of the first frames, one after the other; empty where every bit is prescribed. */
+  readonly pixels: Uint8Array;
 }
 
 /** The folder of the streams; `undefined` where none was prepared. */
@@ -44,5 +48,6 @@ export function readStream(name: string): ReadStream {
     end += bytes;
     return bits.subarray(end - bytes, end);
   });
-  return { ...stream, data };
+  const pixels = stream.exactness === "close" ? readFileSync(join(folder, `${name}.nv12`)) : new Uint8Array(0);
+  return { ...stream, data, pixels };
 }

@@ -156,6 +156,23 @@ describe.skipIf(isMissing || names.length === 0)("NvdecDecoder with the streams 
     });
   }
 
+  for (const name of ["h264-camera", "hevc-camera"]) {
+    test(`${name}: without a delay, each frame is there before the next packet`, async () => {
+      using rig = new Rig();
+      const stream = readStream(name);
+      using decoder = NvdecDecoder.open(rig.nvdec, { codec: stream.codec, delay: 0 });
+      const seen: (readonly [number, string])[] = [];
+      for (const [at, packet] of stream.data.entries()) {
+        await decoder.decode(packet, stream.packets[at]![0]);
+        const frame = await Promise.race([decoder.next(), Bun.sleep(5000)]);
+        if (frame === undefined) throw new Error(`Frame ${at} waits for a later packet`);
+        seen.push([frame.timestampUs, rig.hash(frame)]);
+        frame.release(rig.gpu.stream);
+      }
+      expect(difference(seen, stream.frames)).toBe("none");
+    });
+  }
+
   test("a stream that is cut anywhere gives the same frames", async () => {
     using rig = new Rig();
     const stream = readStream("h264-1080p");

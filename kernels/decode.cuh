@@ -21,7 +21,7 @@ struct Selection {
 #define FAULT_CLASS 1  // a class id was no whole number from 0 on
 #define FAULT_GRID 2   // an undecoded grid held what is neither an offset nor a logarithm
 #define FAULT_BOX 3    // a box of SURE_SCORE was inside out, and nothing worse was found
-#define FAULT_RANGE 4  // a score was no probability; written by the selection with a value of -1: all were, and should not be
+#define FAULT_RANGE 4  // a score was no probability: see fault_value; or all were and should not be, which the selection finds
 #define FAULT_FULL 5   // there were more candidates than there is room for
 
 // src/model/rows.ts has the same.
@@ -32,10 +32,18 @@ struct Counters {
   int count;             // candidates appended
   int dropped;           // rows left out as a score or a coordinate was no finite number
   int fault;             // a FAULT_ of above if a value could not be what the plan says, else 0
-  float fault_value;     // one such value
-  int lows;              // 1 if a score lay below 0, as logits do
+  float fault_value;     // one such value; of decode_dense an int, classes less the first class that is below 0
+  int scales;            // bits of SCALE_: what scores have shown of their kind
   int reserved[3];
 };
+
+#define SCALE_LOGIT 1     // a score lay where no probability does
+#define SCALE_POSITIVE 2  // one lay above 0 by more than rounding; of queries only
+
+// Room for the rounding of f16.
+#define ROUNDED 0.001f
+
+__device__ __forceinline__ bool is_probability(float value) { return value >= -ROUNDED && value <= 1.0f + ROUNDED; }
 
 // The lists of one image. A candidate's box and class lie at its index, its key at whatever place was free.
 struct Candidates {
@@ -183,15 +191,30 @@ template <typename Element> __device__ Best first_run(const Element *scores, int
   return best;
 }
 
-// The score of a row of channels, a warp a row; every lane gets it. False if it is below the threshold.
+// No class is below it where classes are probabilities, with room for the rounding of quantised models.
+#define LOWEST_PROBABILITY -0.05f
+
+// Note the first class of a thread that is below 0. @param first the number of classes where none is
+__device__ __forceinline__ void check_lowest(Counters *counters, int first, int classes) {
+  if (first >= classes) return;
+  atomicExch(&counters->fault, FAULT_RANGE);
+  atomicMax((int *)&counters->fault_value, classes - first);
+}
+
+// The score of a row of channels, a warp a row; every lane gets it. False if it is below the threshold. `low`: the first class of
+// this lane that is no probability, of those that were read.
 template <typename Element>
 __device__ __forceinline__ bool score_row(const Element *row, int classes, int class_channel, int rule,
-                                          float threshold, Best *best) {
+                                          float threshold, Best *best, int *low = nullptr) {
   const float objectness = rule == SCORE_CLASS ? 1.0f : from_element(row[4]);
   // No class exceeds 1, so that a lower objectness decides. NaN passes, and is counted when it is appended.
   if (objectness < threshold) return false;
   Best mine = NO_BEST;
-  for (int c = threadIdx.x; c < classes; c += 32) mine = better(mine, Best{from_element(row[class_channel + c]), c});
+  for (int c = threadIdx.x; c < classes; c += 32) {
+    const float score = from_element(row[class_channel + c]);
+    if (low != nullptr && score < LOWEST_PROBABILITY) *low = min(*low, c);
+    mine = better(mine, Best{score, c});
+  }
   mine = best_of_warp(mine);
   if (rule == SCORE_OBJECTNESS) {
     // The score does not show a NaN here: the class is the best one before it.

@@ -1,5 +1,6 @@
 // A row an anchor, a box, perhaps objectness, one probability a class: score = class, objectness × class, or
-// objectness; the first of the best classes; score ≥ threshold → append. In f32 throughout.
+// objectness; the first of the best classes; score ≥ threshold → append. In f32 throughout. A class below 0, of those that are read,
+// is FAULT_RANGE.
 //
 // keys, boxes, classes_out, counters  the candidates, see decode.cuh
 // selection                           what the caller asks for, in device memory: a captured graph takes changes
@@ -21,8 +22,13 @@ __device__ __forceinline__ void dense_channel_major(const Candidates &candidates
   const bool inside = anchor < anchors;
   const Element *row = output + (u64)blockIdx.y * channels * anchors + anchor;
   const Element *scores = row + (u64)class_channel * anchors;
-  const Best best =
-      best_of_planes(classes, inside, [&](int c) { return from_element(scores[(u64)c * anchors]); });
+  int low = classes;
+  const Best best = best_of_planes(classes, inside, [&](int c) {
+    const float score = from_element(scores[(u64)c * anchors]);
+    if (score < LOWEST_PROBABILITY) low = min(low, c);
+    return score;
+  });
+  check_lowest(candidates.counters, low, classes);
   if (threadIdx.y != 0 || !inside || best.score < selection->threshold) return;
   const float4 box = box_of(from_element(row[0]), from_element(row[anchors]), from_element(row[2 * (u64)anchors]),
                             from_element(row[3 * (u64)anchors]), box_form, width, height);
@@ -54,7 +60,10 @@ __device__ __forceinline__ void dense_anchor_major(const Candidates &candidates,
   if (anchor >= anchors) return;
   const Element *row = output + ((u64)blockIdx.y * anchors + anchor) * channels;
   Best best;
-  if (!score_row(row, classes, class_channel, score_rule, selection->threshold, &best) || threadIdx.x != 0) return;
+  int low = classes;
+  const bool passes = score_row(row, classes, class_channel, score_rule, selection->threshold, &best, &low);
+  check_lowest(candidates.counters, low, classes);
+  if (!passes || threadIdx.x != 0) return;
   // Boxes in a tensor of their own are [N, anchors, 4].
   const Element *at = box_tensor == nullptr ? row : box_tensor + ((u64)blockIdx.y * anchors + anchor) * 4;
   const float4 box = box_of(from_element(at[0]), from_element(at[1]), from_element(at[2]), from_element(at[3]),

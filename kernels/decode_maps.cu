@@ -144,8 +144,8 @@ __device__ __forceinline__ void scan(Best *found, const View &view, int channel,
 __device__ __forceinline__ void check_scores(Counters *counters, int check, bool inside, float score) {
   if (check == CHECK_LOGITS) {
     const bool is_low = __any_sync(ALL, inside && score < 0.0f);
-    if (is_low && threadIdx.x == 0) atomicOr(&counters->lows, 1);
-  } else if (check == CHECK_PROBABILITIES && inside && (score < -0.001f || score > 1.001f)) {
+    if (is_low && threadIdx.x == 0) atomicOr(&counters->scales, SCALE_LOGIT);
+  } else if (check == CHECK_PROBABILITIES && inside && score == score && !is_probability(score)) {
     atomicExch(&counters->fault, FAULT_RANGE);
     atomicExch((int *)&counters->fault_value, (int)__float_as_uint(score));
   }

@@ -1,5 +1,6 @@
 // Object queries, boxes cx, cy, w, h as fractions of the input: sigmoid(logit) makes every class of every query a
-// candidate; softmax makes a query one, of its best class but the last, "no object". score ≥ threshold → append.
+// candidate; softmax makes a query one, of its best class but the last, "no object". score ≥ threshold → append. What the logits
+// show of their kind goes to the counters: if all are probabilities, they are none.
 //
 // keys, boxes, classes_out, counters  the candidates, see decode.cuh
 // selection                           what the caller asks for, in device memory: a captured graph takes changes
@@ -18,15 +19,24 @@ __device__ __forceinline__ float4 query_box(const void *box_tensor, int dtype, u
                 width, height);
 }
 
+// Called by all threads of a block. @param logit whether one of this thread's was no probability  @param positive whether one was above what rounding leaves of 0
+__device__ __forceinline__ void note_scales(Counters *counters, bool logit, bool positive) {
+  const int logits = __syncthreads_or(logit);
+  const int positives = __syncthreads_or(positive);
+  if (threadIdx.x == 0) atomicOr(&counters->scales, logits ? SCALE_LOGIT : positives ? SCALE_POSITIVE : 0);
+}
+
 extern "C" __global__ void __launch_bounds__(256) decode_queries_sigmoid(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ logits,
     const void *__restrict__ box_tensor, const Selection *selection, int capacity, int queries, int classes,
     int logits_dtype, int box_dtype, float width, float height) {
   const int image = blockIdx.y;
   const int index = blockIdx.x * 256 + threadIdx.x;
-  if (index >= queries * classes) return;
+  const bool inside = index < queries * classes;
+  const float logit = inside ? number_at(logits, logits_dtype, (u64)image * queries * classes + index) : 0.0f;
+  note_scales(counters + image, !is_probability(logit), logit > ROUNDED);
+  if (!inside) return;
   const float threshold = selection->threshold;
-  const float logit = number_at(logits, logits_dtype, (u64)image * queries * classes + index);
   // Most logits are ruled out without an f64 exponential; the margin keeps those that rounding could lift.
   if (logit < fminf(8.0f, logf(threshold / (1.0f - threshold))) - 0.01f) return;
   const float score = (float)(1.0 / (1.0 + exp(-(double)logit)));
@@ -43,8 +53,17 @@ extern "C" __global__ void __launch_bounds__(64) decode_queries_softmax(
     int logits_dtype, int box_dtype, float width, float height) {
   const int image = blockIdx.y;
   const int query = blockIdx.x * 64 + threadIdx.x;
-  if (query >= queries) return;
+  const bool inside = query < queries;
   const u64 at = ((u64)image * queries + query) * classes;
+  bool has_logit = false;
+  bool has_positive = false;
+  for (int c = 0; inside && c < classes; c++) {
+    const float logit = number_at(logits, logits_dtype, at + c);
+    has_logit |= !is_probability(logit);
+    has_positive |= logit > ROUNDED;
+  }
+  note_scales(counters + image, has_logit, has_positive);
+  if (!inside) return;
   int class_id = 0;
   float best = number_at(logits, logits_dtype, at);
   bool has_nan = best != best;

@@ -10,7 +10,7 @@
 // chosen_counts  i32 [N], or null: how many keys there are where others than the decoders wrote them; set back to 0
 // keys        [N, capacity], boxes, classes  [N, box_capacity], as the decoders left them: a candidate's box lies at its index
 //             divided by `candidates_per_box`; where that is more than 1, the remainder is its class
-// most_rows   rows that are kept at most, whatever is asked for;  expects_lows: 1 where scores are logits: see Counters
+// most_rows   rows that are kept at most, whatever is asked for;  unlike: `scales` of an image whose scores are not what the plan says, -1 for none
 // regions     Region [N], below;  selection: see decode.cuh
 //
 // Launch: block 1024, grid N. The best 1024 candidates are sorted and worked off at a time, so any number will do.
@@ -129,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     int *detections, int *host, float4 *kept, Counters *counters, int *chosen_counts, const u64 *__restrict__ keys,
     const float4 *__restrict__ boxes, const int *__restrict__ classes, const Region *__restrict__ regions,
     const Selection *__restrict__ selection, int capacity, int box_capacity, int rows, int words, int needs_nms, int max_candidates,
-    int most_rows, int candidates_per_box, int candidates_per_source, int expects_lows) {
+    int most_rows, int candidates_per_box, int candidates_per_source, int unlike) {
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
   __shared__ int chunk_classes[CHUNK];
@@ -284,7 +284,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   }
   if (thread == 0) {
     // Nothing worse than a box was found, and no score shows what it is.
-    const bool is_unlike = expects_lows && counted.lows == 0 && (counted.fault == 0 || counted.fault == FAULT_BOX);
+    const bool is_unlike = counted.scales == unlike && (counted.fault == 0 || counted.fault == FAULT_BOX);
     const int4 header = make_int4(kept_count, counted.dropped, is_unlike ? FAULT_RANGE : counted.fault,
                                   (int)__float_as_uint(is_unlike ? -1.0f : counted.fault_value));
     *(int4 *)detections = header;

@@ -64,6 +64,7 @@ const seen = new WeakSet<DensePlan>();
 
 /**
  * Look at every row of a model's first image: what is below 0 there is no probability, though it hardly ever reaches a threshold.
+ * The kernels look at those of every image, as they read them anyway.
  *
  * @param at    where the first class of the first row lies
  * @param row   elements from a row to the next
@@ -75,13 +76,14 @@ function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: numbe
   seen.add(plan);
   for (let classId = 0; classId < plan.classes; classId++) {
     for (let n = 0, i = at + classId * plane; n < rows; n++, i += row) {
-      if (data[i]! < LOWEST_PROBABILITY) refuseNegative(plan, classId, data[i]!);
+      if (data[i]! < LOWEST_PROBABILITY) refuseNegative(plan, classId);
     }
   }
 }
 
-function refuseNegative({ output, classes, classChannel, boxes }: DensePlan, classId: number, value: number): never {
-  const found = `channel ${classChannel + classId} holds ${value}, and no probability is below 0`;
+/** @throws {ModelError} Always: a class is no probability. @param classId the first that is not */
+export function refuseNegative({ output, classes, classChannel, boxes }: DensePlan, classId: number): never {
+  const found = `channel ${classChannel + classId} goes below 0, and no probability does`;
   const isLast = classId === classes - 1 && classes > 1 && classChannel === 4 && boxes === undefined;
   const hint = isLast
     ? "the last channel may be the angle of turned boxes: load it with `OrientedDetector` (`--task obb`)"

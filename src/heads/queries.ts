@@ -69,17 +69,20 @@ export function refuseProbabilities(found: string): never {
   throw new ModelError(message("read the scores of the model's queries as logits", found, hint), "logits");
 }
 
+/** Found where no logit of an image lies where only logits do. */
+export const ONLY_PROBABILITIES = "all lie from 0 to 1, as probabilities do";
+
 /** Logits of an image lie to both sides of 0: most of its queries see nothing. */
 function refuseSquashed(length: number): void {
   const { data, offset } = logits;
-  let sum = 0;
+  let hasPositive = false;
   // The first of a model's own logits ends it.
   for (let at = offset; at < offset + length; at++) {
     const value = data[at]!;
     if (!(value >= LOWEST && value <= HIGHEST)) return;
-    sum += value;
+    hasPositive ||= value > -LOWEST;
   }
-  if (sum > 0) refuseProbabilities(`all ${length} lie from 0 to 1, as probabilities do`);
+  if (hasPositive) refuseProbabilities(ONLY_PROBABILITIES);
 }
 
 /** Append the candidates whose probability reaches the threshold, query by query. */

@@ -296,7 +296,7 @@ export function postprocessLaunches(
       most_rows: Math.min(rows, mostRows(plan)),
       candidates_per_box: candidatesPerBox,
       candidates_per_source: perSource,
-      expects_lows: decoder.expectsLows ? 1 : 0,
+      unlike: decoder.unlike,
     },
   };
   let levels = tables;

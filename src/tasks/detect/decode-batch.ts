@@ -2,6 +2,14 @@
 
 import type { LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 
+/**
+ * What `scales` of kernels/decode.cuh are where scores are not what the plan says: none where a map of logits has nothing below 0;
+ * all above 0, and none beyond 1, where logits of queries are probabilities.
+ */
+export const UNLIKE = { never: -1, noLogit: 0, onlyProbabilities: 2 } as const;
+/** A value of {@linkcode UNLIKE}. */
+export type UnlikeScores = (typeof UNLIKE)[keyof typeof UNLIKE];
+
 /** The batch that is decoded. */
 export interface DecodeBatch {
   /** Images in the tensors, those that only fill the batch included. */
@@ -20,8 +28,8 @@ export interface DecodeLaunches {
   readonly boxes: number;
   /** Candidates that share a box, which then is of the source; the remainder of the index is the class. Mostly 1. */
   readonly candidatesPerBox: number;
-  /** True: of the scores of an image one must lie below 0, as logits do. */
-  readonly expectsLows: boolean;
+  /** What kernels note of scores that are not what the plan says. */
+  readonly unlike: UnlikeScores;
   /** True: five numbers come with each source, f32 [batch, boxes, 5]: centre, size and angle. */
   readonly isOriented?: boolean;
   /** The levels that kernels of maps read; other launches need none. */

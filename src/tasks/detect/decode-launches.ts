@@ -18,14 +18,14 @@ import { hostReason, type PartsPlan, type RowColumns } from "../../heads/host-pl
 import type { DistanceBinsPlan } from "../../heads/map-plan.ts";
 import { FLOATS, HOST_NUMBERS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 import { noDevicePart } from "../../runtime/task.ts";
-import type { DecodeBatch, DecodeLaunches } from "./decode-batch.ts";
+import { type DecodeBatch, type DecodeLaunches, UNLIKE } from "./decode-batch.ts";
 import { mapLaunches } from "./map-launches.ts";
 
 const DECODE = "decode the outputs of a model";
 
 /** What launches come to whose candidates have a box each. */
 function plain(launches: readonly LaunchSpec[], capacity: number): DecodeLaunches {
-  return { launches, capacity, boxes: capacity, candidatesPerBox: 1, expectsLows: false };
+  return { launches, capacity, boxes: capacity, candidatesPerBox: 1, unlike: UNLIKE.never };
 }
 
 const BOX_FRACTION = 1;
@@ -191,7 +191,8 @@ function queries(plan: QueriesPlan, outputs: DeviceOutputs, input: DecodeBatch):
   };
   const config = single(capacity, isSigmoid ? THREAD_ROWS : SOFTMAX_ROWS, batch);
   const kernel = `decode_queries_${activation}`;
-  return plain([{ module: "decode_queries", kernel, config, values }], capacity);
+  const launches = plain([{ module: "decode_queries", kernel, config, values }], capacity);
+  return { ...launches, unlike: UNLIKE.onlyProbabilities };
 }
 
 /** The grid of one stride, and the number of its first cell. */

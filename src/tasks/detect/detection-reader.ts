@@ -2,10 +2,12 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import { refuseAnchors, refuseOffsets } from "../../heads/anchor-decoder.ts";
+import { refuseNegative } from "../../heads/dense.ts";
 import type { DecodePlan, ModelSpec } from "../../heads/head.ts";
 import { refuseDistances } from "../../heads/map-decoder.ts";
 import type { OffsetMapsPlan } from "../../heads/map-plan.ts";
 import { refuseClassId } from "../../heads/outputs.ts";
+import { ONLY_PROBABILITIES, refuseProbabilities } from "../../heads/queries.ts";
 import { refuseDecoded } from "../../heads/yolox.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import { MOST_CANDIDATES } from "./decode-batch.ts";
@@ -21,8 +23,14 @@ const FAULT_BOX = 3;
 const FAULT_RANGE = 4;
 const FAULT_FULL = 5;
 
-/** @throws {ModelError} Always: scores of maps show that they are not what the plan says @param value one of them */
-function refuseScores(plan: DecodePlan, value: number): never {
+/**
+ * @throws {ModelError} Always: scores show that they are not what the plan says
+ * @param value one of them
+ * @param below the same word as an integer: of dense rows the classes from the first on that goes below 0
+ */
+function refuseScores(plan: DecodePlan, value: number, below: number): never {
+  if (plan.kind === "dense") return refuseNegative(plan, plan.classes - below);
+  if (plan.kind === "queries") return refuseProbabilities(ONLY_PROBABILITIES);
   if (plan.kind === "distance-maps") return refuseDistances(plan, value);
   if (plan.kind === "anchor-maps") return refuseAnchors(plan, value);
   return refuseOffsets(plan as OffsetMapsPlan, value);
@@ -94,7 +102,7 @@ export class DetectionReader {
     const fault = integers[start + 2]!;
     if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, `decode the model's output as head "${head}"`, head);
     if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
-    if (fault === FAULT_RANGE) refuseScores(plan, floats[start + 3]!);
+    if (fault === FAULT_RANGE) refuseScores(plan, floats[start + 3]!, integers[start + 3]!);
     if (fault === FAULT_FULL) refuseFull(head);
     block.hasOnlyInsideOut = fault === FAULT_BOX && count + block.dropped === 0;
     const boxes = start + DETECTION_HEADER_WORDS;

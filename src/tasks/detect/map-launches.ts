@@ -7,7 +7,7 @@ import { anchorNumbers } from "../../heads/anchor-decoder.ts";
 import type { AnchorLevel, AnchorMapsPlan, DistanceMapsPlan, MapPlan, OffsetMapsPlan } from "../../heads/map-plan.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { RowExtra, RowMaps } from "../../model/rows.ts";
-import { type DecodeBatch, type DecodeLaunches, MOST_CANDIDATES } from "./decode-batch.ts";
+import { type DecodeBatch, type DecodeLaunches, MOST_CANDIDATES, UNLIKE, type UnlikeScores } from "./decode-batch.ts";
 
 /** Bytes of `Map`, `Level` and `Anchor` in kernels/decode_maps.cu. */
 const MAP_BYTES = 32;
@@ -119,13 +119,17 @@ const ANCHORS = 256;
 /** What scores must show: see CHECK_ in kernels/decode_maps.cu. */
 const CHECK = { nothing: 0, logits: 1, probabilities: 2 } as const;
 
+function unlikeOf(check: (typeof CHECK)[keyof typeof CHECK]): UnlikeScores {
+  return check === CHECK.logits ? UNLIKE.noLogit : UNLIKE.never;
+}
+
 /** What follows from the table of a launch. */
 function launchOf(
   kernel: string,
   levels: readonly PlacedLevel[],
   batch: number,
   values: LaunchSpec["values"],
-  { candidatesPerBox, expectsLows }: Pick<DecodeLaunches, "candidatesPerBox" | "expectsLows">,
+  { candidatesPerBox, unlike }: Pick<DecodeLaunches, "candidatesPerBox" | "unlike">,
 ): DecodeLaunches {
   const { bytes, sources, blocks } = pack(levels);
   const launch: LaunchSpec = {
@@ -136,7 +140,7 @@ function launchOf(
   };
   const candidates = sources * candidatesPerBox;
   const capacity = candidatesPerBox > 1 ? Math.min(candidates, MOST_CANDIDATES) : candidates;
-  return { launches: [launch], capacity, boxes: sources, candidatesPerBox, expectsLows, table: bytes };
+  return { launches: [launch], capacity, boxes: sources, candidatesPerBox, unlike, table: bytes };
 }
 
 function distances(plan: DistanceMapsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -186,7 +190,7 @@ function distances(plan: DistanceMapsPlan, outputs: DeviceOutputs, input: Decode
     angle: angle === undefined ? 0 : angle === "sigmoid" ? 1 : 2,
     centre: plan.centre,
   };
-  const more = { candidatesPerBox: isMulti ? classes : 1, expectsLows: check === CHECK.logits };
+  const more = { candidatesPerBox: isMulti ? classes : 1, unlike: unlikeOf(check) };
   const launches = launchOf("decode_distance_maps", levels, batch, values, more);
   return angle === undefined ? launches : { ...launches, isOriented: true };
 }
@@ -252,8 +256,7 @@ function anchored(plan: AnchorMapsPlan, outputs: DeviceOutputs, input: DecodeBat
     counted: counted === "anchors" ? 1 : 0,
     check,
   };
-  const expectsLows = check === CHECK.logits;
-  return launchOf("decode_anchor_maps", levels, input.batch, values, { candidatesPerBox: 1, expectsLows });
+  return launchOf("decode_anchor_maps", levels, input.batch, values, { candidatesPerBox: 1, unlike: unlikeOf(check) });
 }
 
 function offsets({ levels: of, classes, centre }: OffsetMapsPlan, outputs: DeviceOutputs, input: DecodeBatch) {
@@ -270,7 +273,7 @@ function offsets({ levels: of, classes, centre }: OffsetMapsPlan, outputs: Devic
   });
   const sources = levels.reduce((sum, { columns, rows, anchorCount }) => sum + columns * rows * anchorCount, 0);
   const values = { sources, classes, multi: classes > 1 ? 1 : 0, check: CHECK.probabilities, centre };
-  return launchOf("decode_offset_maps", levels, batch, values, { candidatesPerBox: classes, expectsLows: false });
+  return launchOf("decode_offset_maps", levels, batch, values, { candidatesPerBox: classes, unlike: UNLIKE.never });
 }
 
 /** The launch that appends the candidates of a batch of maps. @throws {ShapeError} If an output is not what the plan says */

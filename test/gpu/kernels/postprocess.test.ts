@@ -358,4 +358,53 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   expect(read(mapsOf(0.5, false))[0]!.count).toBe(16);
   expect(() => read(mapsOf(-4, false))).toThrow("its scores are no probabilities, got -4\nHint: the sigmoid");
   expect(() => read(mapsOf(4, false))).toThrow("its scores are no probabilities, got 4\nHint: the sigmoid");
+  // Two blocks of rows or more: what one sees is of all.
+  const denseOf = (
+    order: "channel-major" | "anchor-major",
+    dtype: "f32" | "f16",
+    low: readonly number[],
+  ): DecodeCase => {
+    const [rows, channels] = [70, 9];
+    const data = allocate(dtype, rows * channels).fill(0.125);
+    const isPlanes = order === "channel-major";
+    for (const classId of low) data[isPlanes ? (4 + classId) * rows + 66 : 66 * channels + 4 + classId] = -0.25;
+    const shape = isPlanes ? [1, channels, rows] : [1, rows, channels];
+    const plan = { kind: "dense", output: "o", channels, classes: 5, classChannel: 4, boxUnit: "pixels" } as const;
+    return {
+      ...rowsOf(0, 0),
+      plan: { ...plan, order, score: "class" },
+      outputs: new Map([["o", { dtype, shape, data }]]),
+    };
+  };
+  for (const order of ["channel-major", "anchor-major"] as const) {
+    for (const dtype of ["f32", "f16"] as const) {
+      expect(read(denseOf(order, dtype, []))[0]!.count).toBe(0);
+      expect(() => read(denseOf(order, dtype, [4]))).toThrow(
+        /channel 8 goes below 0, and no probability does\nHint: .*`--task obb`/,
+      );
+      expect(() => read(denseOf(order, dtype, [1, 4]))).toThrow(
+        /channel 5 goes below 0.*\nHint: .*coefficients of masks/,
+      );
+    }
+  }
+  const queriesOf = (activation: "sigmoid" | "softmax", value: number, first = value): DecodeCase => {
+    const [rows, classes] = [70, 7];
+    const logits = new Float32Array(rows * classes).fill(value);
+    logits[66 * classes + 3] = first;
+    const boxes = new Float32Array(rows * 4).fill(0.5);
+    return {
+      ...rowsOf(0, 0),
+      plan: { kind: "queries", logits: "l", boxes: "b", classes, activation },
+      outputs: new Map([
+        ["l", { dtype: "f32", shape: [1, rows, classes], data: logits }],
+        ["b", { dtype: "f32", shape: [1, rows, 4], data: boxes }],
+      ]),
+    };
+  };
+  for (const activation of ["sigmoid", "softmax"] as const) {
+    expect(() => read(queriesOf(activation, 0.5))).toThrow("as logits: all lie from 0 to 1, as probabilities do");
+    expect(() => read(queriesOf(activation, 0, 0.5))).toThrow("all lie from 0 to 1");
+    for (const other of [1.5, -0.5, Number.NaN]) read(queriesOf(activation, 0.5, other), 0.99);
+    read(queriesOf(activation, 0), 0.99);
+  }
 });

@@ -46,6 +46,11 @@ export interface PlacementOptions {
   readonly exclude?: ((node: OnnxNode) => boolean) | undefined;
   /** True: the products of an attention too, queries by keys and scores by values. Default false. */
   readonly attention?: boolean | undefined;
+  /**
+   * True: depthwise convolutions too, in INT8. One scale for channels that nothing mixes loses most of the small ones: YOLOX nano falls
+   * from 0.328 to 0.064 mAP with them, and to 0.320 without. Default false.
+   */
+  readonly depthwise?: boolean | undefined;
 }
 
 /** Layers with weights. */
@@ -192,6 +197,7 @@ class Placer {
       return Math.min(inputs, outputs) < LEAST_FP8_CHANNELS ? "it has few channels" : undefined;
     }
     if (group > 1) {
+      if (second === 1 && this.#options.depthwise !== true) return "it is a depthwise convolution";
       return outputs % 8 === 0 && kernel.every((side) => side >= 3) ? undefined : "it is a grouped convolution";
     }
     const isSquare = kernel.every((side) => side === kernel[0]);

@@ -10,15 +10,15 @@ import { sharedFile } from "../support/shared.ts";
 async function placed(
   bytes: Uint8Array,
   type: QuantisedType,
-  options: { attention?: boolean; exclude?: readonly string[] } = {},
+  options: { attention?: boolean; depthwise?: boolean; exclude?: readonly string[] } = {},
 ): Promise<Placement> {
   const { graph } = OnnxModel.read(bytes);
   const tensors = new Map(await describeTensors({ bytes, name: "a model" }));
   for (const { name, info } of graph.inputs) if (info !== undefined) tensors.set(name, info);
-  const { exclude, attention } = options;
+  const { exclude, ...others } = options;
   return placePairs(graph, tensors, {
     type,
-    attention,
+    ...others,
     exclude: exclude && (({ outputs }) => exclude.includes(outputs[0]!)),
   });
 }
@@ -73,14 +73,14 @@ test.skipIf(yolov8n === undefined)("yolov8n has the pairs that ModelOpt writes",
 });
 
 test.skipIf(yolo11nSeg === undefined)(
-  "yolo11n-seg has the pairs that ModelOpt writes, but for its attention",
+  "yolo11n-seg has the pairs that ModelOpt writes, but for its attention and depthwise convolutions",
   async () => {
     const bytes = readFileSync(yolo11nSeg!);
     const attention = "/model.10/m/m.0/attn";
-    const whole = await placed(bytes, "int8", { attention: true });
+    const whole = await placed(bytes, "int8", { attention: true, depthwise: true });
     expect([whole.activations.length, whole.weights.length]).toEqual([100, 91]);
     expect(differences(whole, reference("yolo11n-seg.int8"))).toEqual({ ours: [], theirs: [] });
-    const int8 = await placed(bytes, "int8");
+    const int8 = await placed(bytes, "int8", { depthwise: true });
     // Scores of attention lose most: unless asked for, its two products stay in float, with what they alone read.
     expect(differences(int8, reference("yolo11n-seg.int8"))).toEqual({
       ours: [],
@@ -93,6 +93,23 @@ test.skipIf(yolo11nSeg === undefined)(
         `${attention}/MatMul_1 reads 0 1`,
       ],
     });
+    const mixed = await placed(bytes, "int8", { attention: true });
+    expect([mixed.activations.length, mixed.weights.length]).toEqual([96, 84]);
+    // Depthwise convolutions stay in float, with their weights and what they alone read.
+    const depthwise = [0, 1, 2].flatMap((scale) => [0, 1].map((step) => `model.23.cv3.${scale}.${step}.0.conv`));
+    const nodes = [0, 1, 2].flatMap((scale) =>
+      [0, 1].map((step) => `/model.23/cv3.${scale}/cv3.${scale}.${step}/cv3.${scale}.${step}.0/conv/Conv`),
+    );
+    const { ours, theirs } = differences(mixed, reference("yolo11n-seg.int8"));
+    expect(ours).toEqual([]);
+    expect(theirs.toSorted()).toEqual(
+      [
+        `${attention}/Reshape_2_output_0`,
+        ...[0, 1, 2].map((scale) => `/model.23/cv3.${scale}/cv3.${scale}.0/cv3.${scale}.0.1/act/Mul_output_0`),
+        ...["model.10.m.0.attn.pe.conv", ...depthwise].map((name) => `${name}.weight`),
+        ...[`${attention}/pe/conv/Conv`, ...nodes].map((name) => `${name} reads 0 1`),
+      ].toSorted(),
+    );
     const fp8 = await placed(bytes, "fp8", { attention: true });
     expect([fp8.activations.length, fp8.weights.length]).toEqual([85, 75]);
     // As with yolov8n: convolutions that stay in float read floats.

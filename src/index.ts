@@ -152,6 +152,17 @@ export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
 export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";
+export { compare } from "./precision/compare.ts";
+export type {
+  ClassAgreement,
+  ComparedModel,
+  CompareOptions,
+  Comparison,
+  ImageAgreement,
+  ObjectAgreement,
+  TensorDifference,
+  UnmatchedTensor,
+} from "./precision/compare-config.ts";
 export { convert } from "./precision/convert.ts";
 export type {
   CalibrationMethod,

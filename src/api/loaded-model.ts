@@ -4,6 +4,7 @@ import { type OpenOptions, openBackends } from "../accelerators/accelerator.ts";
 import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { allEnded } from "../core/settle.ts";
+import type { Tensor } from "../core/tensor.ts";
 import { decodeGate } from "../image/decode-gate.ts";
 import { encodeImage } from "../image/encode.ts";
 import { imageOf } from "../image/image.ts";
@@ -11,6 +12,7 @@ import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Backend, BackendInfo, Size } from "../runtime/backend.ts";
 import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
+import { hostImages } from "../runtime/job.ts";
 import { Pipeline, warmUp } from "../runtime/pipeline.ts";
 import type { Task } from "../runtime/task.ts";
 import {
@@ -203,6 +205,31 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   /** @internal Run one image. */
   protected one(source: ImageSource, options: CallOptions | undefined): Promise<Result> {
     return this.submit(source, this.paramsOf(options), options?.signal).promise;
+  }
+
+  /**
+   * @internal Run one image by itself, stage by stage.
+   *
+   * @returns what came of it, and copies of the model's outputs, by name
+   * @throws {ImageError} If it cannot be read
+   */
+  async examine(
+    source: ImageSource,
+    options?: object,
+  ): Promise<{ readonly result: Result; readonly outputs: ReadonlyMap<string, Tensor> }> {
+    const params = this.paramsOf(options);
+    const startedAt = performance.now();
+    return this.#pipeline.withSlot(async (slot) => {
+      const images = await hostImages(slot, [source]);
+      await slot.preprocess(images, this.#pipeline.task.sizeFor(images, params));
+      await slot.infer();
+      const read = await slot.readOutputs();
+      const outputs = new Map([...read].map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
+      const [output] = await slot.postprocess(params);
+      const { width, height } = images[0]!;
+      const frame = { output: output!, width, height, timings: { ...slot.timings }, damage: undefined };
+      return { result: this.#options.read(frame, startedAt, source), outputs: outputs as Map<string, Tensor> };
+    });
   }
 
   /** @internal Run several. @returns one result an image; rejects with the first error once all have ended */

@@ -12,7 +12,7 @@ import {
   PROFILING_VERBOSITIES,
 } from "../tensorrt/build-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { calibrationFrom, refuseUncalibrated } from "./convert-flags.ts";
+import { imagesFrom, refuseUncalibrated } from "./convert-flags.ts";
 import { flagsOf, valuesFrom } from "./option-flags.ts";
 import {
   byteCount,
@@ -227,7 +227,7 @@ function conversionOf(
     throw refuse("calibration", found, "leave it out");
   }
   const options = { precision: precision ?? "fp16", method, samples };
-  return { ...options, calibration: calibrationFrom(calibration as string) } as ConvertOptions;
+  return { ...options, calibration: imagesFrom("calibration", calibration as string) } as ConvertOptions;
 }
 
 /** Check the flags of `build`. @throws {OptionError} If a value is refused, or flags do not go together */

@@ -212,6 +212,30 @@ export const COMMANDS: readonly Command[] = [
     load: () => import("./commands/convert.ts"),
   },
   {
+    name: "compare",
+    summary: "Compare two models, plans or backends on the same images.",
+    usage: [
+      "compare <file|name> <file|name> --images DIR|FILE [flags]",
+      "compare <file|name> --backend cpu,gpu --images DIR|FILE [flags]",
+    ],
+    words: () => catalogueNames("model"),
+    flags: async () => (await import("./compare-flags.ts")).COMPARE_FLAGS,
+    notes: [
+      "Outputs of one name are compared element by element: the largest and the mean difference, the cosine, and the signal to",
+      "noise in decibels. Of models of objects, boxes of one class that overlap by half are matched, and the second model's mAP",
+      "is measured with the objects of the first as the truth: 1 if it finds the same. Of classifiers, first classes are",
+      "compared; of models of unknown task, outputs only. Models are run as they were exported, without cutting their heads.",
+      "--layers compares the tensors inside two ONNX models that both have, on the CPU, and shows those that differ most.",
+      "The exit code is 1 where --tolerance or --max-loss is exceeded, or an image cannot be read.",
+    ],
+    examples: [
+      "compare best.onnx best.int8.onnx --images photos --max-loss 0.02",
+      "compare best.onnx best.plan --images photos --tolerance 0.01",
+      "compare yolo11n --backend cpu,gpu --images photos --json",
+    ],
+    load: () => import("./commands/compare.ts"),
+  },
+  {
     name: "build",
     summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
     usage: ["build <file|name> [flags]"],

@@ -31,27 +31,27 @@ export interface ConvertArguments {
   readonly isQuiet: boolean;
 }
 
+const IMAGES_HINT = "give a folder of images, or a text file with one a line";
+
 /** The images that a text file lists, one a line, seen from here or else from its folder. @throws {OptionError} If it cannot be read */
-function listedIn(file: string): string[] {
+function listedIn(flag: string, file: string): string[] {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const found = `--calibration ${JSON.stringify(file)} cannot be read: ${code}`;
-    throw refuse("calibration", found, "give a folder of images, or a text file with one a line");
+    throw refuse(flag, `--${flag} ${JSON.stringify(file)} cannot be read: ${code}`, IMAGES_HINT);
   }
   const lines = text.split(/\r?\n/).map((line) => line.trim());
   const named = lines.filter((line) => line !== "" && !line.startsWith("#"));
   return named.map((line) => (existsSync(line) ? line : resolve(dirname(file), line)));
 }
 
-/** What `--calibration` says. @throws {OptionError} If there is no such folder or file */
-export function calibrationFrom(said: string): string | string[] {
-  if (/\.(txt|list)$/i.test(said)) return listedIn(said);
+/** The images that a flag names, `--calibration` or another. @throws {OptionError} If there is no such folder or file */
+export function imagesFrom(flag: string, said: string): string | string[] {
+  if (/\.(txt|list)$/i.test(said)) return listedIn(flag, said);
   if (statsOf(said) !== undefined) return said;
-  const hint = "give a folder of images, or a text file with one a line";
-  throw refuse("calibration", `--calibration ${JSON.stringify(said)} does not exist`, hint);
+  throw refuse(flag, `--${flag} ${JSON.stringify(said)} does not exist`, IMAGES_HINT);
 }
 
 /** The error for a precision that needs images. */
@@ -68,6 +68,6 @@ export function parseConvertFlags(parsed: ParsedArguments): ConvertArguments {
   }
   const { precision } = options;
   if (said === undefined && precision !== "fp16") throw refuseUncalibrated(String(precision));
-  const given = said === undefined ? {} : { calibration: calibrationFrom(said as string) };
+  const given = said === undefined ? {} : { calibration: imagesFrom("calibration", said as string) };
   return { options: { ...(options as ConvertOptions), ...given }, isJson: isJson === true, isQuiet: isQuiet === true };
 }

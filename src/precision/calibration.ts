@@ -64,19 +64,24 @@ interface Unfinished extends Omit<Calibration, "ranges"> {
 }
 
 /**
- * The images that calibration takes.
+ * The images that a model is calibrated or compared on.
  *
- * @param given a folder, whose images are taken with those below it, or paths and folders
- * @param most  of more than that, so many are taken evenly
+ * @param given  a folder, whose images are taken with those below it, or paths and folders
+ * @param most   of more than that, so many are taken evenly
+ * @param action for messages
  * @throws {ImageError} If there is none
  */
-export function calibrationImages(given: string | readonly string[], most: number): string[] {
+export function calibrationImages(
+  given: string | readonly string[],
+  most: number,
+  action: string = "calibrate a model",
+): string[] {
   const paths = typeof given === "string" ? [given] : given;
   const found = paths.flatMap((path) => (isDirectory(path) ? imagesBelow(path) : [path]));
   if (found.length === 0) {
     const named = paths.map((path) => JSON.stringify(path)).join(", ") || "the list";
     const hint = "give a folder of images like those that the model will see";
-    throw new ImageError(message("calibrate a model", `there is no image in ${named}`, hint), named);
+    throw new ImageError(message(action, `there is no image in ${named}`, hint), named);
   }
   if (found.length <= most) return found;
   return Array.from({ length: most }, (_, at) => found[Math.floor((at * found.length) / most)]!);

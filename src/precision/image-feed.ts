@@ -1,24 +1,20 @@
 /** @module Image feed: images as inputs of a model, prepared as its task prepares them. */
 
 import { openedSession } from "../accelerators/cpu/described-model.ts";
-import { ModelError, message } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
+import { ModelError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { createTensor, type Tensor, type TensorInfo } from "../core/tensor.ts";
-import { findImageInput, isSingleImage, preprocessingFor, whyNoImage } from "../heads/image-input.ts";
+import { isSingleImage } from "../heads/image-input.ts";
 import type { Image } from "../image/image.ts";
 import { type ImageDecodeOptions, ImageDecoder } from "../image/image-decoder.ts";
-import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../image/preprocessor.ts";
 import { readSource } from "../image/source.ts";
 import { Session } from "../onnxruntime/session.ts";
 import type { Size } from "../runtime/backend.ts";
 import { sizeTensor } from "../runtime/slots.ts";
 import { type HostTensors, type HostWork, inputShape, type Task, type TaskModel } from "../runtime/task.ts";
+import { plainImage } from "./plain-model.ts";
 import { inputShapesOf, type ProbedModel } from "./tensor-probe.ts";
-
-/** Side of an open input of a model that no task knows. */
-const USUAL_SIDE = 640;
 
 /** Writes an image into every row of the input. */
 type Filler = (image: Image) => void;
@@ -60,9 +56,6 @@ export class ImageFeed extends Resource {
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       const prepared = preparedByShape(session, model.name);
-      logger.warn(
-        `Preparing images for ${model.name} as for a YOLO model, in 0 to 1 with padding: its task is not known`,
-      );
       return new ImageFeed(prepared, model.name);
     }
   }
@@ -138,20 +131,12 @@ function fillRows(
 }
 
 function preparedByShape({ model, inputs: declared }: Session, source: string): Prepared {
-  const image = findImageInput(model) ?? findImageInput(model, 1) ?? findImageInput(model, 4);
-  if (image === undefined || declared.length > 1) {
-    const { found, hint } =
-      image === undefined
-        ? whyNoImage(model)
-        : { found: `it takes ${declared.length} inputs`, hint: "export it so that the image is its only input" };
-    throw new ModelError(message(`calibrate ${source}`, found, hint), source);
-  }
-  const [width, height] = image.sides.map((side) => (side > 0 ? side : USUAL_SIDE)) as [number, number];
-  const preprocessing = preprocessingFor(image, YOLO_PREPROCESSING);
+  const { image, size, preprocessing } = plainImage(model, source, `calibrate ${source}`);
+  const [width, height] = size;
   const preprocessor = new Preprocessor(preprocessing);
   const shape = shapeOf(declared, image.name);
   const batch = isSingleImage(shape) ? 1 : Math.max(shape[0] ?? 1, 1);
-  const images = createTensor(image.dtype, inputShape(image, batch, [width, height])) as InputTensor;
+  const images = createTensor(image.dtype, inputShape(image, batch, size)) as InputTensor;
   return {
     inputs: { [image.name]: givenAs(images, shape) },
     decodeOptions: {},

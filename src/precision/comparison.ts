@@ -1,0 +1,222 @@
+/** @module Comparison: the steps of `compare`: both models on each image, then the tensors inside them. */
+
+import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
+import { EVALUATE_THRESHOLD } from "../api/evaluate-config.ts";
+import { Model, type ModelOptions, modelTask } from "../api/model.ts";
+import { type ModelSource, modelSource } from "../api/model-source.ts";
+import { ImageError, ModelError, message } from "../core/errors.ts";
+import { fitsShape, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
+import { MOST_CLASSES } from "../tasks/evaluate/evaluation.ts";
+import { MEASURES } from "../tasks/evaluate/measures.ts";
+import { type Agreement, agreementOf, lossOf } from "./agreement.ts";
+import { calibrationImages } from "./calibration.ts";
+import {
+  type CompareConfig,
+  type CompareOptions,
+  type Comparison,
+  parseCompareOptions,
+  type TensorDifference,
+} from "./compare-config.ts";
+import { ImageFeed } from "./image-feed.ts";
+import { PlainModel } from "./plain-model.ts";
+import { TensorDifferences } from "./tensor-difference.ts";
+import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
+
+/** Bytes of the tensors of one group, of each model. */
+const GROUP_BYTES = 128 * 2 ** 20;
+
+/** Runs an image, and gives what came of it with the outputs. */
+export interface Examined {
+  readonly name: string;
+  readonly model: Pick<PlainModel, "close" | "backend"> & { readonly task: string | undefined };
+  /** `undefined` where its task is not known. */
+  readonly known: Model | undefined;
+  examine(path: string): Promise<{ readonly result: object; readonly outputs: ReadonlyMap<string, Tensor> }>;
+}
+
+/** Tasks whose models see an image as a whole, once, so that a run of theirs is one of the image. */
+const SINGLE_RUN: ReadonlySet<string> = new Set([...Object.keys(MEASURES), "classify", "semantic", "depth"]);
+
+/**
+ * Load a model to run images by themselves: as its task says, or where that is not known as most models want images.
+ *
+ * @throws {ModelError} If it is no model, or takes no image
+ */
+export async function openExamined(source: ModelSource, options: ModelOptions = {}): Promise<Examined> {
+  const { source: found, name } = await modelSource(source);
+  // Outputs of one name are the same only of models that are run as they were exported.
+  const given: ModelOptions = { shape: false, ...options };
+  const known = await Model.load(found, given).catch((error: unknown) => {
+    if (error instanceof ModelError) return error;
+    throw error;
+  });
+  if (!(known instanceof ModelError) && SINGLE_RUN.has(known.task)) {
+    // Average precision needs all that a model finds.
+    const isOfObjects = Object.hasOwn(MEASURES, known.task);
+    const isOfClasses = known.task === "classify";
+    const call = isOfObjects ? { threshold: EVALUATE_THRESHOLD } : isOfClasses ? { top: MOST_CLASSES } : {};
+    return { name, model: known, known, examine: (path) => known.examine(path, call) };
+  }
+  if (!(known instanceof ModelError)) await known.close();
+  const plain = await PlainModel.load(found, given).catch((error: unknown) => {
+    throw error instanceof ModelError && known instanceof ModelError ? known : error;
+  });
+  return { name, model: plain, known: undefined, examine: (path) => plain.examine(path) };
+}
+
+/** @throws {ModelError} If two models do different things */
+function refuseTasks(first: Examined, second: Examined): void {
+  const [a, b] = [first.known?.task, second.known?.task];
+  if (a === undefined || b === undefined || a === b) return;
+  const found = `the first is of the task ${JSON.stringify(a)}, the second of ${JSON.stringify(b)}`;
+  throw new ModelError(message(`compare ${first.name} with ${second.name}`, found), second.name);
+}
+
+/** What one comparison works with. */
+interface Run {
+  readonly config: CompareConfig;
+  readonly images: readonly string[];
+  readonly skipped: Set<string>;
+  done: number;
+  total: number;
+}
+
+/** Told of an image that cannot be read. @throws the error where nobody is told, or none of the images can be read */
+function skip({ config, images, skipped }: Run, error: unknown, path: string): void {
+  if (config.onError === undefined || !(error instanceof ImageError)) throw error;
+  if (skipped.has(path)) return;
+  skipped.add(path);
+  config.onError(error, path);
+  if (skipped.size < images.length) return;
+  const found = `none of the ${plural(images.length, "image")} can be read`;
+  throw new ImageError(message("compare two models", found, error.message), path, { cause: error });
+}
+
+/** Both models on every image. */
+async function compareResults(
+  first: Examined,
+  second: Examined,
+  run: Run,
+): Promise<{ readonly outputs: TensorDifferences; readonly agreement: Agreement | undefined }> {
+  const { config, images } = run;
+  const outputs = new TensorDifferences();
+  const isKnown = first.known !== undefined && second.known !== undefined;
+  const agreement = isKnown ? agreementOf(first.known, second.known, config.threshold) : undefined;
+  for (const path of images) {
+    config.signal?.throwIfAborted();
+    try {
+      const a = await first.examine(path);
+      const b = await second.examine(path);
+      outputs.add(a.outputs, b.outputs);
+      agreement?.add(path, a.result, b.result);
+    } catch (error) {
+      skip(run, error, path);
+    }
+    config.onProgress?.(++run.done, run.total);
+  }
+  return { outputs, agreement };
+}
+
+/** A model whose inner tensors are looked at. */
+async function probedModel(source: ModelSource): Promise<ProbedModel> {
+  const { source: found, name } = await modelSource(source);
+  const file = await readModelFile(found);
+  if (!file.isPlan) return { bytes: file.bytes, name, path: file.path };
+  const action = `compare the layers of ${name}`;
+  const hint = "give the ONNX model that it was built of, or leave out `layers` (--layers)";
+  throw new ModelError(message(action, "a plan has no tensors inside that can be read", hint), name);
+}
+
+/** True for elements that are compared: layers in integers are places and shapes. */
+function isFloat({ dtype }: TensorInfo): boolean {
+  return dtype === "f32" || dtype === "f16";
+}
+
+/**
+ * Compare the tensors inside two ONNX models that both have, by name, by the CPU.
+ *
+ * @returns in the order of the first, without outputs
+ */
+async function compareLayers(models: readonly [ProbedModel, ProbedModel], run: Run): Promise<TensorDifference[]> {
+  const [a, b] = models;
+  const { config, images, skipped } = run;
+  using first = await ImageFeed.open(a, await modelTask(a.path ?? a.bytes));
+  using second = await ImageFeed.open(b, await modelTask(b.path ?? b.bytes));
+  const ofFirst = await describeTensors(a, first.shapes);
+  const ofSecond = await describeTensors(b, second.shapes);
+  const common = [...ofFirst.values()].filter((info) => {
+    const other = ofSecond.get(info.name);
+    return other !== undefined && isFloat(info) && isFloat(other) && fitsShape(info.shape, other.shape);
+  });
+  const groups = tensorGroups(common, GROUP_BYTES);
+  run.total += groups.length * images.length;
+  const differences = new TensorDifferences();
+  for (const names of groups) {
+    await using one = await probeSession(a, names, first.shapes);
+    await using other = await probeSession(b, names, second.shapes);
+    for (const path of images) {
+      config.signal?.throwIfAborted();
+      if (!skipped.has(path)) {
+        await first.read(path, config.signal);
+        await second.read(path, config.signal);
+        differences.add(await one.run(first.inputs), await other.run(second.inputs));
+      }
+      config.onProgress?.(++run.done, run.total);
+    }
+  }
+  return differences.report();
+}
+
+function isWithin(
+  { tolerance, maxLoss }: CompareConfig,
+  { outputs, unmatched, agreement }: Pick<Comparison, "outputs" | "unmatched" | "agreement">,
+): boolean {
+  if (outputs.length === 0 && agreement === undefined) return false;
+  const isNear = ({ relative, nonFinite }: TensorDifference): boolean => nonFinite === 0 && relative <= tolerance!;
+  if (tolerance !== undefined && (unmatched.length > 0 || !outputs.every(isNear))) return false;
+  return maxLoss === undefined || (agreement !== undefined && lossOf(agreement) <= maxLoss);
+}
+
+/** Run a comparison. @throws as `compare` does */
+export async function runComparison(
+  first: ModelSource,
+  second: ModelSource,
+  options: CompareOptions,
+): Promise<Comparison> {
+  const config = parseCompareOptions(options);
+  const images = calibrationImages(config.images, config.samples, "compare two models");
+  const probed = config.layers ? ([await probedModel(first), await probedModel(second)] as const) : undefined;
+  const run: Run = { config, images, skipped: new Set(), done: 0, total: images.length };
+  await using opened = new AsyncDisposableStack();
+  const a = await openExamined(first, config.first);
+  opened.defer(() => a.model.close());
+  const b = await openExamined(second, config.second);
+  opened.defer(() => b.model.close());
+  refuseTasks(a, b);
+  if (config.maxLoss !== undefined && (a.known === undefined || b.known === undefined)) {
+    const { name } = a.known === undefined ? a : b;
+    const hint = "give `tolerance` (--tolerance), which is of outputs";
+    throw new ModelError(message("compare what two models find", `the task of ${name} is not known`, hint), name);
+  }
+  const compared = await compareResults(a, b, run);
+  const layers = probed && (await compareLayers(probed, run));
+  const report = {
+    outputs: compared.outputs.report(),
+    unmatched: compared.outputs.unmatched,
+    agreement: compared.agreement?.report(),
+  };
+  const said = ({ name, model, known }: Examined) => ({
+    name,
+    task: known?.task,
+    backend: model.backend.description,
+  });
+  return {
+    models: [said(a), said(b)],
+    images: images.length - run.skipped.size,
+    skipped: [...run.skipped],
+    ...report,
+    ...(layers && { layers }),
+    isWithin: isWithin(config, report),
+  };
+}

@@ -16,11 +16,11 @@ import type { CompareOptions, Comparison } from "./compare-config.ts";
  * @throws {UnavailableError} If a backend that was asked for cannot be used
  * @throws the reason of `options.signal`
  *
- * @example
+ * @example The GPU, where there is one, beside the CPU
  * ```ts
  * import { compare } from "bun-tensorrt";
  *
- * const { outputs, agreement } = await compare("yolo11n.onnx", "yolo11n.int8.onnx", { images: "photos" });
+ * const { outputs, agreement } = await compare("yolo11n", "yolo11n", { images: "val2017", first: { backend: "cpu" } });
  * for (const { name, max, cosine } of outputs) console.log(name, max, cosine);
  * if (agreement?.kind === "objects") console.log(agreement.matched, agreement.ap.box);
  * ```

@@ -136,9 +136,14 @@ function isFloat({ dtype }: TensorInfo): boolean {
 /**
  * Compare the tensors inside two ONNX models that both have, by name, by the CPU.
  *
- * @returns in the order of the first, without outputs
+ * @param outputs that have been compared
+ * @returns in the order of the first
  */
-async function compareLayers(models: readonly [ProbedModel, ProbedModel], run: Run): Promise<TensorDifference[]> {
+async function compareLayers(
+  models: readonly [ProbedModel, ProbedModel],
+  outputs: readonly TensorDifference[],
+  run: Run,
+): Promise<TensorDifference[]> {
   const [a, b] = models;
   const { config, images, skipped } = run;
   using first = await ImageFeed.open(a, await modelTask(a.path ?? a.bytes));
@@ -147,6 +152,7 @@ async function compareLayers(models: readonly [ProbedModel, ProbedModel], run: R
   const ofSecond = await describeTensors(b, second.shapes);
   const common = [...ofFirst.values()].filter((info) => {
     const other = ofSecond.get(info.name);
+    if (outputs.some(({ name }) => name === info.name)) return false;
     return other !== undefined && isFloat(info) && isFloat(other) && fitsShape(info.shape, other.shape);
   });
   const groups = tensorGroups(common, GROUP_BYTES);
@@ -200,9 +206,10 @@ export async function runComparison(
     throw new ModelError(message("compare what two models find", `the task of ${name} is not known`, hint), name);
   }
   const compared = await compareResults(a, b, run);
-  const layers = probed && (await compareLayers(probed, run));
+  const outputs = compared.outputs.report();
+  const layers = probed && (await compareLayers(probed, outputs, run));
   const report = {
-    outputs: compared.outputs.report(),
+    outputs,
     unmatched: compared.outputs.unmatched,
     agreement: compared.agreement?.report(),
   };

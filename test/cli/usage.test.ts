@@ -17,6 +17,7 @@ const COMMANDS = [
   "transform",
   "demo",
   "convert",
+  "compare",
   "build",
   "serve",
   "worker",
@@ -140,7 +141,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detetc a.jpg", 'error: Unknown command "detetc". Did you mean "detect"?'],
     [
       "paint",
-      "Hint: choose one of detect, classify, semantic, depth, val, transform, demo, convert, build, serve, worker, inspect, models, install, doctor",
+      "Hint: choose one of detect, classify, semantic, depth, val, transform, demo, convert, compare, build, serve, worker, inspect, models, install, doctor",
     ],
     ["detect a.jpg --treshold 0.5", 'Unknown flag "--treshold". Did you mean "--threshold"?'],
     ["detect a.jpg --threshold 2", '--threshold must be a number from 0 to 1, got "2"'],

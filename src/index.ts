@@ -154,12 +154,9 @@ export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";
 export { compare } from "./precision/compare.ts";
 export type {
-  ClassAgreement,
   ComparedModel,
   CompareOptions,
   Comparison,
-  ImageAgreement,
-  ObjectAgreement,
   TensorDifference,
   UnmatchedTensor,
 } from "./precision/compare-config.ts";
@@ -197,6 +194,7 @@ export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.t
 export { drawDetections, type LabelledBox } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
 export type { DrawOptions } from "./tasks/draw-options.ts";
+export type { ClassAgreement, ImageAgreement, ObjectAgreement } from "./tasks/evaluate/agreement.ts";
 export type {
   BoxMetricName,
   ClassMetrics,

@@ -6,6 +6,7 @@ import { DETECTOR_OPTIONS } from "../api/detector-config.ts";
 import type { ModelOptions } from "../api/model.ts";
 import { numberWithin } from "../core/number-options.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import type { ClassAgreement, ObjectAgreement } from "../tasks/evaluate/agreement.ts";
 
 /** Options of `compare`. */
 export interface CompareOptions {
@@ -59,42 +60,6 @@ export interface TensorDifference {
 export interface UnmatchedTensor {
   readonly name: string;
   readonly reason: string;
-}
-
-/** How alike the objects of one image are. */
-export interface ImageAgreement {
-  readonly path: string;
-  /** Objects of one class that overlap by an IoU of 0.5 or more. */
-  readonly matched: number;
-  readonly onlyFirst: number;
-  readonly onlySecond: number;
-  /** Mean IoU of those that match; `NaN` where none does. */
-  readonly iou: number;
-  /** Largest difference of the scores of two that match. */
-  readonly scoreChange: number;
-}
-
-/** How alike the objects are that two models find. */
-export interface ObjectAgreement {
-  readonly kind: "objects";
-  readonly matched: number;
-  readonly onlyFirst: number;
-  readonly onlySecond: number;
-  readonly iou: number;
-  readonly scoreChange: number;
-  /** AP of the second model where the objects of the first are the truth, by what is measured: `box`, `mask`, `keypoints`, `obb`. */
-  readonly ap: Readonly<Record<string, number>>;
-  /** By image, in order. */
-  readonly images: readonly ImageAgreement[];
-}
-
-/** How often two classifiers say the same. */
-export interface ClassAgreement {
-  readonly kind: "classes";
-  /** Share of images whose first class is the same, 0–1. */
-  readonly top1: number;
-  /** Share of images whose first class is among the second model's first five. */
-  readonly top5: number;
 }
 
 /** A model that was compared. */

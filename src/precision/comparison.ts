@@ -7,9 +7,9 @@ import { type ModelSource, modelSource } from "../api/model-source.ts";
 import { ImageError, ModelError, message } from "../core/errors.ts";
 import { fitsShape, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
+import { type Agreement, agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
 import { MOST_CLASSES } from "../tasks/evaluate/evaluation.ts";
 import { MEASURES } from "../tasks/evaluate/measures.ts";
-import { type Agreement, agreementOf, lossOf } from "./agreement.ts";
 import { calibrationImages } from "./calibration.ts";
 import {
   type CompareConfig,

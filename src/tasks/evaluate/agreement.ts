@@ -1,13 +1,48 @@
 /** @module Agreement: how alike the results of two models are, where the first is the teacher of the second. */
 
-import type { Model } from "../api/model.ts";
-import { labelOf } from "../model/labels.ts";
-import type { ClassificationResult } from "../tasks/classify/classification.ts";
-import type { Detection, DetectionResult } from "../tasks/detect/detection.ts";
-import { MOST_CLASSES, matchClasses, objectEvaluator } from "../tasks/evaluate/evaluation.ts";
-import { type AnnotatedObject, MEASURES, type MeasuredTask } from "../tasks/evaluate/measures.ts";
-import type { ObjectResult, OrientedObject, PoseObject, SegmentedObject } from "../tasks/objects/objects.ts";
-import type { ClassAgreement, ImageAgreement, ObjectAgreement } from "./compare-config.ts";
+import { labelOf } from "../../model/labels.ts";
+import type { ClassificationResult } from "../classify/classification.ts";
+import type { Detection, DetectionResult } from "../detect/detection.ts";
+import { boxIou } from "../detect/nms.ts";
+import type { ObjectResult, OrientedObject, PoseObject, SegmentedObject } from "../objects/objects.ts";
+import { MOST_CLASSES, matchClasses, objectEvaluator } from "./evaluation.ts";
+import { type AnnotatedObject, MEASURES, type MeasuredTask } from "./measures.ts";
+
+/** How alike the objects of one image are. */
+export interface ImageAgreement {
+  readonly path: string;
+  /** Objects of one class that overlap by an IoU of 0.5 or more. */
+  readonly matched: number;
+  readonly onlyFirst: number;
+  readonly onlySecond: number;
+  /** Mean IoU of those that match; `NaN` where none does. */
+  readonly iou: number;
+  /** Largest difference of the scores of two that match. */
+  readonly scoreChange: number;
+}
+
+/** How alike the objects are that two models find. */
+export interface ObjectAgreement {
+  readonly kind: "objects";
+  readonly matched: number;
+  readonly onlyFirst: number;
+  readonly onlySecond: number;
+  readonly iou: number;
+  readonly scoreChange: number;
+  /** AP of the second model where the objects of the first are the truth, by what is measured: `box`, `mask`, `keypoints`, `obb`. */
+  readonly ap: Readonly<Record<string, number>>;
+  /** By image, in order. */
+  readonly images: readonly ImageAgreement[];
+}
+
+/** How often two classifiers say the same. */
+export interface ClassAgreement {
+  readonly kind: "classes";
+  /** Share of images whose first class is the same, 0–1. */
+  readonly top1: number;
+  /** Share of images whose first class is among the second model's first five. */
+  readonly top5: number;
+}
 
 /** Overlap from which on two boxes are the same object. */
 const LEAST_IOU = 0.5;
@@ -15,7 +50,11 @@ const LEAST_IOU = 0.5;
 const UNNAMED_CLASSES = 4096;
 
 /** What a model says of its task and classes. */
-export type Judged = Pick<Model, "task" | "recognition">;
+export interface Judged {
+  readonly task: string;
+  /** With the names of its classes, where it has some. */
+  readonly recognition: object;
+}
 
 /** Sums up how alike results are, image by image. */
 export interface Agreement {
@@ -46,20 +85,11 @@ function truthOf(object: Detection): AnnotatedObject {
   };
 }
 
-/** Intersection over union of two upright boxes. */
-function iouOf({ box: [ax1, ay1, ax2, ay2] }: Detection, { box: [bx1, by1, bx2, by2] }: Detection): number {
-  const across = Math.min(ax2, bx2) - Math.max(ax1, bx1);
-  const down = Math.min(ay2, by2) - Math.max(ay1, by1);
-  if (across <= 0 || down <= 0) return 0;
-  const shared = across * down;
-  return shared / ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared);
-}
-
 /** Match objects of one class, those that overlap most first. */
 export function matchObjects(path: string, first: readonly Detection[], second: readonly Detection[]): ImageAgreement {
   const pairs = first.flatMap((a, at) =>
     second.flatMap((b, to) => {
-      const iou = a.classId === b.classId ? iouOf(a, b) : 0;
+      const iou = a.classId === b.classId ? boxIou(a.box, b.box) : 0;
       return iou < LEAST_IOU ? [] : [{ at, to, iou, change: Math.abs(a.score - b.score) }];
     }),
   );

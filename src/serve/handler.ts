@@ -10,7 +10,7 @@ import type { FrameDetector } from "../video/detect-video.ts";
 import { addCors, bearerOf, checkSite, checkToken, preflight } from "./admission.ts";
 import { DetectDesk, type ServedModel } from "./detect-desk.ts";
 import { failureOf, failureResponse } from "./failure.ts";
-import { LiveStreams } from "./live-streams.ts";
+import { type IdleLimit, LiveStreams } from "./live-streams.ts";
 import { allowedMethods, checkMethod, noRoute, type Route, Router } from "./router.ts";
 import { type HandlerConfig, type HandlerOptions, parseHandlerOptions } from "./serve-config.ts";
 
@@ -18,6 +18,8 @@ import { type HandlerConfig, type HandlerOptions, parseHandlerOptions } from "./
 const DRAIN_POLL_MS = 10;
 /** How long the answers to given-up requests may take to go out, and connections to close; in milliseconds. */
 export const LAST_ANSWERS_MS = 400;
+/** Bun looks for idle connections every 4 s: a shorter limit that is set anew would pass all the same. */
+const LEAST_LIVE_SECONDS = 8;
 
 /** What follows the host: it is the client's word, and need not be one; of HTTP/1.0 there is none. */
 function addressOf(url: string): string {
@@ -140,15 +142,20 @@ export class DetectionHandler implements AsyncDisposable {
     this.#pending += 1;
     // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
     server?.timeout(request, 0);
+    let idleSeconds = this.#idleSeconds;
+    const limitIdle: IdleLimit = (seconds = Math.max(idleSeconds, LEAST_LIVE_SECONDS)) => {
+      idleSeconds = seconds;
+      server?.timeout(request, seconds);
+    };
     try {
-      return await this.#answer(request);
+      return await this.#answer(request, limitIdle);
     } finally {
       this.#pending -= 1;
-      server?.timeout(request, this.#idleSeconds);
+      server?.timeout(request, idleSeconds);
     }
   }
 
-  async #answer(request: Request): Promise<Response> {
+  async #answer(request: Request, limitIdle: IdleLimit): Promise<Response> {
     const started = performance.now();
     const address = addressOf(request.url);
     const { basePath, cors, name, token } = this.#config;
@@ -167,7 +174,7 @@ export class DetectionHandler implements AsyncDisposable {
         checkMethod(route, request.method);
         if (!route.isOpen && token !== undefined) checkToken(token, bearerOf(request));
       }
-      response = asked ?? (await route.handle(request, found.params));
+      response = asked ?? (await route.handle(request, found.params, limitIdle));
     } catch (error) {
       const failure = failureOf(error);
       this.metrics.error(failure.code);

@@ -1,13 +1,15 @@
 /** @module LiveStreams: cameras and videos that a server follows, and those who listen to what is found in them. */
 
-import type { RequestError } from "../core/errors.ts";
+import { inShort, OptionError, type RequestError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import { objectsOf } from "../track/tracked-stream.ts";
+import { parseTrackerOptions } from "../track/tracker-options.ts";
 import type { ZonesOptions } from "../track/zone-options.ts";
 import { Zones } from "../track/zones.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
 import { detectVideos, type FrameDetector, type VideoInput } from "../video/detect-video.ts";
+import { parseVideoOptions } from "../video/video-options.ts";
 import { busyError, refusal } from "./failure.ts";
 
 /** A camera or a video that a server follows. */
@@ -21,7 +23,20 @@ const MOST_WAITING = 64;
 /** Clients of all streams. */
 const MOST_CLIENTS = 256;
 
-type Client = ReadableStreamDefaultController<Uint8Array>;
+/** Lets a connection be idle for so many seconds from now on; without a number as long as is usual. */
+export type IdleLimit = (seconds?: number) => void;
+
+/** Who listens. */
+interface Client {
+  readonly controller: ReadableStreamDefaultController<Uint8Array>;
+  /** Of its connection: Bun cuts it after that time, whatever is sent meanwhile. */
+  readonly limitIdle: IdleLimit;
+}
+
+/** True if it takes what is sent. */
+function keepsUp({ controller }: Client): boolean {
+  return (controller.desiredSize ?? 0) > 0;
+}
 
 /** One stream, and who listens to it. */
 interface Channel {
@@ -46,6 +61,19 @@ function isEndless(source: string | URL): boolean {
   return isCamera(text) || (isNetworkAddress(text) && !/^https?:/i.test(text));
 }
 
+/** Check what is said of a stream before it is followed. @returns its zones @throws {OptionError} If an option is refused */
+function checkedZones(name: string, { zones, tracker, source: _, ...video }: LiveStream): Zones | undefined {
+  try {
+    parseVideoOptions(video);
+    parseTrackerOptions(tracker);
+    return zones && new Zones(zones);
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    const text = error.message.replace(/^[A-Z]/, (letter) => letter.toLowerCase());
+    throw new OptionError(`Cannot follow the stream ${JSON.stringify(name)}: ${text}`, "streams", { cause: error });
+  }
+}
+
 /** Follows streams from its making on, until it is closed. */
 export class LiveStreams {
   readonly #channels: ReadonlyMap<string, Channel>;
@@ -58,6 +86,7 @@ export class LiveStreams {
   /**
    * @param streams by name
    * @param beatMs  pause after which clients of a silent stream hear that the connection is alive
+   * @throws {OptionError} If an option of a stream is unknown or out of range
    */
   constructor(
     detector: FrameDetector<TaskResult>,
@@ -69,9 +98,8 @@ export class LiveStreams {
     const names = Object.keys(streams);
     this.#channels = new Map(
       names.map((name): [string, Channel] => {
-        const { zones } = streams[name]!;
-        const clients = new Set<Client>();
-        return [name, { name, zones: zones && new Zones(zones), clients, frames: 0, end: undefined }];
+        const zones = checkedZones(name, streams[name]!);
+        return [name, { name, zones, clients: new Set<Client>(), frames: 0, end: undefined }];
       }),
     );
     const inputs = names.map((name): VideoInput => {
@@ -91,8 +119,13 @@ export class LiveStreams {
     }));
   }
 
-  /** What is found from now on. @throws {RequestError} If there is no such stream, or too many listen */
-  events(name: string): Response {
+  /**
+   * What is found from now on.
+   *
+   * @param limitIdle called again and again while the client takes what is sent
+   * @throws {RequestError} If there is no such stream, or too many listen
+   */
+  events(name: string, limitIdle: IdleLimit): Response {
     const channel = this.#channels.get(name);
     if (channel === undefined) throw this.#unknown(name);
     if (this.#clients >= MOST_CLIENTS) throw busyError(`${MOST_CLIENTS} clients listen to streams`);
@@ -100,7 +133,7 @@ export class LiveStreams {
     const body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
-          client = controller;
+          client = { controller, limitIdle };
           // Its head goes out at once.
           controller.enqueue(encoder.encode(": listening\n\n"));
           if (channel.end !== undefined) {
@@ -108,7 +141,8 @@ export class LiveStreams {
             controller.close();
             return;
           }
-          channel.clients.add(controller);
+          limitIdle();
+          channel.clients.add(client);
           this.#clients += 1;
         },
         cancel: () => this.#leave(channel, client),
@@ -128,9 +162,10 @@ export class LiveStreams {
 
   async #follow(detector: FrameDetector<TaskResult>, inputs: readonly VideoInput[]): Promise<void> {
     const { signal } = this.#closing;
+    let end = "the video has ended";
     const onError = (error: unknown, name: string, index: number | undefined): void => {
       logger.warn(`Stream ${JSON.stringify(name)}: ${(error as Error).message}`);
-      if (index === undefined) this.#end(this.#channels.get(name)!, (error as Error).message.split("\n", 1)[0]!);
+      if (index === undefined) this.#end(this.#channels.get(name)!, inShort(error as Error));
     };
     try {
       const results = detectVideos(detector, inputs, { tracker: "bytetrack", signal, onError });
@@ -138,9 +173,10 @@ export class LiveStreams {
         this.#tell(this.#channels.get(source)!, frame, result as unknown as TaskResult);
       }
     } catch (error) {
+      end = inShort(error as Error);
       if (!signal.aborted) logger.error(`The streams have ended: ${(error as Error).message}`);
     }
-    for (const channel of this.#channels.values()) this.#end(channel, "the video has ended");
+    for (const channel of this.#channels.values()) this.#end(channel, end);
   }
 
   #tell(
@@ -161,12 +197,16 @@ export class LiveStreams {
 
   /** A client that does not keep up misses events; it holds up nobody. */
   #send({ clients }: Channel, bytes: Uint8Array): void {
-    for (const client of clients) if ((client.desiredSize ?? 0) > 0) client.enqueue(bytes);
+    for (const client of clients) if (keepsUp(client)) client.controller.enqueue(bytes);
   }
 
+  /** The connection of a client that takes nothing runs into its limit, and its place is free again. */
   #beat(): void {
     const bytes = encoder.encode(": alive\n\n");
-    for (const channel of this.#channels.values()) this.#send(channel, bytes);
+    for (const channel of this.#channels.values()) {
+      for (const client of channel.clients) if (keepsUp(client)) client.limitIdle();
+      this.#send(channel, bytes);
+    }
   }
 
   #end(channel: Channel, reason: string): void {
@@ -178,7 +218,9 @@ export class LiveStreams {
     this.#send(channel, eventOf("end", { source: channel.name, reason }));
     for (const client of channel.clients) {
       this.#leave(channel, client);
-      client.close();
+      // Nobody waits for one that takes nothing.
+      if (!keepsUp(client)) client.limitIdle(1);
+      client.controller.close();
     }
   }
 

@@ -10,7 +10,7 @@ import { type DetectDesk, labelsOf, traitsOf } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { closedModelError, drainingError, refusal, stalledError } from "./failure.ts";
 import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference.ts";
-import type { LiveStreams } from "./live-streams.ts";
+import type { IdleLimit, LiveStreams } from "./live-streams.ts";
 import page from "./page.html" with { type: "text" };
 
 /** What stands in an address where its route has `:model`, `:version` or `:stream`. */
@@ -25,7 +25,8 @@ export interface Route {
   readonly isOpen?: boolean;
   /** True if images go through it. */
   readonly isWork?: boolean;
-  handle(request: Request, params: RouteParams): Response | Promise<Response>;
+  /** @param limitIdle for an answer that goes on after it has begun */
+  handle(request: Request, params: RouteParams, limitIdle: IdleLimit): Response | Promise<Response>;
 }
 
 /** All routes, by address; `:model` and `:version` stand for one part of it. */
@@ -68,7 +69,11 @@ function routesOf(desk: DetectDesk, streams: LiveStreams): Readonly<Record<strin
     "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(desk.metrics) },
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
     "/streams": { label: "streams", ...get, handle: () => Response.json(streams.list()) },
-    "/streams/:stream/events": { label: "events", ...get, handle: (_, { stream = "" }) => streams.events(stream) },
+    "/streams/:stream/events": {
+      label: "events",
+      ...get,
+      handle: (_, { stream = "" }, limitIdle) => streams.events(stream, limitIdle),
+    },
     "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk, "detect") },
     "/classify": { label: "classify", ...work, handle: (request) => detectRoute(request, desk, "classify") },
     "/semantic": { label: "semantic", ...work, handle: (request) => detectRoute(request, desk, "semantic") },

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { OptionError } from "../core/errors.ts";
+import { message, OptionError } from "../core/errors.ts";
 import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
 import { wholeWithin } from "../core/number-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
@@ -152,12 +152,17 @@ const streamOption = z.union(
   STREAM_SOURCE_RULE,
 );
 
-/** The content of a JSON file; its path, which is refused then, where it is none. */
+/** The content of a JSON file, in which comments are allowed. @throws {OptionError} If it cannot be read, or is none */
 function jsonFrom(path: string): unknown {
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch {
-    return path;
+    return Bun.JSONC.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    const { code, message: text } = error as NodeJS.ErrnoException;
+    const found = code === undefined ? `it is not valid JSON (${text})` : `it cannot be read (${code})`;
+    const hint = '{ "gate": "rtsp://gate.local/live" } is such a file';
+    throw new OptionError(message(`read the streams of ${JSON.stringify(path)}`, found, hint), "streams", {
+      cause: error,
+    });
   }
 }
 

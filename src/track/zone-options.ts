@@ -103,14 +103,13 @@ const MOST_ZONES = 256;
 const name = z.string(NAME).min(1, NAME).max(100, NAME);
 const point = z.tuple([z.number(POINT), z.number(POINT)], POINT);
 
-/** Twice what a polygon encloses. */
-function areaOf(polygon: readonly ZonePoint[]): number {
-  let area = 0;
-  for (const [at, [x, y]] of polygon.entries()) {
-    const [nextX, nextY] = polygon[(at + 1) % polygon.length]!;
-    area += x * nextY - nextX * y;
-  }
-  return Math.abs(area);
+/** True if not all points lie on one line. Where edges cross each other, what they enclose may add up to nothing. */
+function isWide(polygon: readonly ZonePoint[]): boolean {
+  const [fromX, fromY] = polygon[0]!;
+  const other = polygon.find(([x, y]) => x !== fromX || y !== fromY);
+  if (other === undefined) return false;
+  const [dx, dy] = [other[0] - fromX, other[1] - fromY];
+  return polygon.some(([x, y]) => dx * (y - fromY) !== dy * (x - fromX));
 }
 
 /** `BOTTOM_CENTER`, as others write it, is `bottom-centre`. */
@@ -134,7 +133,7 @@ const zone = z.strictObject({
     .array(point, POLYGON)
     .min(3, POLYGON)
     .max(MOST_POINTS, `at most ${MOST_POINTS} points`)
-    .refine((polygon) => areaOf(polygon) > 0, POLYGON),
+    .refine(isWide, POLYGON),
 });
 const line = z
   .strictObject({ ...counting, from: point, to: point })

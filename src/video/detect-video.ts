@@ -2,7 +2,7 @@
 
 import type { DetectOptions } from "../api/detector-config.ts";
 import { isDeviceFrameSource } from "../api/stream.ts";
-import { inShort, VideoError } from "../core/errors.ts";
+import { inShort, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { givenOf } from "../core/options.ts";
 import { pause } from "../core/settle.ts";
@@ -13,6 +13,7 @@ import type { TaskResult } from "../tasks/task-result.ts";
 import { type TrackedResult, trackResult } from "../track/tracked-stream.ts";
 import { Tracker } from "../track/tracker.ts";
 import type { TrackerName, TrackerOptions } from "../track/tracker-options.ts";
+import { videoAddress } from "./address.ts";
 import type { VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoOptions } from "./video-options.ts";
 import { VideoSource } from "./video-source.ts";
@@ -300,8 +301,9 @@ export async function* detectVideos<Result extends TaskResult>(
       yield* resultsOf(source, name ?? source.name, tracker === undefined ? undefined : new Tracker(tracker));
     } catch (error) {
       if (closing.signal.aborted) return;
-      if (onError === undefined || !(error instanceof VideoError)) throw error;
-      onError(error, name ?? error.source, undefined);
+      const isOfVideo = error instanceof VideoError || error instanceof UnsupportedVideoError;
+      if (onError === undefined || !isOfVideo) throw error;
+      onError(error, name ?? (error instanceof VideoError ? error.source : videoAddress(address).name), undefined);
     }
   }
 

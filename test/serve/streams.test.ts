@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Detector } from "../../src/api/detector.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import type { ServedDetector } from "../../src/serve/detect-desk.ts";
 import { parseServeOptions, SERVE_OPTIONS } from "../../src/serve/serve-config.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { ToyServer } from "../support/serving.ts";
@@ -117,13 +120,73 @@ test.skipIf(isFfmpegMissing)(
   30_000,
 );
 
+/** What a toy finds, with names so long that connections fill up. */
+function wordy({ labels, model, recognition, backend, backends }: Detector): ServedDetector {
+  async function* stream(frames: AsyncIterable<unknown>): AsyncGenerator<object, void, undefined> {
+    const object = { label: "x".repeat(2 ** 20), classId: 0, score: 0.9, box: [1, 1, 9, 9] };
+    for await (const _ of frames) yield { width: 64, height: 64, detections: [{ ...object }], timing: {} };
+  }
+  const detect = (): never => {
+    throw new Error("nobody asks");
+  };
+  return { labels, model, recognition, backend, backends, stalledMs: 0, detect, stream } as never;
+}
+
+test.skipIf(isFfmpegMissing)(
+  "clients of events outlast the limit of idle connections; one that takes nothing holds up no end",
+  async () => {
+    setLogSink(() => {});
+    try {
+      using camera = serveRtsp(clip, { seconds: 1 });
+      const gate = { source: camera.url, reconnect: { firstDelayMs: 10, longestDelayMs: 100 } };
+      await using toy = await ToyServer.open({ idleTimeoutMs: 1000, streams: { gate } }, wordy);
+      const stuck = connect(Number(toy.server.url.port), "127.0.0.1").on("error", () => {});
+      stuck.pause();
+      stuck.write("GET /streams/gate/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+      let frames = 0;
+      let last = "";
+      const listening = (async () => {
+        for await (const { kind } of eventsOf(await toy.get("/streams/gate/events"))) {
+          if (kind === "frame") frames += 1;
+          last = kind;
+        }
+      })();
+      // Bun looks for idle connections every 4 s.
+      await Bun.sleep(4500);
+      const seen = frames;
+      while (frames < seen + 20) await Bun.sleep(20);
+      const started = performance.now();
+      await toy.server.close();
+      await listening;
+      expect(last).toBe("end");
+      // Not as long as requests may take to be finished.
+      expect(performance.now() - started).toBeLessThan(8000);
+      stuck.destroy();
+    } finally {
+      setLogSink(undefined);
+    }
+  },
+  60_000,
+);
+
+test("streams: what is said of one is checked before any is followed", async () => {
+  const refused = (gate: object): Promise<ToyServer> =>
+    ToyServer.open({ streams: { gate: { source: "x.mp4", ...gate } } });
+  await expect(refused({ fsp: 5 })).rejects.toThrow('Cannot follow the stream "gate": unknown option "fsp"');
+  await expect(refused({ tracker: "byte" })).rejects.toThrow('option "tracker" must be bytetrack');
+  await expect(refused({ zones: { zones: [] } })).rejects.toThrow("at least one zone");
+});
+
 test("streams: names and sources are checked, a file names them, and a classifier has none", async () => {
   const wrong = (streams: unknown, text: string): void =>
     expect(() => parseServeOptions({ streams } as never)).toThrow(text);
   wrong({ "a b": "x.mp4" }, "names of letters, digits");
   wrong({ a: 7 }, "an address, or an object with a source");
   wrong("none.json", "cameras by names");
+  expect(() => SERVE_OPTIONS.streams!.fromText!("none.json")).toThrow('streams of "none.json": it cannot be read');
   const path = join(folder, "streams.json");
+  writeFileSync(path, "{ gate: ");
+  expect(() => SERVE_OPTIONS.streams!.fromText!(path)).toThrow("it is not valid JSON");
   writeFileSync(path, '{"gate": "rtsp://gate.local/live", "yard": {"source": "yard.mp4", "fps": 5}}');
   const streams = SERVE_OPTIONS.streams!.fromText!(path);
   expect(parseServeOptions({ streams } as never).streams).toEqual({

@@ -356,6 +356,14 @@ test("zones that cannot be counted in are refused, and so is a file of them", as
       },
     ],
   }).toThrow("that enclose an area");
+  // Both wings of a bow enclose as much, one of them turned the other way.
+  const bow: ZonePoint[] = [
+    [0, 0],
+    [50, 50],
+    [50, 0],
+    [0, 50],
+  ];
+  refused({ zones: [{ name: "a", polygon: bow }] }).not.toThrow();
   refused({ zones: [{ name: "", polygon }] }).toThrow(
     'Option "zones.0.name" must be a text of 1 to 100 characters, got ""',
   );

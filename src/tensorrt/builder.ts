@@ -98,6 +98,7 @@ export class Builder extends NativeObject {
 
   /** Number of threads the builder may use; at least 1. @throws {TensorRtError} If TensorRT refuses the number */
   setMaxThreads(count: number): void {
+    if (!(count >= 1)) this.library.assertSafe(`use ${count} threads`, "Builder.setMaxThreads");
     this.callOrFail(`use ${count} threads`, "Builder.setMaxThreads", count);
   }
 
@@ -161,6 +162,9 @@ const QUIET_POLL_MS = 50;
 /** nvinfer1::DeviceType::kDLA. */
 const DLA = 1;
 
+/** Compute capabilities that TensorRT-RTX builds for. Where a refusal ends the process, others are not asked for. */
+const RTX_CAPABILITIES: readonly number[] = [75, 80, 86, 89, 120, 121];
+
 /** Settings of one or more builds of a builder. */
 export class BuilderConfig extends NativeObject {
   /** What TensorRT uses beside it, by an address alone. */
@@ -189,6 +193,9 @@ export class BuilderConfig extends NativeObject {
   /** Limit a memory pool. @param bytes TensorRT refuses some values with an error in its log, and keeps the former */
   setMemoryPoolLimit(pool: MemoryPool, bytes: number): void {
     const number = MEMORY_POOLS.indexOf(pool);
+    // Only boards have these.
+    if (pool.startsWith("dla"))
+      this.library.assertSafe(`limit the memory pool ${pool}`, "BuilderConfig.setMemoryPoolLimit");
     this.library.log.takeErrors();
     const status = shim().bt_config_set_memory_pool_limit(this.library.handle, this.handle, number, bytes);
     this.library.check(status, "BuilderConfig.setMemoryPoolLimit");
@@ -250,6 +257,9 @@ export class BuilderConfig extends NativeObject {
    */
   setComputeCapabilities(capabilities: readonly number[]): void {
     const action = `build for compute capabilities ${capabilities.join(", ")}`;
+    if (!capabilities.every((capability) => RTX_CAPABILITIES.includes(capability))) {
+      this.library.assertSafe(action, "BuilderConfig.setComputeCapability");
+    }
     this.callOrFail(action, "BuilderConfig.setNbComputeCapabilities", capabilities.length);
     for (const [index, capability] of capabilities.entries()) {
       const status = shim().bt_config_set_compute_capability(this.library.handle, this.handle, capability, index);
@@ -259,6 +269,12 @@ export class BuilderConfig extends NativeObject {
 
   /** Add a profile of the same builder. @returns its index in the engine @throws {OptionError} If it does not hold together */
   addProfile(profile: OptimizationProfile): number {
+    const [unordered] = profile.unordered;
+    if (unordered !== undefined) {
+      const found = `its shapes of the input ${JSON.stringify(unordered)} are out of order`;
+      const hint = "every shape needs the input's rank, and min ≤ opt ≤ max on every axis";
+      throw new OptionError(message("add an optimisation profile", found, hint), "profiles");
+    }
     this.library.log.takeErrors();
     const index = this.call("BuilderConfig.addOptimizationProfile", profile.handle);
     if (index >= 0) return index;

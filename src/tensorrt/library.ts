@@ -152,8 +152,9 @@ export class TensorRtLibrary {
   }
 
   /**
-   * Before a call that may meet an error of CUDA: without a driver, TensorRT from 11 on and TensorRT-RTX end the process on
-   * Windows where they put such an error into words.
+   * Before a call that the library may refuse, or that may meet an error of CUDA. On Windows the CUDA runtime inside TensorRT from
+   * 11 on and TensorRT-RTX is the driver's: where there is none it has no words for its errors, and the library, which asks for
+   * them behind every refusal, reads from address 0.
    *
    * @param action what is tried: `load an engine`
    * @param method that is going to be called

@@ -17,10 +17,18 @@ export type ShapeRange = ProfileShape;
 
 const cells = new ShapeCells();
 
+/** True if the three have one rank, and min ≤ opt ≤ max on every axis. */
+function isOrdered({ min, opt, max }: ShapeRange): boolean {
+  const isOneRank = min.length === opt.length && opt.length === max.length;
+  return isOneRank && opt.every((dim, axis) => min[axis]! <= dim && dim <= max[axis]!);
+}
+
 /** A profile of a builder, which owns it. There is nothing to close. */
 export class OptimizationProfile {
   readonly #builder: NativeObject;
   readonly #handle: number;
+  /** Inputs whose last range is out of order. */
+  readonly #unordered = new Set<string>();
 
   /** @internal */
   constructor(builder: NativeObject, handle: number) {
@@ -60,6 +68,8 @@ export class OptimizationProfile {
 
   #set(input: string, range: ShapeRange, set: (name: Uint8Array, selector: number, shape: Shape) => number): void {
     const name = cString(input);
+    if (isOrdered(range)) this.#unordered.delete(input);
+    else this.#unordered.add(input);
     for (const [number, selector] of SELECTORS.entries()) {
       if (set(name, number, range[selector]) === SHIM_STATUS.ok) continue;
       const { lines } = this.#builder.library.log.takeErrors();
@@ -81,8 +91,14 @@ export class OptimizationProfile {
     return { min: min!, opt: opt!, max: max! };
   }
 
+  /** @internal Inputs whose ranges TensorRT would refuse, which may end the process: see `TensorRtLibrary.assertSafe`. */
+  get unordered(): readonly string[] {
+    return [...this.#unordered];
+  }
+
   /** True if the shapes fit each other. TensorRT compares them with the network when it builds. */
   get isValid(): boolean {
+    if (this.#unordered.size > 0) return false;
     return this.#builder.library.call(this.handle, "OptimizationProfile.isValid") === 1;
   }
 }

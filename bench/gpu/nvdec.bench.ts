@@ -73,7 +73,7 @@ class Cameras {
   readonly #stream: ReadStream;
   readonly #delay: number;
   readonly #count: number;
-  /** Milliseconds from a packet to its frame, from when all decoders are made and have caught up. */
+  /** Milliseconds from when a packet is due to its frame, from when all decoders are made and have caught up. */
   readonly delays = new Samples();
   /** Milliseconds from the first packet of each to its first frame. */
   readonly starts = new Samples();

@@ -10,7 +10,7 @@ import {
   MOVING,
   nodesBehindWeights,
 } from "./fp32-nodes.ts";
-import { graphsOf, intOf, type OnnxNode, type OnnxTensor } from "./messages.ts";
+import { graphsOf, intOf, nodeName, type OnnxNode, type OnnxTensor } from "./messages.ts";
 import type { OnnxGraph, OnnxModel } from "./model.ts";
 
 /** Why a node keeps FP32. */
@@ -259,7 +259,7 @@ export function keptInFp32(
 ): ReadonlyMap<OnnxNode, KeptReason> {
   const choice = new Choice(model, types);
   const asked = new Set(facts.exclude);
-  for (const node of model.graph.nodes) if (asked.has(node.name)) choice.keep(node, "asked for");
+  for (const node of model.graph.nodes) if (asked.has(nodeName(node))) choice.keep(node, "asked for");
   choice.byOperator();
   choice.byIndices();
   if (facts.hasRule !== false) {

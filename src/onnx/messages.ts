@@ -54,6 +54,11 @@ export interface OnnxNode {
   readonly rest: readonly Uint8Array[];
 }
 
+/** What to call a node: many have no name. */
+export function nodeName({ name, outputs }: OnnxNode): string {
+  return name || outputs[0]!;
+}
+
 /** What an attribute of a new node may be: an integer, integers, text, or `{ float }`. */
 export type AttributeValue = number | readonly number[] | string | { readonly float: number } | OnnxTensor;
 

@@ -5,8 +5,8 @@ import { ImageError, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { statsOf } from "../core/stats-of.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { plural } from "../core/units.ts";
 import { writeFileWhole } from "../core/whole-file.ts";
+import { externalDataPaths } from "../onnx/declared.ts";
 import type { Task } from "../runtime/task.ts";
 import { imagesBelow, isDirectory } from "../tasks/evaluate/dataset.ts";
 import type { CalibrationMethod } from "./convert-config.ts";
@@ -16,7 +16,7 @@ import type { QuantisedType } from "./placement.ts";
 import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
 
 /** Raised with what is counted, or how: a file of another version is not read. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** Seconds between two writes of what is found so far. */
 const KEEP_EVERY_MS = 10_000;
@@ -24,8 +24,10 @@ const KEEP_EVERY_MS = 10_000;
 /** The ranges of a model's tensors, as its `.calibration.json` has them. */
 export interface Calibration {
   readonly version: number;
-  /** Of the model's bytes and of what was done: ranges of others are not taken. */
+  /** Hash of the model, with the weights in other files: ranges of others are not taken. */
   readonly model: string;
+  /** Hash of what was done: a run that was ended goes on with the same only. */
+  readonly run: string;
   readonly method: CalibrationMethod;
   readonly type: QuantisedType;
   /** Images that were used, in order. */
@@ -87,20 +89,67 @@ export function calibrationImages(
   return Array.from({ length: most }, (_, at) => found[Math.floor((at * found.length) / most)]!);
 }
 
-/** What ranges depend on. */
-function keyOf(model: ProbedModel, { method, type, tensors }: CalibrateOptions, images: readonly string[]): string {
-  const hash = new Bun.CryptoHasher("sha256").update(model.bytes);
+/** Hash of a model. Weights in other files are known by their sizes and times. */
+function hashOf({ bytes, path }: ProbedModel): string {
+  const hash = new Bun.CryptoHasher("sha256").update(bytes);
+  if (path === undefined) return hash.digest("hex");
+  const others = externalDataPaths(bytes, path).map((file) => [statsOf(file)?.size, statsOf(file)?.mtimeMs]);
+  return hash.update(JSON.stringify(others)).digest("hex");
+}
+
+/** What ranges depend on beside the model. */
+function runOf({ method, type, tensors }: CalibrateOptions, images: readonly string[]): string {
   const files = images.map((path) => [path, statsOf(path)?.size, statsOf(path)?.mtimeMs]);
-  return hash.update(JSON.stringify([VERSION, method, method === "max" ? "" : type, tensors, files])).digest("hex");
+  const all = JSON.stringify([method, method === "max" ? "" : type, tensors, files]);
+  return new Bun.CryptoHasher("sha256").update(all).digest("hex");
+}
+
+/**
+ * The ranges that an earlier calibration of the same model has kept.
+ *
+ * @param wanted what is quantised to, and the tensors that need a range
+ * @throws {ModelError} If they are of another model or type, or not complete
+ */
+export function keptRanges(
+  file: string,
+  model: ProbedModel,
+  { type, tensors }: Pick<CalibrateOptions, "type" | "tensors">,
+): Calibration {
+  const refuse = (found: string): never => {
+    const text = message(
+      `take the ranges of ${JSON.stringify(file)}`,
+      found,
+      "give images, to calibrate the model again",
+    );
+    throw new ModelError(text, model.name);
+  };
+  let found: Partial<Calibration>;
+  try {
+    found = JSON.parse(readFileSync(file, "utf8")) as Partial<Calibration>;
+  } catch (error) {
+    return refuse(
+      error instanceof SyntaxError ? "it is no JSON" : `it cannot be read (${(error as NodeJS.ErrnoException).code})`,
+    );
+  }
+  const { version, ranges, method } = found;
+  if (version !== VERSION) return refuse("another version of bun-tensorrt wrote it, or none");
+  if (found.model !== hashOf(model)) return refuse(`they are not of ${model.name}`);
+  if (ranges === undefined) return refuse("its calibration has not ended");
+  if (method !== "max" && found.type !== type)
+    return refuse(`they are for ${found.type}, and by ${method} depend on that`);
+  const missing = tensors.find((name) => !Object.hasOwn(ranges, name));
+  if (missing !== undefined) return refuse(`there is none of the tensor ${JSON.stringify(missing)}`);
+  return found as Calibration;
 }
 
 /** What a file has of the same calibration; `undefined` where it is another's. */
-function kept(file: string | undefined, key: string): Calibration | Unfinished | undefined {
+function kept(file: string | undefined, model: string, run: string): Calibration | Unfinished | undefined {
   if (file === undefined || !existsSync(file)) return undefined;
   try {
     const found = JSON.parse(readFileSync(file, "utf8")) as Partial<Calibration & Unfinished>;
     const isWhole = found.ranges !== undefined || found.unfinished !== undefined;
-    if (found.version === VERSION && found.model === key && isWhole) return found as Calibration | Unfinished;
+    const isSame = found.version === VERSION && found.model === model && found.run === run;
+    if (isSame && isWhole) return found as Calibration | Unfinished;
     logger.info(`Calibrating anew: ${JSON.stringify(file)} is of another model, of other images or of another method`);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
@@ -125,11 +174,11 @@ export async function calibrate(
   options: CalibrateOptions,
 ): Promise<Calibration> {
   options.signal?.throwIfAborted();
-  const key = keyOf(model, options, images);
-  const former = kept(options.file, key);
+  const [hash, how] = [hashOf(model), runOf(options, images)];
+  const former = kept(options.file, hash, how);
   if (former !== undefined && "ranges" in former) return former;
   using feed = await ImageFeed.open(model, options.task);
-  const run = new CalibrationRun({ model, images, options, feed, key }, former);
+  const run = new CalibrationRun({ model, images, options, feed, hash, how }, former);
   return await run.finish();
 }
 
@@ -139,7 +188,8 @@ interface RunParts {
   readonly images: readonly string[];
   readonly options: CalibrateOptions;
   readonly feed: ImageFeed;
-  readonly key: string;
+  readonly hash: string;
+  readonly how: string;
 }
 
 class CalibrationRun {
@@ -216,8 +266,9 @@ class CalibrationRun {
       this.#skipped.add(path);
       options.onError(error, path);
       if (this.#skipped.size < images.length) return false;
-      const found = `none of the ${plural(images.length, "image")} can be read`;
-      throw new ImageError(message("calibrate a model", found, error.message), path, { cause: error });
+      const found =
+        images.length === 1 ? "the image cannot be read" : `none of the ${images.length} images can be read`;
+      throw new ImageError(message("calibrate a model", found, "give other images"), path, { cause: error });
     }
   }
 
@@ -233,9 +284,9 @@ class CalibrationRun {
   }
 
   #common(): Omit<Calibration, "ranges"> {
-    const { key, options, images } = this.#parts;
+    const { hash, how, options, images } = this.#parts;
     const { method, type } = options;
-    return { version: VERSION, model: key, method, type, images, skipped: [...this.#skipped] };
+    return { version: VERSION, model: hash, run: how, method, type, images, skipped: [...this.#skipped] };
   }
 
   /** Write what is found so far. @param ahead images that are done beyond the count */

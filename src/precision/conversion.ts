@@ -13,9 +13,9 @@ import { externalDataPaths } from "../onnx/declared.ts";
 import { elementTypes } from "../onnx/element-types.ts";
 import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
-import type { OnnxNode } from "../onnx/messages.ts";
+import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
-import { type Calibration, calibrate, calibrationImages } from "./calibration.ts";
+import { type Calibration, calibrate, calibrationImages, keptRanges } from "./calibration.ts";
 import {
   type Conversion,
   type ConvertConfig,
@@ -59,11 +59,28 @@ function refuseConverted(onnx: OnnxModel, { name }: ProbedModel, precision: Conv
   throw new ModelError(message(`convert ${name}`, found, "give the model it was made from"), name);
 }
 
+/** True for what an earlier calibration has kept, instead of images. */
+function isRangesFile(path: string): boolean {
+  return path.endsWith(".json");
+}
+
+/** @throws {OptionError} If a name is none of a node */
+function refuseUnknown(exclude: readonly string[], nodes: readonly OnnxNode[], { name }: ProbedModel): void {
+  const known = new Set(nodes.map(nodeName));
+  const unknown = exclude.find((one) => !known.has(one));
+  if (unknown === undefined) return;
+  const text = `\`exclude\` must name nodes of ${name}, got ${JSON.stringify(unknown)}`;
+  throw new OptionError(`${text}\nHint: \`layers\` of a conversion without it (--json) has the names`, "exclude");
+}
+
 async function calibrated(
   { model, config, ranges }: ConversionRequest,
   tensors: readonly string[],
 ): Promise<Calibration> {
   const { calibration, samples, onProgress, onError, signal, precision } = config;
+  if (typeof calibration === "string" && isRangesFile(calibration)) {
+    return keptRanges(calibration, model, { type: precision === "fp8" ? "fp8" : "int8", tensors });
+  }
   const task = await modelTask(model.path ?? model.bytes);
   const images = calibrationImages(calibration!, samples);
   const type = precision === "fp8" ? "fp8" : "int8";
@@ -91,6 +108,7 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
   const { precision, exclude } = config;
   refuseConverted(onnx, model, precision);
   const before = [...onnx.graph.nodes];
+  refuseUnknown(exclude, before, model);
   const tensors = await describeTensors(model);
   let calibration: Calibration | undefined;
   if (precision !== "fp16") {
@@ -98,7 +116,7 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
       const text = `${precision.toUpperCase()} needs \`calibration\`: images like those that the model will see`;
       throw new OptionError(`${text}\nHint: give a folder of 64 to 512 of them`, "calibration");
     }
-    const isExcluded = ({ name }: OnnxNode): boolean => exclude.includes(name);
+    const isExcluded = (node: OnnxNode): boolean => exclude.includes(nodeName(node));
     const how = { type: precision, tensors, source: model.name, exclude: isExcluded };
     calibration = await calibrated(request, tensorsToCalibrate(placeIn(onnx, how)));
     quantise(onnx, {
@@ -146,7 +164,7 @@ function layersOf(onnx: OnnxModel, before: readonly OnnxNode[], { kept }: Float1
   return graph.nodes.flatMap((node): ConvertedLayer[] => {
     const { op, inputs, outputs } = node;
     if (NO_LAYERS.has(op) || !known.has(node)) return [];
-    const name = node.name || outputs[0]!;
+    const name = nodeName(node);
     const quantised = inputs.slice(0, 2).map((input) => quantisedBy(producers.get(input), types));
     const [first, second] = quantised;
     const isWeighted = inputs.length > 1 && /^(Conv|ConvTranspose|Gemm|MatMul)$/.test(op);
@@ -214,7 +232,7 @@ export async function runConversion(source: ModelSource, options: ConvertOptions
       calibration: {
         images: calibration.images.length - calibration.skipped.length,
         skipped: calibration.skipped,
-        file: ranges,
+        file: typeof config.calibration === "string" && isRangesFile(config.calibration) ? config.calibration : ranges,
       },
     }),
   };

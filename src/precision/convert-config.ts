@@ -22,7 +22,7 @@ export interface ConvertOptions {
   readonly precision: ConvertedPrecision;
   /**
    * Images that are like those the model will see: a folder, or paths and folders. INT8 and FP8 need them. With FP16 they show which
-   * tensors leave its range; without them a rule says it.
+   * tensors leave its range; without them a rule says it. Or the `.calibration.json` that an earlier conversion of the model kept.
    */
   readonly calibration?: string | readonly string[] | undefined;
   /** Where the converted model is written. Default: beside the model, `yolo11n.fp16.onnx`. */
@@ -33,7 +33,7 @@ export interface ConvertOptions {
   readonly method?: CalibrationMethod | undefined;
   /** Most images of the calibration. Default 512. */
   readonly samples?: number | undefined;
-  /** Names of nodes that keep FP32, and with INT8 and FP8 are not quantised. */
+  /** Names of nodes that keep FP32, and with INT8 and FP8 are not quantised; of one without a name, that of its first output. */
   readonly exclude?: readonly string[] | undefined;
   /** Called with what is done: images of the calibration, then the parts of the model that are written. */
   readonly onProgress?: ((progress: ConvertProgress) => void) | undefined;
@@ -91,7 +91,7 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   calibration: {
     schema: z.union([path, z.array(path)], "a folder, or a list of images").optional(),
     value: "DIR|LIST",
-    help: "images like those it will see: a folder, or a text file with one a line",
+    help: "images like those it will see: a folder, a text file with one a line, or ranges that were kept (.json)",
   },
   output: {
     schema: path.optional(),

@@ -5,6 +5,7 @@ import { logger } from "../core/log.ts";
 import type { Device } from "../cuda/device.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
+import { nodeName } from "../onnx/messages.ts";
 import { type BuildConfig, type BuildOptions, type IoFormat, parseBuildOptions } from "./build-options.ts";
 import { BuildTurn, type BuildWait } from "./build-turn.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
@@ -227,7 +228,7 @@ function keepFp32Layers(
   if (kept.length === 0) return [];
   settings.setFlag("preferPrecisionConstraints", true);
   logger.warn(`Keeping ${formatFp32Nodes(kept)} of ${source} in FP32, as FP16 would lose there`);
-  return kept.map(({ node }) => node.name || node.outputs[0]!);
+  return kept.map(({ node }) => nodeName(node));
 }
 
 function addProfiles(builder: Builder, settings: BuilderConfig, network: Network, config: BuildConfig): void {

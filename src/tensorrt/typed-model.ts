@@ -4,7 +4,7 @@ import { logger } from "../core/log.ts";
 import { convertedTo, isOfHalves } from "../onnx/converted.ts";
 import { toFloat16 } from "../onnx/float16.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
-import type { OnnxValue } from "../onnx/messages.ts";
+import { nodeName, type OnnxValue } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import type { BuildConfig, Precision } from "./build-options.ts";
 import { SHAPED_KEY } from "./io-formats.ts";
@@ -73,5 +73,5 @@ export function typedModel(bytes: Uint8Array, { config, source, shapeOf }: Typed
   if (converted === 0) return { bytes, kept: undefined };
   const fp32 = kept.length === 0 ? "" : `, but for ${formatFp32Nodes(kept)}`;
   logger.info(`Computing ${source} in FP16${fp32}`);
-  return { bytes: onnx.write(), kept: kept.map(({ node }) => node.name || node.outputs[0]!) };
+  return { bytes: onnx.write(), kept: kept.map(({ node }) => nodeName(node)) };
 }

@@ -1,11 +1,11 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { modelTask } from "../../src/api/model.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { type CalibrateOptions, calibrate, calibrationImages } from "../../src/precision/calibration.ts";
+import { type CalibrateOptions, calibrate, calibrationImages, keptRanges } from "../../src/precision/calibration.ts";
 import { CALIBRATION_METHODS } from "../../src/precision/convert-config.ts";
 import { Histogram } from "../../src/precision/histogram.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
@@ -58,7 +58,7 @@ test("calibrate() names an image that cannot be read and skips it; without onErr
   const { ranges, skipped } = await run([images[0]!, broken], { onError: (_, path) => named.push(path) });
   expect([ranges.larger, named, skipped]).toEqual([Math.fround(Math.fround(51 / 255) * 3), [broken], [broken]]);
   await expect(run([images[0]!, broken])).rejects.toThrow("broken.jpg");
-  await expect(run([broken], { onError: () => undefined })).rejects.toThrow("none of the 1 image can be read");
+  await expect(run([broken], { onError: () => undefined })).rejects.toThrow("the image cannot be read");
 });
 
 test("calibrate() names a tensor whose numbers are not finite, and the image", async () => {
@@ -86,6 +86,47 @@ test("a calibration that was ended goes on, to the bit; one that is done is read
     await run(images.slice(1), { method, file: parts, onProgress: () => done++ });
     expect(done).toBe(2);
   }
+});
+
+test("keptRanges() has those of a model, and refuses those of others", async () => {
+  const file = join(folder, "kept.json");
+  const { ranges } = await run(images, { method: "mse", file });
+  const take = (of = bytes, more: Partial<CalibrateOptions> = {}) =>
+    keptRanges(file, { bytes: of, name: "a model" }, { ...options, ...more });
+  expect(take().ranges).toEqual(ranges);
+  expect(() => take(model(4))).toThrow(
+    `Cannot take the ranges of ${JSON.stringify(file)}: they are not of a model\nHint`,
+  );
+  expect(() => take(bytes, { type: "fp8" })).toThrow("they are for int8, and by mse depend on that");
+  expect(() => take(bytes, { tensors: ["y"] })).toThrow('there is none of the tensor "y"');
+  writeFileSync(file, "{}");
+  expect(() => take()).toThrow("another version of bun-tensorrt wrote it, or none");
+  writeFileSync(file, "no ranges");
+  expect(() => take()).toThrow("it is no JSON");
+});
+
+test("a calibration begins anew where weights in another file have changed", async () => {
+  const [path, file, weights] = ["apart.onnx", "apart.json", "apart.bin"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const apart = onnxModel({
+    inputs: [{ name: "images", dtype: "f32", shape: [1, 3, 32, 32] }],
+    outputs: [{ name: "y", dtype: "f32", shape: [1, 3, 32, 32] }],
+    initializers: [{ name: "factor", dtype: "f32", shape: [], data: { location: "apart.bin", offset: 0, length: 4 } }],
+    nodes: [
+      { op: "Mul", inputs: ["images", "factor"], outputs: ["larger"] },
+      { op: "Neg", inputs: ["larger"], outputs: ["y"] },
+    ],
+  });
+  writeFileSync(path, apart);
+  const of = async (factor: number): Promise<number> => {
+    writeFileSync(weights, new Uint8Array(Float32Array.of(factor).buffer));
+    utimesSync(weights, factor, factor);
+    return (await calibrate({ bytes: apart, name: path, path }, images, { ...options, file })).ranges.larger!;
+  };
+  expect([await of(3), await of(5)]).toEqual([3, 5]);
 });
 
 test("calibrationImages() has the images of folders, evenly where there are too many, and refuses an empty folder", () => {

@@ -22,6 +22,11 @@ __device__ __forceinline__ float class_at(const void *tensor, int dtype, u64 at)
   return dtype == U8 ? (float)((const unsigned char *)tensor)[at] : number_at(tensor, dtype, at);
 }
 
+__device__ __forceinline__ void note_class(Counters *counters, float class_number) {
+  counters->fault = FAULT_CLASS;
+  counters->fault_value = class_number;
+}
+
 // Append a row whose class id the model gave as a number; note an id that cannot be one.
 __device__ __forceinline__ void append_numbered(const Candidates &candidates, const Selection *selection, int index,
                                                 float4 box, float score, float class_number) {
@@ -29,8 +34,7 @@ __device__ __forceinline__ void append_numbered(const Candidates &candidates, co
   // A row of NaN has no class either: it is counted as it is.
   if (score == score) {
     if (!(class_number >= 0.0f && class_number < 2147483648.0f && truncf(class_number) == class_number)) {
-      candidates.counters->fault = FAULT_CLASS;
-      candidates.counters->fault_value = class_number;
+      note_class(candidates.counters, class_number);
       return;
     }
     class_id = (int)class_number;
@@ -57,14 +61,19 @@ extern "C" __global__ void __launch_bounds__(256) decode_rows(
   const u64 at = (first + row) * columns;
   if (batch_column >= 0 && number_at(output, dtype, at + batch_column) != (float)image) return;
   const float score = number_at(output, dtype, at + score_column);
-  if (score < selection->threshold) return;
+  const float class_number = number_at(output, dtype, at + class_column);
+  if (score < selection->threshold) {
+    // The columns are others, such as two classes: rows that pass may never show it.
+    if (class_number - floorf(class_number) > 0.0f) note_class(counters + image, class_number);
+    return;
+  }
   const u64 box = at + box_column;
   // Its place in the whole tensor, where that holds the rows of all images.
   const int index = counts == nullptr ? row : (int)first + row;
   append_numbered(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, index,
                   box_of(number_at(output, dtype, box), number_at(output, dtype, box + 1),
                          number_at(output, dtype, box + 2), number_at(output, dtype, box + 3), box_form, width, height),
-                  score, number_at(output, dtype, at + class_column));
+                  score, class_number);
 }
 
 extern "C" __global__ void __launch_bounds__(256) decode_columns(

@@ -71,9 +71,24 @@ export function classIdOf(value: number, output: string): number {
   return refuseClassId(value, `decode output "${output}"`, output);
 }
 
+/**
+ * Look at the class of a row that is not kept: the columns may be others, such as two classes, and no row ever pass.
+ *
+ * @throws {ModelError} If it lies between two whole numbers
+ */
+export function refuseBetween(value: number, output: string): void {
+  if (value - Math.floor(value) > 0) refuseClassId(value, `decode output "${output}"`, output);
+}
+
+/** What to do where a model gives rows of no class a score. */
+const NO_CLASS_HINT =
+  "rows that only fill an output up have score 0 elsewhere: give them that in the model, or read it by a head of your own: " +
+  "`defineHead`, docs/models.md";
+
 /** @throws {ModelError} Always. @param action as `message` takes it @param source the model or its part */
 export function refuseClassId(value: number, action: string, source: string): never {
-  throw new ModelError(message(action, `class ids are whole numbers from 0 on, got ${value}`, OTHER_HEAD_HINT), source);
+  const hint = value === -1 ? NO_CLASS_HINT : OTHER_HEAD_HINT;
+  throw new ModelError(message(action, `class ids are whole numbers from 0 on, got ${value}`, hint), source);
 }
 
 /** The score of a logit. */

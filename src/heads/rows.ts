@@ -4,7 +4,7 @@ import type { TensorInfo } from "../core/tensor.ts";
 import type { Candidates } from "../model/rows.ts";
 import { pushBox } from "./dense.ts";
 import type { ColumnsPlan, DecodeInput, RowsPlan } from "./head.ts";
-import { classIdOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { classIdOf, NumberSlice, outputTensor, refuseBetween } from "./outputs.ts";
 import { FLOATS, INTEGERS, NUMBERS } from "./traits.ts";
 
 /** The plan of rows that begin with a box, a score and a class. */
@@ -47,7 +47,10 @@ export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candi
   for (let row = 0, at = offset; row < run.length; row++, at += columns) {
     if (batchColumn !== undefined && data[at + batchColumn]! !== input.index) continue;
     const score = data[at + scoreColumn]!;
-    if (score < threshold) continue;
+    if (score < threshold) {
+      refuseBetween(data[at + classColumn]!, plan.output);
+      continue;
+    }
     const box = at + boxColumn;
     // A row of NaN has no class either: it is appended as it is, and counted there.
     const classId = Number.isNaN(score) ? 0 : classIdOf(data[at + classColumn]!, plan.output);

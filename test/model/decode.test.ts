@@ -226,6 +226,11 @@ test("300 rows of six that are no end-to-end head are refused by their class col
   const rows = recogniseModel(model([["output0", [1, 300, 6]]]), {});
   const output0 = tensor([1, 1, 6], [0.5, 0.5, 0.2, 0.2, 0.9, 0.1]);
   expect(() => decode(rows, { output0 })).toThrow(/class ids are whole numbers[\s\S]*name one of the other heads/);
+  // Two classes of which no first one passes.
+  const low = tensor([1, 2, 6], [1, 2, 3, 4, 0.9, 5, 0.5, 0.5, 0.2, 0.2, 0.1, 0.9]);
+  expect(() => decode(rows, { output0: low })).toThrow("class ids are whole numbers from 0 on, got 0.89");
+  const empty = tensor([1, 2, 6], [1, 2, 3, 4, 0.1, -1, 1, 2, 3, 4, 0.1, Number.NaN]);
+  expect(decode(rows, { output0: empty }).count).toBe(0);
   const padded = tensor([1, 2, 6], [1, 2, 3, 4, 0.9, 5, 0, 0, 0, 0, 0, 0]);
   expect(rowsOf(decode(rows, { output0: padded }, { threshold: 0 }))).toEqual([[1, 2, 3, 4, Math.fround(0.9), 5]]);
   const broken = decode(rows, { output0: tensor([1, 1, 6], new Array(6).fill(Number.NaN)) });

@@ -2,7 +2,20 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { place } from "../../src/image/geometry.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { USUAL_SELECTION } from "../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../src/tasks/detect/plausibility.ts";
+
+/** Rows of YOLOv5, three a cell, which no other head has. */
+const yolov5 = {
+  kind: "dense",
+  output: "output0",
+  order: "anchor-major",
+  channels: 85,
+  classes: 80,
+  classChannel: 5,
+  score: "product",
+  boxUnit: "pixels",
+} as const;
 
 const PLACEMENT = place(200, 100, 64, 64, "letterbox");
 
@@ -33,7 +46,7 @@ function blockOf(rows: readonly (readonly [...box: number[], score: number])[]):
 
 function check(rows: Parameters<typeof blockOf>[0], guard = new PlausibilityGuard("a.onnx")): number {
   const block = blockOf(rows);
-  guard.check(block, PLACEMENT);
+  guard.check(block, PLACEMENT, USUAL_SELECTION);
   return block.implausible;
 }
 
@@ -135,16 +148,49 @@ test("PlausibilityGuard reports a class without a name once, and refuses it wher
     return block;
   };
   const given = new PlausibilityGuard("a.onnx", { labels: ["cat", "dog", "cow"] });
-  for (const classId of [2, 3, 4]) given.check(rows(classId), PLACEMENT);
+  for (const classId of [2, 3, 4]) given.check(rows(classId), PLACEMENT, USUAL_SELECTION);
   expect(lines).toEqual([
     "warn: Unnamed class of a.onnx: class 3 is beyond the 3 names; give one for each class by `labels`",
   ]);
   // A model that names none calls all by their numbers.
-  new PlausibilityGuard("a.onnx", { labels: [] }).check(rows(7), PLACEMENT);
+  new PlausibilityGuard("a.onnx", { labels: [] }).check(rows(7), PLACEMENT, USUAL_SELECTION);
   const assumed = new PlausibilityGuard("a.onnx", { labels: ["person", "car"], assumedNames: "COCO's" });
-  assumed.check(rows(1), PLACEMENT);
-  expect(() => assumed.check(rows(2), PLACEMENT)).toThrow(
+  assumed.check(rows(1), PLACEMENT, USUAL_SELECTION);
+  expect(() => assumed.check(rows(2), PLACEMENT, USUAL_SELECTION)).toThrow(
     "Cannot name what a.onnx found: class 2 is beyond the 2 names that were assumed\nHint: it was trained on other classes: give",
   );
   expect(lines).toHaveLength(1);
+});
+
+test("no objects in the first image of a model whose rows may be another head's are reported once, with these heads", () => {
+  const spec = {
+    labels: [],
+    plan: { kind: "grid", output: "output0", classes: 80, strides: [8, 16, 32] },
+    alternatives: ["yolo-transposed", "libreyolo", "yolox-decoded"],
+  } as const;
+  const look = (
+    rows: Parameters<typeof blockOf>[0],
+    selection: Partial<typeof USUAL_SELECTION> = {},
+    placed = PLACEMENT,
+  ) => {
+    lines = [];
+    const guard = new PlausibilityGuard("a.onnx", spec);
+    guard.check(blockOf(rows), placed, { ...USUAL_SELECTION, ...selection });
+    guard.check(blockOf([]), PLACEMENT, USUAL_SELECTION);
+    return lines.join("\n");
+  };
+  expect(look([])).toBe(
+    "warn: No objects in the first image of a.onnx, and nothing but its shapes tells its head: if there are some, name the head by " +
+      '`head: "yolo-transposed"` (`--head yolo-transposed`), or "yolox-decoded"',
+  );
+  expect(look([[1, 2, 30, 40, 0.9]])).toBe("");
+  expect(look([], { threshold: 0.9 })).toBe("");
+  expect(look([], { classIds: new Set([3]) })).toBe("");
+  expect(look([], {}, { ...PLACEMENT, width: 64 })).toBe("");
+  new PlausibilityGuard("a.onnx", { labels: [], plan: yolov5, alternatives: spec.alternatives }).check(
+    blockOf([]),
+    PLACEMENT,
+    USUAL_SELECTION,
+  );
+  expect(lines).toEqual([]);
 });

@@ -147,7 +147,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
       const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
       stages.read(index - first, block, this.placements[index]!);
       this.#pixels.check(block, this.placements[index]!, recognition, selection);
-      guard.check(block, this.placements[index]!);
+      guard.check(block, this.placements[index]!, selection);
     }
     return true;
   }

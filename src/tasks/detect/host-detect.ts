@@ -121,7 +121,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.gather(input, block);
     this.mapRows(block, input, placement);
     this.#pixels.check(block, placement, recognition, selection);
-    this.#guard.check(block, placement);
+    this.#guard.check(block, placement, selection);
   }
 
   /** Fetch for the kept rows what they have beside box, score and class. */

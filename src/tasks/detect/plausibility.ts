@@ -6,7 +6,9 @@ import { headInFractions } from "../../heads/fractions.ts";
 import { type ModelSpec, naming } from "../../heads/head.ts";
 import { refuseProbabilities } from "../../heads/queries.ts";
 import { rtdetrUltralyticsRows } from "../../heads/rtdetr-ultralytics.ts";
+import { yoloObjectness, yoloTransposed } from "../../heads/yolo.ts";
 import { yoloEndToEnd } from "../../heads/yolo-rows.ts";
+import { yolox, yoloxDecoded } from "../../heads/yolox.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
 import type { NmsOptions } from "./nms.ts";
@@ -16,6 +18,25 @@ const HIGHEST_SCORE = 1.001;
 
 /** One or two rows may be a mistake of the model's, or one object of several classes. */
 const FEWEST_TO_TELL = 3;
+
+/** A higher threshold is meant to leave most images without objects. */
+const HIGHEST_USUAL = 0.5;
+
+/** What a guard needs to know of a model. */
+type GuardedSpec = Pick<ModelSpec, "labels" | "assumedNames"> & Partial<Pick<ModelSpec, "plan" | "alternatives">>;
+
+/** Heads of rows of a box, perhaps objectness, and classes: under another one of them scores are hardly ever high. */
+const SAME_ROWS: readonly string[] = [yoloTransposed, yoloObjectness, yolox, yoloxDecoded].map(({ name }) => name);
+
+/** What YOLOv6 calls its output, and hardly anyone else. */
+const YOLOV6_OUTPUT = "outputs";
+
+/** The other heads of a model whose rows begin with objectness, of which only its shapes tell. */
+function headsOfSameRows({ plan, alternatives = [] }: Omit<GuardedSpec, "labels">): readonly string[] | undefined {
+  const isOfYolov6 = plan?.kind === "dense" && plan.score === "product" && plan.output === YOLOV6_OUTPUT;
+  if (plan?.kind !== "grid" && !isOfYolov6) return undefined;
+  return SAME_ROWS.filter((name) => alternatives.includes(name));
+}
 
 const HINT =
   "the head or the pre-processing may be another: `bunx bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
@@ -28,15 +49,18 @@ export class PlausibilityGuard {
   readonly #source: string;
   readonly #names: number;
   readonly #assumedNames: string | undefined;
+  /** Heads that read the same rows, where none of these may ever pass; `undefined` once an image was seen. */
+  #others: readonly string[] | undefined;
   #hasReported = false;
   #hasNamed = false;
 
   /**
    * @param source the model, for messages
-   * @param spec   of whose labels there may be fewer than classes
+   * @param spec   of whose labels there may be fewer than classes, and whose head may be another
    */
-  constructor(source: string, { labels, assumedNames }: Pick<ModelSpec, "labels" | "assumedNames"> = { labels: [] }) {
+  constructor(source: string, { labels, assumedNames, ...head }: GuardedSpec = { labels: [] }) {
     this.#source = source;
+    this.#others = headsOfSameRows(head);
     this.#names = labels.length > 0 ? labels.length : Number.POSITIVE_INFINITY;
     this.#assumedNames = assumedNames;
   }
@@ -46,11 +70,13 @@ export class PlausibilityGuard {
    *
    * @param block     the kept rows of an image, best first, in its own pixels and clipped to it
    * @param placement what they were mapped back by
+   * @param selection what was asked for
    * @throws {ModelError} If the class names were assumed, and a class has none: the others are not its names either
    */
-  check(block: DetectionBlock, placement: Region): void {
+  check(block: DetectionBlock, placement: Region, selection: Pick<NmsOptions, "classIds" | "threshold">): void {
     const { boxes, scores, classIds, count } = block;
     block.implausible = 0;
+    if (this.#others !== undefined) this.#checkFirst(block, placement, selection);
     if (count === 0) return;
     for (let row = 0; row < count; row++) if (classIds[row]! >= this.#names) this.#reportUnnamed(classIds[row]!);
     let high = 0;
@@ -69,6 +95,23 @@ export class PlausibilityGuard {
     else if (outside >= FEWEST_TO_TELL && outside * 2 >= count) {
       this.#report(`${outside} of ${count} boxes of an image lie outside it`);
     }
+  }
+
+  /** Where the first image has no object, the model may have another head: rows of objectness and of classes look alike. */
+  #checkFirst(
+    { count, dropped }: DetectionBlock,
+    { width, height, sourceWidth, sourceHeight }: Region,
+    { classIds, threshold }: Pick<NmsOptions, "classIds" | "threshold">,
+  ): void {
+    const others = this.#others ?? [];
+    this.#others = undefined;
+    const isSlice = width < sourceWidth || height < sourceHeight;
+    if (count + dropped > 0 || others.length === 0 || isSlice || classIds !== undefined || threshold > HIGHEST_USUAL)
+      return;
+    logger.warn(
+      `No objects in the first image of ${this.#source}, and nothing but its shapes tells its head: if there are some, name the head by ` +
+        naming(others),
+    );
   }
 
   #reportUnnamed(classId: number): void {

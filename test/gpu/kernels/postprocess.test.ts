@@ -311,6 +311,10 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   expect(read(rowsOf(0.5, 3))[0]!.count).toBe(1);
   expect(() => read(rowsOf(0.5, 1.5))).toThrow(ModelError);
   expect(() => read(rowsOf(0.5, 1.5))).toThrow("class ids are whole numbers from 0 on, got 1.5");
+  // A row that does not pass shows it as well: two classes are no score and class.
+  expect(() => read(rowsOf(0.05, 0.5))).toThrow("class ids are whole numbers from 0 on, got 0.5");
+  expect(read(rowsOf(0.05, -1))[0]!.count).toBe(0);
+  expect(() => read(rowsOf(0.9, -1))).toThrow("from 0 on, got -1\nHint: rows that only fill an output up have score 0");
   expect(() => read(rowsOf(7, 1))).toThrow("scores are from 0 to 1, got 7");
   const filled: DecodeCase = {
     ...rowsOf(0, -1),

@@ -268,15 +268,16 @@ function libraryPath(machine: Machine): string[] {
   if (machine.platform === "win32") return [];
   const isMac = machine.platform === "darwin";
   const path = isMac ? variableOf(machine, "DYLD_LIBRARY_PATH") : variableOf(machine, "LD_LIBRARY_PATH");
-  return (path ?? "").split(/[:;]/).filter((folder) => folder !== "");
+  const folders = (path ?? "").split(/[:;]/).filter((folder) => folder !== "");
+  return folders.map((folder) => posix.resolve(machine.workingFolder, folder));
 }
 
 /** The dynamic linker, which is `""`, and folders that it may not look in. */
 function systemFolders(machine: Machine): string[] {
   if (machine.platform === "win32") {
     // Windows has an old onnxruntime.dll of its own in PATH, so this comes last.
-    const path = (variableOf(machine, "PATH") ?? "").split(";");
-    return ["", ...path.filter((folder) => folder !== "")];
+    const path = (variableOf(machine, "PATH") ?? "").replaceAll('"', "").split(";");
+    return ["", ...path.filter((folder) => win32.isAbsolute(folder))];
   }
   if (machine.platform !== "linux") return ["", "/usr/local/lib", "/opt/homebrew/lib"];
   return ["", ...expandFolder("/usr/lib/{arch}-linux-gnu", machine), "/usr/lib64", "/usr/local/lib"];

@@ -2,7 +2,7 @@
 
 import { dlopen, type FFIFunction } from "bun:ffi";
 import { existsSync, realpathSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { embedHint, executionHint, IS_BUNDLED } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -85,6 +85,18 @@ function reasonOf({ message: text }: Error, candidate: string): string {
   return reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
 }
 
+/** True if a library is not there at all, rather than one that it is linked against. */
+function isAbsent(candidate: string, reason: string): boolean {
+  if (isPath(candidate)) return false;
+  const [place, ...rest] = reason.split(": cannot open shared object file: No such file");
+  // Bun looks for a bare name in the working folder at last, and tells of that.
+  return (
+    reason === NOT_FOUND ||
+    /^cannot open .*: No such file/.test(reason) ||
+    (rest.length > 0 && place === resolve(candidate))
+  );
+}
+
 /** A line for each path that was tried; names that are nowhere in a folder share one. */
 function linesOf(tried: readonly string[]): string[] {
   const lines = new Map<string, string[]>();
@@ -95,6 +107,7 @@ function linesOf(tried: readonly string[]): string[] {
   }
   return [...lines].map(([folder, names]) => {
     if (names.length === 0) return folder;
+    if (folder === ".") return `the dynamic linker: no ${names.join(", ")}`;
     return names.length === 1 ? `${join(folder, names[0]!)}${NOWHERE}` : `${folder}: no ${names.join(", ")}`;
   });
 }
@@ -130,6 +143,10 @@ export function openLibrary<Table extends SymbolTable>(
       tried.push(`${candidate}${NOWHERE}`);
       continue;
     }
+    if (!hasFolder && spec.isOfSystem !== true && existsSync(candidate)) {
+      refuse(candidate, "the working folder has a file of this name, and Bun may take it for the system's");
+      continue;
+    }
     const path = hasFolder ? realpathSync(candidate) : candidate;
     const known = opened.get(`${spec.name}\0${path}`);
     if (known !== undefined) return { path, symbols: known as NativeCalls<Table> };
@@ -153,7 +170,7 @@ export function openLibrary<Table extends SymbolTable>(
       return { path, symbols };
     } catch (error) {
       const reason = reasonOf(error as Error, candidate);
-      if (!hasFolder && reason === NOT_FOUND) tried.push(`${candidate}${NOWHERE}`);
+      if (isAbsent(candidate, reason)) tried.push(`${candidate}${NOWHERE}`);
       else refuse(candidate, reason === NOT_FOUND ? "a library that it is linked against is missing" : reason);
     }
   }

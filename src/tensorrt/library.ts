@@ -6,7 +6,7 @@ import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { type LibrarySpec, TENSORRT_TOOLKIT } from "../ffi/discovery.ts";
-import { openLibrary } from "../ffi/library.ts";
+import { type NativeCalls, openLibrary } from "../ffi/library.ts";
 import { libraryFault } from "../ffi/library-file.ts";
 import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import {
@@ -25,7 +25,7 @@ import {
 import { SHIM_CONSTANTS, SHIM_METHODS } from "../ffi/shim-symbols.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
-import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
+import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion, versionFault } from "./version.ts";
 
 const IS_WINDOWS = process.platform === "win32";
 
@@ -308,12 +308,14 @@ const libraries = new Map<string, TensorRtLibrary>();
 /** @throws {LibraryLoadError} If it is nowhere; where the lean runtime is not there either, of the full one */
 function pathOf(spec: LibrarySpec, { family, plansOnly }: OpenTensorRtOptions): string {
   const table = { getInferLibVersion: { args: [], returns: "i32" } } as const;
+  const probe = ({ getInferLibVersion }: NativeCalls<typeof table>): string | undefined =>
+    versionFault(parseVersion(getInferLibVersion()));
   try {
-    return openLibrary(spec, table).path;
+    return openLibrary(spec, table, probe).path;
   } catch (error) {
     if (!(error instanceof LibraryLoadError) || plansOnly !== true || family === "TensorRT-RTX") throw error;
     try {
-      return openLibrary({ ...spec, files: LEAN_FILES }, table).path;
+      return openLibrary({ ...spec, files: LEAN_FILES }, table, probe).path;
     } catch (leanError) {
       throw leanError instanceof LibraryLoadError ? error : leanError;
     }

@@ -41,6 +41,18 @@ export function parseVersion(number: number, build = -1): TensorRtVersion {
   return { family, major, minor, patch, build: known, release, text: `${family} ${release}` };
 }
 
+function tableOf({ family, major, minor }: TensorRtVersion): SlotTable | undefined {
+  if (family === "TensorRT-RTX") return major === 1 && minor >= 5 ? TENSORRT_RTX : undefined;
+  if (major === 10) return TENSORRT_10;
+  return major === 11 ? TENSORRT_11 : undefined;
+}
+
+/** Why a version cannot be used, one clause; `undefined` for those that can. Another may lie behind it. */
+export function versionFault(version: TensorRtVersion): string | undefined {
+  if (tableOf(version) !== undefined) return undefined;
+  return `it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x, got ${version.text}`;
+}
+
 /**
  * The slot table of a version. No library checks what it is called by, so a version without a table is refused here.
  *
@@ -48,13 +60,11 @@ export function parseVersion(number: number, build = -1): TensorRtVersion {
  * @throws {LibraryLoadError} If the version is unknown, or a TensorRT-RTX before 1.5
  */
 export function slotTableOf(version: TensorRtVersion, path: string): SlotTable {
-  if (version.family === "TensorRT-RTX" && version.major === 1 && version.minor >= 5) return TENSORRT_RTX;
-  if (version.family === "TensorRT" && version.major === 10) return TENSORRT_10;
-  if (version.family === "TensorRT" && version.major === 11) return TENSORRT_11;
+  const table = tableOf(version);
+  if (table !== undefined) return table;
   const isOldRtx = version.family === "TensorRT-RTX" && version.major === 1;
-  const found = `it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x, got ${version.text}`;
   const hint = isOldRtx
     ? "releases before 1.5 have another binary interface under the same file name: install 1.5 or later"
     : "install one of these versions, or update this package";
-  throw new LibraryLoadError(message(`use ${path}`, found, hint), "libnvinfer", [path]);
+  throw new LibraryLoadError(message(`use ${path}`, versionFault(version)!, hint), "libnvinfer", [path]);
 }

@@ -383,6 +383,12 @@ for (const setUp of SET_UPS) {
   });
 }
 
+test("candidatePaths() takes relative folders of the library path for those below the working folder", () => {
+  const machine = machineOf({ name: "", environment: { LD_LIBRARY_PATH: ".:libs:/data" }, files: [], found: {} });
+  const spec = { name: "probe", variable: "BUN_TENSORRT_PROBE", files: ["a.so"], hint: "" };
+  expect(candidatePaths(spec, machine).slice(0, 3)).toEqual([`${WORK}/a.so`, `${WORK}/libs/a.so`, "/data/a.so"]);
+});
+
 test("candidatePaths() asks only the dynamic linker for a part of the system, whatever the library path holds", () => {
   const machine = machineOf({ name: "", environment: { LD_LIBRARY_PATH: "/sysroot/lib" }, files: [], found: {} });
   const spec = { name: "libc", variable: "BUN_TENSORRT_LIBC", files: ["libc.so.6"], isOfSystem: true, hint: "" };

@@ -116,6 +116,20 @@ test("openLibrary() lists every path it tried, with the reason, and the hint", (
   }
 });
 
+test.skipIf(!hasLibm)("openLibrary() takes no library of the working folder for one of the system", () => {
+  const before = process.cwd();
+  process.chdir(folder);
+  copyOfLibrary("libplanted.so.1");
+  try {
+    expect(() => openLibrary(spec({ files: ["libplanted.so.1"] }), MATHS)).toThrow(
+      "\n  libplanted.so.1: the working folder has a file of this name",
+    );
+    expect(() => openLibrary(spec(), MATHS)).toThrow("\n  the dynamic linker: no libprobe.so.1\n");
+  } finally {
+    process.chdir(before);
+  }
+});
+
 test("openLibrary() has one line for a folder, and one mention of a path", () => {
   process.env.BUN_TENSORRT_PROBE = folder;
   const file = join(folder, "text.so");

@@ -81,8 +81,21 @@ test.skipIf(RTX_14 === undefined)("openTensorRt() refuses TensorRT-RTX 1.4 by na
     RTX_14!,
     "try { openFrom(process.env.FOLDER); } catch (error) { console.log(error.name, error.message); }",
   );
-  expect(output).toMatch(/LibraryLoadError Cannot use .*libtensorrt_rtx\.so\.1: it must be .* TensorRT-RTX 1\.4\.0/);
+  expect(output).toMatch(
+    /LibraryLoadError Cannot load [\s\S]*libtensorrt_rtx\.so\.1: it must be .* TensorRT-RTX 1\.4\.0/,
+  );
 });
+
+test.skipIf(RTX_14 === undefined || RTX === undefined)(
+  "openTensorRt() passes over TensorRT-RTX 1.4 where a newer one lies behind it, as both have been fetched",
+  () => {
+    const child = Bun.spawnSync(
+      [process.execPath, "-e", 'console.log((await import("./src/tensorrt/library.ts")).openTensorRt().version.text)'],
+      { env: { ...process.env, BUN_TENSORRT_TENSORRT: "", LD_LIBRARY_PATH: `${RTX_14}:${RTX}` }, stderr: "pipe" },
+    );
+    expect(child.stdout.toString()).toMatch(/^TensorRT-RTX 1\.[5-9]/);
+  },
+);
 
 test.skipIf(LEAN === undefined)(
   "TensorRtLibrary.bind() takes the table of TensorRT 11 for the lean runtime, as it has been fetched",

@@ -466,6 +466,9 @@ static bool is_damaged(bt_nvdec *decoder, int32_t picture) {
   return status.status == STATUS_ERROR || status.status == STATUS_CONCEALED;
 }
 
+/* Sides of what the engine writes are even, and so are those of what it writes them from: otherwise it resamples. */
+static uint32_t even(uint32_t side) { return (side + 1) & ~1u; }
+
 /* Map the picture that is shown next, once it is decoded; its pixels are there afterwards. */
 static bool deliver(bt_nvdec *decoder) {
   slot *target = free_slot(decoder);
@@ -492,7 +495,7 @@ static bool deliver(bt_nvdec *decoder) {
   }
   /* The whole coded image is mapped, so that nothing is resampled; the area that is shown is an address in it. */
   const uint64_t sample_bytes = format->bits_minus_8 == 0 ? 1 : 2;
-  const uint64_t rows = (format->height + 1) & ~1u;
+  const uint64_t rows = even(format->height);
   const uint64_t left = (uint64_t)format->left & ~1ull, top = (uint64_t)format->top & ~1ull;
   target->frame = (bt_nvdec_frame){
       .surface = surface,
@@ -545,19 +548,21 @@ static bool is_supported(bt_nvdec *decoder, const video_format *format) {
 }
 
 static int32_t reconfigure(bt_nvdec *decoder, const video_format *format) {
-  reconfigure_info info = {.width = format->width,
-                           .height = format->height,
-                           .target_width = format->width,
-                           .target_height = format->height,
+  const uint32_t width = even(format->width), height = even(format->height);
+  reconfigure_info info = {.width = width,
+                           .height = height,
+                           .target_width = width,
+                           .target_height = height,
                            .decode_surfaces = (uint32_t)decoder->hardware.decode_surfaces,
-                           .display = {0, 0, (int16_t)format->width, (int16_t)format->height},
-                           .target = {0, 0, (int16_t)format->width, (int16_t)format->height}};
+                           .display = {0, 0, (int16_t)width, (int16_t)height},
+                           .target = {0, 0, (int16_t)width, (int16_t)height}};
   return decoder->video->calls.reconfigure(decoder->hardware.handle, &info);
 }
 
 static int32_t create(bt_nvdec *decoder, const video_format *format, const hardware *wanted) {
-  create_info info = {.width = format->width,
-                      .height = format->height,
+  const uint32_t width = even(format->width), height = even(format->height);
+  create_info info = {.width = width,
+                      .height = height,
                       .decode_surfaces = (unsigned long)wanted->decode_surfaces,
                       .codec = format->codec,
                       .chroma = format->chroma,
@@ -565,13 +570,13 @@ static int32_t create(bt_nvdec *decoder, const video_format *format, const hardw
                       .bits_minus_8 = format->bits_minus_8,
                       .max_width = (unsigned long)wanted->max_width,
                       .max_height = (unsigned long)wanted->max_height,
-                      .display = {0, 0, (int16_t)format->width, (int16_t)format->height},
+                      .display = {0, 0, (int16_t)width, (int16_t)height},
                       .format = format->bits_minus_8 == 0 ? FORMAT_NV12 : FORMAT_P016,
-                      .target_width = format->width,
-                      .target_height = format->height,
+                      .target_width = width,
+                      .target_height = height,
                       .output_surfaces = (unsigned long)wanted->output_surfaces,
                       .lock = wanted->lock,
-                      .target = {0, 0, (int16_t)format->width, (int16_t)format->height}};
+                      .target = {0, 0, (int16_t)width, (int16_t)height}};
   decoder->hardware = *wanted;
   return decoder->video->calls.create(&decoder->hardware.handle, &info);
 }
@@ -582,8 +587,8 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
   hardware wanted = {.codec = format->codec,
                      .chroma = format->chroma,
                      .bits = format->bits_minus_8 + 8,
-                     .max_width = (int32_t)format->width,
-                     .max_height = (int32_t)format->height,
+                     .max_width = (int32_t)even(format->width),
+                     .max_height = (int32_t)even(format->height),
                      .decode_surfaces = decode_surfaces,
                      .output_surfaces = decoder->slots};
   const bool is_own = decoder->hardware.handle != NULL && fits(&decoder->hardware, &wanted);
@@ -598,8 +603,8 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
     }
     destroy(video, &decoder->hardware);
   }
-  if (wanted.max_width < decoder->limit_width) wanted.max_width = decoder->limit_width;
-  if (wanted.max_height < decoder->limit_height) wanted.max_height = decoder->limit_height;
+  if (wanted.max_width < decoder->limit_width) wanted.max_width = (int32_t)even((uint32_t)decoder->limit_width);
+  if (wanted.max_height < decoder->limit_height) wanted.max_height = (int32_t)even((uint32_t)decoder->limit_height);
   int32_t status = video->calls.create_lock(&wanted.lock, video->context);
   if (status != 0) return fail(decoder, BT_NVDEC_CALL, CALL_CREATE_LOCK, status);
   status = create(decoder, format, &wanted);

@@ -32,7 +32,7 @@ if (streamNames().length === 0) throw new Error("No streams: run `bun scripts/vi
 const seconds = Number(values.seconds);
 const cameraMs = Number(values["camera-seconds"]) * 1000;
 /** Frames that wait while decoders are made are gone by then. */
-const SETTLE_MS = 500;
+const SETTLE_MS = 2000;
 const frameMs = 1000 / Number(values.rate);
 const results: Record<string, unknown>[] = [];
 

@@ -130,9 +130,12 @@ fakeCudaTest("frames tell their layout, crop and colours; 10 bits are P016", asy
     program(
       `
       using decoder = open();
-      const look = (frame) => tell([frame.format, frame.width, frame.height, frame.pitchBytes > frame.width, frame.yuvStandard, frame.yuvRange, pictureOf(frame)].join(" "), frame.chroma - frame.pixels === frame.pitchBytes * (frame.format === "NV12" ? 62 : 64));
+      const look = (frame) => tell([frame.format, frame.width, frame.height, frame.pitchBytes > frame.width, frame.yuvStandard, frame.yuvRange, pictureOf(frame)].join(" "), frame.chroma - frame.pixels === frame.pitchBytes * (frame.format === "NV12" ? 62 : Math.ceil(frame.height / 2) * 2));
       await decoder.decode(Buffer.concat([sequence({ width: 96, height: 64, crop: [8, 4, 16, 6], range: 1, matrix: 9 }), picture(40)]), 0);
       await decoder.decode(Buffer.concat([sequence({ width: 96, height: 64, bits: 10, matrix: 1 }), picture(60)]), 1);
+      for (const [width, height] of [[97, 65], [65, 49]]) {
+        await decoder.decode(Buffer.concat([sequence({ width, height, bits: 10, matrix: 1 }), picture(60)]), 1);
+      }
       await decoder.flush();
       for (let frame = await decoder.next(); frame; frame = await decoder.next()) { look(frame); frame.release(); }
       tell(decoder.counts.created);
@@ -141,7 +144,17 @@ fakeCudaTest("frames tell their layout, crop and colours; 10 bits are P016", asy
     ),
   );
   const { told } = result(output);
-  expect(told).toEqual(["NV12 72 54 true BT.2020 full 40", true, "P016 96 64 true BT.709 limited 60", true, 2]);
+  expect(told).toEqual([
+    "NV12 72 54 true BT.2020 full 40",
+    true,
+    "P016 96 64 true BT.709 limited 60",
+    true,
+    "P016 97 65 true BT.709 limited 60",
+    true,
+    "P016 65 49 true BT.709 limited 60",
+    true,
+    3,
+  ]);
 });
 
 fakeCudaTest(

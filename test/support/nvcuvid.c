@@ -115,6 +115,7 @@ int cuvidCreateDecoder(void **out, void *info) {
   const int width = (int)AT(unsigned long, info, 0), height = (int)AT(unsigned long, info, 8);
   must(AT(int16_t, info, 84) == width && AT(int16_t, info, 86) == height, "display area of a decoder");
   must((int)AT(unsigned long, info, 96) == width && AT(int16_t, info, 132) == width, "target of a decoder");
+  must(width % 2 == 0 && height % 2 == 0, "an odd target of a decoder");
   must(width <= self->max_width && height <= self->max_height, "a decoder that is larger than its limit");
   usleep((unsigned)setting("FAKE_NVDEC_CREATE_US", 0));
   size_outputs(self, self->max_width, self->max_height);
@@ -148,6 +149,7 @@ int cuvidReconfigureDecoder(void *handle, void *info) {
   must(count_mapped(self) == 0, "a decoder is reconfigured while surfaces are mapped");
   must(AT(int16_t, info, 72) == width && AT(int16_t, info, 74) == height, "display area of a reconfigured decoder");
   must(AT(uint32_t, info, 8) == (uint32_t)width && AT(int16_t, info, 80) == width, "target of a reconfigured decoder");
+  must(width % 2 == 0 && height % 2 == 0, "an odd target of a reconfigured decoder");
   must((int)AT(uint32_t, info, 16) <= self->surfaces, "surfaces of a reconfigured decoder");
   if (setting("FAKE_NVDEC_RECONFIGURE_STATUS", 0) != 0) return setting("FAKE_NVDEC_RECONFIGURE_STATUS", 0);
   if (width > self->max_width || height > self->max_height) return 1;

@@ -45,7 +45,7 @@ test("convert says what is missing and what is wrong", async () => {
     [["tiny.onnx", "-p", "fp16", "--calibration", "none.txt"], 2, '--calibration "none.txt" cannot be read: ENOENT'],
     [["tiny.onnx", "-p", "fp16", "-o", "tiny.onnx"], 2, "would overwrite the model"],
     [["none.onnx", "-p", "fp16"], 1, "none.onnx"],
-    [["tiny.onnx", "-p", "fp16", "--calibration", "photos"], 1, "none of the 1 image can be read"],
+    [["tiny.onnx", "-p", "fp16", "--calibration", "photos"], 1, "the image cannot be read"],
   ] as const;
   for (const [words, code, text] of cases) {
     const result = await convert(...words);

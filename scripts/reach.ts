@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "./generated.ts";
 import { arm64 } from "./reach/arm64.ts";
-import { type Reach, Unavailable } from "./reach/reach.ts";
+import { type Reach, type Ready, Unavailable } from "./reach/reach.ts";
 import { windows } from "./reach/windows.ts";
 
 const REACHES: Readonly<Record<string, Reach>> = { arm64, windows };
@@ -42,44 +42,68 @@ const reach = REACHES[name];
 if (reach === undefined) throw new Error(`Cannot reach "${name}": the names are ${Object.keys(REACHES).join(", ")}`);
 const kept = Bun.argv.find((word) => word.startsWith("--report="))?.slice("--report=".length);
 const reports = kept ?? mkdtempSync(join(tmpdir(), "bun-tensorrt-reach-"));
+let child: Bun.Subprocess | undefined;
+let dispose: (() => void) | undefined;
+
+/** Takes back what was changed of this machine. */
+function tidy(): void {
+  dispose?.();
+  dispose = undefined;
+  if (kept === undefined) rmSync(reports, { recursive: true, force: true });
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    child?.kill(signal);
+    tidy();
+    process.kill(process.pid, signal);
+  });
+}
+
+/** Makes the machine ready; a disk that is full or may not be written is no fault of the tests. */
+async function ready(): Promise<Ready> {
+  try {
+    return await reach!();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    throw new Unavailable((error as Error).message);
+  }
+}
 
 try {
   const started = performance.now();
-  const { runs, dispose } = await reach();
+  const machine = await ready();
+  dispose = machine.dispose;
   console.log(`${name}: ready after ${((performance.now() - started) / 1000).toFixed(0)} s`);
   const lines: string[] = [];
-  try {
-    for (const { title, command, cwd, env, pathOf = String } of runs) {
-      const leftMs = started + LIMIT_MS - performance.now();
-      if (leftMs <= 0) {
-        lines.push(`  ${title}: left out, the ${LIMIT_MS / 60_000} minutes were over`);
-        continue;
-      }
-      const report = join(reports, `${name}-${title.replaceAll(/\W+/g, "-")}.xml`);
-      const words = [...command, "--reporter=junit", `--reporter-outfile=${pathOf(report)}`];
-      console.log(`\n== ${name}, ${title}: ${command.slice(1).join(" ")}`);
-      const child = Bun.spawn(words, {
-        cwd: cwd ?? root,
-        env: { ...process.env, ...env },
-        stdio: ["ignore", "inherit", "inherit"],
-        timeout: leftMs,
-      });
-      const code = await child.exited;
-      if (child.signalCode === "SIGTERM") {
-        lines.push(`  ${title}: cut off, the ${LIMIT_MS / 60_000} minutes were over`);
-        continue;
-      }
-      if (code !== 0) process.exitCode = 1;
-      const text = (await Bun.file(report).exists()) ? readFileSync(report, "utf8") : "";
-      lines.push(text === "" ? `  ${title}: ended without a report` : lineOf(title, text));
+  for (const { title, command, cwd, env, pathOf = String } of machine.runs) {
+    const leftMs = started + LIMIT_MS - performance.now();
+    if (leftMs <= 0) {
+      lines.push(`  ${title}: left out, the ${LIMIT_MS / 60_000} minutes were over`);
+      continue;
     }
-  } finally {
-    dispose?.();
+    const report = join(reports, `${name}-${title.replaceAll(/\W+/g, "-")}.xml`);
+    const words = [...command, "--reporter=junit", `--reporter-outfile=${pathOf(report)}`];
+    console.log(`\n== ${name}, ${title}: ${command.slice(1).join(" ")}`);
+    child = Bun.spawn(words, {
+      cwd: cwd ?? root,
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "inherit", "inherit"],
+      timeout: leftMs,
+    });
+    const code = await child.exited;
+    if (child.signalCode === "SIGTERM") {
+      lines.push(`  ${title}: cut off, the ${LIMIT_MS / 60_000} minutes were over`);
+      continue;
+    }
+    if (code !== 0) process.exitCode = 1;
+    const text = (await Bun.file(report).exists()) ? readFileSync(report, "utf8") : "";
+    lines.push(text === "" ? `  ${title}: ended without a report` : lineOf(title, text));
   }
   console.log(`\n${name} ran in ${((performance.now() - started) / 1000).toFixed(0)} s:\n${lines.join("\n")}`);
 } catch (error) {
   if (!(error instanceof Unavailable)) throw error;
   console.log(`skipped, ${name}: ${error.message}`);
 } finally {
-  if (kept === undefined) rmSync(reports, { recursive: true });
+  tidy();
 }

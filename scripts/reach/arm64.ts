@@ -73,7 +73,8 @@ function installQemu(): void {
 /** Programs start others by name, so the kernel must know what arm64 ones are run by. @returns what takes it back */
 function registerFormat(): (() => void) | undefined {
   const status = join(BINFMT, "status");
-  if (!existsSync(status)) {
+  const isMounted = existsSync(status);
+  if (!isMounted) {
     const { exitCode, stderr } = Bun.spawnSync(["mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT]);
     if (exitCode !== 0 || !existsSync(status)) {
       throw new Unavailable(`binfmt_misc cannot be mounted, as in most containers: ${stderr.toString().trim()}`);
@@ -85,7 +86,10 @@ function registerFormat(): (() => void) | undefined {
   } catch (error) {
     throw new Unavailable(`a format cannot be registered with binfmt_misc: ${(error as Error).message}`);
   }
-  return () => writeFileSync(join(BINFMT, OWN_NAME), "-1");
+  return () => {
+    writeFileSync(join(BINFMT, OWN_NAME), "-1");
+    if (!isMounted) Bun.spawnSync(["umount", BINFMT]);
+  };
 }
 
 /** The system's libraries, unpacked. @returns their folder */
@@ -103,7 +107,9 @@ function systemLibraries(folder: string): string {
     ...[`Dir::State::status=${join(state, "status")}`, `Dir::Cache=${join(state, "cache")}`],
     ...[`Dir::State::lists=${join(state, "lists")}`, "APT::Sandbox::User=root"],
   ].flatMap((option) => ["-o", option]);
-  fetchBy("Debian's list for arm64", ["apt-get", ...options, "update", "-qq"]);
+  // Else apt is content with the lists that it has, which are none.
+  const update = ["-o", "APT::Update::Error-Mode=any", "update", "-qq"];
+  fetchBy("Debian's list for arm64", ["apt-get", ...options, ...update]);
   const download = ["-y", "-qq", "--no-install-recommends", "--download-only", "install", ...PACKAGES];
   fetchBy("Debian's arm64 libraries", ["apt-get", ...options, ...download]);
   const archives = join(state, "cache/archives");

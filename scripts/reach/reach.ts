@@ -39,10 +39,16 @@ export function reachFolder(name: string): string {
   return join(cacheFolder(), "reach", name);
 }
 
-/** Run a program that fetches or installs something. @throws {Unavailable} If it fails, with its last line */
+/** Longest time that something may take to be fetched: a network that swallows everything is none. */
+const FETCH_MS = 240_000;
+
+/** Run a program that fetches or installs something. @throws {Unavailable} If it fails, with its last line, or takes too long */
 export function fetchBy(what: string, command: readonly string[], cwd: string = root): string {
-  const child = Bun.spawnSync([...command], { cwd, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawnSync([...command], { cwd, stdout: "pipe", stderr: "pipe", timeout: FETCH_MS });
   if (child.exitCode === 0) return child.stdout.toString();
+  if (child.exitedDueToTimeout === true) {
+    throw new Unavailable(`${what} cannot be had: ${command[0]} has not ended within ${FETCH_MS / 60_000} minutes`);
+  }
   const last = `${child.stdout}\n${child.stderr}`.trim().split("\n").at(-1) ?? "";
   throw new Unavailable(`${what} cannot be had: ${command[0]} exited with ${child.exitCode}: ${last}`);
 }

@@ -241,19 +241,19 @@ extern "C" __global__ void __launch_bounds__(256, 5) preprocess_u8(
   preprocess<u8, 3>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f32_luma(
+extern "C" __global__ void __launch_bounds__(256, 4) preprocess_f32_luma(
     float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector) {
   preprocess<float, 1>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f16_luma(
+extern "C" __global__ void __launch_bounds__(256, 4) preprocess_f16_luma(
     f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector) {
   preprocess<f16, 1>(output, images, table, width, height, vector);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 5) preprocess_u8_luma(
+extern "C" __global__ void __launch_bounds__(256, 4) preprocess_u8_luma(
     u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector) {
   preprocess<u8, 1>(output, images, table, width, height, vector);

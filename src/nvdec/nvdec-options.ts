@@ -22,8 +22,8 @@ export interface NvdecDecoderOptions {
   /** Frames that may be held at once, 1 to 32. Default 4. */
   readonly surfaces?: number | undefined;
   /**
-   * Frames that the parser holds back so that they come in order although the stream does not say how far it reorders them. 0 is for
-   * live streams without B frames. Default 1.
+   * Frames that the parser holds back so that they come in order although the stream does not say how far it reorders them. Each
+   * costs the time between two frames: 0 is for live streams that have no B frames, or say how far they reorder. Default 1.
    */
   readonly delay?: number | undefined;
   /** Each packet holds the data of one whole picture, as containers store them: it is decoded without waiting for the next. Default true. */

@@ -76,6 +76,20 @@ export interface InspectPlanOptions {
   readonly hostCodeAllowed: boolean;
 }
 
+/** Why a model is not read, as `--json` gives it. */
+export interface ModelProblem {
+  /** All of it, as it is printed. */
+  readonly problem: string;
+  readonly hint: string | undefined;
+  /** Heads that may be named for it by `--head`. */
+  readonly readings: readonly string[];
+}
+
+/** The parts of an error: the hint is its last line, where there is one. */
+export function problemOf({ message: problem, readings }: ModelError): ModelProblem {
+  return { problem, hint: /\nHint: (.*)$/s.exec(problem)?.[1], readings };
+}
+
 /** What is said that holds of classifiers as well. */
 function levelsOf({ preprocessing }: SaidOfModel): ClassifierPreprocessingOptions | undefined {
   if (preprocessing === undefined) return undefined;
@@ -136,7 +150,7 @@ async function recognise(engine: Engine, file: ModelFile, said: SaidOfModel): Pr
     return await recognitionOf(openedEngine(engine, JSON.stringify(engine.source)), file.path ?? file.bytes, said);
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
-    return { problem: error.message };
+    return problemOf(error);
   }
 }
 

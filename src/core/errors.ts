@@ -272,10 +272,21 @@ export class ModelError extends BunTensorRtError {
   readonly source: string;
   /** The class that loads it, where it is a model of another task, and that is known. */
   readonly facade: string | undefined;
-  constructor(text: string, source: string, { facade, ...options }: ErrorOptions & { readonly facade?: string } = {}) {
+  /** Heads that may be named for it, where nothing tells which it has; mostly none. */
+  readonly readings: readonly string[];
+  constructor(
+    text: string,
+    source: string,
+    {
+      facade,
+      readings = [],
+      ...options
+    }: ErrorOptions & { readonly facade?: string; readonly readings?: readonly string[] } = {},
+  ) {
     super(text, options);
     this.source = source;
     this.facade = facade;
+    this.readings = readings;
   }
 }
 

@@ -102,13 +102,14 @@ let bestClass = 0;
 
 /** The heads that read a map of the same tensors otherwise, for messages. */
 const RAW_OF_YOLOV5: readonly string[] = ["yolov5-maps"];
+const RAW_OF_DARKNET: readonly string[] = ["darknet-maps"];
 const SIGMOID_OF_YOLOV5: readonly string[] = ["yolov5-maps-sigmoid"];
 
 /**
  * @param value an objectness that is no probability; `undefined` where all of an image are, and should not be
  * @throws {ModelError} Always
  */
-export function refuseAnchors({ form, activated }: AnchorMapsPlan, value: number | undefined): never {
+export function refuseAnchors({ form, activated, levels }: AnchorMapsPlan, value: number | undefined): never {
   // YOLOv2's five anchors a cell, and their softmax, are in no other head.
   const isOfYolov2 = form === "yolov2" || form === "custom-vision";
   if (activated === "nothing")
@@ -117,7 +118,13 @@ export function refuseAnchors({ form, activated }: AnchorMapsPlan, value: number
       form === "yolov5" ? "yolov5-maps" : `${form}-maps`,
       isOfYolov2 ? [] : SIGMOID_OF_YOLOV5,
     );
-  refuseRange(`${SCORES_ARE_LOGITS} ${value}`, activated === "all" ? "yolov5-maps-sigmoid" : form, RAW_OF_YOLOV5);
+  const found = `${SCORES_ARE_LOGITS} ${value}`;
+  if (activated === "all") refuseRange(found, "yolov5-maps-sigmoid", RAW_OF_YOLOV5);
+  // No other head has RKNN's three maps.
+  if (form === "yolox")
+    refuseRange(found, "yolox-maps", [], "export it with the sigmoid of objectness and classes, as RKNN's script does");
+  const isYolov4 = levels.some(({ centreScale }) => centreScale !== undefined);
+  refuseRange(found, isYolov4 ? "yolov4-maps" : "yolov3-maps", RAW_OF_DARKNET);
 }
 
 /** The range of objectness in an image. */

@@ -322,8 +322,9 @@ export const customVisionMaps: Head<AnchorMapsPlan> = defineHead(
     if (parts === undefined) return undefined;
     // Every model is of one's own, of 80 classes too: its names are in labels.txt.
     const names = Array.from({ length: parts.classes ?? 0 }, (_, id) => `class ${id}`);
-    const assumptions = traits.forced ? [] : [ASSUMED_OF_CUSTOM_VISION];
-    return { ...parts, ...customVisionPreprocessing(traits), assumptions, names, usualIou: 0.45 };
+    const { preprocessing, assumptions: ofLevels } = customVisionPreprocessing(traits);
+    const assumptions = traits.forced ? ofLevels : [ASSUMED_OF_CUSTOM_VISION, ...ofLevels];
+    return { ...parts, preprocessing, assumptions, names, usualIou: 0.45 };
   },
 );
 

@@ -3,16 +3,19 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { type ColumnsPlan, defineHead, type Head, saying } from "./head.ts";
+import { RTMDET } from "./mmdeploy.ts";
 import { decodeColumns } from "./rows.ts";
 import { INTEGERS, isFloat } from "./traits.ts";
 import { ASSUMED_OF_YOLO_NAS } from "./yolo-rows.ts";
+
+/** What only MMYOLO calls the classes. */
+const LABELS_OF_MMYOLO = /^labels$/;
 
 /** What exporters call the four outputs: count, boxes, scores, classes. */
 const NAMES: readonly (readonly [count: RegExp, boxes: RegExp, scores: RegExp, classes: RegExp])[] = [
   [/^num_dets$/, /^det_boxes$/, /^det_scores$/, /^det_classes$/],
   // MMYOLO's, by its easydeploy.
-  [/^num_dets$/, /^boxes$/, /^scores$/, /^labels$/],
-  [/^num_dets$/, /^bboxes$/, /^scores$/, /^labels$/],
+  [/^num_dets$/, /^b?boxes$/, /^scores$/, LABELS_OF_MMYOLO],
   [/^num_detections$/, /^detection_boxes$/, /^detection_scores$/, /^detection_classes$/],
   [/^num_detections$/, /^nmsed_boxes$/, /^nmsed_scores$/, /^nmsed_classes$/],
   [/^num$/, /^boxes$/, /^scores$/, /^classes$/],
@@ -42,6 +45,16 @@ const ASSUMED =
   "YOLO's pre-processing; DAMO-YOLO and others exported with this NMS look alike and want another: for DAMO-YOLO give " +
   saying({ fit: "stretch", scale: 1 });
 
+/** MMYOLO puts one NMS behind all of its families. */
+const ASSUMED_OF_MMYOLO =
+  `YOLO's pre-processing, as MMYOLO's YOLOv5, v6, v7 and v8; its RTMDet and YOLOX look alike: for RTMDet give ${saying(RTMDET)}; for ` +
+  `YOLOX ${saying({ fit: "letterbox-top-left", colour: "BGR", scale: 1 })}`;
+
+function assumedOf(classes: string, isOfYoloNas: boolean): string {
+  if (isOfYoloNas) return ASSUMED_OF_YOLO_NAS;
+  return LABELS_OF_MMYOLO.test(classes) ? ASSUMED_OF_MMYOLO : ASSUMED;
+}
+
 function findFour(outputs: readonly TensorInfo[], names: readonly RegExp[]): readonly TensorInfo[] | undefined {
   const found = FORMS.map((isOne, at) => outputs.find((info) => names[at]!.test(info.name) && isOne(info)));
   return found.every((info) => info !== undefined) ? found : undefined;
@@ -66,7 +79,7 @@ export const efficientNms: Head<ColumnsPlan> = defineHead(
     return {
       outputs,
       preprocessing: YOLO_PREPROCESSING,
-      assumptions: traits.family !== undefined ? [] : [outputs === ofYoloNas ? ASSUMED_OF_YOLO_NAS : ASSUMED],
+      assumptions: traits.family !== undefined ? [] : [assumedOf(classes, outputs === ofYoloNas)],
       needsNms: false,
       plan: { kind: "columns", boxes, scores, classes, counts },
     };

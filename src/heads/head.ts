@@ -390,7 +390,10 @@ export function naming(names: readonly string[]): string {
 /** How a caller says what is done to an image: in code, or by flags. */
 export function saying(preprocessing: PreprocessingOptions): string {
   const entries = Object.entries(preprocessing) as [string, string | number | readonly number[]][];
-  const code = entries.map(([name, value]) => `${name}: ${JSON.stringify(value)?.replaceAll(",", ", ")}`);
-  const flags = entries.map(([name, value]) => `--${name} ${value}`);
+  const isShare = (value: unknown): boolean => value === 1 / 255;
+  const codeOf = (value: unknown): string | undefined =>
+    isShare(value) ? "1 / 255" : JSON.stringify(value)?.replaceAll(",", ", ");
+  const code = entries.map(([name, value]) => `${name}: ${codeOf(value)}`);
+  const flags = entries.map(([name, value]) => `--${name} ${isShare(value) ? "1/255" : value}`);
   return `\`preprocessing: { ${code.join(", ")} }\` (\`${flags.join(" ")}\`)`;
 }

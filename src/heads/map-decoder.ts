@@ -61,12 +61,15 @@ export const LOWEST = -0.001;
 /** Above it likewise. */
 export const HIGHEST = 1.001;
 
-/** @throws {ModelError} Always. @param others heads that read such numbers */
-export function refuseRange(found: string, head: string, others: readonly string[]): never {
+/** @throws {ModelError} Always. @param others heads that read such numbers @param way out where there are none */
+export function refuseRange(
+  found: string,
+  head: string,
+  others: readonly string[],
+  way = "export it with the map of its last convolution, as it is: no head reads one that is activated already",
+): never {
   const hint =
-    others.length === 0
-      ? "export it with the map of its last convolution, as it is: no head reads one that is activated already"
-      : `the sigmoid is the model's own or it is not; name the head by ${naming(others)}`;
+    others.length === 0 ? way : `the sigmoid is the model's own or it is not; name the head by ${naming(others)}`;
   throw new ModelError(message(`decode the model's maps as head "${head}"`, found, hint), head);
 }
 

@@ -20,8 +20,17 @@ const PREPROCESSING: Preprocessing = {
   pad: MEAN,
 };
 
-/** What RTMDet wants. */
-const BGR = saying({ colour: "BGR", mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], pad: 114 });
+/** What RTMDet wants, of levels as they are. */
+export const RTMDET = {
+  colour: "BGR",
+  scale: 1,
+  mean: [103.53, 116.28, 123.675],
+  std: [57.375, 57.12, 58.395],
+  pad: 114,
+} as const;
+
+const { scale: _, ...rtmdet } = RTMDET;
+const BGR = saying(rtmdet);
 
 /** @param columns of a row: those of a box, then the score */
 function readRows(

@@ -9,16 +9,15 @@ import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { usualAnchors } from "./anchors.ts";
 import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense, yolov9Heads } from "./dense-reading.ts";
-import { efficientNms } from "./efficient-nms.ts";
 import { efficientDet } from "./efficientdet.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions, saying } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { withNamesBeside } from "./names-beside.ts";
-import { fitting, HEADS, headNamed, isFedBy, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
+import { fitting, HEADS, headNamed, isFedBy, nameable, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { withMaps } from "./shaped.ts";
-import { damoYolo, splitOutputs } from "./split.ts";
+import { damoYolo, sayingOfYoloNas, splitOutputs } from "./split.ts";
 import {
   findClassScores,
   isOfCrops,
@@ -35,15 +34,6 @@ import { isOpenToOthers, yolo } from "./yolo.ts";
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
 
-/**
- * Names of the heads by which a model can be read if the caller says so. Those in fractions are told of where boxes turn out
- * to be such. TensorFlow's detectors are like `efficient-nms`, but for the order of a box's numbers.
- */
-function nameable(traits: ModelTraits, own: readonly Head[] = []): string[] {
-  const found = fitting({ ...traits, forced: true }, [...own, ...PLAIN_HEADS]).map(({ head }) => head);
-  return traits.image.layout === "NHWC" ? found.filter((name) => name !== efficientNms.name) : found;
-}
-
 function quoted(names: readonly string[], join: string): string {
   return names.map((name) => JSON.stringify(name)).join(join);
 }
@@ -57,8 +47,9 @@ export function refuse(
   { source = "the model", noun = "a detector" }: RecogniseOptions,
   found: string,
   hint: string,
+  readings: readonly string[] = [],
 ): never {
-  throw new ModelError(message(`use ${source} as ${noun}`, found, hint), source);
+  throw new ModelError(message(`use ${source} as ${noun}`, found, hint), source, { readings });
 }
 
 /** With the tensors, and the heads that they were compared with. */
@@ -68,18 +59,18 @@ function refuseTensors(
   found: string,
   heads: readonly Head[],
   hint: string,
+  named: readonly string[],
 ): never {
   const list = heads.length === 1 ? heads : heads.filter((head) => PLAIN_HEADS.includes(head));
   const rows = list.map(({ name, summary }) => `  ${name}: ${summary}`);
   if (list.length < heads.length)
     rows.push("  …-fractions: as the head of that name, with boxes as fractions of the input");
   const title = heads === HEADS ? "heads known" : "heads";
-  refuse(options, `${found}\n${formatModelInfo(model)}\n${title}:\n${rows.join("\n")}`, hint);
+  refuse(options, `${found}\n${formatModelInfo(model)}\n${title}:\n${rows.join("\n")}`, hint, named);
 }
 
 /** What helps where no head fits by itself. */
-function waysOut(traits: ModelTraits, { heads }: RecogniseOptions): string {
-  const names = nameable(traits, heads);
+function waysOut(names: readonly string[]): string {
   if (names.length === 0) return "export it so that its outputs are those of a head that is known";
   return `if it has one of these heads, name it by ${naming(names)}; say the \`preprocessing\` where it wants another`;
 }
@@ -91,9 +82,15 @@ function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: re
     fitting({ ...traits, model: withOutput(model, name) }, heads)[0]?.head;
   const outputs = denseOutputs(model).filter((info) => headOf(info) !== undefined);
   if (outputs.length < 2) return;
-  const hint = `name the head with the output, by ${naming(outputs.map((info) => `${headOf(info)}:${info.name}`))}`;
+  const readings = outputs.map((info) => `${headOf(info)}:${info.name}`);
+  const hint = `name the head with the output, by ${naming(readings)}`;
   const names = outputs.map(({ name }) => name);
-  refuse(options, `each of its outputs ${quoted(names, ", ")} may be its head, and nothing tells which`, hint);
+  refuse(
+    options,
+    `each of its outputs ${quoted(names, ", ")} may be its head, and nothing tells which`,
+    hint,
+    readings,
+  );
 }
 
 /** Where a model has the maps of a head of anchors, and no anchors, these are what is missing. */
@@ -104,7 +101,7 @@ function refuseAnchorless(traits: ModelTraits, options: RecogniseOptions, heads:
   if (names.length === 0) return;
   const how = names.length === 1 ? "" : `name the head by ${naming(names)}, and `;
   const text = `its outputs are raw maps of anchors (${found[0]!.reason}), and nothing tells the anchors`;
-  refuse(options, text, `${how}${SAY_ANCHORS}; or export it with its grid (YOLOv5: export.py; YOLOv7: --grid)`);
+  refuse(options, text, `${how}${SAY_ANCHORS}; or export it with its grid (YOLOv5: export.py; YOLOv7: --grid)`, names);
 }
 
 /** Rows of anchors have objectness, which is not read where channels come first: naming the head says that they have none. */
@@ -117,7 +114,7 @@ function refuseTurned(traits: ModelTraits, options: RecogniseOptions): void {
   const hint =
     `turn its output round, to ${turned}, as YOLOv5's export.py and YOLOv7's export it; if its channels are a box and ` +
     `classes without objectness, name the head by ${naming([yolo.name])}`;
-  refuse(options, found, hint);
+  refuse(options, found, hint, [yolo.name]);
 }
 
 /** As many channels as a box and classes that no names tell, or other things behind fewer of them. */
@@ -130,7 +127,7 @@ function refuseOpenChannels(traits: ModelTraits, options: RecogniseOptions): voi
   const hint =
     "give its `task` (`--task obb`, `--task pose`), or its class names by `labels` (`--labels FILE`); if all are classes, name the " +
     `head by ${naming([yolo.name])}`;
-  refuse(options, found, hint);
+  refuse(options, found, hint, [yolo.name]);
 }
 
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
@@ -142,9 +139,9 @@ function refuseSplit(traits: ModelTraits, options: RecogniseOptions): void {
   const isOfOffsets = efficientDet.recognise({ ...traits, forced: true }) !== undefined;
   const ofOffsets = isOfOffsets ? `if they are offsets, by ${naming([efficientDet.name])}; ` : "";
   const hint =
-    `if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head by ${naming([damoYolo.name])}, and say the ` +
-    `\`preprocessing\`; ${ofOffsets}else export it with its NMS`;
-  refuse(options, found, hint);
+    `if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head by ${naming([damoYolo.name])}, and for YOLO-NAS give ` +
+    `${sayingOfYoloNas(traits)}; ${ofOffsets}else export it with its NMS`;
+  refuse(options, found, hint, isOfOffsets ? [damoYolo.name, efficientDet.name] : [damoYolo.name]);
 }
 
 /** Where a model is known but for an output that no head knows, that output is what shows that it is another. */
@@ -155,7 +152,7 @@ function refuseUnexplained(traits: ModelTraits, options: RecogniseOptions, heads
   const names = found.map(({ head }) => head);
   const text = `no head has ${unexplained.map(shown).join(", ")} beside the rest, which would be ${quoted(names, " or ")}`;
   const hint = `it may be another model that wants another reading; if it is not, name the head by ${naming(names)}, and check what is found`;
-  refuse(options, text, hint);
+  refuse(options, text, hint, names);
 }
 
 /** Where a model is known but for its names, given or its own, their number is what is wrong, and no head. */
@@ -229,7 +226,7 @@ function refuseUnpadded(traits: ModelTraits, options: RecogniseOptions, heads: r
   const hint =
     `name the head by ${naming([libreYolo.name])}, which pads right and below as LibreYOLO did before version 1.6; for an image in the ` +
     `middle also give ${saying({ fit: "letterbox" })}`;
-  refuse(options, found, hint);
+  refuse(options, found, hint, [libreYolo.name]);
 }
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
@@ -250,12 +247,14 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     refuseUnexplained(traits, options, heads);
     refuseUnfed(traits, options, heads);
     refuseLabels(traits, options, heads);
-    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(traits, options));
+    const names = nameable(traits, options.heads);
+    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(names), names);
   }
   if (found.length > 1) {
     const fits = HEADS.filter(({ name }) => found.some(({ head }) => head === name));
     const text = `its tensors fit ${found.length} heads, and nothing tells which it has`;
-    refuseTensors(model, options, text, fits, `say which, by ${naming(found.map(({ head }) => head))}`);
+    const names = found.map(({ head }) => head);
+    refuseTensors(model, options, text, fits, `say which, by ${naming(names)}`, names);
   }
   return found[0]!;
 }
@@ -277,8 +276,9 @@ function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions)
     refuseSeveral(forced, options, [head]);
   }
   const text = `its tensors do not fit the head ${JSON.stringify(head.name)}`;
-  const hint = others.length === 0 ? waysOut(traits, options) : `they fit ${naming(others)}`;
-  return refuseTensors(traits.model, options, text, [head], hint);
+  const names = others.length === 0 ? nameable(traits, options.heads) : others;
+  const hint = others.length === 0 ? waysOut(names) : `they fit ${naming(others)}`;
+  return refuseTensors(traits.model, options, text, [head], hint, names);
 }
 
 /** @throws {ModelError} If no image fits into the input: nothing would be found wrong before the first one came */

@@ -146,3 +146,12 @@ export function readings(traits: ModelTraits, heads: readonly Head[]): ModelSpec
 export function fitting(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
   return readings(traits, heads).filter(({ unexplained }) => traits.forced || unexplained.length === 0);
 }
+
+/**
+ * Names of the heads by which a model can be read if the caller says so. Those in fractions are told of where boxes turn out
+ * to be such. TensorFlow's detectors are like `efficient-nms`, but for the order of a box's numbers.
+ */
+export function nameable(traits: ModelTraits, own: readonly Head[] = []): string[] {
+  const found = fitting({ ...traits, forced: true }, [...own, ...PLAIN_HEADS]).map(({ head }) => head);
+  return traits.image.layout === "NHWC" ? found.filter((name) => name !== efficientNms.name) : found;
+}

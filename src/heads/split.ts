@@ -4,7 +4,7 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { stridesOf } from "./dense-reading.ts";
-import { type DensePlan, defineHead, type Head, type ModelSpecParts } from "./head.ts";
+import { type DensePlan, defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
 import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
 
 /** The two outputs, of one dtype. */
@@ -69,6 +69,11 @@ export function splitOutputs({ outputs }: { readonly outputs: readonly TensorInf
   return a.shape[2] === 4 ? { scores: b, boxes: a } : undefined;
 }
 
+/** What YOLO-NAS wants, whose input of bytes is normalised by the model itself. */
+export function sayingOfYoloNas({ image }: ModelTraits): string {
+  return saying(image.dtype === "u8" ? { fit: "letterbox" } : { fit: "letterbox", scale: 1 / 255 });
+}
+
 /**
  * As DAMO-YOLO exports; stretched RGB levels as they are. YOLO-NAS has such outputs with another pre-processing: it is never
  * recognised, but can be named.
@@ -82,13 +87,15 @@ export const damoYolo: Head<DensePlan> = defineHead(
   (traits) => {
     const pair = splitOutputs(traits.model);
     if (pair === undefined) return undefined;
+    // Its converter names the first output; the other keeps the number that the exporter gave it.
+    const isNamedSo = pair.scores.name === "output" && /^\d+$/.test(pair.boxes.name);
     if (!traits.forced) {
-      // Its converter names the first output; the other keeps the number that the exporter gave it.
-      const isNamedSo = pair.scores.name === "output" && /^\d+$/.test(pair.boxes.name);
       if (!isNamedSo || traits.family !== undefined) return undefined;
       const rows = pair.scores.shape[1]!;
       if (rows >= 0 && stridesOf(rows, traits.shapesAt, 1) === undefined) return undefined;
     }
-    return splitParts(traits, pair, "pixels");
+    const parts = splitParts(traits, pair, "pixels");
+    const assumed = `DAMO-YOLO's pre-processing; YOLO-NAS's two outputs look alike: for it give ${sayingOfYoloNas(traits)}`;
+    return parts && { ...parts, assumptions: isNamedSo ? [] : [assumed] };
   },
 );

@@ -17,6 +17,8 @@ interface Wanted {
   readonly nms?: boolean;
   readonly fit?: string;
   readonly scale?: number;
+  readonly mean?: readonly number[];
+  readonly std?: readonly number[];
 }
 
 /** Exports of random weights that tell the same of themselves, as exports.py wrote it down. */
@@ -44,6 +46,17 @@ const rows = readFileSync(join(import.meta.dir, "exports.jsonl"), "utf8")
   .trimEnd()
   .split("\n")
   .map((line) => JSON.parse(line) as Export);
+
+const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+/**
+ * True for transformers' models with a softmax, which are DETR's. Those with a sigmoid are read by their classes where no
+ * preprocessor_config.json tells: DETR's 91 ids as Conditional DETR, others as RT-DETR and D-FINE.
+ */
+function isNormalised(model: string, { classes }: Wanted): boolean {
+  if (/^(d-fine|rt-detr|conditional-detr|deformable-detr)/.test(model)) return classes === 91;
+  return /^(detr|mask2former|yolos|table-transformer)/.test(model);
+}
 
 const COCO = `{${COCO_80.map((name, id) => `${id}: ${JSON.stringify(name)}`).join(", ")}}`;
 
@@ -90,6 +103,8 @@ for (const [at, row] of rows.entries()) {
     expect(spec.needsNms).toBe(wanted.nms!);
     if (wanted.classes !== undefined) expect(spec.labels.length).toBe(wanted.classes);
     if (wanted.fit !== undefined) expect(spec.preprocessing.fit as string).toBe(wanted.fit);
-    expect(spec.preprocessing).toMatchObject({ scale: wanted.scale ?? 1 / 255, colour: "RGB", layout: "NCHW" });
+    const levels = isNormalised(model, wanted) ? IMAGENET : { mean: [0, 0, 0], std: [1, 1, 1] };
+    const { mean, std, scale = 1 / 255 } = { ...levels, ...wanted };
+    expect(spec.preprocessing).toMatchObject({ scale, mean, std, colour: "RGB", layout: "NCHW" });
   });
 }

@@ -213,6 +213,16 @@ test("numbers that show the other activation are an error that names the head", 
   expect(() => decodeFlat("dfl-maps-logits", six, 0.01)).toThrow(/no score lies below 0.*\nHint: .*"dfl-maps"/);
   expect(() => decodeFlat("yolov5-maps-sigmoid", JOINED, -4, "yolov5")).toThrow(/got -4\nHint: .*"yolov5-maps"/);
   expect(() => decodeFlat("yolov5-maps", JOINED, 0.01, "yolov5")).toThrow(/Hint: .*"yolov5-maps-sigmoid"/);
+  const cells = SIDES.map((side, at): Declared => [`Identity_${at}`, [1, side, side, 3, 85]]);
+  for (const name of ["yolov3-maps", "yolov4-maps"]) {
+    expect(() => decodeFlat(name, cells, -4)).toThrow(
+      new RegExp(`as head "${name}": its scores are no probabilities, got -4\\nHint: .*"darknet-maps"`),
+    );
+  }
+  const ofRknn = SIDES.map((side, at): Declared => [`output${at}`, [1, 85, side, side]]);
+  expect(() => decodeFlat("yolox-maps", ofRknn, -4)).toThrow(
+    /as head "yolox-maps": .*\nHint: export it with the sigmoid/,
+  );
   expect(decodeFlat("dfl-maps", six, 0.5).count).toBe(0);
   expect(decodeFlat("yolov5-maps", JOINED, -4, "yolov5").count).toBe(0);
 });
@@ -440,6 +450,12 @@ test("anchors for a head that reads none are an error that says so, with the hea
   expect(refusing(dense, { anchors: [10, 13], head: "yolo" })).toContain('its head "yolo" reads no anchors');
   const rknn = model(SIDES.map((side, at) => [`o${at}`, [1, 85, side, side]] as const));
   expect(refusing(rknn, { anchors: "yolov5" })).toContain('its head "yolox-maps" reads no anchors');
+  const azureWith = (metadata: Record<string, string>): readonly string[] =>
+    recogniseModel(model([["model_outputs0", [1, 425, 13, 13]]], { metadata, inputs: [["data", [1, 3, 416, 416]]] }), {
+      isSilent: true,
+    }).assumptions;
+  expect(azureWith({})).toEqual([expect.stringContaining("no sigmoids"), expect.stringContaining("RGB in 0–1")]);
+  expect(azureWith({ "Image.NominalPixelRange": "NominalRange_0_255" })).toHaveLength(1);
   const azure = model([["model_outputs0", [1, 425, 13, 13]]], { inputs: [["data", [1, 3, 416, 416]]] });
   expect(refusing(azure, { anchors: "yolov2-coco" })).toMatch(
     /its head "custom-vision-maps" has anchors of its own\nHint: leave .* out, or name a head that reads them by `head: "yolov2-maps"`/,

@@ -776,7 +776,9 @@ test("EfficientNMS by every set of names, with whole or float classes; NHWC is T
         plan: { kind: "columns", counts, boxes, scores, classes },
       });
       // Any family may be behind this NMS; metadata tells.
-      expect(recognised(outputs).assumptions).toEqual([expect.stringContaining("DAMO-YOLO"), NAMES_ASSUMED]);
+      const family =
+        classes === "labels" ? /MMYOLO.*RTMDet give .*colour: "BGR", scale: 1, mean: .*; for YOLOX/ : /DAMO-YOLO/;
+      expect(recognised(outputs).assumptions).toEqual([expect.stringMatching(family), NAMES_ASSUMED]);
       expect(recognised(outputs, { metadata: ultralytics(80) }).assumptions).toEqual([]);
       expect(() => recognised(outputs, { inputs: [["images", [1, 640, 640, 3]]] })).toThrow(ModelError);
     }
@@ -1127,11 +1129,54 @@ test("boxes and scores that come apart before NMS: DAMO-YOLO by its names, other
       /its boxes "904" .* and the scores of its classes "913" \(f32 \[1, 8400, 80\]\) come apart, before NMS\nHint: .* `head: "damo-yolo"`/,
     );
   }
-  expect(recogniseModel(split("913", "904"), { head: "damo-yolo" }).plan).toMatchObject({
-    output: "913",
-    boxes: "904",
+  expect(damo.assumptions).toEqual([]);
+  expect(recogniseModel(split("913", "904"), { head: "damo-yolo" })).toMatchObject({
+    plan: { output: "913", boxes: "904" },
+    assumptions: [
+      expect.stringContaining(
+        'YOLO-NAS\'s two outputs look alike: for it give `preprocessing: { fit: "letterbox", scale: 1 / 255 }`',
+      ),
+    ],
   });
+  const ofBytes = {
+    ...split("913", "904"),
+    inputs: [{ name: "input", dtype: "u8", shape: [1, 3, 640, 640] }],
+  } as const;
+  expect(() => recogniseModel(ofBytes, {})).toThrow(
+    'for YOLO-NAS give `preprocessing: { fit: "letterbox" }` (`--fit letterbox`)',
+  );
   expect(() => recogniseModel(split("output", "947", 8401), {})).toThrow(ModelError);
+});
+
+test("an error of a model whose head is open has the heads that may be named for it", () => {
+  const readingsOf = (described: ReturnType<typeof model>): readonly string[] => {
+    try {
+      recogniseModel(described, {});
+    } catch (error) {
+      return (error as ModelError).readings;
+    }
+    return ["none was thrown"];
+  };
+  const rows = (channels: number, count: number): ReturnType<typeof model> =>
+    model([["output0", [1, channels, count]]]);
+  expect(readingsOf(rows(84, 25200))).toEqual(["yolo"]);
+  expect(readingsOf(rows(116, 8400))).toEqual(["yolo"]);
+  expect(
+    readingsOf(
+      model([
+        ["a", [1, 8400, 80]],
+        ["b", [1, 8400, 4]],
+      ]),
+    ),
+  ).toEqual(["damo-yolo"]);
+  expect(
+    readingsOf(
+      model([
+        ["a", [1, 3]],
+        ["b", [2, 5]],
+      ]),
+    ),
+  ).toEqual([]);
 });
 
 test("where the head that is named does not fit, the one that does is named", () => {

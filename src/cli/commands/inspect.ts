@@ -9,6 +9,7 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { ownHeads } from "../../heads/own-head.ts";
 import { shapingOf } from "../../heads/shaped.ts";
 import { shapeModel } from "../../heads/shaping.ts";
+import { readTraits } from "../../heads/traits.ts";
 import { formatFp32Nodes, fp32NodesOf } from "../../onnx/fp32-nodes.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { OpenedModel } from "../../runtime/task.ts";
@@ -21,6 +22,7 @@ import {
   inspectPlan,
   type PlanInspection,
   planJson,
+  problemOf,
   recognitionOf,
   type SaidOfModel,
 } from "../inspect-plan.ts";
@@ -67,7 +69,7 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
     return { file, byteLength, model, recognition, runs, shape, fp32: inFp32(built) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
-    return { file, byteLength, model, recognition: { problem: error.message }, fp32: inFp32(bytes) };
+    return { file, byteLength, model, recognition: problemOf(error), fp32: inFp32(bytes) };
   }
 }
 
@@ -121,7 +123,9 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
   const inspection = await inspectModel(path, said, context.signal);
   const { file, byteLength, model, recognition, runs, shape, fp32 } = inspection;
   const told =
-    "problem" in recognition ? {} : { task: taskOf(recognition), confidence: confidenceOf(recognition), runs };
+    "problem" in recognition
+      ? { task: readTraits(model)?.task ?? null, confidence: null }
+      : { task: taskOf(recognition), confidence: confidenceOf(recognition), runs };
   const json = { file, byteLength, ...model, ...told, recognition, shape, fp32 };
   return { text: formatInspection(inspection, paint), json, isGood: !("problem" in recognition) };
 }

@@ -2,7 +2,7 @@
 
 import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { constants } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, toNamespacedPath } from "node:path";
 import { BunTensorRtError, inShort, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -67,7 +67,8 @@ export class FileLock extends Resource {
    * @throws {BunTensorRtError} If the file cannot be made, or not be locked
    */
   static tryAcquire(path: string): FileLock | undefined {
-    const descriptor = shim().bt_file_lock(cString(path));
+    // Windows knows paths of more than 259 characters by a prefix, which Bun puts there itself.
+    const descriptor = shim().bt_file_lock(cString(toNamespacedPath(path)));
     if (descriptor >= 0) return new FileLock(path, descriptor);
     if (descriptor === SHIM_STATUS.failed) return undefined;
     throw lockError(path, errnoName(descriptor));

@@ -168,6 +168,7 @@ export type {
   ConvertedPrecision,
   ConvertOptions,
   ConvertProgress,
+  Sensitivity,
 } from "./precision/convert-config.ts";
 export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
 export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";

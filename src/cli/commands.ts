@@ -207,6 +207,7 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       "convert yolo11n --precision fp16",
       "convert best.onnx --precision int8 --calibration photos --output best.int8.onnx",
+      "convert best.onnx --precision int8 --calibration photos --max-loss 0.01",
       "convert best.onnx --precision fp8 --calibration photos.txt --method entropy --samples 256",
     ],
     load: () => import("./commands/convert.ts"),

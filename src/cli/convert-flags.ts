@@ -14,10 +14,17 @@ const OWN = {
   calibration: CONVERT_OPTIONS.calibration,
   samples: CONVERT_OPTIONS.samples,
   method: CONVERT_OPTIONS.method,
+  maxLoss: CONVERT_OPTIONS.maxLoss,
+  annotations: CONVERT_OPTIONS.annotations,
+  sensitivityImages: CONVERT_OPTIONS.sensitivityImages,
   exclude: CONVERT_OPTIONS.exclude,
   io: CONVERT_OPTIONS.io,
   output: CONVERT_OPTIONS.output,
-  isJson: { ...toggle, flag: "json", help: "as JSON: {path, precision, byteLength, layers, casts, calibration}" },
+  isJson: {
+    ...toggle,
+    flag: "json",
+    help: "as JSON: {path, precision, byteLength, layers, casts, …}",
+  },
   isQuiet: QUIET,
 } satisfies OptionTable;
 
@@ -68,6 +75,13 @@ export function parseConvertFlags(parsed: ParsedArguments): ConvertArguments {
   }
   const { precision } = options;
   if (said === undefined && precision !== "fp16") throw refuseUncalibrated(String(precision));
+  const alone = ["annotations", "sensitivity-images"].find((name) => parsed.flags[name] !== undefined);
+  if (alone !== undefined && options.maxLoss === undefined) {
+    throw refuse(alone, `--${alone} needs --max-loss`, "add --max-loss 0.01");
+  }
+  if (options.maxLoss !== undefined && precision === "fp16") {
+    throw refuse("max-loss", "--max-loss is for int8 and fp8, and --precision is fp16", "leave it out");
+  }
   const given = said === undefined ? {} : { calibration: imagesFrom("calibration", said as string) };
   return { options: { ...(options as ConvertOptions), ...given }, isJson: isJson === true, isQuiet: isQuiet === true };
 }

@@ -23,6 +23,7 @@ import {
   type ConvertedPrecision,
   type ConvertOptions,
   parseConvertOptions,
+  type Sensitivity,
 } from "./convert-config.ts";
 import { placeIn, quantise, tensorsToCalibrate } from "./quantise.ts";
 import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
@@ -39,6 +40,10 @@ export interface ConversionRequest {
   readonly ranges: string;
   /** Weights in other files: a cast behind each, or tensors that `writeModel` fills. */
   readonly external: "cast" | "pending";
+  /** Ranges that are known already. */
+  readonly calibration?: Calibration | undefined;
+  /** Layers that are not quantised, by `nodeName`; they become FP16. */
+  readonly unquantised?: ReadonlySet<string> | undefined;
   /** Inputs and outputs that become FP16; default those that the configuration says. */
   readonly io?: readonly string[] | undefined;
 }
@@ -116,9 +121,11 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
       const text = `${precision.toUpperCase()} needs \`calibration\`: images like those that the model will see`;
       throw new OptionError(`${text}\nHint: give a folder of 64 to 512 of them`, "calibration");
     }
-    const isExcluded = (node: OnnxNode): boolean => exclude.includes(nodeName(node));
+    const { unquantised } = request;
+    const isExcluded = (node: OnnxNode): boolean =>
+      exclude.includes(nodeName(node)) || unquantised?.has(nodeName(node)) === true;
     const how = { type: precision, tensors, source: model.name, exclude: isExcluded };
-    calibration = await calibrated(request, tensorsToCalibrate(placeIn(onnx, how)));
+    calibration = request.calibration ?? (await calibrated(request, tensorsToCalibrate(placeIn(onnx, how))));
     quantise(onnx, {
       ...how,
       ranges: new Map(Object.entries(calibration.ranges)),
@@ -202,6 +209,36 @@ async function byteLengthOf(bytes: Uint8Array, path: string | undefined): Promis
   return files.reduce((sum, file) => sum + Bun.file(file).size, bytes.length);
 }
 
+/** Convert, and where a loss is allowed, put layers back into float until it is kept. @throws {ModelError} If it cannot be */
+async function withinLoss(
+  requestFor: () => ConversionRequest,
+  config: ConvertConfig,
+): Promise<ConvertedModel & { readonly onnx: OnnxModel; readonly sensitivity?: Sensitivity }> {
+  const first = requestFor();
+  const converted = await convertInMemory(first);
+  const { precision, maxLoss, signal } = config;
+  const { calibration } = converted;
+  if (maxLoss === undefined || precision === "fp16" || calibration === undefined)
+    return { onnx: first.onnx, ...converted };
+  const { searchSensitivity } = await import("./sensitivity.ts");
+  const convertWith = async (unquantised: ReadonlySet<string>): Promise<ConvertedModel & { onnx: OnnxModel }> => {
+    const request = { ...requestFor(), calibration, unquantised };
+    return { onnx: request.onnx, ...(await convertInMemory(request)) };
+  };
+  const skipped = new Set(calibration.skipped);
+  const sensitivity = await searchSensitivity({
+    ...{ model: first.model, type: precision, config: { ...config, maxLoss } },
+    images: calibration.images.filter((image) => !skipped.has(image)),
+    ranges: new Map(Object.entries(calibration.ranges)),
+    attempt: async (path, kept) => {
+      const { onnx, float16 } = await convertWith(kept);
+      await writeModel(path, { onnx, pending: float16.pending, source: first.model.path, signal });
+    },
+  });
+  const kept = sensitivity.layers.filter(({ isKept }) => isKept).map(({ name }) => name);
+  return { ...(await convertWith(new Set(kept))), sensitivity };
+}
+
 /** Run a conversion from its source to the file. @throws as `convert` does */
 export async function runConversion(source: ModelSource, options: ConvertOptions): Promise<Conversion> {
   const config = parseConvertOptions(options);
@@ -214,11 +251,15 @@ export async function runConversion(source: ModelSource, options: ConvertOptions
   const path = outputOf(file, config);
   // A calibration of minutes is not to end in a folder that cannot be written.
   openOutput(path).close();
-  const onnx = OnnxModel.read(file.bytes, found.name);
   const model = { bytes: file.bytes, name: found.name, path: file.path };
   const ranges = `${path}.calibration.json`;
   const external = file.path === undefined ? "cast" : "pending";
-  const { float16, layers, calibration } = await convertInMemory({ model, onnx, config, ranges, external });
+  const requestFor = (): ConversionRequest => ({
+    ...{ model, config, ranges, external },
+    onnx: OnnxModel.read(file.bytes, found.name),
+  });
+  const { sensitivity, ...converted } = await withinLoss(requestFor, config);
+  const { onnx, float16, layers, calibration } = converted;
   const { signal, precision } = config;
   signal?.throwIfAborted();
   const before = await byteLengthOf(file.bytes, file.path);
@@ -228,6 +269,7 @@ export async function runConversion(source: ModelSource, options: ConvertOptions
   });
   return {
     ...{ path, precision, byteLength: { before, after }, layers, casts: float16.casts },
+    ...(sensitivity && { sensitivity }),
     ...(calibration && {
       calibration: {
         images: calibration.images.length - calibration.skipped.length,

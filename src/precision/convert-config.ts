@@ -35,6 +35,16 @@ export interface ConvertOptions {
   readonly samples?: number | undefined;
   /** Names of nodes that keep FP32, and with INT8 and FP8 are not quantised; of one without a name, that of its first output. */
   readonly exclude?: readonly string[] | undefined;
+  /**
+   * With INT8 and FP8: how much the model may lose, 0–1. Layers that cost most go back to FP16 until it does not lose more: of the mAP,
+   * or of equal classes, with the model of FP32 as the teacher; of a model whose task is not known, of its outputs' noise. Default: all
+   * layers are quantised, and nothing is measured.
+   */
+  readonly maxLoss?: number | undefined;
+  /** With `maxLoss`: the loss is of the mAP by these annotations, in a form that `evaluate` takes. */
+  readonly annotations?: string | undefined;
+  /** With `maxLoss`: images that layers are ranked by. Default 16. */
+  readonly sensitivityImages?: number | undefined;
   /** Called with what is done: images of the calibration, then the parts of the model that are written. */
   readonly onProgress?: ((progress: ConvertProgress) => void) | undefined;
   /** Called with an image that cannot be read; it is skipped and counted. Without it the first one ends the conversion. */
@@ -45,7 +55,8 @@ export interface ConvertOptions {
 
 /** How far a conversion is. */
 export interface ConvertProgress {
-  readonly phase: "calibrate" | "write";
+  /** `"measure"`: images, again for each model that is tried; `"rank"`: layers. */
+  readonly phase: "calibrate" | "measure" | "rank" | "write";
   readonly done: number;
   readonly total: number;
 }
@@ -61,6 +72,29 @@ export interface ConvertedLayer {
   readonly reason?: string | undefined;
 }
 
+/** What quantising costs, and which layers went back to float for it. */
+export interface Sensitivity {
+  /** What was allowed. */
+  readonly maxLoss: number;
+  /** With all layers quantised. */
+  readonly lossBefore: number;
+  /** Of the model that was written. */
+  readonly loss: number;
+  /** Images that the teacher was asked about. */
+  readonly images: number;
+  /** The worst first, with the signal to noise at the heads where a layer is the only one quantised; none where nothing had to be done. */
+  readonly layers: readonly {
+    readonly name: string;
+    readonly op: string;
+    /** In decibels. */
+    readonly sqnr: number;
+    /** True: it is not quantised. */
+    readonly isKept: boolean;
+  }[];
+  /** Every model that was measured: with so many of the worst layers in float, so much is lost. */
+  readonly attempts: readonly { readonly kept: number; readonly loss: number }[];
+}
+
 /** What became of a model. */
 export interface Conversion {
   /** Path of the converted model. */
@@ -72,6 +106,8 @@ export interface Conversion {
   readonly layers: readonly ConvertedLayer[];
   /** Casts between FP32 and FP16. */
   readonly casts: number;
+  /** With `maxLoss`. */
+  readonly sensitivity?: Sensitivity | undefined;
   /** Images that were used and skipped, and the file that keeps the ranges; `undefined` without a calibration. */
   readonly calibration?:
     | { readonly images: number; readonly skipped: readonly string[]; readonly file: string }
@@ -116,13 +152,29 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
     fromText: (text) => text.split(",").map((name) => name.trim()),
     help: "names of nodes that stay in float",
   },
+  maxLoss: {
+    schema: z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1").optional(),
+    value: "N",
+    help: "layers of int8 and fp8 that cost most go back to fp16 until no more of the mAP is lost",
+  },
+  annotations: {
+    schema: path.optional(),
+    value: "FILE",
+    help: "with --max-loss: mAP by these annotations, as of `val`",
+    otherwise: "the fp32 model as teacher",
+  },
+  sensitivityImages: {
+    schema: z.int("1 to 256 images").min(1, "1 to 256 images").max(256, "1 to 256 images").default(16),
+    value: "N",
+    help: "with --max-loss: images that layers are ranked by",
+  },
   onProgress: CALLBACK_OPTION,
   onError: CALLBACK_OPTION,
   signal: MACHINE_OPTIONS.signal,
 };
 const schema = z.strictObject(shapeOf(CONVERT_OPTIONS));
 
-type Defaulted = "io" | "method" | "samples" | "exclude";
+type Defaulted = "io" | "method" | "samples" | "exclude" | "sensitivityImages";
 
 /** Options with their defaults. */
 export type ConvertConfig = Omit<ConvertOptions, Defaulted> & Filled<Pick<ConvertOptions, Defaulted>>;

@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { type ConvertOptions, type ConvertProgress, compare, convert } from "../../src/index.ts";
+import { runCli } from "../cli/run-cli.ts";
+import { onnxModel } from "../support/onnx-writer.ts";
+
+let folder = "";
+const path = (...parts: readonly string[]): string => join(folder, ...parts);
+
+/** Numbers of chance, the same each time. */
+function chance(length: number, seed: number): Float32Array<ArrayBuffer> {
+  let state = seed;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+}
+
+/**
+ * Four convolutions and a head. What the third reads has one channel of `outlier` times the others', which its weights take back:
+ * no scale of the tensor fits.
+ */
+function network(outlier: number): Uint8Array {
+  const layers = [
+    [32, 3],
+    [32, 32],
+    [32, 32],
+    [32, 32],
+    [8, 32],
+  ] as const;
+  const weights = layers.map(([outputs, inputs], at) => {
+    const data = chance(outputs * inputs * 9, at + 1).map((value) => value / Math.sqrt(inputs * 3));
+    if (at === 1) for (let one = 0; one < inputs * 9; one++) data[one]! *= outlier;
+    if (at === 2)
+      for (let one = 0; one < data.length; one++) if (Math.floor(one / 9) % inputs === 0) data[one]! /= outlier;
+    return { name: `w${at}`, dtype: "f32" as const, shape: [outputs, inputs, 3, 3], data };
+  });
+  return onnxModel({
+    opset: 17,
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 3, 16, 16] }],
+    outputs: [{ name: "y", dtype: "f32" }],
+    initializers: weights,
+    nodes: layers.flatMap((_, at) => {
+      const input = at === 0 ? "x" : `r${at - 1}`;
+      const output = at === 4 ? "y" : `c${at}`;
+      const attributes = { pads: [1, 1, 1, 1] };
+      const conv = { op: "Conv", inputs: [input, `w${at}`], outputs: [output], attributes };
+      return at === 4 ? [conv] : [conv, { op: "Relu", inputs: [output], outputs: [`r${at}`] }];
+    }),
+  });
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sensitivity-"));
+  mkdirSync(path("photos"));
+  for (let at = 0; at < 4; at++) {
+    const pixels = chance(16 * 16 * 3, at + 50).map((value) => value * 127 + 128);
+    await sharp(Uint8Array.from(pixels), { raw: { width: 16, height: 16, channels: 3 } })
+      .png()
+      .toFile(path(`photos/${at}.png`));
+  }
+  writeFileSync(path("a.onnx"), network(40));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const OPTIONS: ConvertOptions = { precision: "int8", method: "max", io: "keep" };
+
+test("convert() puts the layers that cost most back into float, and the same ones again", async () => {
+  const calibration = path("photos");
+  const convertTo = (name: string, maxLoss: number, onProgress?: (progress: ConvertProgress) => void) =>
+    convert(path("a.onnx"), { ...OPTIONS, calibration, output: path(name), maxLoss, onProgress });
+  const phases = new Set<string>();
+  const all = await convertTo("all.onnx", 1, ({ phase }) => phases.add(phase));
+  expect(all.sensitivity).toMatchObject({ loss: all.sensitivity!.lossBefore, layers: [], attempts: [{ kept: 0 }] });
+  expect([...phases]).toEqual(["calibrate", "measure"]);
+  const { lossBefore } = all.sensitivity!;
+  expect(lossBefore).toBeGreaterThan(0.05);
+
+  const some = await convertTo("some.onnx", lossBefore / 4, ({ phase }) => phases.add(phase));
+  expect(phases).toContain("rank");
+  const { sensitivity } = some;
+  const kept = sensitivity!.layers.filter(({ isKept }) => isKept);
+  // What reads the outlier costs most, by itself as well.
+  expect(sensitivity!.layers[0]!.name).toBe("Conv_4");
+  expect(sensitivity!.layers.map(({ sqnr }) => sqnr)).toEqual(
+    sensitivity!.layers.map(({ sqnr }) => sqnr).toSorted((a, b) => a - b),
+  );
+  expect(kept.map(({ name }) => name)).toContain("Conv_4");
+  expect(kept.length).toBeLessThan(sensitivity!.layers.length);
+  expect(sensitivity!.loss).toBeLessThanOrEqual(lossBefore / 4);
+  expect(some.layers.find(({ name }) => name === "Conv_4")!.type).toBe("fp16");
+  expect(some.layers.filter(({ type }) => type === "int8").length).toBeGreaterThan(0);
+  // The loss that is told is that of the file.
+  const { outputs } = await compare(path("a.onnx"), path("some.onnx"), {
+    images: calibration,
+    first: { backend: "cpu" },
+    second: { backend: "cpu" },
+  });
+  expect(10 ** (-outputs[0]!.sqnr / 20)).toBeCloseTo(sensitivity!.loss, 9);
+  const again = await convertTo("again.onnx", lossBefore / 4);
+  expect(again.sensitivity).toEqual(sensitivity);
+  expect(await Bun.file(path("again.onnx")).bytes()).toEqual(await Bun.file(path("some.onnx")).bytes());
+});
+
+test("convert says which layers are in float, and refuses a budget that nothing keeps", async () => {
+  const run = (words: string) => runCli(["convert", "a.onnx", ...words.split(" ")], { cwd: folder });
+  const { code, errors } = await run("-p int8 --calibration photos --method max --max-loss 0.03 -o cli.onnx");
+  expect(code).toBe(0);
+  expect(errors).toMatch(
+    /\nloss 0\.\d{4} with all layers quantised, 0\.0\d{3} of 0\.03 allowed with \d in float: Conv_4 /,
+  );
+  const none = await run("-p int8 --calibration photos --max-loss 0 -o none.onnx");
+  expect([none.code, none.output]).toEqual([1, ""]);
+  expect(none.errors).toMatch(/within a loss of 0: the loss is 0\.\d{4} even with \d of \d layers in float\nHint: /);
+  expect(await Bun.file(path("none.onnx")).exists()).toBe(false);
+  for (const [words, text] of [
+    ["-p fp16 --max-loss 0.1", "--max-loss is for int8 and fp8, and --precision is fp16"],
+    ["-p int8 --calibration photos --annotations a.json", "--annotations needs --max-loss"],
+    ["-p int8 --calibration photos --max-loss 2", "--max-loss must be a number from 0 to 1"],
+  ] as const) {
+    const refused = await run(words);
+    expect([refused.code, refused.errors]).toEqual([2, expect.stringContaining(text)]);
+  }
+});

@@ -155,18 +155,17 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   maxLoss: {
     schema: z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1").optional(),
     value: "N",
-    help: "layers of int8 and fp8 that cost most go back to fp16 until no more of the mAP is lost",
+    help: "put back what costs most until no more mAP is lost",
   },
   annotations: {
     schema: path.optional(),
     value: "FILE",
-    help: "with --max-loss: mAP by these annotations, as of `val`",
-    otherwise: "the fp32 model as teacher",
+    help: "with --max-loss: mAP by these (default by the fp32 model)",
   },
   sensitivityImages: {
     schema: z.int("1 to 256 images").min(1, "1 to 256 images").max(256, "1 to 256 images").default(16),
     value: "N",
-    help: "with --max-loss: images that layers are ranked by",
+    help: "with --max-loss: images to rank layers by",
   },
   onProgress: CALLBACK_OPTION,
   onError: CALLBACK_OPTION,

@@ -127,7 +127,7 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   calibration: {
     schema: z.union([path, z.array(path)], "a folder, or a list of images").optional(),
     value: "DIR|LIST",
-    help: "images like those it will see: a folder, a text file with one a line, or ranges that were kept (.json)",
+    help: "images like those it will see: a folder, a list (.txt), or kept ranges (.json)",
   },
   output: {
     schema: path.optional(),

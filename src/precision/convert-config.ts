@@ -127,7 +127,7 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   calibration: {
     schema: z.union([path, z.array(path)], "a folder, or a list of images").optional(),
     value: "DIR|LIST",
-    help: "images like those it will see: a folder, a list (.txt), or kept ranges (.json)",
+    help: "images like those it will see: a folder, a .txt list, or kept ranges (.json)",
   },
   output: {
     schema: path.optional(),

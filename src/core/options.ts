@@ -177,14 +177,18 @@ export function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replaceAll("_", "-");
 }
 
+/** The options within an object of the options; none where there is no such object. */
+function tableAt(table: OptionTable, path: readonly PropertyKey[]): OptionTable {
+  return path.reduce<OptionTable>((options, name) => options[String(name)]?.options ?? {}, table);
+}
+
 /**
  * The option that a former or foreign name stands for, in whatever spelling.
  *
  * @param path of the object within the options that has the name
  */
 export function aliasOf(key: string, table: OptionTable, path: readonly PropertyKey[] = []): string | undefined {
-  const within = path.reduce<OptionTable | undefined>((options, name) => options?.[String(name)]?.options, table);
-  for (const [name, { aliases = [], options = {} }] of Object.entries(within ?? {})) {
+  for (const [name, { aliases = [], options = {} }] of Object.entries(tableAt(table, path))) {
     if (aliases.some((alias) => kebab(typeof alias === "string" ? alias : alias[0]) === kebab(key))) return name;
     const inner = aliasOf(key, options);
     if (inner !== undefined) return `${name}.${inner}`;
@@ -227,7 +231,9 @@ export function parseOptions<Out, In>(
   const path = issue.path.join(".");
   if (issue.code === "unrecognized_keys") {
     const key = issue.keys[0] ?? "";
-    const known = namesAt(schema, issue.path);
+    const seen = namesAt(schema, issue.path);
+    // A schema that is worked out shows no names.
+    const known = seen.length > 0 ? seen : Object.keys(tableAt(table, issue.path));
     const name = [...issue.path, key].join(".");
     const near = aliasOf(key, table, issue.path) ?? begunBy(key, known) ?? nearestWord(key, known);
     throw new OptionError(unknownWord("option", name, known, near), name, { cause: parsed.error });

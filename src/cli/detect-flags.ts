@@ -208,7 +208,11 @@ function drawOptionsFrom(
     const [also, more] = idle === NO_SCORES ? [" and label files", " or --format yolo"] : ["", ""];
     throw refuse(idle, `--${idle} is for annotated copies${also}`, `add --save DIR${more}, or leave it out`);
   }
-  return optionsFrom<DrawOptions>(parsed, DRAW_FLAGS);
+  const draw = optionsFrom<DrawOptions>(parsed, DRAW_FLAGS);
+  if (draw.privacyClasses !== undefined && (draw.privacy ?? "none") === "none") {
+    throw refuse("privacy-classes", "--privacy-classes needs --privacy", "add --privacy blur, or leave it out");
+  }
+  return draw;
 }
 
 /** How objects are followed; `undefined` where they are not. @throws {OptionError} If a flag is for a tracker and there is none */

@@ -4,6 +4,7 @@ import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/err
 import { printable } from "../core/shown.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
+import { type LabelledBox, paintDetections } from "../tasks/detect/draw.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { objectsOf, trackResult } from "../track/tracked-stream.ts";
@@ -40,6 +41,11 @@ interface OpenVideo {
   readonly zones: Zones | undefined;
 }
 
+/** Boxes as they were found: a tracker moves them, and leaves out what it is not sure of yet. */
+function boxesOf(result: TaskResult): LabelledBox[] {
+  return objectsOf(result).map(({ label, score, box }) => ({ label, score, box }));
+}
+
 /** @param line that of all videos which are read at once */
 async function* detectFrames(
   detector: Finder,
@@ -55,17 +61,22 @@ async function* detectFrames(
   signal.addEventListener("abort", stop);
   const forms = formsFor(detector.task);
   const tracker = track && new Tracker(track);
+  // What nobody may see is hidden from the first frame on, and where it is.
+  const hiding = tracker && sink && draw !== undefined && (draw.privacy ?? "none") !== "none" ? draw : undefined;
   let isWritten = false;
   try {
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
     for await (const { frame, ...result } of untilClosed(detectInLine<TaskResult>(detector, video, {}, line), signal)) {
+      const hidden = hiding && boxesOf(result);
       if (tracker !== undefined) trackResult(tracker, result, frame);
       const happened = zones?.update(objectsOf(result), frame);
       const counted = happened && { zones: { occupancy: zones!.occupancy, events: happened } };
       for (const event of happened ?? []) await events?.write(name, event, frame.index);
       yield { file: video.name, name, result, frame, source: frame, ...counted };
       if (sink === undefined) continue;
+      if (hidden !== undefined)
+        paintDetections(frame, hidden, { ...hiding, boxes: false, labels: false, scores: false });
       forms.paint(frame, result, draw);
       zones?.paint(frame, draw);
       await sink.write(frame, frame.timestampMs);

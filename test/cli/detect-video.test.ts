@@ -762,6 +762,51 @@ test.skipIf(isFfmpegMissing)(
   60_000,
 );
 
+test.skipIf(isFfmpegMissing)(
+  "--privacy with --track hides objects from the frame on that they are found in, though none has an id there",
+  async () => {
+    // A fine pattern from the third frame on, in which the toy finds its boxes.
+    const pattern = "geq=lum='if(lt(N,2),16,if(mod(floor(X/2)+floor(Y/2),2),235,190))':cb=128:cr=128";
+    await ffmpeg(
+      "-f",
+      "lavfi",
+      "-i",
+      `nullsrc=size=64x64:rate=10,${pattern}`,
+      "-frames:v",
+      "4",
+      ...FAST,
+      path("new.mp4"),
+    );
+    const words = ["detect", "new.mp4", "--model", "toy.onnx", "--backend", "cpu", ...tracking, "--format", "ndjson"];
+    const bare = ["--privacy", "pixelate", "--no-boxes", "--no-labels", "--no-scores", "--save", "hidden.mp4"];
+    const { code, output } = await runCli([...words, ...bare], { cwd: folder });
+    expect(code).toBe(0);
+    const results = lines(output) as unknown as readonly {
+      readonly detections: readonly { readonly box: number[] }[];
+    }[];
+    expect(results.map(({ detections }) => detections.length)).toEqual([0, 0, 0, 3]);
+    const raw = ["-i", path("hidden.mp4"), "-pix_fmt", "gray", "-f", "rawvideo", path("hidden.grey")];
+    await ffmpeg("-y", ...raw);
+    const grey = readFileSync(path("hidden.grey"));
+    const [x1, y1, x2, y2] = results[3]!.detections[0]!.box.map(Math.round) as [number, number, number, number];
+    const steps = (frame: number, shift: number): number => {
+      let sum = 0;
+      for (let y = y1 + 1; y < y2 - 1; y++)
+        for (let x = x1 + 1; x < x2 - 1; x++)
+          sum += Math.abs(grey[frame * 4096 + y * 64 + x + shift]! - grey[frame * 4096 + y * 64 + x]!);
+      return sum / ((x2 - x1 - 2) * (y2 - y1 - 2));
+    };
+    // Neighbours two pixels apart are the same in a square, and differ in the pattern.
+    expect([steps(2, 2) < 8, steps(3, 2) < 8]).toEqual([true, true]);
+    const refused = async (...more: readonly string[]) => (await runCli([...words, ...more], { cwd: folder })).errors;
+    expect(await refused("--save", "x.mp4", "--privacy-classes", "cat")).toContain("--privacy-classes needs --privacy");
+    expect(await refused("--save", "x.mp4", "--privacy", "blur", "--privacy-classes", "Cat")).toContain(
+      '--privacy-classes must be names of the model\'s classes, got "Cat"',
+    );
+  },
+  60_000,
+);
+
 test("--track: what it cannot be together with", async () => {
   const refused = async (...words: readonly string[]): Promise<string> => {
     const { code, errors } = await runCli(["detect", "--model", "toy.onnx", ...words], { cwd: folder });

@@ -119,6 +119,14 @@ function saversOf({ save, crop, ...args }: DetectArguments, input: Input, source
   return savers;
 }
 
+/** @throws {OptionError} If a class that is to be hidden is none of the model's: its objects would be seen */
+function refuseUnknownPrivacy({ draw }: DetectArguments, labels: readonly string[], model: string): void {
+  const unknown = draw?.privacyClasses?.find((name) => !labels.includes(name));
+  if (unknown === undefined) return;
+  const found = `--privacy-classes must be names of the model's classes, got ${JSON.stringify(unknown)}`;
+  throw refuse("privacy-classes", found, `\`bunx bun-tensorrt inspect ${model}\` lists the classes`);
+}
+
 /** Run `detect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, output } = context;
@@ -136,6 +144,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     const hint = `say by --classes whose points are wanted; \`bunx bun-tensorrt inspect ${model}\` lists the classes`;
     throw refuse("classes", `--pose-model is for people, and ${model} has no class "person"`, hint);
   });
+  refuseUnknownPrivacy(args, finder.labels, model);
   await using points =
     poseModel === undefined
       ? undefined

@@ -258,15 +258,26 @@ export class OpticalFlow {
     const across = this.#patchAcross;
     const down = this.#patchDown;
     for (let row = 0, at = 0; row < SIDE; row++) {
+      // Of three rows: what each column adds to the derivatives of those beside it, weighed and as a difference.
+      let on = row * side;
+      let weighed = 3 * (wide[on]! + wide[on + 2 * side]!) + 10 * wide[on + side]!;
+      let fall = wide[on + 2 * side]! - wide[on]!;
+      on += 1;
+      let nextWeighed = 3 * (wide[on]! + wide[on + 2 * side]!) + 10 * wide[on + side]!;
+      let nextFall = wide[on + 2 * side]! - wide[on]!;
       for (let column = 0; column < SIDE; column++, at++) {
-        const on = (row + 1) * side + column + 1;
-        patch[at] = wide[on]!;
-        const a = wide[on - side - 1]!;
-        const b = wide[on - side + 1]!;
-        const c = wide[on + side - 1]!;
-        const d = wide[on + side + 1]!;
-        across[at] = 3 * (b - a + d - c) + 10 * (wide[on + 1]! - wide[on - 1]!);
-        down[at] = 3 * (c - a + d - b) + 10 * (wide[on + side]! - wide[on - side]!);
+        patch[at] = wide[on + side]!;
+        on += 1;
+        const upper = wide[on]!;
+        const lower = wide[on + 2 * side]!;
+        const lastWeighed = 3 * (upper + lower) + 10 * wide[on + side]!;
+        const lastFall = lower - upper;
+        across[at] = lastWeighed - weighed;
+        down[at] = 3 * (fall + lastFall) + 10 * nextFall;
+        weighed = nextWeighed;
+        nextWeighed = lastWeighed;
+        fall = nextFall;
+        nextFall = lastFall;
       }
     }
     const isWhole = wholeX >= 0 && wholeY >= 0 && wholeX + SIDE <= width && wholeY + SIDE <= height;

@@ -763,6 +763,40 @@ test.skipIf(isFfmpegMissing)(
 );
 
 test.skipIf(isFfmpegMissing)(
+  "--slice with --track: what slices find has ids from the first frame on, and is what they find without",
+  async () => {
+    const words = [
+      "detect",
+      "halves.mp4",
+      "--model",
+      "toy.onnx",
+      "--backend",
+      "cpu",
+      "--slice",
+      "48",
+      "--format",
+      "ndjson",
+    ];
+    const sliced = await runCli([...words, "--threshold", "0.1", "--batch", "3"], { cwd: folder });
+    const tracked = await runCli([...words, ...tracking, "--track-boxes", "detected"], { cwd: folder });
+    expect([sliced.code, tracked.code]).toEqual([0, 0]);
+    type Frame = { readonly detections: readonly { readonly box: unknown; readonly trackId: number }[] };
+    const [want, found] = [sliced, tracked].map(({ output }) => lines(output) as unknown as Frame[]) as [
+      Frame[],
+      Frame[],
+    ];
+    expect(found.length).toBe(60);
+    for (const at of [0, 12, 29, 45]) {
+      expect(found[at]!.detections.map(({ box }) => box)).toEqual(want[at]!.detections.map(({ box }) => box));
+      const ids = found[at]!.detections.map(({ trackId }) => trackId).sort();
+      expect(ids).toEqual(found[0]!.detections.map((_, index) => index + 1).slice(0, ids.length));
+    }
+    expect(found[12]!.detections.length).toBeGreaterThan(3);
+  },
+  60_000,
+);
+
+test.skipIf(isFfmpegMissing)(
   "--privacy with --track hides objects from the frame on that they are found in, though none has an id there",
   async () => {
     // A fine pattern from the third frame on, in which the toy finds its boxes.

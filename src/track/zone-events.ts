@@ -27,7 +27,7 @@ export interface ExitEvent extends ZoneObject {
   readonly zone: string;
   /** It went out; it was not seen for `patienceMs`; or the stream ended. */
   readonly reason: "moved" | "lost" | "ended";
-  /** How long it was inside, to where it was seen inside last, in milliseconds; three digits. */
+  /** How long it was inside, in milliseconds, three digits: until it was seen outside, else until it was seen last. */
   readonly dwellMs: number;
 }
 

@@ -1,6 +1,6 @@
 /** @module GreyPyramid: a small grey copy of a frame, and smaller ones of it: what the motion of a camera is seen in. */
 
-import { type Image, isPackedFormat } from "../image/image.ts";
+import { chromaOffsetOf, chromaPitchOf, type Image, isPackedFormat } from "../image/image.ts";
 
 /** Levels, the first of half the frame's size. */
 const LEVELS = 4;
@@ -9,8 +9,36 @@ const WINDOW = 21;
 /** Pixels around each level, which windows reach into: mirrored ones. */
 export const PAD = 24;
 
-/** Brightness of video, from 16 to 235, as that of photographs. */
-const FULL_RANGE: Uint8ClampedArray = Uint8ClampedArray.from({ length: 256 }, (_, y) => ((y - 16) * 255) / 219);
+/** What makes colours of Y, U and V, in parts of 65536 of eight times a level. */
+interface ColourScale {
+  readonly black: number;
+  readonly luma: number;
+  readonly red: number;
+  readonly blue: number;
+  readonly greenOfU: number;
+  readonly greenOfV: number;
+}
+
+/** Those of swscale by BT.601, which OpenCV reads every video with. */
+const LIMITED: ColourScale = {
+  black: 128,
+  luma: 9539,
+  red: 13_075,
+  blue: 16_525,
+  greenOfU: -3209,
+  greenOfV: -6660,
+};
+const FULL: ColourScale = { black: 0, luma: 8192, red: 11_485, blue: 14_516, greenOfU: -2819, greenOfV: -5850 };
+
+/** A level of each colour from 0 to 255. */
+function within(level: number): number {
+  return Math.max(0, Math.min(level, 255));
+}
+
+/** The brightness of a colour by BT.601. */
+function brightness(red: number, green: number, blue: number): number {
+  return (red * 4899 + green * 9617 + blue * 1868 + 8192) >> 14;
+}
 
 /** One size of the copy. */
 export interface Level {
@@ -101,11 +129,12 @@ export class GreyPyramid {
   }
 
   /** The brightness of a row, from 0 to 255: of colours by BT.601. */
-  #readRow({ data, pitchBytes, format, yuvRange }: Image, y: number, to: number): void {
+  #readRow(image: Image, y: number, to: number): void {
+    const { data, pitchBytes, format } = image;
     const grey = this.#grey;
     const row = y * pitchBytes;
-    if (format === "NV12" && yuvRange !== "full") {
-      for (let x = 0; x < this.#width; x++) grey[to + x] = FULL_RANGE[data[row + x]!]!;
+    if (format === "NV12") {
+      this.#readNv12Row(image, y, to);
       return;
     }
     if (!isPackedFormat(format)) {
@@ -115,7 +144,28 @@ export class GreyPyramid {
     const step = format === "RGBA" ? 4 : 3;
     const [red, blue] = format === "BGR" ? [2, 0] : [0, 2];
     for (let x = 0, at = row; x < this.#width; x++, at += step) {
-      grey[to + x] = (data[at + red]! * 4899 + data[at + 1]! * 9617 + data[at + blue]! * 1868 + 8192) >> 14;
+      grey[to + x] = brightness(data[at + red]!, data[at + 1]!, data[at + blue]!);
+    }
+  }
+
+  /** Of the colours that a row has as RGB, to the bit: what corners are found depends on each level. */
+  #readNv12Row(image: Image, y: number, to: number): void {
+    const { data, pitchBytes, yuvRange } = image;
+    const { black, luma, red, blue, greenOfU, greenOfV } = yuvRange === "full" ? FULL : LIMITED;
+    const grey = this.#grey;
+    const row = y * pitchBytes;
+    const chroma = chromaOffsetOf(image) + (y >> 1) * chromaPitchOf(image);
+    // Two pixels have one U and V; what is behind the last column of an odd width is read by nobody.
+    for (let x = 0; x < this.#width; x += 2) {
+      const u = data[chroma + x]! * 8 - 1024;
+      const v = data[chroma + x + 1]! * 8 - 1024;
+      const ofRed = (v * red) >> 16;
+      const ofGreen = ((u * greenOfU) >> 16) + ((v * greenOfV) >> 16);
+      const ofBlue = (u * blue) >> 16;
+      for (let at = x; at < x + 2; at++) {
+        const light = ((data[row + at]! * 8 - black) * luma) >> 16;
+        grey[to + at] = brightness(within(light + ofRed), within(light + ofGreen), within(light + ofBlue));
+      }
     }
   }
 

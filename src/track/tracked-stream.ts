@@ -55,13 +55,15 @@ function frameOf(source: unknown, index: number, hasPixels: boolean): TrackedFra
   const { timestampMs, durationMs } = frame;
   const time = typeof timestampMs === "number" ? { timestampMs, durationMs } : { timestampMs: index, durationMs: 1 };
   if (!hasPixels) return time;
-  const { width, height, format, pitchBytes, yuvRange } = frame;
+  const { width, height, format, pitchBytes, chromaOffset, chromaPitchBytes, yuvRange } = frame;
   return {
     ...time,
     width,
     height,
     format,
     pitchBytes,
+    chromaOffset,
+    chromaPitchBytes,
     yuvRange,
     // Of a frame on the GPU a copy, which is not made before the frame has been run.
     get data() {

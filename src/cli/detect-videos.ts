@@ -4,10 +4,9 @@ import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/err
 import { printable } from "../core/shown.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
-import { type LabelledBox, paintDetections } from "../tasks/detect/draw.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
-import { objectsOf, trackResult } from "../track/tracked-stream.ts";
+import { hiderOf, objectsOf, trackResult } from "../track/tracked-stream.ts";
 import { Tracker } from "../track/tracker.ts";
 import { readZones } from "../track/zone-options.ts";
 import { Zones } from "../track/zones.ts";
@@ -41,11 +40,6 @@ interface OpenVideo {
   readonly zones: Zones | undefined;
 }
 
-/** Boxes as they were found: a tracker moves them, and leaves out what it is not sure of yet. */
-function boxesOf(result: TaskResult): LabelledBox[] {
-  return objectsOf(result).map(({ label, score, box }) => ({ label, score, box }));
-}
-
 /** @param line that of all videos which are read at once */
 async function* detectFrames(
   detector: Finder,
@@ -68,15 +62,14 @@ async function* detectFrames(
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
     for await (const { frame, ...result } of untilClosed(detectInLine<TaskResult>(detector, video, {}, line), signal)) {
-      const hidden = hiding && boxesOf(result);
+      const hide = hiding && hiderOf(result, hiding);
       if (tracker !== undefined) trackResult(tracker, result, frame);
       const happened = zones?.update(objectsOf(result), frame);
       const counted = happened && { zones: { occupancy: zones!.occupancy, events: happened } };
       for (const event of happened ?? []) await events?.write(name, event, frame.index);
       yield { file: video.name, name, result, frame, source: frame, ...counted };
       if (sink === undefined) continue;
-      if (hidden !== undefined)
-        paintDetections(frame, hidden, { ...hiding, boxes: false, labels: false, scores: false });
+      hide?.(frame);
       forms.paint(frame, result, draw);
       zones?.paint(frame, draw);
       await sink.write(frame, frame.timestampMs);

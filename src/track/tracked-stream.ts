@@ -1,6 +1,9 @@
 /** @module TrackedStream: the results of a stream, with the identities of their objects. */
 
+import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
+import { paintDetections } from "../tasks/detect/draw.ts";
+import type { DrawOptions } from "../tasks/draw-options.ts";
 import { type Tracked, type TrackedFrame, Tracker } from "./tracker.ts";
 import type { TrackerName, TrackerOptions } from "./tracker-options.ts";
 
@@ -27,6 +30,18 @@ interface WithObjects {
 export function objectsOf(result: object): readonly Detection[] {
   const { detections, objects = [] } = result as WithObjects;
   return detections ?? objects;
+}
+
+/**
+ * Keep what a model found, before a tracker moves it and leaves out what it is not sure of yet.
+ *
+ * @param options of which `privacy` and `privacyClasses` count
+ * @returns hides it in an image
+ */
+export function hiderOf(result: object, options: DrawOptions): (image: Image) => void {
+  const found = objectsOf(result).map(({ label, score, box }) => ({ label, score, box }));
+  const bare = { ...options, boxes: false, labels: false, scores: false };
+  return (image) => paintDetections(image, found, bare);
 }
 
 /**

@@ -289,6 +289,7 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
     "TensorRT",
     "TensorRT-RTX",
     "nvJPEG",
+    "NVDEC",
     "detection",
     "cache folder",
   ]);

@@ -74,15 +74,20 @@ export function readExternalFloats(tensor: OnnxTensor, source: string): Float32A
   }
 }
 
-/** Write all of some bytes. */
-function writeAll(descriptor: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+/** Write all of some bytes. @throws {BunTensorRtError} If there is no room */
+function writeAll(descriptor: number, bytes: Uint8Array, path: string): void {
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+  } catch (error) {
+    throw writeError(JSON.stringify(path), error);
+  }
 }
 
 /** The weights of other files, one after the other in a file of their own, piece by piece. */
 async function copyWeights(
   stretches: readonly Stretch[],
   target: number,
+  path: string,
   { signal, onProgress }: Pick<WrittenModel, "signal" | "onProgress">,
 ): Promise<Map<string, { offset: number; length: number }>> {
   const places = new Map<string, { offset: number; length: number }>();
@@ -91,14 +96,14 @@ async function copyWeights(
   for (const stretch of stretches) {
     const { size } = fstatSync(target);
     const padding = (ALIGNMENT - (size % ALIGNMENT)) % ALIGNMENT;
-    writeAll(target, new Uint8Array(padding));
+    writeAll(target, new Uint8Array(padding), path);
     const source = openSync(stretch.path, "r");
     try {
       for (let at = 0; at < stretch.length; at += PIECE_BYTES) {
         signal?.throwIfAborted();
         const bytes = readPart(source, stretch, stretch.offset + at, Math.min(PIECE_BYTES, stretch.length - at));
         const halves = stretch.isHalved ? halvesOf(new Float32Array(bytes.buffer)) : undefined;
-        writeAll(target, halves === undefined ? bytes : new Uint8Array(halves.buffer));
+        writeAll(target, halves === undefined ? bytes : new Uint8Array(halves.buffer), path);
         done += bytes.length;
         onProgress?.(done, total);
         // Others have their turn between two pieces.
@@ -140,7 +145,7 @@ export async function writeModel(path: string, model: WrittenModel): Promise<num
     let places: Awaited<ReturnType<typeof copyWeights>>;
     let size: number;
     try {
-      places = await copyWeights(stretches, target, model);
+      places = await copyWeights(stretches, target, path, model);
       ({ size } = fstatSync(target));
     } finally {
       closeSync(target);

@@ -18,6 +18,13 @@ import { describeTensors, type ProbedModel, probeSession, tensorGroups } from ".
 /** Raised with what is counted, or how: a file of another version is not read. */
 const VERSION = 2;
 
+/** Images that are held back: one of so many, … */
+const HELD_BACK_SHARE = 4;
+/** … of fewer than this none, as they would say nothing, … */
+const LEAST_HELD_BACK = 4;
+/** … and no more than a loss is measured on. */
+const MOST_HELD_BACK = 64;
+
 /** Seconds between two writes of what is found so far. */
 const KEEP_EVERY_MS = 10_000;
 
@@ -34,6 +41,8 @@ export interface Calibration {
   readonly images: readonly string[];
   /** Images that could not be read. */
   readonly skipped: readonly string[];
+  /** Images of those given that were not used, so that what is lost can be measured on them. */
+  readonly heldBack?: readonly string[] | undefined;
   /** Largest magnitude that each tensor is to hold. */
   readonly ranges: Readonly<Record<string, number>>;
 }
@@ -48,6 +57,8 @@ export interface CalibrateOptions {
   readonly task: Task<unknown, unknown, unknown>;
   /** Where ranges are kept, and read again by the next run. Left out: nowhere. */
   readonly file?: string | undefined;
+  /** Images that are held back: the file names them. */
+  readonly heldBack?: readonly string[] | undefined;
   /** Called with an image that cannot be read; it is skipped. Without it the first one ends the calibration. */
   readonly onError?: ((error: Error, path: string) => void) | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -65,6 +76,24 @@ interface Unfinished extends Omit<Calibration, "ranges"> {
   };
 }
 
+/** So many of some, evenly. */
+export function evenly<T>(all: readonly T[], most: number): T[] {
+  if (all.length <= most) return [...all];
+  return Array.from({ length: most }, (_, at) => all[Math.floor((at * all.length) / most)]!);
+}
+
+/** @throws {ImageError} If there is none */
+function imagesOf(given: string | readonly string[], action: string): string[] {
+  const paths = typeof given === "string" ? [given] : given;
+  const found = paths.flatMap((path) => (isDirectory(path) ? imagesBelow(path) : [path]));
+  if (found.length === 0) {
+    const named = paths.map((path) => JSON.stringify(path)).join(", ") || "the list";
+    const hint = "give a folder of images like those that the model will see";
+    throw new ImageError(message(action, `there is no image in ${named}`, hint), named);
+  }
+  return found;
+}
+
 /**
  * The images that a model is calibrated or compared on.
  *
@@ -78,15 +107,25 @@ export function calibrationImages(
   most: number,
   action: string = "calibrate a model",
 ): string[] {
-  const paths = typeof given === "string" ? [given] : given;
-  const found = paths.flatMap((path) => (isDirectory(path) ? imagesBelow(path) : [path]));
-  if (found.length === 0) {
-    const named = paths.map((path) => JSON.stringify(path)).join(", ") || "the list";
-    const hint = "give a folder of images like those that the model will see";
-    throw new ImageError(message(action, `there is no image in ${named}`, hint), named);
-  }
-  if (found.length <= most) return found;
-  return Array.from({ length: most }, (_, at) => found[Math.floor((at * found.length) / most)]!);
+  return evenly(imagesOf(given, action), most);
+}
+
+/**
+ * The images that a model is calibrated on, and others that what it loses is measured on: of those given a quarter, evenly and 64 at
+ * most; of fewer than 16 none.
+ *
+ * @param most images of the calibration
+ * @throws {ImageError} If there is no image
+ */
+export function splitImages(
+  given: string | readonly string[],
+  most: number,
+): { readonly images: string[]; readonly heldBack: string[] } {
+  const found = imagesOf(given, "calibrate a model");
+  const count = Math.min(MOST_HELD_BACK, Math.floor(found.length / HELD_BACK_SHARE));
+  const heldBack = new Set(count < LEAST_HELD_BACK ? [] : evenly(found, count));
+  const rest = found.filter((path) => !heldBack.has(path));
+  return { images: evenly(rest, most), heldBack: [...heldBack] };
 }
 
 /** Hash of a model. Weights in other files are known by their sizes and times. */
@@ -98,9 +137,10 @@ function hashOf({ bytes, path }: ProbedModel): string {
 }
 
 /** What ranges depend on beside the model. */
-function runOf({ method, type, tensors }: CalibrateOptions, images: readonly string[]): string {
+function runOf({ method, type, tensors, heldBack = [] }: CalibrateOptions, images: readonly string[]): string {
   const files = images.map((path) => [path, statsOf(path)?.size, statsOf(path)?.mtimeMs]);
-  const all = JSON.stringify([method, method === "max" ? "" : type, tensors, files]);
+  const others = heldBack.length === 0 ? [] : [heldBack];
+  const all = JSON.stringify([method, method === "max" ? "" : type, tensors, files, ...others]);
   return new Bun.CryptoHasher("sha256").update(all).digest("hex");
 }
 
@@ -285,8 +325,9 @@ class CalibrationRun {
 
   #common(): Omit<Calibration, "ranges"> {
     const { hash, how, options, images } = this.#parts;
-    const { method, type } = options;
-    return { version: VERSION, model: hash, run: how, method, type, images, skipped: [...this.#skipped] };
+    const { method, type, heldBack = [] } = options;
+    const held = heldBack.length === 0 ? {} : { heldBack };
+    return { version: VERSION, model: hash, run: how, method, type, images, skipped: [...this.#skipped], ...held };
   }
 
   /** Write what is found so far. @param ahead images that are done beyond the count */

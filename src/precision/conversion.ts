@@ -5,8 +5,10 @@ import { type ModelFile, readModelFile } from "../accelerators/tensorrt/model-fi
 import { modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
 import { ModelError, message, OptionError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { overwritten } from "../core/stats-of.ts";
 import type { TensorInfo } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
 import { openOutput } from "../core/whole-file.ts";
 import { convertedTo, isOfHalves, markConverted } from "../onnx/converted.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
@@ -15,7 +17,7 @@ import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
-import { type Calibration, calibrate, calibrationImages, keptRanges } from "./calibration.ts";
+import { type Calibration, calibrate, calibrationImages, keptRanges, splitImages } from "./calibration.ts";
 import {
   type Conversion,
   type ConvertConfig,
@@ -78,6 +80,24 @@ function refuseUnknown(exclude: readonly string[], nodes: readonly OnnxNode[], {
   throw new OptionError(`${text}\nHint: \`layers\` of a conversion without it (--json) has the names`, "exclude");
 }
 
+/** True where something is measured on images that are not to be those of the calibration. */
+function isHoldingBack({ maxLoss, annotations, precision }: ConvertConfig): boolean {
+  return maxLoss !== undefined && annotations === undefined && precision !== "fp16";
+}
+
+/** Say what images are measured on. @returns those that were held back */
+function heldBackOf(config: ConvertConfig, { heldBack = [], images }: Calibration): readonly string[] {
+  if (!isHoldingBack(config)) return [];
+  const all = images.length + heldBack.length;
+  if (heldBack.length > 0) {
+    logger.info(`Held back ${heldBack.length} of ${plural(all, "image")} from the calibration, to measure the loss on`);
+  } else {
+    const why = `none of ${plural(all, "image")} was held back; of 16 or more a quarter is`;
+    logger.warn(`Measuring the loss on the images of the calibration: ${why}`);
+  }
+  return heldBack;
+}
+
 async function calibrated(
   { model, config, ranges }: ConversionRequest,
   tensors: readonly string[],
@@ -87,12 +107,14 @@ async function calibrated(
     return keptRanges(calibration, model, { type: precision === "fp8" ? "fp8" : "int8", tensors });
   }
   const task = await modelTask(model.path ?? model.bytes);
-  const images = calibrationImages(calibration!, samples);
+  const { images, heldBack } = isHoldingBack(config)
+    ? splitImages(calibration!, samples)
+    : { images: calibrationImages(calibration!, samples), heldBack: [] };
   const type = precision === "fp8" ? "fp8" : "int8";
   // FP16 has no scale: what counts is the largest number.
   const method = precision === "fp16" ? "max" : config.method;
   return calibrate(model, images, {
-    ...{ type, method, tensors, task, file: ranges, onError, signal },
+    ...{ type, method, tensors, task, file: ranges, heldBack, onError, signal },
     onProgress: (done, total) => onProgress?.({ phase: "calibrate", done, total }),
   });
 }
@@ -229,6 +251,7 @@ async function withinLoss(
   const sensitivity = await searchSensitivity({
     ...{ model: first.model, type: precision, config: { ...config, maxLoss } },
     images: calibration.images.filter((image) => !skipped.has(image)),
+    heldBack: heldBackOf(config, calibration),
     ranges: new Map(Object.entries(calibration.ranges)),
     attempt: async (path, kept) => {
       const { onnx, float16 } = await convertWith(kept);

@@ -37,8 +37,8 @@ export interface ConvertOptions {
   readonly exclude?: readonly string[] | undefined;
   /**
    * With INT8 and FP8: how much the model may lose, 0–1. Layers that cost most go back to FP16 until it does not lose more: of the mAP,
-   * or of equal classes, with the model of FP32 as the teacher; of a model whose task is not known, of its outputs' noise. Default: all
-   * layers are quantised, and nothing is measured.
+   * or of equal classes, with the model of FP32 as the teacher; of a model whose task is not known, of its outputs' noise. It is measured
+   * on a quarter of the images, which are held back from the calibration. Default: all layers are quantised, and nothing is measured.
    */
   readonly maxLoss?: number | undefined;
   /** With `maxLoss`: the loss is of the mAP by these annotations, in a form that `evaluate` takes. */
@@ -82,6 +82,13 @@ export interface Sensitivity {
   readonly loss: number;
   /** Images that the teacher was asked about. */
   readonly images: number;
+  /**
+   * Images that were held back from the calibration, so that the loss is measured on others: of those given a quarter, 64 at most.
+   * None with annotations, and where there are fewer than 16: the loss is of the images of the calibration then.
+   */
+  readonly heldBack: readonly string[];
+  /** Images that the loss was to be measured on, and that could not be read. */
+  readonly skipped: readonly string[];
   /** The worst first, with the signal to noise at the heads where a layer is the only one quantised; none where nothing had to be done. */
   readonly layers: readonly {
     readonly name: string;

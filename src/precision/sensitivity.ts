@@ -5,12 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { evaluate } from "../api/evaluate.ts";
 import { modelTask } from "../api/model.ts";
-import { ModelError, message } from "../core/errors.ts";
+import { ImageError, ModelError, message } from "../core/errors.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
+import { plural } from "../core/units.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import { agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
 import type { ObjectEvaluation } from "../tasks/evaluate/evaluation.ts";
+import { evenly } from "./calibration.ts";
 import { type Examined, openExamined } from "./comparison.ts";
 import type { ConvertConfig, Sensitivity } from "./convert-config.ts";
 import { headLayers } from "./head-layers.ts";
@@ -31,17 +33,13 @@ export interface SensitivityRequest {
   readonly model: ProbedModel;
   readonly type: QuantisedType;
   readonly config: ConvertConfig & { readonly maxLoss: number };
-  /** Paths of images that can be read. */
+  /** Paths of images that layers are ranked by; they can be read. */
   readonly images: readonly string[];
+  /** Paths of images that the loss is measured on where they were held back from the calibration: else `images` are. */
+  readonly heldBack: readonly string[];
   readonly ranges: ReadonlyMap<string, number>;
   /** Writes the model with some layers, by `nodeName`, in float. */
   readonly attempt: (path: string, kept: ReadonlySet<string>) => Promise<void>;
-}
-
-/** So many of some, evenly. */
-function evenly<T>(all: readonly T[], most: number): T[] {
-  if (all.length <= most) return [...all];
-  return Array.from({ length: most }, (_, at) => all[Math.floor((at * all.length) / most)]!);
 }
 
 /** The mean noise of outputs, as a share of their signal. */
@@ -57,12 +55,15 @@ class LossMeter implements AsyncDisposable {
   readonly #images: readonly string[];
   /** What the teacher says of each image. */
   readonly #answers = new Map<string, Awaited<ReturnType<Examined["examine"]>>>();
+  /** Images that cannot be read. */
+  readonly skipped = new Set<string>();
   #truth: number | undefined;
 
   private constructor(request: SensitivityRequest, teacher: Examined) {
     this.#request = request;
     this.#teacher = teacher;
-    this.#images = evenly(request.images, MOST_LOSS_IMAGES);
+    const { heldBack, images } = request;
+    this.#images = evenly(heldBack.length > 0 ? heldBack : images, MOST_LOSS_IMAGES);
   }
 
   static async open(request: SensitivityRequest): Promise<LossMeter> {
@@ -83,6 +84,24 @@ class LossMeter implements AsyncDisposable {
     return Math.min(...Object.values(metrics).map(({ AP }) => AP as number));
   }
 
+  /** What the teacher says of an image; `undefined` where that is skipped. */
+  async #answerOf(image: string): Promise<Awaited<ReturnType<Examined["examine"]>> | undefined> {
+    if (this.skipped.has(image)) return undefined;
+    const known = this.#answers.get(image);
+    if (known !== undefined) return known;
+    const { onError } = this.#request.config;
+    try {
+      return await this.#teacher.examine(image);
+    } catch (error) {
+      if (onError === undefined || !(error instanceof ImageError)) throw error;
+      this.skipped.add(image);
+      onError(error, image);
+      if (this.skipped.size < this.#images.length) return undefined;
+      const found = `none of the ${plural(this.#images.length, "image")} that were held back can be read`;
+      throw new ImageError(message("measure what a model loses", found, "give other images"), image, { cause: error });
+    }
+  }
+
   /** @param path of a converted model */
   async measure(path: string): Promise<number> {
     const { config } = this.#request;
@@ -98,7 +117,8 @@ class LossMeter implements AsyncDisposable {
     const differences = new TensorDifferences();
     for (const [at, image] of this.#images.entries()) {
       config.signal?.throwIfAborted();
-      const answer = this.#answers.get(image) ?? (await teacher.examine(image));
+      const answer = await this.#answerOf(image);
+      if (answer === undefined) continue;
       // Outputs are kept where nothing else is compared.
       this.#answers.set(image, agreement === undefined ? answer : { ...answer, outputs: new Map() });
       const { result, outputs } = await pupil.examine(image);
@@ -110,7 +130,7 @@ class LossMeter implements AsyncDisposable {
   }
 
   get images(): number {
-    return this.#images.length;
+    return this.#images.length - this.skipped.size;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -212,6 +232,8 @@ export async function searchSensitivity(request: SensitivityRequest): Promise<Se
       lossBefore: attempts[0]!.loss,
       loss,
       images: meter.images,
+      heldBack: config.annotations === undefined ? request.heldBack : [],
+      skipped: [...meter.skipped],
       layers: ranked.map((layer, at) => ({ ...layer, isKept: at < count })),
       attempts,
     });

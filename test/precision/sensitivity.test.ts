@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { type ConvertOptions, type ConvertProgress, compare, convert } from "../../src/index.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { type ConvertOptions, type ConvertProgress, compare, convert, ImageError } from "../../src/index.ts";
 import { runCli } from "../cli/run-cli.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
@@ -53,15 +54,21 @@ function network(outlier: number): Uint8Array {
   });
 }
 
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sensitivity-"));
-  mkdirSync(path("photos"));
-  for (let at = 0; at < 4; at++) {
+/** Images of noise, named in order. */
+async function writeImages(into: string, count: number): Promise<void> {
+  mkdirSync(path(into));
+  for (let at = 0; at < count; at++) {
     const pixels = chance(16 * 16 * 3, at + 50).map((value) => value * 127 + 128);
     await sharp(Uint8Array.from(pixels), { raw: { width: 16, height: 16, channels: 3 } })
       .png()
-      .toFile(path(`photos/${at}.png`));
+      .toFile(path(into, `${String.fromCharCode(97 + at)}.png`));
   }
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sensitivity-"));
+  await writeImages("photos", 4);
+  await writeImages("many", 20);
   writeFileSync(path("a.onnx"), network(40));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -103,6 +110,51 @@ test("convert() puts the layers that cost most back into float, and the same one
   const again = await convertTo("again.onnx", lossBefore / 4);
   expect(again.sensitivity).toEqual(sensitivity);
   expect(await Bun.file(path("again.onnx")).bytes()).toEqual(await Bun.file(path("some.onnx")).bytes());
+});
+
+test("convert() measures the loss on images that it held back from the calibration", async () => {
+  const unread: string[] = [];
+  const convertFrom = (calibration: string | readonly string[], name: string, others: Partial<ConvertOptions> = {}) =>
+    convert(path("a.onnx"), { ...OPTIONS, calibration, output: path(name), maxLoss: 1, ...others });
+  const { sensitivity, calibration } = await convertFrom(path("many"), "held.onnx");
+  // Every fourth of twenty.
+  const heldBack = ["a", "e", "i", "m", "q"].map((name) => path("many", `${name}.png`));
+  expect(sensitivity).toMatchObject({ images: 5, heldBack, skipped: [] });
+  expect(calibration!.images).toBe(15);
+  const kept = await Bun.file(calibration!.file).json();
+  expect(kept.images.filter((image: string) => heldBack.includes(image))).toEqual([]);
+  const cpu = { first: { backend: "cpu" }, second: { backend: "cpu" } } as const;
+  const { outputs } = await compare(path("a.onnx"), path("held.onnx"), { images: heldBack, ...cpu });
+  expect(10 ** (-outputs[0]!.sqnr / 20)).toBeCloseTo(sensitivity!.loss, 9);
+  // The file of the ranges knows what was held back.
+  const again = await convertFrom(calibration!.file, "kept.onnx");
+  expect(again.sensitivity).toEqual(sensitivity);
+  // Without a budget all are calibrated on.
+  const all = await convertFrom(path("many"), "all-used.onnx", { maxLoss: undefined });
+  expect([all.calibration!.images, all.sensitivity]).toEqual([20, undefined]);
+
+  writeFileSync(path("many/e.png"), "no image");
+  const onError = (_: Error, image: string): void => void unread.push(image);
+  const broken = await convertFrom(path("many"), "broken.onnx", { onError });
+  expect(broken.sensitivity).toMatchObject({ images: 4, heldBack, skipped: [heldBack[1]] });
+  expect(unread).toEqual([heldBack[1]!]);
+  const failed = await convertFrom(path("many"), "failed.onnx").catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(ImageError);
+});
+
+test("convert() warns where a loss is measured on the images of the calibration", async () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => void lines.push(`${level} ${text}`));
+  try {
+    const options = { ...OPTIONS, calibration: path("photos"), output: path("few.onnx"), maxLoss: 1 };
+    const { sensitivity, calibration } = await convert(path("a.onnx"), options);
+    expect([sensitivity!.heldBack, sensitivity!.images, calibration!.images]).toEqual([[], 4, 4]);
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines).toContain(
+    "warn Measuring the loss on the images of the calibration: none of 4 images was held back; of 16 or more a quarter is",
+  );
 });
 
 test("convert says which layers are in float, and refuses a budget that nothing keeps", async () => {

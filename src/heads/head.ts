@@ -351,7 +351,7 @@ interface NamesBeside {
 }
 
 /** What the caller knows better than the model. */
-export interface RecogniseOptions {
+export interface RecogniseOptions extends Pick<ModelTraits, "weightsOf"> {
   /** Name of the head, and after a colon that of the output it is, where there are several: `yolo:output0`. Recognised if left out. */
   readonly head?: string | undefined;
   /** Heads of the caller's: those that know a model for their own come before all others. */

@@ -6,7 +6,7 @@ import { COCO_80, COCO_91 } from "../model/labels.ts";
 import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
 import { decodeQueries } from "./queries.ts";
-import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
+import { type DetrFamily, FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 
 /** Upstream, and the image processors of transformers, resize by Pillow's BILINEAR, or by torchvision's with antialias. */
 export const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
@@ -48,22 +48,31 @@ const STATES =
 /** Those that RT-DETR, D-FINE and their kin have beside the others. */
 const STATES_OF_RTDETR = /^enc_topk_|^intermediate_(logits|predicted_corners)$|^initial_reference_points$/;
 
-/** What is assumed of models that could be Conditional or Deformable DETR as well. */
-const ASSUMED_OF_SIGMOID =
-  "RT-DETR's pre-processing, levels in 0–1; Conditional, Deformable and DAB-DETR of own classes look alike and want ImageNet's " +
-  `mean and deviation: for these give ${saying({ mean: IMAGENET_MEAN, std: IMAGENET_STD })}`;
+/** What is assumed of models that could be of the other family as well, by what they are taken for. */
+const ASSUMED_OF_SIGMOID: Readonly<Record<DetrFamily, string>> = {
+  rtdetr:
+    "RT-DETR's pre-processing, levels in 0–1; Conditional, Deformable and DAB-DETR look alike and want ImageNet's mean and " +
+    `deviation: for these give ${saying({ mean: IMAGENET_MEAN, std: IMAGENET_STD })}, or put preprocessor_config.json beside it`,
+  detr:
+    "Conditional DETR's pre-processing, ImageNet's mean and deviation; RT-DETR and D-FINE of 91 classes look alike and want levels in " +
+    `0–1: for these give ${saying({ mean: [0, 0, 0], std: [1, 1, 1] })}, or put preprocessor_config.json beside it`,
+};
 
-/** Which family a model is of, by its inputs, classes and further outputs. */
+/** Which family a model is of, by its inputs, further outputs and weights; `undefined` if nothing tells. */
 function familyOf(
+  { weightsOf }: ModelTraits,
   states: readonly TensorInfo[],
   activation: Activation,
-  classes: number,
   hasMask: boolean,
-): "detr" | "rtdetr" | "unknown" {
-  // DETR and those after it have a mask or 91 ids; RT-DETR and D-FINE are trained on COCO's 80.
-  if (activation === "softmax" || hasMask || classes === COCO_91.length) return "detr";
-  if (states.some(({ name }) => STATES_OF_RTDETR.test(name)) || classes === COCO_80.length) return "rtdetr";
-  return states.length > 0 ? "detr" : "unknown";
+): DetrFamily | undefined {
+  if (activation === "softmax" || hasMask) return "detr";
+  if (states.some(({ name }) => STATES_OF_RTDETR.test(name))) return "rtdetr";
+  return weightsOf ?? (states.length > 0 ? "detr" : undefined);
+}
+
+/** The likelier family: DETR and those after it have COCO's 91 ids; RT-DETR and D-FINE are trained on COCO's 80. */
+function likelierFamily(classes: number): DetrFamily {
+  return classes === COCO_91.length ? "detr" : "rtdetr";
 }
 
 function find(traits: ModelTraits, activation: Activation): ModelSpecParts<QueriesPlan> | undefined {
@@ -78,13 +87,14 @@ function find(traits: ModelTraits, activation: Activation): ModelSpecParts<Queri
   const sizeInputs = maskInputs(model);
   // LibreYOLO's names tell the family: of those with such outputs its registry lets RT-DETR's kin pass.
   const isLibreYolo = libreYoloFamily(model.metadata) !== undefined;
-  const family = isLibreYolo ? "rtdetr" : familyOf(states, activation, classes, sizeInputs.length > 0);
+  const told = isLibreYolo ? "rtdetr" : familyOf(traits, states, activation, sizeInputs.length > 0);
+  const family = told ?? likelierFamily(classes);
   return {
     outputs: [logits, boxes],
     auxiliary: states,
     // RT-DETR and D-FINE take 0–1, DETR and those after it ImageNet's mean and deviation.
     preprocessing: family === "detr" ? DETR_PREPROCESSING : RTDETR_PREPROCESSING,
-    assumptions: family === "unknown" && !traits.forced ? [ASSUMED_OF_SIGMOID] : [],
+    assumptions: told === undefined ? [ASSUMED_OF_SIGMOID[family]] : [],
     classes: activation === "softmax" ? classes - 1 : classes,
     needsNms: false,
     sizeInputs,

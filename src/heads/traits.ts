@@ -7,6 +7,9 @@ import type { ModelInfo } from "../model/model-info.ts";
 import { type Anchors, type AnchorsTaken, anchorsOf, anchorsSaid } from "./anchors.ts";
 import { findImageInput, type ImageInput } from "./image-input.ts";
 
+/** The DETRs that want ImageNet's mean and deviation, and those that want levels in 0–1. */
+export type DetrFamily = "detr" | "rtdetr";
+
 /** What the heads look at. */
 export interface ModelTraits {
   readonly model: ModelInfo;
@@ -23,6 +26,8 @@ export interface ModelTraits {
   readonly task: string | undefined;
   /** What the metadata says of the architecture; `undefined` if nothing. */
   readonly family: "rtdetr" | "yolo" | undefined;
+  /** The DETRs that have weights of such names; `undefined` if the names are of none. */
+  readonly weightsOf?: DetrFamily | undefined;
   /** True if the metadata says that NMS is done, or not needed: `end2end`, or exported with `nms=True`. */
   readonly rowsAreFinal: boolean;
   readonly stride: number;
@@ -160,6 +165,7 @@ export function readTraits(
     readonly labelsBeside?: readonly string[] | undefined;
     readonly anchors?: Anchors | undefined;
     readonly anchorsBeside?: AnchorsTaken | undefined;
+    readonly weightsOf?: DetrFamily | undefined;
     readonly namesBeside?: { readonly task?: string | undefined } | undefined;
   } = {},
 ): ModelTraits | undefined {
@@ -184,6 +190,7 @@ export function readTraits(
       taskOf(metadata) ??
       (metadata.names === undefined ? taskOf({ task: options.namesBeside?.task ?? "" }) : undefined),
     family: familyOf(metadata),
+    weightsOf: options.weightsOf,
     rowsAreFinal:
       /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),
     stride: Number.isInteger(stride) && stride > 0 ? stride : DEFAULT_STRIDE,

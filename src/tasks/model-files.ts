@@ -63,12 +63,39 @@ export async function modelFiles(source: string | Uint8Array): Promise<ModelFile
   return undefined;
 }
 
-/** What a detector's own files say: its anchors, its class names, and how mmdeploy or PaddleDetection exported it. @param source path of the model */
+/** What a detector's own files say: its anchors, its class names, how it was exported, and of which family its weights are. @param source path or bytes of the model */
 export async function detectorFiles(
   source: string | Uint8Array,
-): Promise<Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside">> {
+): Promise<Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside" | "weightsOf">> {
   const [anchors, names, exporter] = [anchorsBeside(source), namesBeside(source), exporterBeside(source)];
-  return { anchorsBeside: await anchors, namesBeside: await names, exporterBeside: await exporter };
+  const weights = weightsOf(source);
+  return {
+    anchorsBeside: await anchors,
+    namesBeside: await names,
+    exporterBeside: await exporter,
+    weightsOf: await weights,
+  };
+}
+
+/** Bytes at the beginning of an ONNX file in which its nodes are, which name the weights that they read; the weights lie behind them. */
+const MOST_OF_NODES = 2 ** 23;
+
+/** Names that weights of RT-DETR and D-FINE have in transformers. */
+const NAMES_OF_RTDETR = /[./]enc_score_head[./]|[./]encoder[./]aifi[./]/;
+
+/** Those of DETR, YOLOS and Conditional DETR, of Conditional and DAB-DETR, and of Deformable DETR. */
+const NAMES_OF_DETR = /[./](class_labels_classifier|ref_point_head|self_attn[./]sampling_offsets)[./]/;
+
+/** The family of DETRs that the names of an ONNX file's weights are of; `undefined` if of none, or of both. */
+async function weightsOf(source: string | Uint8Array): Promise<RecogniseOptions["weightsOf"]> {
+  if (typeof source === "string" && !/\.onnx$/i.test(source)) return undefined;
+  const file = typeof source === "string" ? Bun.file(source) : undefined;
+  if (file !== undefined && !(await file.exists())) return undefined;
+  const bytes = file === undefined ? (source as Uint8Array) : await file.slice(0, MOST_OF_NODES).bytes();
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MOST_OF_NODES)).toString("latin1");
+  const [isOfRtdetr, isOfDetr] = [NAMES_OF_RTDETR.test(text), NAMES_OF_DETR.test(text)];
+  if (isOfRtdetr === isOfDetr) return undefined;
+  return isOfRtdetr ? "rtdetr" : "detr";
 }
 
 async function exporterBeside(source: string | Uint8Array): Promise<ExporterConfig | undefined> {

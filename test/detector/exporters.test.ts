@@ -6,6 +6,8 @@ import { Detector } from "../../src/api/detector.ts";
 import { Model, servedModel } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { OnnxTensor } from "../../src/onnx/messages.ts";
+import { OnnxModel } from "../../src/onnx/model.ts";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 
@@ -286,6 +288,40 @@ test("transformers' preprocessor_config.json says what is done to an image, and 
     await using detector = await Detector.load(path, { backend: "cpu", labels: ["a", "b"] });
     const { detections } = await detector.detect(WIDE);
     expect(detections.map(({ label }) => label)).toEqual(["a"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("the names of a model's weights tell RT-DETR from Conditional and Deformable DETR, and no names leave an assumption", async () => {
+  const named = (...names: string[]): Uint8Array => {
+    const model = OnnxModel.read(fixedModel(DETR, { side: SIDE }));
+    for (const name of names) model.graph.initializers.set(name, OnnxTensor.of(name, "f32", [1], new Uint8Array(4)));
+    return model.write();
+  };
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-weights-"));
+  const read = async (...names: string[]): Promise<Detector["recognition"]> => {
+    const bytes = named(...names);
+    const path = join(folder, "model.onnx");
+    writeFileSync(path, bytes);
+    const labels = ["a", "b", "c"];
+    await using ofBytes = await Detector.load(bytes, { backend: "cpu", labels });
+    await using ofFile = await Detector.load(path, { backend: "cpu", labels });
+    expect(ofFile.recognition.assumptions).toEqual(ofBytes.recognition.assumptions);
+    expect(ofFile.recognition.preprocessing).toEqual(ofBytes.recognition.preprocessing);
+    return ofFile.recognition;
+  };
+  const [levels, normalised] = [{ mean: [0, 0, 0] }, { mean: [0.485, 0.456, 0.406] }];
+  const ofRtdetr = "model.model.enc_score_head.bias";
+  const ofConditional = "model.model.decoder.ref_point_head.layers.1.bias";
+  const ofDeformable = "model.model.encoder.layers.0.self_attn.sampling_offsets.bias";
+  try {
+    expect(await read(ofRtdetr)).toMatchObject({ assumptions: [], preprocessing: levels });
+    for (const name of [ofConditional, ofDeformable])
+      expect(await read(name)).toMatchObject({ assumptions: [], preprocessing: normalised });
+    const assumptions = [expect.stringContaining("or put preprocessor_config.json beside it")];
+    expect(await read()).toMatchObject({ assumptions, preprocessing: levels });
+    expect(await read(ofRtdetr, ofConditional)).toMatchObject({ assumptions, preprocessing: levels });
   } finally {
     rmSync(folder, { recursive: true });
   }

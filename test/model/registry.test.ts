@@ -743,13 +743,18 @@ test("Hugging Face's own classes: further outputs tell RT-DETR from DETR's kin, 
   expect(deformable.result.preprocessing).toMatchObject({ mean: IMAGENET_MEAN, std: IMAGENET_STD });
   const rtdetr = read([...states, "intermediate_hidden_states", "enc_topk_logits", "enc_topk_bboxes"]);
   expect(rtdetr.result.preprocessing).toMatchObject({ mean: [0, 0, 0] });
-  for (const { lines } of [conditional, deformable, rtdetr, read([], 80), read([], 7, "hugging-face")]) {
-    expect(lines).toEqual([]);
+  for (const { lines } of [conditional, deformable, rtdetr]) expect(lines).toEqual([]);
+  // Classes do not tell, nor does the head that the caller names.
+  for (const unknown of [read([]), read([], 80), read([], 7, "hugging-face")]) {
+    expect(unknown.result.preprocessing).toMatchObject({ mean: [0, 0, 0] });
+    expect(unknown.lines.join()).toMatch(
+      /^warn: Assuming for the model RT-DETR's pre-processing.*give `preprocessing: \{ mean: \[0\.485/,
+    );
   }
-  const unknown = read([]);
-  expect(unknown.result.preprocessing).toMatchObject({ mean: [0, 0, 0] });
-  expect(unknown.lines.join()).toMatch(
-    /^warn: Assuming for the model RT-DETR's pre-processing.*give `preprocessing: \{ mean:/,
+  const ofIds = read([], 91);
+  expect(ofIds.result.preprocessing).toMatchObject({ mean: IMAGENET_MEAN });
+  expect(ofIds.lines.join()).toMatch(
+    /^warn: Assuming for the model Conditional DETR's pre-processing.*give `preprocessing: \{ mean: \[0, 0, 0\]/,
   );
   expect(() => read(["keypoints"])).toThrow(/no head has "keypoints"/);
 });

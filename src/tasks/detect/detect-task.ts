@@ -43,6 +43,7 @@ export interface DetectTaskOptions
       | "anchorsBeside"
       | "exporterBeside"
       | "namesBeside"
+      | "weightsOf"
       | "preprocessing"
       | "keypointShape"
     >,

@@ -2,7 +2,7 @@
 
 import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
-import type { DecodeInput, DensePlan, RawBoxForm } from "./head.ts";
+import { type DecodeInput, type DensePlan, naming, type RawBoxForm } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 
@@ -62,6 +62,9 @@ const LOWEST_PROBABILITY = -0.05;
 /** Plans of whose model an image was seen. */
 const seen = new WeakSet<DensePlan>();
 
+/** As far from 1 as what is written as 1 may come. */
+const MOST_ROUNDING = 0.01;
+
 /**
  * Look at every row of a model's first image: what is below 0 there is no probability, though it hardly ever reaches a threshold.
  * The kernels look at those of every image, as they read them anyway.
@@ -69,16 +72,31 @@ const seen = new WeakSet<DensePlan>();
  * @param at    where the first class of the first row lies
  * @param row   elements from a row to the next
  * @param plane elements from a class to the next
- * @throws {ModelError} If a class is below 0
+ * @throws {ModelError} If a class is below 0, or objectness is not the 1 that it is in such a model
  */
 function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: number, row: number, plane: number): void {
   if (seen.has(plan)) return;
   seen.add(plan);
+  if (plan.isObjectnessOne) {
+    for (let n = 0, i = at - plane; n < rows; n++, i += row) {
+      if (Math.abs(data[i]! - 1) > MOST_ROUNDING) refuseObjectness(plan, n, data[i]!);
+    }
+  }
   for (let classId = 0; classId < plan.classes; classId++) {
     for (let n = 0, i = at + classId * plane; n < rows; n++, i += row) {
       if (data[i]! < LOWEST_PROBABILITY) refuseNegative(plan, classId);
     }
   }
+}
+
+/** @throws {ModelError} Always: the rows are not YOLOv6's. @param objectness of this row, which is not 1 */
+function refuseObjectness({ output }: DensePlan, row: number, objectness: number): never {
+  const found = `channel 4 of row ${row} is ${objectness}, and YOLOv6, which calls its output so, writes 1 there`;
+  const [classesOnly, ...others] = ["yolo-transposed", "yolox", "yolox-decoded", "yolo-objectness"] as const;
+  const hint = `if it is the first class, name the head by ${naming([classesOnly])}; if it is objectness, by ${naming(others)}`;
+  throw new ModelError(message(`decode output ${JSON.stringify(output)}`, found, hint), output, {
+    readings: [classesOnly, ...others],
+  });
 }
 
 /** @throws {ModelError} Always: a class is no probability. @param classId the first that is not */

@@ -149,6 +149,8 @@ export interface DensePlan {
    * Channel-major tensors have no objectness.
    */
   readonly score: "class" | "product" | "objectness";
+  /** True if objectness is 1 in every row, as YOLOv6 writes it: where it is not, the head is another. */
+  readonly isObjectnessOne?: true;
   /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. */
   readonly boxUnit: "pixels" | "fraction";
   /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `centre`. */
@@ -160,9 +162,7 @@ export interface DensePlan {
 /** What the four numbers of a box are: its centre, width and height, or its left, upper, right and lower side. */
 export type RawBoxForm = "centre" | "corners";
 
-/**
- * One tensor with finished rows: a box, a score and a class id in columns. Candidate index: the row.
- */
+/** One tensor with finished rows: a box, a score and a class id in columns. Candidate index: the row. */
 export interface RowsPlan {
   readonly kind: "rows";
   /** f32 or f16: [N, rows, columns], or [rows of all images, columns] where `batchColumn` or `counts` is set. */

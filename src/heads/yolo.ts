@@ -97,6 +97,8 @@ export const yoloObjectness: Head<DensePlan> = defineHead(
     const { rowKind, output } = reading;
     const isYolov6 = rowKind === "cells" || (rowKind !== "anchors" && output.name === "outputs");
     const score = parts.classes === 1 && !isYolov6 ? "objectness" : "product";
-    return { ...parts, plan: densePlan(reading, parts.classes, score) };
+    const plan = densePlan(reading, parts.classes, score);
+    // The rows of any other exporter may be called so, too.
+    return { ...parts, plan: rowKind === "cells" && !traits.forced ? { ...plan, isObjectnessOne: true } : plan };
   },
 );

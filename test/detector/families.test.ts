@@ -146,9 +146,25 @@ for (const source of SOURCES) {
   });
 }
 
+test("rows of 81 classes that are called as YOLOv6's are refused: their objectness is not 1; by the head that is named they are read", async () => {
+  const source = { width: WIDTH, height: HEIGHT };
+  const cells = new Float32Array(CELLS * 85);
+  // The third class: as the product of the first class and it, nothing would be found.
+  cells.set([WIDTH / 2, HEIGHT / 2, 32, 16, 0.01, 0, 0.75], 40 * 85);
+  const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 85] }, cells);
+  await expect(found(model, source)).rejects.toThrow(
+    /output "outputs": channel 4 of row 0 is 0, and YOLOv6.* writes 1 there\nHint: .*`head: "yolo-transposed"`.*`head: "yolox"`/,
+  );
+  const read = await found(model, source, { head: "yolo-transposed" });
+  expect(read.detections.map(({ classId, score }) => [classId, score])).toEqual([[2, 0.75]]);
+  // Objectness that is trained, as its caller says.
+  expect((await found(model, source, { head: "yolo-objectness" })).detections).toEqual([]);
+});
+
 test("boxes that a model gives as fractions, where its head has pixels, are refused, and read by the head that is named then", async () => {
   const source = { width: WIDTH, height: HEIGHT };
   const cells = new Float32Array(CELLS * 6);
+  for (let cell = 0; cell < CELLS; cell++) cells[cell * 6 + 4] = 1;
   for (const [at, cell] of [0, 40, 99].entries()) {
     cells.set([0.2 + at * 0.3, 0.5, 0.2, 0.4, 1, 0.75], cell * 6);
   }

@@ -164,6 +164,7 @@ export { convert } from "./precision/convert.ts";
 export type {
   CalibrationMethod,
   Conversion,
+  ConversionReport,
   ConvertedLayer,
   ConvertedPrecision,
   ConvertOptions,

@@ -203,11 +203,12 @@ export const COMMANDS: readonly Command[] = [
       "512 images like those that the model will see. Ctrl-C keeps what was calibrated: the same command goes on from there.",
       "The path of the model is printed; its ranges are kept beside it, in .calibration.json. Metadata stays, so the model is",
       "recognised as before. Unreadable images are reported on stderr, skipped and counted.",
+      "With --max-loss or --report a quarter of the images is held back from the calibration, to measure on.",
     ],
     examples: [
       "convert yolo11n --precision fp16",
       "convert best.onnx --precision int8 --calibration photos --output best.int8.onnx",
-      "convert best.onnx --precision int8 --calibration photos --max-loss 0.01",
+      "convert best.onnx --precision int8 --calibration photos --max-loss 0.01 --report report.html",
       "convert best.onnx --precision fp8 --calibration photos.txt --method entropy --samples 256",
     ],
     load: () => import("./commands/convert.ts"),

@@ -20,6 +20,7 @@ const OWN = {
   exclude: CONVERT_OPTIONS.exclude,
   io: CONVERT_OPTIONS.io,
   output: CONVERT_OPTIONS.output,
+  report: CONVERT_OPTIONS.report,
   isJson: {
     ...toggle,
     flag: "json",
@@ -75,9 +76,12 @@ export function parseConvertFlags(parsed: ParsedArguments): ConvertArguments {
   }
   const { precision } = options;
   if (said === undefined && precision !== "fp16") throw refuseUncalibrated(String(precision));
-  const alone = ["annotations", "sensitivity-images"].find((name) => parsed.flags[name] !== undefined);
-  if (alone !== undefined && options.maxLoss === undefined) {
-    throw refuse(alone, `--${alone} needs --max-loss`, "add --max-loss 0.01");
+  const isMeasured = options.maxLoss !== undefined || options.report !== undefined;
+  if (options.annotations !== undefined && !isMeasured) {
+    throw refuse("annotations", "--annotations needs --max-loss or --report", "add --max-loss 0.01");
+  }
+  if (parsed.flags["sensitivity-images"] !== undefined && options.maxLoss === undefined) {
+    throw refuse("sensitivity-images", "--sensitivity-images needs --max-loss", "add --max-loss 0.01");
   }
   if (options.maxLoss !== undefined && precision === "fp16") {
     throw refuse("max-loss", "--max-loss is for int8 and fp8, and --precision is fp16", "leave it out");

@@ -1,6 +1,7 @@
 /** @module Comparison: the steps of `compare`: both models on each image, then the tensors inside them. */
 
 import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
+import { evaluate } from "../api/evaluate.ts";
 import { EVALUATE_THRESHOLD } from "../api/evaluate-config.ts";
 import { Model, type ModelOptions, modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
@@ -8,7 +9,7 @@ import { ImageError, ModelError, message } from "../core/errors.ts";
 import { fitsShape, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import { type Agreement, agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
-import { MOST_CLASSES } from "../tasks/evaluate/evaluation.ts";
+import { MOST_CLASSES, type ObjectEvaluation } from "../tasks/evaluate/evaluation.ts";
 import { MEASURES } from "../tasks/evaluate/measures.ts";
 import { calibrationImages } from "./calibration.ts";
 import {
@@ -63,6 +64,27 @@ export async function openExamined(source: ModelSource, options: ModelOptions = 
     throw error instanceof ModelError && known instanceof ModelError ? known : error;
   });
   return { name, model: plain, known: undefined, examine: (path) => plain.examine(path) };
+}
+
+/**
+ * How well a model does by annotations: the lowest AP of what it is measured by, or the share of images whose first class is right.
+ *
+ * @throws {ModelError} If it is a model of neither objects nor classes
+ * @throws as `evaluate`
+ */
+export async function precisionOf(
+  { known, name }: Examined,
+  annotations: string,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  if (known === undefined || !("labels" in known)) {
+    const found = "it is a model of neither objects nor classes";
+    throw new ModelError(message(`score ${name}`, found, "leave out `annotations`"), name);
+  }
+  const scored = await evaluate(known as never, annotations, { signal });
+  const { metrics } = scored as unknown as ObjectEvaluation;
+  if (metrics === undefined) return (scored as unknown as { readonly top1: number }).top1;
+  return Math.min(...Object.values(metrics).map(({ AP }) => AP as number));
 }
 
 /** @throws {ModelError} If two models do different things */

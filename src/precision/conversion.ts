@@ -1,6 +1,8 @@
 /** @module Conversion: the steps of `convert`: calibrate, quantise, make FP16, write. */
 
-import { join, parse, resolve } from "node:path";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join, parse, resolve } from "node:path";
 import { type ModelFile, readModelFile } from "../accelerators/tensorrt/model-file.ts";
 import { modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
@@ -9,7 +11,7 @@ import { logger } from "../core/log.ts";
 import { overwritten } from "../core/stats-of.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
-import { openOutput } from "../core/whole-file.ts";
+import { openOutput, writeFileWhole } from "../core/whole-file.ts";
 import { convertedTo, isOfHalves, markConverted } from "../onnx/converted.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
 import { elementTypes } from "../onnx/element-types.ts";
@@ -28,6 +30,7 @@ import {
   type Sensitivity,
 } from "./convert-config.ts";
 import { placeIn, quantise, tensorsToCalibrate } from "./quantise.ts";
+import type { Measured } from "./report.ts";
 import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
 import { readExternalFloats, writeModel } from "./write-model.ts";
 
@@ -81,8 +84,8 @@ function refuseUnknown(exclude: readonly string[], nodes: readonly OnnxNode[], {
 }
 
 /** True where something is measured on images that are not to be those of the calibration. */
-function isHoldingBack({ maxLoss, annotations, precision }: ConvertConfig): boolean {
-  return maxLoss !== undefined && annotations === undefined && precision !== "fp16";
+function isHoldingBack({ maxLoss, annotations, precision, report }: ConvertConfig): boolean {
+  return report !== undefined || (maxLoss !== undefined && annotations === undefined && precision !== "fp16");
 }
 
 /** Say what images are measured on. @returns those that were held back */
@@ -240,6 +243,7 @@ async function withinLoss(
   const converted = await convertInMemory(first);
   const { precision, maxLoss, signal } = config;
   const { calibration } = converted;
+  const heldBack = calibration === undefined ? [] : heldBackOf(config, calibration);
   if (maxLoss === undefined || precision === "fp16" || calibration === undefined)
     return { onnx: first.onnx, ...converted };
   const { searchSensitivity } = await import("./sensitivity.ts");
@@ -251,7 +255,7 @@ async function withinLoss(
   const sensitivity = await searchSensitivity({
     ...{ model: first.model, type: precision, config: { ...config, maxLoss } },
     images: calibration.images.filter((image) => !skipped.has(image)),
-    heldBack: heldBackOf(config, calibration),
+    heldBack,
     ranges: new Map(Object.entries(calibration.ranges)),
     attempt: async (path, kept) => {
       const { onnx, float16 } = await convertWith(kept);
@@ -260,6 +264,39 @@ async function withinLoss(
   });
   const kept = sensitivity.layers.filter(({ isKept }) => isKept).map(({ name }) => name);
   return { ...(await convertWith(new Set(kept))), sensitivity };
+}
+
+/** Where the report goes. @throws {OptionError} If that is a file which is read or written otherwise */
+function refuseReport({ report, annotations }: ConvertConfig, files: readonly string[]): void {
+  if (report === undefined) return;
+  const others = annotations === undefined ? files : [...files, annotations];
+  const isOther = others.some((file) => resolve(file) === resolve(report));
+  if (isOther || overwritten([report], others) !== undefined) {
+    const text = "`report` would overwrite the model, its weights, its ranges or the annotations";
+    throw new OptionError(`${text}\nHint: name another file`, "report");
+  }
+  openOutput(report).close();
+}
+
+/** Measure what a report says, on a copy of the model: its own place stays empty until all is done. */
+async function measuredOf(
+  { model, config }: ConversionRequest,
+  { onnx, float16, calibration, sensitivity }: Awaited<ReturnType<typeof withinLoss>>,
+): Promise<Measured> {
+  const { measureConversion } = await import("./report.ts");
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-report-"));
+  try {
+    const converted = join(folder, "converted.onnx");
+    await writeModel(converted, { onnx, pending: float16.pending, source: model.path, signal: config.signal });
+    const { images = [], skipped = [], heldBack = [] } = calibration ?? {};
+    const read = new Set(skipped);
+    return await measureConversion({
+      ...{ model: model.path ?? model.bytes, converted, heldBack, config, sensitivity },
+      images: images.filter((image) => !read.has(image)),
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** Run a conversion from its source to the file. @throws as `convert` does */
@@ -276,13 +313,16 @@ export async function runConversion(source: ModelSource, options: ConvertOptions
   openOutput(path).close();
   const model = { bytes: file.bytes, name: found.name, path: file.path };
   const ranges = `${path}.calibration.json`;
+  const weights = file.path === undefined ? [] : externalDataPaths(file.bytes, file.path);
+  refuseReport(config, [file.source, ...weights, path, `${path}.data`, ranges]);
   const external = file.path === undefined ? "cast" : "pending";
   const requestFor = (): ConversionRequest => ({
     ...{ model, config, ranges, external },
     onnx: OnnxModel.read(file.bytes, found.name),
   });
-  const { sensitivity, ...converted } = await withinLoss(requestFor, config);
-  const { onnx, float16, layers, calibration } = converted;
+  const converted = await withinLoss(requestFor, config);
+  const { onnx, float16, layers, calibration, sensitivity } = converted;
+  const measured = config.report === undefined ? undefined : await measuredOf(requestFor(), converted);
   const { signal, precision } = config;
   signal?.throwIfAborted();
   const before = await byteLengthOf(file.bytes, file.path);
@@ -290,7 +330,7 @@ export async function runConversion(source: ModelSource, options: ConvertOptions
     ...{ onnx, pending: float16.pending, source: file.path, signal },
     onProgress: (done, total) => config.onProgress?.({ phase: "write", done, total }),
   });
-  return {
+  const conversion: Conversion = {
     ...{ path, precision, byteLength: { before, after }, layers, casts: float16.casts },
     ...(sensitivity && { sensitivity }),
     ...(calibration && {
@@ -301,4 +341,10 @@ export async function runConversion(source: ModelSource, options: ConvertOptions
       },
     }),
   };
+  if (config.report === undefined || measured === undefined) return conversion;
+  const { reportPage } = await import("./report.ts");
+  const title = file.path === undefined ? found.name : basename(file.path);
+  await writeFileWhole(config.report, reportPage({ title, conversion, measured }));
+  const { drawn: _, ...said } = measured;
+  return { ...conversion, report: { path: config.report, ...said } };
 }

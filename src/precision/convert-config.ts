@@ -4,6 +4,7 @@ import { z } from "zod";
 import { CALLBACK_OPTION } from "../api/call-options.ts";
 import { MACHINE_OPTIONS } from "../api/machine-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import type { Comparison } from "./compare-config.ts";
 
 /** Element types that a model can be converted to. */
 export const CONVERTED_PRECISIONS = ["fp16", "int8", "fp8"] as const;
@@ -41,10 +42,18 @@ export interface ConvertOptions {
    * on a quarter of the images, which are held back from the calibration. Default: all layers are quantised, and nothing is measured.
    */
   readonly maxLoss?: number | undefined;
-  /** With `maxLoss`: the loss is of the mAP by these annotations, in a form that `evaluate` takes. */
+  /**
+   * With `maxLoss`: the loss is of the mAP by these annotations, in a form that `evaluate` takes. With `report`: it has the mAP of both
+   * models by them.
+   */
   readonly annotations?: string | undefined;
   /** With `maxLoss`: images that layers are ranked by. Default 16. */
   readonly sensitivityImages?: number | undefined;
+  /**
+   * Where a report is written: a page of one file (`.html`) with accuracy beside FP32, sizes, layers, and the images whose boxes changed
+   * most. What is measured for it is measured on a quarter of the images, which are held back from the calibration.
+   */
+  readonly report?: string | undefined;
   /** Called with what is done: images of the calibration, then the parts of the model that are written. */
   readonly onProgress?: ((progress: ConvertProgress) => void) | undefined;
   /** Called with an image that cannot be read; it is skipped and counted. Without it the first one ends the conversion. */
@@ -89,6 +98,8 @@ export interface Sensitivity {
   readonly heldBack: readonly string[];
   /** Images that the loss was to be measured on, and that could not be read. */
   readonly skipped: readonly string[];
+  /** With annotations: what the model of FP32 has by them, of which the loss is taken off. */
+  readonly truth?: number | undefined;
   /** The worst first, with the signal to noise at the heads where a layer is the only one quantised; none where nothing had to be done. */
   readonly layers: readonly {
     readonly name: string;
@@ -100,6 +111,18 @@ export interface Sensitivity {
   }[];
   /** Every model that was measured: with so many of the worst layers in float, so much is lost. */
   readonly attempts: readonly { readonly kept: number; readonly loss: number }[];
+}
+
+/** What was measured for a report. */
+export interface ConversionReport {
+  /** Path of the page. */
+  readonly path: string;
+  /** The converted model beside that of FP32; `undefined` where there were no images. */
+  readonly comparison?: Comparison | undefined;
+  /** Images that were held back from the calibration for it; of fewer than 16 none, and those of the calibration were taken. */
+  readonly heldBack: readonly string[];
+  /** With annotations: the lowest AP, or the share of first classes that are right. */
+  readonly truth?: { readonly before: number; readonly after: number } | undefined;
 }
 
 /** What became of a model. */
@@ -115,6 +138,8 @@ export interface Conversion {
   readonly casts: number;
   /** With `maxLoss`. */
   readonly sensitivity?: Sensitivity | undefined;
+  /** With `report`. */
+  readonly report?: ConversionReport | undefined;
   /** Images that were used and skipped, and the file that keeps the ranges; `undefined` without a calibration. */
   readonly calibration?:
     | { readonly images: number; readonly skipped: readonly string[]; readonly file: string }
@@ -167,12 +192,17 @@ export const CONVERT_OPTIONS: OptionsOf<ConvertOptions> = {
   annotations: {
     schema: path.optional(),
     value: "FILE",
-    help: "with --max-loss: mAP by these (default by the fp32 model)",
+    help: "with --max-loss or --report: mAP by these (default by the fp32 model)",
   },
   sensitivityImages: {
     schema: z.int("1 to 256 images").min(1, "1 to 256 images").max(256, "1 to 256 images").default(16),
     value: "N",
     help: "with --max-loss: images to rank layers by",
+  },
+  report: {
+    schema: path.optional(),
+    value: "FILE",
+    help: "write a page (.html): accuracy, layers, images that changed",
   },
   onProgress: CALLBACK_OPTION,
   onError: CALLBACK_OPTION,

@@ -3,7 +3,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { evaluate } from "../api/evaluate.ts";
 import { modelTask } from "../api/model.ts";
 import { ImageError, ModelError, message } from "../core/errors.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
@@ -11,9 +10,8 @@ import { plural } from "../core/units.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import { agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
-import type { ObjectEvaluation } from "../tasks/evaluate/evaluation.ts";
 import { evenly } from "./calibration.ts";
-import { type Examined, openExamined } from "./comparison.ts";
+import { type Examined, openExamined, precisionOf } from "./comparison.ts";
 import type { ConvertConfig, Sensitivity } from "./convert-config.ts";
 import { headLayers } from "./head-layers.ts";
 import { ImageFeed } from "./image-feed.ts";
@@ -71,19 +69,6 @@ class LossMeter implements AsyncDisposable {
     return new LossMeter(request, await openExamined(path ?? bytes, { backend: "cpu" }));
   }
 
-  /** AP by annotations. */
-  async #precision(model: Examined): Promise<number> {
-    const { annotations, signal } = this.#request.config;
-    if (model.known === undefined || !("labels" in model.known)) {
-      const found = "it is a model of neither objects nor classes";
-      throw new ModelError(message(`score ${this.#request.model.name}`, found, "leave out `annotations`"), model.name);
-    }
-    const scored = await evaluate(model.known as never, annotations!, { signal });
-    const { metrics } = scored as unknown as ObjectEvaluation;
-    if (metrics === undefined) return (scored as unknown as { readonly top1: number }).top1;
-    return Math.min(...Object.values(metrics).map(({ AP }) => AP as number));
-  }
-
   /** What the teacher says of an image; `undefined` where that is skipped. */
   async #answerOf(image: string): Promise<Awaited<ReturnType<Examined["examine"]>> | undefined> {
     if (this.skipped.has(image)) return undefined;
@@ -108,8 +93,8 @@ class LossMeter implements AsyncDisposable {
     const pupil = await openExamined(path, { backend: "cpu" });
     await using _ = { [Symbol.asyncDispose]: () => pupil.model.close() };
     if (config.annotations !== undefined) {
-      this.#truth ??= await this.#precision(this.#teacher);
-      return this.#truth - (await this.#precision(pupil));
+      this.#truth ??= await precisionOf(this.#teacher, config.annotations, config.signal);
+      return this.#truth - (await precisionOf(pupil, config.annotations, config.signal));
     }
     const teacher = this.#teacher;
     const isKnown = teacher.known !== undefined && pupil.known !== undefined;
@@ -127,6 +112,11 @@ class LossMeter implements AsyncDisposable {
       config.onProgress?.({ phase: "measure", done: at + 1, total: this.#images.length });
     }
     return agreement === undefined ? Math.sqrt(noiseOf(differences)) : lossOf(agreement.report());
+  }
+
+  /** What the teacher has by annotations. */
+  get truth(): number | undefined {
+    return this.#truth;
   }
 
   get images(): number {
@@ -234,6 +224,7 @@ export async function searchSensitivity(request: SensitivityRequest): Promise<Se
       images: meter.images,
       heldBack: config.annotations === undefined ? request.heldBack : [],
       skipped: [...meter.skipped],
+      ...(meter.truth !== undefined && { truth: meter.truth }),
       layers: ranked.map((layer, at) => ({ ...layer, isKept: at < count })),
       attempts,
     });

@@ -77,6 +77,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     progress?.close();
     if (!isQuiet) terminal.line(terminal.paint("dim", formatConversion(conversion)));
     if (!isQuiet && conversion.sensitivity !== undefined) terminal.line(formatSensitivity(conversion.sensitivity));
+    if (!isQuiet && conversion.report !== undefined) terminal.line(`Report: ${printable(conversion.report.path)}`);
     await output.write(isJson ? `${printableJson(conversion, 2)}\n` : `${conversion.path}\n`);
     return EXIT_OK;
   } finally {

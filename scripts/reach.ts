@@ -89,7 +89,7 @@ try {
       cwd: cwd ?? root,
       env: { ...process.env, ...env },
       stdio: ["ignore", "inherit", "inherit"],
-      timeout: leftMs,
+      timeout: Math.ceil(leftMs),
     });
     const code = await child.exited;
     if (child.signalCode === "SIGTERM") {

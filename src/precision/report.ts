@@ -140,7 +140,7 @@ function figure(value: number, digits = 4): string {
   return Number.isFinite(value) ? value.toFixed(digits) : "∞";
 }
 
-/** A table. The first column is text, the others are numbers unless they hold letters. */
+/** A table of text, which is escaped. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = (row: readonly string[], tag: string): string =>
     `<tr>${row.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join("")}</tr>`;

@@ -95,13 +95,13 @@ const FAMILIES: Readonly<Record<string, string>> = {
 /** Packages whose real files, or exports by whose exporters, gave the boxes of their own post-processing: test/model/real.py. */
 const REAL: Readonly<Record<string, string>> = {
   "yolo-objectness": "yolov5 7.0.14",
-  "hugging-face": "transformers 4.57.3: D-FINE",
-  "hugging-face-softmax": "transformers 5.24.0: DETR",
+  "hugging-face": "transformers 5.24.0: RT-DETR and v2, D-FINE, Conditional DETR",
+  "hugging-face-softmax": "transformers 5.24.0: DETR, YOLOS",
   torchvision: "torchvision 0.29.2: Faster R-CNN, RetinaNet, FCOS, SSD, SSDLite",
   "mask-rcnn": "torchvision 0.29.2",
   "keypoint-rcnn": "torchvision 0.29.2",
   "efficientdet-maps": "effdet 0.4.1",
-  libreyolo: "libreyolo 1.6.0: YOLOv9 end to end",
+  libreyolo: "libreyolo 1.6.0: YOLOv9, also end to end, YOLO-NAS, PP-YOLOE",
   yolox: "pixeltable-yolox 0.4.3",
   "yolox-decoded": "pixeltable-yolox 0.4.3",
   picodet: "rapid-layout 0.3.0",

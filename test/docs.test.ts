@@ -336,11 +336,9 @@ test.skipIf(isOffline || demonstrated === undefined)(
     expect(shown).toBe(lines.join(""));
     expect(read("docs/getting-started.md")).toContain(`models pull ${DEMONSTRATED}\n`);
     expect(PICTURES.find(({ file }) => file === "demo.jpg")!.photograph!.source).toEqual({ entry: DEMONSTRATED });
-    expect(
-      (await COMMANDS.find(({ name }) => name === "demo")!.flags()).find(({ name }) => name === "image"),
-    ).toMatchObject({
-      summary: expect.stringContaining(DEMONSTRATED),
-    });
+    const flags = await COMMANDS.find(({ name }) => name === "demo")!.flags();
+    // Not by toMatchObject(): Bun puts a matcher into what it is held against, here the table of the flags itself.
+    expect(flags.find(({ name }) => name === "image")?.summary).toContain(DEMONSTRATED);
   },
   60_000,
 );

@@ -1,23 +1,14 @@
 /** @module Linux arm64 beside x64: run by `bun scripts/reach.ts arm64`, which prepares the emulated machine. */
 
 import { afterAll, describe, expect, test } from "bun:test";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { foundIn, makePackedApp, readmeProgram, run } from "../support/packed-app.ts";
 import { sharedFile } from "../support/shared.ts";
-import { documentSnippets } from "../support/snippets.ts";
 
 const bun = process.env.BUN_TENSORRT_REACH_BUN;
 const tree = process.env.BUN_TENSORRT_REACH_TREE ?? "";
@@ -35,12 +26,6 @@ interface Found {
   readonly box: Readonly<Record<string, number>>;
 }
 
-function run(command: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): string {
-  const child = Bun.spawnSync([...command], { cwd, env: { ...process.env, ...env }, stderr: "pipe" });
-  expect([child.exitCode, child.exitCode === 0 ? "" : `${child.stdout}${child.stderr}`]).toEqual([0, ""]);
-  return child.stdout.toString();
-}
-
 /** Far apart enough that no rounding reorders them, one object a class and place. */
 function inOrder(found: readonly Found[]): Found[] {
   const place = ({ label, box }: Found): string =>
@@ -53,28 +38,12 @@ function inOrder(found: readonly Found[]): Found[] {
 describe.skipIf(bun === undefined)("on arm64, as scripts/reach.ts has prepared it", () => {
   /** In an emulator yolo11n takes half a minute an image. */
   const model = sharedFile("models/FastestDet.onnx") ?? "yolo11n";
-  /** The first program of the README, with a small model, and what it found as one line of JSON. */
-  const readme = documentSnippets().find(({ where }) => where.startsWith("README.md"))!;
-  const code = readme.code.replace('"yolo11n"', JSON.stringify(model));
-  const program = `${code}\nconsole.log("found " + JSON.stringify(result.detections));\n`;
+  const program = readmeProgram(model);
   const app = join(scratch, "app");
 
-  function foundIn(output: string): Found[] {
-    return JSON.parse(/^found (.*)$/m.exec(output)![1]!) as Found[];
-  }
-
-  /** An app with the packed package, and the image that the program names. */
   async function makeApp(): Promise<void> {
-    if (existsSync(app)) return;
-    // Types are not run.
-    run([process.execPath, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
-    const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
-    mkdirSync(app);
-    writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
-    writeFileSync(join(app, "app.ts"), program);
+    await makePackedApp(app, program, { cpu: "arm64", os: "linux" });
     writeFileSync(join(app, "whole.ts"), `import "bun-tensorrt/embed";\n${program}`);
-    copyFileSync(await pull(findEntry("sample1")!), join(app, "beach.jpg"));
-    run([process.execPath, "add", tarball, "--cpu=arm64", "--os=linux"], app);
   }
 
   test("a small model finds the boxes that it finds on x64", async () => {

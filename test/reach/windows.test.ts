@@ -1,24 +1,15 @@
 /** @module Windows beside Linux: run by `bun scripts/reach.ts windows`, which prepares Wine and what runs in it. */
 
 import { afterAll, describe, expect, test } from "bun:test";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { foundIn, makePackedApp, readmeProgram, run } from "../support/packed-app.ts";
 import { sharedFile } from "../support/shared.ts";
-import { documentSnippets } from "../support/snippets.ts";
 import { countFrames, isFfmpegMissing, testVideo } from "../support/videos.ts";
 
 interface Prepared {
@@ -37,12 +28,6 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 /** As programs of Windows see a path of this machine. */
 function windowsPath(path: string): string {
   return `Z:${path.replaceAll("/", "\\")}`;
-}
-
-function run(command: readonly string[], cwd: string, more: Readonly<Record<string, string>> = {}): string {
-  const child = Bun.spawnSync([...command], { cwd, env: { ...process.env, ...more }, stderr: "pipe" });
-  expect([child.exitCode, child.exitCode === 0 ? "" : `${child.stdout}${child.stderr}`]).toEqual([0, ""]);
-  return child.stdout.toString();
 }
 
 /** The command line of the package, here on the CPU. */
@@ -147,27 +132,8 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
 
   describe("an app of its own", () => {
     const app = join(scratch, "app");
-    /** The first program of the README, and what it found as one line of JSON. */
-    const readme = documentSnippets().find(({ where }) => where.startsWith("README.md"))!;
-    const code = readme.code.replace('"yolo11n"', JSON.stringify(model === undefined ? "yolo11n" : windowsPath(model)));
-    const program = `${code}\nconsole.log("found " + JSON.stringify(result.detections));\n`;
-
-    function foundIn(output: string): unknown[] {
-      return JSON.parse(/^found (.*)$/m.exec(output)![1]!) as unknown[];
-    }
-
-    /** With the packed package, and the image that the program names. */
-    async function makeApp(): Promise<void> {
-      if (existsSync(app)) return;
-      // Types are not run.
-      run([process.execPath, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
-      const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
-      mkdirSync(app);
-      writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
-      writeFileSync(join(app, "app.ts"), program);
-      copyFileSync(await pull(findEntry("sample1")!), join(app, "beach.jpg"));
-      run([process.execPath, "add", tarball, "--cpu=x64", "--os=win32"], app);
-    }
+    const program = readmeProgram(model === undefined ? "yolo11n" : windowsPath(model));
+    const makeApp = (): Promise<void> => makePackedApp(app, program, { cpu: "x64", os: "win32" });
 
     test("the packed package runs the first program of the README", async () => {
       await makeApp();

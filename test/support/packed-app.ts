@@ -1,0 +1,56 @@
+/** @module PackedApp: an app of its own that installs the packed package, for a machine of any kind, and runs the README's first program. */
+
+import { expect } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findEntry } from "../../src/catalogue/catalogue.ts";
+import { pull } from "../../src/catalogue/pull.ts";
+import { documentSnippets } from "./snippets.ts";
+
+const root = join(import.meta.dir, "../..");
+
+/** Run a command to its end, which must be a good one. @returns what it printed */
+export function run(command: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): string {
+  const child = Bun.spawnSync([...command], { cwd, env: { ...process.env, ...env }, stderr: "pipe" });
+  expect([child.exitCode, child.exitCode === 0 ? "" : `${child.stdout}${child.stderr}`]).toEqual([0, ""]);
+  return child.stdout.toString();
+}
+
+/** The first program of the README with another model, and what it found as one line of JSON. @param model a name or a path there */
+export function readmeProgram(model: string): string {
+  const { code } = documentSnippets().find(({ where }) => where.startsWith("README.md"))!;
+  return `${code.replace('"yolo11n"', JSON.stringify(model))}\nconsole.log("found " + JSON.stringify(result.detections));\n`;
+}
+
+/** What such a program has found. */
+export function foundIn(output: string): unknown[] {
+  return JSON.parse(/^found (.*)$/m.exec(output)![1]!) as unknown[];
+}
+
+/**
+ * Make the app, once: `app.ts` is the program, `beach.jpg` the image that it names.
+ *
+ * @param app      its folder
+ * @param platform whose packages it gets, as `bun add` calls it
+ */
+export async function makePackedApp(
+  app: string,
+  program: string,
+  platform: { readonly cpu: string; readonly os: string },
+): Promise<void> {
+  if (existsSync(app)) return;
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-packed-"));
+  try {
+    // Types are not run.
+    run([process.execPath, "pm", "pack", "--ignore-scripts", "--destination", folder], root);
+    const tarball = join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz"))!);
+    mkdirSync(app);
+    writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
+    writeFileSync(join(app, "app.ts"), program);
+    copyFileSync(await pull(findEntry("sample1")!), join(app, "beach.jpg"));
+    run([process.execPath, "add", tarball, `--cpu=${platform.cpu}`, `--os=${platform.os}`], app);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

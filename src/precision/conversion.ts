@@ -106,14 +106,14 @@ async function calibrated(
   tensors: readonly string[],
 ): Promise<Calibration> {
   const { calibration, samples, onProgress, onError, signal, precision } = config;
+  const type = precision === "fp8" ? "fp8" : "int8";
   if (typeof calibration === "string" && isRangesFile(calibration)) {
-    return keptRanges(calibration, model, { type: precision === "fp8" ? "fp8" : "int8", tensors });
+    return keptRanges(calibration, model, { type, tensors });
   }
   const task = await modelTask(model.path ?? model.bytes);
   const { images, heldBack } = isHoldingBack(config)
     ? splitImages(calibration!, samples)
     : { images: calibrationImages(calibration!, samples), heldBack: [] };
-  const type = precision === "fp8" ? "fp8" : "int8";
   // FP16 has no scale: what counts is the largest number.
   const method = precision === "fp16" ? "max" : config.method;
   return calibrate(model, images, {

@@ -2,7 +2,8 @@
  * @module Precisions: engines of converted models beside each other: how long the engine takes, how many images a second it does, in
  * which types its layers compute, and which of them take longest.
  *
- * Usage: `bun bench/gpu/precisions.ts MODEL.onnx… [--count 500] [--layers 8] [--plans FOLDER] [--json FILE]`.
+ * Usage: `bun bench/gpu/precisions.ts MODEL.onnx… [--count 500] [--layers 8] [--plans FOLDER] [--json FILE]
+ * [--optimization-level 3]`.
  *
  * Each model is built strongly typed, in the types that it says: give an FP16, an INT8 and an FP8 one of the same network. Engines run
  * as CUDA graphs; their times are interleaved.
@@ -26,6 +27,7 @@ const { values, positionals } = parseArgs({
     layers: { type: "string", default: "8" },
     plans: { type: "string" },
     json: { type: "string" },
+    "optimization-level": { type: "string", default: "3" },
   },
 });
 if (positionals.length === 0) throw new Error("Usage: bun bench/gpu/precisions.ts MODEL.onnx… [--count 500]");
@@ -88,7 +90,7 @@ for (const path of positionals) {
   const started = performance.now();
   const plan = await cache.obtain(
     await Bun.file(path).bytes(),
-    { precision: "model", profilingVerbosity: "detailed" },
+    { precision: "model", profilingVerbosity: "detailed", optimizationLevel: Number(values["optimization-level"]) },
     { device, source: path, path, timingCachePath: join(cache.folder, "precisions.timing") },
   );
   const buildSeconds = (performance.now() - started) / 1000;

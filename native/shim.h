@@ -27,7 +27,7 @@
 #endif
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 16
+#define BT_ABI_VERSION 17
 
 #define BT_MAX_DIMS 8
 
@@ -103,6 +103,8 @@
   X(BuilderConfig, getMemoryPoolLimit, i64_at)             \
   X(BuilderConfig, setBuilderOptimizationLevel, void_i32)  \
   X(BuilderConfig, getBuilderOptimizationLevel, i32)       \
+  X(BuilderConfig, setAvgTimingIterations, void_i32)       \
+  X(BuilderConfig, getAvgTimingIterations, i32)            \
   X(BuilderConfig, setTimingCache, special)                \
   X(BuilderConfig, getTimingCache, pointer)                \
   X(BuilderConfig, createTimingCache, special)             \

@@ -84,6 +84,11 @@ const LIBRARY = {
     value: "0-5",
     help: "0 builds fastest, 5 runs fastest (default 3)",
   },
+  timingIterations: {
+    schema: count(1024),
+    value: "N",
+    help: "runs that are averaged where kernels are compared (default 8)",
+  },
   versionCompatible: { schema: z.boolean(), help: "the plan loads under later releases of the same major version" },
   computeCapabilities: {
     schema: capabilityList,

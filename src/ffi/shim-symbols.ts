@@ -151,7 +151,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 16,
+  BT_ABI_VERSION: 17,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -255,6 +255,8 @@ export const SHIM_METHODS = {
   "BuilderConfig.getMemoryPoolLimit": "i64_at",
   "BuilderConfig.setBuilderOptimizationLevel": "void_i32",
   "BuilderConfig.getBuilderOptimizationLevel": "i32",
+  "BuilderConfig.setAvgTimingIterations": "void_i32",
+  "BuilderConfig.getAvgTimingIterations": "i32",
   "BuilderConfig.setTimingCache": "special",
   "BuilderConfig.getTimingCache": "pointer",
   "BuilderConfig.createTimingCache": "special",

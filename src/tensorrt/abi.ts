@@ -71,6 +71,8 @@ const SLOTS: Readonly<Record<MethodName, readonly [v10: Slot, v11: Slot, rtx?: S
   "BuilderConfig.getMemoryPoolLimit": [44, 33],
   "BuilderConfig.setBuilderOptimizationLevel": [47, 36],
   "BuilderConfig.getBuilderOptimizationLevel": [48, 37],
+  "BuilderConfig.setAvgTimingIterations": [2, 2],
+  "BuilderConfig.getAvgTimingIterations": [3, 3],
   "BuilderConfig.setTimingCache": [41, 30],
   "BuilderConfig.getTimingCache": [42, 31],
   "BuilderConfig.createTimingCache": [40, 29],

@@ -104,6 +104,11 @@ export interface BuildOptions {
   readonly memoryPools?: Readonly<Partial<Record<MemoryPool, number>>> | undefined;
   /** 0 builds fastest, 5 runs fastest. Default: TensorRT's, 3. */
   readonly optimizationLevel?: number | undefined;
+  /**
+   * Runs of a kernel that are averaged where the builder compares kernels: more choose better, and take longer. Default 8, as that of
+   * trtexec. TensorRT-RTX compares none.
+   */
+  readonly timingIterations?: number | undefined;
   /** The plan loads under later versions of the same major version as well, and is larger. Default false. */
   readonly versionCompatible?: boolean | undefined;
   /** Which other GPUs the plan runs on, at some loss of speed. Default "none". */
@@ -172,6 +177,7 @@ const schema = z.strictObject({
   profiles: z.array(z.record(z.string(), z.union([shape, shapeRange], "a shape, or { min, opt, max }"))).default([]),
   memoryPools: z.partialRecord(z.enum(MEMORY_POOLS), z.int().min(0, "0 or more bytes")).default({}),
   optimizationLevel: z.int().min(0, "a whole number from 0 to 5").max(5, "a whole number from 0 to 5").optional(),
+  timingIterations: z.int().min(1, "at least 1 run").max(1024, "at most 1024 runs").default(8),
   versionCompatible: z.boolean("true or false").default(false),
   hardwareCompatibility: z.enum(HARDWARE_COMPATIBILITIES, HARDWARE_COMPATIBILITIES.join(", ")).default("none"),
   dla: z

@@ -170,6 +170,7 @@ function configure(settings: BuilderConfig, config: BuildConfig): void {
   if (config.dla !== undefined) settings.useDla(config.dla.core, { gpuFallback: config.dla.gpuFallback });
   if (config.maxAuxStreams !== undefined) settings.setMaxAuxStreams(config.maxAuxStreams);
   if (config.optimizationLevel !== undefined) settings.optimizationLevel = config.optimizationLevel;
+  settings.timingIterations = config.timingIterations;
   settings.profilingVerbosity = config.profilingVerbosity;
   for (const [pool, bytes] of Object.entries(config.memoryPools)) {
     settings.setMemoryPoolLimit(pool as keyof typeof config.memoryPools, bytes);

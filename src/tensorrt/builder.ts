@@ -219,6 +219,15 @@ export class BuilderConfig extends NativeObject {
     this.call("BuilderConfig.setBuilderOptimizationLevel", level);
   }
 
+  /** How many runs of a kernel are averaged where the builder compares kernels; 1 unless set. */
+  get timingIterations(): number {
+    return this.call("BuilderConfig.getAvgTimingIterations");
+  }
+  /** At least 1. What a timing cache has is not measured again. */
+  set timingIterations(count: number) {
+    this.call("BuilderConfig.setAvgTimingIterations", count);
+  }
+
   /** What the engine can tell of its layers. */
   get profilingVerbosity(): ProfilingVerbosity {
     return PROFILING_VERBOSITIES[this.call("BuilderConfig.getProfilingVerbosity")] ?? "layer-names";

@@ -35,7 +35,7 @@ export interface CachedPlan {
 
 /** What {@linkcode EngineCache.obtain} runs with, beside the options of the build. */
 export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" | "turn" | "onEnded"> {
-  /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
+  /** File of the timing cache, read and written. Default: one a GPU, version and number of `timingIterations`, in the folder. */
   readonly timingCachePath?: string | undefined;
   /**
    * Called where a build is due, before it begins; what it throws is thrown, and nothing is built. A model that it returns is built
@@ -246,7 +246,15 @@ export class EngineCache {
       precision: builtPrecision(builds.config, library, readOnnxMetadata(model)),
     };
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
-    const { maxThreads: _, isPrecisionChosen: __, fp32Layers, precision, ioFormat, ...choice } = config;
+    const {
+      maxThreads: _,
+      isPrecisionChosen: __,
+      fp32Layers,
+      precision,
+      ioFormat,
+      timingIterations,
+      ...choice
+    } = config;
     const fp32 = keepsFp32(config, library) ? fp32NodesOf(model).map(({ node }) => node.outputs[0]) : [];
     const hash = new Bun.CryptoHasher("sha256");
     hash.update(model);
@@ -266,6 +274,8 @@ export class EngineCache {
         ...(fp32.length === 0 ? {} : { fp32 }),
         ...(fp32Layers ? {} : { fp32Layers }),
         ...(ioFormat === "auto" ? {} : { ioFormat }),
+        // TensorRT-RTX compares no kernels.
+        ...(library.version.family === "TensorRT" ? { timingIterations } : {}),
         tensorRt: [library.version.text, library.version.build],
         gpu: device?.name,
         capabilities: targetCapabilities(config, device),
@@ -317,8 +327,9 @@ export class EngineCache {
     }
   }
 
-  #timingPath({ library, device }: Builds): string {
-    const name = `${library.version.text} ${device?.name ?? "no GPU"}`;
+  /** What was averaged over fewer runs is no answer to a build that wants more. */
+  #timingPath({ library, device, config }: Builds): string {
+    const name = `${library.version.text} ${device?.name ?? "no GPU"} average of ${config.timingIterations}`;
     return join(this.folder, `${name.replace(/[^\w.-]+/g, "-")}.timing`);
   }
 

@@ -68,6 +68,7 @@ test("parseBuildFlags() refuses values, and flags that do not go together", () =
     ["--shapes images", "--shapes must be NAME=SHAPE"],
     ["--shapes images=1x3,2x3", "--shapes must be NAME=SHAPE"],
     ["--optimization-level 6", "--optimization-level must be a whole number from 0 to 5"],
+    ["--timing-iterations 0", "--timing-iterations must be a whole number from 1 to 1024"],
     [
       "--compute-capability 86",
       '--compute-capability must be compute capabilities such as 8.6, separated by commas, got "86"',
@@ -96,10 +97,13 @@ test("parseBuildFlags() turns every flag into the option it stands for", () => {
     plugins: true,
   });
   expect(parse("--same-compute-capability").options.hardwareCompatibility).toBe("same-compute-capability");
-  expect(parse("--no-tf32 --aux-streams 0 --optimization-level 0 --threads 2").options).toMatchObject({
+  expect(
+    parse("--no-tf32 --aux-streams 0 --optimization-level 0 --timing-iterations 4 --threads 2").options,
+  ).toMatchObject({
     tf32: false,
     maxAuxStreams: 0,
     optimizationLevel: 0,
+    timingIterations: 4,
     maxThreads: 2,
   });
   expect(parse("--shapes a=1x3,2x3,4x3;b=2").options.profiles).toEqual([
@@ -319,7 +323,7 @@ rtxTest(
       "--shapes images=1x3x17x31,2x3x33x64,4x3x65x97",
       "--shapes images=1x3x8x8",
       "--size 64 --rectangular --workspace 64MiB --pools tactic-dram=1GiB",
-      "--size 64 --optimization-level 1 --no-tf32 --profiling-verbosity detailed --aux-streams 0 --threads 1",
+      "--size 64 --optimization-level 1 --timing-iterations 2 --no-tf32 --profiling-verbosity detailed --aux-streams 0 --threads 1",
     ];
     const results = [];
     for (const line of lines) results.push(await build("open.onnx", ...AMPERE, "--quiet", ...line.split(" ")));

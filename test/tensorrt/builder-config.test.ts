@@ -27,6 +27,9 @@ test.skipIf(isAbsent)("BuilderConfig keeps what it is told, as TensorRT-RTX has 
   expect(config.optimizationLevel).toBe(3);
   config.optimizationLevel = 5;
   expect(config.optimizationLevel).toBe(5);
+  expect(config.timingIterations).toBe(1);
+  config.timingIterations = 8;
+  expect(config.timingIterations).toBe(8);
   config.profilingVerbosity = "detailed";
   expect(config.profilingVerbosity).toBe("detailed");
   config.setMemoryPoolLimit("workspace", 3 * 2 ** 32 + 7);

@@ -6,6 +6,7 @@ import type { OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { parseBuildOptions } from "../../src/tensorrt/build-options.ts";
 import { EngineCache, type ObtainEnvironment } from "../../src/tensorrt/engine-cache.ts";
+import type { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../src/tensorrt/progress.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
@@ -251,6 +252,24 @@ test.skipIf(isAbsent)(
       paths.push(await path());
     }
     expect(new Set(paths).size).toBe(3);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.path() changes with the timings that TensorRT averages, as TensorRT-RTX, which takes none, has been fetched",
+  async () => {
+    const cache = new EngineCache(folder);
+    const rtx = openFrom(RTX!);
+    const tensorRt = { version: { family: "TensorRT", text: "TensorRT 10.6.0" }, isStronglyTyped: false };
+    const pathsOf = (library: TensorRtLibrary): Promise<string[]> =>
+      Promise.all(
+        [{}, { timingIterations: 8 }, { timingIterations: 1 }].map((options) =>
+          cache.path(tinyModel(), { library, device: undefined, config: parseBuildOptions(options) }, {}),
+        ),
+      );
+    const [usual, eight, one] = await pathsOf(tensorRt as TensorRtLibrary);
+    expect([usual === eight, usual === one]).toEqual([true, false]);
+    expect(new Set(await pathsOf(rtx)).size).toBe(1);
   },
 );
 

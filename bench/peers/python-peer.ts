@@ -114,3 +114,10 @@ export class ScriptPeer implements AsyncDisposable {
     clearTimeout(timer);
   }
 }
+
+/** A plan as Ultralytics reads it: its metadata, as JSON behind its length, and the plan. */
+export function forUltralytics(plan: Uint8Array, metadata: Readonly<Record<string, unknown>>): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(JSON.stringify(metadata));
+  const length = new Uint8Array(new Uint32Array([text.length]).buffer);
+  return Buffer.concat([length, text, plan]);
+}

@@ -9,7 +9,7 @@ import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { readOnnxMetadata } from "../../src/onnx/declared.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
-import { type PeerAnswer, type PeerSettings, ScriptPeer } from "../peers/python-peer.ts";
+import { forUltralytics, type PeerAnswer, type PeerSettings, ScriptPeer } from "../peers/python-peer.ts";
 import { runTrtexec } from "../peers/trtexec.ts";
 import type { StagesBlock } from "../result.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
@@ -117,9 +117,7 @@ async function writePlans(context: StudyContext, folder: string): Promise<PeerSe
   };
   const paths = { bare_plan: join(folder, "bare.engine"), ultralytics_plan: join(folder, "ultralytics.engine") };
   await Bun.write(paths.bare_plan, plan as Uint8Array<ArrayBuffer>);
-  const text = new TextEncoder().encode(JSON.stringify(metadata));
-  const length = new Uint8Array(new Uint32Array([text.length]).buffer);
-  await Bun.write(paths.ultralytics_plan, Buffer.concat([length, text, plan]));
+  await Bun.write(paths.ultralytics_plan, forUltralytics(plan, metadata));
   return paths;
 }
 

@@ -179,6 +179,7 @@ __device__ __forceinline__ Best best_of_planes(int classes, bool inside, Read re
 #define SCORE_CLASS 0
 #define SCORE_PRODUCT 1
 #define SCORE_OBJECTNESS 2
+#define SCORE_ONE 3  // the product, of a model that writes 1 in the place of objectness
 
 // The best class before the first NaN.
 template <typename Element> __device__ Best first_run(const Element *scores, int classes) {
@@ -194,7 +195,11 @@ template <typename Element> __device__ Best first_run(const Element *scores, int
 // No class is below it where classes are probabilities, with room for the rounding of quantised models.
 #define LOWEST_PROBABILITY -0.05f
 
-// Note the first class of a thread that is below 0. @param first the number of classes where none is
+// As far from 1 as what is written as 1 may come.
+#define MOST_ROUNDING 0.01f
+
+// Note the first class of a thread that is below 0; -1 for an objectness that is not the 1 it must be. @param first the number of
+// classes where none is
 __device__ __forceinline__ void check_lowest(Counters *counters, int first, int classes) {
   if (first >= classes) return;
   atomicExch(&counters->fault, FAULT_RANGE);
@@ -202,11 +207,12 @@ __device__ __forceinline__ void check_lowest(Counters *counters, int first, int 
 }
 
 // The score of a row of channels, a warp a row; every lane gets it. False if it is below the threshold. `low`: the first class of
-// this lane that is no probability, of those that were read.
+// this lane that is no probability, of those that were read; -1 for objectness that must be 1 and is not.
 template <typename Element>
 __device__ __forceinline__ bool score_row(const Element *row, int classes, int class_channel, int rule,
                                           float threshold, Best *best, int *low = nullptr) {
   const float objectness = rule == SCORE_CLASS ? 1.0f : from_element(row[4]);
+  if (rule == SCORE_ONE && fabsf(objectness - 1.0f) > MOST_ROUNDING) *low = -1;
   // No class exceeds 1, so that a lower objectness decides. NaN passes, and is counted when it is appended.
   if (objectness < threshold) return false;
   Best mine = NO_BEST;
@@ -221,7 +227,7 @@ __device__ __forceinline__ bool score_row(const Element *row, int classes, int c
     if (mine.score != mine.score) mine = first_run(row + class_channel, classes);
     mine.score = objectness;
   }
-  if (rule == SCORE_PRODUCT) mine.score = objectness * mine.score;
+  if (rule == SCORE_PRODUCT || rule == SCORE_ONE) mine.score = objectness * mine.score;
   *best = mine;
   return !(mine.score < threshold);
 }

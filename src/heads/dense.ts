@@ -79,7 +79,7 @@ function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: numbe
   seen.add(plan);
   if (plan.isObjectnessOne) {
     for (let n = 0, i = at - plane; n < rows; n++, i += row) {
-      if (Math.abs(data[i]! - 1) > MOST_ROUNDING) refuseObjectness(plan, n, data[i]!);
+      if (Math.abs(data[i]! - 1) > MOST_ROUNDING) refuseObjectness(plan, `${data[i]!} in row ${n}`);
     }
   }
   for (let classId = 0; classId < plan.classes; classId++) {
@@ -89,9 +89,9 @@ function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: numbe
   }
 }
 
-/** @throws {ModelError} Always: the rows are not YOLOv6's. @param objectness of this row, which is not 1 */
-function refuseObjectness({ output }: DensePlan, row: number, objectness: number): never {
-  const found = `channel 4 of row ${row} is ${objectness}, and YOLOv6, which calls its output so, writes 1 there`;
+/** @throws {ModelError} Always: the rows are not YOLOv6's. @param objectness what is where 1 must be */
+function refuseObjectness({ output }: DensePlan, objectness: string): never {
+  const found = `channel 4 is ${objectness}, and YOLOv6, which calls its output so, writes 1 there`;
   const [classesOnly, ...others] = ["yolo-transposed", "yolox", "yolox-decoded", "yolo-objectness"] as const;
   const hint = `if it is the first class, name the head by ${naming([classesOnly])}; if it is objectness, by ${naming(others)}`;
   throw new ModelError(message(`decode output ${JSON.stringify(output)}`, found, hint), output, {
@@ -99,8 +99,10 @@ function refuseObjectness({ output }: DensePlan, row: number, objectness: number
   });
 }
 
-/** @throws {ModelError} Always: a class is no probability. @param classId the first that is not */
-export function refuseNegative({ output, classes, classChannel, boxes }: DensePlan, classId: number): never {
+/** @throws {ModelError} Always: a class is no probability. @param classId the first that is not; -1 for objectness that is not the 1 it must be */
+export function refuseNegative(plan: DensePlan, classId: number): never {
+  if (classId < 0) refuseObjectness(plan, "another number");
+  const { output, classes, classChannel, boxes } = plan;
   const found = `channel ${classChannel + classId} goes below 0, and no probability does`;
   const isLast = classId === classes - 1 && classes > 1 && classChannel === 4 && boxes === undefined;
   const hint = isLast

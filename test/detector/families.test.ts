@@ -153,7 +153,7 @@ test("rows of 81 classes that are called as YOLOv6's are refused: their objectne
   cells.set([WIDTH / 2, HEIGHT / 2, 32, 16, 0.01, 0, 0.75], 40 * 85);
   const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 85] }, cells);
   await expect(found(model, source)).rejects.toThrow(
-    /output "outputs": channel 4 of row 0 is 0, and YOLOv6.* writes 1 there\nHint: .*`head: "yolo-transposed"`.*`head: "yolox"`/,
+    /output "outputs": channel 4 is 0 in row 0, and YOLOv6.* writes 1 there\nHint: .*`head: "yolo-transposed"`.*`head: "yolox"`/,
   );
   const read = await found(model, source, { head: "yolo-transposed" });
   expect(read.detections.map(({ classId, score }) => [classId, score])).toEqual([[2, 0.75]]);

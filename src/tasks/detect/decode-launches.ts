@@ -37,6 +37,8 @@ function boxBits(form: RawBoxForm, unit: DensePlan["boxUnit"]): number {
 }
 
 const SCORE_RULES: Readonly<Record<DensePlan["score"], number>> = { class: 0, product: 1, objectness: 2 };
+/** The product, where objectness must be 1. */
+const SCORE_ONE = 3;
 
 /** Rows of a block where a warp takes one, and where a thread does. */
 const WARP_ROWS = 8;
@@ -80,7 +82,8 @@ function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): Dec
   const isFlat = boxes !== undefined && outputs.get(boxes)?.shape.length === 3;
   const shape = isFlat ? [batch, anchors, 4] : [batch, anchors, 1, 4];
   const [box_tensor] = given(boxes === undefined ? undefined : deviceOutput(outputs, boxes, [output.dtype], shape));
-  const all = { ...values, box_tensor, score_rule: SCORE_RULES[plan.score] };
+  const score_rule = plan.isObjectnessOne ? SCORE_ONE : SCORE_RULES[plan.score];
+  const all = { ...values, box_tensor, score_rule };
   return plain([{ module: "decode_dense", kernel, config, values: all }], anchors);
 }
 

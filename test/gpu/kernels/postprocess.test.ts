@@ -5,6 +5,7 @@ import { allocate } from "../../../src/core/tensor.ts";
 import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { Graph } from "../../../src/cuda/graph.ts";
+import type { DensePlan } from "../../../src/heads/head.ts";
 import type { ObjectSpec } from "../../../src/heads/object-reading.ts";
 import { yolo } from "../../../src/heads/yolo.ts";
 import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
@@ -390,6 +391,34 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
         /channel 5 goes below 0.*\nHint: .*coefficients of masks/,
       );
     }
+  }
+  // Rows that are called as YOLOv6's have 1 for objectness, to within rounding; a NaN is dropped as anywhere.
+  const onesOf = (dtype: "f32" | "f16", objectness: number): DecodeCase => {
+    const { outputs, plan, ...rest } = denseOf("anchor-major", dtype, []);
+    const { data, shape } = outputs.get("o")!;
+    for (let row = 0; row < 70; row++) data[row * 9 + 4] = row === 66 ? objectness : 1;
+    const ones = {
+      ...(plan as DensePlan),
+      classes: 4,
+      classChannel: 5,
+      score: "product",
+      isObjectnessOne: true,
+    } as const;
+    return { ...rest, plan: ones, outputs: new Map([["o", { dtype, shape, data }]]) };
+  };
+  for (const dtype of ["f32", "f16"] as const) {
+    for (const near of [1, 0.995, 1.005, Number.NaN]) expect(read(onesOf(dtype, near))[0]!.count).toBe(0);
+    for (const other of [0, 0.5, 1.5]) {
+      expect(() => read(onesOf(dtype, other))).toThrow(
+        /channel 4 is another number, and YOLOv6.* writes 1 there\nHint: .*`head: "yolo-transposed"`.*`head: "yolox"`/,
+      );
+    }
+    const row = [8, 8, 4, 4, 1, 0.1, 0.9, 0, 0];
+    const kept = onesOf(dtype, 1);
+    row.forEach((value, at) => {
+      kept.outputs.get("o")!.data[66 * 9 + at] = value;
+    });
+    expect(read(kept, 0.5)[0]).toMatchObject({ count: 1 });
   }
   const queriesOf = (activation: "sigmoid" | "softmax", value: number, first = value): DecodeCase => {
     const [rows, classes] = [70, 7];

@@ -52,9 +52,18 @@ interface Polled {
 const polled: Polled[] = [];
 let isScheduled = false;
 
+/**
+ * A wait counts for at most so many times the average. One that a collection of garbage or the system held up says nothing of the
+ * next: on an H200 a frame of 8 ms sent the five after it, of half a millisecond, to the other thread.
+ */
+const MOST_TIMES = 1.5;
+
 /** Take a wait that has ended into the average. @param started when it began, by `performance.now()` */
 export function noteDuration(event: AwaitedEvent, started: number): void {
-  event.averageWaitMs += (performance.now() - started - event.averageWaitMs) * NEWEST;
+  const waited = performance.now() - started;
+  const average = event.averageWaitMs;
+  const counted = average > 0 ? Math.min(waited, average * MOST_TIMES) : waited;
+  event.averageWaitMs = average + (counted - average) * NEWEST;
 }
 
 /** Settle a wait whose event answered `status`. */

@@ -132,6 +132,31 @@ test('EventWaits "auto" gives up polling where a wait is longer than those befor
   expect(events[0]!.averageWaitMs).toBeGreaterThan(2);
 });
 
+test('EventWaits "auto" goes on polling after a single long wait, and leaves it where waits stay long', async () => {
+  const { driver, waits, events } = setUp("auto", 1);
+  const [event] = events as [FakeEvent];
+  const wait = waits.of(event);
+  event.averageWaitMs = 0.5;
+  const long = async (): Promise<number> => {
+    driver.status.clear();
+    const watches = driver.watches;
+    const ended = wait.done();
+    while (driver.watches === watches) await Bun.sleep(1);
+    driver.finish(1);
+    await ended;
+    return event.averageWaitMs;
+  };
+  expect(await long()).toBeCloseTo(0.5625, 9);
+  driver.status.clear();
+  const watches = driver.watches;
+  const next = wait.done();
+  expect(driver.watches).toBe(watches);
+  driver.finish(1);
+  await next;
+  for (let times = 0; times < 8; times++) await long();
+  expect(event.averageWaitMs).toBeGreaterThan(1);
+});
+
 test.each(["poll", "off-thread", "auto"] as const)("EventWaits %p rejects the failed event alone", async (mode) => {
   const { driver, waits, events } = setUp(mode, 3);
   const all = Promise.allSettled(events.map((event) => waits.of(event).done()));

@@ -262,7 +262,7 @@ test("a page asks the port at which it serves: that of its block, else of what i
 
 /** Where the environment is handed on, and read elsewhere. */
 const HANDED_ON: readonly string[] = [
-  "src/catalogue/package-client.ts",
+  "src/catalogue/package-clients.ts",
   "src/cli/main.ts",
   "src/cli/terminal.ts",
   "src/ffi/discovery.ts",

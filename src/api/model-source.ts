@@ -11,7 +11,7 @@ import { isInstalled, licenceLine } from "../catalogue/store.ts";
 import { ArgumentError, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
-import { missingFile, pathOfBlob } from "../core/stats-of.ts";
+import { missingFile, pathOfBlob } from "../core/paths.ts";
 
 /**
  * What a model can come from: the path of an ONNX file or a plan, a name of the catalogue, or an address, as text or URL; or

@@ -9,8 +9,7 @@ import { type ByteSource, FileSource, openHttp } from "./byte-source.ts";
 import { type ArchiveSource, sourceName } from "./component.ts";
 import type { DownloadOptions } from "./download.ts";
 import { Staging } from "./library-folder.ts";
-import { downloadJar, jarAddresses } from "./maven.ts";
-import { downloadWheel, wheelAddress } from "./pip.ts";
+import { downloadJar, downloadWheel, jarAddresses, wheelAddress } from "./package-clients.ts";
 import { readZip, type ZipEntry } from "./zip.ts";
 
 /** An archive whose directory is known. */

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { logger } from "../core/log.ts";
 import type { Attempt } from "./attempt.ts";
-import { type ClientOptions, runClient } from "./package-client.ts";
+import { type ClientOptions, runClient } from "./package-clients.ts";
 
 /** Called as bytes arrive. `totalBytes` is `undefined` if the server does not say. */
 export type ProgressCallback = (receivedBytes: number, totalBytes: number | undefined) => void;

@@ -1,8 +1,10 @@
-/** @module Command: the contract of one command of the CLI. */
+/**
+ * @module Command: the contract of one command of the CLI, and the text of `--help`, made from the commands' own fields.
+ */
 
 import type { Output } from "../core/whole-file.ts";
-import type { Flag, ParsedArguments } from "./args.ts";
-import type { Terminal } from "./terminal.ts";
+import { COMMON_FLAGS, type Flag, type ParsedArguments } from "./args.ts";
+import { alignRows, section, type Terminal } from "./terminal.ts";
 
 /** Exit code: all went well. */
 export const EXIT_OK = 0;
@@ -43,4 +45,50 @@ export interface Command {
   readonly examples: readonly string[];
   /** Import what does it. */
   load(): Promise<{ run(parsed: ParsedArguments, context: CommandContext): Promise<number> }>;
+}
+
+const PROGRAM = "bun-tensorrt";
+
+function flagRows(flags: readonly Flag[]): string[] {
+  const rows = flags.map(({ name, short, value, summary }) => {
+    const letter = short === undefined ? "    " : `-${short}, `;
+    return [`${letter}--${name}${value === undefined ? "" : ` ${value}`}`, summary];
+  });
+  return alignRows(rows);
+}
+
+/** Help of one command. */
+export function commandHelp(command: Command, flags: readonly Flag[]): string {
+  const sections = [
+    [command.summary],
+    section(
+      "Usage:",
+      command.usage.map((form) => `${PROGRAM} ${form}`),
+    ),
+    section("Flags:", flagRows([...flags, ...COMMON_FLAGS])),
+    ...(command.notes.length > 0 ? [command.notes] : []),
+    section(
+      "Examples:",
+      command.examples.map((example) => `${PROGRAM} ${example}`),
+    ),
+  ];
+  return `${sections.map((lines) => lines.join("\n")).join("\n\n")}\n`;
+}
+
+/** Help of the whole program. */
+export function overview(commands: readonly Command[], version: string): string {
+  const rows = commands.map(({ name, summary }) => [name, summary]);
+  return [
+    `${PROGRAM} ${version}: object detection and image models, with TensorRT on the GPU and ONNX Runtime on the CPU`,
+    "",
+    "Usage:",
+    `  ${PROGRAM} <command> [flags]`,
+    "",
+    ...section("Commands:", alignRows(rows)),
+    "",
+    ...section("Flags:", flagRows([COMMON_FLAGS[0]!, { name: "version", short: "v", summary: "print the version" }])),
+    "",
+    `${PROGRAM} <command> --help says more. Try: ${PROGRAM} demo`,
+    "",
+  ].join("\n");
 }

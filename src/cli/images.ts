@@ -2,8 +2,8 @@
 
 import { basename, dirname, extname, relative, resolve, sep } from "node:path";
 import { BunTensorRtError, message } from "../core/errors.ts";
+import { statsOf } from "../core/paths.ts";
 import { printable, redact } from "../core/shown.ts";
-import { statsOf } from "../core/stats-of.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { isAddress } from "../image/source.ts";
 import type { Terminal } from "./terminal.ts";

@@ -10,7 +10,7 @@ import { DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
 import type { DownloadOptions } from "../catalogue/download.ts";
 import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
-import { statsOf } from "../core/stats-of.ts";
+import { statsOf } from "../core/paths.ts";
 import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.ts";
 import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";

@@ -10,10 +10,17 @@ import { isClosedPipe } from "../core/whole-file.ts";
 import { isImageName } from "../image/image-kind.ts";
 import { confineSharp } from "../image/sharp.ts";
 import { parseWords, refuse } from "./args.ts";
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
+import {
+  type Command,
+  type CommandContext,
+  commandHelp,
+  EXIT_FAILED,
+  EXIT_OK,
+  EXIT_USAGE,
+  overview,
+} from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { knownCommand } from "./foreign.ts";
-import { commandHelp, overview } from "./help.ts";
 import { operandKind } from "./operands.ts";
 import { hasColour, paintOf, standardOutput, Terminal } from "./terminal.ts";
 

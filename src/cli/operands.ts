@@ -3,7 +3,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { dirname, extname, isAbsolute, join, resolve } from "node:path";
 import { BunTensorRtError, message } from "../core/errors.ts";
-import { fileIdentity, missingFile, statsOf } from "../core/stats-of.ts";
+import { fileIdentity, missingFile, statsOf } from "../core/paths.ts";
 import { systemReason } from "../core/whole-file.ts";
 import { IMAGE_EXTENSIONS, isImageName } from "../image/image-kind.ts";
 import { isAddress } from "../image/source.ts";

@@ -3,7 +3,7 @@
 import { dirname, join, resolve } from "node:path";
 import { BunTensorRtError, ImageError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { overwritten } from "../core/stats-of.ts";
+import { overwritten } from "../core/paths.ts";
 import { plural } from "../core/units.ts";
 import {
   isNameTooLong,

@@ -2,7 +2,7 @@
 
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { fileIdentity, overwritten } from "../core/stats-of.ts";
+import { fileIdentity, overwritten } from "../core/paths.ts";
 import { plural } from "../core/units.ts";
 import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { decodeImage } from "../image/decode.ts";

@@ -27,7 +27,7 @@ import { writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { BunTensorRtError, message } from "./errors.ts";
 import { logger } from "./log.ts";
-import { fileIdentity, identityOf, statsOf } from "./stats-of.ts";
+import { fileIdentity, identityOf, statsOf } from "./paths.ts";
 
 /** Takes text, in order. */
 export interface Output {

@@ -3,8 +3,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ArgumentError, CudaError, inShort, LibraryLoadError, message } from "../core/errors.ts";
+import { readIfThere } from "../core/paths.ts";
 import { Resource } from "../core/resource.ts";
-import { readIfThere } from "../core/stats-of.ts";
 import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";

@@ -2,7 +2,7 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { readIfThere } from "../core/stats-of.ts";
+import { readIfThere } from "../core/paths.ts";
 
 /** Power of one rail of a board. */
 export interface PowerRail {

@@ -3,7 +3,7 @@
 import { realpathSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { ModelError, message } from "../core/errors.ts";
-import { kindOf, statsOf } from "../core/stats-of.ts";
+import { kindOf, statsOf } from "../core/paths.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { OnnxTensor, OnnxValue, readEntry } from "./messages.ts";
 import { contentsOf, fieldsIn } from "./wire.ts";

@@ -1,4 +1,6 @@
-/** @module OnnxModel: an ONNX model in memory, to be looked at, changed and written again. Weights are never decoded. */
+/**
+ * @module OnnxModel: an ONNX model in memory, to be looked at, changed and written again. Weights are never decoded.
+ */
 
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { ModelError, message } from "../core/errors.ts";
@@ -231,4 +233,22 @@ function readsOf(node: OnnxNode, depth = 0): string[] {
     for (const output of contentsOf(graph, GRAPH.output)) names.push(new OnnxValue(output).name);
   }
   return names;
+}
+
+/** Key of the metadata. */
+const CONVERTED_KEY = "bun_tensorrt_precision";
+
+/** Say in a model what it was converted to. */
+export function markConverted({ metadata }: OnnxModel, precision: string): void {
+  metadata.set(CONVERTED_KEY, precision);
+}
+
+/** What a model was converted to; `undefined` for one as it was exported. */
+export function convertedTo(metadata: Readonly<Record<string, string>>): string | undefined {
+  return metadata[CONVERTED_KEY];
+}
+
+/** True if weights of a model are FP16: who made them so has chosen its types. */
+export function isOfHalves({ graph }: OnnxModel): boolean {
+  return [...graph.initializers.values()].some(({ elementType, shape }) => elementType === "f16" && shape.length > 1);
 }

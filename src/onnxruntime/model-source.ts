@@ -3,7 +3,7 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { ModelError, message, type OnnxRuntimeError } from "../core/errors.ts";
-import { kindOf } from "../core/stats-of.ts";
+import { kindOf } from "../core/paths.ts";
 import { ELEMENT_TYPES } from "../core/tensor.ts";
 import { elementTypes, isOnnxOperator } from "../onnx/element-types.ts";
 import { createNode, type OnnxNode } from "../onnx/messages.ts";

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { ImageError, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { statsOf } from "../core/stats-of.ts";
+import { statsOf } from "../core/paths.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { writeFileWhole } from "../core/whole-file.ts";
 import { externalDataPaths } from "../onnx/declared.ts";

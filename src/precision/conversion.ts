@@ -8,17 +8,16 @@ import { modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { overwritten } from "../core/stats-of.ts";
+import { overwritten } from "../core/paths.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import { openOutput, writeFileWhole } from "../core/whole-file.ts";
-import { convertedTo, isOfHalves, markConverted } from "../onnx/converted.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
 import { elementTypes } from "../onnx/element-types.ts";
 import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
-import { OnnxModel } from "../onnx/model.ts";
+import { convertedTo, isOfHalves, markConverted, OnnxModel } from "../onnx/model.ts";
 import { type Calibration, calibrate, calibrationImages, keptRanges, splitImages } from "./calibration.ts";
 import {
   type Conversion,

@@ -6,8 +6,7 @@ import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { type LibrarySpec, TENSORRT_TOOLKIT } from "../ffi/discovery.ts";
-import { type NativeCalls, openLibrary } from "../ffi/library.ts";
-import { libraryFault } from "../ffi/library-file.ts";
+import { libraryFault, type NativeCalls, openLibrary } from "../ffi/library.ts";
 import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import {
   callMethod,

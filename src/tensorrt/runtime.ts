@@ -1,7 +1,7 @@
 /** @module Runtime: turns plans into engines. */
 
 import { ModelError, message, OptionError } from "../core/errors.ts";
-import { kindOf, statsOf } from "../core/stats-of.ts";
+import { kindOf, statsOf } from "../core/paths.ts";
 import type { Device } from "../cuda/device.ts";
 import { addressOf } from "../ffi/memory.ts";
 import { Engine } from "./engine.ts";

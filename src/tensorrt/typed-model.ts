@@ -1,11 +1,10 @@
 /** @module Typed model: what a strongly typed network is built of: tensors are FP16 there only where the model says so. */
 
 import { logger } from "../core/log.ts";
-import { convertedTo, isOfHalves } from "../onnx/converted.ts";
 import { toFloat16 } from "../onnx/float16.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxValue } from "../onnx/messages.ts";
-import { OnnxModel } from "../onnx/model.ts";
+import { convertedTo, isOfHalves, OnnxModel } from "../onnx/model.ts";
 import type { BuildConfig, Precision } from "./build-options.ts";
 import { SHAPED_KEY } from "./io-formats.ts";
 import type { TensorRtLibrary } from "./library.ts";

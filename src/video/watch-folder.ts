@@ -4,7 +4,7 @@ import { type Dirent, readdirSync, type Stats, statSync, watch } from "node:fs";
 import { extname, join } from "node:path";
 import { message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { isLossyPath } from "../core/stats-of.ts";
+import { isLossyPath } from "../core/paths.ts";
 
 /** Options of {@linkcode watchFolder}. */
 export interface WatchFolderOptions {

@@ -15,7 +15,7 @@ import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
 import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
 import { fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
 import { buildState, libraryFolder, removeComponent } from "../../src/catalogue/library-folder.ts";
-import { runClient } from "../../src/catalogue/package-client.ts";
+import { runClient } from "../../src/catalogue/package-clients.ts";
 import { storageError } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";

@@ -18,7 +18,7 @@ import { readAnnotations } from "../../src/cli/formats.ts";
 import { Complaints, outputNames, videoNames } from "../../src/cli/images.ts";
 import { expandOperands, isReadOnce, localOperand } from "../../src/cli/operands.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
-import { overwritten } from "../../src/core/stats-of.ts";
+import { overwritten } from "../../src/core/paths.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { cliWords } from "./run-cli.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { statsOf } from "../../src/core/stats-of.ts";
+import { statsOf } from "../../src/core/paths.ts";
 
 test("statsOf() knows files and folders, and nothing where there is nothing, as below a file", () => {
   expect(statsOf(import.meta.path)?.isFile()).toBe(true);

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { libraryFault } from "../../src/ffi/library-file.ts";
+import { libraryFault } from "../../src/ffi/library.ts";
 import { LIBM } from "../support/system-library.ts";
 
 const SHIM = join(import.meta.dir, "../../native/prebuilt");

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import { createTensor, type Tensor, type TensorInfo } from "../../src/core/tensor.ts";
-import { matchInputs, matchOutputs } from "../../src/onnxruntime/match-tensors.ts";
+import { matchInputs, matchOutputs } from "../../src/onnxruntime/session.ts";
 
 const IMAGES: TensorInfo = { name: "images", dtype: "f32", shape: [-1, 3, 32, 64] };
 const SIZES: TensorInfo = { name: "orig_target_sizes", dtype: "i64", shape: [-1, 2] };

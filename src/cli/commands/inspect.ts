@@ -1,10 +1,15 @@
-/** @module Inspect command: what a model or a plan is, and what its outputs were recognised as. */
+/**
+ * @module Inspect command: what a model or a plan is, what its outputs were recognised as, and what of it would run where.
+ */
 
 import { statSync } from "node:fs";
+import { chooseAccelerator } from "../../accelerators/accelerator.ts";
 import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
-import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
+import { BunTensorRtError, LibraryLoadError, ModelError, message, UnavailableError } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
+import { nvJpegLibrary } from "../../ffi/nvjpeg.ts";
+import { findTurboJpeg } from "../../ffi/turbojpeg.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { ownHeads } from "../../heads/own-head.ts";
 import { shapingOf } from "../../heads/shaped.ts";
@@ -15,8 +20,16 @@ import { Session } from "../../onnxruntime/session.ts";
 import type { OpenedModel } from "../../runtime/task.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { runsOf } from "../doctor/model.ts";
-import { confidenceOf, formatInspection, type Inspection, type ShapeTold, taskOf } from "../format-inspection.ts";
+import {
+  type AnySpec,
+  confidenceOf,
+  formatInspection,
+  hostPartOf,
+  type Inspection,
+  type ModelRuns,
+  type ShapeTold,
+  taskOf,
+} from "../format-inspection.ts";
 import {
   formatPlan,
   inspectPlan,
@@ -29,6 +42,49 @@ import {
 import { findModel, isPlanFile, ownHeadsOf } from "../load-detector.ts";
 import { type InspectFlags, parseInspectFlags } from "../own-flags.ts";
 import { paintOf } from "../terminal.ts";
+
+/** What decodes JPEG files; sharp decodes the rest. */
+function jpegDecoder(isGpu: boolean): string {
+  const onCpu = findTurboJpeg() instanceof LibraryLoadError ? "sharp" : "libturbojpeg";
+  if (!isGpu) return onCpu;
+  try {
+    nvJpegLibrary();
+    return "nvJPEG";
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return onCpu;
+  }
+}
+
+/** What is chosen where nothing else is said; `undefined` where the environment asks for what this machine has not. */
+async function usualChoice() {
+  try {
+    return await chooseAccelerator("auto");
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return undefined;
+  }
+}
+
+/** Where the parts of a model run with `--backend auto`; `undefined` where it runs nowhere. */
+async function runsOf(spec: AnySpec): Promise<ModelRuns | undefined> {
+  const choice = await usualChoice();
+  if (choice === undefined) return undefined;
+  const { registration, fault } = choice;
+  const task = taskOf(spec);
+  const kept = hostPartOf(spec)?.what;
+  const isGpu = registration.machine === "GPU" && kept === undefined;
+  const why = kept === undefined ? fault?.reason : `${kept} has no part for a GPU`;
+  const isOwn = "plan" in spec && spec.plan.kind === "own";
+  const isFinishedByHost = !isGpu || isOwn || ["classify", "semantic", "depth"].includes(task);
+  return {
+    decode: `JPEG: ${jpegDecoder(isGpu)}; others: sharp`,
+    preprocess: isGpu ? "GPU" : "CPU",
+    model: isGpu ? "GPU: TensorRT" : "CPU: ONNX Runtime",
+    postprocess: isFinishedByHost ? "CPU" : "GPU",
+    ...(isGpu || why === undefined ? {} : { why }),
+  };
+}
 
 /** What is printed, and whether all is well. */
 export interface Report {

@@ -3,8 +3,8 @@
 import { dirname, join } from "node:path";
 import { ImageModel, type TransformStreamResult } from "../../api/image-model.ts";
 import { ImageError } from "../../core/errors.ts";
+import { fileIdentity } from "../../core/paths.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
-import { fileIdentity } from "../../core/stats-of.ts";
 import { formatDuration, plural, round } from "../../core/units.ts";
 import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-file.ts";
 import { encodeImage } from "../../image/encode.ts";

@@ -5,7 +5,7 @@ import { basename, dirname } from "node:path";
 import ptx from "../../../ptx/manifest.json" with { type: "json" };
 import { KernelLibrary } from "../../accelerators/tensorrt/kernels.ts";
 import { CudaError, LibraryLoadError } from "../../core/errors.ts";
-import { readIfThere } from "../../core/stats-of.ts";
+import { readIfThere } from "../../core/paths.ts";
 import { formatBytes } from "../../core/units.ts";
 import { checkDriver, explain } from "../../cuda/check.ts";
 import { cardNames, cudaUnavailable, Device } from "../../cuda/device.ts";

@@ -1,19 +1,183 @@
-/** @module Probe: everything that is looked for on this machine. */
+/**
+ * @module Probe: everything that `doctor` looks for on this machine, and what it says of Bun, the processor and the cache folder.
+ */
 
+import { availableParallelism, cpus, totalmem } from "node:os";
+import manifest from "../../../package.json" with { type: "json" };
+import { catalogue, DEFAULT_MODEL } from "../../catalogue/catalogue.ts";
+import { isInstalled } from "../../catalogue/store.ts";
+import { LibraryLoadError } from "../../core/errors.ts";
 import { logger, setLogSink } from "../../core/log.ts";
+import { cacheFolder } from "../../core/paths.ts";
+import { formatBytes, plural } from "../../core/units.ts";
+import { folderFault } from "../../core/whole-file.ts";
 import { hasCard } from "../../cuda/device.ts";
-import { BACKEND_VARIABLE, choiceOf, type Finding, type FindingState, type GpuFindings } from "./finding.ts";
-import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt, findVideoEngines } from "./gpu.ts";
+import { isMusl, MUSL_HINT } from "../../ffi/library.ts";
+import { ONNXRUNTIME, openOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
+import { loadSharp } from "../../image/sharp.ts";
+import { boardText, readBoard } from "../../nvml/board.ts";
+import { findFfmpeg } from "../../video/ffmpeg.ts";
 import {
-  findBoard,
-  findBun,
-  findCache,
-  findOnnxRuntime,
-  findProcessor,
-  findSharp,
-  findTurboJpeg,
-  findVideoTools,
-} from "./host.ts";
+  BACKEND_VARIABLE,
+  choiceOf,
+  type Finding,
+  type FindingState,
+  type GpuFindings,
+  located,
+  search,
+} from "./finding.ts";
+import {
+  findCudaRuntime,
+  findDriver,
+  findGpus,
+  findNvJpeg,
+  findShim,
+  findTensorRt,
+  findVideoEngines,
+  installCommand,
+  type SystemPackageNames,
+  thisSystem,
+  whyUnusable,
+} from "./gpu.ts";
+
+/** Bun, and whether it is new enough. */
+function findBun(): Finding {
+  const wanted = manifest.engines.bun;
+  const found = `${Bun.version} (${process.platform}-${process.arch})`;
+  if (isMusl()) {
+    const musl = `${found}, made for musl (Alpine Linux): ONNX Runtime and NVIDIA's libraries are made for glibc`;
+    return { name: "Bun", state: "broken", found: musl, fix: MUSL_HINT };
+  }
+  if (Bun.semver.satisfies(Bun.version, wanted)) return { name: "Bun", state: "ok", found, version: Bun.version };
+  return { name: "Bun", state: "broken", found: `${found}, needed is ${wanted}`, fix: "bun upgrade" };
+}
+
+/** Processor and memory. */
+function findProcessor(): Finding {
+  const model = cpus()[0]?.model.trim() ?? "unknown processor";
+  const found = `${model}, ${plural(availableParallelism(), "thread")}, ${formatBytes(totalmem())}`;
+  return { name: "CPU", state: "ok", found };
+}
+
+/** A Jetson: one finding; none on other machines. */
+function findBoard(root?: string): readonly Finding[] {
+  const board = readBoard(root);
+  if (board === undefined) return [];
+  const facts = boardText(board);
+  const found = facts === "" ? board.model : `${board.model}: ${facts}`;
+  const version = board.release === undefined ? {} : { version: board.release };
+  return [{ name: "board", state: "ok", found, ...version }];
+}
+
+/**
+ * The folder for downloads and engines, and whether files can be put into it, which is tried; nothing stays. Where they cannot,
+ * detection fails unless the model that it takes by default is there already.
+ */
+function findCache(): Finding {
+  const name = "cache folder";
+  const folder = cacheFolder();
+  const files = `${catalogue.filter(isInstalled).length} of ${catalogue.length} catalogue files`;
+  const fault = folderFault(folder);
+  if (fault === undefined) return { name, state: "ok", found: `${folder}, ${files}` };
+  const isWarm = catalogue.some((entry) => entry.name === DEFAULT_MODEL && isInstalled(entry));
+  const rest = isWarm ? files : "models by name cannot be fetched, files of your own run";
+  return {
+    name,
+    state: isWarm ? "absent" : "broken",
+    found: `${folder} cannot be written, ${fault}: ${rest}`,
+    fix: `${process.platform === "win32" ? "set" : "export"} BUN_TENSORRT_CACHE=<a folder you can write>`,
+  };
+}
+
+const TURBOJPEG: SystemPackageNames = {
+  debian: "libturbojpeg0",
+  ubuntu: "libturbojpeg",
+  fedora: "turbojpeg",
+  arch: "libjpeg-turbo",
+  alpine: "libjpeg-turbo",
+  macos: "jpeg-turbo",
+  windows: "libjpeg-turbo.libjpeg-turbo.VC",
+};
+
+/** ONNX Runtime: detection on the CPU needs it. */
+function findOnnxRuntime(): Finding {
+  const find = (): Omit<Finding, "name"> => located(openOnnxRuntime().version, openOnnxRuntime().path);
+  const named = process.env[ONNXRUNTIME.variable] ?? "";
+  return search("ONNX Runtime", find, (error) => ({
+    state: "broken",
+    ...(isMusl()
+      ? { found: "made for glibc, which this system lacks", fix: MUSL_HINT }
+      : {
+          found: whyUnusable(error, ONNXRUNTIME),
+          fix:
+            named === ""
+              ? "bun install --force (without --omit=optional)"
+              : `unset ${ONNXRUNTIME.variable}, or let it name a library`,
+        }),
+  }));
+}
+
+/** libturbojpeg: without it JPEG decodes at about half the speed. */
+function findTurboJpeg(): Finding {
+  const name = "libturbojpeg";
+  const found = searchTurboJpeg();
+  if (!(found instanceof LibraryLoadError)) return { name, state: "ok", found: found.path, path: found.path };
+  const fix = installCommand(TURBOJPEG, thisSystem()) ?? "install libturbojpeg";
+  return { name, state: "absent", found: "not found: JPEG is decoded by sharp, more slowly", fix };
+}
+
+/** sharp: every format but JPEG, and drawing, need it. */
+async function findSharp(): Promise<Finding> {
+  const name = "sharp";
+  try {
+    const { versions } = await loadSharp();
+    return { name, state: "ok", found: `${versions.sharp}, libvips ${versions.vips}`, version: versions.sharp };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return {
+      name,
+      state: "broken",
+      found: error.message.split("\n", 1)[0]!,
+      fix: "bun install --force (without --omit=optional)",
+    };
+  }
+}
+
+const FFMPEG: SystemPackageNames = {
+  debian: "ffmpeg",
+  ubuntu: "ffmpeg",
+  fedora: "ffmpeg-free",
+  arch: "ffmpeg",
+  alpine: "ffmpeg",
+  macos: "ffmpeg",
+  windows: "ffmpeg",
+};
+
+const WITHOUT = "images are detected without, videos, streams and cameras are not";
+
+/** `5.1.9-0+deb12u1` */
+function versionOf(path: string): string | undefined {
+  const { stdout } = Bun.spawnSync([path, "-version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+  return /^ff\w+ version (\S+)/.exec(stdout.toString())?.[1];
+}
+
+/** ffmpeg, together with ffprobe. */
+function findVideoTools(): Finding {
+  const fix = installCommand(FFMPEG, thisSystem()) ?? "install ffmpeg";
+  const find = (): string | Omit<Finding, "name"> => {
+    const path = findFfmpeg("ffmpeg");
+    findFfmpeg("ffprobe");
+    const version = versionOf(path);
+    if (version !== undefined) return located(version, path);
+    return { state: "absent", found: `${path} does not tell its version: ${WITHOUT}`, fix };
+  };
+  return search("ffmpeg", find, (error) => {
+    const [line = ""] = error.message.split("\n", 1);
+    const found = line.replace(/^Cannot run (\S+): (it )?/, (_, program, it) => (it ? `${program} ` : ""));
+    return { found: `${found}: ${WITHOUT}`, fix };
+  });
+}
 
 type Probe = () => Finding | readonly Finding[] | Promise<Finding>;
 

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ImageError, inShort, message } from "../../core/errors.ts";
-import { statsOf } from "../../core/stats-of.ts";
+import { statsOf } from "../../core/paths.ts";
 import type { PixelSize } from "../../runtime/task.ts";
 import { Mask } from "../segment/mask.ts";
 import type { Rle } from "../segment/rle.ts";

@@ -2,7 +2,7 @@
 
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { missingFile, statsOf } from "../../core/stats-of.ts";
+import { missingFile, statsOf } from "../../core/paths.ts";
 import { plural } from "../../core/units.ts";
 import { labelOf } from "../../model/labels.ts";
 import type { ClassificationResult } from "../classify/classification.ts";

@@ -4,6 +4,7 @@ import type { Study } from "../study.ts";
 import { builds } from "./builds.ts";
 import { calls } from "./calls.ts";
 import { cpuStages } from "./cpu-stages.ts";
+import { frame } from "./frame.ts";
 import { host } from "./host.ts";
 import { jpeg } from "./jpeg.ts";
 import { jsThread } from "./js-thread.ts";
@@ -21,6 +22,7 @@ import { tracking } from "./tracking.ts";
 export const STUDIES: readonly Study[] = [
   latency,
   record,
+  frame,
   streams,
   host,
   peers,

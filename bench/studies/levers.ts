@@ -15,6 +15,10 @@ interface Lever {
 const LEVERS: readonly Lever[] = [
   { name: "CUDA graph: the engine alone", without: ["latency", "raw-plain"], withIt: ["latency", "raw-graph"] },
   { name: "page-locked frames: one at a time", without: ["latency", "pageable"], withIt: ["latency", "decoded"] },
+  { name: "NV12 read in place: one at a time", without: ["frame", "nv12"], withIt: ["frame", "nv12-in-place"] },
+  { name: "RGB read in place: one at a time", without: ["frame", "rgb"], withIt: ["frame", "rgb-in-place"] },
+  { name: "polling alone against by duration", without: ["frame", "rgb"], withIt: ["frame", "rgb-poll"] },
+  { name: "a process on 4 cores", without: ["frame", "rgb"], withIt: ["frame", "rgb-4-cores"] },
   {
     name: "page-locked tensors, all else on the host",
     without: ["host", "host"],

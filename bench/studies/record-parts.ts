@@ -30,7 +30,19 @@ const WARM_UP_IN_FLIGHT = 20;
 const NVJPEG_WARM_UP_MS = 2500;
 
 /** What is measured in a process of its own. */
-type Part = "engine" | "copy-rgb" | "copy-nv12" | "rgb" | "nv12" | "ordinary" | "rate" | "overlap" | "jpeg" | "nvjpeg";
+type Part =
+  | "engine"
+  | "copy-rgb"
+  | "copy-nv12"
+  | "rgb"
+  | "rgb-mapped"
+  | "nv12"
+  | "nv12-mapped"
+  | "ordinary"
+  | "rate"
+  | "overlap"
+  | "jpeg"
+  | "nvjpeg";
 
 /** What a part is asked for. */
 export interface PartAsk {
@@ -45,6 +57,15 @@ export interface PartAsk {
   readonly durationMs: number;
   /** Frames in flight, where the part has some. */
   readonly inFlight?: number;
+  /** How the detector runs, where that is not as usual. */
+  readonly options?: Pick<DetectorOptions, "wait" | "zeroCopy">;
+}
+
+/** How a process is started. */
+export interface ProcessForm {
+  /** Words before its own, such as `taskset -c 2`. */
+  readonly before?: readonly string[];
+  readonly variables?: Readonly<Record<string, string>>;
 }
 
 const load = ({ source }: PartAsk, options: DetectorOptions): Promise<Detector> =>
@@ -84,7 +105,7 @@ async function measureFrames(
 ): Promise<number[]> {
   using owned = new DisposableStack();
   const frame = frameOf(await decodeImage(ask.image), owned);
-  await using detector = await load(ask, { inFlight: 1 });
+  await using detector = await load(ask, { inFlight: 1, ...ask.options });
   const times: number[] = [];
   for (let at = -WARM_UP; at < ask.count; at++) {
     const started = performance.now();
@@ -132,7 +153,9 @@ const PARTS: Readonly<Record<Part, (ask: PartAsk) => Promise<number[]>>> = {
   "copy-rgb": (ask) => measureCopies(ask, 1),
   "copy-nv12": (ask) => measureCopies(ask, 0.5),
   rgb: (ask) => measureFrames(ask, pageLocked),
+  "rgb-mapped": (ask) => measureFrames(ask, (image, owner) => pageLocked(image, owner, "mapped")),
   nv12: (ask) => measureFrames(ask, (image, owner) => pageLocked(nv12Of(image), owner)),
+  "nv12-mapped": (ask) => measureFrames(ask, (image, owner) => pageLocked(nv12Of(image), owner, "mapped")),
   ordinary: (ask) => measureFrames(ask, (image) => imageOf(image.data, image)),
   rate: measureRate,
   overlap: measureOverlap,
@@ -146,8 +169,9 @@ const PARTS: Readonly<Record<Part, (ask: PartAsk) => Promise<number[]>>> = {
  * @returns its samples: milliseconds, frames per second, or a share
  * @throws {Error} With what the process wrote, if it failed
  */
-export async function measureApart(ask: PartAsk): Promise<number[]> {
-  const child = Bun.spawn([process.execPath, import.meta.path, JSON.stringify(ask)], {
+export async function measureApart(ask: PartAsk, { before = [], variables = {} }: ProcessForm = {}): Promise<number[]> {
+  const child = Bun.spawn([...before, process.execPath, import.meta.path, JSON.stringify(ask)], {
+    env: { ...process.env, ...variables },
     stdout: "pipe",
     stderr: "pipe",
   });

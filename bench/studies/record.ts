@@ -27,6 +27,9 @@ const COUNTS = [1, 4, 8, 16, 32] as const;
 const COMPARED: readonly number[] = [4, 8, 16];
 const JPEG_IN_FLIGHT = 128;
 
+/** Those that are measured frame by frame. */
+const FRAME_PARTS: readonly string[] = ["rgb", "nv12", "nv12-mapped", "ordinary"] satisfies PartAsk["part"][];
+
 /** A part, and what its samples are called. */
 interface NamedPart extends Pick<PartAsk, "part" | "inFlight"> {
   readonly id: string;
@@ -44,7 +47,8 @@ const PARTS: readonly NamedPart[] = [
   { part: "copy-rgb", id: "copy-rgb", name: "copy of all of an RGB frame", unit: "ms" },
   { part: "copy-nv12", id: "copy-nv12", name: "copy of all of an NV12 frame", unit: "ms" },
   { part: "rgb", id: "rgb", name: "RGB frame, page-locked", unit: "ms" },
-  { part: "nv12", id: "nv12", name: "NV12 frame, page-locked", unit: "ms" },
+  { part: "nv12-mapped", id: "nv12", name: "NV12 frame, page-locked and mapped", unit: "ms" },
+  { part: "nv12", id: "nv12-copied", name: "NV12 frame, page-locked", unit: "ms" },
   { part: "ordinary", id: "ordinary", name: "RGB frame, ordinary memory", unit: "ms" },
   ...COUNTS.map((inFlight): NamedPart => {
     return { part: "rate", inFlight, id: `rate-${inFlight}`, name: `${inFlight} in flight`, unit: "fps" };
@@ -70,7 +74,7 @@ async function measureParts(context: StudyContext, output: StudyOutput): Promise
     context.progress((done++ / (PARTS.length * rounds)) * 0.8, `${name}, round ${round + 1} of ${rounds}`);
     const source = isExported === true ? options.exportedEngine : context.source;
     if (source === undefined || (isOnce === true && round > 0)) return;
-    const isFrame = part === "rgb" || part === "nv12" || part === "ordinary";
+    const isFrame = FRAME_PARTS.includes(part);
     try {
       const samples = await measureApart({
         ...{ part, source, image: image.path, count: isFrame ? Math.ceil(frames / rounds) : EVENTS },

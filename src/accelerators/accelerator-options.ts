@@ -17,7 +17,10 @@ export type StreamLayout = "auto" | "one" | "split" | "parallel";
 /** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU with engines made for JPEG. */
 export type JpegDecoding = "auto" | "gpu" | "cpu";
 
-/** Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory. */
+/**
+ * Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory, and on others
+ * NV12 in a mapped `PinnedBuffer` where rows are skipped and nothing else is under way.
+ */
 export type ZeroCopy = "auto" | boolean;
 
 /**
@@ -51,7 +54,10 @@ export interface TensorRtOptions {
    * damaged in its header, is still found. Default true: the GPU looks at the data of every file that nvJPEG decodes.
    */
   readonly jpegCheck?: boolean | undefined;
-  /** True: the GPU reads frames in mapped host memory, without a copy. Default `"auto"`: on GPUs that share the host's memory. */
+  /**
+   * True: the GPU reads frames in mapped host memory, without a copy. Default `"auto"`: on GPUs that share the host's memory, and NV12
+   * in a mapped `PinnedBuffer` where that is quicker.
+   */
   readonly zeroCopy?: ZeroCopy | undefined;
   /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default true: one CUDA graph a frame. */
   readonly graph?: boolean | undefined;

@@ -276,10 +276,10 @@ async function sampleOf(engine: Engine, input: string, tensor: Tensor): Promise<
 }
 
 /** @throws {UnavailableError} If it was asked for and the device cannot */
-function readsInPlace(device: Device, zeroCopy: ZeroCopy): boolean {
+function readsInPlace(device: Device, zeroCopy: ZeroCopy): ZeroCopy {
   if (zeroCopy === false) return false;
   const canMap = device.attribute("canMapHostMemory") === 1;
-  if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
+  if (zeroCopy === "auto") return canMap && (device.attribute("isIntegrated") === 1 || "auto");
   if (canMap) return true;
   const found = `${device.name} cannot map host memory`;
   throw new UnavailableError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");

@@ -10,6 +10,7 @@ import type { RowsRead } from "../../image/resize-taps.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import type { TaskModel } from "../../runtime/task.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
+import type { ZeroCopy } from "../accelerator-options.ts";
 import type { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuStreams, SlotStreams } from "./gpu-streams.ts";
 import type { GpuTrace } from "./gpu-trace.ts";
@@ -24,8 +25,8 @@ export interface LoadedModel {
   readonly task: TaskModel<unknown, unknown, unknown>;
   /** Rows of every batch where the engine fixes them. */
   readonly fixedBatch: number | undefined;
-  /** Kernels read frames in mapped host memory. */
-  readonly zeroCopy: boolean;
+  /** Whether kernels read frames in mapped host memory; `"auto"`: those that are quicker to read than to copy. */
+  readonly zeroCopy: ZeroCopy;
   /** Most rows of a run. */
   readonly rows: number;
   /** Decodes image files on the device; `undefined` where the CPU does. */

@@ -94,7 +94,7 @@ function keyOf(model: LoadedModel, { options }: StreamRequest): string {
   const batch = imagesOf(model, options);
   const [width, height] = task.usualSize;
   const asked = `${options.streams}, ${options.inFlight ?? "any number"} in flight`;
-  const ways = `${zeroCopy ? ", zero copy" : ""}${hasGraph ? "" : ", no graph"}`;
+  const ways = `${zeroCopy === true ? ", zero copy" : ""}${hasGraph ? "" : ", no graph"}`;
   return `${device.name}, ${batch}x${width}x${height}, ${asked}, wait ${waits.mode}${ways}`;
 }
 
@@ -172,7 +172,7 @@ const FRAME: Size = [1920, 1080];
 /** A made-up frame in page-locked memory. */
 function trialFrame({ device, zeroCopy }: LoadedModel, owned: DisposableStack): Image {
   const [width, height] = FRAME;
-  const use = zeroCopy ? "mapped" : "copy";
+  const use = zeroCopy === true ? "mapped" : "copy";
   const { data } = owned.use(PinnedBuffer.create("u8", [height, width, 3], device, { use }));
   for (let at = 0; at < data.length; at++) data[at] = (at * 2654435761) >>> 24;
   return imageOf(data, { width, height });

@@ -14,15 +14,22 @@ import type {
 import { assertLinear, KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
-import { copyOnDevice } from "../../cuda/copy.ts";
-import type { Device } from "../../cuda/device.ts";
+import type { DevicePtr } from "../../core/units.ts";
 import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
-import type { OnStream, Stream } from "../../cuda/stream.ts";
+import type { OnStream } from "../../cuda/stream.ts";
 import { placeTile, type Region, type Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedFormat, type PackedImage } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
-import { FRAME_BYTES, ImageMemory, packFrame, packTile, TILE_BYTES } from "./image-memory.ts";
+import {
+  type DeviceFrame,
+  FRAME_BYTES,
+  ImageMemory,
+  packFrame,
+  packTile,
+  runBytes,
+  TILE_BYTES,
+} from "./image-memory.ts";
 import {
   channelCount,
   checkOutput,
@@ -34,7 +41,7 @@ import {
   type TiledImageSpec,
   tilePreprocessing,
 } from "./image-recognition.ts";
-import { type Padding, tileGrid } from "./tile-grid.ts";
+import { type Padding, type Tile, tileGrid } from "./tile-grid.ts";
 import { cubicPhases } from "./tile-placer.ts";
 
 /** What all parts of a loaded image model share. */
@@ -70,13 +77,22 @@ export class CudaImage implements CudaTask<undefined, MadeImage> {
   }
 }
 
-/** What one slot needs to make images: the tables of an image's tiles, and memory for what is made. */
+/** An image that is made: what its runs are written from. */
+interface ImageInWork {
+  readonly frame: DeviceFrame;
+  readonly packed: PackedFrame;
+  readonly tiles: readonly Tile[];
+  /** What the model sees of each tile. */
+  readonly regions: readonly Region[];
+  readonly result: PackedImage;
+}
+
+/** What one slot needs to make images: the tables of an image's runs, and memory for what is made. */
 class CudaImageWork implements CudaWork<undefined, MadeImage> {
   readonly placements: readonly Region[] = [];
   readonly #shared: Shared;
   readonly #memory: ImageMemory;
-  #result: PackedImage | undefined;
-  #tiles = 0;
+  #image: ImageInWork | undefined;
 
   constructor(shared: Shared) {
     this.#shared = shared;
@@ -88,11 +104,11 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   }
 
   createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<undefined> {
-    return new TileStages(this.#shared, this.#memory, tensors, shape);
+    return new TileStages(this.#shared, this, tensors, shape);
   }
 
-  begin({ deviceImages }: DeviceBatch<undefined>, on: OnStream): void {
-    const { model, recognition, padding, preprocessing } = this.#shared;
+  begin({ deviceImages }: DeviceBatch<undefined>): void {
+    const { recognition, padding } = this.#shared;
     const packed = deviceImages[0] as PackedFrame & { readonly format: PackedFormat };
     const { width, height, format, pitchBytes, pixels } = packed;
     const { size, tiles } = tileGrid(width, height, recognition.tiling);
@@ -108,28 +124,37 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
       pixelBytes: bytesPerPixel(format),
       isBgr: format === "BGR",
     };
-    const rows = Math.ceil(tiles.length / model.rows) * model.rows;
-    const tables = this.#memory.tables(rows);
-    packFrame(tables.words, frame);
-    for (let row = 0; row < rows; row++) {
-      packTile(tables.words, (FRAME_BYTES + row * TILE_BYTES) / 4, tiles[row]);
-      // Rows that only fill the last batch repeat the first tile.
-      tables.regions.set(row, packed, regions[row] ?? regions[0]!, preprocessing);
+    this.#image = { frame, packed, tiles, regions, result };
+  }
+
+  /**
+   * Write what a run reads, and enqueue its copy: one copy a run, as the engine before it has ended by then and nothing else runs.
+   *
+   * @param first of its tiles
+   * @param batch rows; those that only fill it repeat the first tile
+   */
+  upload(target: DeviceMemory, first: number, batch: number, on: OnStream): void {
+    const { frame, packed, tiles, regions } = this.#image!;
+    const { model, preprocessing } = this.#shared;
+    const table = this.#memory.runs(Math.ceil(tiles.length / model.rows), model.rows)[first / model.rows]!;
+    packFrame(table.words, frame);
+    const tilesAt = (FRAME_BYTES + batch * IMAGE_BYTES) / 4;
+    for (let row = 0; row < batch; row++) {
+      packTile(table.words, tilesAt + (row * TILE_BYTES) / 4, tiles[first + row]);
+      table.regions.set(row, packed, regions[first + row] ?? regions[0]!, preprocessing);
     }
-    this.#memory.upload(rows, on);
-    this.#result = result;
-    this.#tiles = tiles.length;
+    this.#memory.upload(target, table, on);
   }
 
   enqueueCopyOut(on: OnStream): void {
-    this.#memory.download(this.#result!.data.length, on);
+    this.#memory.download(this.#image!.result.data.length, on);
   }
 
   read(): readonly MadeImage[] {
-    const image = this.#result!;
-    this.#result = undefined;
-    this.#memory.read(image.data);
-    return [{ image, tiles: this.#tiles }];
+    const { result, tiles } = this.#image!;
+    this.#image = undefined;
+    this.#memory.read(result.data);
+    return [{ image: result, tiles: tiles.length }];
   }
 
   [Symbol.dispose](): void {
@@ -137,54 +162,35 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   }
 }
 
-/** A table of one batch on the device, which a part of the table of all tiles is copied to. */
-class TileTable {
-  readonly memory: DeviceBuffer<"u8">;
-  readonly #rowBytes: number;
-  /** The same object each time. */
-  readonly #part: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
-
-  constructor(device: Device, batch: number, rowBytes: number) {
-    const byteLength = batch * rowBytes;
-    this.memory = DeviceBuffer.create("u8", [byteLength], { device });
-    this.#rowBytes = rowBytes;
-    this.#part = { stream: undefined as unknown as Stream, byteLength, sourceOffsetBytes: 0 };
-  }
-
-  enqueueCopy(all: DeviceMemory, first: number, { stream }: OnStream): void {
-    this.#part.stream = stream;
-    this.#part.sourceOffsetBytes = first * this.#rowBytes;
-    copyOnDevice(this.memory, all, this.#part);
-  }
-
-  [Symbol.dispose](): void {
-    this.memory.close();
-  }
-}
-
-/** The launches of one batch and size of tiles. Which tiles they are is in tables on the device. */
+/** The launches of one batch and size of tiles. Which tiles they are is in a table on the device. */
 class TileStages implements CudaStages<undefined> {
-  readonly #all: ImageMemory;
-  readonly #regions: TileTable;
-  readonly #tiles: TileTable;
+  readonly #work: CudaImageWork;
+  readonly #batch: number;
+  readonly #table: DeviceBuffer<"u8">;
   readonly #preprocess: KernelLaunch;
   readonly #place: KernelLaunch;
   readonly #owned: DisposableStack;
 
   constructor(
     { model, recognition, preprocessing, values, phases }: Shared,
-    all: ImageMemory,
+    work: CudaImageWork,
     { images: output, outputs }: DeviceTensors,
     shape: RunShape,
   ) {
-    this.#all = all;
+    this.#work = work;
+    const { batch } = shape;
+    this.#batch = batch;
     using owned = new DisposableStack();
     const { device, kernels } = model;
-    this.#regions = owned.use(new TileTable(device, shape.batch, IMAGE_BYTES));
-    this.#tiles = owned.use(new TileTable(device, shape.batch, TILE_BYTES));
-    const input = { output, images: this.#regions.memory, table: values };
-    const made = { frame: all.frame, tiles: this.#tiles.memory, phases, made: outputs.get(recognition.output.name)! };
-    this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, input));
+    this.#table = owned.use(DeviceBuffer.create("u8", [runBytes(batch)], { device }));
+    const part = (offset: number, byteLength: number): DeviceMemory => {
+      return { pointer: (this.#table.pointer + offset) as DevicePtr, byteLength };
+    };
+    const frame = part(0, FRAME_BYTES);
+    const images = part(FRAME_BYTES, batch * IMAGE_BYTES);
+    const tiles = part(FRAME_BYTES + batch * IMAGE_BYTES, batch * TILE_BYTES);
+    const made = { frame, tiles, phases, made: outputs.get(recognition.output.name)! };
+    this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, { output, images, table: values }));
     this.#place = new KernelLaunch(kernels, placeLaunch(recognition, shape, made));
     this.#owned = owned.move();
   }
@@ -194,8 +200,7 @@ class TileStages implements CudaStages<undefined> {
   }
 
   select(_: DeviceBatch<undefined>, first: number, on: OnStream): void {
-    this.#regions.enqueueCopy(this.#all.regions, first, on);
-    this.#tiles.enqueueCopy(this.#all.tiles, first, on);
+    this.#work.upload(this.#table, first, this.#batch, on);
   }
 
   setParams(): void {}

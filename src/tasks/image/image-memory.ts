@@ -5,7 +5,7 @@ import { Resource } from "../../core/resource.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import type { DeviceBuffer, DeviceMemory } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
@@ -61,37 +61,34 @@ export function packTile(words: Int32Array, at: number, tile: Tile | undefined):
   words[at + 7] = 0;
 }
 
-/** What is written of an image and its tiles on the host, before it is copied. */
-export interface HostTables {
-  /** The frame, then the tiles. */
+/** Bytes of what a run of so many tiles reads: the frame, the regions, and the tiles. */
+export function runBytes(batch: number): number {
+  return FRAME_BYTES + batch * (IMAGE_BYTES + TILE_BYTES);
+}
+
+/** What is written of one run on the host, before it is copied. */
+export interface RunTable {
+  /** All of it, in words: the frame, what the model sees of each tile, and the tiles. */
   readonly words: Int32Array;
   /** What the model sees of each tile. */
   readonly regions: ImageTable;
+  /** Where it lies in the memory of all runs. */
+  readonly offsetBytes: number;
 }
 
 /** Memory for one image in flight. It only grows, so that images of one size allocate nothing. Nothing of it may be in use when it grows. */
 export class ImageMemory extends Resource {
-  /** The frame on the device; it stays where it is. */
-  readonly frame: DeviceBuffer<"u8">;
   readonly #device: Device;
-  #tables: HostTables | undefined;
+  #runs: readonly RunTable[] = [];
+  /** Tiles that each run has room for. */
+  #rows = 0;
   #table: PinnedBuffer<"u8"> | undefined;
-  #tiles: DeviceBuffer<"u8"> | undefined;
-  #regions: DeviceBuffer<"u8"> | undefined;
-  /** Tiles there is room for. */
-  #capacity = 0;
   #result: DeviceBuffer<"u8"> | undefined;
   #staging: PinnedBuffer<"u8"> | undefined;
 
   constructor(device: Device) {
     super("ImageMemory", device);
     this.#device = device;
-    try {
-      this.frame = DeviceBuffer.create("u8", [FRAME_BYTES], { device });
-    } catch (error) {
-      this.close();
-      throw error;
-    }
   }
 
   /** Make room for what is made of an image. @returns where it will be */
@@ -102,29 +99,15 @@ export class ImageMemory extends Resource {
     return this.#result.pointer;
   }
 
-  /** All tiles on the device, after `upload`. */
-  get tiles(): DeviceMemory {
-    return this.#tiles!;
+  /** Where so many runs, each of at most so many tiles, are written. */
+  runs(count: number, rows: number): readonly RunTable[] {
+    if (this.#runs.length < count || this.#rows < rows) this.#grow(count, rows);
+    return this.#runs;
   }
 
-  /** All regions on the device, likewise. */
-  get regions(): DeviceMemory {
-    return this.#regions!;
-  }
-
-  /** Where a frame and so many tiles are written. */
-  tables(rows: number): HostTables {
-    if (this.#tables === undefined || this.#capacity < rows) this.#tables = this.#grow(rows);
-    return this.#tables;
-  }
-
-  /** Enqueue the copy of the frame and of so many tiles. */
-  upload(rows: number, { stream }: OnStream): void {
-    const table = this.#table!;
-    const sourceOffsetBytes = FRAME_BYTES + this.#capacity * TILE_BYTES;
-    copyToDevice(this.frame, table, { stream, byteLength: FRAME_BYTES });
-    copyToDevice(this.#tiles!, table, { stream, byteLength: rows * TILE_BYTES, sourceOffsetBytes: FRAME_BYTES });
-    copyToDevice(this.#regions!, table, { stream, byteLength: rows * IMAGE_BYTES, sourceOffsetBytes });
+  /** Enqueue the copy of a run to the device. */
+  upload(target: DeviceMemory, { offsetBytes }: RunTable, { stream }: OnStream): void {
+    copyToDevice(target, this.#table!, { stream, byteLength: target.byteLength, sourceOffsetBytes: offsetBytes });
   }
 
   /** Enqueue the copy of what was made to the host. */
@@ -138,26 +121,24 @@ export class ImageMemory extends Resource {
     target.set(data.length === target.length ? data : data.subarray(0, target.length));
   }
 
-  #grow(rows: number): HostTables {
-    const device = this.#device;
-    for (const buffer of [this.#tiles, this.#regions, this.#table]) buffer?.close();
-    this.#tables = undefined;
-    const regionsAt = FRAME_BYTES + rows * TILE_BYTES;
-    this.#table = PinnedBuffer.create("u8", [regionsAt + rows * IMAGE_BYTES], device);
-    this.#tiles = DeviceBuffer.create("u8", [rows * TILE_BYTES], { device });
-    this.#regions = DeviceBuffer.create("u8", [rows * IMAGE_BYTES], { device });
-    this.#capacity = rows;
+  #grow(count: number, rows: number): void {
+    this.#runs = [];
+    this.#table?.close();
+    const bytes = runBytes(rows);
+    this.#table = PinnedBuffer.create("u8", [count * bytes], this.#device);
+    this.#rows = rows;
     const { buffer } = this.#table;
-    return { words: new Int32Array(buffer, 0, regionsAt / 4), regions: new ImageTable(buffer, regionsAt, rows) };
+    this.#runs = Array.from({ length: count }, (_, run): RunTable => {
+      const offsetBytes = run * bytes;
+      const regions = new ImageTable(buffer, offsetBytes + FRAME_BYTES, rows);
+      return { words: new Int32Array(buffer, offsetBytes, bytes / 4), regions, offsetBytes };
+    });
   }
 
   protected release(): void {
     // Each is closed whatever happens to the others.
     using owned = new DisposableStack();
-    owned.use(this.frame);
     owned.use(this.#table);
-    owned.use(this.#tiles);
-    owned.use(this.#regions);
     owned.use(this.#result);
     owned.use(this.#staging);
   }

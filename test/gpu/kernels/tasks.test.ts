@@ -17,6 +17,9 @@ import { ClassifyTask } from "../../../src/tasks/classify/classify-task.ts";
 import { DEPTH } from "../../../src/tasks/depth/depth-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../../src/tasks/detect/detect-task.ts";
 import { type NmsOptions, USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
+import { ImageMemory } from "../../../src/tasks/image/image-memory.ts";
+import type { MadeImage } from "../../../src/tasks/image/image-recognition.ts";
+import { ImageTask } from "../../../src/tasks/image/image-task.ts";
 import { MapTask } from "../../../src/tasks/image/map-task.ts";
 import { ObjectTask } from "../../../src/tasks/objects/object-task.ts";
 import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
@@ -425,6 +428,39 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       }
     });
   }
+
+  gpuTest("image: tiles come back where they were, in one run or several, by one copy of tables a run", async () => {
+    const shape = [-1, 3, SIDE, SIDE];
+    const said: TensorInfo = { name: "made", dtype: "f32", shape };
+    const model = { inputs: [{ name: "images", dtype: "f32", shape }], outputs: [said], metadata: {} } as const;
+    const options = { hints: {}, tile: [SIDE, SIDE], overlap: 6, padding: "reflect", alpha: "keep" } as const;
+    const task = new ImageTask(options as never);
+    const recognised = await task.recognise({ ...opened({}, {}), model });
+    using owned = new DisposableStack();
+    const device = owned.use(Device.open());
+    const part = (await recognised.device.cuda!()) as CudaTask<undefined, MadeImage>;
+    const uploads = owned.use(spyOn(ImageMemory.prototype, "upload"));
+    for (const [rows, isFixed, hasGraph] of [
+      [64, false, false],
+      [2, false, false],
+      [4, true, false],
+      [3, false, true],
+    ] as const) {
+      const engine = owned.use(new StandInEngine(device, [said], { echoed: "images" }));
+      const loaded = standInModel(engine, device, recognised as never, rows, owned);
+      const streams = owned.use(new GpuStreams(loaded.engine, device, hasGraph ? "split" : "one", 1));
+      const gpu = { ...loaded, hasGraph, fixedBatch: isFixed ? rows : undefined };
+      const own = { ...gpu, cuda: part.load(gpu, owned), streams, trace: undefined };
+      const slot = owned.use(new GpuSlot<undefined, MadeImage>(own, streams));
+      // The second time as a graph, where there is one; images of more and of fewer tiles than before.
+      for (const image of [IMAGES[1]!, IMAGES[0]!, IMAGES[2]!, IMAGES[0]!]) {
+        uploads.mockClear();
+        const [made] = await slot.run([image], [SIDE, SIDE], undefined);
+        expect(Buffer.compare(made!.image.data, image.data)).toBe(0);
+        expect(uploads).toHaveBeenCalledTimes(Math.ceil(made!.tiles / rows));
+      }
+    }
+  });
 });
 
 /** The maps of images by a model that says its input. */

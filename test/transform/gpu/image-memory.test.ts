@@ -23,47 +23,54 @@ fakeCudaTest(
 );
 
 fakeCudaTest(
-  "ImageMemory.upload() takes frame, tiles and regions to the device, of more tiles as well",
+  "ImageMemory.upload() takes frame, regions and tiles of a run to the device by one copy, of more runs and tiles as well",
   async (runOnFakeCuda) => {
     const output = await runOnFakeCuda(`
     const { copyToHost } = await import("./src/cuda/copy.ts");
     const { Device } = await import("./src/cuda/device.ts");
+    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
     const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
+    const { cudaRuntime } = await import("./src/ffi/cuda-runtime.ts");
     const { placeTile } = await import("./src/image/geometry.ts");
     const { IMAGE_BYTES } = await import("./src/accelerators/tensorrt/preprocess.ts");
-    const { FRAME_BYTES, ImageMemory, packTile, TILE_BYTES } = await import("./src/tasks/image/image-memory.ts");
+    const { FRAME_BYTES, ImageMemory, packTile, runBytes, TILE_BYTES } = await import("./src/tasks/image/image-memory.ts");
     using device = Device.open(0);
     using stream = Stream.create(device);
     using memory = new ImageMemory(device);
     const image = { format: "RGB", width: 40, height: 30, pixels: 4096, pitchBytes: 120 };
-    const read = (source) => {
-      using copy = PinnedBuffer.create("i32", [source.byteLength / 4], device);
-      copyToHost(copy, source, { stream });
-      return copy.data.slice();
-    };
-    const rounds = [2, 5, 3].map((rows) => {
-      const { words, regions } = memory.tables(rows);
-      words[0] = rows;
+    const runtime = cudaRuntime();
+    const { cudaMemcpyAsync } = runtime;
+    let copies = 0;
+    runtime.cudaMemcpyAsync = (...given) => (copies++, cudaMemcpyAsync(...given));
+    const rounds = [[1, 2], [3, 2], [2, 5], [2, 3]].map(([runs, rows]) => {
+      const table = memory.runs(runs, rows)[runs - 1];
+      table.words[0] = rows;
+      const tilesAt = (FRAME_BYTES + rows * IMAGE_BYTES) / 4;
       for (let row = 0; row < rows; row++) {
         const tile = { x: row, y: 10 * row, left: 1, top: 2, right: 3, bottom: 4 };
-        packTile(words, (FRAME_BYTES + row * TILE_BYTES) / 4, tile);
+        packTile(table.words, tilesAt + (row * TILE_BYTES) / 4, tile);
         const region = placeTile([40, 30], row, row, [16, 8], "reflect");
-        regions.set(row, image, region, { colour: "RGB", resize: "bilinear" });
+        table.regions.set(row, image, region, { colour: "RGB", resize: "bilinear" });
       }
-      memory.upload(rows, { stream });
-      const tiles = read(memory.tiles);
-      const places = read(memory.regions);
+      using target = DeviceBuffer.create("u8", [runBytes(rows)], { device });
+      const before = copies;
+      memory.upload(target, table, { stream });
+      const made = copies - before;
+      using copy = PinnedBuffer.create("i32", [target.byteLength / 4], device);
+      copyToHost(copy, target, { stream });
+      const words = copy.data;
       const last = rows - 1;
-      const place = (IMAGE_BYTES / 4) * last;
-      return [read(memory.frame)[0], tiles[8 * last], tiles[8 * last + 1], places[place], places[place + 6]];
+      const place = (FRAME_BYTES + IMAGE_BYTES * last) / 4;
+      return [made, words[0], words[tilesAt + 8 * last], words[tilesAt + 8 * last + 1], words[place], words[place + 6]];
     });
     console.log(JSON.stringify(rounds));
   `);
     expect(JSON.parse(output)).toEqual([
-      [2, 1, 10, 4096, 1],
-      [5, 4, 40, 4096, 4],
-      [3, 2, 20, 4096, 2],
+      [1, 2, 1, 10, 4096, 1],
+      [1, 2, 1, 10, 4096, 1],
+      [1, 5, 4, 40, 4096, 4],
+      [1, 3, 2, 20, 4096, 2],
     ]);
   },
 );

@@ -2,9 +2,8 @@
 
 import type { ImageSource } from "../image/source.ts";
 import type { BestClasses } from "../tasks/classify/class-scores.ts";
-import { type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
+import { CLASSIFY_FORMS, type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
 import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
-import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { modelFiles } from "../tasks/model-files.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";

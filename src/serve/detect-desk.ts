@@ -10,9 +10,9 @@ import type { ServiceMetrics } from "../service/metrics.ts";
 import { type AskedDetector, type AskOptions, ask, isOfWhole, servedForms } from "../service/served-model.ts";
 import type { ResultForms, TaskResult, TensorForm, TensorTraits } from "../tasks/task-result.ts";
 import { Admission } from "./admission.ts";
-import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
 import { busyError, closedModelError, drainingError, refusal } from "./failure.ts";
 import type { HandlerConfig } from "./serve-config.ts";
+import { BodyBudget, type BodyHold, readRequestBody } from "./upload.ts";
 
 /** The part of a {@linkcode Detector}, or of a model that says more of its objects, that is served. */
 export interface ServedDetector

@@ -9,15 +9,17 @@ import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { isMapTask, isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
-import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
-import { CLASSIFY_MESSAGES } from "../tasks/classify/classify-messages.ts";
+import { CLASSIFY_FORMS } from "../tasks/classify/classification.ts";
 import { DEPTH_FORMS } from "../tasks/depth/depth-map.ts";
-import { DEPTH_MESSAGES } from "../tasks/depth/depth-messages.ts";
-import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
-import { OBJECT_MESSAGES } from "../tasks/objects/object-messages.ts";
+import {
+  CLASSIFY_MESSAGES,
+  DEPTH_MESSAGES,
+  DETECT_MESSAGES,
+  OBJECT_MESSAGES,
+  SEMANTIC_MESSAGES,
+} from "../tasks/result-messages.ts";
 import { SEMANTIC_FORMS } from "../tasks/semantic/class-map.ts";
-import { SEMANTIC_MESSAGES } from "../tasks/semantic/semantic-messages.ts";
 import type { ResultForms, ResultMessages, TaskResult } from "../tasks/task-result.ts";
 
 /** A task that services answer for. */

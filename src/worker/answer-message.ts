@@ -2,8 +2,8 @@
 
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { round } from "../core/units.ts";
-import { writeFloat, writeText, writeWhole } from "../tasks/message-fields.ts";
 import { DetectionsSchema, TimingsSchema } from "../tasks/messages.js";
+import { writeFloat, writeText, writeWhole } from "../tasks/result-messages.ts";
 import type { ResultMessages, TaskResult } from "../tasks/task-result.ts";
 import type { Field } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";

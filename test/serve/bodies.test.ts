@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { RequestError } from "../../src/core/errors.ts";
-import { BodyBudget } from "../../src/serve/body.ts";
 import { checkJsonBounds } from "../../src/serve/inference-request.ts";
+import { BodyBudget } from "../../src/serve/upload.ts";
 import {
   failureOf,
   type HeldDetector,

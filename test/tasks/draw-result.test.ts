@@ -9,7 +9,7 @@ import { decodeImage } from "../../src/image/decode.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { packedImage, tightRgb } from "../../src/image/nv12.ts";
-import { CLASSIFY_FORMS } from "../../src/tasks/classify/classify-forms.ts";
+import { CLASSIFY_FORMS } from "../../src/tasks/classify/classification.ts";
 import { DEPTH_FORMS } from "../../src/tasks/depth/depth-map.ts";
 import type { DrawOptions } from "../../src/tasks/draw-options.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";

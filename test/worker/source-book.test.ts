@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
-import { DETECT_MESSAGES } from "../../src/tasks/detect/detect-messages.ts";
 import type { Detection } from "../../src/tasks/detect/detection.ts";
+import { DETECT_MESSAGES } from "../../src/tasks/result-messages.ts";
 import { SourceBook } from "../../src/worker/held-frame.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
 

@@ -3,7 +3,7 @@
 import { Classifier } from "../../api/classifier.ts";
 import type { MachineChoice } from "../../api/machine-options.ts";
 import { DepthEstimator, SemanticSegmenter } from "../../api/map-model.ts";
-import { CLASSIFY_FORMS } from "../../tasks/classify/classify-forms.ts";
+import { CLASSIFY_FORMS } from "../../tasks/classify/classification.ts";
 import { DEPTH_FORMS } from "../../tasks/depth/depth-map.ts";
 import { SEMANTIC_FORMS } from "../../tasks/semantic/class-map.ts";
 import type { ResultForms } from "../../tasks/task-result.ts";

@@ -21,13 +21,14 @@ import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
 import { inputShape, type OpenedModel } from "../../runtime/task.ts";
 import { labelsOfFiles, type ModelFiles } from "../model-files.ts";
 import { type Activation, type ScoreKind, scoreKind } from "./class-scores.ts";
-import { isMultiLabel, recipeOfFiles } from "./classifier-files.ts";
 import {
   type ClassifierPreprocessing,
   type ClassifierPreprocessingOptions,
   classifierPreprocessing,
   inputSize,
+  isMultiLabel,
   recipeOf,
+  recipeOfFiles,
 } from "./classifier-recipe.ts";
 
 /** What a caller may say of a classifier. */

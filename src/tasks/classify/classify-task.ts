@@ -14,8 +14,7 @@ import {
 } from "../../runtime/task.ts";
 import { ValueGuard } from "../value-guard.ts";
 import type { BestClasses } from "./class-scores.ts";
-import { recipeOfFiles } from "./classifier-files.ts";
-import { USUAL_SIDE } from "./classifier-recipe.ts";
+import { recipeOfFiles, USUAL_SIDE } from "./classifier-recipe.ts";
 import {
   type ClassifierSpec,
   type ClassifyParams,

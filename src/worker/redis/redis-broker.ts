@@ -5,9 +5,8 @@ import { logger } from "../../core/log.ts";
 import type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "../broker.ts";
 import type { RedisAddress } from "./redis-address.ts";
 import { type RedisConnection, RedisLink } from "./redis-connection.ts";
-import { entriesOf, listOf, numberOf, type ReplyEntry, streamsOf, textOf } from "./redis-reply.ts";
+import { entriesOf, listOf, numberOf, type Reply, type ReplyEntry, streamsOf, textOf } from "./redis-reply.ts";
 import { ANSWER, LAG, LEAVE, type Script } from "./redis-scripts.ts";
-import type { Reply } from "./resp-parser.ts";
 
 /** Who reads what, and how. */
 export interface RedisBrokerOptions {

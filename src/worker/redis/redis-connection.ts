@@ -8,8 +8,8 @@
 import type { Socket } from "bun";
 import { message, RedisError } from "../../core/errors.ts";
 import { type RedisAddress, withoutPassword } from "./redis-address.ts";
+import { type Reply, RespParser } from "./redis-reply.ts";
 import type { Script } from "./redis-scripts.ts";
-import { type Reply, RespParser } from "./resp-parser.ts";
 
 /** How a connection is made. */
 export interface RedisConnectionOptions {

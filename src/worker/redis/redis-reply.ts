@@ -1,7 +1,175 @@
-/** @module RedisReply: what is expected of a reply, and the entries in one of XREADGROUP or XAUTOCLAIM. */
+/**
+ * @module RedisReply: the replies of a Redis server from the bytes as they come, with every bulk string in memory of its own;
+ * what is expected of a reply, and the entries in one of XREADGROUP or XAUTOCLAIM.
+ */
 
 import { message, RedisError } from "../../core/errors.ts";
-import type { Reply } from "./resp-parser.ts";
+
+/** One reply. A bulk string stays bytes, and an error reply is a value here. */
+export type Reply = string | number | Uint8Array | null | RedisError | readonly Reply[];
+
+const CR = 13;
+const LF = 10;
+/** A line is a number or a short text; what is longer is no Redis server. */
+const MAX_LINE = 65_536;
+/** Bytes: four times what a server takes for one value unless it is told otherwise. */
+const MAX_BULK = 2 ** 31;
+/** Replies to what is asked here are three deep. */
+const MAX_DEPTH = 32;
+
+interface OpenArray {
+  readonly items: Reply[];
+  left: number;
+}
+
+/** How a server before 7.0 wraps what a command inside a script was refused with. */
+const IN_SCRIPT = /^ERR Error running script .*@user_script: ?\d+: -?([A-Z][A-Z0-9_]+) /;
+
+/** What a server says to a connection it has no room for, and nothing else. */
+const FULL = /^ERR max number of clients/;
+
+/**
+ * The first word of what a server says when it refuses a command: `NOGROUP`, `READONLY`, `OOM` …; `MAXCLIENTS`, `ERR`
+ * where there is none.
+ *
+ * @param text as the server sent it, without the minus
+ */
+export function errorCode(text: string): string {
+  if (FULL.test(text)) return "MAXCLIENTS";
+  return IN_SCRIPT.exec(text)?.[1] ?? /^[A-Z][A-Z0-9_]*/.exec(text)?.[0] ?? "ERR";
+}
+
+/** Text of what was read a character a byte. */
+function decoded(latin1: string): string {
+  return Buffer.from(latin1, "latin1").toString();
+}
+
+function errorReply(text: string): RedisError {
+  return new RedisError(message("run a Redis command", `the server answered ${text}`), errorCode(text));
+}
+
+/**
+ * Reads RESP2. A bulk string is copied once, from the chunks into an array of exactly its length: what a frame's bytes
+ * are from then on.
+ *
+ * @see https://redis.io/docs/latest/develop/reference/protocol-spec/
+ */
+export class RespParser {
+  readonly #onReply: (reply: Reply) => void;
+  readonly #open: OpenArray[] = [];
+  /** Start of a line whose end has not come yet, a character a byte. */
+  #line = "";
+  #bulk: Uint8Array | undefined;
+  #filled = 0;
+  /** How many bytes are still to come of the line end after a bulk string. */
+  #endLeft = 0;
+
+  constructor(onReply: (reply: Reply) => void) {
+    this.#onReply = onReply;
+  }
+
+  /**
+   * Take the next bytes; they are not kept.
+   *
+   * @throws {RedisError} With the code `PROTOCOL`, if they are no RESP2
+   */
+  push(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#bulk !== undefined) at = this.#fill(this.#bulk, chunk, at);
+      else if (this.#endLeft > 0) this.#endBulk(chunk[at++]!);
+      else at = this.#readLine(chunk, at);
+    }
+  }
+
+  #endBulk(byte: number): void {
+    if (byte !== (this.#endLeft === 2 ? CR : LF)) throw protocolError("a bulk string does not end with CR LF");
+    this.#endLeft -= 1;
+  }
+
+  #fill(bulk: Uint8Array, chunk: Buffer, at: number): number {
+    const length = chunk.copy(bulk, this.#filled, at);
+    this.#filled += length;
+    if (this.#filled === bulk.length) {
+      this.#bulk = undefined;
+      this.#endLeft = 2;
+      this.#deliver(bulk);
+    }
+    return at + length;
+  }
+
+  #readLine(chunk: Buffer, at: number): number {
+    const end = chunk.indexOf(LF, at);
+    const line = this.#line + chunk.toString("latin1", at, end < 0 ? chunk.length : end);
+    if (line.length > MAX_LINE) throw protocolError(`a line has more than ${MAX_LINE} bytes`);
+    if (end < 0) {
+      this.#line = line;
+      return chunk.length;
+    }
+    this.#line = "";
+    if (!line.endsWith("\r")) throw protocolError("a line does not end with CR LF");
+    this.#take(line.slice(0, -1));
+    return end + 1;
+  }
+
+  #take(line: string): void {
+    const rest = line.slice(1);
+    const kind = line[0];
+    if (kind === "+") this.#deliver(decoded(rest));
+    else if (kind === "-") this.#deliver(errorReply(decoded(rest)));
+    else if (kind === ":") this.#deliver(integer(rest));
+    else if (kind === "$") this.#startBulk(integer(rest));
+    else if (kind === "*") this.#startArray(integer(rest));
+    else throw protocolError(`a reply starts with ${JSON.stringify(line.slice(0, 20))}`);
+  }
+
+  #startBulk(byteLength: number): void {
+    if (byteLength < 0) {
+      this.#deliver(null);
+      return;
+    }
+    if (byteLength > MAX_BULK) throw protocolError(`a bulk string has ${byteLength} bytes`);
+    // Every byte is overwritten before anyone sees it.
+    const bulk = Buffer.allocUnsafeSlow(byteLength);
+    if (byteLength > 0) {
+      this.#bulk = bulk;
+      this.#filled = 0;
+      return;
+    }
+    this.#endLeft = 2;
+    this.#deliver(bulk);
+  }
+
+  #startArray(length: number): void {
+    if (length < 0) this.#deliver(null);
+    else if (length === 0) this.#deliver([]);
+    else if (this.#open.length === MAX_DEPTH) throw protocolError(`lists are more than ${MAX_DEPTH} deep`);
+    else this.#open.push({ items: [], left: length });
+  }
+
+  #deliver(reply: Reply): void {
+    let value = reply;
+    for (let top = this.#open.at(-1); top !== undefined; top = this.#open.at(-1)) {
+      top.items.push(value);
+      top.left -= 1;
+      if (top.left > 0) return;
+      value = top.items;
+      this.#open.pop();
+    }
+    this.#onReply(value);
+  }
+}
+
+function integer(text: string): number {
+  const value = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw protocolError(`${JSON.stringify(text.slice(0, 30))} is no whole number`);
+  return value;
+}
+
+function protocolError(found: string): RedisError {
+  const hint = "check that the address is that of a Redis server, and whether it wants TLS (rediss://)";
+  return new RedisError(message("read the reply of a Redis server", `it is not RESP2, ${found}`, hint), "PROTOCOL");
+}
 
 /** An entry, and its fields; `undefined` where it was trimmed or deleted. */
 export interface ReplyEntry {

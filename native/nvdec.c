@@ -151,7 +151,8 @@ _Static_assert(sizeof(calls) == BT_VIDEO_CALLS * sizeof(void *), "BT_VIDEO_CALLS
 
 enum call {
   CALL_NONE = -1,
-  CALL_CREATE = 1,
+  CALL_CAPS,
+  CALL_CREATE,
   CALL_DECODE = 3,
   CALL_MAP = 6,
   CALL_UNMAP,
@@ -177,6 +178,12 @@ struct bt_video {
   int32_t device;
   void *context;
   pthread_mutex_t mutex;
+  pthread_cond_t made;
+  /*
+   * A decoder is being made, for 45 to 70 ms: the driver lets others neither make theirs nor decode meanwhile. With one that waits for
+   * it at a time, the turn of those that decode comes in between.
+   */
+  bool is_making;
   int32_t idle_limit, idle_count;
   hardware idle[BT_VIDEO_IDLE];
 };
@@ -203,7 +210,16 @@ int32_t bt_video_open(int32_t device, void *context, const void *const *function
   video->context = context;
   video->idle_limit = idle;
   pthread_mutex_init(&video->mutex, NULL);
+  pthread_cond_init(&video->made, NULL);
   *out = video;
+  return BT_OK;
+}
+
+int32_t bt_video_keep(bt_video *video, int32_t idle) {
+  if (video == NULL || idle < 0 || idle > BT_VIDEO_IDLE) return BT_BAD_CALL;
+  pthread_mutex_lock(&video->mutex);
+  video->idle_limit = idle;
+  pthread_mutex_unlock(&video->mutex);
   return BT_OK;
 }
 
@@ -214,6 +230,7 @@ int32_t bt_video_close(bt_video *video) {
     const int32_t status = destroy(video, &video->idle[at]);
     if (failure == BT_OK) failure = status;
   }
+  pthread_cond_destroy(&video->made);
   pthread_mutex_destroy(&video->mutex);
   free(video);
   return failure;
@@ -256,24 +273,26 @@ static hardware take_idle(bt_video *video, const hardware *wanted) {
   return found;
 }
 
-/* Keep a decoder whose surfaces are all unmapped; the one that has waited longest makes room. */
+/* Keep a decoder whose surfaces are all unmapped; those that have waited longest make room. */
 static void give_idle(bt_video *video, hardware *given) {
-  hardware surplus = *given;
+  hardware newest = *given;
   *given = (hardware){0};
-  if (surplus.handle == NULL) return;
-  if (video->idle_limit > 0) {
-    pthread_mutex_lock(&video->mutex);
-    const hardware newest = surplus;
-    surplus.handle = NULL;
-    if (video->idle_count == video->idle_limit) {
-      surplus = video->idle[0];
-      video->idle_count -= 1;
-      memmove(&video->idle[0], &video->idle[1], (size_t)video->idle_count * sizeof surplus);
-    }
-    video->idle[video->idle_count++] = newest;
+  if (newest.handle == NULL) return;
+  pthread_mutex_lock(&video->mutex);
+  while (video->idle_count > 0 && video->idle_count >= video->idle_limit) {
+    hardware oldest = video->idle[0];
+    video->idle_count -= 1;
+    memmove(&video->idle[0], &video->idle[1], (size_t)video->idle_count * sizeof oldest);
     pthread_mutex_unlock(&video->mutex);
+    destroy(video, &oldest);
+    pthread_mutex_lock(&video->mutex);
   }
-  destroy(video, &surplus);
+  if (video->idle_count < video->idle_limit) {
+    video->idle[video->idle_count++] = newest;
+    newest.handle = NULL;
+  }
+  pthread_mutex_unlock(&video->mutex);
+  destroy(video, &newest);
 }
 
 /* ---- one wait for all decoders of the process ---- */
@@ -336,7 +355,7 @@ typedef struct slot {
 
 struct bt_nvdec {
   bt_video *video;
-  int32_t codec, delay, limit_width, limit_height;
+  bt_nvdec_options options;
   void *stream;
   pthread_t thread;
 
@@ -346,7 +365,6 @@ struct bt_nvdec {
   packet *first, *last;
   int32_t queued;
   size_t queued_bytes;
-  int32_t slots;
   slot slot[BT_NVDEC_SURFACES];
   int32_t ready[MOST_READY]; /* slots in the order they are shown */
   uint32_t ready_from, ready_to;
@@ -373,6 +391,13 @@ static void count(bt_nvdec *decoder, int32_t *number) {
 }
 
 static bool has_failed(bt_nvdec *decoder) { return decoder->report.failure != BT_NVDEC_GOES; }
+
+static bool goes_on(bt_nvdec *decoder) {
+  pthread_mutex_lock(&decoder->mutex);
+  const bool result = !decoder->is_closing && !has_failed(decoder);
+  pthread_mutex_unlock(&decoder->mutex);
+  return result;
+}
 
 /* The first failure is kept. Returns false. */
 static bool fail(bt_nvdec *decoder, int32_t failure, int32_t call, int32_t status) {
@@ -406,7 +431,7 @@ static slot *free_slot(bt_nvdec *decoder) {
   pthread_mutex_lock(&decoder->mutex);
   while (found == NULL && !decoder->is_closing && !has_failed(decoder)) {
     slot *given = NULL;
-    for (int32_t at = 0; at < decoder->slots && found == NULL; at++) {
+    for (int32_t at = 0; at < decoder->options.surfaces && found == NULL; at++) {
       slot *one = &decoder->slot[at];
       if (one->state == SLOT_FREE) found = one;
       if (one->state == SLOT_RELEASED || (one->state == SLOT_RECORDED && given == NULL)) given = one;
@@ -426,7 +451,7 @@ static bool unmap_all(bt_nvdec *decoder) {
   while (!is_done && !decoder->is_closing && !has_failed(decoder)) {
     is_done = true;
     slot *given = NULL;
-    for (int32_t at = 0; at < decoder->slots; at++) {
+    for (int32_t at = 0; at < decoder->options.surfaces; at++) {
       slot *one = &decoder->slot[at];
       if (one->state != SLOT_FREE) is_done = false;
       if (one->state == SLOT_RELEASED || one->state == SLOT_RECORDED) given = one;
@@ -523,28 +548,40 @@ static bool deliver_all(bt_nvdec *decoder) {
 
 /* ---- the parser's callbacks; 0 ends the parsing ---- */
 
-/* Why the card does not decode it is found in the limits, which TypeScript puts into words. */
-static bool is_supported(bt_nvdec *decoder, const video_format *format) {
+/* True where the card decodes the format. Returns the status of the call in `status`. */
+static bool is_supported(bt_nvdec *decoder, const video_format *format, int32_t *status) {
   const int32_t bits = format->bits_minus_8 + 8;
-  bt_nvdec_report *report = &decoder->report;
   bt_video_limits limits = {0};
-  const int32_t status = bt_video_caps(decoder->video, format->codec, format->chroma, bits, &limits);
-  if (status != 0) return fail(decoder, BT_NVDEC_CALL, 0, status);
+  *status = bt_video_caps(decoder->video, format->codec, format->chroma, bits, &limits);
+  if (*status != 0) return false;
+  const int32_t needed = 1 << (bits == 8 ? FORMAT_NV12 : FORMAT_P016);
+  const int32_t width = (int32_t)format->width, height = (int32_t)format->height;
+  const int64_t macroblocks = (int64_t)((width + 15) / 16) * ((height + 15) / 16);
+  return format->chroma <= CHROMA_420 && limits.is_supported && (limits.formats & needed) != 0 && width >= limits.min_width &&
+         height >= limits.min_height && width <= limits.max_width && height <= limits.max_height &&
+         macroblocks <= limits.max_macroblocks;
+}
+
+/* Why the card does not decode it is found in the limits, which TypeScript puts into words. */
+static bool assert_supported(bt_nvdec *decoder, const video_format *format) {
+  int32_t status = 0;
+  bt_nvdec_report *report = &decoder->report;
+  const bool is_taken = is_supported(decoder, format, &status);
   pthread_mutex_lock(&decoder->mutex);
   report->codec = format->codec;
   report->chroma = format->chroma;
-  report->bits = bits;
+  report->bits = format->bits_minus_8 + 8;
   report->width = (int32_t)format->width;
   report->height = (int32_t)format->height;
   pthread_mutex_unlock(&decoder->mutex);
-  const int32_t needed = 1 << (bits == 8 ? FORMAT_NV12 : FORMAT_P016);
-  const bool is_whole = format->chroma <= CHROMA_420 && limits.is_supported && (limits.formats & needed) != 0;
-  const int32_t width = report->width, height = report->height;
-  const int64_t macroblocks = (int64_t)((width + 15) / 16) * ((height + 15) / 16);
-  if (is_whole && width >= limits.min_width && height >= limits.min_height && width <= limits.max_width &&
-      height <= limits.max_height && macroblocks <= limits.max_macroblocks)
-    return true;
-  return fail(decoder, BT_NVDEC_UNSUPPORTED, CALL_NONE, 0);
+  if (is_taken) return true;
+  return status != 0 ? fail(decoder, BT_NVDEC_CALL, CALL_CAPS, status) : fail(decoder, BT_NVDEC_UNSUPPORTED, CALL_NONE, 0);
+}
+
+/* Beside what the parser asks for, those that are decoded while earlier ones are waited for. */
+static int32_t surfaces_for(int32_t asked) {
+  const int32_t surfaces = asked + IN_FLIGHT;
+  return surfaces < MOST_PICTURES ? surfaces : MOST_PICTURES;
 }
 
 static int32_t reconfigure(bt_nvdec *decoder, const video_format *format) {
@@ -581,8 +618,41 @@ static int32_t create(bt_nvdec *decoder, const video_format *format, const hardw
   return decoder->video->calls.create(&decoder->hardware.handle, &info);
 }
 
-/* A decoder for the format: the one there is, one that is idle, or a new one. */
-static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decode_surfaces) {
+/* The call that failed, if one did. */
+typedef struct made {
+  enum call call;
+  int32_t status;
+} made;
+
+/* Make a decoder in turn. */
+static made create_in_turn(bt_nvdec *decoder, const video_format *format, hardware *wanted) {
+  bt_video *video = decoder->video;
+  made result = {CALL_CREATE_LOCK, video->calls.create_lock(&wanted->lock, video->context)};
+  if (result.status != 0) return result;
+  pthread_mutex_lock(&video->mutex);
+  while (video->is_making && goes_on(decoder)) pthread_cond_wait(&video->made, &video->mutex);
+  const bool has_turn = goes_on(decoder);
+  if (has_turn) video->is_making = true;
+  pthread_mutex_unlock(&video->mutex);
+  result = (made){CALL_CREATE, has_turn ? create(decoder, format, wanted) : 0};
+  if (!has_turn || result.status != 0) {
+    decoder->hardware = (hardware){0};
+    video->calls.destroy_lock(wanted->lock);
+  }
+  if (!has_turn) return result;
+  pthread_mutex_lock(&video->mutex);
+  video->is_making = false;
+  pthread_cond_broadcast(&video->made);
+  pthread_mutex_unlock(&video->mutex);
+  if (result.status == 0) count(decoder, &decoder->report.created);
+  return result;
+}
+
+/*
+ * A decoder for the format: the one there is, one that is idle, or a new one. None, without a status, where the stream's is closed
+ * meanwhile.
+ */
+static made prepare(bt_nvdec *decoder, const video_format *format, int32_t decode_surfaces) {
   bt_video *video = decoder->video;
   hardware wanted = {.codec = format->codec,
                      .chroma = format->chroma,
@@ -590,7 +660,7 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
                      .max_width = (int32_t)even(format->width),
                      .max_height = (int32_t)even(format->height),
                      .decode_surfaces = decode_surfaces,
-                     .output_surfaces = decoder->slots};
+                     .output_surfaces = decoder->options.surfaces};
   const bool is_own = decoder->hardware.handle != NULL && fits(&decoder->hardware, &wanted);
   if (!is_own) {
     give_idle(video, &decoder->hardware);
@@ -599,38 +669,53 @@ static bool prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
   if (decoder->hardware.handle != NULL) {
     if (reconfigure(decoder, format) == 0) {
       count(decoder, &decoder->report.reconfigured);
-      return true;
+      return (made){CALL_NONE, 0};
     }
     destroy(video, &decoder->hardware);
   }
-  if (wanted.max_width < decoder->limit_width) wanted.max_width = (int32_t)even((uint32_t)decoder->limit_width);
-  if (wanted.max_height < decoder->limit_height) wanted.max_height = (int32_t)even((uint32_t)decoder->limit_height);
-  int32_t status = video->calls.create_lock(&wanted.lock, video->context);
-  if (status != 0) return fail(decoder, BT_NVDEC_CALL, CALL_CREATE_LOCK, status);
-  status = create(decoder, format, &wanted);
-  if (status != 0) {
-    decoder->hardware = (hardware){0};
-    video->calls.destroy_lock(wanted.lock);
-    return fail(decoder, BT_NVDEC_CALL, CALL_CREATE, status);
+  if (wanted.max_width < decoder->options.max_width) wanted.max_width = (int32_t)even((uint32_t)decoder->options.max_width);
+  if (wanted.max_height < decoder->options.max_height) wanted.max_height = (int32_t)even((uint32_t)decoder->options.max_height);
+  return create_in_turn(decoder, format, &wanted);
+}
+
+/*
+ * Make a decoder before the stream comes, as what is known of it lets expect: where that fails, or turns out to be wrong, one is made
+ * when the stream tells.
+ */
+static void prepare_early(bt_nvdec *decoder) {
+  const bt_nvdec_options *options = &decoder->options;
+  if (options->width > 0) {
+    video_format format = {.codec = options->codec,
+                           .bits_minus_8 = (uint8_t)(options->bits - 8),
+                           .width = (uint32_t)options->width,
+                           .height = (uint32_t)options->height,
+                           .chroma = options->chroma};
+    int32_t status = 0;
+    const bool is_whole = is_supported(decoder, &format, &status);
+    if (is_whole) prepare(decoder, &format, surfaces_for(options->decode_surfaces));
+    if (decoder->hardware.handle != NULL) decoder->format = format;
   }
-  count(decoder, &decoder->report.created);
-  return true;
+  pthread_mutex_lock(&decoder->mutex);
+  decoder->report.is_prepared = 1;
+  pthread_mutex_unlock(&decoder->mutex);
+  tell();
 }
 
 static int on_sequence(void *user, video_format *format) {
   bt_nvdec *decoder = user;
   const video_format *former = &decoder->format;
   const hardware *has = &decoder->hardware;
-  int32_t surfaces = format->decode_surfaces + IN_FLIGHT;
-  if (surfaces > MOST_PICTURES) surfaces = MOST_PICTURES;
+  const int32_t surfaces = surfaces_for(format->decode_surfaces);
   const bool is_same = has->handle != NULL && has->codec == format->codec && former->width == format->width &&
                        former->height == format->height && former->chroma == format->chroma &&
                        former->bits_minus_8 == format->bits_minus_8 && has->decode_surfaces >= surfaces;
   /* What is pending is of the former sequence. */
   if (!deliver_all(decoder)) return 0;
   if (!is_same) {
-    if (!is_supported(decoder, format) || !unmap_all(decoder)) return 0;
-    if (!prepare(decoder, format, surfaces)) return 0;
+    if (!assert_supported(decoder, format) || !unmap_all(decoder)) return 0;
+    const made result = prepare(decoder, format, surfaces);
+    if (result.status != 0) return fail(decoder, BT_NVDEC_CALL, result.call, result.status);
+    if (decoder->hardware.handle == NULL) return 0;
   }
   decoder->format = *format;
   return decoder->hardware.decode_surfaces;
@@ -668,11 +753,11 @@ static int on_decode(void *user, void *params) {
  * is shown again by a packet of its own.
  */
 static int64_t timestamp_of(bt_nvdec *decoder, const shown *next) {
-  if (decoder->codec < CODEC_VP8 || decoder->codec > CODEC_AV1) return next->timestamp;
+  if (decoder->options.codec < CODEC_VP8 || decoder->options.codec > CODEC_AV1) return next->timestamp;
   int64_t packet = decoder->decoded_in[next->picture % MOST_PICTURES];
   if (packet <= decoder->shown_packet) {
     packet = decoder->shown_packet + 1;
-    if (packet < decoder->packet - decoder->delay) packet = decoder->packet - decoder->delay;
+    if (packet < decoder->packet - decoder->options.delay) packet = decoder->packet - decoder->options.delay;
     if (packet > decoder->packet) packet = decoder->packet;
   }
   decoder->shown_packet = packet;
@@ -726,19 +811,13 @@ static void parse(bt_nvdec *decoder, const packet *given) {
   if (is_end && !has_failed(decoder) && deliver_all(decoder)) push_ready(decoder, END_MARK);
 }
 
-static bool goes_on(bt_nvdec *decoder) {
-  pthread_mutex_lock(&decoder->mutex);
-  const bool result = !decoder->is_closing && !has_failed(decoder);
-  pthread_mutex_unlock(&decoder->mutex);
-  return result;
-}
-
 static void work_off(bt_nvdec *decoder) {
-  parser_params params = {.codec = decoder->codec,
+  prepare_early(decoder);
+  parser_params params = {.codec = decoder->options.codec,
                           .decode_surfaces = 1,
                           .clock_rate = CLOCK_RATE,
                           .error_threshold = DECODE_ALL,
-                          .display_delay = (uint32_t)decoder->delay,
+                          .display_delay = (uint32_t)decoder->options.delay,
                           .user = decoder,
                           .on_sequence = on_sequence,
                           .on_decode = on_decode,
@@ -768,7 +847,7 @@ static void *work(void *user) {
   /* Frames that were taken are still mapped: their owner gives them back, then closes the decoder. */
   pthread_mutex_lock(&decoder->mutex);
   while (!decoder->is_closing) pthread_cond_wait(&decoder->changed, &decoder->mutex);
-  for (int32_t at = 0; at < decoder->slots; at++) {
+  for (int32_t at = 0; at < decoder->options.surfaces; at++) {
     if (decoder->slot[at].state != SLOT_FREE) unmap(decoder, &decoder->slot[at]);
   }
   pthread_mutex_unlock(&decoder->mutex);
@@ -792,16 +871,14 @@ static void free_decoder(bt_nvdec *decoder) {
 int32_t bt_nvdec_open(bt_video *video, const bt_nvdec_options *options, void *stream, void *const *events, void **out) {
   if (video == NULL || options == NULL || events == NULL || out == NULL) return BT_BAD_CALL;
   if (options->surfaces < 1 || options->surfaces > BT_NVDEC_SURFACES) return BT_BAD_CALL;
+  if (options->width < 0 || (options->width > 0 && (options->height < 1 || options->bits < 8 || options->decode_surfaces < 1)))
+    return BT_BAD_CALL;
   bt_nvdec *decoder = calloc(1, sizeof *decoder);
   if (decoder == NULL) return BT_FAILED;
   decoder->video = video;
-  decoder->codec = options->codec;
-  decoder->delay = options->delay;
-  decoder->limit_width = options->max_width;
-  decoder->limit_height = options->max_height;
+  decoder->options = *options;
   decoder->stream = stream;
-  decoder->slots = options->surfaces;
-  for (int32_t at = 0; at < decoder->slots; at++) decoder->slot[at].event = events[at];
+  for (int32_t at = 0; at < decoder->options.surfaces; at++) decoder->slot[at].event = events[at];
   pthread_mutex_init(&decoder->mutex, NULL);
   pthread_cond_init(&decoder->changed, NULL);
   if (pthread_create(&decoder->thread, NULL, work, decoder) != 0) {
@@ -818,6 +895,10 @@ int32_t bt_nvdec_close(bt_nvdec *decoder) {
   decoder->is_closing = true;
   pthread_cond_broadcast(&decoder->changed);
   pthread_mutex_unlock(&decoder->mutex);
+  /* It may wait for its turn to be made. */
+  pthread_mutex_lock(&decoder->video->mutex);
+  pthread_cond_broadcast(&decoder->video->made);
+  pthread_mutex_unlock(&decoder->video->mutex);
   pthread_join(decoder->thread, NULL);
   free_decoder(decoder);
   tell();
@@ -873,7 +954,7 @@ int32_t bt_nvdec_take(bt_nvdec *decoder, bt_nvdec_frame *out) {
 }
 
 int32_t bt_nvdec_release(bt_nvdec *decoder, int32_t slot_index, int32_t is_recorded) {
-  if (decoder == NULL || slot_index < 0 || slot_index >= decoder->slots) return BT_BAD_CALL;
+  if (decoder == NULL || slot_index < 0 || slot_index >= decoder->options.surfaces) return BT_BAD_CALL;
   pthread_mutex_lock(&decoder->mutex);
   slot *given = &decoder->slot[slot_index];
   const bool is_taken = given->state == SLOT_TAKEN;

@@ -311,6 +311,8 @@ typedef struct bt_nvdec_options {
   int32_t surfaces; /* that may be mapped at once */
   int32_t delay;    /* ulMaxDisplayDelay */
   int32_t max_width, max_height; /* up to which it is reconfigured; 0 for the first size */
+  /* As the stream will be coded, and the images that the parser will ask for: made at once. Width 0: when the stream tells. */
+  int32_t width, height, chroma, bits, decode_surfaces;
 } bt_nvdec_options;
 
 /* Packets: a part of the stream, the data of one whole picture, the end of the stream. */
@@ -336,6 +338,7 @@ typedef struct bt_nvdec_report {
   int32_t damaged; /* of them, those that the engine concealed or refused */
   int32_t refused; /* pictures that the engine refused */
   int32_t created, reconfigured; /* decoders */
+  int32_t is_prepared; /* what was to be made at once is there, or is left to the stream */
 } bt_nvdec_report;
 
 typedef struct bt_nvdec_frame {
@@ -353,6 +356,8 @@ typedef struct bt_nvdec_frame {
 BT_API int32_t bt_video_open(int32_t device, void *context, const void *const *functions, int32_t idle, void **out);
 /* Every decoder is closed before. Returns the first status of cuvidDestroyDecoder that is not 0. */
 BT_API int32_t bt_video_close(bt_video *video);
+/* From now on `idle` decoders are kept at most: more that are there go when the next one comes. */
+BT_API int32_t bt_video_keep(bt_video *video, int32_t idle);
 /* Returns the status of cuvidGetDecoderCaps. */
 BT_API int32_t bt_video_caps(bt_video *video, int32_t codec, int32_t chroma, int32_t bits, bt_video_limits *out);
 

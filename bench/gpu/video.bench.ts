@@ -3,18 +3,21 @@
  * a frame that is decoded, and cameras whose frames come at their rate.
  *
  * Usage: `bun bench/gpu/video.bench.ts [model.onnx|PLAN] [--streams h264-1080p,hevc-1080p] [--videos 1,4,7,14] [--seconds 5]
- * [--rounds 3] [--cameras 64] [--rate 30] [--camera-seconds 60]`; the streams are those of `scripts/video-streams.ts`.
+ * [--rounds 3] [--cameras 64] [--rate 30] [--camera-seconds 60]`; the streams are those of `scripts/video-streams.ts`, and
+ * `--videos none` leaves all but the cameras out. The exit code is 1 where a camera's frame has no result.
  */
 
 import { parseArgs } from "node:util";
 import { Detector } from "../../src/api/detector.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { detectInLine, FrameLine } from "../../src/video/detect-video.ts";
 import type { VideoFrame } from "../../src/video/video-frame.ts";
+import type { VideoSource } from "../../src/video/video-source.ts";
 import { recordedVideo } from "../../test/support/recorded-video.ts";
 import { type ReadStream, readStream, streamNames } from "../../test/support/video-streams.ts";
 import { sharedFile } from "../subject.ts";
-import { medianOf } from "../support/samples.ts";
+import { medianOf, Samples, summarise } from "../support/samples.ts";
 import { startLoad } from "../support/thread-time.ts";
 
 const { values, positionals } = parseArgs({
@@ -96,40 +99,103 @@ async function both(detector: Detector, stream: ReadStream, videos: number): Pro
   return [window.rate, copied];
 }
 
-/** Cameras, each with its own tracker's worth of order: what came, what was dropped, and what memory it took. */
-async function cameras(detector: Detector, stream: ReadStream, device: Device): Promise<string> {
+/** What became of the frames of cameras. */
+class CameraCounts {
+  readonly openedMs: number = performance.now();
+  /** Milliseconds from when the camera was opened to its first frame's result. */
+  readonly starts = new Samples();
+  /** Milliseconds from when a frame was due, by the first of its camera, to its result. */
+  readonly behind = new Samples();
+  /** Of each second since all were opened, frames that were dropped in it. */
+  readonly droppedBySecond: number[] = [];
+  readonly free: number[] = [];
+  results = 0;
+  sent = 0;
+  copied = 0;
+
+  get dropped(): number {
+    return this.droppedBySecond.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Seconds in which frames were dropped, and how many. */
+  get droppedWhen(): string {
+    return this.droppedBySecond.flatMap((count, second) => (count === 0 ? [] : [`${second}: ${count}`])).join(", ");
+  }
+}
+
+/** Cameras that are opened at once, each of which begins to send when it is asked for its first packet, and sends for so long. */
+async function cameras(detector: Detector, stream: ReadStream, device: Device): Promise<CameraCounts> {
   const [count, rate, length] = [Number(values.cameras), Number(values.rate), Number(values["camera-seconds"])];
   const line = new FrameLine(detector.streamAhead);
-  const startMs = performance.now() + 2000;
-  const free: number[] = [];
-  const watch = setInterval(() => free.push(device.memory().freeBytes), 1000);
-  const readLoad = startLoad();
-  let [results, dropped, sentAll, copied] = [0, 0, 0, 0];
+  const counts = new CameraCounts();
+  const open = new Set<VideoSource>();
+  let told = 0;
+  const look = (): void => {
+    const dropped = open.values().reduce((sum, video) => sum + video.dropped, 0);
+    counts.droppedBySecond.push(dropped - told);
+    told = dropped;
+    counts.free.push(device.memory().freeBytes);
+  };
+  const watch = setInterval(look, 1000);
   const read = async (_: unknown, at: number): Promise<void> => {
     const sent = { packets: 0 };
-    const timing = { rate, startMs: startMs + (at * 1000) / rate / count, sent };
-    const stop = Math.ceil((length * rate) / stream.data.length);
-    await using video = await recordedVideo(stream, { ...timing, rounds: stop }, { policy: "latest" });
-    for await (const _result of detectInLine(detector, video, {}, line)) results += 1;
-    dropped += video.dropped;
-    copied += video.copied;
-    sentAll += sent.packets;
+    const rounds = Math.ceil((length * rate) / stream.data.length);
+    const timing = { rate, phaseMs: (at * 1000) / rate / count, rounds, sent };
+    await using video = await recordedVideo(stream, timing, { policy: "latest" });
+    open.add(video);
+    let firstMs: number | undefined;
+    for await (const { index } of detectInLine(detector, video, {}, line)) {
+      const now = performance.now();
+      if (firstMs === undefined) counts.starts.all.push(now - counts.openedMs);
+      firstMs ??= now - (index * 1000) / rate;
+      counts.behind.all.push(now - firstMs - (index * 1000) / rate);
+      counts.results += 1;
+    }
+    counts.copied += video.copied;
+    counts.sent += sent.packets;
   };
   await Promise.all(Array.from({ length: count }, read));
   clearInterval(watch);
+  look();
+  return counts;
+}
+
+/** Print it. @returns whether each frame that was sent has a result */
+async function tellCameras(detector: Detector, stream: ReadStream, device: Device): Promise<boolean> {
+  let made = 0;
+  let reconfigured = 0;
+  setLogSink((_, text) => {
+    const match = /: (\d+) decoders made, (\d+) reconfigured/.exec(text);
+    made += Number(match?.[1] ?? 0);
+    reconfigured += Number(match?.[2] ?? 0);
+  });
+  const readLoad = startLoad();
+  const counts = await cameras(detector, stream, device);
   const { busy, cores } = readLoad();
+  setLogSink(undefined);
+  const { starts, behind, free, sent, results, dropped, copied, droppedWhen } = counts;
+  const start = summarise(starts.all);
+  const late = summarise(behind.all);
   // From the time on at which all are there.
   const steady = free.slice(Math.min(10, free.length >> 1));
   const grown = Math.round((steady[0]! - steady.at(-1)!) / 2 ** 20);
   const rss = Math.round(process.memoryUsage.rss() / 2 ** 20);
-  return `${results} of ${sentAll} frames, ${dropped} dropped, ${copied} copied to the host, device memory ${grown} MiB more than after 10 s, RSS ${rss} MiB, JS thread ${Math.round(busy * 100)} %, ${cores.toFixed(2)} cores`;
+  const isWhole = dropped === 0 && results === sent;
+  const title = `${stream.name}, ${values.cameras} cameras of ${values.rate} frames/s for ${values["camera-seconds"]} s from the first frame of each`;
+  console.log(`${title}: ${isWhole ? "KEPT" : "MISSED"}
+  frames      ${results} results of ${sent} sent, ${dropped} dropped${droppedWhen === "" ? "" : ` (by second ${droppedWhen})`}, ${sent - results - dropped} elsewhere, ${copied} copied to the host
+  start       first result after ${Math.round(start.min)} to ${Math.round(start.max)} ms, median ${Math.round(start.p50)}; ${made} decoders made, ${reconfigured} reconfigured
+  behind      the pace of its first frame: median ${late.p50.toFixed(1)} ms, p99 ${late.p99.toFixed(1)}, most ${late.max.toFixed(1)}
+  memory      device ${grown} MiB more than after 10 s, RSS ${rss} MiB
+  processor   JS thread ${Math.round(busy * 100)} %, ${cores.toFixed(2)} cores`);
+  return isWhole;
 }
 
 using device = Device.open();
 await using detector = await Detector.load(model, { backend: "gpu" });
 for (const name of values.streams.split(",")) {
   const stream = readStream(name);
-  for (const videos of values.videos.split(",").map(Number)) {
+  for (const videos of values.videos === "none" ? [] : values.videos.split(",").map(Number)) {
     const rates: Record<"engines" | "model" | "both", number[]> = { engines: [], model: [], both: [] };
     let copied = 0;
     for (let round = 0; round < rounds; round++) {
@@ -146,7 +212,5 @@ for (const name of values.streams.split(",")) {
       `${name} × ${videos}: ${words.join(", ")}, ${share} % of the lower, ${copied} frames copied to the host`,
     );
   }
-  console.log(
-    `${name}, ${values.cameras} cameras of ${values.rate} frames/s: ${await cameras(detector, stream, device)}`,
-  );
+  if (!(await tellCameras(detector, stream, device))) process.exitCode = 1;
 }

@@ -31,6 +31,7 @@ export const SHIM_SYMBOLS = {
   bt_nvjpeg_decode_batched: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   bt_video_open: { args: ["i32", "ptr", "ptr", "i32", "ptr"], returns: "i32" }, // device, context, functions, idle, out
   bt_video_close: { args: ["ptr"], returns: "i32" }, // video
+  bt_video_keep: { args: ["ptr", "i32"], returns: "i32" }, // video, idle
   bt_video_caps: { args: ["ptr", "i32", "i32", "i32", "ptr"], returns: "i32" }, // video, codec, chroma, bits, out
   bt_nvdec_open: { args: ["ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" }, // video, options, stream, events, out
   bt_nvdec_close: { args: ["ptr"], returns: "i32" }, // decoder

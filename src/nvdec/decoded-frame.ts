@@ -1,8 +1,11 @@
 /** @module DecodedFrame: one frame of a video in device memory, as the GPU's video engines decoded it. */
 
 import type { DevicePtr } from "../core/units.ts";
+import type { Event } from "../cuda/event.ts";
 import type { Stream } from "../cuda/stream.ts";
+import { OutCells } from "../ffi/memory.ts";
 import type { YuvRange, YuvStandard } from "../image/yuv.ts";
+import { rangeOfSignal, standardOfSignal } from "./video-form.ts";
 
 /**
  * One frame of a video, in a surface of its decoder: a plane of Y and one of interleaved U, V of half the size. The pixels are there:
@@ -37,4 +40,71 @@ export interface DecodedFrame extends Disposable {
    * @param stream what it has been given so far may still read the pixels; without it, nothing does
    */
   release(stream?: Stream): void;
+}
+
+/** @internal A `bt_nvdec_frame`, of 64-bit cells. */
+export const frameCells: OutCells = new OutCells(7);
+const words = new Int32Array(frameCells.cells.buffer);
+
+/** @internal A surface of a decoder, and the frame in it. */
+export class SurfaceFrame implements DecodedFrame {
+  format: "NV12" | "P016" = "NV12";
+  width = 0;
+  height = 0;
+  pixels = 0 as DevicePtr;
+  pitchBytes = 0;
+  chroma = 0 as DevicePtr;
+  chromaPitchBytes = 0;
+  timestampUs = 0;
+  yuvStandard: YuvStandard | undefined;
+  yuvRange: YuvRange = "limited";
+  isDamaged = false;
+  #isHeld = false;
+  readonly #on: { stream: Stream };
+  readonly #event: Event;
+  readonly #giveBack: (slot: number, isRecorded: number) => void;
+  readonly #slot: number;
+
+  constructor(slot: number, event: Event, own: Stream, giveBack: (slot: number, isRecorded: number) => void) {
+    this.#slot = slot;
+    this.#event = event;
+    this.#on = { stream: own };
+    this.#giveBack = giveBack;
+  }
+
+  /** Take what the shim wrote into {@linkcode frameCells}. */
+  fill(): this {
+    this.pixels = frameCells.pointer(1) as DevicePtr;
+    this.chroma = frameCells.pointer(2) as DevicePtr;
+    this.timestampUs = words[7]! * 2 ** 32 + frameCells.u32(3);
+    this.pitchBytes = words[8]!;
+    this.chromaPitchBytes = words[8]!;
+    this.width = words[9]!;
+    this.height = words[10]!;
+    this.format = words[11] === 8 ? "NV12" : "P016";
+    this.yuvStandard = standardOfSignal(words[12]!);
+    this.yuvRange = rangeOfSignal(words[12]!);
+    this.isDamaged = words[13] !== 0;
+    this.#isHeld = true;
+    return this;
+  }
+
+  release(stream?: Stream): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    let isRecorded = 0;
+    try {
+      if (stream !== undefined) {
+        this.#on.stream = stream;
+        this.#event.record(this.#on);
+        isRecorded = 1;
+      }
+    } finally {
+      this.#giveBack(this.#slot, isRecorded);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
 }

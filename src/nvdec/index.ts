@@ -5,7 +5,7 @@ export type { YuvRange, YuvStandard } from "../image/yuv.ts";
 export type { DecodedFrame } from "./decoded-frame.ts";
 export { Nvdec, nvdecUnavailable } from "./nvdec.ts";
 export { type NvdecCounts, NvdecDecoder } from "./nvdec-decoder.ts";
-export type { NvdecDecoderOptions, NvdecOptions } from "./nvdec-options.ts";
+export type { ExpectedVideo, NvdecDecoderOptions, NvdecOptions } from "./nvdec-options.ts";
 export {
   isVideoCodec,
   type VideoChroma,

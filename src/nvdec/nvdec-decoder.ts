@@ -2,7 +2,7 @@
 
 import { ArgumentError, BunTensorRtError, ClosedError, message, UnsupportedVideoError } from "../core/errors.ts";
 import { Owner } from "../core/resource.ts";
-import type { DevicePtr, Handle } from "../core/units.ts";
+import type { Handle } from "../core/units.ts";
 import { checkDriver } from "../cuda/check.ts";
 import { Event } from "../cuda/event.ts";
 import { Stream } from "../cuda/stream.ts";
@@ -10,12 +10,11 @@ import { OutCells } from "../ffi/memory.ts";
 import { VIDEO_CALLS } from "../ffi/nvcuvid.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import type { YuvRange, YuvStandard } from "../image/yuv.ts";
-import type { DecodedFrame } from "./decoded-frame.ts";
+import { type DecodedFrame, frameCells, SurfaceFrame } from "./decoded-frame.ts";
 import type { Nvdec } from "./nvdec.ts";
 import { type NvdecDecoderConfig, type NvdecDecoderOptions, parseDecoderOptions } from "./nvdec-options.ts";
 import { waitForNvdec } from "./nvdec-waits.ts";
-import { CHROMAS, CODEC_NUMBERS, codecOf, rangeOfSignal, standardOfSignal } from "./video-form.ts";
+import { CHROMAS, CODEC_NUMBERS, codecOf } from "./video-form.ts";
 
 const {
   BT_RUNNING: FULL,
@@ -27,14 +26,16 @@ const {
   BT_NVDEC_UNSUPPORTED: UNSUPPORTED,
 } = SHIM_CONSTANTS;
 
-/** 64-bit cells of a `bt_nvdec_frame`. */
-const FRAME_CELLS = 7;
 /** Numbers of a `bt_nvdec_report`, and the places of those that are read. */
-const REPORT_NUMBERS = 14;
+const REPORT_NUMBERS = 15;
+const IS_PREPARED = 14;
+/**
+ * Images that the parser asks for beside those that the stream keeps: four, as the memory of decoders on an H200 tells, and two more,
+ * as a decoder that is too small is made anew.
+ */
+const IMAGES_BESIDE = 6;
 
 const out = new OutCells(1);
-const cells = new OutCells(FRAME_CELLS);
-const words = new Int32Array(cells.cells.buffer);
 const told = new Int32Array(new ArrayBuffer(REPORT_NUMBERS * 4));
 
 /** What has become of a stream so far. */
@@ -51,69 +52,6 @@ export interface NvdecCounts {
   readonly created: number;
   /** How often a decoder was reconfigured for it: one that another stream had left, or its own. */
   readonly reconfigured: number;
-}
-
-/** A surface of a decoder, and the frame in it. */
-class SurfaceFrame implements DecodedFrame {
-  format: "NV12" | "P016" = "NV12";
-  width = 0;
-  height = 0;
-  pixels = 0 as DevicePtr;
-  pitchBytes = 0;
-  chroma = 0 as DevicePtr;
-  chromaPitchBytes = 0;
-  timestampUs = 0;
-  yuvStandard: YuvStandard | undefined;
-  yuvRange: YuvRange = "limited";
-  isDamaged = false;
-  #isHeld = false;
-  readonly #on: { stream: Stream };
-  readonly #event: Event;
-  readonly #giveBack: (slot: number, isRecorded: number) => void;
-  readonly #slot: number;
-
-  constructor(slot: number, event: Event, own: Stream, giveBack: (slot: number, isRecorded: number) => void) {
-    this.#slot = slot;
-    this.#event = event;
-    this.#on = { stream: own };
-    this.#giveBack = giveBack;
-  }
-
-  /** Take what the shim wrote into the cells. */
-  fill(): this {
-    this.pixels = cells.pointer(1) as DevicePtr;
-    this.chroma = cells.pointer(2) as DevicePtr;
-    this.timestampUs = words[7]! * 2 ** 32 + cells.u32(3);
-    this.pitchBytes = words[8]!;
-    this.chromaPitchBytes = words[8]!;
-    this.width = words[9]!;
-    this.height = words[10]!;
-    this.format = words[11] === 8 ? "NV12" : "P016";
-    this.yuvStandard = standardOfSignal(words[12]!);
-    this.yuvRange = rangeOfSignal(words[12]!);
-    this.isDamaged = words[13] !== 0;
-    this.#isHeld = true;
-    return this;
-  }
-
-  release(stream?: Stream): void {
-    if (!this.#isHeld) return;
-    this.#isHeld = false;
-    let isRecorded = 0;
-    try {
-      if (stream !== undefined) {
-        this.#on.stream = stream;
-        this.#event.record(this.#on);
-        isRecorded = 1;
-      }
-    } finally {
-      this.#giveBack(this.#slot, isRecorded);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
 }
 
 /**
@@ -174,8 +112,13 @@ export class NvdecDecoder extends Owner {
       this.#frames = events.map((event, slot) => new SurfaceFrame(slot, event, own, giveBack));
       const handles = new OutCells(events.length);
       for (const [slot, event] of events.entries()) handles.setPointer(slot, event.handle);
-      const { surfaces, delay, maxWidth, maxHeight } = config;
-      const options = Int32Array.of(CODEC_NUMBERS[config.codec], surfaces, delay, maxWidth, maxHeight);
+      const { surfaces, delay, maxWidth, maxHeight, expected } = config;
+      const form = expected && [
+        ...[expected.width, expected.height, CHROMAS.indexOf(expected.chroma)],
+        ...[expected.bits, expected.images + IMAGES_BESIDE],
+      ];
+      const sizes = [surfaces, delay, maxWidth, maxHeight, ...(form ?? [0, 0, 0, 0, 0])];
+      const options = Int32Array.of(CODEC_NUMBERS[config.codec], ...sizes);
       const status = shim().bt_nvdec_open(nvdec.handle, options, own.handle, handles.cells, out.cells);
       if (status !== SHIM_STATUS.ok) {
         throw new BunTensorRtError(message(`open ${this.label}`, "no thread can be started for it"));
@@ -190,7 +133,7 @@ export class NvdecDecoder extends Owner {
   }
 
   /**
-   * Open a decoder for one stream; it is made when the stream has told its size.
+   * Open a decoder for one stream; it is made when the stream has told its size, or at once where the option `expected` tells it.
    *
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {UnsupportedVideoError} If the card does not decode the codec at all
@@ -213,6 +156,21 @@ export class NvdecDecoder extends Owner {
   /** Frames that were taken and not given back; at most the option `surfaces`. */
   get held(): number {
     return this.#held;
+  }
+
+  /**
+   * Wait until the decoder that the option `expected` asked for is made; without it there is nothing to wait for. The driver makes one
+   * after the other, in 45 to 70 ms each, and lets others decode in between.
+   *
+   * @throws {ClosedError} If the decoder is closed meanwhile
+   */
+  async ready(): Promise<void> {
+    this.assertOpen("wait for a video decoder");
+    const isReady = (): boolean => {
+      this.#ask();
+      return told[IS_PREPARED] !== 0 || told[0] !== 0;
+    };
+    if (!isReady()) await this.#later(() => (isReady() ? undefined : WAITING));
   }
 
   /**
@@ -257,7 +215,7 @@ export class NvdecDecoder extends Owner {
    */
   take(): DecodedFrame | null | undefined {
     this.assertOpen("take a frame");
-    const slot = shim().bt_nvdec_take(this.#handle, cells.cells);
+    const slot = shim().bt_nvdec_take(this.#handle, frameCells.cells);
     if (slot === NONE) return undefined;
     if (slot === ENDED) return null;
     if (slot < 0) this.#fail();

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { type Filled, parseOptions } from "../core/options.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { CODEC_NUMBERS, type VideoCodec } from "./video-form.ts";
+import { CHROMAS, CODEC_NUMBERS, type VideoChroma, type VideoCodec } from "./video-form.ts";
 
 const { BT_NVDEC_SURFACES: MOST_SURFACES, BT_VIDEO_IDLE: MOST_IDLE } = SHIM_CONSTANTS;
 
@@ -14,6 +14,19 @@ export interface NvdecOptions {
    * Each keeps its device memory, some 60 MiB for 1080p. Default 4.
    */
   readonly idle?: number | undefined;
+}
+
+/** How a stream will be coded, as far as its decoder is made by it. */
+export interface ExpectedVideo {
+  /** As coded, in pixels: whole blocks. */
+  readonly width: number;
+  readonly height: number;
+  /** Default `"4:2:0"`. */
+  readonly chroma?: VideoChroma | undefined;
+  /** Of a sample; default 8. */
+  readonly bits?: number | undefined;
+  /** Decoded images that the stream keeps at once, at most: `max_dec_frame_buffering` of H.264. Default 16. */
+  readonly images?: number | undefined;
 }
 
 /** Options of `NvdecDecoder.open`. */
@@ -31,15 +44,33 @@ export interface NvdecDecoderOptions {
   /** Largest size that the stream may change to without a new decoder, in pixels. Default: its first size. */
   readonly maxWidth?: number | undefined;
   readonly maxHeight?: number | undefined;
+  /**
+   * What the stream will turn out to be: the decoder is made, or an idle one taken, at once, and `ready` waits for it. Where the stream
+   * turns out to be another, it is made anew. Default: it is made when the stream has told.
+   */
+  readonly expected?: ExpectedVideo | undefined;
   /** How long all surfaces may be held before waiting for a frame fails, in milliseconds. Default 30000. */
   readonly holdLimitMs?: number | undefined;
 }
 
 /** Complete options of a decoder. */
-export type NvdecDecoderConfig = Filled<NvdecDecoderOptions>;
+export type NvdecDecoderConfig = Filled<Omit<NvdecDecoderOptions, "expected">> & {
+  readonly expected?: Filled<ExpectedVideo> | undefined;
+};
 
+/** Most that a stream of any codec keeps. */
+const MOST_IMAGES = 16;
 const codecs = Object.keys(CODEC_NUMBERS) as [VideoCodec, ...VideoCodec[]];
 const side = z.int().min(0, "at least 0").max(16_384, "at most 16384").default(0);
+
+const coded = z.int().min(1, "at least 1").max(16_384, "at most 16384");
+const expected = z.strictObject({
+  width: coded,
+  height: coded,
+  chroma: z.enum(CHROMAS, `one of ${CHROMAS.join(", ")}`).default("4:2:0"),
+  bits: z.int().min(8, "at least 8").max(16, "at most 16").default(8),
+  images: z.int().min(1, "at least 1").max(MOST_IMAGES, `at most ${MOST_IMAGES}`).default(MOST_IMAGES),
+});
 
 const schema: z.ZodType<NvdecDecoderConfig> = z.strictObject({
   codec: z.enum(codecs, `one of ${codecs.join(", ")}`),
@@ -48,6 +79,7 @@ const schema: z.ZodType<NvdecDecoderConfig> = z.strictObject({
   wholePackets: z.boolean("true or false").default(true),
   maxWidth: side,
   maxHeight: side,
+  expected: expected.optional(),
   holdLimitMs: z.number().min(1, "at least 1").default(30_000),
 });
 

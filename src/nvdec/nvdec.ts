@@ -112,6 +112,18 @@ export class Nvdec extends Resource {
     return `${plural(most, "engine")}: ${titles.join(", ") || "none of the codecs"}`;
   }
 
+  /**
+   * From now on keep so many decoders for the next stream, as the option `idle` says.
+   *
+   * @param idle 0 to 64; those that are kept beyond go when the next one comes
+   */
+  keep(idle: number): void {
+    this.assertOpen("keep video decoders");
+    const status = shim().bt_video_keep(this.handle, parseNvdecOptions({ idle }).idle);
+    if (status === SHIM_STATUS.ok) return;
+    throw new BunTensorRtError(message("keep video decoders", `the shim returned ${status}`));
+  }
+
   protected override release(): void {
     this.device.makeCurrent();
     checkDriver(shim().bt_video_close(this.handle), "cuvidDestroyDecoder");

@@ -121,6 +121,8 @@ export class DeviceRun implements FrameRun {
     packets.close();
     this.#skip();
     frames.closeWhenFree(() => {
+      const { created, reconfigured } = decoder.counts;
+      logger.debug(`${this.#job.address.name}: ${created} decoders made, ${reconfigured} reconfigured`);
       decoder.close();
       onClosed();
     });

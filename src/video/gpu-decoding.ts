@@ -2,6 +2,7 @@
 
 import { inShort, LibraryLoadError, message, NativeError, UnsupportedVideoError } from "../core/errors.ts";
 import { Device } from "../cuda/device.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { Nvdec, nvdecUnavailable } from "../nvdec/nvdec.ts";
 import { NvdecDecoder } from "../nvdec/nvdec-decoder.ts";
 import { isVideoCodec, type VideoChroma, type VideoCodec, type VideoForm } from "../nvdec/video-form.ts";
@@ -17,11 +18,18 @@ const SURFACES = { recorded: 16, live: 6 } as const;
 /** Surfaces that the decoder keeps to itself, so that it goes on whatever its readers hold. */
 const SPARE_SURFACES = 2;
 
-/** The engines of one GPU, and how many videos use them. */
+/** Decoders that are kept for the next video, however few are open. */
+const LEAST_IDLE = 4;
+
+/** The engines of one GPU, and how many use them. */
 interface SharedEngines {
   readonly device: Device;
   readonly nvdec: Nvdec;
+  /** Decoders of live sources that are being made. */
+  readonly preparing: Set<Promise<void>>;
+  /** Videos and their runs. */
   users: number;
+  videos: number;
 }
 
 const shared = new Map<number, SharedEngines>();
@@ -32,7 +40,7 @@ function openEngines(index: number): SharedEngines {
   if (engines === undefined) {
     const device = Device.open(index);
     try {
-      engines = { device, nvdec: Nvdec.open(device), users: 0 };
+      engines = { device, nvdec: Nvdec.open(device, { idle: LEAST_IDLE }), preparing: new Set(), users: 0, videos: 0 };
     } catch (error) {
       device.close();
       throw error;
@@ -50,6 +58,12 @@ function closeEngines(index: number): void {
   shared.delete(index);
   engines.nvdec.close();
   engines.device.close();
+}
+
+/** Each video that is opened again finds the decoder that it left. @param by videos more, or less */
+function countVideos(engines: SharedEngines, by: number): void {
+  engines.videos += by;
+  engines.nvdec.keep(Math.min(Math.max(engines.videos, LEAST_IDLE), SHIM_CONSTANTS.BT_VIDEO_IDLE));
 }
 
 /** `yuv420p10le`, `nv12`, `p010le`, `yuvj420p`, `gray`, `gray10le`. */
@@ -80,12 +94,14 @@ export class GpuDecoding implements Disposable {
   readonly #index: number;
   readonly #engines: SharedEngines;
   readonly #codec: VideoCodec;
+  #prepared: NvdecDecoder | undefined;
   #isOpen = true;
 
   private constructor(index: number, engines: SharedEngines, codec: VideoCodec) {
     this.#index = index;
     this.#engines = engines;
     this.#codec = codec;
+    countVideos(engines, 1);
   }
 
   /** Have a GPU decode a video. @returns why it does not, in one clause, where it does not */
@@ -117,18 +133,56 @@ export class GpuDecoding implements Disposable {
   }
 
   /**
+   * Make the decoder of a live source before its first packet is asked for: a camera waits for nobody, and what it sends while the
+   * driver makes decoders, one after the other, would be late. Sources that are opened together begin together, as decoding stands
+   * still while others are made.
+   *
+   * @throws {ClosedError} If {@linkcode GpuDecoding.stopPreparing} is called meanwhile
+   */
+  async prepare(info: VideoInfo): Promise<void> {
+    if (!info.isLive || info.sequence === undefined) return;
+    const { preparing } = this.#engines;
+    this.#prepared ??= this.#open(info);
+    const ready = this.#prepared.ready();
+    preparing.add(ready);
+    try {
+      await ready;
+    } finally {
+      preparing.delete(ready);
+    }
+    await Promise.allSettled(preparing);
+  }
+
+  /** Nobody waits for a decoder any more. */
+  stopPreparing(): void {
+    this.#prepared?.close();
+    this.#prepared = undefined;
+  }
+
+  #open({ isLive, sequence }: VideoInfo): NvdecDecoder {
+    const { tellsOrder, ...form } = sequence ?? { tellsOrder: false };
+    return NvdecDecoder.open(this.#engines.nvdec, {
+      ...{ codec: this.#codec, surfaces: SURFACES[isLive ? "live" : "recorded"] },
+      // Without a delay images come in the order of decoding, but where the stream says when each is due.
+      delay: isLive && tellsOrder ? 0 : 1,
+      expected: isLive && "width" in form ? form : undefined,
+    });
+  }
+
+  /**
    * Decode from one place on.
    *
    * @param onCopy told of each frame whose pixels are copied to the host
    */
   start(job: DecodeJob, packets: PacketSource, onCopy: () => void): DeviceRun {
-    const { device, nvdec } = this.#engines;
+    const { device } = this.#engines;
     const { width, height } = job.form;
     const surfaces = SURFACES[job.info.isLive ? "live" : "recorded"];
     using made = new DisposableStack();
     openEngines(this.#index);
     made.defer(() => closeEngines(this.#index));
-    const decoder = made.use(NvdecDecoder.open(nvdec, { codec: this.#codec, surfaces }));
+    const decoder = made.use(this.#prepared ?? this.#open(job.info));
+    this.#prepared = undefined;
     const frames = made.use(new DeviceFrames(device, { width, height }, surfaces - SPARE_SURFACES, onCopy));
     made.move();
     return new DeviceRun(job, { packets, decoder, frames, onClosed: () => closeEngines(this.#index) });
@@ -136,7 +190,10 @@ export class GpuDecoding implements Disposable {
 
   /** The video needs it no longer; its runs may. */
   [Symbol.dispose](): void {
-    if (this.#isOpen) closeEngines(this.#index);
+    if (!this.#isOpen) return;
     this.#isOpen = false;
+    this.stopPreparing();
+    countVideos(this.#engines, -1);
+    closeEngines(this.#index);
   }
 }

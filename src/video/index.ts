@@ -1,6 +1,7 @@
 /** @module bun-tensorrt/video: frames of files, streams, cameras, folders and standard input; annotated video out. */
 
 export { LibraryLoadError, VideoError } from "../core/errors.ts";
+export type { SequenceHeader } from "../nvdec/sequence-header.ts";
 export { paintDetections } from "../tasks/detect/draw.ts";
 export type { DrawOptions } from "../tasks/draw-options.ts";
 export {

@@ -2,6 +2,8 @@
 
 import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
+import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
+import { isVideoCodec } from "../nvdec/video-form.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, findFfmpeg, MessageLog } from "./ffmpeg.ts";
 import { APART } from "./ffmpeg-pipes.ts";
@@ -41,6 +43,8 @@ export interface VideoInfo {
   readonly yuvRange: YuvRange;
   /** ffmpeg's name of how the pixels lie: `yuv420p`, `yuv420p10le`; empty where it is not known. */
   readonly pixelFormat: string;
+  /** What a live stream of H.264 or HEVC says that a GPU's decoder is made by, where it is told in front of the packets. */
+  readonly sequence?: SequenceHeader | undefined;
 }
 
 interface ProbedStream {
@@ -55,6 +59,7 @@ interface ProbedStream {
   readonly nb_frames?: string;
   readonly start_time?: string;
   readonly duration?: string;
+  readonly extradata?: string;
   readonly tags?: { readonly rotate?: string };
   readonly side_data_list?: readonly { readonly rotation?: number }[];
 }
@@ -65,7 +70,7 @@ interface Probed {
 }
 
 const ENTRIES =
-  "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,start_time,duration" +
+  "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,start_time,duration,extradata" +
   ":stream_tags=rotate:stream_side_data=rotation:format=start_time,duration,format_name";
 
 /** Formats that hold one image after the other and no times; ffmpeg would count 25 a second. */
@@ -107,6 +112,15 @@ function rotationOf({ tags, side_data_list }: ProbedStream): number {
   return Number.isFinite(degrees) ? (((Math.round(degrees / 90) * 90) % 360) + 360) % 360 : 0;
 }
 
+/** `00000000: 0164 000a ffe1 0018  .d......`, a line for 16 bytes. */
+const DUMPED = /^[0-9a-f]{8}: ((?:[0-9a-f]{2,4} )+)/gm;
+
+function sequenceOf({ codec_name = "", extradata = "" }: ProbedStream): SequenceHeader | undefined {
+  if (!isVideoCodec(codec_name)) return undefined;
+  const digits = Array.from(extradata.matchAll(DUMPED), ([, bytes = ""]) => bytes.replaceAll(" ", "")).join("");
+  return sequenceHeaderOf(codec_name, Buffer.from(digits, "hex"));
+}
+
 function infoOf(
   stream: ProbedStream,
   { format = {} }: Probed,
@@ -143,6 +157,7 @@ function infoOf(
     tellsMatrix: (stream.color_space ?? "unknown") !== "unknown",
     yuvRange: rangeOf(stream),
     pixelFormat: stream.pix_fmt ?? "",
+    sequence: isLive ? sequenceOf(stream) : undefined,
   };
 }
 
@@ -159,7 +174,17 @@ export async function probeVideo(address: VideoAddress, config: VideoConfig): Pr
     throw new VideoError(text, address.name);
   };
   signal?.throwIfAborted();
-  const wanted = ["-loglevel", "level+error", "-select_streams", "V:0", "-show_entries", ENTRIES, "-of", "json"];
+  const wanted = [
+    "-loglevel",
+    "level+error",
+    "-show_data",
+    "-select_streams",
+    "V:0",
+    "-show_entries",
+    ENTRIES,
+    "-of",
+    "json",
+  ];
   const words = [...wanted, ...inputWords(address, inputArguments), "-i", address.input];
   const pipes = { stdin: "ignore", stdout: "pipe", stderr: "pipe", ...APART } as const;
   const child = Bun.spawn([findFfmpeg("ffprobe"), ...words], pipes);

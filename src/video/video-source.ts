@@ -228,6 +228,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
 
   #end(): void {
     this.#closing.abort();
+    this.#gpu?.stopPreparing();
     this.#run?.stop(this.info.isLive);
     this.#queue.clear();
     this.#pool.wake();
@@ -281,6 +282,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
    * @throws the error itself, where another decoder would not help, or its frames would be other ones
    */
   #withoutGpu(error: unknown, before: number): undefined {
+    if (this.#isClosing && error instanceof ClosedError) return;
     if (!(error instanceof UnsupportedVideoError)) throw error;
     if (this.#config.decode !== "auto" || (this.#read > before && !this.info.isLive)) throw error;
     logger.info(`${this.name} is decoded by ffmpeg: ${error.reason}`);
@@ -295,6 +297,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     // Without times of its own a file is counted from its beginning.
     const isCounted = this.#gpu !== undefined && !info.hasTimes;
     const seekSeconds = info.isLive || isCounted ? 0 : seekSecondsOf(startMs, this.#seeks);
+    await this.#gpu?.prepare(info);
     const source = { address: this.#address, info, config: this.#config };
     const run = await this.#startRun({ ...source, form: this.#form, seekSeconds });
     this.#run = run;

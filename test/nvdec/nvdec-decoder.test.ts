@@ -352,3 +352,51 @@ fakeCudaTest("64 streams share the engines; closing one in the middle harms no o
   expect(String(told[0])).toStartWith("ClosedError: ");
   expect(told[1]).toBe(64);
 });
+
+fakeCudaTest("a decoder that is expected is made before the first packet, and once", async (run) => {
+  const output = await run(
+    program(`
+      const play = async (expected, form) => {
+        using decoder = open({ expected });
+        await decoder.ready();
+        const before = decoder.counts;
+        await decoder.decode(Buffer.concat([sequence(form), picture(16)]), 0);
+        await decoder.flush();
+        const frames = await drain(decoder);
+        tell([before, decoder.counts].map(({ created, reconfigured }) => created + " " + reconfigured).join(", ") + ": " + frames);
+      };
+      await play(undefined, { width: 64, height: 48 });
+      await play({ width: 128, height: 96, images: 1 }, { width: 128, height: 96 });
+      // The one that is left of it; then another size, which fits, and more images, which do not.
+      await play({ width: 128, height: 96, images: 1 }, { width: 64, height: 48 });
+      await play({ width: 128, height: 96, images: 1 }, { width: 128, height: 96, surfaces: 20 });
+      // What the card does not decode is left to the stream, which may be another.
+      await play({ width: 8192, height: 4096 }, { width: 64, height: 48 });
+      tell(await failure(() => open({ expected: { width: 64, height: 48, images: 17 } })));
+    `),
+  );
+  const { told, made } = result(output);
+  expect(told).toEqual([
+    "0 0, 1 0: 16,0",
+    "1 0, 1 0: 16,0",
+    "0 1, 0 2: 16,0",
+    "0 1, 1 1: 16,0",
+    "0 0, 0 1: 16,0",
+    'OptionError: Option "expected.images" must be at most 16, got 17',
+  ]);
+  expect(made).toBe(3);
+});
+
+fakeCudaTest("decoders are made one at a time, and one that is closed does not wait for its turn", async (run) => {
+  const code = program(`
+    const expected = { width: 64, height: 48 };
+    const all = Array.from({ length: 12 }, () => open({ expected }));
+    const ready = all.map((decoder) => decoder.ready().then(() => "made", (error) => error.name));
+    await ready[0];
+    for (const decoder of all) decoder.close();
+    tell((await Promise.all(ready)).filter((name) => name === "ClosedError").length > 0);
+  `);
+  const { told, made } = result(await run(code, { FAKE_NVDEC_CREATE_US: "100000", FAKE_NVDEC_ONE_AT_A_TIME: "1" }));
+  expect(told).toEqual([true]);
+  expect(made).toBeLessThan(12);
+});

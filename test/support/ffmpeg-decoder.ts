@@ -204,7 +204,8 @@ export class FfmpegEngines implements Disposable {
         const frames = new DeviceFrames(this.#device, job.form, options.surfaces - spare, onCopy);
         return new DeviceRun(job, { packets, decoder, frames, onClosed: () => {} });
       };
-      return { start, [Symbol.dispose]: () => {} } as unknown as GpuDecoding;
+      const prepared = { prepare: () => Promise.resolve(), stopPreparing: () => {} };
+      return { ...prepared, start, [Symbol.dispose]: () => {} } as unknown as GpuDecoding;
     });
   }
 

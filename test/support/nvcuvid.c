@@ -117,7 +117,11 @@ int cuvidCreateDecoder(void **out, void *info) {
   must((int)AT(unsigned long, info, 96) == width && AT(int16_t, info, 132) == width, "target of a decoder");
   must(width % 2 == 0 && height % 2 == 0, "an odd target of a decoder");
   must(width <= self->max_width && height <= self->max_height, "a decoder that is larger than its limit");
+  static _Atomic int making;
+  making += 1;
+  must(making == 1 || setting("FAKE_NVDEC_ONE_AT_A_TIME", 0) == 0, "two decoders are made at once");
   usleep((unsigned)setting("FAKE_NVDEC_CREATE_US", 0));
+  making -= 1;
   size_outputs(self, self->max_width, self->max_height);
   for (int at = 0; at < self->outputs; at++) self->output[at] = malloc((size_t)self->pitch * (self->max_height + 2) * 2);
   size_outputs(self, width, height);

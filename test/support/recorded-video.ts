@@ -1,5 +1,6 @@
 /** @module RecordedVideo: a stream that `scripts/video-streams.ts` has prepared as a video, for a card where there is no ffmpeg. */
 
+import { sequenceHeaderOf } from "../../src/nvdec/sequence-header.ts";
 import type { RunEnd } from "../../src/video/decode-run.ts";
 import type { PacketSource, VideoPacket } from "../../src/video/packet-run.ts";
 import type { VideoInfo } from "../../src/video/probe.ts";
@@ -10,6 +11,7 @@ import type { ReadStream } from "./video-streams.ts";
 const SIZES: Readonly<Record<string, readonly [width: number, height: number]>> = {
   "h264-vtest": [768, 576],
   "h264-cropped": [322, 242],
+  camera: [320, 240],
 };
 const HD = [1920, 1080] as const;
 
@@ -19,8 +21,8 @@ export interface RecordedOptions {
   readonly rounds?: number;
   /** Frames per second at which packets come, as of a camera. Default: at once. */
   readonly rate?: number;
-  /** When the first packet comes, on the clock of `performance.now()`. */
-  readonly startMs?: number;
+  /** From when the first packet is asked for, as a camera is that begins to send, until it comes. Default 0. */
+  readonly phaseMs?: number;
   /** Packets that came so far; written. */
   readonly sent?: { packets: number };
 }
@@ -33,6 +35,7 @@ class RecordedPackets implements PacketSource {
   /** Of one round. */
   readonly #lengthUs: number;
   #at = 0;
+  #startMs: number | undefined;
   #isStopped = false;
 
   constructor(stream: ReadStream, options: RecordedOptions) {
@@ -44,12 +47,13 @@ class RecordedPackets implements PacketSource {
 
   async next(): Promise<VideoPacket | undefined> {
     const { data, packets } = this.#stream;
-    const { rounds = 1, rate, startMs = 0, sent } = this.#options;
+    const { rounds = 1, rate, phaseMs = 0, sent } = this.#options;
     const at = this.#at++;
     const round = Math.floor(at / data.length);
     if (this.#isStopped || round >= rounds) return undefined;
     if (rate !== undefined) {
-      const waitMs = startMs + (at * 1000) / rate - performance.now();
+      this.#startMs ??= performance.now() + phaseMs;
+      const waitMs = this.#startMs + (at * 1000) / rate - performance.now();
       if (waitMs > 0) await Bun.sleep(waitMs);
     }
     if (sent !== undefined) sent.packets += 1;
@@ -84,6 +88,7 @@ export function recordedVideo(
     ...{ hasTimes: true, codec: stream.codec, container: stream.codec, isLive, tellsMatrix: false },
     ...{ yuvMatrix: height > 576 ? "bt709" : "bt601", yuvRange: "limited" },
     pixelFormat: stream.bits === 8 ? "yuv420p" : "yuv420p10le",
+    sequence: isLive ? sequenceHeaderOf(stream.codec, stream.data[0]!) : undefined,
   };
   const once = { reconnect: false, ...options } as const;
   return VideoSource.ofPackets(stream.name, info, once, () => Promise.resolve(new RecordedPackets(stream, recorded)));

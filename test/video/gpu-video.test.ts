@@ -19,6 +19,13 @@ function program(body: string): string {
       }
       return { name: "h264-cropped", codec: "h264", bits: 8, data, packets, frames };
     };
+    // As of a camera: a parameter set of H.264 in front, which says 320x240 and what is kept.
+    const header = Buffer.from([0, 0, 1, 0x67, 0x42, 0x00, 0x0d, 0xf6, 0x0a, 0x0f, 0xc8]);
+    const camera = (count) => {
+      const made = stream(count);
+      made.data[0] = Buffer.concat([sequence({ width: 320, height: 240 }), header, picture(16)]);
+      return { ...made, name: "camera" };
+    };
     const valueOf = ({ resident, width, height }) => (pictureOf({ ...resident, format: "NV12", width, height }) - 16) / 4;
     ${body}
     const { made, ...left } = standIn();
@@ -74,6 +81,44 @@ fakeCudaTest(
     expect(result(output)).toEqual([40, firstTen, 40, (322 * 242 * 3) / 2, "on the host", 1]);
   },
 );
+
+fakeCudaTest(
+  "cameras that are opened together begin together, once their decoders are made, and find them again",
+  async (run) => {
+    const code = program(`
+    const reopened = { policy: "all", reconnect: { firstDelayMs: 1 } };
+    const read = async (_, at) => {
+      await using video = await recordedVideo(camera(10), { rate: 50, phaseMs: at }, reopened);
+      const seen = [];
+      for await (using frame of video) {
+        if (seen.length === 0) seen.push(standIn().made + " made");
+        seen.push(frame.index);
+        if (seen.length === 25) break;
+      }
+      return [...seen, video.reconnects].join(" ");
+    };
+    tell(...await Promise.all(Array.from({ length: 8 }, read)));
+    tell(standIn().made);
+  `);
+    const told = result(await run(code, { FAKE_NVDEC_CREATE_US: "50000", FAKE_NVDEC_ONE_AT_A_TIME: "1" }));
+    // More than are kept of videos that are closed: each finds its decoder again.
+    const seen = ["8 made", ...Array.from({ length: 24 }, (_, at) => at), 2].join(" ");
+    expect(told).toEqual([...Array<string>(8).fill(seen), 8]);
+  },
+);
+
+fakeCudaTest("a camera that is closed while its decoder is made ends its reader's loop", async (run) => {
+  const code = program(`
+    const read = async () => {
+      const video = await recordedVideo(camera(10), { rate: 50 });
+      setTimeout(() => void video.close(), 50);
+      for await (using _ of video) tell("a frame");
+      return video.read;
+    };
+    tell(...await Promise.all(Array.from({ length: 6 }, read)), standIn().made < 6);
+  `);
+  expect(result(await run(code, { FAKE_NVDEC_CREATE_US: "100000" }))).toEqual([0, 0, 0, 0, 0, 0, true]);
+});
 
 fakeCudaTest("a video that NVDEC does not decode is refused with its reason and a way out", async (run) => {
   const output = await run(

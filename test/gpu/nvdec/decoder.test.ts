@@ -8,6 +8,7 @@ import { BufferView } from "../../../src/cuda/device-buffer.ts";
 import type { DecodedFrame } from "../../../src/nvdec/decoded-frame.ts";
 import { Nvdec, nvdecUnavailable } from "../../../src/nvdec/nvdec.ts";
 import { NvdecDecoder } from "../../../src/nvdec/nvdec-decoder.ts";
+import { sequenceHeaderOf } from "../../../src/nvdec/sequence-header.ts";
 import { Gpu, isGpuMissing, isOnCpu, leastLost, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { docstringSnippets } from "../../support/snippets.ts";
 import { type ReadStream, readStream, streamNames } from "../../support/video-streams.ts";
@@ -153,6 +154,25 @@ describe.skipIf(isMissing || names.length === 0)("NvdecDecoder with the streams 
       expect(Math.max(...far.map(({ most }) => most))).toBeLessThanOrEqual(3);
       expect(Math.max(...far.map(({ mean }) => mean))).toBeLessThanOrEqual(0.4);
       expect(decoder.counts).toMatchObject({ packets: stream.packets.length, damaged: 0, refused: 0 });
+    });
+  }
+
+  for (const name of names) {
+    const stream = readStream(name);
+    const header = sequenceHeaderOf(stream.codec, stream.data[0]!);
+    if (header === undefined) continue;
+    test(`${name}: expected by its header, without a delay: made once, before the first packet, and in order`, async () => {
+      using rig = new Rig();
+      if (rig.nvdec.refusal({ codec: stream.codec, bits: stream.bits }) !== undefined) return;
+      const { tellsOrder, ...expected } = header;
+      using decoder = NvdecDecoder.open(rig.nvdec, { codec: stream.codec, delay: tellsOrder ? 0 : 1, expected });
+      await decoder.ready();
+      expect(decoder.counts.created).toBe(1);
+      const fed = feedAll(decoder, [stream]);
+      const seen = await rig.drain(decoder);
+      await fed;
+      expect(difference(seen, stream.frames)).toBe("none");
+      expect(decoder.counts).toMatchObject({ created: 1, reconfigured: 0 });
     });
   }
 

@@ -1,0 +1,71 @@
+import { expect, test } from "bun:test";
+import { sequenceHeaderOf } from "../../src/nvdec/sequence-header.ts";
+import { ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+const SOURCE = ["-f", "lavfi", "-i", "testsrc2=s=322x242:r=25:d=0.2"];
+
+/** The beginning of a stream that ffmpeg writes. */
+async function streamOf(format: string, ...words: string[]): Promise<Uint8Array> {
+  const path = `${process.env.TMPDIR ?? "/tmp"}/sequence-${process.pid}.${format}`;
+  await ffmpeg(...SOURCE, ...words, "-f", format, path);
+  const bytes = await Bun.file(path).bytes();
+  await Bun.file(path).delete();
+  return bytes;
+}
+
+test.skipIf(isFfmpegMissing)(
+  "sequence headers of H.264 are read by profile, order and what the stream keeps",
+  async () => {
+    const read = async (...words: string[]) =>
+      sequenceHeaderOf("h264", await streamOf("h264", "-c:v", "libx264", "-threads", "1", ...words));
+    const coded = { width: 336, height: 256, chroma: "4:2:0", bits: 8 } as const;
+    expect(await read("-tune", "zerolatency", "-x264-params", "ref=1")).toEqual({
+      ...coded,
+      images: 1,
+      tellsOrder: true,
+    });
+    expect(await read("-bf", "3", "-x264-params", "ref=4:b-pyramid=normal")).toEqual({
+      ...{ ...coded, images: 4 },
+      tellsOrder: true,
+    });
+    expect(
+      await read(
+        "-vf",
+        "crop=320:240",
+        "-flags",
+        "+ilme+ildct",
+        "-x264-params",
+        "ref=3:bframes=0:nal-hrd=vbr:vbv-maxrate=900:vbv-bufsize=900",
+      ),
+    ).toEqual({
+      // Two fields of whole blocks.
+      ...{ ...coded, width: 320, images: 3 },
+      tellsOrder: true,
+    });
+    expect(await read("-pix_fmt", "yuv444p10le", "-x264-params", "ref=2:bframes=0:cqm=jvt")).toEqual({
+      ...{ ...coded, chroma: "4:4:4", bits: 10, images: 2 },
+      tellsOrder: true,
+    });
+  },
+);
+
+test("a stream without a restriction tells its order by its profile or kind, and keeps what its level allows", () => {
+  // Baseline, level 1.3, 320x240, two references, no VUI: 42 00 0d, then the fields.
+  const baseline = Uint8Array.of(0, 0, 0, 1, 0x67, 0x42, 0x00, 0x0d, 0xf6, 0x0a, 0x0f, 0xc8);
+  const told = sequenceHeaderOf("h264", baseline);
+  expect(told).toEqual({ width: 320, height: 240, chroma: "4:2:0", bits: 8, images: 7, tellsOrder: true });
+  const main = baseline.with(5, 0x4d);
+  expect(sequenceHeaderOf("h264", main)).toEqual({ ...told!, tellsOrder: false });
+});
+
+test.skipIf(isFfmpegMissing)("sequence headers of HEVC are read; what is none of them is nothing", async () => {
+  const x265 = ["-c:v", "libx265", "-x265-params", "log-level=error:pools=1"];
+  const eight = await streamOf("hevc", ...x265);
+  expect(sequenceHeaderOf("hevc", eight)).toMatchObject({ chroma: "4:2:0", bits: 8, tellsOrder: true });
+  const ten = sequenceHeaderOf("hevc", await streamOf("hevc", ...x265, "-pix_fmt", "yuv420p10le"))!;
+  expect([ten.width >= 322, ten.height >= 242, ten.bits, ten.images > 4]).toEqual([true, true, 10, true]);
+  expect(sequenceHeaderOf("vp9", eight)).toBeUndefined();
+  expect(sequenceHeaderOf("h264", new Uint8Array(0))).toBeUndefined();
+  // Cut off within it.
+  expect(sequenceHeaderOf("h264", Uint8Array.of(0, 0, 1, 0x67, 0x64, 0))).toBeUndefined();
+});

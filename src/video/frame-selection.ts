@@ -1,6 +1,7 @@
-/** @module FrameSelection: which frames of a video are wanted, by their number or their time: as a filter of ffmpeg, and as code. Pure. */
+/** @module FrameSelection: which frames of a video are wanted, by their number or their time: as a filter of ffmpeg, and as code; and when each is shown. */
 
 import type { VideoInfo } from "./probe.ts";
+import { rationalValue } from "./video-frame.ts";
 import type { VideoConfig } from "./video-options.ts";
 
 /** What decides which frames are wanted. */
@@ -100,5 +101,59 @@ export class FrameSelection {
     if (slot <= this.#slot) return "skip";
     this.#slot = slot;
     return "keep";
+  }
+}
+
+/** When the frames of a source are shown. A live source's clock begins anew with each connection; this one goes on. */
+export class SourceClock {
+  /** How long a frame is shown, by the average rate; 0 where that is not known. */
+  readonly frameMs: number;
+  readonly #isLive: boolean;
+  readonly #endMs: number;
+  /** Added to the times of this connection, so that they go on where those of the last one ended. */
+  #offsetMs = 0;
+  #firstAt: number | undefined;
+  #lastMs: number | undefined;
+
+  constructor(
+    { rate, isLive }: Pick<VideoInfo, "rate" | "isLive">,
+    { fps, every, durationMs }: SelectionRules["config"],
+  ) {
+    const perSecond = fps ?? (rate === undefined ? 0 : rationalValue(rate) / every);
+    this.frameMs = perSecond === 0 ? 0 : 1000 / perSecond;
+    this.#isLive = isLive;
+    this.#endMs = isLive ? (durationMs ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * Milliseconds in the video.
+   *
+   * @param microseconds in the connection; NaN where it does not tell
+   * @param zeroMs       of the connection's first frame: where its clock begins
+   */
+  timeOf(microseconds: number, zeroMs: number | undefined): number {
+    const now = performance.now();
+    this.#firstAt ??= now;
+    const inRun = Number.isNaN(microseconds) ? undefined : microseconds / 1000;
+    if (zeroMs !== undefined) {
+      // A server may have sent more than its time: the next connection must not begin before what was seen.
+      const soonestMs = this.#lastMs === undefined ? 0 : this.#nextMs;
+      this.#offsetMs = this.#isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : zeroMs;
+    }
+    return inRun === undefined ? this.#nextMs : inRun + this.#offsetMs;
+  }
+
+  /** A frame was handed out, or would have been. */
+  shown(timestampMs: number): void {
+    this.#lastMs = timestampMs;
+  }
+
+  /** True from the end on that a live source was given. @param nextMs when the next frame is due */
+  isPastEnd(nextMs: number = this.#nextMs): boolean {
+    return nextMs >= this.#endMs;
+  }
+
+  get #nextMs(): number {
+    return (this.#lastMs ?? 0) + this.frameMs;
   }
 }

@@ -16,7 +16,7 @@ import {
   seekSecondsOf,
 } from "./decode-run.ts";
 import { FrameQueue } from "./frame-queue.ts";
-import { expectedFrames } from "./frame-selection.ts";
+import { expectedFrames, SourceClock } from "./frame-selection.ts";
 import type { GpuDecoding } from "./gpu-decoding.ts";
 import { PacketRun, type PacketSource } from "./packet-run.ts";
 import { probeVideo, type VideoInfo } from "./probe.ts";
@@ -53,7 +53,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   readonly #pool: FramePool;
   readonly #queue: FrameQueue;
   readonly #isLatest: boolean;
-  readonly #durationMs: number;
+  readonly #clock: SourceClock;
   readonly #closing = new AbortController();
   #pumping: Promise<void> | undefined;
   #run: FrameRun | undefined;
@@ -65,12 +65,8 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   #read = 0;
   #dropped = 0;
   #reconnects = 0;
-  /** Added to the times of this connection, so that they go on where those of the last one ended. */
-  #offsetMs = 0;
   /** Tries to enter the file in front of the start. */
   #seeks = 0;
-  #firstAt: number | undefined;
-  #lastMs = 0;
   /** Since when ffmpeg is waited for; `undefined` while it is not. */
   #waitingSince: number | undefined;
 
@@ -85,8 +81,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     this.#pool = new FramePool(byteLengthOf(this.#form), config.allocate, config.buffers);
     this.#isLatest = (config.policy ?? (info.isLive ? "latest" : "all")) === "latest";
     this.#queue = new FrameQueue(config.readAhead);
-    const rate = config.fps ?? (info.rate === undefined ? 0 : rationalValue(info.rate) / config.every);
-    this.#durationMs = rate === 0 ? 0 : 1000 / rate;
+    this.#clock = new SourceClock(info, config);
   }
 
   /**
@@ -250,7 +245,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         const before = this.#read;
         const end = await this.#runOnce().catch((error: unknown) => this.#withoutGpu(error, before));
         if (end === undefined) continue;
-        if (this.#isClosing || this.#isPastEnd()) return;
+        if (this.#isClosing || this.#clock.isPastEnd()) return;
         if (end === "late") {
           this.#seeks += 1;
           continue;
@@ -308,10 +303,10 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         this.#waitingSince = performance.now();
         const time = await run.nextTime();
         if (time === undefined) break;
-        const timestampMs = this.#timeOf(time, isFirst, run.zeroMs);
+        const timestampMs = this.#clock.timeOf(time, isFirst ? run.zeroMs : undefined);
         if (isFirst && seekSeconds > 0 && timestampMs > startMs + SAME_TIME_MS) break;
-        if (this.#isPastEnd(timestampMs)) {
-          this.#lastMs = timestampMs;
+        if (this.#clock.isPastEnd(timestampMs)) {
+          this.#clock.shown(timestampMs);
           break;
         }
         // A key frame in front of the start, by which it is known that nothing is missed.
@@ -324,16 +319,16 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
           continue;
         }
         if (memory === undefined) break;
-        this.#lastMs = timestampMs;
-        const shown = { index: this.#read++, timestampMs, durationMs: this.#durationMs };
+        this.#clock.shown(timestampMs);
+        const shown = { index: this.#read++, timestampMs, durationMs: this.#clock.frameMs };
         const frame = new VideoFrame(memory, run.form, shown);
         if (this.#isLatest) this.#dropped += this.#queue.replace(frame);
         else await this.#queue.push(frame);
-        if (this.#isClosing || this.#isPastEnd()) break;
+        if (this.#isClosing || this.#clock.isPastEnd()) break;
       }
       this.#waitingSince = undefined;
       const isLate = isFirst && seekSeconds > 0 && !this.#isClosing;
-      if (this.#isClosing || this.#isPastEnd() || isLate) run.stop(this.info.isLive);
+      if (this.#isClosing || this.#clock.isPastEnd() || isLate) run.stop(this.info.isLive);
       const end = await run.finish();
       return isLate ? "late" : end;
     } finally {
@@ -369,26 +364,6 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
       await this.#pool.freed();
     }
     return undefined;
-  }
-
-  /** Milliseconds in the video. A live source's clock begins anew with each connection; ours goes on. */
-  #timeOf(microseconds: number, isFirst: boolean, zeroMs: number): number {
-    const now = performance.now();
-    this.#firstAt ??= now;
-    const { isLive } = this.info;
-    const inRun = Number.isNaN(microseconds) ? undefined : microseconds / 1000;
-    if (isFirst) {
-      // A server may have sent more than its time: the next connection must not begin before what was seen.
-      const soonestMs = this.#read === 0 ? 0 : this.#lastMs + this.#durationMs;
-      this.#offsetMs = isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : zeroMs;
-    }
-    return inRun === undefined ? this.#lastMs + this.#durationMs : inRun + this.#offsetMs;
-  }
-
-  /** @param nextMs when the next frame is due */
-  #isPastEnd(nextMs: number = this.#lastMs + this.#durationMs): boolean {
-    const { durationMs } = this.#config;
-    return this.info.isLive && durationMs !== undefined && nextMs >= durationMs;
   }
 
   #checkStall(stallMs: number): void {

@@ -1,10 +1,11 @@
 /** @module Embedded: files that a bundle or executable brings with it, as paths that the system can open. */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { basename, dirname, isAbsolute, join } from "node:path";
 import { BunTensorRtError, LibraryLoadError, message } from "./errors.ts";
 import { cacheFolder } from "./paths.ts";
-import { discard, systemReason, temporaryPath } from "./whole-file.ts";
+import { statsOf } from "./stats-of.ts";
+import { systemReason, writeWholeSync } from "./whole-file.ts";
 
 /** True in the output of `bun build`, where this module has no file of its own any more. */
 export const IS_BUNDLED: boolean = import.meta.file !== "embedded.ts";
@@ -24,57 +25,68 @@ export function importedFile(path: string): string {
 
 /** True if a file holds exactly these bytes: another one of its name was cut short, or changed. */
 function holds(path: string, bytes: Uint8Array): boolean {
-  return statSync(path).size === bytes.length && readFileSync(path).equals(bytes);
+  return statsOf(path)?.size === bytes.length && readFileSync(path).equals(bytes);
 }
 
 /**
- * A path that native code can open: that of a file inside an executable is copied to the cache, under the hash of its
- * content, and is whole or not there. A copy that is there is compared with the original before it is used.
+ * Files of an executable, copied to the cache beside each other, under the hash of their contents. Each is whole or not there; a
+ * copy that is there is compared with the original before it is used.
+ *
+ * @param files by the name of the copy
+ * @returns the path of the first
+ * @throws {BunTensorRtError} If the cache cannot be written
+ */
+function unpack(files: readonly (readonly [name: string, path: string])[]): string {
+  const contents = files.map(([name, path]) => [name, readFileSync(path)] as const);
+  const hash = contents.reduce((seed, [, bytes]) => BigInt(Bun.hash(bytes, seed)), 0n);
+  const folder = join(cacheFolder(), "embedded", hash.toString(16).padStart(16, "0"));
+  for (const [name, bytes] of contents) {
+    const copy = join(folder, name);
+    if (holds(copy, bytes)) continue;
+    try {
+      mkdirSync(folder, { recursive: true });
+      writeWholeSync(copy, bytes);
+    } catch (error) {
+      // Windows does not let go of a library that another start of the program has just written and opened.
+      if (holds(copy, bytes)) continue;
+      const hint = "make it writable, or set BUN_TENSORRT_CACHE to a folder that is";
+      const found = `it is inside the executable and must be copied to ${folder}, ${systemReason(error as Error)}`;
+      throw new BunTensorRtError(message(`open ${name}`, found, hint), { cause: error });
+    }
+  }
+  return join(folder, files[0]![0]);
+}
+
+/**
+ * A path that native code can open: a file inside an executable is copied to the cache.
  *
  * @param path what {@linkcode importedFile} returned; any other path is returned as it is
  * @throws {BunTensorRtError} If the cache cannot be written
  */
 export function openablePath(path: string): string {
-  if (!isEmbedded(path)) return path;
-  const bytes = readFileSync(path);
-  const folder = join(cacheFolder(), "embedded", Bun.hash(bytes).toString(16).padStart(16, "0"));
-  const copy = join(folder, basename(path));
-  if (existsSync(copy) && holds(copy, bytes)) return copy;
-  try {
-    mkdirSync(folder, { recursive: true });
-    write(copy, bytes);
-    return copy;
-  } catch (error) {
-    const hint = "make it writable, or set BUN_TENSORRT_CACHE to a folder that is";
-    const found = `it is inside the executable and must be copied to ${folder}, ${systemReason(error as Error)}`;
-    throw new BunTensorRtError(message(`open ${basename(path)}`, found, hint), { cause: error });
-  }
+  return isEmbedded(path) ? unpack([[basename(path), path]]) : path;
 }
 
-function write(place: string, bytes: Uint8Array): void {
-  const temporary = temporaryPath(dirname(place));
-  try {
-    writeFileSync(temporary, bytes, { flag: "wx" });
-    renameSync(temporary, place);
-  } finally {
-    discard(temporary);
-  }
-}
+/** A library in front and what it looks for beside itself, by their own names: in a bundle their paths have others. */
+export type NativeFiles = Readonly<Record<string, string>>;
 
 /** Native parts of other packages that a bundle or executable brings with it; `bun-tensorrt/embed` finds them when it is built. */
 export interface NativeParts {
-  /** Path of ONNX Runtime's library. */
-  readonly onnxruntime?: string | undefined;
-  /** Path of the library that sharp's addon is linked against. */
-  readonly libvips?: string | undefined;
-  /** Loads koffi. */
+  /** ONNX Runtime's library. */
+  readonly onnxruntime?: NativeFiles | undefined;
+  /** The library that sharp's addon is linked against. */
+  readonly libvips?: NativeFiles | undefined;
+  /** Loads koffi; `undefined` where it was not brought. */
   readonly koffi?: () => unknown;
-  /** Loads sharp; libvips must be in the process already. */
+  /** Loads sharp, where libvips was brought; that must be in the process already. */
   readonly sharp?: () => unknown;
 }
 
 /** What was brought. */
 export const nativeParts: { -readonly [Name in keyof NativeParts]: NativeParts[Name] } = {};
+
+/** The platforms that `bun-tensorrt/embed` knows the packages of. */
+const EMBEDDABLE: readonly string[] = ["linux-x64", "linux-arm64", "win32-x64", "darwin-arm64"];
 
 /** What brings the packages of this platform, all of which are optional dependencies. */
 export const FULL_INSTALL = "run `bun install --force` without --omit=optional";
@@ -106,7 +118,7 @@ export function executionHint(reason: string): string | undefined {
  */
 export function embedHint(isBrought: boolean): string {
   const { platform, arch } = process;
-  if (platform !== "linux")
+  if (!EMBEDDABLE.includes(`${platform}-${arch}`) || (isBrought && platform !== "linux"))
     return "run the program from its source, or a bundle below the node_modules of its packages";
   if (isBrought)
     return "install what it is linked against: glibc 2.28 or newer, libstdc++6 and libgcc-s1 on Debian and Ubuntu";
@@ -121,8 +133,12 @@ export function embedHint(isBrought: boolean): string {
  * @throws {BunTensorRtError} If it is inside the executable, and the cache cannot be written
  */
 export function nativePart(name: "onnxruntime" | "libvips"): string | undefined {
-  const path = nativeParts[name];
-  return path === undefined ? undefined : openablePath(importedFile(path));
+  const part = nativeParts[name];
+  if (part === undefined) return undefined;
+  const files = Object.entries(part).map(([file, path]) => [file, importedFile(path)] as const);
+  const [, library] = files[0]!;
+  // Windows knows a library by the name of its file.
+  return isEmbedded(library) || process.platform === "win32" ? unpack(files) : library;
 }
 
 /** Folders with a `node_modules`: above this file, above the executable, and above the working folder. */
@@ -158,6 +174,11 @@ export function installedFile(specifier: string): string | undefined {
   }
 }
 
+/** True for what the bundler puts in the place of a `require` that it has not found. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("Cannot require module");
+}
+
 /**
  * The error for an addon that cannot be used.
  *
@@ -166,8 +187,7 @@ export function installedFile(specifier: string): string | undefined {
 export function addonError(name: "koffi" | "sharp", cause?: unknown): LibraryLoadError {
   const [reason = ""] = (cause instanceof Error ? cause.message : String(cause)).split("\nPossible solutions:");
   const found = cause === undefined ? "it is not installed" : `its addon does not open (${reason})`;
-  // So the bundler answers for what it has not found.
-  const isBrought = cause !== undefined && !reason.startsWith("Cannot require module");
+  const isBrought = cause !== undefined && !isMissing(cause);
   const execution = executionHint(reason);
   const hint = IS_BUNDLED || execution !== undefined ? (execution ?? embedHint(isBrought)) : FULL_INSTALL;
   return new LibraryLoadError(message(`load the library ${name}`, found, hint), name, [name], { cause });

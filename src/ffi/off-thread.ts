@@ -84,7 +84,8 @@ function setUp(loaded: Koffi): void {
 
 /** @throws {LibraryLoadError} If it is neither installed nor part of the program, or does not open */
 function openKoffi(): Koffi {
-  if (nativeParts.koffi !== undefined) return nativeParts.koffi() as Koffi;
+  const brought = nativeParts.koffi?.();
+  if (brought !== undefined) return brought as Koffi;
   const installed = installedFile("koffi");
   if (installed === undefined) throw addonError("koffi");
   try {

@@ -9,6 +9,7 @@ import { cacheFolder } from "../core/paths.ts";
 import { writeWhole } from "../core/whole-file.ts";
 import { preload } from "../ffi/library.ts";
 import { setNativeDefault } from "../ffi/native-environment.ts";
+import { preloadByName } from "../ffi/shim.ts";
 import {
   assertJpegScans,
   assertLongEnough,
@@ -273,17 +274,25 @@ export function prepareFonts(): Promise<void> {
   return fonts;
 }
 
-async function importSharp(): Promise<Sharp> {
-  const { sharp } = nativeParts;
-  if (sharp === undefined) {
-    const installed = installedFile("sharp");
-    if (installed === undefined) throw addonError("sharp");
-    return ((await import(installed)) as typeof import("sharp")).default;
+/** The addon has no folder of its own where it would look: the linker then takes what is in the process already. */
+function preloadVips(path: string): void {
+  if (process.platform !== "win32") {
+    preload(path, "vips_shutdown");
+    return;
   }
-  // The addon has no folder of its own where it would look: the linker then takes what is in the process already.
+  const refused = preloadByName(path);
+  if (refused !== undefined) throw new Error(refused);
+}
+
+async function importSharp(): Promise<Sharp> {
   const libvips = nativePart("libvips");
-  if (libvips !== undefined) preload(libvips, "vips_shutdown");
-  return sharp() as Sharp;
+  if (libvips !== undefined) {
+    preloadVips(libvips);
+    return nativeParts.sharp!() as Sharp;
+  }
+  const installed = installedFile("sharp");
+  if (installed === undefined) throw addonError("sharp");
+  return ((await import(installed)) as typeof import("sharp")).default;
 }
 
 async function load(): Promise<Sharp> {

@@ -92,19 +92,13 @@ const EMBEDDABLE: readonly string[] = ["linux-x64", "linux-arm64", "win32-x64", 
 export const FULL_INSTALL = "run `bun install --force` without --omit=optional";
 
 /**
- * What to do where a library is there and the system may not execute it, or Bun cannot unpack an addon of an executable.
+ * What to do where a library is there and the system may not execute it.
  *
  * @param reason the dynamic linker's own words, with the path in front of them
  * @returns `undefined` for every other reason
  */
 export function executionHint(reason: string): string | undefined {
   const [, refused] = /([^\s"]+): failed to map segment from shared object/.exec(reason) ?? [];
-  // Bun copies an addon to a file .bun-… of TMPDIR; where that cannot be written it passes on the path in the executable.
-  const isUnpacked =
-    refused === undefined ? /\/\$bunfs\/\S+: cannot open shared object/.test(reason) : /\/\.bun-[^/]*$/.test(refused);
-  if (isUnpacked) {
-    return "set TMPDIR to a folder that exists, can be written and allows execution (no noexec), in Docker by --tmpfs /tmp:exec";
-  }
   if (refused === undefined) return undefined;
   return refused.startsWith(`${cacheFolder()}/`)
     ? "set BUN_TENSORRT_CACHE to a folder that can be written and allows execution (no noexec)"
@@ -139,6 +133,23 @@ export function nativePart(name: "onnxruntime" | "libvips"): string | undefined 
   const [, library] = files[0]!;
   // Windows knows a library by the name of its file.
   return isEmbedded(library) || process.platform === "win32" ? unpack(files) : library;
+}
+
+/**
+ * Load addons of an executable from copies in the cache. Bun's own way is a new copy in the folder for temporary files at each start,
+ * which must allow execution then.
+ *
+ * @param load requires the addon
+ */
+export function loadAddon<T>(load: () => T): T {
+  const { dlopen } = process;
+  process.dlopen = (module: object, path: string, ...flags: readonly number[]) =>
+    Reflect.apply(dlopen, process, [module, openablePath(path), ...flags]);
+  try {
+    return load();
+  } finally {
+    process.dlopen = dlopen;
+  }
 }
 
 /** Folders with a `node_modules`: above this file, above the executable, and above the working folder. */

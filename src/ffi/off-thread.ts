@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 import type { TypeObject } from "koffi";
-import { addonError, installedFile, nativeParts } from "../core/embedded.ts";
+import { addonError, installedFile, loadAddon, nativeParts } from "../core/embedded.ts";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { NativeType, Prototype } from "./library.ts";
@@ -84,7 +84,7 @@ function setUp(loaded: Koffi): void {
 
 /** @throws {LibraryLoadError} If it is neither installed nor part of the program, or does not open */
 function openKoffi(): Koffi {
-  const brought = nativeParts.koffi?.();
+  const brought = nativeParts.koffi === undefined ? undefined : loadAddon(nativeParts.koffi);
   if (brought !== undefined) return brought as Koffi;
   const installed = installedFile("koffi");
   if (installed === undefined) throw addonError("koffi");

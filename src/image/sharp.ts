@@ -2,7 +2,7 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { addonError, installedFile, nativePart, nativeParts } from "../core/embedded.ts";
+import { addonError, installedFile, loadAddon, nativePart, nativeParts } from "../core/embedded.ts";
 import { LibraryLoadError } from "../core/errors.ts";
 import { logger, type RepeatedLine } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -288,7 +288,7 @@ async function importSharp(): Promise<Sharp> {
   const libvips = nativePart("libvips");
   if (libvips !== undefined) {
     preloadVips(libvips);
-    return nativeParts.sharp!() as Sharp;
+    return loadAddon(nativeParts.sharp!) as Sharp;
   }
   const installed = installedFile("sharp");
   if (installed === undefined) throw addonError("sharp");

@@ -1,14 +1,14 @@
 /** @module Windows beside Linux: run by `bun scripts/reach.ts windows`, which prepares Wine and what runs in it. */
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
-import { foundIn, makePackedApp, readmeProgram, run } from "../support/packed-app.ts";
+import { embeddedProgram, foundHere, foundIn, makePackedApp, readmeProgram, run } from "../support/packed-app.ts";
 import { sharedFile } from "../support/shared.ts";
 import { countFrames, isFfmpegMissing, testVideo } from "../support/videos.ts";
 
@@ -143,24 +143,30 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
     });
 
     withModel(
-      "an executable made on Linux runs there, with the shim inside, beside the packages of the app",
+      "an executable made on Linux decodes and finds there what it does here, with nothing beside it",
       async () => {
         await makeApp();
-        const image = await decodeImage(join(app, "beach.jpg"));
-        await Bun.write(join(app, "beach.rgb"), image.data);
-        const { width, height, format } = image;
-        const decoded = `{ width: ${width}, height: ${height}, format: "${format}", data: await Bun.file("beach.rgb").bytes() }`;
-        const path = JSON.stringify(windowsPath(model!));
-        const source = `import { Detector } from "bun-tensorrt";
-        await using detector = await Detector.load(${path});
-        const result = await detector.detect(${decoded});
-        console.log("found " + JSON.stringify(result.detections));`;
-        await Bun.write(join(app, "whole.ts"), source);
-        const out = join(app, "app.exe");
+        const alone = join(scratch, "alone");
+        mkdirSync(alone);
+        copyFileSync(join(app, "beach.jpg"), join(alone, "beach.jpg"));
+        copyFileSync(model!, join(app, "model.onnx"));
+        writeFileSync(join(app, "whole.ts"), embeddedProgram("model.onnx"));
+        const out = join(alone, "app.exe");
         const compile = ["build", "--compile", "--target=bun-windows-x64", `--compile-executable-path=${bun}`];
         run([process.execPath, ...compile, "whole.ts", "--outfile", out], app);
-        const output = run([wine, out], app, { ...env, BUN_TENSORRT_BACKEND: "cpu" });
-        expect(foundIn(output).length).toBeGreaterThan(0);
+        const cache = join(alone, "cache");
+        const own = { ...env, BUN_TENSORRT_CACHE: "", LOCALAPPDATA: windowsPath(cache) };
+        const found = foundIn(run([wine, out], alone, own));
+        expect(found).toEqual(await foundHere(model!, join(app, "beach.jpg")));
+        const copies = [...new Bun.Glob("bun-tensorrt/embedded/*/*").scanSync(cache)].map((path) => basename(path));
+        expect(copies.toSorted()).toEqual([
+          expect.stringMatching(/^bun_tensorrt_shim.*\.dll$/),
+          expect.stringMatching(/^koffi.*\.node$/),
+          "libvips-42.dll",
+          expect.stringMatching(/^libvips-cpp-[\d.]+\.dll$/),
+          "onnxruntime.dll",
+          expect.stringMatching(/^sharp-win32-x64.*\.node$/),
+        ]);
       },
     );
   });

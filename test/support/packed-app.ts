@@ -6,9 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
+import { Detector } from "../../src/index.ts";
 import { documentSnippets } from "./snippets.ts";
 
 const root = join(import.meta.dir, "../..");
+/** Boxes that stand apart, so that their order is the same everywhere. */
+const EMBEDDED_OPTIONS = { backend: "cpu", threshold: 0.3 } as const;
 
 /** Run a command to its end, which must be a good one. @returns what it printed */
 export function run(command: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): string {
@@ -21,6 +24,25 @@ export function run(command: readonly string[], cwd: string, env: Readonly<Recor
 export function readmeProgram(model: string): string {
   const { code } = documentSnippets().find(({ where }) => where.startsWith("README.md"))!;
   return `${code.replace('"yolo11n"', JSON.stringify(model))}\nconsole.log("found " + JSON.stringify(result.detections));\n`;
+}
+
+/** A program that is complete by itself once it is compiled, but for the image. @param model beside it */
+export function embeddedProgram(model: string): string {
+  return `import "bun-tensorrt/embed";
+import { resolve } from "node:path";
+import { Detector } from "bun-tensorrt";
+import model from ${JSON.stringify(`./${model}`)} with { type: "file" };
+await using detector = await Detector.load(resolve(import.meta.dir, model), ${JSON.stringify(EMBEDDED_OPTIONS)});
+const result = await detector.detect("beach.jpg");
+console.log("found " + JSON.stringify(result.detections));
+`;
+}
+
+/** What {@linkcode embeddedProgram} finds on this machine. */
+export async function foundHere(model: string, image: string): Promise<unknown[]> {
+  await using detector = await Detector.load(model, EMBEDDED_OPTIONS);
+  const { detections } = await detector.detect(image);
+  return JSON.parse(JSON.stringify(detections)) as unknown[];
 }
 
 /** What such a program has found. */

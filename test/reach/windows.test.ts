@@ -154,12 +154,14 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
         const out = join(alone, "app.exe");
         const compile = ["build", "--compile", "--target=bun-windows-x64", `--compile-executable-path=${bun}`];
         run([process.execPath, ...compile, "whole.ts", "--outfile", out], app);
-        const cache = join(alone, "cache");
-        const own = { ...env, BUN_TENSORRT_CACHE: "", LOCALAPPDATA: windowsPath(cache) };
-        const found = foundIn(run([wine, out], alone, own));
+        // %LOCALAPPDATA%, which is Wine's to set.
+        const [users, copies] = [join(env.WINEPREFIX!, "drive_c/users"), "*/AppData/Local/bun-tensorrt/embedded/*/*"];
+        const unpacked = (): string[] => [...new Bun.Glob(copies).scanSync(users)].map((path) => join(users, path));
+        for (const path of unpacked()) rmSync(path);
+        const found = foundIn(run([wine, out], alone, { ...env, BUN_TENSORRT_CACHE: "" }));
         expect(found).toEqual(await foundHere(model!, join(app, "beach.jpg")));
-        const copies = [...new Bun.Glob("bun-tensorrt/embedded/*/*").scanSync(cache)].map((path) => basename(path));
-        expect(copies.toSorted()).toEqual([
+        const names = unpacked().map((path) => basename(path));
+        expect(names.toSorted()).toEqual([
           expect.stringMatching(/^bun_tensorrt_shim.*\.dll$/),
           expect.stringMatching(/^koffi.*\.node$/),
           "libvips-42.dll",

@@ -3,8 +3,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { basename, dirname, isAbsolute, join } from "node:path";
 import { BunTensorRtError, LibraryLoadError, message } from "./errors.ts";
-import { cacheFolder } from "./paths.ts";
-import { statsOf } from "./stats-of.ts";
+import { cacheFolder, statsOf } from "./paths.ts";
 import { systemReason, writeWholeSync } from "./whole-file.ts";
 
 /** True in the output of `bun build`, where this module has no file of its own any more. */

@@ -47,6 +47,8 @@ export interface LibrarySpec {
   readonly isOfSystem?: boolean;
   /** True if there are builds for musl. */
   readonly hasMuslBuild?: boolean;
+  /** Why none is to be had for this machine, and what to do: said where nothing was found. */
+  readonly unavailable?: { readonly found: string; readonly hint: string } | undefined;
   /** What to do about it, one sentence. */
   readonly hint: string;
   /** True where nothing goes on without it: its error says what was ignored, and the log does not say it again. */

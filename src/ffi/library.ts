@@ -4,12 +4,12 @@
  */
 
 import { dlopen, type FFIFunction } from "bun:ffi";
-import { closeSync, existsSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { embedHint, executionHint, IS_BUNDLED } from "../core/embedded.ts";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { readIfThere } from "../core/paths.ts";
+import { kindOf, readIfThere } from "../core/paths.ts";
 import { candidatePaths, type LibrarySpec } from "./discovery.ts";
 
 /** "\x7fELF" */
@@ -57,6 +57,9 @@ export function libraryFault(
   path: string,
   on: { readonly platform: NodeJS.Platform; readonly arch: string } = process,
 ): string | undefined {
+  const stats = statSync(path);
+  // Who opens a pipe waits for one who writes to it.
+  if (!stats.isFile()) return `it is ${kindOf(stats)}, not a file`;
   const descriptor = openSync(path, "r");
   try {
     const header = Buffer.alloc(HEADER_BYTES);
@@ -283,6 +286,10 @@ export function openLibrary<Table extends SymbolTable>(
   if (needsGlibc()) {
     const found = "this system has musl (Alpine Linux), and the library is made for glibc";
     throw new LibraryLoadError(message(`load the library ${spec.name}`, found, MUSL_HINT), spec.name, tried);
+  }
+  if (spec.unavailable !== undefined) {
+    const { found, hint } = spec.unavailable;
+    throw new LibraryLoadError(message(`load the library ${spec.name}`, found, hint), spec.name, tried);
   }
   if (spec.isNeeded !== true) tellIgnored();
   const list = linesOf(tried)

@@ -123,6 +123,23 @@ const FILES: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
 const TOOLKIT_PLATFORM = `${process.platform === "win32" ? "win" : process.platform}-${process.arch}`;
 
 /**
+ * Machines without an ONNX Runtime that this package is tried with. What they have of their own is used all the same.
+ *
+ * @param platform     as `process.platform` spells it
+ * @param architecture as `process.arch` spells it
+ */
+export function onnxRuntimeUnavailable(
+  platform: string = process.platform,
+  architecture: string = process.arch,
+): LibrarySpec["unavailable"] {
+  if (platform !== "darwin" || architecture !== "x64") return undefined;
+  return {
+    found: "this is an Intel Mac (darwin-x64), for which ONNX Runtime is no longer made",
+    hint: `use Apple silicon or Linux, or set BUN_TENSORRT_ONNXRUNTIME to a library of your own, 1.${ORT_API_VERSION} or newer`,
+  };
+}
+
+/**
  * Where ONNX Runtime may lie: npm's onnxruntime-node, where the user has added it (its library only, never its addon); the
  * cache, where `bun-tensorrt install onnxruntime` puts Microsoft's; the package of this platform that is installed by
  * default, which has it beside a speech toolkit; Python's wheel; the system. See "ONNX Runtime from a package of the platform" in
@@ -137,6 +154,7 @@ export const ONNXRUNTIME: LibrarySpec = {
   bundled: [[`sherpa-onnx-${TOOLKIT_PLATFORM}`, "."]],
   python: ["onnxruntime/capi"],
   isNeeded: true,
+  unavailable: onnxRuntimeUnavailable(),
   hint: `${FULL_INSTALL}; BUN_TENSORRT_ONNXRUNTIME may name the file of another, 1.${ORT_API_VERSION} or newer`,
 };
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { libraryFault } from "../../src/ffi/library.ts";
@@ -29,6 +29,20 @@ test("libraryFault() leaves what is no ELF file to the dynamic linker", () => {
     expect(libraryFault(path)).toBeUndefined();
   }
   expect(() => libraryFault(join(folder, "absent.so"))).toThrow("ENOENT");
+});
+
+test.skipIf(Bun.which("mkfifo") === null)("openLibrary() ignores a pipe and a folder, and waits for nobody", () => {
+  const [pipe, inner] = [join(folder, "libpipe.so"), join(folder, "libinner.so")];
+  Bun.spawnSync(["mkfifo", pipe]);
+  mkdirSync(inner);
+  const script = `
+    import { openLibrary } from ${JSON.stringify(join(import.meta.dir, "../../src/ffi/library.ts"))};
+    openLibrary({ name: "pipe", variable: "PIPE", files: ["libpipe.so", "libinner.so"], hint: "copy it" }, {});`;
+  const env = { ...process.env, PIPE: folder };
+  const child = Bun.spawnSync([process.execPath, "-e", script], { env, timeout: 20_000 });
+  expect([child.signalCode, child.stderr.toString()]).toEqual([undefined, expect.stringContaining("Hint: copy it")]);
+  expect(child.stderr.toString()).toContain(`${pipe}: it is a pipe, not a file`);
+  expect(child.stderr.toString()).toContain(`${inner}: it is a folder, not a file`);
 });
 
 test.skipIf(!isKnown || LIBM === undefined)(

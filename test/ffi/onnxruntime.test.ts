@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { candidatePaths } from "../../src/ffi/discovery.ts";
+import { openLibrary } from "../../src/ffi/library.ts";
 import { addressOf, cString, OutCells } from "../../src/ffi/memory.ts";
-import { ONNXRUNTIME, openOnnxRuntime, testOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
+import { ONNXRUNTIME, onnxRuntimeUnavailable, openOnnxRuntime, testOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 
 const named = process.env.BUN_TENSORRT_ONNXRUNTIME;
 
@@ -46,6 +47,17 @@ test.skipIf(named !== undefined)("the ONNX Runtime that is installed by default 
   const imports = (name: string): boolean => bytes.includes(`\0${prefix}${name}\0`);
   expect(imports("dlopen")).toBe(true);
   expect(["socket", "connect", "getaddrinfo"].filter(imports)).toEqual([]);
+});
+
+test("Intel Macs are refused by name, and no other machine is", () => {
+  const unavailable = onnxRuntimeUnavailable("darwin", "x64")!;
+  process.env.BUN_TENSORRT_ONNXRUNTIME = "/none/libonnxruntime.dylib";
+  expect(() => openLibrary({ ...ONNXRUNTIME, unavailable }, {})).toThrow(
+    "Cannot load the library onnxruntime: this is an Intel Mac (darwin-x64), for which ONNX Runtime is no longer made\n" +
+      "Hint: use Apple silicon or Linux, or set BUN_TENSORRT_ONNXRUNTIME to a library of your own",
+  );
+  const others = ["darwin-arm64", "linux-x64", "linux-arm64", "win32-x64"].map((one) => one.split("-"));
+  expect(others.filter(([platform, arch]) => onnxRuntimeUnavailable(platform, arch) !== undefined)).toEqual([]);
 });
 
 test("ONNXRUNTIME never names an addon, and finds the versioned file of Python's wheel", () => {

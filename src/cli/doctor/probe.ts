@@ -104,18 +104,16 @@ const TURBOJPEG: SystemPackageNames = {
 function findOnnxRuntime(): Finding {
   const find = (): Omit<Finding, "name"> => located(openOnnxRuntime().version, openOnnxRuntime().path);
   const named = process.env[ONNXRUNTIME.variable] ?? "";
-  return search("ONNX Runtime", find, (error) => ({
-    state: "broken",
-    ...(isMusl()
-      ? { found: "made for glibc, which this system lacks", fix: MUSL_HINT }
-      : {
-          found: whyUnusable(error, ONNXRUNTIME),
-          fix:
-            named === ""
-              ? "bun install --force (without --omit=optional)"
-              : `unset ${ONNXRUNTIME.variable}, or let it name a library`,
-        }),
-  }));
+  const { unavailable } = ONNXRUNTIME;
+  return search("ONNX Runtime", find, (error) => {
+    if (isMusl()) return { state: "broken", found: "made for glibc, which this system lacks", fix: MUSL_HINT };
+    if (unavailable !== undefined) return { state: "broken", found: unavailable.found, fix: unavailable.hint };
+    const fix =
+      named === ""
+        ? "bun install --force (without --omit=optional)"
+        : `unset ${ONNXRUNTIME.variable}, or let it name a library`;
+    return { state: "broken", found: whyUnusable(error, ONNXRUNTIME), fix };
+  });
 }
 
 /** libturbojpeg: without it JPEG decodes at about half the speed. */

@@ -101,6 +101,7 @@ const REAL: Readonly<Record<string, string>> = {
   "mask-rcnn": "torchvision 0.29.2",
   "keypoint-rcnn": "torchvision 0.29.2",
   "efficientdet-maps": "effdet 0.4.1",
+  "rf-detr": "rfdetr 1.11.2: Nano, and Seg Nano with its masks",
   libreyolo: "libreyolo 1.6.0: YOLOv9, also end to end, YOLO-NAS, PP-YOLOE",
   yolox: "pixeltable-yolox 0.4.3",
   "yolox-decoded": "pixeltable-yolox 0.4.3",

@@ -11,6 +11,7 @@ import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
 import { namesIn } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import { readPlanOrigin } from "../tensorrt/plan-file.ts";
 
 /** An object of a file. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -45,12 +46,38 @@ async function readObject(path: string, parse: (text: string) => unknown = JSON.
   return undefined;
 }
 
+/** What is known of a detector beside what its tensors and its metadata say. */
+type DetectorFiles = Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside" | "weightsOf">;
+
+/** What a plan that was built here carries of its ONNX model: it may lie elsewhere, and names of weights are not in it. */
+interface CarriedFiles {
+  readonly files?: ModelFiles;
+  readonly detector?: DetectorFiles;
+}
+
+/** What is known of an ONNX model beside what is in it, for its plan to carry. @param source path or bytes of the model */
+export async function filesToCarry(source: string | Uint8Array): Promise<Json | undefined> {
+  const [files, detector] = [await modelFiles(source), await detectorFiles(source)];
+  const isKnown = files !== undefined || Object.values(detector).some((value) => value !== undefined);
+  // Without what is not known, as a plan gives it back.
+  return isKnown ? (JSON.parse(JSON.stringify({ files, detector })) as Json) : undefined;
+}
+
+async function carriedFiles(source: string | Uint8Array): Promise<CarriedFiles> {
+  return ((await readPlanOrigin(source))?.beside ?? {}) as CarriedFiles;
+}
+
 /**
- * Read the files beside a model, and those above it where its folder is called `onnx`, as Hugging Face's repositories have it.
+ * Read the files beside a model, and those above it where its folder is called `onnx`, as Hugging Face's repositories have it; of a
+ * plan without any, those that lay beside its ONNX model.
  *
  * @param source path of the model; bytes have nothing beside them
  */
 export async function modelFiles(source: string | Uint8Array): Promise<ModelFiles | undefined> {
+  return (await filesBeside(source)) ?? (await carriedFiles(source)).files;
+}
+
+async function filesBeside(source: string | Uint8Array): Promise<ModelFiles | undefined> {
   if (typeof source !== "string") return undefined;
   const folder = dirname(source);
   const folders = basename(folder) === "onnx" ? [folder, dirname(folder)] : [folder];
@@ -64,16 +91,14 @@ export async function modelFiles(source: string | Uint8Array): Promise<ModelFile
 }
 
 /** What a detector's own files say: its anchors, its class names, how it was exported, and of which family its weights are. @param source path or bytes of the model */
-export async function detectorFiles(
-  source: string | Uint8Array,
-): Promise<Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside" | "weightsOf">> {
+export async function detectorFiles(source: string | Uint8Array): Promise<DetectorFiles> {
   const [anchors, names, exporter] = [anchorsBeside(source), namesBeside(source), exporterBeside(source)];
-  const weights = weightsOf(source);
+  const [weights, carried] = [weightsOf(source), (await carriedFiles(source)).detector];
   return {
-    anchorsBeside: await anchors,
-    namesBeside: await names,
-    exporterBeside: await exporter,
-    weightsOf: await weights,
+    anchorsBeside: (await anchors) ?? carried?.anchorsBeside,
+    namesBeside: (await names) ?? carried?.namesBeside,
+    exporterBeside: (await exporter) ?? carried?.exporterBeside,
+    weightsOf: (await weights) ?? carried?.weightsOf,
   };
 }
 

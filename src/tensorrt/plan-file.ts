@@ -50,6 +50,8 @@ export interface PlanOrigin {
   readonly io?: PlanIo;
   /** Nodes of the model that an FP16 engine computes in FP32. */
   readonly fp32Layers?: readonly string[];
+  /** What is known of the ONNX model that is not in it, or not in its plan: files that lay beside it, of which family its weights are. */
+  readonly beside?: Readonly<Record<string, unknown>>;
 }
 
 /** A plan, taken apart. */
@@ -128,6 +130,10 @@ function isCapability(value: unknown): boolean {
   return Array.isArray(value) && value.length === 2 && value.every(Number.isInteger);
 }
 
+function isFacts(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 function isPlanIo(value: unknown): boolean {
   if (value === undefined) return true;
   const { format, measuredMs = {} } = (value ?? {}) as { readonly format?: unknown; readonly measuredMs?: unknown };
@@ -144,6 +150,7 @@ const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolea
   precision: isText,
   io: isPlanIo,
   fp32Layers: (value) => value === undefined || (Array.isArray(value) && value.every((one) => typeof one === "string")),
+  beside: (value) => value === undefined || isFacts(value),
 };
 
 function originIn(own: unknown, source: string): PlanOrigin {
@@ -223,6 +230,38 @@ export function writePlan(
   file.fill(" ", 4 + json.byteLength, start);
   file.set(plan, start);
   return new Uint8Array(file.buffer, 0, file.byteLength);
+}
+
+/** A plan that carries this of its model in its metadata; the same bytes where it does already, or where another program built it. */
+export function withBeside(
+  bytes: Uint8Array<ArrayBuffer>,
+  source: string,
+  beside: PlanOrigin["beside"] | undefined,
+): Uint8Array<ArrayBuffer> {
+  const { metadata, origin, plan } = readPlan(bytes, source);
+  if (origin === undefined || Bun.deepEquals(beside, origin.beside)) return bytes;
+  const { beside: _, ...facts } = origin;
+  return writePlan(plan, metadata, { ...facts, ...(beside && { beside }) });
+}
+
+/**
+ * What this package noted of a plan; `undefined` of other plans, and of other files. Reads no more of a file than the metadata in front.
+ *
+ * @param model path or bytes
+ */
+export async function readPlanOrigin(model: string | Uint8Array): Promise<PlanOrigin | undefined> {
+  const part = async (start: number, end: number): Promise<Buffer> =>
+    Buffer.from(typeof model === "string" ? await Bun.file(model).slice(start, end).bytes() : model.slice(start, end));
+  try {
+    const start = await part(0, 5);
+    const length = start.byteLength < 5 ? 0 : start.readUInt32LE(0);
+    if (length < 2 || length > LONGEST_JSON || start[4] !== 0x7b) return undefined;
+    const own = (JSON.parse((await part(4, 4 + length)).toString("utf8")) as Record<string, unknown>)[ORIGIN_KEY];
+    return own === undefined ? undefined : originIn(own, "the plan");
+  } catch {
+    // Who loads it says what is wrong with it.
+    return undefined;
+  }
 }
 
 /** What a plan is to run on. */

@@ -19,8 +19,14 @@ import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { engineTask } from "../../src/api/model.ts";
 import { parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
+import type { TensorInfo } from "../../src/core/tensor.ts";
+import type { ModelSpec } from "../../src/heads/head.ts";
+import { recogniseModel } from "../../src/heads/recognition.ts";
 import { SHAPED_KEY } from "../../src/heads/shaped.ts";
+import { OnnxTensor } from "../../src/onnx/messages.ts";
+import { OnnxModel } from "../../src/onnx/model.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
+import { detectorFiles, labelsOfFiles, modelFiles } from "../../src/tasks/model-files.ts";
 import { FileLock } from "../../src/tensorrt/build-turn.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
@@ -195,6 +201,69 @@ rtxTest(
     expect(JSON.parse(cut.output)).toMatchObject({ isHit: false, metadata: { [SHAPED_KEY]: expect.any(String) } });
     const asItIs = await build("whole.onnx", ...AMPERE, "--no-shape", "--json", "--quiet");
     expect(JSON.parse(asItIs.output)).toMatchObject({ isHit: true, path: whole.output.trim() });
+  },
+);
+
+rtxTest(
+  "a plan is read as its ONNX model is: it carries what the files beside that and the names of its weights say",
+  async () => {
+    const rows = (width: number): number[] => new Array<number>(100 * width).fill(0);
+    const outputs = [
+      { name: "logits", shape: [1, 100, 7], values: rows(7) },
+      { name: "pred_boxes", shape: [1, 100, 4], values: rows(4) },
+    ];
+    const model = OnnxModel.read(fixedModel(outputs, { side: 64 }));
+    const weights = "model.model.decoder.ref_point_head.layers.1.bias";
+    model.graph.initializers.set(weights, OnnxTensor.of(weights, "f32", [1], new Uint8Array(4)));
+    mkdirSync(path("detr"));
+    mkdirSync(path("elsewhere"));
+    const onnx = path("detr", "model.onnx");
+    writeFileSync(onnx, model.write());
+    const plan = path("elsewhere", "other.plan");
+    const built = async (...flags: readonly string[]): Promise<string> => {
+      const { code, output, errors } = await build("detr/model.onnx", ...AMPERE, "--quiet", ...flags);
+      expect([code, errors]).toEqual([0, ""]);
+      return output.trimEnd();
+    };
+    const info = (name: string, shape: number[]): TensorInfo => ({ name, shape, dtype: "f32" });
+    const described = {
+      inputs: [info("images", [1, 3, 64, 64])],
+      outputs: outputs.map(({ name, shape }) => info(name, shape)),
+      metadata: {},
+    };
+    const reading = async (file: string): Promise<ModelSpec> => {
+      const files = await modelFiles(file);
+      const beside = { labelsBeside: labelsOfFiles(files, undefined), ...(await detectorFiles(file)) };
+      return recogniseModel(described, { isSilent: true, head: "hugging-face", ...beside });
+    };
+    await built("--output", plan);
+    const byNames = await reading(plan);
+    expect(byNames).toEqual(await reading(onnx));
+    expect(byNames).toMatchObject({ assumptions: [], preprocessing: { mean: [0.485, 0.456, 0.406] } });
+
+    // Files change: the next plan has them, the one in the cache too, though it is not built again.
+    writeFileSync(
+      path("detr", "config.json"),
+      JSON.stringify({ id2label: Object.fromEntries([..."abcdefg"].entries()) }),
+    );
+    writeFileSync(
+      path("detr", "preprocessor_config.json"),
+      JSON.stringify({ image_mean: [0.25, 0.5, 0.75], size: { height: 64, width: 64 } }),
+    );
+    for (const file of [await built("--output", plan), await built()]) {
+      const spec = await reading(file);
+      expect(spec).toEqual(await reading(onnx));
+      expect(spec).toMatchObject({ labels: [..."abcdefg"], preprocessing: { mean: [0.25, 0.5, 0.75] } });
+      expect(await modelFiles(file)).toEqual(await modelFiles(onnx));
+      expect(await reading(file).then(({ head }) => head)).toBe("hugging-face");
+    }
+    // A file beside the plan counts more; the plan of another program says nothing, and what is assumed is said.
+    writeFileSync(path("elsewhere", "other.labels"), "one\ntwo\nthree\nfour\nfive\nsix\nseven\n");
+    expect((await reading(plan)).labels[0]).toBe("one");
+    writeFileSync(path("elsewhere", "alien.plan"), readPlan(readFileSync(plan), plan).plan);
+    expect((await reading(path("elsewhere", "alien.plan"))).assumptions).toEqual([
+      expect.stringContaining("or put preprocessor_config.json beside it"),
+    ]);
   },
 );
 

@@ -105,13 +105,25 @@ def photograph(width, height):
     return image, np.asarray(image)
 
 
-def write(package, name, image, options, rows):
+def write(package, name, image, options, rows, **more):
+    """Write down what was found. @param more `points` of each row, or its `masks` as runs"""
     folder = FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     image.save(folder / "image.png")
     rows = [[round(float(value), 5) for value in row] for row in rows]
-    (folder / "expected.json").write_text(json.dumps({"package": package, "options": options, "rows": rows}))
+    said = {"package": package, "options": options, "rows": rows, **more}
+    (folder / "expected.json").write_text(json.dumps(said))
     print(f"{name}: {len(rows)} rows")
+
+
+def runs(mask):
+    """A mask as COCO's runs: column by column, of 0 first."""
+    import numpy as np
+
+    flat = np.asarray(mask, dtype=np.int8).flatten("F")
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()
+    return [0, *counts] if flat[0] else counts
 
 
 def place(name):
@@ -399,6 +411,40 @@ def libreyolo_models():
             write(version("libreyolo"), f"libreyolo-{name}", image, {"threshold": threshold, "iou": 0.45, "maxDetections": 300}, rows)
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+
+
+def rfdetr_models():
+    """Exported by `RFDETR.export()`; another image than the input's size, as it is resized without antialias."""
+    import os
+    import shutil
+    import tempfile
+
+    import numpy as np
+    import onnxruntime
+    import torch
+    from rfdetr import RFDETRNano, RFDETRSegNano
+
+    for name, make in {"nano": RFDETRNano, "seg-nano": RFDETRSegNano}.items():
+        torch.manual_seed(0)
+        one = make(pretrain_weights=None, device="cpu")
+        net, side = one.model.model, one.model.resolution
+        ends = [net.class_embed, *net.transformer.enc_out_class_embed]
+        apart(net)
+        image, _ = photograph(side, side)
+
+        def rows_in(found):
+            return [[*box, score, label] for box, score, label in zip(found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist())]
+
+        threshold, rows = tuned(ends, image.size, lambda: rows_in(one.predict(image, threshold=0)))
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
+            from contextlib import redirect_stdout
+
+            with redirect_stdout(nothing):
+                path = one.export(output_dir=folder)
+            shutil.copy(path, place(f"rfdetr-{name}"))
+        found = one.predict(image, threshold=threshold)
+        more = {} if found.mask is None else {"masks": [runs(mask) for mask in found.mask]}
+        write(version("rfdetr"), f"rfdetr-{name}", image, {"threshold": threshold, "maxDetections": 300}, rows_in(found), **more)
 
 
 GROUPS = {name.removesuffix("_models"): make for name, make in list(globals().items()) if name.endswith("_models")}

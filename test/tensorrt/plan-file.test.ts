@@ -1,6 +1,16 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ModelError, PlanMismatchError } from "../../src/core/errors.ts";
-import { checkPlan, type PlanOrigin, readPlan, writePlan } from "../../src/tensorrt/plan-file.ts";
+import {
+  checkPlan,
+  type PlanOrigin,
+  readPlan,
+  readPlanOrigin,
+  withBeside,
+  writePlan,
+} from "../../src/tensorrt/plan-file.ts";
 import { parseVersion } from "../../src/tensorrt/version.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 
@@ -209,4 +219,32 @@ test("readPlan() and checkPlan() answer damaged plans with a value or a named er
     }
   }
   expect(fine).toBeGreaterThan(1000);
+});
+
+test("withBeside() has a plan carry what is known of its model, and readPlanOrigin() reads that alone, of bytes and of a file", async () => {
+  const origin: PlanOrigin = { tensorRt: "TensorRT 10.6.0", gpu: "A100" };
+  const bytes = writePlan(head([10, 6, 0, 26]), { names: "{0: 'ä'}" }, origin);
+  expect(withBeside(bytes, "a.plan", undefined)).toBe(bytes);
+  const beside = { files: { config: { id2label: { "0": "ä" } } } };
+  const changed = withBeside(bytes, "a.plan", beside);
+  expect(readPlan(changed, "a.plan")).toMatchObject({ metadata: { names: "{0: 'ä'}" }, origin: { ...origin, beside } });
+  expect(readPlan(changed, "a.plan").plan).toEqual(head([10, 6, 0, 26]));
+  expect(withBeside(changed, "a.plan", structuredClone(beside))).toBe(changed);
+  expect(withBeside(changed, "a.plan", undefined)).toEqual(bytes);
+
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-origin-"));
+  try {
+    const path = join(folder, "a.plan");
+    await Bun.write(path, changed);
+    for (const model of [path, changed]) expect(await readPlanOrigin(model)).toEqual({ ...origin, beside });
+    const alien = head([10, 6, 0, 26]);
+    for (const other of [alien, changed.subarray(0, 40), new Uint8Array(3), join(folder, "none.plan"), folder])
+      expect(await readPlanOrigin(other)).toBeUndefined();
+    // As in a plan that is loaded: facts of another form are no facts.
+    const damaged = writePlan(alien, {}, { ...origin, beside: [] as never });
+    expect(await readPlanOrigin(damaged)).toBeUndefined();
+    expect(() => readPlan(damaged, "b.plan")).toThrow("its metadata holds [] as bun_tensorrt.beside");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

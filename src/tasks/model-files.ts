@@ -11,7 +11,6 @@ import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
 import { namesIn } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import { readPlanOrigin } from "../tensorrt/plan-file.ts";
 
 /** An object of a file. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -64,6 +63,10 @@ export async function filesToCarry(source: string | Uint8Array): Promise<Json | 
 }
 
 async function carriedFiles(source: string | Uint8Array): Promise<CarriedFiles> {
+  // The metadata in front of a plan begin with a brace, behind their length.
+  const mayBePlan = typeof source === "string" ? !/\.onnx$/i.test(source) : source[4] === "{".charCodeAt(0);
+  if (!mayBePlan) return {};
+  const { readPlanOrigin } = await import("../tensorrt/plan-file.ts");
   return ((await readPlanOrigin(source))?.beside ?? {}) as CarriedFiles;
 }
 

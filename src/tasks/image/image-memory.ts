@@ -3,7 +3,7 @@
 import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { Resource } from "../../core/resource.ts";
 import type { DevicePtr } from "../../core/units.ts";
-import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
+import { copyHost, copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer, DeviceMemory } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
@@ -117,8 +117,7 @@ export class ImageMemory extends Resource {
 
   /** Copy what came back out, once the stream has passed. */
   read(target: Uint8Array): void {
-    const { data } = this.#staging!;
-    target.set(data.length === target.length ? data : data.subarray(0, target.length));
+    copyHost(target, this.#staging!.data, target.length);
   }
 
   #grow(count: number, rows: number): void {

@@ -9,7 +9,7 @@ import type { Study } from "../study.ts";
 import { keep } from "../support/keep.ts";
 import { inRounds } from "../support/rounds.ts";
 import { medianOf, quantileOf } from "../support/samples.ts";
-import { measureApart, type PartAsk, type ProcessForm } from "./record-parts.ts";
+import { FRAME_STAGES, measureApart, type PartAsk, type ProcessForm } from "./record-parts.ts";
 
 /** Processes of each way. */
 const ROUNDS = 3;
@@ -42,12 +42,28 @@ const WAYS: readonly Way[] = [
   { part: "rgb", id: "rgb-stop-gc", name: "RGB, GC while JS stands", variables: { BUN_JSC_useConcurrentGC: "0" } },
 ];
 
+/** Milliseconds by stage, in the order of {@linkcode FRAME_STAGES}, of a process. */
+type Round = readonly (readonly number[])[];
+
+function percentile(samples: readonly number[], share: number): number {
+  return quantileOf(Float64Array.from(samples).sort(), share);
+}
+
+/** Where time was spent in each process of a way: the median of each stage, and how far its 99th percentile is from that. */
+function stageRows({ name }: Way, rounds: readonly Round[]): Cell[][] {
+  return rounds.map((stages, at) => [
+    `${name}, process ${at + 1}`,
+    ...stages.flatMap((samples) => [medianOf(samples), percentile(samples, 0.99) - medianOf(samples)]),
+  ]);
+}
+
 /** The figures of a way: of each process, and of all together. */
-function rowOf({ name }: Way, rounds: readonly (readonly number[])[]): Cell[] {
+function rowOf({ name }: Way, given: readonly Round[]): Cell[] {
+  const rounds = given.map(([latencies]) => latencies!);
   const all = Float64Array.from(rounds.flat()).sort();
   const medians = rounds.map(medianOf);
   const p50 = quantileOf(all, 0.5);
-  const spreads = rounds.map((samples, at) => quantileOf(Float64Array.from(samples).sort(), 0.99) - medians[at]!);
+  const spreads = rounds.map((samples, at) => percentile(samples, 0.99) - medians[at]!);
   return [
     name,
     p50,
@@ -68,15 +84,16 @@ export const frame: Study = {
   async run(context, output) {
     const { source, image, durationMs, options } = context;
     const count = Math.ceil((options.frames ?? (options.isQuick ? FRAMES / 5 : FRAMES * ROUNDS)) / ROUNDS);
-    const found = new Map<Way, number[][]>(WAYS.map((way) => [way, []]));
+    const found = new Map<Way, Round[]>(WAYS.map((way) => [way, []]));
     let done = 0;
     const measure = async (way: Way): Promise<void> => {
       const { id, name, part, options: own = {}, before, variables } = way;
       context.progress(done++ / (WAYS.length * ROUNDS), name);
       if (output.leftOut.some((line) => line.startsWith(`${id}:`))) return;
       try {
-        const ask = { part, source: source!, image: image.path, count, durationMs, options: own };
-        found.get(way)!.push(await measureApart(ask, { ...(before && { before }), ...(variables && { variables }) }));
+        const ask = { part, source: source!, image: image.path, count, durationMs, hasStages: true, options: own };
+        const samples = await measureApart(ask, { ...(before && { before }), ...(variables && { variables }) });
+        found.get(way)!.push(FRAME_STAGES.map((_, stage) => samples.slice(stage * count, (stage + 1) * count)));
       } catch (error) {
         output.leftOut.push(`${id}: ${(error as Error).message}`);
       }
@@ -87,13 +104,23 @@ export const frame: Study = {
       () => !context.isOver(),
     );
     const measured = [...found].filter(([, rounds]) => rounds.length > 0);
-    for (const [{ id, name }, rounds] of measured) keep(output, id, name, "ms", rounds.flat());
+    for (const [{ id, name }, rounds] of measured) {
+      const latencies = rounds.flatMap(([first]) => first!);
+      keep(output, id, name, "ms", latencies);
+    }
     output.blocks.push({
       kind: "table",
       title: "Ways of one frame",
       note: "Milliseconds, one frame at a time, page-locked. The spread is from the median to the 99th percentile.",
       columns: ["", "p50", "spread", "p50 by process", "spread by process", "% over p50 + 0.06", "over 1 ms"],
       rows: measured.map(([way, rounds]) => rowOf(way, rounds)),
+    });
+    output.blocks.push({
+      kind: "table",
+      title: "Stages of one frame by process",
+      note: "Medians in milliseconds, and behind each how far its 99th percentile is from it. What all takes beyond its stages is JS around them.",
+      columns: ["", ...FRAME_STAGES.flatMap((stage) => [stage, "spread"])],
+      rows: measured.flatMap(([way, rounds]) => stageRows(way, rounds)),
     });
   },
 };

@@ -57,6 +57,8 @@ export interface PartAsk {
   readonly durationMs: number;
   /** Frames in flight, where the part has some. */
   readonly inFlight?: number;
+  /** Tell the stages of frames as well. */
+  readonly hasStages?: boolean;
   /** How the detector runs, where that is not as usual. */
   readonly options?: Pick<DetectorOptions, "wait" | "zeroCopy">;
 }
@@ -98,7 +100,10 @@ async function measureCopies(ask: PartAsk, share: number): Promise<number[]> {
   );
 }
 
-/** One frame at a time: its milliseconds from the call to the boxes. */
+/** What is measured of each frame, where its stages are asked for: all of it, what comes before the launch, the GPU's part, the results. */
+export const FRAME_STAGES = ["latency", "preprocess", "infer", "postprocess"] as const;
+
+/** One frame at a time: its milliseconds from the call to the boxes; where stages are asked for, those of all frames after them. */
 async function measureFrames(
   ask: PartAsk,
   frameOf: (image: Image, owner: DisposableStack) => Image,
@@ -106,13 +111,17 @@ async function measureFrames(
   using owned = new DisposableStack();
   const frame = frameOf(await decodeImage(ask.image), owned);
   await using detector = await load(ask, { inFlight: 1, ...ask.options });
-  const times: number[] = [];
+  const times = new Float64Array(ask.count * FRAME_STAGES.length);
   for (let at = -WARM_UP; at < ask.count; at++) {
     const started = performance.now();
-    await detector.detect(frame);
-    if (at >= 0) times.push(performance.now() - started);
+    const { timing } = await detector.detect(frame);
+    if (at < 0) continue;
+    times[at] = performance.now() - started;
+    times[ask.count + at] = timing.preprocess;
+    times[2 * ask.count + at] = timing.infer;
+    times[3 * ask.count + at] = timing.postprocess;
   }
-  return times;
+  return [...(ask.hasStages === true ? times : times.subarray(0, ask.count))];
 }
 
 /** Frames in flight from one JS thread: frames per second. */

@@ -146,6 +146,9 @@ const KEPT_ERRORS = 6;
 const TRUNCATED =
   /partial file|end(?:s|ed) prematurely|: (?:Input\/output error|Connection reset by peer|Connection timed out)$/i;
 
+/** AVERROR_EXIT: what it leaves undone as we ended it. */
+const ENDED_BY_US = /: Immediate exit requested$/;
+
 const LINE = /^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(panic|fatal|error|warning)\] (.*)$/;
 
 /** Reads the standard error of one process, line by line, until it closes. */
@@ -188,7 +191,7 @@ export class MessageLog {
 
   #take(line: string): void {
     const [, level, text] = LINE.exec(line) ?? [];
-    if (text === undefined || level === "warning") {
+    if (text === undefined || level === "warning" || ENDED_BY_US.test(text)) {
       // Of a frame, where these lines share the stream.
       if (/^(?:frame:|t=1$)/.test(line)) return;
       if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);

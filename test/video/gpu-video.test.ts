@@ -1,5 +1,6 @@
 import { expect } from "bun:test";
 import { fakeCudaTest } from "../support/fake-cuda.ts";
+import { isFfmpegMissing } from "../support/videos.ts";
 
 /** A program that reads videos of made-up streams through the stand-in for libnvcuvid; `tell` collects what it prints as JSON. */
 function program(body: string): string {
@@ -138,3 +139,102 @@ fakeCudaTest("a video that NVDEC does not decode is refused with its reason and 
     expect.stringMatching(/^UnsupportedVideoError: Cannot decode the video on the GPU: .*4:4:4/),
   ]);
 });
+
+/** A program that reads a real stream of 60 frames from servers, decoded by the stand-in and by ffmpeg: `both` tells what each gave. */
+function liveProgram(body: string): string {
+  return program(`
+    import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+    import { setLogSink } from "./src/core/log.ts";
+    import { VideoSource } from "./src/video/video-source.ts";
+    import { serveRtsp } from "./test/support/rtsp-server.ts";
+    import { FAST, ffmpeg, testVideo } from "./test/support/videos.ts";
+    const folder = mkdtempSync("/tmp/bun-tensorrt-gpu-live-");
+    await testVideo(folder + "/clip.mp4", "64x48", 60);
+    await ffmpeg("-i", folder + "/clip.mp4", ...FAST, "-g", "10", "-f", "mpegts", folder + "/clip.ts");
+    const bytes = readFileSync(folder + "/clip.ts");
+    rmSync(folder, { recursive: true });
+    /** Gives each connection what it is to get: nobody knows where the stream ends. */
+    const serve = (answer) => {
+      let connections = 0;
+      const server = Bun.serve({ hostname: "127.0.0.1", port: 0, idleTimeout: 0, fetch: () => answer(connections++) });
+      return { url: "http://user:secret@127.0.0.1:" + server.port + "/live.ts", [Symbol.dispose]: () => void server.stop(true) };
+    };
+    const body = (isEnded) => new Response(new ReadableStream({ start(controller) { controller.enqueue(bytes); if (isEnded) controller.close(); } }));
+    const QUICK = { live: true, policy: "all", reconnect: { firstDelayMs: 20 } };
+    const lines = [];
+    setLogSink((level, text) => level === "warn" && lines.push(text));
+    const read = async (url, options, isEnough = () => false) => {
+      const port = ":" + new URL(url).port + "/";
+      await using video = await VideoSource.open(url, { ...QUICK, ...options });
+      const times = [];
+      let isInOrder = true;
+      const error = await (async () => {
+        for await (using frame of video) {
+          isInOrder &&= frame.index === times.length && frame.timestampMs > (times.at(-1) ?? -1);
+          times.push(frame.timestampMs);
+          if (isEnough(video, times.length)) return "enough";
+        }
+        return "ended";
+      })().catch(({ name, message }) => name + ": " + message.replaceAll(port, "/"));
+      const warnings = lines.filter((line) => line.includes(port)).map((line) => line.replace(/\\d+/g, "N"));
+      const { decoder, copied, reconnects, dropped, info } = video;
+      return { frames: times.length, firstMs: times[0], isInOrder, error, reconnects, dropped, copied, decoder, isLive: info.isLive, warnings: [...new Set(warnings)], told: info.sequence };
+    };
+    const both = (answer, options, isEnough) => ["gpu", "cpu"].map(async (decode) => {
+      using server = answer();
+      return await read(server.url, { ...options, decode }, isEnough);
+    });
+    ${body}
+  `);
+}
+
+/** What a reader saw of a source. */
+interface Seen {
+  readonly decoder: string;
+  readonly copied: number;
+  readonly told: object;
+}
+
+if (!isFfmpegMissing) {
+  fakeCudaTest(
+    "live sources on the GPU drop, come back, stall and are given up as those that ffmpeg decodes",
+    async (run) => {
+      const output = await run(
+        liveProgram(`
+        const gone = { attempts: 2, firstDelayMs: 10 };
+        const play = async (hangsUp) => {
+          using server = serveRtsp(bytes, { seconds: 1, hangsUp });
+          const options = { decode: "gpu", live: undefined, stallMs: 3000 };
+          const seen = await read(server.url, options, ({ reconnects }) => reconnects > 0);
+          return { ...seen, isWhole: seen.frames > 30 && seen.frames <= 62, plays: server.plays };
+        };
+        tell(...await Promise.all([
+          ...both(() => serve(() => body(true)), {}, (_, frames) => frames === 150),
+          ...both(() => serve(() => body(true)), { reconnect: false }),
+          ...both(() => serve((at) => (at < 2 ? body(true) : new Response("gone", { status: 404 }))), { reconnect: gone }),
+          ...both(() => serve((at) => body(at !== 1)), { stallMs: 3000 }, ({ reconnects }) => reconnects > 0),
+          ...[true, false].map(play),
+        ]));
+      `),
+      );
+      expect(output).not.toContain("secret");
+      const all = result(output) as Seen[];
+      const [http, rtsp] = [all.slice(0, 8), all.slice(8)];
+      const gpu = http.filter((_, at) => at % 2 === 0);
+      const cpu = http.filter((_, at) => at % 2 === 1);
+      expect(gpu.map(({ decoder, copied }) => [decoder, copied])).toEqual(gpu.map(() => ["gpu", 0]));
+      expect(gpu.map((one) => ({ ...one, decoder: "cpu" }))).toEqual(cpu);
+      const [dropped, ended, gone, stalled] = gpu;
+      expect(dropped).toMatchObject({ frames: 150, firstMs: 0, isInOrder: true, reconnects: 2, isLive: true });
+      expect(dropped!.told).toMatchObject({ width: 64, height: 48, tellsOrder: true });
+      expect(ended).toMatchObject({ frames: 60, error: "ended", reconnects: 0 });
+      const given = expect.stringMatching(/^VideoError: .*did not come back in 2 tries \(/);
+      expect(gone).toMatchObject({ frames: 60, reconnects: 2, error: given });
+      const silence = expect.arrayContaining([expect.stringContaining("gave nothing for")]);
+      expect(stalled).toMatchObject({ reconnects: 1, warnings: silence });
+      // Over TCP, after the server hung up, and after it fell silent.
+      const seen = { isWhole: true, isInOrder: true, isLive: true, reconnects: 1, plays: 3, decoder: "gpu", copied: 0 };
+      expect(rtsp).toEqual([expect.objectContaining(seen), expect.objectContaining(seen)]);
+    },
+  );
+}

@@ -11,7 +11,7 @@ import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
-import { type AwaitedEvent, noteDuration, POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
+import { type AwaitedEvent, noteDuration, POLL_LIMIT_MS, type WaitMode } from "./event.ts";
 
 /** How long before its expected end a wait is asked without a pause, and how long other events of the JS thread wait for that at most. */
 const LINGER_MS = 0.02;

@@ -27,6 +27,7 @@ export {
   type DeviceMemory,
   type TypedDeviceMemory,
 } from "./device-buffer.ts";
+export type { WaitMode, WaitOptions } from "./event.ts";
 export { Event, type EventOptions } from "./event.ts";
 export { type EventBoard, type EventCalls, type EventWait, EventWaits, type HeldEvent } from "./event-waits.ts";
 export { Graph, GraphExec } from "./graph.ts";
@@ -44,4 +45,3 @@ export { MemoryPool, type MemoryPoolOptions } from "./memory-pool.ts";
 export { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
 export { type PoolUsage, PoolView } from "./pool-view.ts";
 export { type OnStream, type RecordedEvent, Stream, type StreamOptions } from "./stream.ts";
-export type { WaitMode, WaitOptions } from "./wait.ts";

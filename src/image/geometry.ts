@@ -329,31 +329,6 @@ export function pointsToSource(
 }
 
 /**
- * Map pixels, such as a map of classes, from the input back to the image: each pixel of what the region has of the image
- * gets that of the input that its centre lies in; the others are left as they are.
- *
- * @param pixels of the input: [inputHeight, inputWidth]
- * @param region where they were found
- * @param target of the image: [sourceHeight, sourceWidth]
- */
-export function pixelsToSource(pixels: Uint8Array, region: Region, target: Uint8Array): void {
-  const { x, y, width, height, padX, padY, scaleX, scaleY, sourceWidth, sourceHeight, inputWidth } = region;
-  if (region.left >= region.right) return;
-  const right = Math.min(x + width, sourceWidth);
-  const bottom = Math.min(y + height, sourceHeight);
-  for (let row = Math.max(y, 0); row < bottom; row++) {
-    const line = Math.floor((row + 0.5 - y) * scaleY + padY);
-    if (line < 0 || line >= region.inputHeight) continue;
-    const from = Math.min(Math.max(line, region.top), region.bottom - 1) * inputWidth;
-    for (let column = Math.max(x, 0); column < right; column++) {
-      const place = Math.floor((column + 0.5 - x) * scaleX + padX);
-      if (place < 0 || place >= inputWidth) continue;
-      target[row * sourceWidth + column] = pixels[from + Math.min(Math.max(place, region.left), region.right - 1)]!;
-    }
-  }
-}
-
-/**
  * The input size for rectangular inference: the frame's own ratio, the longer side as given, the shorter the nearest
  * multiple of the stride that holds the image.
  *

@@ -154,12 +154,6 @@ export function intsOf({ attributes }: OnnxNode, name: string): number[] | undef
   return message && numbersOf(message, ATTRIBUTE.ints, "int");
 }
 
-/** One that is text. */
-export function wordOf({ attributes }: OnnxNode, name: string): string | undefined {
-  const message = attributes.get(name);
-  return message && textOf(contentOf(message, ATTRIBUTE.s));
-}
-
 /** One that is a number, or numbers. */
 export function floatsOf({ attributes }: OnnxNode, name: string): number[] | undefined {
   const message = attributes.get(name);

@@ -180,24 +180,6 @@ export class OnnxGraph {
     }
   }
 
-  /** Put the nodes in an order in which each stands after those that it reads; otherwise they keep theirs. */
-  sort(): void {
-    const producers = this.producers();
-    const sorted = new Set<OnnxNode>();
-    const visit = (root: OnnxNode): void => {
-      const stack = [root];
-      for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
-        const before = readsOf(node)
-          .map((name) => producers.get(name))
-          .find((one) => one !== undefined && !sorted.has(one) && !stack.includes(one));
-        if (before !== undefined) stack.push(before);
-        else sorted.add(stack.pop()!);
-      }
-    };
-    for (const node of this.nodes) if (!sorted.has(node)) visit(node);
-    this.nodes = [...sorted];
-  }
-
   /** @internal The message in pieces, of which the larger are those that were read. */
   write(): readonly Uint8Array[] {
     const writer = new BinaryWriter();

@@ -7,8 +7,7 @@ import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.t
 import { CStrings, OutCells } from "../ffi/memory.ts";
 import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { call, errorOf, made, type SessionHandle } from "./environment.ts";
-import { RunOutputs } from "./run-outputs.ts";
-import { createValue } from "./value.ts";
+import { createValue, RunOutputs } from "./values.ts";
 
 /** Options of one run. */
 export interface InferenceRunOptions {

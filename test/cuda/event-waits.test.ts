@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
 import type { Handle } from "../../src/core/units.ts";
+import type { WaitMode } from "../../src/cuda/event.ts";
 import { EventBoard, type EventCalls, EventWaits, type HeldEvent } from "../../src/cuda/event-waits.ts";
-import type { WaitMode } from "../../src/cuda/wait.ts";
 
 const NOT_READY = 600;
 

@@ -2,7 +2,6 @@ import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import {
   FITS,
-  pixelsToSource,
   place,
   placeCentreCrop,
   placeRectangle,
@@ -122,39 +121,6 @@ test("pointsToSource() and boxesToSource() undo every kind of region, and clip t
     }
   }
   expect(worst).toBeLessThan(2e-3);
-});
-
-test("pixelsToSource() undoes every kind of region: each pixel comes from the one of the input that it lies in", () => {
-  for (const [sourceWidth, sourceHeight, region] of [
-    [40, 30, place(40, 30, 64, 64, "letterbox")],
-    [40, 30, placeTile([40, 30], -3, 7, [20, 40], "reflect")],
-    [40, 30, placeRectangle([40, 30], { x: 10, y: -5, width: 20, height: 20 }, [64, 80], "letterbox")],
-    [40, 30, placeCentreCrop([40, 30], 60, [50, 50])],
-    [1, 1, placeRectangle([1, 1], { x: -4, y: -4, width: 9, height: 9 }, [27, 27], "stretch")],
-  ] as const) {
-    const { inputWidth, inputHeight, left, top, right, bottom } = region;
-    // Padding is 255, everything else tells the source pixel it shows.
-    const number = (x: number, y: number): number => 1 + ((y * sourceWidth + x) % 250);
-    const input = new Uint8Array(inputWidth * inputHeight).fill(255);
-    const wanted = new Uint8Array(sourceWidth * sourceHeight);
-    for (let row = top; row < bottom; row++) {
-      for (let column = left; column < right; column++) {
-        const x = Math.floor(region.x + (column + 0.5 - region.padX) / region.scaleX);
-        const y = Math.floor(region.y + (row + 0.5 - region.padY) / region.scaleY);
-        if (x < 0 || y < 0 || x >= sourceWidth || y >= sourceHeight) continue;
-        input[row * inputWidth + column] = number(x, y);
-        // Of a pixel that the input shows a part of, its centre may lie beyond.
-        const centreX = (x + 0.5 - region.x) * region.scaleX + region.padX;
-        const centreY = (y + 0.5 - region.y) * region.scaleY + region.padY;
-        if (centreX >= 0 && centreX < inputWidth && centreY >= 0 && centreY < inputHeight) {
-          wanted[y * sourceWidth + x] = number(x, y);
-        }
-      }
-    }
-    const found = new Uint8Array(sourceWidth * sourceHeight);
-    pixelsToSource(input, region, found);
-    expect(found).toEqual(wanted);
-  }
 });
 
 test("placeRectangle() and placeTile() refuse what has nothing of the image", () => {

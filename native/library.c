@@ -38,8 +38,6 @@ int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32, int64_
 
 #ifdef _WIN32
 
-#define DRIVER "nvcuda.dll"
-
 static void explain(DWORD code, char *error, uint32_t capacity) {
   if (capacity == 0) return;
   wchar_t wide[512];
@@ -50,6 +48,21 @@ static void explain(DWORD code, char *error, uint32_t capacity) {
     error[bytes] = 0;
   else
     snprintf(error, capacity, "error %lu", code);
+}
+
+/* The working folder's nvcuda.dll is not the driver. */
+static void *open_driver(void) { return LoadLibraryExW(L"nvcuda.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32); }
+
+/* A bare name: beside the program, in the system's folder, in those of PATH, and never in the working folder. */
+static HMODULE load_by_name(const wchar_t *name) {
+  HMODULE handle = LoadLibraryExW(name, NULL, LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
+  if (handle != NULL || GetLastError() != ERROR_MOD_NOT_FOUND) return handle;
+  wchar_t folders[BT_PATH_UNITS], found[BT_PATH_UNITS];
+  const DWORD units = GetEnvironmentVariableW(L"PATH", folders, BT_PATH_UNITS);
+  const DWORD length = units == 0 || units >= BT_PATH_UNITS ? 0 : SearchPathW(folders, name, NULL, BT_PATH_UNITS, found, NULL);
+  if (length > 0 && length < BT_PATH_UNITS) return LoadLibraryExW(found, NULL, LOAD_WITH_ALTERED_SEARCH_PATH);
+  SetLastError(ERROR_MOD_NOT_FOUND);
+  return NULL;
 }
 
 /* What a library at a full path is linked against is looked for beside it. */
@@ -63,7 +76,7 @@ static void *open_library(const char *path, char *error, uint32_t capacity) {
   for (wchar_t *at = wide; *at != 0; at++) {
     if (*at == L'/') *at = L'\\';
   }
-  HMODULE handle = LoadLibraryExW(wide, NULL, is_path ? LOAD_WITH_ALTERED_SEARCH_PATH : 0);
+  HMODULE handle = is_path ? LoadLibraryExW(wide, NULL, LOAD_WITH_ALTERED_SEARCH_PATH) : load_by_name(wide);
   if (handle == NULL) explain(GetLastError(), error, capacity);
   return handle;
 }
@@ -72,7 +85,7 @@ static void *symbol_of(void *library, const char *name) { return (void *)GetProc
 
 #else
 
-#define DRIVER "libcuda.so.1"
+static void *open_driver(void) { return dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL); }
 
 static void *open_library(const char *path, char *error, uint32_t capacity) {
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -107,7 +120,7 @@ static int32_t load_driver(void) {
   if (cuda.loaded) return cuda.status;
   cuda.loaded = true;
   cuda.status = BT_NO_DEVICE;
-  void *library = open_library(DRIVER, NULL, 0);
+  void *library = open_driver();
   if (library == NULL) return cuda.status;
   int (*init)(unsigned) = (int (*)(unsigned))symbol_of(library, "cuInit");
   cuda.device_count = (int (*)(int *))symbol_of(library, "cuDeviceGetCount");

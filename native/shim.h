@@ -27,7 +27,7 @@
 #endif
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 17
+#define BT_ABI_VERSION 18
 
 #define BT_MAX_DIMS 8
 
@@ -261,6 +261,46 @@ BT_API int64_t bt_resize_scratch(int32_t width, int32_t row_bytes);
 BT_API int32_t bt_resize(int32_t instructions, const bt_resize_form *form, const uint8_t *data, int64_t bytes,
                          int64_t chroma, const int32_t *columns, const int32_t *rows, const void *tables,
                          const double *lines, void *output, int64_t start, uint8_t *scratch);
+
+/* ---- the motion of a camera ---- */
+
+/* A frame of 8-bit pixels: `int32_t` each. */
+typedef struct bt_grey_frame {
+  int32_t pixel_bytes;   /* 1, 3 or 4; 0 of NV12 */
+  int32_t pitch;         /* bytes from row to row */
+  int32_t is_blue_first; /* of 3 bytes */
+  int32_t chroma_pitch;  /* of NV12 */
+  int32_t is_full;       /* range of NV12 */
+} bt_grey_frame;
+
+/* A size of the grey copy, with 24 mirrored pixels around it: `int32_t` each. */
+typedef struct bt_grey_level {
+  int32_t width, height;
+  int32_t pitch;  /* bytes from row to row */
+  int32_t origin; /* byte of the first pixel */
+} bt_grey_level;
+
+/*
+ * Makes the levels of a frame's grey copy in `pixels`, the first of half its size. U, V of NV12 begin at byte `chroma` of
+ * `data`. `scratch` has four bytes a column of the frame, and 16 more. `instructions` are those of bt_resize; every set of
+ * them gives the same bits.
+ */
+BT_API int32_t bt_grey_load(int32_t instructions, const bt_grey_frame *frame, const uint8_t *data, int64_t chroma,
+                            const bt_grey_level *levels, int32_t count, uint8_t *pixels, uint8_t *scratch);
+
+/* Bytes of the scratch memory to find corners in a level. */
+BT_API int64_t bt_flow_scratch(int32_t width, int32_t height);
+
+/* Finds up to 400 corners of a level, the strongest first: x and y in turns. Returns how many. */
+BT_API int32_t bt_flow_find(int32_t instructions, const bt_grey_level *level, const uint8_t *pixels, uint8_t *scratch,
+                            double *places);
+
+/*
+ * Follows corners of the first level from `before` into `after`, and 32 bytes behind them may be read. Those that are lost
+ * are taken out of `from`. Returns how many are left.
+ */
+BT_API int32_t bt_flow_follow(int32_t instructions, const bt_grey_level *levels, int32_t count, const uint8_t *before,
+                              const uint8_t *after, double *from, double *to, int32_t corners);
 
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 

@@ -42,6 +42,7 @@ const SOURCES = [
   "copy.c",
   "events.c",
   "file-lock.c",
+  "flow.c",
   "gif-check.c",
   "jpeg-check.c",
   "jpeg-plan.c",

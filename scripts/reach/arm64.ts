@@ -44,7 +44,12 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   core: ["test/core"],
   ffi: ["test/ffi"],
   // Sanitizers do not run in an emulator.
-  native: ["test/native/shim-abi.test.ts", "test/native/wait-any.test.ts", "test/nvml"],
+  native: [
+    "test/native/shim-abi.test.ts",
+    "test/native/wait-any.test.ts",
+    "test/nvml",
+    "test/track/camera-motion.test.ts",
+  ],
   // An engine of yolov8n, as the tests of the cache build, takes minutes.
   tensorrt: [
     ...[

@@ -34,7 +34,7 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
       (name) => `test/ffi/${name}.test.ts`,
     ),
   ],
-  native: ["test/native"],
+  native: ["test/native", "test/track/camera-motion.test.ts"],
   tensorrt: [
     ...["build-plan", "build-turn", "builder-config", "fp32-layers", "onnx-parser", "plan-file", "progress", "ring"],
     ...["slot-table", "turns", "version"],

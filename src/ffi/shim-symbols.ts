@@ -22,6 +22,13 @@ export const SHIM_SYMBOLS = {
   bt_resize_scratch: { args: ["i32", "i32"], returns: "i64_fast" }, // width, row_bytes
   // instructions, form, data, bytes, chroma, columns, rows, tables, lines, output, start, scratch
   bt_resize: { args: ["i32", "ptr", "ptr", "i64", "i64", "ptr", "ptr", "ptr", "ptr", "ptr", "i64", "ptr"], returns: "i32" },
+  // instructions, frame, data, chroma, levels, count, pixels, scratch
+  bt_grey_load: { args: ["i32", "ptr", "ptr", "i64", "ptr", "i32", "ptr", "ptr"], returns: "i32" },
+  bt_flow_scratch: { args: ["i32", "i32"], returns: "i64_fast" }, // width, height
+  // instructions, level, pixels, scratch, places
+  bt_flow_find: { args: ["i32", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // instructions, levels, count, before, after, from, to, corners
+  bt_flow_follow: { args: ["i32", "ptr", "i32", "ptr", "ptr", "ptr", "ptr", "i32"], returns: "i32" },
   // device, function, backend, flags, out
   bt_nvjpeg_create: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   bt_nvjpeg_create_state: { args: ["i32", "ptr", "ptr", "ptr"], returns: "i32" }, // device, function, handle, out
@@ -152,7 +159,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 17,
+  BT_ABI_VERSION: 18,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings

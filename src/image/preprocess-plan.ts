@@ -50,6 +50,11 @@ export function bestResizeInstructions(): ResizeInstructions {
   return best;
 }
 
+/** Their number in the shim. */
+export function instructionsId(instructions: ResizeInstructions): number {
+  return SETS.indexOf(instructions);
+}
+
 /** What the levels of an image become. */
 interface Values {
   /** [3, 256] by the image's channels. */
@@ -120,7 +125,7 @@ class NativeResizer {
     const [step, apart] = layout === "NCHW" ? [1, inputWidth * inputHeight] : [3, 1];
     const first = (top * inputWidth + left) * step;
     const size = [right - left, bottom - top] as const;
-    this.#instructions = SETS.indexOf(instructions);
+    this.#instructions = instructionsId(instructions);
     this.#columns = columns;
     this.#rows = rows;
     this.#form = allocate("i32", YUV + 6);

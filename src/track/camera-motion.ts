@@ -1,9 +1,11 @@
 /** @module CameraMotion: how a camera has moved between two frames: turned, zoomed and shifted, as most of what is seen says. */
 
 import { ArgumentError, message } from "../core/errors.ts";
-import { type Image, isPacked } from "../image/image.ts";
+import { byteLengthOf, type Image, isPacked } from "../image/image.ts";
+import { bestResizeInstructions, type ResizeInstructions } from "../image/preprocess-plan.ts";
 import { GreyPyramid } from "./grey-pyramid.ts";
-import { OpticalFlow } from "./optical-flow.ts";
+import { NativeFlow } from "./native-flow.ts";
+import { type Flow, OpticalFlow } from "./optical-flow.ts";
 
 /** x' = a x − b y + dx, y' = b x + a y + dy, in pixels of the frame. */
 export interface CameraStep {
@@ -18,6 +20,8 @@ const LEAST_PAIRS = 5;
 /** Squared pixels of the grey copy that a pair may be off. */
 const TOLERANCE = 9;
 const MOST_TRIES = 2000;
+/** Pixels of the least side of a frame that is looked at. */
+const LEAST_SIDE = 4;
 /** How likely one of the tries is to be free of pairs that are off. */
 const CONFIDENCE = 0.99;
 
@@ -123,25 +127,32 @@ export function estimateStep(from: Float64Array, to: Float64Array, count: number
 export class CameraMotion {
   #before: GreyPyramid | undefined;
   #after: GreyPyramid | undefined;
-  #flow: OpticalFlow | undefined;
+  #flow: Flow | undefined;
   #width = 0;
   #height = 0;
+  readonly #instructions: ResizeInstructions;
+
+  constructor(instructions: ResizeInstructions = bestResizeInstructions()) {
+    this.#instructions = instructions;
+  }
 
   /**
    * Take the next frame.
    *
-   * @returns how its camera has moved since the last one; `undefined` for the first frame, and where too little is seen
+   * @returns how its camera has moved since the last one; `undefined` for the first frame of a size, and where too little is seen
    * @throws {ArgumentError} If its pixels are not in host memory, or have no brightness
    */
   step(image: Partial<Image>): CameraStep | undefined {
     const whole = readable(image);
+    // Nothing is seen in a few pixels.
+    if (whole.width < LEAST_SIDE || whole.height < LEAST_SIDE) return undefined;
     if (whole.width !== this.#width || whole.height !== this.#height) this.#resize(whole);
     const [before, after] = [this.#before!, this.#after!];
     const flow = this.#flow!;
-    after.load(whole);
+    flow.load(after, whole);
     flow.follow(before, after);
     const found = estimateStep(flow.from, flow.to, flow.count);
-    flow.find(after.levels[0]!);
+    flow.find(after);
     this.#before = after;
     this.#after = before;
     return found && { ...found, dx: 2 * found.dx, dy: 2 * found.dy };
@@ -152,14 +163,16 @@ export class CameraMotion {
     this.#height = height;
     this.#before = new GreyPyramid(width, height);
     this.#after = new GreyPyramid(width, height);
-    this.#flow = new OpticalFlow(this.#before.levels[0]!);
+    const [level] = this.#before.levels;
+    const instructions = this.#instructions;
+    this.#flow = instructions === "none" ? new OpticalFlow(level!) : new NativeFlow(level!, instructions);
   }
 }
 
 /** @throws {ArgumentError} If there are no pixels to look at */
 function readable(image: Partial<Image>): Image {
   const hint = 'pass the frame to `update`, or load the tracker with `cameraMotion: "none"`';
-  const { width = 0, height = 0, format } = image;
+  const { format } = image;
   if (!(image.data instanceof Uint8Array)) {
     throw new ArgumentError(message("see the motion of the camera", "the frame has no pixels in host memory", hint));
   }
@@ -167,8 +180,10 @@ function readable(image: Partial<Image>): Image {
   if (!(isPacked(whole) || format === "NV12" || format === "GREY")) {
     throw new ArgumentError(message("see the motion of the camera", `its pixels are ${format}`, hint));
   }
-  if (width < 4 || height < 4) {
-    throw new ArgumentError(message("see the motion of the camera", `the frame is ${width}x${height}`, hint));
+  const wanted = byteLengthOf(whole);
+  if (image.data.byteLength < wanted) {
+    const found = `its pixels are gone, ${image.data.byteLength} of ${wanted} bytes are left`;
+    throw new ArgumentError(message("see the motion of the camera", found, hint));
   }
   return whole;
 }

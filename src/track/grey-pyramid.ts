@@ -1,5 +1,6 @@
 /** @module GreyPyramid: a small grey copy of a frame, and smaller ones of it: what the motion of a camera is seen in. */
 
+import { allocate } from "../core/tensor.ts";
 import { chromaOffsetOf, chromaPitchOf, type Image, isPackedFormat } from "../image/image.ts";
 
 /** Levels, the first of half the frame's size. */
@@ -7,7 +8,9 @@ const LEVELS = 4;
 /** No window is wider, in pixels of a level: smaller levels are left out. */
 const WINDOW = 21;
 /** Pixels around each level, which windows reach into: mirrored ones. */
-export const PAD = 24;
+const PAD = 24;
+/** Bytes behind the last level, which vectors may read. */
+const SLACK = 32;
 
 /** What makes colours of Y, U and V, in parts of 65536 of eight times a level. */
 interface ColourScale {
@@ -46,16 +49,10 @@ export interface Level {
   readonly height: number;
   /** Of a row, with what is around it. */
   readonly pitch: number;
-  /** 0–255, from {@linkcode PAD} rows above the first one on. */
-  readonly pixels: Float32Array;
+  /** Of all levels; of this one from {@linkcode PAD} rows above the first one on. */
+  readonly pixels: Uint8Array<ArrayBuffer>;
   /** Where the first pixel is. */
   readonly origin: number;
-}
-
-function levelOf(width: number, height: number): Level {
-  const pitch = width + 2 * PAD;
-  const pixels = new Float32Array(pitch * (height + 2 * PAD));
-  return { width, height, pitch, pixels, origin: PAD * pitch + PAD };
 }
 
 /** Where a place beyond the edge is mirrored to; the edge itself is not doubled. */
@@ -87,27 +84,37 @@ function surround({ width, height, pitch, pixels, origin }: Level): void {
 /** Levels of one frame; memory that is used again for the next but one. */
 export class GreyPyramid {
   readonly levels: readonly Level[];
-  readonly #rows: Float32Array;
+  /** Those of all levels. */
+  readonly pixels: Uint8Array<ArrayBuffer>;
+  /** `bt_grey_level` of each. */
+  readonly forms: Int32Array<ArrayBuffer>;
+  readonly #rows: Int32Array;
   readonly #grey: Uint8Array;
   readonly #width: number;
 
   /** @param width of frames, at least 2, as `height` */
   constructor(width: number, height: number) {
     this.#width = width;
-    const levels: Level[] = [];
-    let [columns, rows] = [width >> 1, height >> 1];
+    const sizes: (readonly [width: number, height: number, pitch: number, origin: number])[] = [];
+    let [columns, rows, bytes] = [width >> 1, height >> 1, 0];
     for (let level = 0; level < LEVELS; level++) {
       if (level > 0 && (columns <= WINDOW || rows <= WINDOW)) break;
-      levels.push(levelOf(columns, rows));
+      const pitch = columns + 2 * PAD;
+      sizes.push([columns, rows, pitch, bytes + PAD * pitch + PAD]);
+      bytes += pitch * (rows + 2 * PAD);
       columns = (columns + 1) >> 1;
       rows = (rows + 1) >> 1;
     }
-    this.levels = levels;
-    this.#rows = new Float32Array((levels[0]!.width + 4) * 5);
+    const pixels = allocate("u8", bytes + SLACK);
+    this.pixels = pixels;
+    this.levels = sizes.map(([w, h, pitch, origin]) => ({ width: w, height: h, pitch, pixels, origin }));
+    this.forms = allocate("i32", 4 * sizes.length);
+    this.forms.set(sizes.flat());
+    this.#rows = new Int32Array((width >> 1) + 4);
     this.#grey = new Uint8Array(2 * width);
   }
 
-  /** Take the next frame. */
+  /** Take the next frame: the reference of `bt_grey_load`. */
   load(image: Image): void {
     const { width, height, pitch, pixels, origin } = this.levels[0]!;
     const grey = this.#grey;
@@ -187,7 +194,7 @@ export class GreyPyramid {
       for (let x = 0; x < to.width; x++) {
         const at = 2 * x;
         const sum = columns[at]! + columns[at + 4]! + 4 * (columns[at + 1]! + columns[at + 3]!) + 6 * columns[at + 2]!;
-        to.pixels[target + x] = Math.floor((sum + 128) / 256);
+        to.pixels[target + x] = (sum + 128) >> 8;
       }
     }
   }

@@ -1,25 +1,50 @@
 /** @module OpticalFlow: corners of an image, and where each of them went in the next one, by Lucas and Kanade over a pyramid. */
 
+import type { Image } from "../image/image.ts";
 import type { GreyPyramid, Level } from "./grey-pyramid.ts";
 
 /** Corners that are followed, and the lowest strength of one as a part of the strongest. */
-const MOST_CORNERS = 400;
+export const MOST_CORNERS = 400;
 const QUALITY = 0.01;
 /** Pixels to each side of a corner that are compared. */
 const HALF = 10;
 const SIDE = 2 * HALF + 1;
 const AREA = SIDE * SIDE;
+/** Derivatives are taken of one more to the right and below, to be interpolated. */
+const WIDE = SIDE + 1;
 /** Steps to a place, and the step that is none, in pixels. */
 const MOST_STEPS = 30;
 const SMALLEST_STEP = 0.01;
+/** What each of the four pixels around a place counts is rounded to a part of this, as by OpenCV: so all sums are exact. */
+const PARTS = 16_384;
 /** Windows with less structure than this say nothing. */
 const LEAST_EIGENVALUE = 1e-4;
 const LEAST_DETERMINANT = 2 ** -23;
-/** What products of Scharr's derivatives are too large by; least values are given for products that are too small by as much. */
-const SCALE = 1 / 1024;
+/** What products of Scharr's derivatives are too large by. */
+const SCALE = 2 ** -20;
 
-/** Memory for images of one size. */
-export class OpticalFlow {
+/** True for where a window may begin. */
+function isInside(place: number, length: number): boolean {
+  return place >= -SIDE && place < length;
+}
+
+/** Finds corners and follows them: in TypeScript, or in the shim, to the bit. */
+export interface Flow {
+  /** x and y in turns, of corners and of where they went. */
+  readonly from: Float64Array;
+  readonly to: Float64Array;
+  /** How many corners there are, and pairs of both once they were followed. */
+  readonly count: number;
+  /** Make the grey copy of a frame. */
+  load(pyramid: GreyPyramid, image: Image): void;
+  /** Find the corners of an image, the strongest first. */
+  find(pyramid: GreyPyramid): void;
+  /** Follow the corners of an image into the next one; those that cannot be are left out. */
+  follow(before: GreyPyramid, after: GreyPyramid): void;
+}
+
+/** The reference, with memory for images of one size. */
+export class OpticalFlow implements Flow {
   readonly #width: number;
   readonly #height: number;
   readonly #across: Int32Array;
@@ -28,15 +53,17 @@ export class OpticalFlow {
   /** Of a row and those beside it: products of derivatives, with one more to each side. */
   readonly #sums: readonly [Float64Array, Float64Array, Float64Array];
   readonly #corners: Int32Array;
-  readonly #patch = new Float64Array(AREA);
-  readonly #patchAcross = new Float64Array(AREA);
-  readonly #patchDown = new Float64Array(AREA);
-  /** A window with one pixel more to each side, for its derivatives. */
-  readonly #wide = new Float64Array((SIDE + 3) * (SIDE + 3));
-  /** x and y in turns, of corners and of where they went. */
+  /** What a window shows, in parts of 32 of a level, and derivatives. */
+  readonly #patch = new Int32Array(AREA);
+  readonly #patchAcross = new Int32Array(AREA);
+  readonly #patchDown = new Int32Array(AREA);
+  /** Derivatives at pixels. */
+  readonly #wideAcross = new Int32Array(WIDE * WIDE);
+  readonly #wideDown = new Int32Array(WIDE * WIDE);
+  /** What each of the four pixels around a place counts. */
+  readonly #weights = new Int32Array(4);
   readonly from: Float64Array = new Float64Array(2 * MOST_CORNERS);
   readonly to: Float64Array = new Float64Array(2 * MOST_CORNERS);
-  /** How many corners there are, and pairs of both once they were followed. */
   count = 0;
 
   constructor({ width, height }: Level) {
@@ -49,8 +76,12 @@ export class OpticalFlow {
     this.#corners = new Int32Array(width * height);
   }
 
-  /** Find the corners of an image, the strongest first. */
-  find({ pixels, pitch, origin }: Level): void {
+  load(pyramid: GreyPyramid, image: Image): void {
+    pyramid.load(image);
+  }
+
+  find({ levels }: GreyPyramid): void {
+    const { pixels, pitch, origin } = levels[0]!;
     const width = this.#width;
     const height = this.#height;
     const across = this.#across;
@@ -95,12 +126,12 @@ export class OpticalFlow {
         const xy = sumsXy[x]! + sumsXy[x + 1]! + sumsXy[x + 2]!;
         const yy = sumsYy[x]! + sumsYy[x + 1]! + sumsYy[x + 2]!;
         const half = (xx - yy) / 2;
-        const strength = (xx + yy) / 2 - Math.sqrt(half * half + xy * xy);
+        const strength = Math.fround((xx + yy) / 2 - Math.sqrt(half * half + xy * xy));
         strengths[here + x] = strength;
         if (strength > strongest) strongest = strength;
       }
     }
-    this.#choose(QUALITY * strongest);
+    this.#choose(Math.fround(QUALITY * strongest));
   }
 
   /** Keep the strongest of those that none beside them is stronger than. */
@@ -135,7 +166,6 @@ export class OpticalFlow {
     }
   }
 
-  /** Follow the corners of an image into the next one; those that cannot be are left out. */
   follow({ levels: before }: GreyPyramid, { levels: after }: GreyPyramid): void {
     const { from, to } = this;
     let kept = 0;
@@ -164,12 +194,11 @@ export class OpticalFlow {
   /** Go on from where a corner was thought to be to where it is, on one level. @returns false where it cannot be told */
   #step(before: Level, after: Level, fromX: number, fromY: number, index: number): boolean {
     const { to } = this;
-    const left = fromX - HALF;
-    const top = fromY - HALF;
-    this.#take(before, left, top);
+    this.#take(before, fromX - HALF, fromY - HALF);
     const across = this.#patchAcross;
     const down = this.#patchDown;
     const patch = this.#patch;
+    const weights = this.#weights;
     let xx = 0;
     let xy = 0;
     let yy = 0;
@@ -184,44 +213,49 @@ export class OpticalFlow {
     xy *= SCALE;
     yy *= SCALE;
     const determinant = xx * yy - xy * xy;
-    const eigenvalue = (xx + yy - Math.sqrt((xx - yy) ** 2 + 4 * xy * xy)) / (2 * AREA);
-    if (eigenvalue * SCALE < LEAST_EIGENVALUE || determinant * SCALE * SCALE < LEAST_DETERMINANT) return false;
+    const eigenvalue = (xx + yy - Math.sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)) / (2 * AREA);
+    if (!(eigenvalue >= LEAST_EIGENVALUE && determinant >= LEAST_DETERMINANT)) return false;
     const { pixels, pitch, origin, width, height } = after;
     let x = to[2 * index]! - HALF;
     let y = to[2 * index + 1]! - HALF;
     let lastX = 0;
     let lastY = 0;
     for (let step = 0; step < MOST_STEPS; step++) {
+      if (!isInside(x, width) || !isInside(y, height)) return false;
       const wholeX = Math.floor(x);
       const wholeY = Math.floor(y);
-      if (wholeX < -SIDE || wholeX >= width || wholeY < -SIDE || wholeY >= height) return false;
-      const partX = x - wholeX;
-      const partY = y - wholeY;
+      this.#weigh(x - wholeX, y - wholeY);
+      const upperLeft = weights[0]!;
+      const upperRight = weights[1]!;
+      const lowerLeft = weights[2]!;
+      const lowerRight = weights[3]!;
       let sumX = 0;
       let sumY = 0;
       for (let row = 0, at = 0; row < SIDE; row++) {
         let place = origin + (wholeY + row) * pitch + wholeX;
-        let here = pixels[place]! + partY * (pixels[place + pitch]! - pixels[place]!);
-        for (let column = 0; column < SIDE; column++, at++) {
-          place += 1;
-          const upper = pixels[place]!;
-          const next = upper + partY * (pixels[place + pitch]! - upper);
-          const off = here + partX * (next - here) - patch[at]!;
-          sumX += off * across[at]!;
-          sumY += off * down[at]!;
-          here = next;
+        // Of a row, in 32 bits.
+        let rowX = 0;
+        let rowY = 0;
+        for (let column = 0; column < SIDE; column++, at++, place++) {
+          const upper = Math.imul(pixels[place]!, upperLeft) + Math.imul(pixels[place + 1]!, upperRight);
+          const lower =
+            Math.imul(pixels[place + pitch]!, lowerLeft) + Math.imul(pixels[place + pitch + 1]!, lowerRight);
+          const off = ((upper + lower + 256) >> 9) - patch[at]!;
+          rowX = (rowX + Math.imul(off, across[at]!)) | 0;
+          rowY = (rowY + Math.imul(off, down[at]!)) | 0;
         }
+        sumX += rowX;
+        sumY += rowY;
       }
-      // Derivatives are 32 times too large, and are squared on the other side.
-      sumX /= 32;
-      sumY /= 32;
+      sumX *= SCALE;
+      sumY *= SCALE;
       const deltaX = (xy * sumY - yy * sumX) / determinant;
       const deltaY = (xy * sumX - xx * sumY) / determinant;
       x += deltaX;
       y += deltaY;
       if (deltaX * deltaX + deltaY * deltaY <= SMALLEST_STEP * SMALLEST_STEP) break;
       // It goes to and fro.
-      if (step > 0 && Math.abs(deltaX + lastX) < 0.01 && Math.abs(deltaY + lastY) < 0.01) {
+      if (step > 0 && Math.abs(deltaX + lastX) < SMALLEST_STEP && Math.abs(deltaY + lastY) < SMALLEST_STEP) {
         x -= deltaX / 2;
         y -= deltaY / 2;
         break;
@@ -231,63 +265,73 @@ export class OpticalFlow {
     }
     to[2 * index] = x + HALF;
     to[2 * index + 1] = y + HALF;
-    return true;
+    return isInside(x + 0.5, width) && isInside(y + 0.5, height);
   }
 
-  /** Take the window around a corner, and its derivatives by Scharr, which beyond the edge are 0. */
-  #take({ pixels, pitch, origin, width, height }: Level, left: number, top: number): void {
+  /** What each of the four pixels around a place counts. */
+  #weigh(right: number, lower: number): void {
+    const weights = this.#weights;
+    weights[0] = (1 - right) * (1 - lower) * PARTS + 0.5;
+    weights[1] = right * (1 - lower) * PARTS + 0.5;
+    weights[2] = (1 - right) * lower * PARTS + 0.5;
+    weights[3] = PARTS - weights[0]! - weights[1]! - weights[2]!;
+  }
+
+  /** Take the window around a corner, and its derivatives by Scharr. */
+  #take(level: Level, left: number, top: number): void {
+    const { pixels, pitch, origin } = level;
     const wholeX = Math.floor(left);
     const wholeY = Math.floor(top);
-    const partX = left - wholeX;
-    const partY = top - wholeY;
-    const wide = this.#wide;
-    const side = SIDE + 2;
-    // Interpolating and deriving can be done in either order: both are sums.
-    for (let row = 0; row < side; row++) {
-      let place = origin + (wholeY + row - 1) * pitch + wholeX - 1;
-      let here = pixels[place]! + partY * (pixels[place + pitch]! - pixels[place]!);
-      for (let column = 0; column < side; column++) {
-        place += 1;
-        const upper = pixels[place]!;
-        const next = upper + partY * (pixels[place + pitch]! - upper);
-        wide[row * side + column] = here + partX * (next - here);
-        here = next;
-      }
-    }
+    this.#derive(level, wholeX, wholeY);
+    this.#weigh(left - wholeX, top - wholeY);
+    const weights = this.#weights;
+    const upperLeft = weights[0]!;
+    const upperRight = weights[1]!;
+    const lowerLeft = weights[2]!;
+    const lowerRight = weights[3]!;
+    const wideAcross = this.#wideAcross;
+    const wideDown = this.#wideDown;
     const patch = this.#patch;
     const across = this.#patchAcross;
     const down = this.#patchDown;
     for (let row = 0, at = 0; row < SIDE; row++) {
-      // Of three rows: what each column adds to the derivatives of those beside it, weighed and as a difference.
-      let on = row * side;
-      let weighed = 3 * (wide[on]! + wide[on + 2 * side]!) + 10 * wide[on + side]!;
-      let fall = wide[on + 2 * side]! - wide[on]!;
-      on += 1;
-      let nextWeighed = 3 * (wide[on]! + wide[on + 2 * side]!) + 10 * wide[on + side]!;
-      let nextFall = wide[on + 2 * side]! - wide[on]!;
-      for (let column = 0; column < SIDE; column++, at++) {
-        patch[at] = wide[on + side]!;
-        on += 1;
-        const upper = wide[on]!;
-        const lower = wide[on + 2 * side]!;
-        const lastWeighed = 3 * (upper + lower) + 10 * wide[on + side]!;
-        const lastFall = lower - upper;
-        across[at] = lastWeighed - weighed;
-        down[at] = 3 * (fall + lastFall) + 10 * nextFall;
-        weighed = nextWeighed;
-        nextWeighed = lastWeighed;
-        fall = nextFall;
-        nextFall = lastFall;
+      let place = origin + (wholeY + row) * pitch + wholeX;
+      let wide = row * WIDE;
+      for (let column = 0; column < SIDE; column++, at++, place++, wide++) {
+        const upper = Math.imul(pixels[place]!, upperLeft) + Math.imul(pixels[place + 1]!, upperRight);
+        const lower = Math.imul(pixels[place + pitch]!, lowerLeft) + Math.imul(pixels[place + pitch + 1]!, lowerRight);
+        patch[at] = (upper + lower + 256) >> 9;
+        const under = wide + WIDE;
+        const upperX = Math.imul(wideAcross[wide]!, upperLeft) + Math.imul(wideAcross[wide + 1]!, upperRight);
+        const lowerX = Math.imul(wideAcross[under]!, lowerLeft) + Math.imul(wideAcross[under + 1]!, lowerRight);
+        across[at] = (upperX + lowerX + PARTS / 2) >> 14;
+        const upperY = Math.imul(wideDown[wide]!, upperLeft) + Math.imul(wideDown[wide + 1]!, upperRight);
+        const lowerY = Math.imul(wideDown[under]!, lowerLeft) + Math.imul(wideDown[under + 1]!, lowerRight);
+        down[at] = (upperY + lowerY + PARTS / 2) >> 14;
       }
     }
-    const isWhole = wholeX >= 0 && wholeY >= 0 && wholeX + SIDE <= width && wholeY + SIDE <= height;
-    if (isWhole) return;
-    for (let row = 0, at = 0; row < SIDE; row++) {
-      for (let column = 0; column < SIDE; column++, at++) {
-        const [x, y] = [wholeX + column, wholeY + row];
-        if (x >= 0 && x < width && y >= 0 && y < height) continue;
-        across[at] = 0;
-        down[at] = 0;
+  }
+
+  /** Derivatives at the pixels of a window, and at those of one more row and column; beyond the edge they are 0. */
+  #derive({ pixels, pitch, origin, width, height }: Level, left: number, top: number): void {
+    const across = this.#wideAcross;
+    const down = this.#wideDown;
+    for (let row = 0, at = 0; row < WIDE; row++) {
+      const y = top + row;
+      let place = origin + y * pitch + left;
+      for (let column = 0; column < WIDE; column++, at++, place++) {
+        const x = left + column;
+        if (x < 0 || x >= width || y < 0 || y >= height) {
+          across[at] = 0;
+          down[at] = 0;
+          continue;
+        }
+        const above = place - pitch;
+        const below = place + pitch;
+        const falling = pixels[below + 1]! - pixels[above - 1]!;
+        const rising = pixels[above + 1]! - pixels[below - 1]!;
+        across[at] = 3 * (falling + rising) + 10 * (pixels[place + 1]! - pixels[place - 1]!);
+        down[at] = 3 * (falling - rising) + 10 * (pixels[below]! - pixels[above]!);
       }
     }
   }

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { shimTable } from "../../scripts/shim-table.ts";
 import { SHIM_STATUS, shim } from "../../src/ffi/shim.ts";
@@ -39,4 +41,25 @@ test("shim() binds the prebuilt library, and refuses a call without an object", 
   expect(native.bt_wait_any(-1, null, null, null, 0, 20)).toBe(SHIM_STATUS.badCall);
   expect(native.bt_nvjpeg_create(0, null, 3, 0, null)).toBe(SHIM_STATUS.badCall);
   expect(native.bt_nvjpeg_decode_batched(0, null, 1, 1, 1, 1, 1, 1)).toBe(SHIM_STATUS.badCall);
+});
+
+/** Asks for the driver from its working folder, then Windows for what is loaded under the driver's name. */
+const PROBE = `
+  import { dlopen } from "bun:ffi";
+  const { shim } = await import(process.argv[1]);
+  const { symbols } = dlopen("kernel32.dll", { GetModuleHandleA: { args: ["ptr"], returns: "ptr" } });
+  console.log(shim().bt_cuda_probe(null, null) !== 0, symbols.GetModuleHandleA(Buffer.from("nvcuda.dll\\0")));
+`;
+
+test.skipIf(process.platform !== "win32")("a driver that lies in the working folder is not loaded", () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-planted-"));
+  const own = join(import.meta.dir, "../../native/prebuilt/windows-x64/bun_tensorrt_shim.dll");
+  const source = join(import.meta.dir, "../../src/ffi/shim.ts");
+  try {
+    copyFileSync(own, join(folder, "nvcuda.dll"));
+    const child = Bun.spawnSync([process.execPath, "-e", PROBE, source], { cwd: folder });
+    expect(child.stdout.toString().trim()).toBe("true null");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -2,10 +2,12 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Image, imageOf } from "../../src/image/image.ts";
+import { bestResizeInstructions } from "../../src/image/preprocess-plan.ts";
 import { CameraMotion, estimateStep } from "../../src/track/camera-motion.ts";
 import { GreyPyramid } from "../../src/track/grey-pyramid.ts";
 import { Motion } from "../../src/track/motion.ts";
-import { OpticalFlow } from "../../src/track/optical-flow.ts";
+import { NativeFlow } from "../../src/track/native-flow.ts";
+import { type Flow, OpticalFlow } from "../../src/track/optical-flow.ts";
 import { Tracker } from "../../src/track/tracker.ts";
 import { TurnableMotion } from "../../src/track/turnable-motion.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
@@ -42,7 +44,7 @@ function pyramidOf(image: Image): GreyPyramid {
 test("corners, and where they went, are those of OpenCV, and so is the motion that they agree on", () => {
   const [before, after] = [pyramidOf(view(RESTING)), pyramidOf(view(MOVED))];
   const flow = new OpticalFlow(before.levels[0]!);
-  flow.find(before.levels[0]!);
+  flow.find(before);
   const pairs = (places: Float64Array): number[][] =>
     Array.from({ length: flow.count }, (_, at) => [places[2 * at]!, places[2 * at + 1]!]);
   expect(pairs(flow.from)).toEqual(golden.corners);
@@ -76,9 +78,74 @@ test("the camera's motion is in pixels of the frame, of colours as of grey, and 
     [33, 17],
     [4, 4],
     [5, 301],
+    [3, 90],
+    [1, 1],
   ] as const) {
     expect(camera.step(imageOf(new Uint8Array(width * height * 3), { width, height }))).toBeUndefined();
   }
+});
+
+/** Noise with a pattern that moves, of any format: dark and bright colours are cut to 0–255. */
+function noise(width: number, height: number, layout: Partial<Image>, shift: number): Image {
+  const { format = "RGB" } = layout;
+  const pixelBytes = { RGB: 3, BGR: 3, RGBA: 4, GREY: 1, NV12: 1, GREY16: 2, RGBA16: 8 }[format];
+  const pitchBytes = width * pixelBytes + (width & 1) + 5;
+  const rows = format === "NV12" ? height + ((height + 1) >> 1) + 4 : height;
+  const data = new Uint8Array(pitchBytes * rows);
+  for (let at = 0; at < data.length; at++) {
+    const [x, y] = [Math.floor((at % pitchBytes) / pixelBytes) + shift, Math.floor(at / pitchBytes) + shift];
+    data[at] = 128 + 150 * Math.sin(x * 0.37) * Math.cos(y * 0.23) + ((at * 7919) % 13);
+  }
+  return imageOf(data, { width, height, pitchBytes, ...layout });
+}
+
+const best = bestResizeInstructions();
+
+test.skipIf(best === "none")(
+  "the shim finds and follows what the reference does, to the bit, with and without vectors",
+  () => {
+    const sizes = [
+      [4, 4],
+      [6, 37],
+      [31, 18],
+      [98, 75],
+      [163, 116],
+    ] as const;
+    const layouts: readonly Partial<Image>[] = [
+      { format: "RGB" },
+      { format: "BGR" },
+      { format: "RGBA" },
+      { format: "GREY" },
+      { format: "NV12" },
+      { format: "NV12", yuvRange: "full" },
+    ];
+    let followed = 0;
+    for (const [width, height] of sizes) {
+      for (const layout of layouts) {
+        const results = (["none", "plain", best] as const).map((kind) => {
+          const [before, after] = [new GreyPyramid(width, height), new GreyPyramid(width, height)];
+          const level = before.levels[0]!;
+          const flow: Flow = kind === "none" ? new OpticalFlow(level) : new NativeFlow(level, kind);
+          flow.load(before, noise(width, height, layout, 0));
+          flow.find(before);
+          const corners = flow.from.slice(0, 2 * flow.count);
+          flow.load(after, noise(width, height, layout, 3));
+          flow.follow(before, after);
+          followed += flow.count;
+          const [from, to] = [flow.from.slice(0, 2 * flow.count), flow.to.slice(0, 2 * flow.count)];
+          return { pixels: after.pixels, corners, from, to };
+        });
+        for (const result of results.slice(1)) expect(result).toEqual(results[0]!);
+      }
+    }
+    expect(followed).toBeGreaterThan(3000);
+  },
+);
+
+test("frames whose pixels are gone are refused by name", () => {
+  const image = noise(40, 30, { format: "RGB" }, 0);
+  (image.data.buffer as ArrayBuffer).transfer();
+  expect(() => new CameraMotion().step(image)).toThrow("its pixels are gone, 0 of ");
 });
 
 test("pairs that are off do not count, and five are the least", () => {

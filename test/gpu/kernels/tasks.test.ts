@@ -3,8 +3,10 @@ import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts"
 import type { CudaTask } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
+import type { DeviceImage } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { createTensor, type DType, type Tensor, type TensorInfo, viewOf, volume } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
+import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { ownHeads } from "../../../src/heads/own-head.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
@@ -187,6 +189,43 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       expect(made.some(({ outputs }) => outputs.some(({ count }) => count > 0))).toBe(true);
     });
   }
+
+  gpuTest(
+    "NV12 in mapped memory is read where it lies: piece by piece, as a graph, and other images by the same graph",
+    async () => {
+      const said = { output0: people("f32", 90, 3) };
+      const metadata = { ...POSE, kpt_shape: "[4, 3]" };
+      const task = await new ObjectTask("pose", DEFAULT_DETECT_TASK_OPTIONS).recognise(opened(said, metadata));
+      using owned = new DisposableStack();
+      const device = owned.use(Device.open());
+      const engine = owned.use(
+        new StandInEngine(device, [{ name: "output0", dtype: "f32", shape: said.output0.shape }]),
+      );
+      engine.give(new Map(Object.entries(said)));
+      const model = standInModel(engine, device, task as never, BATCH, owned);
+      const part = (await task.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
+      const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+      const own = { ...model, zeroCopy: "auto", cuda: part.load(model, owned), streams, trace: undefined } as const;
+      const slot = owned.use(new GpuSlot<NmsOptions, DetectionBlock>(own, streams));
+      // Three times as large as the input: every third row is read.
+      const images = [60, 96, 90].map((height) => {
+        const { data, ...form } = nv12Pair(96, height).nv12;
+        const pinned = owned.use(PinnedBuffer.create("u8", [data.length], device, { use: "mapped" }));
+        pinned.data.set(data);
+        return { pinned, image: imageOf(pinned.data, form) };
+      });
+      const uploads = owned.use(spyOn(FrameMemory.prototype, "upload"));
+      for (const order of [images, images, images.toReversed(), images]) {
+        uploads.mockClear();
+        const frames = order.map(({ image }) => image);
+        await slot.run(frames, [SIDE, SIDE], USUAL_SELECTION);
+        const wanted = await onHost<NmsOptions, DetectionBlock>(task as never, said, USUAL_SELECTION, frames);
+        expect((await slot.readInput()).data).toEqual(wanted.input.data);
+        const places = uploads.mock.results.map(({ value }) => (value as DeviceImage).pixels);
+        expect(places).toEqual(order.map(({ pinned }) => pinned.mapped.pointer));
+      }
+    },
+  );
 
   gpuTest("heads of the caller's, of every task, read on the host what the device computed", async () => {
     for (const dtype of ["f32", "f16"] as const) {

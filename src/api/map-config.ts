@@ -28,7 +28,7 @@ export interface MapOptions extends CallOptions {}
 export interface MapStreamOptions extends StreamRules {}
 
 /** Options of every façade for maps. */
-export interface MapModelOptions extends LoadOptions {
+interface MapModelOptions extends LoadOptions {
   /**
    * What the model wants done to an image. Default: what Ultralytics' metadata says, else `preprocessor_config.json` beside the
    * model, else stretched with ImageNet's mean and deviation, and the log says so.

@@ -24,7 +24,7 @@ import { missingFile, pathOfBlob } from "../core/paths.ts";
 export type ModelSource = string | URL | Uint8Array | ArrayBuffer | Blob;
 
 /** A model to load, and what to call it in messages. */
-export interface FoundModel {
+interface FoundModel {
   /** Path of a file, or the bytes of one. */
   readonly source: string | Uint8Array;
   readonly name: string;

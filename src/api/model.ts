@@ -219,7 +219,7 @@ async function loadAny(model: ModelSource, configs: TaskConfigs): Promise<Model>
 }
 
 /** @internal Of models of which it is not known whether they say more than a detector. */
-export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & {
+type AnyDetectorOptions = Omit<DetectorOptions, "task"> & {
   readonly task?: "detect" | ObjectTaskName | undefined;
 };
 

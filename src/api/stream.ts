@@ -29,7 +29,7 @@ export interface StreamSummary {
 }
 
 /** Frames that a GPU may decode into its own memory, such as those of a `VideoSource`. */
-export interface DeviceFrameSource<Frame> extends AsyncIterable<Frame> {
+interface DeviceFrameSource<Frame> extends AsyncIterable<Frame> {
   /** Models on these GPUs read the frames; `undefined` stands for another machine. Before the first frame. */
   offerDevices(devices: readonly (number | undefined)[]): void;
   /** Nobody looks at a frame any more: its memory on the GPU goes back. Memory of the host is left to the garbage collector. */
@@ -82,7 +82,7 @@ export async function* ofVideo<Frame, T extends { readonly index: number }, Summ
 }
 
 /** How {@linkcode inOrder} works. */
-export interface InOrderOptions<T> extends Omit<StreamConfig<unknown>, "call"> {
+interface InOrderOptions<T> extends Omit<StreamConfig<unknown>, "call"> {
   /** Most images between the sequence and the caller. */
   readonly limit: number;
   /** Put an image in line. Throws where no more are taken. */

@@ -19,7 +19,7 @@ export interface Archive {
 }
 
 /** How an archive is opened. */
-export interface OpenArchiveOptions extends DownloadOptions {
+interface OpenArchiveOptions extends DownloadOptions {
   /** Name of the component, for messages. */
   readonly name: string;
   /** Fetch it whole where no parts of it can be had. */

@@ -5,7 +5,7 @@ import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 
 /** What was wrong with a step of a download. */
-export interface Problem {
+interface Problem {
   /** One clause. */
   readonly problem: string;
   /** Another try may help. */

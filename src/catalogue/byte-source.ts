@@ -56,7 +56,7 @@ export async function readWhole(source: ByteSource, start: number, end: number):
 }
 
 /** How {@linkcode openHttp} opens an archive. */
-export interface OpenHttpOptions extends DownloadOptions {
+interface OpenHttpOptions extends DownloadOptions {
   /** Name of the component, for messages. */
   readonly name: string;
   /** Gives the file that a whole archive is written to; `undefined` if it is not worth fetching whole. */

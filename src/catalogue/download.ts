@@ -7,7 +7,7 @@ import type { Attempt } from "./attempt.ts";
 import { type ClientOptions, runClient } from "./package-clients.ts";
 
 /** Called as bytes arrive. `totalBytes` is `undefined` if the server does not say. */
-export type ProgressCallback = (receivedBytes: number, totalBytes: number | undefined) => void;
+type ProgressCallback = (receivedBytes: number, totalBytes: number | undefined) => void;
 
 /** What {@linkcode download} and `pull` take. */
 export interface DownloadOptions {
@@ -97,7 +97,7 @@ export async function download(
 }
 
 /** Where a package's tarball lies, as the registry says. */
-export interface TarballAddress {
+interface TarballAddress {
   readonly tarball: string;
   /** Subresource integrity, `sha512-…`; old registries leave it out. */
   readonly integrity?: string;

@@ -14,7 +14,7 @@ import { isIntact, storageError } from "./store.ts";
 import { unpack } from "./zip.ts";
 
 /** What {@linkcode install} takes. */
-export interface InstallOptions extends DownloadOptions {
+interface InstallOptions extends DownloadOptions {
   /** Archives that were opened before; what is opened is added. */
   readonly archives: ArchiveSet;
 }

@@ -83,7 +83,7 @@ export async function store(entry: CatalogueEntry, bytes: Uint8Array): Promise<s
 }
 
 /** What was to be kept, and where. */
-export interface StorageNeed {
+interface StorageNeed {
   /** Name of the entry or component. */
   readonly name: string;
   readonly folder: string;
@@ -105,7 +105,7 @@ export function storageError(need: StorageNeed, cause: unknown): CatalogueError 
 }
 
 /** What the file is; each kind has its own folder in the cache. */
-export type EntryKind = "model" | "image";
+type EntryKind = "model" | "image";
 
 /** A file that is fetched on demand, known by its hash. Plain data. */
 export interface CatalogueEntry {

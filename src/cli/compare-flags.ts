@@ -42,7 +42,7 @@ const MACHINE_FLAGS = [...GPU_FLAGS, ...CPU_FLAGS];
 export const COMPARE_FLAGS: readonly Flag[] = [...flagsOf(OWN), ...MACHINE_FLAGS];
 
 /** The flags of `compare`, checked. */
-export interface CompareArguments {
+interface CompareArguments {
   /** What the two models are called. */
   readonly models: readonly [first: string, second: string];
   readonly options: Omit<CompareOptions, "first" | "second">;

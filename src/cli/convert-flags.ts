@@ -33,7 +33,7 @@ const OWN = {
 export const CONVERT_FLAGS: readonly Flag[] = flagsOf(OWN);
 
 /** The flags of `convert`, checked. */
-export interface ConvertArguments {
+interface ConvertArguments {
   readonly options: ConvertOptions;
   readonly isJson: boolean;
   readonly isQuiet: boolean;

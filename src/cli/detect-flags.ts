@@ -30,7 +30,7 @@ const MASK_FORMATS: readonly FormatName[] = ["json", "jsonl", "coco"];
 export const PEOPLE: readonly string[] = ["person"];
 
 /** How results are written. */
-export type FormatName = (typeof FORMATS)[number];
+type FormatName = (typeof FORMATS)[number];
 
 /** The flags of `detect`, checked. */
 export interface DetectArguments extends DetectorArguments {

@@ -46,7 +46,7 @@ export interface DetectSource<Model extends ImageStream = Finder> extends Inputs
 }
 
 /** An image to be run. */
-export interface NamedImage {
+interface NamedImage {
   readonly file: string;
   readonly source: ImageSource;
   readonly frame?: FramePlace;

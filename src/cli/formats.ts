@@ -87,7 +87,7 @@ export function csvFormat(forms: ResultForms, isNumbered: boolean): ResultFormat
 }
 
 /** How images and classes are numbered in a results file. */
-export interface CocoNumbers {
+interface CocoNumbers {
   /** The id of an image; a frame of a video has its index. */
   readonly imageId: (file: string) => number;
   /** The id of a class; objects of a class without one are skipped. */
@@ -144,7 +144,7 @@ export interface ResultFormat {
 }
 
 /** What is used of an annotation file (`instances_….json`). */
-export interface CocoAnnotations {
+interface CocoAnnotations {
   readonly images: readonly { readonly id: number; readonly file_name: string }[];
   readonly categories: readonly { readonly id: number; readonly name: string }[];
 }

@@ -65,7 +65,7 @@ export interface PlanInspection {
 export type SaidOfModel = Pick<RecogniseOptions, "head" | "heads" | "anchors" | "labels" | "preprocessing">;
 
 /** How a plan is inspected. */
-export interface InspectPlanOptions {
+interface InspectPlanOptions {
   /** Number of the GPU. */
   readonly device: number;
   /** What the caller knows better than the model. */
@@ -77,7 +77,7 @@ export interface InspectPlanOptions {
 }
 
 /** Why a model is not read, as `--json` gives it. */
-export interface ModelProblem {
+interface ModelProblem {
   /** All of it, as it is printed. */
   readonly problem: string;
   readonly hint: string | undefined;

@@ -99,7 +99,7 @@ async function run(words: readonly string[], context: CommandContext): Promise<n
 }
 
 /** Where a command line writes to: the process, or whoever runs commands in one. */
-export interface StandardStreams {
+interface StandardStreams {
   readonly stdout: NodeJS.WriteStream;
   readonly stderr: NodeJS.WriteStream;
 }

@@ -22,7 +22,7 @@ const VIDEO_EXTENSIONS: readonly string[] = [
 export const STDIN = "-";
 
 /** What an operand stands for. */
-export type OperandKind = "images" | "video" | "stdin";
+type OperandKind = "images" | "video" | "stdin";
 
 /** Every packet of an MPEG transport stream begins with it; no program in TypeScript does. */
 const SYNC_BYTE = 0x47;
@@ -82,7 +82,7 @@ export function localOperand(operand: string): string {
 }
 
 /** What a command takes, and what its messages say before an operand: `transform`. */
-export interface Expansion {
+interface Expansion {
   readonly action: string;
   /** `images`: every operand is one. `any`: by its name. `videos`: every operand is one. */
   readonly takes: "images" | "videos" | "any";

@@ -35,7 +35,7 @@ const DEMO = {
 export const DEMO_FLAGS: readonly Flag[] = flagsOf(DEMO);
 
 /** The flags of `demo`, checked. */
-export interface DemoFlags {
+interface DemoFlags {
   readonly model: string | undefined;
   readonly image: string;
   readonly backend: string | undefined;

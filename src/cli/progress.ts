@@ -6,7 +6,7 @@ import type { BuildProgress } from "../runtime/backend.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** How far a piece of work is. */
-export interface ProgressState {
+interface ProgressState {
   /** Left of the bar: `yolo11n`. */
   readonly title: string;
   readonly done: number;
@@ -36,7 +36,7 @@ export function formatBar(fraction: number): string {
 }
 
 /** In whole seconds: more would only flicker. */
-export function wholeSeconds(milliseconds: number): string {
+function wholeSeconds(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }

@@ -114,17 +114,43 @@ function refuseTwins(files: readonly string[]): void {
   throw new BunTensorRtError(message(`write ${JSON.stringify(files[twice])} into DOTA's files`, found, "rename one"));
 }
 
+/** Files of a folder, each opened when it is first asked for. */
+class OutputFiles implements Disposable {
+  readonly #folder: string;
+  readonly #open: (path: string) => Output;
+  readonly #outputs = new Map<string, Output>();
+
+  constructor(folder: string, open: (path: string) => Output) {
+    prepareFolder(folder);
+    this.#folder = folder;
+    this.#open = open;
+  }
+
+  /** @param name below the folder */
+  at(name: string): Output {
+    const known = this.#outputs.get(name);
+    if (known !== undefined) return known;
+    const path = join(this.#folder, name);
+    prepareFolder(dirname(path));
+    const output = this.#open(path);
+    this.#outputs.set(name, output);
+    return output;
+  }
+
+  async finish(): Promise<void> {
+    for (const output of this.#outputs.values()) await output.finish();
+  }
+
+  [Symbol.dispose](): void {
+    for (const output of this.#outputs.values()) output.close();
+  }
+}
+
 /** DOTA's Task1 files: one a class, also where nothing was found of it. */
 function dotaFiles(folder: string, { images, videos }: Inputs): ResultTarget {
-  prepareFolder(folder);
   for (const files of [images, videos]) refuseTwins(files);
-  const outputs = new Map<string, Output>();
-  const outputOf = (label: string): Output => {
-    const path = join(folder, `Task1_${label.replace(/[^\p{L}\p{N}._-]/gu, "-")}.txt`);
-    const output = outputs.get(path) ?? openWholeOutput(path);
-    outputs.set(path, output);
-    return output;
-  };
+  const outputs = new OutputFiles(folder, openWholeOutput);
+  const outputOf = (label: string): Output => outputs.at(`Task1_${label.replace(/[^\p{L}\p{N}._-]/gu, "-")}.txt`);
   return {
     sink(forms, labels) {
       if (forms.dota === undefined) {
@@ -137,39 +163,26 @@ function dotaFiles(folder: string, { images, videos }: Inputs): ResultTarget {
           const name = dotaName(file, frame);
           for (const { label, line } of forms.dota!(result)) await outputOf(label).write(`${name} ${line}\n`);
         },
-        async finish() {
-          for (const output of outputs.values()) await output.finish();
-        },
+        finish: () => outputs.finish(),
       };
     },
-    [Symbol.dispose]() {
-      for (const output of outputs.values()) output.close();
-    },
+    [Symbol.dispose]: () => outputs[Symbol.dispose](),
   };
 }
 
-/** Tracks as the MOT challenge writes them: one file a video. */
+/** Tracks as the MOT challenge writes them: one file a video, also where nothing was found in it. */
 function motFiles(folder: string, { videos }: Inputs): ResultTarget {
-  prepareFolder(folder);
+  const outputs = new OutputFiles(resolve(folder), openOutput);
   const stems = outputNames(videos, (name) => name.replace(/\.[^./\\]*$/, ""));
-  const open = (stem: string): Output => {
-    const path = join(resolve(folder), `${stem}.txt`);
-    prepareFolder(dirname(path));
-    return openOutput(path);
-  };
-  const outputs = new Map(videos.map((file, at) => [file, open(stems[at]!)]));
+  const outputOf = new Map(videos.map((file, at) => [file, outputs.at(`${stems[at]}.txt`)]));
   return {
     sink: () => ({
       async write({ file, result, frame }) {
-        for (const object of objectsOf(result)) await outputs.get(file)?.write(motLine(frame!.index + 1, object));
+        for (const object of objectsOf(result)) await outputOf.get(file)?.write(motLine(frame!.index + 1, object));
       },
-      async finish() {
-        for (const output of outputs.values()) await output.finish();
-      },
+      finish: () => outputs.finish(),
     }),
-    [Symbol.dispose]() {
-      for (const output of outputs.values()) output.close();
-    },
+    [Symbol.dispose]: () => outputs[Symbol.dispose](),
   };
 }
 
@@ -183,19 +196,13 @@ const OWN_FILES: Readonly<Partial<Record<DetectArguments["format"], string>>> = 
 
 /** A file for each video, in a folder. */
 function ownFiles(args: TargetArguments, folder: string, source: NumberedInputs): ResultTarget {
-  prepareFolder(folder);
-  const outputs = new Map<string, Output>();
+  const outputs = new OutputFiles(folder, (path) => openFile(args, path));
   return {
     sink(forms, labels) {
       const sinks = new Map<string, ResultSink>();
       const sinkOf = (name: string): ResultSink => {
-        const known = sinks.get(name);
-        if (known !== undefined) return known;
-        const path = join(folder, `${name}${OWN_FILES[args.format]}`);
-        prepareFolder(dirname(path));
-        const output = openFile(args, path);
-        outputs.set(name, output);
-        const sink = textSinkOf(args, source, output)(forms, labels);
+        const output = outputs.at(`${name}${OWN_FILES[args.format]}`);
+        const sink = sinks.get(name) ?? textSinkOf(args, source, output)(forms, labels);
         sinks.set(name, sink);
         return sink;
       };
@@ -206,9 +213,7 @@ function ownFiles(args: TargetArguments, folder: string, source: NumberedInputs)
         },
       };
     },
-    [Symbol.dispose]() {
-      for (const output of outputs.values()) output.close();
-    },
+    [Symbol.dispose]: () => outputs[Symbol.dispose](),
   };
 }
 
@@ -274,7 +279,7 @@ function textSinkOf(
 }
 
 /** Takes the results of one run. */
-export interface ResultSink {
+interface ResultSink {
   write(image: ImageResult): Promise<void>;
   /** Write what ends the whole. */
   finish(): Promise<void>;

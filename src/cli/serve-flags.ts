@@ -19,7 +19,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
 ];
 
 /** The flags of `serve`, checked. */
-export interface ServeArguments extends DetectorArguments {
+interface ServeArguments extends DetectorArguments {
   readonly serve: ServeOptions;
   readonly isQuiet: boolean;
 }

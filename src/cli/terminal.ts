@@ -25,12 +25,12 @@ export function paintOf(hasColour: boolean): Paint {
 }
 
 /** What makes text safe for a terminal; the looks of a {@linkcode Paint} stay where it has colours. */
-export function safeText(hasColour: boolean): (text: string) => string {
+function safeText(hasColour: boolean): (text: string) => string {
   return hasColour ? shownInColour : shown;
 }
 
 /** A stream people may be looking at. */
-export interface TerminalStream {
+interface TerminalStream {
   readonly isTTY?: boolean;
   readonly columns?: number;
   write(text: string): unknown;

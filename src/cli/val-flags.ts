@@ -41,7 +41,7 @@ function without(flags: readonly OptionFlag[], others: readonly OptionFlag[]): O
 export const VAL_FLAGS: readonly Flag[] = [...flagsOf(OWN), ...OBJECT_FLAGS, ...without(CLASS_FLAGS, OBJECT_FLAGS)];
 
 /** The flags of `val`, checked, but for those of the model. */
-export interface ValArguments {
+interface ValArguments {
   /** Path or name of the model. */
   readonly model: string;
   readonly data: string;

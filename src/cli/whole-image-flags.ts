@@ -39,7 +39,7 @@ const OWN = {
 } satisfies OptionTable;
 
 /** The flags of such a command, checked. */
-export interface WholeImageArguments<Options>
+interface WholeImageArguments<Options>
   extends Pick<DetectArguments, "list" | "format" | "output" | "save" | "isQuiet"> {
   /** Path of the model. */
   readonly model: string;

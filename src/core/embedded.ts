@@ -70,7 +70,7 @@ export function openablePath(path: string): string {
 export type NativeFiles = Readonly<Record<string, string>>;
 
 /** Native parts of other packages that a bundle or executable brings with it; `bun-tensorrt/embed` finds them when it is built. */
-export interface NativeParts {
+interface NativeParts {
   /** ONNX Runtime's library. */
   readonly onnxruntime?: NativeFiles | undefined;
   /** The library that sharp's addon is linked against. */

@@ -7,7 +7,7 @@ import { type NativeCalls, openLibrary } from "./library.ts";
 import { setNativeDefault } from "./native-environment.ts";
 
 /** The functions of libcuda. */
-export type CudaDriver = NativeCalls<typeof CUDA_DRIVER_SYMBOLS>;
+type CudaDriver = NativeCalls<typeof CUDA_DRIVER_SYMBOLS>;
 
 /** Where libcuda may lie; also what `doctor` goes by. */
 export const CUDA_DRIVER_SPEC: LibrarySpec = {

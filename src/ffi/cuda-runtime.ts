@@ -8,7 +8,7 @@ import { type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
 /** The functions of libcudart. */
-export type CudaRuntime = NativeCalls<typeof CUDA_RUNTIME_SYMBOLS>;
+type CudaRuntime = NativeCalls<typeof CUDA_RUNTIME_SYMBOLS>;
 
 /** File of one of CUDA's libraries: `libcudart.so.12`, `cudart64_12.dll`. */
 export function cudaFile(name: "cudart" | "nvjpeg" | "nvrtc", major: number): string {

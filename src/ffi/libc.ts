@@ -16,7 +16,7 @@ const SPEC: LibrarySpec = {
 };
 
 /** The functions of the C library. */
-export type Libc = NativeCalls<typeof LIBC_SYMBOLS>;
+type Libc = NativeCalls<typeof LIBC_SYMBOLS>;
 
 /** A fresh pipe must tell its capacity, and no descriptor -1 may have one. */
 function testLibc(libc: Libc): string | undefined {
@@ -39,21 +39,21 @@ export function libc(): Libc {
 }
 
 /** Close the descriptor when another program is started: `O_CLOEXEC`. */
-export const O_CLOEXEC = 0o2000000;
+const O_CLOEXEC = 0o2000000;
 /** `fcntl`: set the bytes a pipe holds. */
-export const F_SETPIPE_SZ = 1031;
+const F_SETPIPE_SZ = 1031;
 /** `fcntl`: the bytes a pipe holds. */
-export const F_GETPIPE_SZ = 1032;
+const F_GETPIPE_SZ = 1032;
 
 /** Prototypes of `unistd.h`, `fcntl.h` and `stdlib.h` on Linux; all return -1 on failure. @see pipe(2), fcntl(2), setenv(3) */
-export const LIBC_SYMBOLS = {
+const LIBC_SYMBOLS = {
   pipe2: { args: ["ptr", "i32"], returns: "i32" }, // pipefd (int[2]: read end, write end), flags (O_…)
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" }, // fd, op (F_…), arg
   setenv: { args: ["ptr", "ptr", "i32"], returns: "i32" }, // name, value, overwrite
 } as const;
 
 /** The two ends of a pipe, as file descriptors. Whoever asked for it closes both. */
-export interface OsPipe {
+interface OsPipe {
   readonly readEnd: number;
   readonly writeEnd: number;
 }

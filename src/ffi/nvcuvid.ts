@@ -15,7 +15,7 @@ export const NVCUVID_SPEC: LibrarySpec = {
 };
 
 /** libnvcuvid, from driver 525 on. In the order in which the shim takes them. */
-export const NVCUVID_SYMBOLS = {
+const NVCUVID_SYMBOLS = {
   cuvidGetDecoderCaps: { args: ["ptr"], returns: "i32" }, // pdc
   cuvidCreateDecoder: { args: ["ptr", "ptr"], returns: "i32" }, // phDecoder, pdci
   cuvidDestroyDecoder: { args: ["ptr"], returns: "i32" }, // hDecoder
@@ -40,7 +40,7 @@ export const VIDEO_CALLS: readonly string[] = [
 ];
 
 /** libnvcuvid, opened. */
-export interface NvcuvidLibrary {
+interface NvcuvidLibrary {
   readonly path: string;
   /** Addresses of the {@linkcode VIDEO_CALLS}, as the shim takes them. */
   readonly functions: OutCells;

@@ -7,7 +7,7 @@ import { type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
 /** The functions of libnvjpeg. */
-export type NvJpegCalls = NativeCalls<typeof NVJPEG_SYMBOLS>;
+type NvJpegCalls = NativeCalls<typeof NVJPEG_SYMBOLS>;
 
 /** Where libnvjpeg may lie; also what `doctor` prints. */
 export function nvJpegSpec(): LibrarySpec {

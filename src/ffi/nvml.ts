@@ -40,7 +40,7 @@ export function checkNvml(library: Nvml, status: number, call: string): void {
 }
 
 /** Status: all is well. */
-export const NVML_SUCCESS = 0;
+const NVML_SUCCESS = 0;
 /** Status: this GPU, or this slice of one, does not tell. */
 export const NVML_ERROR_NOT_SUPPORTED = 3;
 /** Status: the process may not know. */
@@ -49,7 +49,7 @@ export const NVML_ERROR_NO_PERMISSION = 4;
 export const NVML_ERROR_GPU_IS_LOST = 15;
 
 /** Prototypes of `nvml.h`. @see https://docs.nvidia.com/deploy/nvml-api/ */
-export const NVML_SYMBOLS = {
+const NVML_SYMBOLS = {
   nvmlInit_v2: { args: [], returns: "i32" },
   nvmlShutdown: { args: [], returns: "i32" },
   nvmlErrorString: { args: ["i32"], returns: "ptr" }, // result

@@ -10,7 +10,7 @@ import { addressOf, CStrings, cString, OutCells, readCString } from "./memory.ts
 type NvrtcCalls = NativeCalls<typeof NVRTC_SYMBOLS>;
 
 /** What {@linkcode Nvrtc.compile} takes beside the source. */
-export interface CompileOptions {
+interface CompileOptions {
   /** Of the source, for messages: `preprocess.cu`. */
   readonly name: string;
   /** Texts of the headers that the source includes, by the name it includes them under. */

@@ -301,7 +301,7 @@ export function testOnnxRuntime(base: number | null): string | undefined {
 }
 
 /** The members of a struct that are called, by their C names, each with its place, counted in pointers from the start. */
-export type FunctionTable = Readonly<Record<string, Prototype & { readonly index: number }>>;
+type FunctionTable = Readonly<Record<string, Prototype & { readonly index: number }>>;
 
 /**
  * Make the members of a struct callable. The struct must live as long as the process.

@@ -63,7 +63,7 @@ export function findTurboJpeg(): TurboJpeg | LibraryLoadError {
 export const TJPF_RGB = 0;
 
 /** Colour space, as `tjDecompressHeader3` reports it: one channel. */
-export const TJCS_GRAY = 2;
+const TJCS_GRAY = 2;
 /** Colour space: four channels of ink. */
 export const TJCS_CMYK = 3;
 /** Colour space: four channels of ink, three of them as luminance and chrominance. */
@@ -76,7 +76,7 @@ export const TJFLAG_LIMITSCANS = 32768;
 export const TJERR_WARNING = 0;
 
 /** Prototypes of `turbojpeg.h`, in its order. @see https://libjpeg-turbo.org/Documentation/Documentation */
-export const TURBOJPEG_SYMBOLS = {
+const TURBOJPEG_SYMBOLS = {
   tjInitDecompress: { args: [], returns: "ptr" },
   // handle, jpegBuf, jpegSize, width, height, jpegSubsamp, jpegColorspace
   tjDecompressHeader3: { args: ["ptr", "ptr", "usize", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },

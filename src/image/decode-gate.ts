@@ -6,7 +6,7 @@ import { Fifo } from "../core/fifo.ts";
 import { quoted } from "./decode-limits.ts";
 
 /** How the process stands with decoding. */
-export interface DecodeLoad {
+interface DecodeLoad {
   /** Images being decoded; overdue ones count until they have ended. */
   readonly running: number;
   /** Images that wait for one of these to end. */

@@ -30,7 +30,7 @@ export interface EncodeOptions {
 }
 
 /** The same, complete. */
-export type EncodeConfig = Filled<EncodeOptions>;
+type EncodeConfig = Filled<EncodeOptions>;
 
 const schema = z.strictObject({
   format: z.enum(["jpeg", "png", "webp"], "jpeg, png or webp").default("jpeg"),

@@ -88,7 +88,7 @@ export interface DecodedImage extends Image {
 }
 
 /** What {@linkcode ImageDecoder.create} takes. */
-export interface ImageDecoderOptions {
+interface ImageDecoderOptions {
   /**
    * Where the pixels go: called when more bytes than before are needed, after which the former memory is not used any
    * more. For pinned memory; it stays its owner's. Default: JS memory, with a quarter to spare from the second time on.

@@ -30,7 +30,7 @@ export interface JpegHeader extends JpegMarkers {
 export type JpegScale = 1 | 2 | 4 | 8;
 
 /** What became of a file. */
-export interface JpegAttempt {
+interface JpegAttempt {
   readonly image: PackedImage;
   /** Other than `whole`: some pixels may be wrong, or never have been written. `failed`: libturbojpeg cannot decode the file. */
   readonly outcome: "whole" | "warned" | "failed";
@@ -316,7 +316,7 @@ export function repairedJpegs(bytes: Uint8Array, markers: JpegMarkers): Uint8Arr
 }
 
 /** Takes what a decoder warned of: {@linkcode rescuedJpeg}. */
-export interface JpegRescue {
+interface JpegRescue {
   /** Path, URL or description of the bytes, for messages. */
   readonly source: string;
   /** Told of what is wrong with an image that is taken nevertheless. */

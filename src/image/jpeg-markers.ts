@@ -197,7 +197,7 @@ export function endOfJpeg(bytes: Uint8Array, scanOffset: number): number {
 }
 
 /** What the scans of a JPEG say of themselves. */
-export interface JpegScans {
+interface JpegScans {
   /** At least one, unless the file ends in front of them. */
   readonly count: number;
   /** Offset in bytes behind the end marker; -1 where there is none. */

@@ -161,8 +161,7 @@ export const IMAGENET_STD: readonly [number, number, number] = [0.229, 0.224, 0.
 export type InputArray = DTypeMap[Preprocessing["dtype"]];
 
 /** What turns levels into values; a model that makes images has this, and nothing to fit or pad. */
-export type ValueRange = Pick<Preprocessing, "dtype" | "scale" | "mean" | "std"> &
-  Partial<Pick<Preprocessing, "fourth">>;
+type ValueRange = Pick<Preprocessing, "dtype" | "scale" | "mean" | "std"> & Partial<Pick<Preprocessing, "fourth">>;
 
 /**
  * The value of a level: (level × scale − mean) / std in double precision, rounded once to the tensor's dtype, halves to
@@ -239,6 +238,6 @@ export function lumaLine({ scale, mean, std }: Pick<Preprocessing, "scale" | "me
 }
 
 /** The value of a luma tensor, before it is rounded to f16 or u8. @param luma × 65536 */
-export function lumaValue(luma: number, { slope, offset }: Line): number {
+function lumaValue(luma: number, { slope, offset }: Line): number {
   return Math.fround(Math.fround(luma * slope) + offset);
 }

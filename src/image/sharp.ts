@@ -52,7 +52,7 @@ const FORMATS: Readonly<Record<string, string>> = {
 const DATA_WARNING = /corrupt jpeg data|premature end/i;
 
 /** How an image is decoded. */
-export interface SharpDecodeOptions {
+interface SharpDecodeOptions {
   /** Refused before any pixel is allocated. */
   readonly maxPixels: number;
   /** `keep`: a file with an alpha channel gives RGBA. */
@@ -70,7 +70,7 @@ export interface SharpDecodeOptions {
 }
 
 /** An image, and what is wrong with it. */
-export interface SharpImage extends Image {
+interface SharpImage extends Image {
   /** Why some of its pixels are not those of the file; `undefined` where all are. */
   readonly damage?: string;
 }

@@ -1,7 +1,7 @@
 /** @module Tiff: the tags of TIFF files, and of the EXIF of others, which is one. Pure. */
 
 /** A strip or tile, as libtiff makes room for it. */
-export interface TiffBlock {
+interface TiffBlock {
   /** In pixels. */
   readonly width: number;
   readonly height: number;

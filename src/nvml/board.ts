@@ -5,14 +5,14 @@ import { join } from "node:path";
 import { readIfThere } from "../core/paths.ts";
 
 /** Power of one rail of a board. */
-export interface PowerRail {
+interface PowerRail {
   /** As the board's documents call it: `VDD_GPU_SOC`, `VDD_IN` for the whole module. */
   readonly name: string;
   readonly watts: number;
 }
 
 /** A Jetson, now. */
-export interface BoardState {
+interface BoardState {
   /** `NVIDIA Jetson AGX Orin Developer Kit` */
   readonly model: string;
   /** Of Jetson Linux: `36.4.0`; `undefined` where it does not tell. */

@@ -14,7 +14,7 @@ import {
 } from "../ffi/nvml.ts";
 
 /** One GPU at one moment, of all processes. */
-export interface GpuReading {
+interface GpuReading {
   /** As `nvidia-smi` counts, which `$CUDA_VISIBLE_DEVICES` does not change. */
   readonly index: number;
   readonly memoryUsedBytes: number;

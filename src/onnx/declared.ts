@@ -45,7 +45,7 @@ export function readOnnxMetadata(model: Uint8Array): Record<string, string> {
 }
 
 /** What an ONNX file declares. */
-export interface DeclaredTensors {
+interface DeclaredTensors {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly metadata: Readonly<Record<string, string>>;

@@ -60,7 +60,7 @@ export function nodeName({ name, outputs }: OnnxNode): string {
 }
 
 /** What an attribute of a new node may be: an integer, integers, text, or `{ float }`. */
-export type AttributeValue = number | readonly number[] | string | { readonly float: number } | OnnxTensor;
+type AttributeValue = number | readonly number[] | string | { readonly float: number } | OnnxTensor;
 
 /** A new node of ONNX's own operators. */
 export function createNode(

@@ -157,7 +157,7 @@ export interface Backend<ModelSpec, Params, Output> extends BackendInfo {
 }
 
 /** A model as an accelerator takes it: a path, bytes, or what it has read of one before. */
-export type ModelInput = string | Uint8Array | { readonly isRead: true };
+type ModelInput = string | Uint8Array | { readonly isRead: true };
 
 /** Something that runs models: a library, for one kind of processor. */
 export interface Accelerator {

@@ -7,7 +7,7 @@ import { ALLOW_HOST_HINT, foreignHostText, type OwnHosts } from "../service/list
 import { busyError, refusal } from "./failure.ts";
 
 /** How much is let in. */
-export interface AdmissionOptions {
+interface AdmissionOptions {
   /** Pieces of work at once, at least 1. */
   readonly concurrency: number;
   /** Requests that may wait, 0 or more. */

@@ -13,7 +13,7 @@ import { logger } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
 
 /** What a client is told. */
-export interface Failure {
+interface Failure {
   /** HTTP status, 400–599. */
   readonly status: number;
   /** A word for programs: `not-an-image`. */

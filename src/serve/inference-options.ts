@@ -5,7 +5,7 @@ import { ruleOf } from "../core/options.ts";
 import { refusal } from "./failure.ts";
 
 /** What a request says beside its tensors. */
-export type InferenceParameters = Readonly<Record<string, string | number | boolean>>;
+type InferenceParameters = Readonly<Record<string, string | number | boolean>>;
 
 /** One input as the client wrote it; its data is in JSON, or among the bytes that follow. */
 export interface InferenceInput {

@@ -14,7 +14,7 @@ import type { IdleLimit, LiveStreams } from "./live-streams.ts";
 import page from "./page.html" with { type: "text" };
 
 /** What stands in an address where its route has `:model`, `:version` or `:stream`. */
-export type RouteParams = Readonly<Partial<Record<string, string>>>;
+type RouteParams = Readonly<Partial<Record<string, string>>>;
 
 /** What answers a request. */
 export interface Route {
@@ -201,7 +201,7 @@ function sourceHash(element: "style" | "script"): string {
 let policy: string | undefined;
 
 /** The page. It loads nothing from elsewhere, and is not let to. */
-export function pageResponse(): Response {
+function pageResponse(): Response {
   policy ??= [
     "default-src 'none'",
     `script-src ${sourceHash("script")}`,

@@ -5,7 +5,7 @@ import { createConnection } from "node:net";
 import { BunTensorRtError, message } from "../core/errors.ts";
 
 /** Where a server was to listen: at a host and port, or on a Unix socket. */
-export interface ListenAddress {
+interface ListenAddress {
   readonly host: string;
   readonly port: number;
   readonly unix?: string | undefined;
@@ -76,7 +76,7 @@ function hostOf(authority: string): string | undefined {
 }
 
 /** Where a server listens, and which further names lead to it. */
-export interface OwnHostOptions {
+interface OwnHostOptions {
   readonly host: string;
   readonly unix?: string | undefined;
   readonly allowHost: readonly string[];

@@ -183,7 +183,7 @@ export interface ResultTensor extends TensorForm {
 }
 
 /** What was cut out of an image for an object. */
-export interface CutOut {
+interface CutOut {
   /** Name of the object's class. */
   readonly label: string;
   /** Of the object in its result, from 0 on. */

@@ -14,7 +14,7 @@ import { FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./h
 import type { WorkerConfig } from "./worker-config.ts";
 
 /** The one thing a worker needs of a model. */
-export type FrameModel = AskedModel & {
+type FrameModel = AskedModel & {
   /** For how long every slot has been taken without a run ending, milliseconds; left out: not known. */
   readonly stalledMs?: number;
 };

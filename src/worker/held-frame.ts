@@ -35,7 +35,7 @@ export function titleOf({ stream, id }: Pick<StreamEntry, "stream" | "id">): str
 }
 
 /** The rules of one source. */
-export interface SourceRule extends ResultFilter {
+interface SourceRule extends ResultFilter {
   readonly policy: "all" | "latest";
 }
 

@@ -51,10 +51,7 @@ function agreementLines(agreement: ObjectAgreement | ClassAgreement): string[] {
 }
 
 /** Tables for people. Pure. */
-export function formatComparison(
-  { models, images, outputs, unmatched, layers, agreement }: Comparison,
-  paint: Paint,
-): string {
+function formatComparison({ models, images, outputs, unmatched, layers, agreement }: Comparison, paint: Paint): string {
   const [first, second] = models.map(({ name, backend }) => `${printable(name)} (${backend})`);
   const blocks = [`${first} and ${second}, ${plural(images, "image")}`];
   if (outputs.length > 0) blocks.push(tensorTable("output", outputs, paint));

@@ -13,7 +13,7 @@ import { findModel, modelTitle } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 
 /** `fp16: 12.3 MiB to 6.23 MiB; 223 layers in fp16, 8 in fp32 (8 box arithmetic), 4 casts`. Pure. */
-export function formatConversion({ precision, byteLength, layers, casts, calibration }: Conversion): string {
+function formatConversion({ precision, byteLength, layers, casts, calibration }: Conversion): string {
   const counts = new Map<string, number>();
   const reasons = new Map<string, number>();
   for (const { type, reason } of layers) {
@@ -33,7 +33,7 @@ export function formatConversion({ precision, byteLength, layers, casts, calibra
 }
 
 /** `loss 0.0312 with all layers quantised, 0.0080 of 0.0100 with 3 in float: conv1 21.3 dB, …`. Pure. */
-export function formatSensitivity({ lossBefore, loss, maxLoss, layers }: Sensitivity): string {
+function formatSensitivity({ lossBefore, loss, maxLoss, layers }: Sensitivity): string {
   const kept = layers.filter(({ isKept }) => isKept);
   const before = `loss ${lossBefore.toFixed(4)} with all layers quantised`;
   if (kept.length === 0) return `${before}, of ${maxLoss} allowed`;

@@ -35,7 +35,7 @@ interface Chosen {
 }
 
 /** A build for this machine and whether it is here. */
-export interface ListedBuild extends Chosen {
+interface ListedBuild extends Chosen {
   readonly state: BuildState;
 }
 

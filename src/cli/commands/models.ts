@@ -12,7 +12,7 @@ import { fetchEntry } from "../load-detector.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
 
 /** An entry and whether it is on this machine. */
-export interface ListedEntry {
+interface ListedEntry {
   readonly entry: CatalogueEntry;
   readonly isInstalled: boolean;
 }

@@ -19,7 +19,7 @@ async function readFile({ config }: WorkerArguments): Promise<WorkerOptions> {
 }
 
 /** Where options come from, and who takes them. */
-export interface ReloadParts {
+interface ReloadParts {
   /** What the file holds now. */
   readonly read: () => Promise<WorkerOptions>;
   /** @throws {OptionError} If they are refused */

@@ -23,7 +23,7 @@ import {
 } from "./classifier-recognition.ts";
 
 /** A model that classifies images. */
-export type ClassifierModel = TaskModel<ClassifierSpec, ClassifyParams, BestClasses>;
+type ClassifierModel = TaskModel<ClassifierSpec, ClassifyParams, BestClasses>;
 
 /** Classifies images: one region an image, its middle. */
 export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestClasses> {

@@ -142,7 +142,7 @@ export class GpuPostprocess extends Owner {
 const COUNTER_BYTES = 32;
 
 /** Bytes of the device memory that post-processing needs beside the outputs. */
-export interface PostprocessSizes {
+interface PostprocessSizes {
   /** Most candidates of one image. */
   readonly capacity: number;
   readonly keys: number;
@@ -164,7 +164,7 @@ export interface PostprocessSizes {
 }
 
 /** That memory. The table is what {@linkcode NmsOptionsTable} packed. */
-export type PostprocessMemory = Readonly<
+type PostprocessMemory = Readonly<
   Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "host" | "table", DeviceMemory> & {
     chosen?: DeviceMemory;
     oriented?: DeviceMemory;

@@ -35,7 +35,7 @@ const HEADER_BYTES = 32;
 const CLASS_WORD = HEADER_BYTES / 4;
 
 /** Classes that can be asked for one by one: more than any detector has; 8,192 make the table 1 KiB. */
-export const MAX_CLASSES = 8192;
+const MAX_CLASSES = 8192;
 
 /** Bytes of the selection, with room for the class set; the regions follow. */
 export const SELECTION_BYTES: number = HEADER_BYTES + MAX_CLASSES / 8;

@@ -260,10 +260,7 @@ export function engineShapes(
 }
 
 /** What every image file of a backend is decoded with, worked out once. */
-export function decodeOptionsFor(
-  recognition: ModelSpec,
-  options: Omit<DetectTaskOptions, "batch">,
-): ImageDecodeOptions {
+function decodeOptionsFor(recognition: ModelSpec, options: Omit<DetectTaskOptions, "batch">): ImageDecodeOptions {
   const { scaledDecoding, rectangular } = options;
   const limits = { ...decodeLimits(options), ...decodeChannels(recognition.preprocessing) };
   if (!scaledDecoding || options.slices !== undefined || isImageSized(recognition, options)) return limits;
@@ -291,7 +288,7 @@ export function isImageSized(
 }
 
 /** How the size of a model with dynamic height and width is chosen. */
-export interface InputSizePolicy {
+interface InputSizePolicy {
   /** The model's own size where it has one: it wins. */
   readonly fixedSize: Size | undefined;
   /** The size to use otherwise; the longer side where `rectangular`. `undefined`: that of the images, in whole strides. */

@@ -14,7 +14,7 @@ import { type NmsOptions, Selector, USUAL_SELECTION } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 
 /** What the part of a slot may be told. */
-export type HostDetectOptions = Pick<RecogniseOptions, "heads"> & {
+type HostDetectOptions = Pick<RecogniseOptions, "heads"> & {
   readonly slices?: SlicePlan | undefined;
   readonly batch?: number | undefined;
 };

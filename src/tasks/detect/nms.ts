@@ -348,7 +348,7 @@ export function boxIou(a: ArrayLike<number>, b: ArrayLike<number>): number {
  * The boxes kept so far, found again by class. A candidate is compared with kept ones only: with at most `k` kept of
  * `n` candidates that is n × k comparisons within a class, and none between classes.
  */
-export class KeptBoxes {
+class KeptBoxes {
   /** Last kept row of each bucket; -1 for none. */
   readonly #last = new Int32Array(BUCKETS);
   /** The row kept before, of the same bucket. */

@@ -50,7 +50,7 @@ const LEAST_IOU = 0.5;
 const UNNAMED_CLASSES = 4096;
 
 /** What a model says of its task and classes. */
-export interface Judged {
+interface Judged {
   readonly task: string;
   /** With the names of its classes, where it has some. */
   readonly recognition: object;
@@ -63,7 +63,7 @@ export interface Agreement {
 }
 
 /** The objects of a result, whatever the task. */
-export function objectsIn(result: object): readonly Detection[] {
+function objectsIn(result: object): readonly Detection[] {
   const found = result as DetectionResult | ObjectResult;
   return "objects" in found ? found.objects : found.detections;
 }
@@ -86,7 +86,7 @@ function truthOf(object: Detection): AnnotatedObject {
 }
 
 /** Match objects of one class, those that overlap most first. */
-export function matchObjects(path: string, first: readonly Detection[], second: readonly Detection[]): ImageAgreement {
+function matchObjects(path: string, first: readonly Detection[], second: readonly Detection[]): ImageAgreement {
   const pairs = first.flatMap((a, at) =>
     second.flatMap((b, to) => {
       const iou = a.classId === b.classId ? boxIou(a.box, b.box) : 0;

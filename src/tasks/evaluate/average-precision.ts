@@ -20,7 +20,7 @@ const AREAS = { all: [0, 1e10], small: [0, 1024], medium: [1024, 9216], large: [
 const AREA_NAMES = Object.keys(AREAS) as (keyof typeof AREAS)[];
 
 /** A figure: a mean over thresholds, or that at one of them. */
-export interface Metric {
+interface Metric {
   readonly of: "precision" | "recall";
   /** Number of the threshold, 0 for 0.5 and 5 for 0.75; default: the mean over all. */
   readonly at?: 0 | 5;

@@ -98,7 +98,7 @@ export function openObjects(path: string, request: DatasetRequest): ObjectDatase
 }
 
 /** What takes results one by one, and sums them up. */
-export interface Evaluator<Truth> {
+interface Evaluator<Truth> {
   /** Add an image. @param result of the task that the evaluator is for */
   add(result: object, truth: Truth): void;
   report(): Evaluation;

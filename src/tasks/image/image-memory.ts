@@ -67,7 +67,7 @@ export function runBytes(batch: number): number {
 }
 
 /** What is written of one run on the host, before it is copied. */
-export interface RunTable {
+interface RunTable {
   /** All of it, in words: the frame, what the model sees of each tile, and the tiles. */
   readonly words: Int32Array;
   /** What the model sees of each tile. */

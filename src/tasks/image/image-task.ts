@@ -34,7 +34,7 @@ export interface ImageTaskOptions extends DecodingLimits {
 }
 
 /** A model that makes images. */
-export type ImageTaskModel = TaskModel<TiledImageSpec, undefined, MadeImage>;
+type ImageTaskModel = TaskModel<TiledImageSpec, undefined, MadeImage>;
 
 /** Least side that a model of any size is given: smaller images are padded, as few models work on a handful of pixels. */
 const SMALLEST_SIDE = 32;

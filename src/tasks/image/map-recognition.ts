@@ -128,7 +128,7 @@ function recipeOf(metadata: ModelInfo["metadata"], task: MapTaskName, files: Mod
 }
 
 /** What is known of a model of any map, and its output. */
-export interface FoundMap {
+interface FoundMap {
   readonly spec: MapSpec;
   readonly info: TensorInfo;
   readonly names: readonly string[] | undefined;

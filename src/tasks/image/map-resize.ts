@@ -6,7 +6,7 @@ import type { Region } from "../../image/geometry.ts";
 export type MapFilter = "bilinear" | "bicubic" | "corners";
 
 /** One axis of a map: which of its pixels each pixel of the image is made of. */
-export interface MapTaps {
+interface MapTaps {
   /** Taps of a pixel. */
   readonly count: 2 | 4;
   /** i32 [length, count]: places on the axis of the map. */

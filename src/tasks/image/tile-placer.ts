@@ -8,10 +8,10 @@ import { checkOutput, levelLine, type PixelTensor } from "./image-recognition.ts
 import type { Tile } from "./tile-grid.ts";
 
 /** Bits of a weight: 2048 is the whole. */
-export const CUBIC_WEIGHT_BITS = 11;
+const CUBIC_WEIGHT_BITS = 11;
 
 /** Numbers a phase: where the first of its four taps lies, from the pixel's own place on, and their weights. */
-export const PHASE_LENGTH = 5;
+const PHASE_LENGTH = 5;
 
 /** Catmull-Rom, the bicubic of Pillow. */
 const SHARPNESS = -0.5;
@@ -46,7 +46,7 @@ export function cubicPhases(scale: number): Int32Array<ArrayBuffer> {
 }
 
 /** Enlarged levels are in 1/64. */
-export const LEVEL_BITS = 6;
+const LEVEL_BITS = 6;
 
 /** Bits that are dropped once the rows are weighed, and what rounds them. */
 const DROPPED_BITS: number = CUBIC_WEIGHT_BITS - LEVEL_BITS;
@@ -141,7 +141,7 @@ export class CubicRows {
 }
 
 /** The values of an output. */
-export type OutputArray = Float32Array | Float16Array | Uint8Array;
+type OutputArray = Float32Array | Float16Array | Uint8Array;
 
 /** A double's integers are 1 apart from here on: adding it and taking it away rounds to the nearest, halves to even. */
 const ROUNDER = 6755399441055744;

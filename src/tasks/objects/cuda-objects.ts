@@ -25,7 +25,7 @@ export interface CudaObjects {
  * of one image, and where the keys of those that stay go, u64 [N, capacity], and how many they are, i32 [N]. By the number of
  * candidates of a source an index is divided to find it.
  */
-export type CandidateLists = Readonly<
+type CandidateLists = Readonly<
   Record<
     "keys" | "classes" | "counters" | "selection" | "capacity" | "chosen" | "chosen_counts" | "candidates_per_source",
     number

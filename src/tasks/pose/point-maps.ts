@@ -47,7 +47,7 @@ export function readSimcc(
 export type Refinement = "quarter" | "dark";
 
 /** The map of one point: [height, width] from `at` on. */
-export interface Heatmap {
+interface Heatmap {
   readonly values: ArrayLike<number>;
   at: number;
   readonly width: number;

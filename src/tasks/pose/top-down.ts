@@ -36,7 +36,7 @@ export interface TopDownTaskOptions extends DecodingLimits {
 }
 
 /** Where a model says where the points lie. */
-export type PointOutput =
+type PointOutput =
   | { readonly kind: "simcc"; readonly x: string; readonly y: string; readonly score: SimccScore }
   | { readonly kind: "heatmap"; readonly map: string; readonly refinement: Refinement };
 
@@ -56,7 +56,7 @@ export interface TopDownSpec {
 }
 
 /** A top-down model. */
-export type TopDownModel = TaskModel<TopDownSpec, undefined, Float32Array>;
+type TopDownModel = TaskModel<TopDownSpec, undefined, Float32Array>;
 
 /** What is seen where nothing tells: two thirds as wide as high. */
 const USUAL_SIZE: Size = [192, 256];

@@ -93,7 +93,7 @@ export class MaskTable {
 }
 
 /** What masks are made of, in device memory. */
-export interface MaskInputs extends Pick<GatheredRows, "outputs" | "rows" | "detections" | "kept"> {
+interface MaskInputs extends Pick<GatheredRows, "outputs" | "rows" | "detections" | "kept"> {
   /** Images of the tensors. */
   readonly batch: number;
   /** What {@linkcode MaskTable} packed. */
@@ -164,7 +164,7 @@ const PLACE_LENGTH = 5;
  * The masks of an image where the kernel has written them. They are copied out once one is asked for, or the memory is needed for
  * the next image: while its pixels are on their way to the device, and not while somebody waits for this one.
  */
-export class MappedMasks implements RowMasks {
+class MappedMasks implements RowMasks {
   /** Masks that there are. */
   length: number;
   readonly #size: Pick<Plan, "width" | "height">;

@@ -40,7 +40,7 @@ export interface PatchRule {
 }
 
 /** Where a patch lies along an axis. */
-export interface PatchPlace {
+interface PatchPlace {
   /** Pixel that it begins at, its cell around included, and how many pixels it is. */
   readonly origin: number;
   readonly pixels: number;

@@ -4,7 +4,7 @@ import type { RowMasks } from "../objects/objects.ts";
 import { blankMask, type Mask, wordsOf } from "../segment/mask.ts";
 
 /** The pixels that belong to any of some masks of one image. @param masks at least one */
-export function unionOf(masks: readonly Mask[]): Mask {
+function unionOf(masks: readonly Mask[]): Mask {
   const [first] = masks as [Mask, ...Mask[]];
   const filled = masks.filter(({ bounds }) => bounds.width > 0);
   if (filled.length < 2) return filled[0] ?? first;

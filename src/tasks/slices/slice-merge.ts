@@ -63,7 +63,7 @@ function columnsOf(capacity: number): Columns {
 }
 
 /** What of an image is seen: its views, in order. */
-export interface SeenImage {
+interface SeenImage {
   readonly width: number;
   readonly height: number;
   readonly views: readonly Rectangle[];

@@ -12,7 +12,7 @@ import { type Reply, RespParser } from "./redis-reply.ts";
 import type { Script } from "./redis-scripts.ts";
 
 /** How a connection is made. */
-export interface RedisConnectionOptions {
+interface RedisConnectionOptions {
   /** How long connecting, and each command beyond what it blocks for, may take; milliseconds. */
   readonly timeoutMs: number;
   /** What the server's `CLIENT LIST` calls it. */

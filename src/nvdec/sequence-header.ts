@@ -1,5 +1,6 @@
 /** @module SequenceHeader: what streams of H.264 and HEVC say that a decoder is made by, before a parser has seen them. Pure. */
 
+import { isRecord, unitsOf, unitsOfRecord } from "./annex-b.ts";
 import { CHROMAS, type VideoChroma, type VideoCodec } from "./video-form.ts";
 
 /** What a sequence parameter set says. */
@@ -227,34 +228,6 @@ function readHevc(unit: Uint8Array): SequenceHeader | undefined {
   };
 }
 
-/** Units of a stream in the Annex B form. */
-function* unitsOf(stream: Uint8Array): Generator<Uint8Array, void, undefined> {
-  let from = -1;
-  for (let at = 0; at + 3 <= stream.length; at++) {
-    if (stream[at] !== 0 || stream[at + 1] !== 0 || stream[at + 2] !== 1) continue;
-    if (from >= 0) yield stream.subarray(from, at);
-    from = at + 3;
-    at += 2;
-  }
-  if (from >= 0) yield stream.subarray(from);
-}
-
-/** Units of an `avcC` or `hvcC`, as files hold them: each behind its length of two bytes. */
-function* unitsOfRecord(record: Uint8Array, isHevc: boolean): Generator<Uint8Array, void, undefined> {
-  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
-  let at = isHevc ? 23 : 5;
-  let lists = isHevc ? record[22]! : 1;
-  while (lists-- > 0 && at + 3 <= record.length) {
-    let units = isHevc ? view.getUint16(at + 1) : record[at]! & 31;
-    at += isHevc ? 3 : 1;
-    while (units-- > 0 && at + 2 <= record.length) {
-      const length = view.getUint16(at);
-      yield record.subarray(at + 2, at + 2 + length);
-      at += 2 + length;
-    }
-  }
-}
-
 /**
  * What the first sequence parameter set says of a stream.
  *
@@ -264,8 +237,7 @@ function* unitsOfRecord(record: Uint8Array, isHevc: boolean): Generator<Uint8Arr
 export function sequenceHeaderOf(codec: VideoCodec, bytes: Uint8Array): SequenceHeader | undefined {
   const isHevc = codec === "hevc";
   if (!isHevc && codec !== "h264") return undefined;
-  const isRecord = bytes[0] === 1 && bytes.length > (isHevc ? 22 : 5);
-  for (const unit of isRecord ? unitsOfRecord(bytes, isHevc) : unitsOf(bytes)) {
+  for (const unit of isRecord(bytes, isHevc) ? unitsOfRecord(bytes, isHevc) : unitsOf(bytes)) {
     if (isHevc && (unit[0] ?? 0) >> 1 === 33) return readHevc(unit);
     if (!isHevc && ((unit[0] ?? 0) & 31) === 7) return readH264(unit);
   }

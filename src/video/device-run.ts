@@ -168,8 +168,9 @@ export class DeviceRun implements FrameRun {
   }
 
   #setColours({ yuvStandard: standard, yuvRange: range }: DecodedFrame): void {
-    this.#told ??= { standard, range };
-    const { form } = this.#job;
+    const { form, info } = this.#job;
+    // Where nobody has told the colours, the frames do.
+    this.#told ??= info.yuvMatrix === undefined ? { standard: undefined, range: form.yuvRange! } : { standard, range };
     const yuvStandard = standard === this.#told.standard ? form.yuvStandard : (standard ?? usualStandard(form.height));
     const yuvRange = range === this.#told.range ? form.yuvRange : range;
     if (yuvStandard === this.#form.yuvStandard && yuvRange === this.#form.yuvRange) return;

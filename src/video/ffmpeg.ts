@@ -52,6 +52,18 @@ export function findFfmpeg(program: keyof typeof VARIABLES): string {
   throw new LibraryLoadError(text, program, PATH.split(delimiter));
 }
 
+/** Why videos are not read by ffmpeg and ffprobe; `undefined` where both are installed. */
+export function missingFfmpeg(): LibraryLoadError | undefined {
+  try {
+    findFfmpeg("ffprobe");
+    findFfmpeg("ffmpeg");
+    return undefined;
+  } catch (error) {
+    if (error instanceof LibraryLoadError) return error;
+    throw error;
+  }
+}
+
 /** How to talk to the ffmpeg at this path. */
 export async function ffmpegDialect(path: string): Promise<FfmpegDialect> {
   if (known?.path === path) return known.dialect;

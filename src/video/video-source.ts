@@ -6,6 +6,7 @@ import { pause } from "../core/settle.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
+import type { ContainerFile } from "./container-packets.ts";
 import {
   assertEnded,
   type DecodeJob,
@@ -15,6 +16,7 @@ import {
   type RunEnd,
   seekSecondsOf,
 } from "./decode-run.ts";
+import { missingFfmpeg } from "./ffmpeg.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { expectedFrames, SourceClock } from "./frame-selection.ts";
 import type { GpuDecoding } from "./gpu-decoding.ts";
@@ -22,6 +24,16 @@ import { PacketRun, type PacketSource } from "./packet-run.ts";
 import { probeVideo, type VideoInfo } from "./probe.ts";
 import { type FrameMemory, FramePool, rationalValue, VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
+
+/** A file that is read without ffmpeg, as there is none, and a GPU may decode it. @throws {LibraryLoadError} If mediabunny is not there */
+async function containerOf(address: VideoAddress, { decode }: VideoConfig): Promise<ContainerFile | undefined> {
+  const missing = missingFfmpeg();
+  if (missing === undefined || address.kind !== "file" || decode === "cpu") return undefined;
+  const { nvdecUnavailable } = await import("../nvdec/nvdec.ts");
+  if (decode === "auto" && nvdecUnavailable() !== undefined) return undefined;
+  const { ContainerFile } = await import("./container-packets.ts");
+  return ContainerFile.open(address, missing);
+}
 
 /** Times that differ by less are one. */
 const SAME_TIME_MS = 0.5;
@@ -60,6 +72,8 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   #gpu: GpuDecoding | undefined;
   #decoder: "gpu" | "cpu" | undefined;
   #startPackets: (job: DecodeJob) => Promise<PacketSource> = PacketRun.start;
+  /** What reads the packets where there is no ffmpeg. */
+  #container: ContainerFile | undefined;
   #offered: readonly (number | undefined)[] = [];
   #copied = 0;
   #read = 0;
@@ -95,14 +109,21 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   static async open(source: string | URL, options: VideoOptions = {}): Promise<VideoSource> {
     const config = parseVideoOptions(options);
     const address = videoAddress(source);
-    const info = await probeVideo(address, config);
+    const file = await containerOf(address, config);
+    const info = file?.info ?? (await probeVideo(address, config));
     if (!info.hasTimes && !info.isLive && info.rate !== undefined) {
       const rate = Number(rationalValue(info.rate).toFixed(3));
       const hint = 'inputArguments: ["-framerate", "30"] says otherwise';
       logger.warn(`${address.name} holds no times: ${rate} frames per second are assumed; ${hint}`);
     }
     const video = new VideoSource(address, info, config);
-    if (config.decode === "gpu") await video.#chooseGpu(config.device ?? 0);
+    if (file !== undefined) video.#container = file;
+    try {
+      if (config.decode === "gpu") await video.#chooseGpu(config.device ?? 0);
+    } catch (error) {
+      file?.[Symbol.dispose]();
+      throw error;
+    }
     return video;
   }
 
@@ -214,6 +235,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     this.#end();
     await this.#pumping;
     this.#gpu?.[Symbol.dispose]();
+    this.#container?.[Symbol.dispose]();
   }
 
   /** Closes it at the end of an `await using` block. */
@@ -341,7 +363,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     const gpu = this.#gpu;
     this.#decoder = gpu === undefined ? "cpu" : "gpu";
     if (gpu === undefined) return DecodeRun.start(job, () => this.#buffer());
-    const packets = await this.#startPackets(job);
+    const packets = await (this.#container?.start(job) ?? this.#startPackets(job));
     try {
       return gpu.start(job, packets, () => {
         this.#copied += 1;

@@ -1,0 +1,235 @@
+/** @module ContainerPackets: the packets of a video file where there is no ffmpeg, read by mediabunny, for a GPU to decode. */
+
+import { inShort, LibraryLoadError, message, VideoError } from "../core/errors.ts";
+import { AnnexB } from "../nvdec/annex-b.ts";
+import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
+import type { VideoCodec } from "../nvdec/video-form.ts";
+import type { VideoAddress } from "./address.ts";
+import type { DecodeJob, RunEnd } from "./decode-run.ts";
+import type { PacketSource, VideoPacket } from "./packet-run.ts";
+import type { VideoInfo } from "./probe.ts";
+import type { Rational } from "./video-frame.ts";
+
+/** What is read of mediabunny, https://mediabunny.dev; it is not installed with the package. */
+interface Mediabunny {
+  readonly ALL_FORMATS: unknown;
+  readonly FilePathSource: new (path: string) => unknown;
+  readonly Input: new (options: { source: unknown; formats: unknown }) => Input;
+  readonly EncodedPacketSink: new (track: Track) => PacketSink;
+}
+
+interface Input {
+  canRead(): Promise<boolean>;
+  getFirstTimestamp(): Promise<number>;
+  getFormat(): Promise<{ readonly name: string }>;
+  getPrimaryVideoTrack(): Promise<Track | null>;
+  dispose(): void;
+}
+
+interface Track {
+  readonly codec: string | null;
+  readonly codedWidth: number;
+  readonly codedHeight: number;
+  readonly rotation: number;
+  getFirstTimestamp(): Promise<number>;
+  computeDuration(): Promise<number>;
+  computePacketStats(packets: number): Promise<{ readonly averagePacketRate: number }>;
+  getDecoderConfig(): Promise<{ readonly codec: string; readonly description?: Uint8Array } | null>;
+}
+
+interface Packet {
+  readonly data: Uint8Array;
+  /** Seconds. */
+  readonly timestamp: number;
+  readonly type: "key" | "delta";
+}
+
+interface PacketSink {
+  getFirstPacket(): Promise<Packet | null>;
+  getKeyPacket(seconds: number): Promise<Packet | null>;
+  packets(first?: Packet): AsyncGenerator<Packet, void, unknown>;
+}
+
+/** ffmpeg's names of codecs. */
+const CODECS: Readonly<Record<string, VideoCodec>> = { avc: "h264", hevc: "hevc", vp8: "vp8", vp9: "vp9", av1: "av1" };
+/** Packets by which the rate is told. */
+const RATE_PACKETS = 250;
+
+async function mediabunny(name: string, cause: LibraryLoadError): Promise<Mediabunny> {
+  // In a variable, so that no bundler looks for what is not installed.
+  const specifier = "mediabunny";
+  try {
+    return (await import(specifier)) as Mediabunny;
+  } catch (error) {
+    const found = `neither ffmpeg nor mediabunny is installed (${inShort(error as Error)})`;
+    const hint =
+      "install ffmpeg, or bun add mediabunny, which is enough for MP4, MKV and WebM files that the GPU decodes";
+    throw new LibraryLoadError(message(`read ${JSON.stringify(name)}`, found, hint), cause.library, cause.tried);
+  }
+}
+
+/** As a fraction: that of NTSC where it is near one. */
+function rateOf(perSecond: number): Rational | undefined {
+  if (!(perSecond > 0)) return undefined;
+  const whole = Math.round(perSecond);
+  if (Math.abs(perSecond - whole) < 1e-4 * whole) return { numerator: whole, denominator: 1 };
+  const thousandths = Math.round(perSecond * 1.001);
+  if (Math.abs(perSecond * 1.001 - thousandths) < 1e-4 * thousandths)
+    return { numerator: thousandths * 1000, denominator: 1001 };
+  return { numerator: Math.round(perSecond * 1000), denominator: 1000 };
+}
+
+/** ffmpeg's name of the pixels. @param parameters such as `vp09.00.10.08`, `av01.0.04M.10` */
+function pixelFormatOf(codec: VideoCodec, parameters: string, header: SequenceHeader | undefined): string {
+  const depth = codec === "vp9" || codec === "av1" ? Number(parameters.split(".")[3] ?? 8) : (header?.bits ?? 8);
+  const chroma = header === undefined || header.chroma === "mono" ? "420" : header.chroma.replaceAll(":", "");
+  return header?.chroma === "mono" ? "gray" : `yuv${chroma}p${depth === 8 ? "" : `${depth}le`}`;
+}
+
+/** The packets of a file from one place on. */
+class ContainerPackets implements PacketSource {
+  readonly zeroMs: number = 0;
+  readonly #name: string;
+  readonly #packets: AsyncGenerator<Packet, void, unknown>;
+  readonly #startSeconds: number;
+  readonly #form: AnnexB | undefined;
+  #isStopped = false;
+
+  constructor(
+    name: string,
+    packets: AsyncGenerator<Packet, void, unknown>,
+    startSeconds: number,
+    form: AnnexB | undefined,
+  ) {
+    this.#name = name;
+    this.#packets = packets;
+    this.#startSeconds = startSeconds;
+    this.#form = form;
+  }
+
+  async next(): Promise<VideoPacket | undefined> {
+    if (this.#isStopped) return undefined;
+    try {
+      const { value: packet } = await this.#packets.next();
+      if (!packet) return undefined;
+      const timestampUs = Math.round((packet.timestamp - this.#startSeconds) * 1e6);
+      // What an edit list cuts off has a time before the beginning.
+      return { bytes: this.#form?.convert(packet.data) ?? packet.data, timestampUs, isHidden: packet.timestamp < 0 };
+    } catch (error) {
+      const text = message(
+        `read the video ${JSON.stringify(this.#name)} to its end`,
+        inShort(error as Error),
+        "copy or record it again",
+      );
+      throw new VideoError(text, this.#name);
+    }
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  finish(): Promise<RunEnd> {
+    return Promise.resolve({ code: 0, error: undefined, isTruncated: false });
+  }
+
+  close(): void {
+    this.#isStopped = true;
+    void this.#packets.return();
+  }
+}
+
+/** A file that is open. */
+export class ContainerFile implements Disposable {
+  readonly info: VideoInfo;
+  readonly #name: string;
+  readonly #input: Input;
+  readonly #sink: PacketSink;
+  readonly #startSeconds: number;
+  readonly #record: Uint8Array | undefined;
+
+  private constructor(
+    name: string,
+    input: Input,
+    sink: PacketSink,
+    startSeconds: number,
+    record: Uint8Array | undefined,
+    info: VideoInfo,
+  ) {
+    this.info = info;
+    this.#name = name;
+    this.#input = input;
+    this.#sink = sink;
+    this.#startSeconds = startSeconds;
+    this.#record = record;
+  }
+
+  /**
+   * Look at a file.
+   *
+   * @param cause why ffmpeg does not
+   * @throws {LibraryLoadError} If mediabunny is not installed either
+   * @throws {VideoError} If it is no video of a codec that a GPU may decode
+   */
+  static async open({ name, input: named }: VideoAddress, cause: LibraryLoadError): Promise<ContainerFile> {
+    const { ALL_FORMATS, EncodedPacketSink, FilePathSource, Input } = await mediabunny(name, cause);
+    const input = new Input({ source: new FilePathSource(named.replace(/^file:/, "")), formats: ALL_FORMATS });
+    const refuse = (found: string): VideoError => {
+      const text = message(
+        `open the video ${JSON.stringify(name)} without ffmpeg`,
+        found,
+        "install ffmpeg, which reads other formats and codecs",
+      );
+      return new VideoError(text, name);
+    };
+    try {
+      const track = (await input.canRead()) ? await input.getPrimaryVideoTrack() : null;
+      if (track === null) throw refuse("mediabunny finds no video stream in it");
+      const codec = CODECS[track.codec ?? ""];
+      const config = await track.getDecoderConfig();
+      if (codec === undefined || config === null) throw refuse(`its codec is ${track.codec ?? "unknown"}`);
+      const { description } = config;
+      const sink = new EncodedPacketSink(track);
+      const first = await sink.getFirstPacket();
+      if (first === null) throw refuse("it holds no frame");
+      const header = sequenceHeaderOf(codec, description ?? first.data);
+      const rate = rateOf((await track.computePacketStats(RATE_PACKETS)).averagePacketRate);
+      const startSeconds = Math.max(0, await input.getFirstTimestamp());
+      const seconds = (await track.computeDuration()) - startSeconds;
+      const isTurned = track.rotation % 180 === 90;
+      const info: VideoInfo = {
+        width: isTurned ? track.codedHeight : track.codedWidth,
+        height: isTurned ? track.codedWidth : track.codedHeight,
+        rate,
+        hasConstantRate: false,
+        frames: rate && Math.round((seconds * rate.numerator) / rate.denominator),
+        startMs: Math.max(0, (await track.getFirstTimestamp()) - startSeconds) * 1000,
+        durationMs: seconds * 1000,
+        hasTimes: true,
+        codec,
+        container: (await input.getFormat()).name,
+        rotation: track.rotation,
+        isLive: false,
+        // The frames tell.
+        ...{ yuvMatrix: undefined, tellsMatrix: false, yuvRange: "limited" },
+        pixelFormat: pixelFormatOf(codec, config.codec, header),
+      };
+      return new ContainerFile(name, input, sink, startSeconds, description, info);
+    } catch (error) {
+      input.dispose();
+      if (error instanceof VideoError) throw error;
+      throw refuse(inShort(error as Error));
+    }
+  }
+
+  /** Its packets from the key frame on that is at the place a job seeks, or in front of it. */
+  async start({ info, seekSeconds }: Pick<DecodeJob, "info" | "seekSeconds">): Promise<PacketSource> {
+    const first = seekSeconds > 0 ? await this.#sink.getKeyPacket(seekSeconds + this.#startSeconds) : undefined;
+    const form = this.#record && AnnexB.of(info.codec, this.#record);
+    return new ContainerPackets(this.#name, this.#sink.packets(first ?? undefined), this.#startSeconds, form);
+  }
+
+  [Symbol.dispose](): void {
+    this.#input.dispose();
+  }
+}

@@ -9,9 +9,11 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BunTensorRtError } from "../src/core/errors.ts";
+import { FileLock } from "../src/tensorrt/build-turn.ts";
 import { root } from "./generated.ts";
 import { arm64 } from "./reach/arm64.ts";
-import { type Reach, type Ready, Unavailable } from "./reach/reach.ts";
+import { type Reach, type Ready, reachFolder, Unavailable } from "./reach/reach.ts";
 import { windows } from "./reach/windows.ts";
 
 const REACHES: Readonly<Record<string, Reach>> = { arm64, windows };
@@ -70,7 +72,22 @@ async function ready(): Promise<Ready> {
   }
 }
 
+/** One run at a time uses the machine's folder. Another one is waited for as long as a run may take. */
+async function takeTurn(): Promise<FileLock> {
+  const path = `${reachFolder(name)}.lock`;
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  try {
+    return await FileLock.acquire(path, signal, (isFirst) => {
+      if (isFirst) console.log(`${name}: waiting for another run, which holds ${path}`);
+    });
+  } catch (error) {
+    if (signal.aborted) throw new Unavailable(`another run has held ${path} for ${LIMIT_MS / 60_000} minutes`);
+    throw error instanceof BunTensorRtError ? new Unavailable(error.message) : error;
+  }
+}
+
 try {
+  using _turn = await takeTurn();
   const started = performance.now();
   const machine = await ready();
   dispose = machine.dispose;

@@ -1,8 +1,10 @@
 /* Waiting for any of several CUDA events, on a thread that asks and sleeps in turn. */
 #define _GNU_SOURCE /* nanosleep */
 #include <stdatomic.h>
-#ifndef _WIN32
+#ifdef __linux__
 #include <sys/prctl.h>
+#endif
+#ifndef _WIN32
 #include <time.h>
 #endif
 
@@ -36,23 +38,33 @@ static void sleeper_close(sleeper timer) {
 
 #else
 
-/* Sleeps are as short as they are asked for; by default the kernel adds 50 us. */
 typedef int sleeper;
 
+#ifdef __linux__
+
+/* Sleeps are as short as they are asked for; by default the kernel adds 50 us. */
 static sleeper sleeper_open(void) {
   const int slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
   prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
   return slack;
 }
 
+static void sleeper_close(sleeper slack) {
+  if (slack > 0) prctl(PR_SET_TIMERSLACK, slack, 0, 0, 0);
+}
+
+#else
+
+static sleeper sleeper_open(void) { return 0; }
+
+static void sleeper_close(sleeper slack) { (void)slack; }
+
+#endif
+
 static void sleeper_pause(sleeper slack, int32_t pause_us) {
   (void)slack;
   const struct timespec pause = {.tv_sec = 0, .tv_nsec = (long)pause_us * 1000};
   nanosleep(&pause, NULL);
-}
-
-static void sleeper_close(sleeper slack) {
-  if (slack > 0) prctl(PR_SET_TIMERSLACK, slack, 0, 0, 0);
 }
 
 #endif

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#ifndef _WIN32
+#ifdef __linux__
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -189,7 +189,7 @@ static void *build_quietly(void *argument) {
   /* Where the system does not let it, it is as urgent as others. */
 #ifdef _WIN32
   if (build->nice > 0) SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_LOWEST);
-#else
+#elif defined(__linux__)
   setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), build->nice);
 #endif
   if (bt_use_device(build->device) != BT_OK) {

@@ -29,7 +29,7 @@ const CONTENTS: readonly RegExp[] = [
   /^docs\/images\/[\w-]+\.(png|jpg|webp|svg)$/,
   /^examples\/(low-level\/)?[\w-]+\.(ts|tsx|html|cu|md)$/,
   /^native\/shim\.h$/,
-  /^native\/prebuilt\/(linux-(x64|arm64)\/libbun_tensorrt_shim\.so|windows-x64\/bun_tensorrt_shim\.dll)$/,
+  /^native\/prebuilt\/(linux-(x64|arm64)\/libbun_tensorrt_shim\.so|windows-x64\/bun_tensorrt_shim\.dll|darwin-arm64\/libbun_tensorrt_shim\.dylib)$/,
   /^proto\/bun-tensorrt\.proto$/,
   /^ptx\/[\w-]+\.ptx$/,
   /^ptx\/manifest\.json$/,

@@ -21,6 +21,7 @@ interface Target {
 }
 
 const ELF = "libbun_tensorrt_shim.so";
+const MACH_O = "libbun_tensorrt_shim.dylib";
 const ELF_FLAGS = [
   "-Wl,--build-id=none",
   `-Wl,-soname,${ELF}`,
@@ -36,6 +37,12 @@ const TARGETS: Readonly<Record<string, Target>> = {
   "linux-arm64": { target: "aarch64-linux-gnu.2.17", library: ELF, flags: ELF_FLAGS },
   // The C library is Windows' own (ucrtbase); threads come from mingw-w64, which is linked in.
   "windows-x64": { target: "x86_64-windows-gnu", library: "bun_tensorrt_shim.dll", flags: ["-lpthread"] },
+  // macOS 13, the oldest that Bun runs on.
+  "darwin-arm64": {
+    target: "aarch64-macos.13.0",
+    library: MACH_O,
+    flags: [`-Wl,-install_name,@rpath/${MACH_O}`],
+  },
 };
 
 const SOURCES = [

@@ -10,6 +10,11 @@ declare module "*.so" {
   export default path;
 }
 
+declare module "*.dylib" {
+  const path: string;
+  export default path;
+}
+
 declare module "*.dll" {
   const path: string;
   export default path;

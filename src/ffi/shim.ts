@@ -4,6 +4,7 @@ import { dlopen } from "bun:ffi";
 import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import darwinArm64 from "../../native/prebuilt/darwin-arm64/libbun_tensorrt_shim.dylib" with { type: "file" };
 import linuxArm64 from "../../native/prebuilt/linux-arm64/libbun_tensorrt_shim.so" with { type: "file" };
 import linuxX64 from "../../native/prebuilt/linux-x64/libbun_tensorrt_shim.so" with { type: "file" };
 import windowsX64 from "../../native/prebuilt/windows-x64/bun_tensorrt_shim.dll" with { type: "file" };
@@ -86,9 +87,16 @@ export const SHIM_STATUS: Readonly<Record<"ok" | "failed" | "noMethod" | "noDevi
 
 /** The shim by the platform it is made for. */
 const SHIMS: Readonly<Record<string, string>> = {
+  "darwin-arm64": darwinArm64,
   "linux-arm64": linuxArm64,
   "linux-x64": linuxX64,
   "win32-x64": windowsX64,
+};
+
+const FILES: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
+  darwin: ["libbun_tensorrt_shim.dylib"],
+  linux: ["libbun_tensorrt_shim.so"],
+  win32: ["bun_tensorrt_shim.dll"],
 };
 
 function ownShim(): string | undefined {
@@ -101,8 +109,8 @@ export const SHIM_SPEC: LibrarySpec = {
   name: "libbun_tensorrt_shim",
   variable: "BUN_TENSORRT_SHIM",
   own: ownShim,
-  files: [process.platform === "win32" ? "bun_tensorrt_shim.dll" : "libbun_tensorrt_shim.so"],
-  hint: "the package brings it for linux-x64, linux-arm64 and windows-x64; elsewhere set BUN_TENSORRT_SHIM to one that `bun run shim` built",
+  files: FILES[process.platform] ?? [],
+  hint: "the package brings it for linux-x64, linux-arm64, windows-x64 and darwin-arm64; elsewhere set BUN_TENSORRT_SHIM to one that `bun run shim` built",
 };
 
 /** The value on both sides of a call that did not come through unharmed. */

@@ -37,7 +37,10 @@ function toReport(at: number): readonly string[] {
 /** Steps that install compilers and libraries with pip. */
 const PYTHON_STEPS: readonly Step[] = [
   { name: "CUDA wheels", command: [process.execPath, "scripts/cuda-wheels.ts"] },
-  { name: "test libraries", command: [process.execPath, "scripts/test-libraries.ts", "rtx", "onnxruntime"] },
+  {
+    name: "test libraries",
+    command: [process.execPath, "scripts/test-libraries.ts", "rtx", "onnxruntime", "dispatch-10"],
+  },
   { name: "generated PTX", command: [process.execPath, "scripts/kernels.ts", "--check"] },
   { name: "generated shim", command: [process.execPath, "scripts/shim.ts", "--check"] },
   { name: "generated messages", command: [process.execPath, "scripts/proto.ts", "--check"] },

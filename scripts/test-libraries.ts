@@ -2,7 +2,7 @@
  * @module Fetches the releases of TensorRT that the tests without a GPU drive, and Microsoft's build of ONNX Runtime, with which
  * the one that is installed by default is compared, into the package's cache folder.
  *
- * `bun scripts/test-libraries.ts rtx onnxruntime` for those the gate needs (119 MB on the wire); further names: `rtx-1.4`,
+ * `bun scripts/test-libraries.ts rtx onnxruntime dispatch-10` for those the gate needs (119 MB on the wire); further names: `rtx-1.4`,
  * `lean-11`, `10.6`. They are those of this machine's processor, or of the one that `--arch=arm64` names.
  */
 
@@ -28,6 +28,7 @@ const SOURCES: Readonly<Record<string, Source>> = {
   rtx: { wheel: "tensorrt-rtx-cu13-libs", version: "1.7.1.116", inside: "tensorrt_rtx_libs" },
   "rtx-1.4": { wheel: "tensorrt-rtx-cu13-libs", version: "1.4.0.76", inside: "tensorrt_rtx_libs" },
   "lean-11": { wheel: "tensorrt-lean-cu13-libs", version: "11.4.0.106", inside: "tensorrt_lean_libs" },
+  "dispatch-10": { wheel: "tensorrt-dispatch-cu12-libs", version: "10.16.1.11", inside: "tensorrt_dispatch_libs" },
   onnxruntime: { wheel: "onnxruntime", version: "1.30.0", inside: "onnxruntime/capi" },
   "10.6": {
     artifact: `org.bytedeco:tensorrt:10.6-1.5.11:jar:${JAVACPP}-redist`,

@@ -43,16 +43,19 @@ function partFile(name: "nvonnxparser" | "nvinfer_plugin", major: number): strin
   return IS_WINDOWS ? `${name}_${major}.dll` : `lib${name}.so.${major}`;
 }
 
-/** TensorRT without its builder: it runs plans that are version-compatible. */
-const LEAN_FILES: readonly string[] = IS_WINDOWS
-  ? ["nvinfer_lean_11.dll", "nvinfer_lean_10.dll"]
-  : ["libnvinfer_lean.so.11", "libnvinfer_lean.so.10"];
+/**
+ * TensorRT without its builder: the lean runtime runs plans that are version-compatible, the dispatch runtime those of them that
+ * bring a lean one.
+ */
+const LEAN_FILES: readonly string[] = ["lean", "dispatch"].flatMap((name) =>
+  [11, 10].map((major) => (IS_WINDOWS ? `nvinfer_${name}_${major}.dll` : `libnvinfer_${name}.so.${major}`)),
+);
 
 /** What {@linkcode openTensorRt} takes. */
 export interface OpenTensorRtOptions {
   /** Default: TensorRT where it is found, else TensorRT-RTX. */
   readonly family?: TensorRtFamily | undefined;
-  /** True to run plans only: the lean runtime is taken where no other TensorRT is found. Default false. */
+  /** True to run plans only: the lean or dispatch runtime is taken where no other TensorRT is found. Default false. */
   readonly plansOnly?: boolean | undefined;
 }
 
@@ -63,8 +66,8 @@ export function tensorRtSpec(family?: TensorRtFamily): LibrarySpec {
     variable: "BUN_TENSORRT_TENSORRT",
     files: family === undefined ? [...FILES.TensorRT, ...FILES["TensorRT-RTX"]] : FILES[family],
     toolkit: TENSORRT_TOOLKIT,
-    // The lean runtime runs plans, and builds none.
-    python: ["tensorrt_libs", "tensorrt_rtx_libs", "tensorrt_rtx", "tensorrt_lean_libs"],
+    // The last two run plans, and build none.
+    python: ["tensorrt_libs", "tensorrt_rtx_libs", "tensorrt_rtx", "tensorrt_lean_libs", "tensorrt_dispatch_libs"],
     // By path rather than by the dynamic linker: the parts of a builder lie beside it. JetPack has some in `nvidia`.
     folders: ["/usr/lib/{arch}-linux-gnu", "/usr/lib/{arch}-linux-gnu/nvidia"],
     hint:

@@ -11,7 +11,9 @@ import { onnxModel } from "./onnx-writer.ts";
 export const BUILD_TEST_MS = 60_000;
 
 /** Folder of a fetched release, or `undefined` where it is not there: the test is then skipped. */
-export function testLibrary(name: "rtx" | "rtx-1.4" | "lean-11" | "10.6" | "onnxruntime"): string | undefined {
+export function testLibrary(
+  name: "rtx" | "rtx-1.4" | "dispatch-10" | "lean-11" | "10.6" | "onnxruntime",
+): string | undefined {
   const folder = join(cacheFolder(), "test-libraries", name);
   return existsSync(folder) ? folder : undefined;
 }

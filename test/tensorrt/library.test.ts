@@ -12,6 +12,7 @@ setDefaultTimeout(BUILD_TEST_MS);
 
 const RTX_14 = testLibrary("rtx-1.4");
 const LEAN = testLibrary("lean-11");
+const DISPATCH = testLibrary("dispatch-10");
 const TRT_10 = testLibrary("10.6");
 
 afterEach(() => {
@@ -120,6 +121,23 @@ test.skipIf(LEAN === undefined)("openTensorRt() takes the lean runtime for plans
   expect(() => openFrom(LEAN!)).toThrow(/^Cannot load the library TensorRT: [\s\S]*libnvinfer\.so\.11/);
   expect(() => openFrom(LEAN!, { plansOnly: true, family: "TensorRT-RTX" })).toThrow("libtensorrt_rtx.so.1");
 });
+
+test.skipIf(DISPATCH === undefined)(
+  "openTensorRt() takes the dispatch runtime for plans only, and its runtime refuses without a GPU, as it has been fetched",
+  async () => {
+    const library = openFrom(DISPATCH!, { plansOnly: true });
+    expect([library.path, library.version.text]).toEqual([
+      expect.stringMatching(/\/libnvinfer_dispatch\.so\.10$/),
+      "TensorRT 10.16.1",
+    ]);
+    expect(library.isStronglyTyped).toBe(false);
+    expect(() => openFrom(DISPATCH!)).toThrow(/^Cannot load the library TensorRT: /);
+    const runtime = await Runtime.create({ library, hostCodeAllowed: true }).catch((error: unknown) => error);
+    if (library.hasDevice()) return (runtime as Runtime).close();
+    expect(runtime).toBeInstanceOf(TensorRtError);
+    expect((runtime as TensorRtError).message).toMatch(/^Cannot start the runtime of TensorRT 10\.16\.1: /);
+  },
+);
 
 test.skipIf(TRT_10 === undefined)(
   "TensorRT 10.6 logs through the unversioned ILogger and refuses without a GPU, as it has been fetched",

@@ -62,11 +62,6 @@ function watchDropped(facade: object, { label, loadedAt, pipeline, batcher }: Re
   dropped.register(facade, end, facade);
 }
 
-/** It is closed by its owner. */
-function forgetDropped(facade: object): void {
-  dropped.unregister(facade);
-}
-
 /** Before a model is loaded: the collector sees no native memory, and would let those of many reloads lie. */
 function collectReloaded(): void {
   if (isEvaluatedAgain) Bun.gc(true);
@@ -376,7 +371,7 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
    */
   async close({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> {
     this.#closing = true;
-    forgetDropped(this);
+    dropped.unregister(this);
     this.#batcher.flush();
     if (!force && this.#preparing.size > 0) await Promise.allSettled(this.#preparing);
     await this.#pipeline.close(force);

@@ -6,7 +6,6 @@ const TABLE = "  table  for people";
 const JSON_LINES = "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)";
 const UNREADABLE = "Missing and unreadable inputs are reported on stderr and skipped; the exit code is then 1.";
 
-/** Names of the catalogue. */
 async function catalogueNames(kind?: "model"): Promise<string[]> {
   const { catalogue } = await import("../catalogue/catalogue.ts");
   return catalogue.filter((entry) => kind === undefined || entry.kind === kind).map(({ name }) => name);

@@ -96,7 +96,6 @@ function tableOf({ counts: { zones, lines } }: Zones, name: string): string {
 /** More than any number of frames in flight needs; only as many are made as are. */
 const MOST_BUFFERS = 256;
 
-/** A video that is open. */
 interface OpenVideo {
   readonly video: VideoSource;
   /** What lines of JSON call it: that of no other. */

@@ -153,7 +153,6 @@ export class Complaints {
     this.#terminal = terminal;
   }
 
-  /** Tell of one. */
   tell(error: Error): void {
     this.count += 1;
     const [first = "", ...others] = error.message.split("\n");

@@ -80,7 +80,6 @@ export function refuseOneFile(save: string, found: string): void {
   throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${found}`, "give a folder");
 }
 
-/** A path for each copy. */
 function copyPaths(save: string, files: readonly string[]): string[] {
   if (formatOf(save) === undefined || isFolder(save)) {
     refuseOneFile(save, "images, which are written as .jpg, .png or .webp");

@@ -185,7 +185,6 @@ function addRows(
   }
 }
 
-/** Add a weighted row. */
 function addRow(row: ResizedRow, weight: number, sums: Int32Array): void {
   const { length } = sums;
   for (let k = 0; k < length; k++) sums[k] = (sums[k]! + Math.imul(weight, row[k]!)) | 0;

@@ -16,7 +16,6 @@ export interface Waiter<Item> {
   refuse(error: ClosedError): void;
 }
 
-/** The slots of one device. */
 interface DeviceSlots<Item> {
   /** How many there are. */
   readonly count: number;

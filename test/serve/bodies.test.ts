@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { RequestError } from "../../src/core/errors.ts";
-import { checkJsonBounds } from "../../src/serve/inference-request.ts";
+import { checkJsonBounds } from "../../src/serve/inference.ts";
 import { BodyBudget } from "../../src/serve/upload.ts";
 import {
   failureOf,

@@ -16,7 +16,6 @@ export interface RedisAddress {
   readonly isTls: boolean;
   readonly user: string | undefined;
   readonly password: string | undefined;
-  /** Number of the database. */
   readonly database: number;
 }
 

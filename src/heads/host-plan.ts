@@ -59,17 +59,20 @@ export interface FaceLevel {
   readonly boxes: string;
   /** Offsets of the centres from the cells, if they are not among the boxes. */
   readonly offsets?: string;
-  readonly points: string;
+  /** Of models that have none left out. */
+  readonly points?: string;
 }
 
 /**
- * Faces with five points, beside the anchors of grids: what the numbers mean is a matter of the form. Outputs are
+ * Faces with five points, or number plates with four, beside the anchors of grids: what the numbers mean is a matter of the form. Outputs are
  * [N, anchors, numbers], of `scrfd` also [anchors, numbers]; of `centerface` maps [N, numbers, height, width]; those of
  * `retinaface` have the anchors of all levels. Candidate index: the anchor, counted through the levels. On the CPU only.
  */
 export interface FacesPlan {
   readonly kind: "faces";
   readonly form: "centerface" | "retinaface" | "scrfd" | "yunet";
+  /** Points of an object. */
+  readonly pointCount: number;
   /** Finest first. */
   readonly levels: readonly FaceLevel[];
 }

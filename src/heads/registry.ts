@@ -7,7 +7,7 @@ import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
 import { dflMaps, dflMapsLogits } from "./distance-maps.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { efficientDet, efficientDetMaps, efficientDetRows } from "./efficientdet.ts";
-import { centerface, retinaface, scrfd, yunet } from "./faces.ts";
+import { centerface, retinaface, retinafacePlates, scrfd, scrfdBoxes, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
 import type { Head, ModelSpec } from "./head.ts";
@@ -39,7 +39,7 @@ import { yolox, yoloxDecoded } from "./yolox.ts";
 /** Heads of models that say more of an object than its box, and are told by their outputs. */
 export const OBJECT_HEADS: readonly Head[] = [
   ...[yoloNasPoseFlat, yoloNasPose, yoloNasPoseRaw, movenet, rtmo, keypointRcnn],
-  ...[centerface, yunet, scrfd, retinaface],
+  ...[centerface, yunet, scrfd, retinaface, retinafacePlates],
   mmrotate,
   ...[...MASKED_HEADS, yolact, maskRcnn, maskRcnnMmdeploy, tfDetectionMasks, mask2former],
 ];
@@ -74,6 +74,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   ppyoloeRaw,
   ppyoloePlanes,
   efficientNms,
+  scrfdBoxes,
   mmdet,
   torchvision,
   tfDetection,

@@ -603,6 +603,17 @@ side = (e / e.sum(-1, keepdims=True)) @ np.arange(8) * s[:, None]
 box = np.stack([x * s - side[:, 0], y * s - side[:, 1], x * s + side[:, 2], y * s + side[:, 3]], -1)
 case("nanodet-plus", "nanodet-plus", [t], 0.95, best(box, v[:, :6], v[:, :6].max(1), 0.95), labels=names(6), image="data")
 
+# SCRFD without points: distances from the corners of two anchors a cell, in strides.
+scrfd_ = [[tensor(f"{kind}_{s}", [BATCH, 2 * (W // s) * (H // s), n], [[n, 0, 1 if n == 1 else 3]], seed=200 + s + n)
+           for s in S] for kind, n in (("score", 1), ("bbox", 4))]
+rows = []
+for s, score, box in zip(S, *scrfd_):
+    at = np.array([[x * s, y * s] for y in range(H // s) for x in range(W // s) for _ in range(2)], float)
+    d = fill(box)[INDEX] * s
+    p = fill(score)[INDEX]
+    rows += best(np.concatenate([at - d[:, :2], at + d[:, 2:]], 1), p, p[:, 0], 0.95)
+case("scrfd-boxes", "scrfd-boxes", [*scrfd_[0], *scrfd_[1]], 0.95, rows, image="input.1")
+
 lines = [json.dumps(c, separators=(",", ":")) + "\n" for c in cases]
 pathlib.Path(__file__).with_name("golden.jsonl").write_text("".join(lines))
 print(len(cases), "cases,", sum(len(c["expected"]) for c in cases), "rows")

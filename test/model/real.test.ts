@@ -25,7 +25,11 @@ interface Found {
 }
 
 const folder = process.env.BUN_TENSORRT_REAL ?? "";
-const names = existsSync(folder) ? readdirSync(folder).sort() : [];
+const names = existsSync(folder)
+  ? readdirSync(folder)
+      .filter((name) => existsSync(join(folder, name, "expected.json")))
+      .sort()
+  : [];
 
 /** Pixels that a side or a point may be off, how much a score, and what two masks must share. */
 const TOLERANCE = 0.5;

@@ -10,7 +10,7 @@ import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/
 import { ObjectTask } from "../../src/tasks/objects/object-task.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
-import { CENTERFACE, OPEN_CENTERFACE, RETINAFACE, SCRFD, YUNET } from "./point-models.ts";
+import { CENTERFACE, OPEN_CENTERFACE, PLATES, RETINAFACE, SCRFD, YUNET } from "./point-models.ts";
 import { imagePath, largestDifference, matched, reference } from "./reference.ts";
 
 /** Half as large in the input, above 16 rows of padding; stretched to twice its height where that is the family's way. */
@@ -94,6 +94,24 @@ for (const [head, model, expected] of CASES) {
     });
   });
 }
+
+test("RetinaFace of number plates has their corners, and larger anchors than that of faces", async () => {
+  await using estimator = await PoseEstimator.load(PLATES, { backend: "cpu" });
+  expect(estimator.recognition.head).toBe("retinaface-plates");
+  const { objects } = await estimator.detect(WIDE);
+  expect(objects.map(({ label, score }) => [label, score])).toEqual([["plate", expect.closeTo(0.9, 4)]]);
+  const [{ box, keypoints }] = objects as [(typeof objects)[number]];
+  // The anchor's centre is 12, 12; agentclpr's rules, written out.
+  expect(largestDifference(box, [6.7504, 1.084, 46.0495, 32])).toBeLessThan(0.002);
+  expect(keypoints.map(({ name, x, y }) => [name, Math.round(x * 10) / 10, Math.round(y * 10) / 10])).toEqual([
+    ["bottom_right", 28.8, 28.8],
+    ["bottom_left", 19.2, 28.8],
+    ["top_left", 19.2, 19.2],
+    ["top_right", 28.8, 19.2],
+  ]);
+  await using detector = await Detector.load(PLATES, { backend: "cpu", task: "detect" });
+  expect((await detector.detect(WIDE)).detections.map((one) => one.box)).toEqual([box]);
+});
 
 test("what of a face model cannot be told is refused, with a way out", async () => {
   // As published, CenterFace declares the input that it was traced with.

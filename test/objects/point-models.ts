@@ -97,6 +97,13 @@ export const RETINAFACE: Uint8Array<ArrayBuffer> = fixedModel([
   ),
 ]);
 
+/** RetinaFace of number plates: a plate around an anchor of 24 pixels, by the names that its users give it. */
+export const PLATES: Uint8Array<ArrayBuffer> = fixedModel([
+  rows("loc", [1, PRIORS, 4], [[10, [0.5, -0.25, -1, -0.5]]]),
+  rows("conf", [1, PRIORS, 2], [[10, [0.1, 0.9]]]),
+  rows("landms", [1, PRIORS, 8], [[10, [1, 1, -1, 1, -1, -1, 1, -1]]]),
+]);
+
 /** CenterFace's maps of 64 pixels of width, four pixels a cell; one face at the edge. */
 function centerFaceMaps(height: number): FixedOutput[] {
   return (

@@ -223,7 +223,7 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const I
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 5) preprocess_f32(
+extern "C" __global__ void __launch_bounds__(256, 6) preprocess_f32(
     float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector) {
   preprocess<float, 3>(output, images, table, width, height, vector);

@@ -157,19 +157,19 @@ __device__ __forceinline__ void preprocess_channels(Element *__restrict__ output
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_channels_f32(
+extern "C" __global__ void __launch_bounds__(256, 2) preprocess_channels_f32(
     float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector, int channels, int filter) {
   preprocess_channels<float>(output, images, table, width, height, vector, channels, filter);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_channels_f16(
+extern "C" __global__ void __launch_bounds__(256, 2) preprocess_channels_f16(
     f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector, int channels, int filter) {
   preprocess_channels<f16>(output, images, table, width, height, vector, channels, filter);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess_channels_u8(
+extern "C" __global__ void __launch_bounds__(256, 2) preprocess_channels_u8(
     u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width, int height,
     int vector, int channels, int filter) {
   preprocess_channels<u8>(output, images, table, width, height, vector, channels, filter);

@@ -234,3 +234,17 @@ export function convertedTo(metadata: Readonly<Record<string, string>>): string 
 export function isOfHalves({ graph }: OnnxModel): boolean {
   return [...graph.initializers.values()].some(({ elementType, shape }) => elementType === "f16" && shape.length > 1);
 }
+
+/** Operators whose weights are to be finite: an infinite constant of others may be meant, as in a mask. */
+const WEIGHTED: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
+
+/** A number of a model that is none, or weights that are infinite; what lies in other files is not looked at. */
+export function notFinite({ graph }: OnnxModel): { readonly name: string; readonly value: number } | undefined {
+  const weights = new Set(graph.nodes.flatMap(({ op, inputs }) => (WEIGHTED.has(op) ? inputs.slice(1) : [])));
+  for (const [name, tensor] of graph.initializers) {
+    const isWeights = weights.has(name);
+    const value = tensor.floats()?.find((one) => Number.isNaN(one) || (isWeights && !Number.isFinite(one)));
+    if (value !== undefined) return { name, value };
+  }
+  return undefined;
+}

@@ -191,7 +191,8 @@ export class Session extends Resource implements AsyncDisposable {
       if (error !== undefined) throw refusedModel(source.name, source.head, error);
     } catch (error) {
       environment.close();
-      if (isFusedFp8(error, config)) return Session.#create({ ...config, optimization: "basic" }, source);
+      const less = lessForFp8(error, config);
+      if (less !== undefined) return Session.#create({ ...config, optimization: less }, source);
       throw error;
     }
     const handle = new SessionHandle(out.pointer(), environment);
@@ -276,8 +277,12 @@ export class Session extends Resource implements AsyncDisposable {
   }
 }
 
-/** ONNX Runtime 1.28 fuses Q/DQ nodes of FP8 with layers that take INT8 only, and then refuses what it has made. */
-function isFusedFp8(error: unknown, { optimization }: SessionConfig): boolean {
-  const isOptimized = optimization === "all" || optimization === "extended";
-  return isOptimized && error instanceof ModelError && /float8\w+\)' of input .* \(QLinear/.test(error.message);
+/**
+ * ONNX Runtime 1.28 fuses Q/DQ nodes of FP8 with layers that take INT8 only, or moves them behind operators that have no FP8, and then
+ * refuses what it has made. @returns how much it is to do instead
+ */
+function lessForFp8(error: unknown, { optimization }: SessionConfig): "basic" | "disable" | undefined {
+  if (optimization === "disable" || !(error instanceof ModelError)) return undefined;
+  if (/float8\w+\)' of input .* \(QLinear/.test(error.message)) return optimization === "basic" ? "disable" : "basic";
+  return /Failed to find kernel .*float8\w+\)/s.test(error.message) ? "disable" : undefined;
 }

@@ -16,7 +16,7 @@ import type { QuantisedType } from "./placement.ts";
 import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
 
 /** Raised with what is counted, or how: a file of another version is not read. */
-const VERSION = 2;
+const VERSION = 3;
 
 /** Images that are held back: one of so many, … */
 const HELD_BACK_SHARE = 4;
@@ -45,6 +45,8 @@ export interface Calibration {
   readonly heldBack?: readonly string[] | undefined;
   /** Largest magnitude that each tensor is to hold. */
   readonly ranges: Readonly<Record<string, number>>;
+  /** Noise of each tensor that is rounded within its range, as a share of its signal; none by `max`, which counts nothing. */
+  readonly noise: Readonly<Record<string, number>>;
 }
 
 /** How a model is calibrated. */
@@ -67,7 +69,7 @@ export interface CalibrateOptions {
 }
 
 /** What is kept of a run that is not at its end. */
-interface Unfinished extends Omit<Calibration, "ranges"> {
+interface Unfinished extends Omit<Calibration, "ranges" | "noise"> {
   readonly unfinished: {
     /** Groups of tensors, and images of the next one, that are done. */
     readonly groups: number;
@@ -259,7 +261,9 @@ class CalibrationRun {
     }
     const { method, type, file } = options;
     const ranges = Object.fromEntries([...this.#histograms].map(([name, one]) => [name, one.range(method, type)]));
-    const calibration: Calibration = { ...this.#common(), ranges };
+    const noises = [...this.#histograms].map(([name, one]) => [name, one.noise(ranges[name]!, type)] as const);
+    const noise = Object.fromEntries(noises.filter(([, one]) => one !== undefined)) as Record<string, number>;
+    const calibration: Calibration = { ...this.#common(), ranges, noise };
     if (file !== undefined) await writeFileWhole(file, `${JSON.stringify(calibration, undefined, 1)}\n`);
     return calibration;
   }
@@ -323,7 +327,7 @@ class CalibrationRun {
     throw new ModelError(message(`calibrate ${source}`, found, "look for what overflows before it"), source);
   }
 
-  #common(): Omit<Calibration, "ranges"> {
+  #common(): Omit<Calibration, "ranges" | "noise"> {
     const { hash, how, options, images } = this.#parts;
     const { method, type, heldBack = [] } = options;
     const held = heldBack.length === 0 ? {} : { heldBack };

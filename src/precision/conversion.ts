@@ -17,7 +17,7 @@ import { elementTypes } from "../onnx/element-types.ts";
 import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
-import { convertedTo, isOfHalves, markConverted, OnnxModel } from "../onnx/model.ts";
+import { convertedTo, isOfHalves, markConverted, notFinite, OnnxModel } from "../onnx/model.ts";
 import { type Calibration, calibrate, calibrationImages, keptRanges, splitImages } from "./calibration.ts";
 import {
   type Conversion,
@@ -28,7 +28,7 @@ import {
   parseConvertOptions,
   type Sensitivity,
 } from "./convert-config.ts";
-import { placeIn, quantise, tensorsToCalibrate } from "./quantise.ts";
+import { placeIn, type Quantisation, quantise, tensorsToCalibrate, unfitLayers } from "./quantise.ts";
 import type { Measured } from "./report.ts";
 import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
 import { readExternalFloats, writeModel } from "./write-model.ts";
@@ -57,6 +57,8 @@ export interface ConvertedModel {
   readonly float16: Float16Conversion;
   readonly layers: readonly ConvertedLayer[];
   readonly calibration: Calibration | undefined;
+  /** Layers that are not quantised as no scale fits what they read, by `nodeName`. */
+  readonly unfit: ReadonlySet<string>;
 }
 
 /** @throws {ModelError} If a model has been converted already */
@@ -66,6 +68,14 @@ function refuseConverted(onnx: OnnxModel, { name }: ProbedModel, precision: Conv
   if (former === undefined && !isHalf) return;
   const found = former === undefined ? "its weights are FP16" : `it was converted to ${former.toUpperCase()} already`;
   throw new ModelError(message(`convert ${name}`, found, "give the model it was made from"), name);
+}
+
+/** @throws {ModelError} If weights or constants are no numbers: what is worked out of them would be none either */
+function refuseNotFinite(onnx: OnnxModel, { name }: ProbedModel, precision: ConvertedPrecision): void {
+  const bad = notFinite(onnx);
+  if (bad === undefined) return;
+  const found = `its weights ${JSON.stringify(bad.name)} hold ${bad.value}`;
+  throw new ModelError(message(`convert ${name} to ${precision.toUpperCase()}`, found, "export it again"), name);
 }
 
 /** True for what an earlier calibration has kept, instead of images. */
@@ -100,6 +110,9 @@ function heldBackOf(config: ConvertConfig, { heldBack = [], images }: Calibratio
   return heldBack;
 }
 
+/** Images of a calibration below which the log warns. */
+const FEW_IMAGES = 16;
+
 async function calibrated(
   { model, config, ranges }: ConversionRequest,
   tensors: readonly string[],
@@ -113,6 +126,10 @@ async function calibrated(
   const { images, heldBack } = isHoldingBack(config)
     ? splitImages(calibration!, samples)
     : { images: calibrationImages(calibration!, samples), heldBack: [] };
+  if (images.length < FEW_IMAGES) {
+    const count = plural(images.length, "image");
+    logger.warn(`Calibrating on ${count}: what other images hold beyond their ranges is cut off; give 64 to 512`);
+  }
   // FP16 has no scale: what counts is the largest number.
   const method = precision === "fp16" ? "max" : config.method;
   return calibrate(model, images, {
@@ -136,33 +153,46 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
   const { model, onnx, config, external } = request;
   const { precision, exclude } = config;
   refuseConverted(onnx, model, precision);
+  refuseNotFinite(onnx, model, precision);
   const before = [...onnx.graph.nodes];
   refuseUnknown(exclude, before, model);
   const tensors = await describeTensors(model);
   let calibration: Calibration | undefined;
+  let unquantisedWhy: Quantisation["kept"] = new Map();
+  let unfit: ReadonlySet<OnnxNode> = new Set();
   if (precision !== "fp16") {
     if (config.calibration === undefined) {
       const text = `${precision.toUpperCase()} needs \`calibration\`: images like those that the model will see`;
       throw new OptionError(`${text}\nHint: give a folder of 64 to 512 of them`, "calibration");
     }
+    const how = { type: precision, tensors, source: model.name };
+    const isNamed = (node: OnnxNode): boolean => exclude.includes(nodeName(node));
+    const placement = placeIn(onnx, { ...how, exclude: isNamed });
+    calibration = request.calibration ?? (await calibrated(request, tensorsToCalibrate(placement)));
+    unfit = unfitLayers(placement, calibration.noise);
     const { unquantised } = request;
-    const isExcluded = (node: OnnxNode): boolean =>
-      exclude.includes(nodeName(node)) || unquantised?.has(nodeName(node)) === true;
-    const how = { type: precision, tensors, source: model.name, exclude: isExcluded };
-    calibration = request.calibration ?? (await calibrated(request, tensorsToCalibrate(placeIn(onnx, how))));
-    quantise(onnx, {
+    const quantisation = quantise(onnx, {
       ...how,
+      exclude: (node) => {
+        if (isNamed(node)) return true;
+        if (unquantised?.has(nodeName(node)) === true) return "it costs more than is allowed";
+        return unfit.has(node) ? "no scale fits what it reads" : undefined;
+      },
       ranges: new Map(Object.entries(calibration.ranges)),
       forFloat16: true,
       ...(model.path === undefined ? {} : { readExternal: (tensor) => readExternalFloats(tensor, model.path!) }),
     });
+    unquantisedWhy = quantisation.kept;
   } else if (config.calibration !== undefined) {
     calibration = await calibrated(request, floatsOf(tensors));
+  } else {
+    logger.info(`Converting ${model.name} without images: whether its tensors stay within FP16 was not checked`);
   }
   const float16 = toFloat16(onnx, {
     io: request.io ?? config.io,
     external,
-    exclude,
+    // What is not quantised is FP16 as the rest is.
+    exclude: precision === "fp16" ? exclude : [],
     ...(precision === "fp16" && calibration !== undefined && { ranges: new Map(Object.entries(calibration.ranges)) }),
     shapeOf: (name) => tensors.get(name)?.shape,
   });
@@ -171,7 +201,8 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
     throw new ModelError(message(`convert ${model.name}`, found), model.name);
   }
   markConverted(onnx, precision);
-  return { float16, layers: layersOf(onnx, before, float16), calibration };
+  const layers = layersOf(onnx, before, float16, unquantisedWhy);
+  return { float16, layers, calibration, unfit: new Set([...unfit].map(nodeName)) };
 }
 
 /** Operators that move or name numbers, and are no layers. */
@@ -186,7 +217,12 @@ const NO_LAYERS: ReadonlySet<string> = new Set([
 ]);
 
 /** What each node computes in. */
-function layersOf(onnx: OnnxModel, before: readonly OnnxNode[], { kept }: Float16Conversion): ConvertedLayer[] {
+function layersOf(
+  onnx: OnnxModel,
+  before: readonly OnnxNode[],
+  { kept }: Float16Conversion,
+  unquantised: Quantisation["kept"],
+): ConvertedLayer[] {
   const { graph } = onnx;
   const types = elementTypes(graph);
   const producers = graph.producers();
@@ -202,7 +238,8 @@ function layersOf(onnx: OnnxModel, before: readonly OnnxNode[], { kept }: Float1
     if (first !== undefined && (!isWeighted || second === first)) return [{ name, op, type: first }];
     const type = types.get(outputs[0]!);
     const reason = reasons.get(node);
-    if (type === "f16") return [{ name, op, type: "fp16" }];
+    const whyFloat = unquantised.get(node);
+    if (type === "f16") return [{ name, op, type: "fp16", ...(whyFloat !== undefined && { reason: whyFloat }) }];
     if (type !== "f32") return [];
     const why = reason !== undefined && reason in FP32_REASONS ? FP32_REASONS[reason as keyof typeof FP32_REASONS] : "";
     return [{ name, op, type: "fp32", reason: why === "" ? reason : `${reason}: ${why}` }];
@@ -247,22 +284,29 @@ async function withinLoss(
     return { onnx: first.onnx, ...converted };
   const { searchSensitivity } = await import("./sensitivity.ts");
   const convertWith = async (unquantised: ReadonlySet<string>): Promise<ConvertedModel & { onnx: OnnxModel }> => {
+    if (unquantised.size === 0) return { onnx: first.onnx, ...converted };
     const request = { ...requestFor(), calibration, unquantised };
     return { onnx: request.onnx, ...(await convertInMemory(request)) };
   };
   const skipped = new Set(calibration.skipped);
-  const sensitivity = await searchSensitivity({
-    ...{ model: first.model, type: precision, config: { ...config, maxLoss } },
+  const { sensitivity, outcome } = await searchSensitivity({
+    ...{ model: first.model, type: precision, config: { ...config, maxLoss }, unfit: converted.unfit },
     images: calibration.images.filter((image) => !skipped.has(image)),
     heldBack,
     ranges: new Map(Object.entries(calibration.ranges)),
     attempt: async (path, kept) => {
-      const { onnx, float16 } = await convertWith(kept);
+      const attempted = await convertWith(kept);
+      const { onnx, float16 } = attempted;
+      const isElsewhere = [...onnx.graph.initializers.values()].some(({ isExternal }) => isExternal);
       await writeModel(path, { onnx, pending: float16.pending, source: first.model.path, signal });
+      // Weights of other files have now their place beside the attempt.
+      return isElsewhere || float16.pending.length > 0 ? undefined : attempted;
     },
   });
+  if (outcome !== undefined) return { ...outcome, sensitivity };
   const kept = sensitivity.layers.filter(({ isKept }) => isKept).map(({ name }) => name);
-  return { ...(await convertWith(new Set(kept))), sensitivity };
+  const request = { ...requestFor(), calibration, unquantised: new Set(kept) };
+  return { onnx: request.onnx, ...(await convertInMemory(request)), sensitivity };
 }
 
 /** Where the report goes. @throws {OptionError} If that is a file which is read or written otherwise */

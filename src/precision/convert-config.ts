@@ -34,7 +34,7 @@ export interface ConvertOptions {
   readonly method?: CalibrationMethod | undefined;
   /** Most images of the calibration. Default 512. */
   readonly samples?: number | undefined;
-  /** Names of nodes that keep FP32, and with INT8 and FP8 are not quantised; of one without a name, that of its first output. */
+  /** Names of nodes that keep FP32 with FP16, and with INT8 and FP8 are FP16; of one without a name, that of its first output. */
   readonly exclude?: readonly string[] | undefined;
   /**
    * With INT8 and FP8: how much the model may lose, 0–1. Layers that cost most go back to FP16 until it does not lose more: of the mAP,
@@ -109,7 +109,17 @@ export interface Sensitivity {
     /** True: it is not quantised. */
     readonly isKept: boolean;
   }[];
-  /** Every model that was measured: with so many of the worst layers in float, so much is lost. */
+  /** Neighbouring layers that were put back together, in the order of the model; none where single layers were enough. */
+  readonly blocks: readonly {
+    /** As the names of its layers begin, as `/model.2`. */
+    readonly name: string;
+    readonly layers: readonly string[];
+    /** How much less is lost with this block in float, and no other. */
+    readonly cost: number;
+    /** True: it is not quantised. */
+    readonly isKept: boolean;
+  }[];
+  /** Every model that was measured: with so many layers in float, so much is lost. */
   readonly attempts: readonly { readonly kept: number; readonly loss: number }[];
 }
 

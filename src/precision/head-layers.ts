@@ -1,7 +1,7 @@
-/** @module Head layers: the last layers with weights before the outputs of a model, and those behind a choice of rows: they stay in float. */
+/** @module Outer layers: the first stage of a model, its heads, and what follows a choice of rows: they stay in float. */
 
 import { isMeanOfBins } from "../heads/cut.ts";
-import type { OnnxNode } from "../onnx/messages.ts";
+import { intOf, intsOf, type OnnxNode } from "../onnx/messages.ts";
 import type { OnnxGraph } from "../onnx/model.ts";
 
 const WEIGHTED: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
@@ -88,4 +88,66 @@ function afterChoices(graph: OnnxGraph): ReadonlySet<OnnxNode> {
     }
   }
   return found;
+}
+
+/**
+ * Tensors by which the cost of quantising is seen: what the heads give. Behind a choice of rows others may be chosen, so that nothing
+ * can be compared there; of a model that goes on with layers behind it, what they read of the part before is taken as well.
+ */
+export function tellingTensors(graph: OnnxGraph): string[] {
+  const after = afterChoices(graph);
+  const isBehind = (node: OnnxNode): boolean => after.has(node) || CHOICES.has(node.op);
+  const heads = [...headLayers(graph).keys()].filter((node) => !after.has(node)).map(({ outputs }) => outputs[0]!);
+  if (![...after].some(({ op }) => WEIGHTED.has(op))) return heads;
+  const producers = graph.producers();
+  const read = graph.nodes.filter(isBehind).flatMap(({ inputs }) => inputs);
+  const given = read.filter((name) => {
+    const producer = producers.get(name);
+    return producer !== undefined && !isBehind(producer) && graph.constant(name, producers) === undefined;
+  });
+  return [...new Set([...heads, ...given])];
+}
+
+/** Layers that make maps smaller. */
+const STRIDED: ReadonlySet<string> = new Set(["Conv", "MaxPool", "AveragePool", "LpPool"]);
+/** Operators that make maps larger again. */
+const GROWING: ReadonlySet<string> = new Set(["Resize", "Upsample", "ConvTranspose", "DepthToSpace"]);
+/** A map is of the first stage up to this share of the image's side. */
+const FIRST_STRIDE = 4;
+
+/** How much narrower the map is that a node gives than the one it reads. */
+function strideOf(graph: OnnxGraph, node: OnnxNode, producers: ReadonlyMap<string, OnnxNode>): number {
+  if (STRIDED.has(node.op)) return Number(intsOf(node, "strides")?.at(-1) ?? 1);
+  if (node.op === "SpaceToDepth") return intOf(node, "blocksize") ?? 1;
+  if (node.op !== "Slice") return 1;
+  const valuesOf = (input: number): number[] => {
+    const constant = graph.constant(node.inputs[input] ?? "", producers);
+    return [...(constant?.values() ?? [])].map(Number);
+  };
+  // Of an image that is taken apart, rows first, the columns count.
+  const [axes, steps] = [valuesOf(3), valuesOf(4)];
+  const at = axes.findIndex((axis) => axis === 3 || axis === -1);
+  return at < 0 ? 1 : Math.max(steps[at] ?? 1, 1);
+}
+
+/**
+ * The convolutions of a graph's first stage: those that give maps of a quarter of the image's side or more, in a network that goes on
+ * to smaller ones. They hold few weights, and what they give has outliers that no scale of a tensor fits: the error of all layers behind
+ * is mostly theirs.
+ */
+export function firstStage(graph: OnnxGraph): ReadonlySet<OnnxNode> {
+  const producers = graph.producers();
+  const strides = new Map(graph.inputs.map(({ name }) => [name, 1]));
+  const found = new Set<OnnxNode>();
+  let most = 1;
+  for (const node of graph.nodes) {
+    const read = Math.max(...node.inputs.map((name) => strides.get(name) ?? 0));
+    if (read === 0) continue;
+    const stride = GROWING.has(node.op) ? Number.POSITIVE_INFINITY : read * strideOf(graph, node, producers);
+    for (const name of node.outputs) strides.set(name, stride);
+    if (node.op !== "Conv") continue;
+    if (stride <= FIRST_STRIDE) found.add(node);
+    if (Number.isFinite(stride)) most = Math.max(most, stride);
+  }
+  return most > FIRST_STRIDE ? found : new Set();
 }

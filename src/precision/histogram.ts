@@ -92,6 +92,15 @@ export class Histogram {
           : leastDivergence(bins, width);
     return Math.min(found, this.largest);
   }
+
+  /** The noise of a tensor that is rounded within a range, as a share of its signal; `undefined` where nothing was counted. */
+  noise(range: number, type: QuantisedType): number | undefined {
+    const bins = this.#bins;
+    if (bins === undefined || this.largest === 0) return undefined;
+    const width = this.#edge / BINS;
+    const signal = bins.reduce((sum, count, bin) => sum + count * ((bin + 0.5) * width) ** 2, 0);
+    return errorOf(bins, width, range, type, Number.POSITIVE_INFINITY) / signal;
+  }
 }
 
 function count(bins: Float64Array, elements: Float32Array | Float16Array, scale: number): void {
@@ -111,23 +120,33 @@ function percentile(bins: Float64Array, width: number): number {
   return BINS * width;
 }
 
-/** The range with which the magnitudes in the middle of their bins, rounded, have the least error of squares. */
+/**
+ * The sum of the squares of what magnitudes, in the middle of their bins, lose by being rounded.
+ *
+ * @param most where it is more, any number from there on
+ */
+function errorOf(bins: Float64Array, width: number, range: number, type: QuantisedType, most: number): number {
+  const scale = range / (type === "int8" ? INT8_MOST : FP8_MOST);
+  let error = 0;
+  for (let bin = 0; bin < BINS && error < most; bin++) {
+    const weight = bins[bin]!;
+    if (weight === 0) continue;
+    const magnitude = (bin + 0.5) * width;
+    const rounded =
+      type === "int8"
+        ? Math.min(Math.round(magnitude / scale), INT8_MOST) * scale
+        : fp8Value(fp8Code(magnitude / scale)) * scale;
+    error += weight * (magnitude - rounded) ** 2;
+  }
+  return error;
+}
+
+/** The range with which magnitudes have the least error of squares. */
 function leastError(bins: Float64Array, width: number, largest: number, type: QuantisedType): number {
   let [best, least] = [largest, Number.POSITIVE_INFINITY];
   for (let hundredth = LEAST_HUNDREDTH; hundredth <= 100; hundredth++) {
     const range = (largest * hundredth) / 100;
-    const scale = range / (type === "int8" ? INT8_MOST : FP8_MOST);
-    let error = 0;
-    for (let bin = 0; bin < BINS && error < least; bin++) {
-      const weight = bins[bin]!;
-      if (weight === 0) continue;
-      const magnitude = (bin + 0.5) * width;
-      const rounded =
-        type === "int8"
-          ? Math.min(Math.round(magnitude / scale), INT8_MOST) * scale
-          : fp8Value(fp8Code(magnitude / scale)) * scale;
-      error += weight * (magnitude - rounded) ** 2;
-    }
+    const error = errorOf(bins, width, range, type, least);
     // Of equal ones the larger: nothing is gained by cutting.
     if (error <= least) [best, least] = [range, error];
   }

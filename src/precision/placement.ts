@@ -3,7 +3,7 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { intOf, type OnnxNode, type OnnxTensor } from "../onnx/messages.ts";
 import type { OnnxGraph } from "../onnx/model.ts";
-import { headLayers } from "./head-layers.ts";
+import { firstStage, headLayers } from "./head-layers.ts";
 
 /** What layers are quantised to. */
 export type QuantisedType = "int8" | "fp8";
@@ -42,8 +42,8 @@ export interface Placement {
 /** What is quantised of a graph. */
 export interface PlacementOptions {
   readonly type: QuantisedType;
-  /** Layers that stay in float besides those that the rules keep. */
-  readonly exclude?: ((node: OnnxNode) => boolean) | undefined;
+  /** Says which layers stay in float besides those that the rules keep, by true or by a reason. */
+  readonly exclude?: ((node: OnnxNode) => boolean | string | undefined) | undefined;
   /** True: the products of an attention too, queries by keys and scores by values. Default false. */
   readonly attention?: boolean | undefined;
   /**
@@ -51,6 +51,11 @@ export interface PlacementOptions {
    * from 0.328 to 0.064 mAP with them, and to 0.320 without. Default false.
    */
   readonly depthwise?: boolean | undefined;
+  /**
+   * True: the first stage too, see {@linkcode firstStage}. Without it the signal to noise at the heads is 10 dB better for yolov8n in
+   * INT8, and 7 dB for yolo26n. Default false.
+   */
+  readonly first?: boolean | undefined;
 }
 
 /** Layers with weights. */
@@ -128,20 +133,22 @@ class Placer {
 
   #placeWeights(): WeightPair[] {
     const head = headLayers(this.#graph);
+    const first = this.#options.first === true ? undefined : firstStage(this.#graph);
     const found = new Map<string, { tensor: OnnxTensor; readers: Reader[]; axis: number | undefined }>();
     for (const node of this.#graph.nodes) {
       if (!WEIGHTED.has(node.op) || node.domain !== "") continue;
       const weights = this.#constant(node.inputs[1]);
       if (weights === undefined) {
         if (this.#isAttention(node)) {
-          if (this.#options.attention === true && !this.#isExcluded(node)) this.#layers.add(node);
+          if (this.#options.attention === true && this.#whyExcluded(node) === undefined) this.#layers.add(node);
           else this.#kept.set(node, "a product of an attention");
         }
         continue;
       }
-      const reason = this.#isExcluded(node)
-        ? "it is excluded"
-        : (head.get(node) ?? this.#whyNotWorthIt(node, weights.shape));
+      const reason =
+        this.#whyExcluded(node) ??
+        (first?.has(node) ? "it is of the first stage" : head.get(node)) ??
+        this.#whyNotWorthIt(node, weights.shape);
       if (reason !== undefined) {
         this.#kept.set(node, reason);
         continue;
@@ -157,8 +164,9 @@ class Placer {
     return [...found.values()];
   }
 
-  #isExcluded(node: OnnxNode): boolean {
-    return this.#options.exclude?.(node) === true;
+  #whyExcluded(node: OnnxNode): string | undefined {
+    const said = this.#options.exclude?.(node);
+    return said === true ? "it is excluded" : said || undefined;
   }
 
   /** True for a product of two tensors that both come of the image. */

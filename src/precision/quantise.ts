@@ -72,6 +72,22 @@ export function tensorsToCalibrate({ activations }: Pick<Placement, "activations
   return activations.map(({ tensor }) => tensor);
 }
 
+/** A tensor whose noise is more than so many times that of the median one is not fit for any scale. */
+const MOST_NOISE = 2;
+
+/**
+ * The layers that read a tensor which one scale does not fit, as a few of its elements are far larger than the others: its noise is
+ * more than twice that of the median tensor.
+ *
+ * @param noise of tensors, as `calibrate` finds it; where it has none, no layer is one
+ */
+export function unfitLayers({ activations }: Placement, noise: Readonly<Record<string, number>>): Set<OnnxNode> {
+  const known = activations.map(({ tensor }) => noise[tensor]).filter((one) => one !== undefined);
+  const median = known.toSorted((a, b) => a - b)[known.length >> 1] ?? 0;
+  const unfit = activations.filter(({ tensor }) => noise[tensor]! > MOST_NOISE * median);
+  return new Set(unfit.flatMap(({ readers }) => readers.map(({ node }) => node)));
+}
+
 /** Where pairs stand in a model. @throws {ModelError} If it is quantised already, or nothing of it can be */
 export function placeIn(
   { graph }: OnnxModel,

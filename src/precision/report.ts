@@ -221,16 +221,21 @@ function layerSection({ layers }: Conversion): string {
   );
 }
 
-function searchSection({ maxLoss, loss, layers, attempts }: Sensitivity): string {
+function searchSection({ maxLoss, loss, layers, blocks, attempts }: Sensitivity): string {
   const kept = layers.filter(({ isKept }) => isKept).length;
   const tried = attempts.map((one) => [String(one.kept), figure(one.loss), one.loss <= maxLoss ? "yes" : "no"]);
   const worst = layers
     .slice(0, Math.max(MOST_RANKED, kept))
     .map(({ name, op, sqnr, isKept }) => [name, op, figure(sqnr, 1), isKept ? "float" : "quantised"]);
+  const together = blocks.map((one) => [
+    ...[one.name, String(one.layers.length), figure(one.cost)],
+    one.isKept ? "float" : "quantised",
+  ]);
   return section(
     "Search",
     paragraph(`A loss of ${maxLoss} was allowed; it is ${figure(loss)} with ${plural(kept, "layer")} back in float.`),
     table(["layers in float", "loss", "within"], tried),
+    ...(together.length > 0 ? [table(["blocks", "layers", "cost", "now"], together)] : []),
     ...(worst.length > 0 ? [table(["worst layers", "operator", "SQNR alone, dB", "now"], worst)] : []),
   );
 }

@@ -13,7 +13,7 @@ import { agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
 import { evenly } from "./calibration.ts";
 import { type Examined, openExamined, precisionOf } from "./comparison.ts";
 import type { ConvertConfig, Sensitivity } from "./convert-config.ts";
-import { headLayers } from "./head-layers.ts";
+import { tellingTensors } from "./head-layers.ts";
 import { ImageFeed } from "./image-feed.ts";
 import type { QuantisedType } from "./placement.ts";
 import { placeIn, quantise } from "./quantise.ts";
@@ -26,8 +26,13 @@ const MOST_LOSS_IMAGES = 64;
 /** Lowest score of the teacher's objects that count. */
 const TEACHER_THRESHOLD = 0.25;
 
-/** What layers are searched in. */
-export interface SensitivityRequest {
+/** Of so many layers one may go back to float by itself before blocks are tried. */
+const LAYERS_A_SINGLE = 8;
+/** Most blocks that a model is divided into: each of them is measured. */
+const MOST_BLOCKS = 24;
+
+/** What layers are searched in. @typeParam T what became of an attempt */
+export interface SensitivityRequest<T = unknown> {
   readonly model: ProbedModel;
   readonly type: QuantisedType;
   readonly config: ConvertConfig & { readonly maxLoss: number };
@@ -36,8 +41,10 @@ export interface SensitivityRequest {
   /** Paths of images that the loss is measured on where they were held back from the calibration: else `images` are. */
   readonly heldBack: readonly string[];
   readonly ranges: ReadonlyMap<string, number>;
+  /** Layers that no conversion quantises, by `nodeName`. */
+  readonly unfit: ReadonlySet<string>;
   /** Writes the model with some layers, by `nodeName`, in float. */
-  readonly attempt: (path: string, kept: ReadonlySet<string>) => Promise<void>;
+  readonly attempt: (path: string, kept: ReadonlySet<string>) => Promise<T>;
 }
 
 /** The mean noise of outputs, as a share of their signal. */
@@ -144,18 +151,17 @@ interface Ranking {
 }
 
 /** The layers that are quantised, and where what they cost is seen. */
-async function rankingOf({ model, type, config }: SensitivityRequest): Promise<Ranking> {
+async function rankingOf({ model, type, config, unfit }: SensitivityRequest): Promise<Ranking> {
   const onnx = OnnxModel.read(model.bytes, model.name);
   const tensors = await describeTensors(model);
-  const exclude = (node: OnnxNode): boolean => config.exclude.includes(nodeName(node));
+  const exclude = (node: OnnxNode): boolean => config.exclude.includes(nodeName(node)) || unfit.has(nodeName(node));
   const { weights } = placeIn(onnx, { type, tensors, source: model.name, exclude });
   const layers = [...new Set(weights.flatMap(({ readers }) => readers.map(({ node }) => node)))];
   const order = new Map(onnx.graph.nodes.map((node, at) => [node, at]));
   layers.sort((a, b) => order.get(a)! - order.get(b)!);
   const producers = onnx.graph.producers();
-  const given = [...headLayers(onnx.graph).keys()].map(({ outputs }) => outputs[0]!);
   const floats = (names: readonly string[]): string[] => names.filter((name) => tensors.get(name)?.dtype === "f32");
-  const heads = floats(given);
+  const heads = floats(tellingTensors(onnx.graph));
   const outputs = onnx.graph.outputs.map(({ name }) => name).filter((name) => producers.has(name));
   return { tensors, layers, heads: heads.length > 0 ? heads : floats(outputs) };
 }
@@ -196,64 +202,162 @@ async function rank(request: SensitivityRequest, { tensors, layers, heads }: Ran
   return ranked.sort((a, b) => a.sqnr - b.sqnr);
 }
 
+/** Layers that go back to float together. */
+interface Part {
+  readonly name: string;
+  readonly layers: readonly string[];
+}
+
+/** Runs of layers whose names begin alike, up to so many strokes. */
+function runsOf(layers: readonly string[], depth: number): Part[] {
+  const runs: { name: string; layers: string[] }[] = [];
+  for (const layer of layers) {
+    const name = layer.split("/").slice(0, depth).join("/");
+    if (runs.at(-1)?.name === name) runs.at(-1)!.layers.push(layer);
+    else runs.push({ name, layers: [layer] });
+  }
+  return runs;
+}
+
 /**
- * Search the fewest layers that go back to float. All are ranked by what each costs by itself; then 1, 2, 4 … of the worst go back
- * until the loss is within the budget, and the number is halved in between. So no more models are measured than twice the number's
- * digits in base two, and the same images give the same layers.
+ * Neighbouring layers as blocks: those whose names begin alike, as `/model.2/`, with the longest beginnings that give no more than 24
+ * blocks; where names say nothing, as many layers in a row each.
  *
+ * @param layers in the order of the graph
+ */
+export function blocksOf(layers: readonly string[]): Part[] {
+  const depths = Math.max(...layers.map((name) => name.split("/").length));
+  for (let depth = depths - 1; depth > 0; depth--) {
+    const runs = runsOf(layers, depth);
+    if (runs.length > 1 && runs.length <= MOST_BLOCKS && runs.length < layers.length) return runs;
+  }
+  const size = Math.max(2, Math.ceil(layers.length / MOST_BLOCKS));
+  return Array.from({ length: Math.ceil(layers.length / size) }, (_, at) => {
+    const together = layers.slice(at * size, (at + 1) * size);
+    return { name: together.length === 1 ? together[0]! : `${together[0]} to ${together.at(-1)}`, layers: together };
+  });
+}
+
+/** A model with some layers in float that was measured. */
+interface Attempt<T> {
+  readonly kept: ReadonlySet<string>;
+  readonly loss: number;
+  readonly outcome: T | undefined;
+}
+
+/** Tries models with more and fewer layers in float, none of them twice, and holds the best. */
+class BudgetSearch<T> {
+  readonly attempts: { readonly kept: number; readonly loss: number }[] = [];
+  /** Of those within the budget the one with the fewest layers in float. */
+  best: Attempt<T> | undefined;
+  /** The least loss that was seen. */
+  least = Number.POSITIVE_INFINITY;
+  readonly #losses = new Map<string, number>();
+  readonly #request: SensitivityRequest<T>;
+  readonly #meter: LossMeter;
+  readonly #folder: string;
+
+  constructor(request: SensitivityRequest<T>, meter: LossMeter, folder: string) {
+    this.#request = request;
+    this.#meter = meter;
+    this.#folder = folder;
+  }
+
+  async lossWith(parts: readonly Part[]): Promise<number> {
+    const kept = new Set(parts.flatMap(({ layers }) => layers));
+    const key = [...kept].toSorted().join("\n");
+    const known = this.#losses.get(key);
+    if (known !== undefined) return known;
+    const path = join(this.#folder, `${this.attempts.length}.onnx`);
+    const outcome = await this.#request.attempt(path, kept);
+    const loss = await this.#meter.measure(path);
+    for (const file of [path, `${path}.data`]) rmSync(file, { force: true });
+    this.attempts.push({ kept: kept.size, loss });
+    this.#losses.set(key, loss);
+    this.least = Math.min(this.least, loss);
+    const isBetter = kept.size < (this.best?.kept.size ?? Number.POSITIVE_INFINITY);
+    if (loss <= this.#request.config.maxLoss && isBetter) this.best = { kept, loss, outcome };
+    return loss;
+  }
+
+  /** Put 1, 2, 4 … parts back, so that it gets no worse than the best; once the budget holds, the number is halved in between. */
+  async fewest(parts: readonly Part[], most: number): Promise<void> {
+    const { maxLoss } = this.#request.config;
+    const layersIn = (count: number): number =>
+      parts.slice(0, count).reduce((sum, { layers }) => sum + layers.length, 0);
+    let [failed, count, loss] = [0, 0, Number.POSITIVE_INFINITY];
+    while (loss > maxLoss && count < most) {
+      failed = count;
+      count = Math.min(most, Math.max(1, count * 2));
+      if (layersIn(count) >= (this.best?.kept.size ?? Number.POSITIVE_INFINITY)) break;
+      loss = await this.lossWith(parts.slice(0, count));
+    }
+    while (count - failed > 1) {
+      const middle = (failed + count) >> 1;
+      if ((await this.lossWith(parts.slice(0, middle))) > maxLoss) failed = middle;
+      else count = middle;
+    }
+  }
+}
+
+/**
+ * Search the fewest layers that go back to float. All are ranked by the noise of each by itself, and the worst go back. Where more than
+ * an eighth of them would have to, blocks are tried: what a block costs is measured by putting it back alone, as much of the noise
+ * comes of neighbours together; then the worst blocks go back, and those from the front. So the models that are measured are 24 and
+ * some, and the same images give the same layers.
+ *
+ * @returns what was found, and what became of the best attempt
  * @throws {ModelError} If the loss is beyond the budget even with one layer quantised
  */
-export async function searchSensitivity(request: SensitivityRequest): Promise<Sensitivity> {
+export async function searchSensitivity<T>(
+  request: SensitivityRequest<T>,
+): Promise<{ readonly sensitivity: Sensitivity; readonly outcome: T | undefined }> {
   const { config, model, type } = request;
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sensitivity-"));
   try {
     await using meter = await LossMeter.open(request);
-    const attempts: { readonly kept: number; readonly loss: number }[] = [];
-    const lossWith = async (kept: readonly RankedLayer[]): Promise<number> => {
-      const path = join(folder, `${attempts.length}.onnx`);
-      await request.attempt(path, new Set(kept.map(({ name }) => name)));
-      const loss = await meter.measure(path);
-      attempts.push({ kept: kept.length, loss });
-      rmSync(path, { force: true });
-      return loss;
-    };
-    const report = (ranked: readonly RankedLayer[], count: number, loss: number): Sensitivity => ({
-      maxLoss: config.maxLoss,
-      lossBefore: attempts[0]!.loss,
-      loss,
-      images: meter.images,
-      heldBack: config.annotations === undefined ? request.heldBack : [],
-      skipped: [...meter.skipped],
-      ...(meter.truth !== undefined && { truth: meter.truth }),
-      layers: ranked.map((layer, at) => ({ ...layer, isKept: at < count })),
-      attempts,
-    });
-    const before = await lossWith([]);
-    if (before <= config.maxLoss) return report([], 0, before);
-    const ranked = await rank(request, await rankingOf(request));
-    const most = ranked.length - 1;
-    let [failed, count, loss] = [0, 0, before];
-    while (loss > config.maxLoss && count < most) {
-      failed = count;
-      count = Math.min(most, Math.max(1, count * 2));
-      loss = await lossWith(ranked.slice(0, count));
+    const search = new BudgetSearch(request, meter, folder);
+    const before = await search.lossWith([]);
+    const ranking = search.best === undefined ? await rankingOf(request) : undefined;
+    const ranked = ranking === undefined ? [] : await rank(request, ranking);
+    const singles = ranked.map(({ name }) => ({ name, layers: [name] }));
+    const measured: { readonly block: Part; readonly loss: number }[] = [];
+    if (ranking !== undefined) {
+      await search.fewest(singles, Math.max(1, Math.floor(singles.length / LAYERS_A_SINGLE)));
+      if (search.best === undefined) {
+        const blocks = blocksOf(ranking.layers.map(nodeName));
+        for (const block of blocks) measured.push({ block, loss: await search.lossWith([block]) });
+        const worst = measured.toSorted((a, b) => a.loss - b.loss).map(({ block }) => block);
+        await search.fewest(worst, worst.length - 1);
+        await search.fewest(blocks, blocks.length - 1);
+      }
+      await search.fewest(singles, singles.length - 1);
     }
-    if (loss > config.maxLoss) {
+    const { best } = search;
+    if (best === undefined) {
       const name = type.toUpperCase();
-      const found = `the loss is ${loss.toFixed(4)} even with ${most} of ${ranked.length} layers in float`;
+      const most = ranked.length - 1;
+      const found = `the loss is ${search.least.toFixed(4)} even with ${most} of ${ranked.length} layers in float`;
       const hint = "calibrate with images like those it will see, choose another `method`, or allow more";
       throw new ModelError(
         message(`convert ${model.name} to ${name} within a loss of ${config.maxLoss}`, found, hint),
         model.name,
       );
     }
-    while (count - failed > 1) {
-      const middle = (failed + count) >> 1;
-      const found = await lossWith(ranked.slice(0, middle));
-      if (found > config.maxLoss) failed = middle;
-      else [count, loss] = [middle, found];
-    }
-    return report(ranked, count, loss);
+    const isKept = ({ layers }: Part): boolean => layers.every((name) => best.kept.has(name));
+    const sensitivity: Sensitivity = {
+      maxLoss: config.maxLoss,
+      lossBefore: before,
+      loss: best.loss,
+      images: meter.images,
+      heldBack: config.annotations === undefined ? request.heldBack : [],
+      skipped: [...meter.skipped],
+      ...(meter.truth !== undefined && { truth: meter.truth }),
+      layers: ranked.map((layer) => ({ ...layer, isKept: best.kept.has(layer.name) })),
+      blocks: measured.map(({ block, loss }) => ({ ...block, cost: before - loss, isKept: isKept(block) })),
+      attempts: search.attempts,
+    };
+    return { sensitivity, outcome: best.outcome };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -6,6 +6,7 @@ import { ModelError, message } from "../core/errors.ts";
 import { discard, temporaryPath, writeError, writeFileWhole } from "../core/whole-file.ts";
 import { externalDataFiles, externalDataPaths } from "../onnx/declared.ts";
 import { halvesOf, type PendingWeights } from "../onnx/float16.ts";
+import { FP16_MAX } from "../onnx/float16-choice.ts";
 import { OnnxTensor } from "../onnx/messages.ts";
 import type { OnnxModel } from "../onnx/model.ts";
 
@@ -83,6 +84,16 @@ function writeAll(descriptor: number, bytes: Uint8Array, path: string): void {
   }
 }
 
+/** Weights as FP16. @throws {ModelError} If it has not all of them */
+function fittingHalves(floats: Float32Array, { name, path }: Stretch): Float16Array<ArrayBuffer> {
+  for (let at = 0; at < floats.length; at++) {
+    if (Math.abs(floats[at]!) <= FP16_MAX) continue;
+    const found = `its weights ${JSON.stringify(name)} hold ${floats[at]}, which FP16 has not`;
+    throw new ModelError(message("convert a model to FP16", found, "leave out their layer with `exclude`"), path);
+  }
+  return halvesOf(floats);
+}
+
 /** The weights of other files, one after the other in a file of their own, piece by piece. */
 async function copyWeights(
   stretches: readonly Stretch[],
@@ -102,7 +113,7 @@ async function copyWeights(
       for (let at = 0; at < stretch.length; at += PIECE_BYTES) {
         signal?.throwIfAborted();
         const bytes = readPart(source, stretch, stretch.offset + at, Math.min(PIECE_BYTES, stretch.length - at));
-        const halves = stretch.isHalved ? halvesOf(new Float32Array(bytes.buffer)) : undefined;
+        const halves = stretch.isHalved ? fittingHalves(new Float32Array(bytes.buffer), stretch) : undefined;
         writeAll(target, halves === undefined ? bytes : new Uint8Array(halves.buffer), path);
         done += bytes.length;
         onProgress?.(done, total);

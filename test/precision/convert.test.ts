@@ -1,17 +1,23 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   chmodSync,
+  closeSync,
   existsSync,
+  ftruncateSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { tensorOf } from "../../src/core/tensor.ts";
 import { externalDataPaths } from "../../src/onnx/declared.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
@@ -146,3 +152,85 @@ test.skipIf(process.getuid?.() === 0)("convert() says at once that a folder cann
   const error = await failure(convert(path("tiny.onnx"), { precision: "fp16", output: path("fixed/half.onnx") }));
   expect(error.message).toContain("Cannot write");
 });
+
+/** A product of `x` by weights, in the file or elsewhere. */
+function product(weights: Float32Array<ArrayBuffer>, columns: number): Uint8Array {
+  const rows = weights.length / columns;
+  return onnxModel({
+    nodes: [{ op: "MatMul", inputs: ["x", "weights"], outputs: ["y"] }],
+    inputs: [{ name: "x", dtype: "f32", shape: [1, rows] }],
+    outputs: [{ name: "y", dtype: "f32", shape: [1, columns] }],
+    initializers: [{ name: "weights", dtype: "f32", shape: [rows, columns], data: weights }],
+  });
+}
+
+test("convert() refuses weights that are no numbers, and says what it checks only with images", async () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => void lines.push(`${level} ${text}`));
+  try {
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      writeFileSync(path("bad.onnx"), product(Float32Array.of(1, value, 3, 4), 2));
+      const refused = await failure(convert(path("bad.onnx"), { precision: "fp16" }));
+      expect(refused).toBeInstanceOf(ModelError);
+      expect(refused.message).toEndWith(`to FP16: its weights "weights" hold ${value}\nHint: export it again`);
+    }
+    expect(lines).toEqual([]);
+    await convert(path("tiny.onnx"), { precision: "fp16", output: path("unchecked.onnx") });
+  } finally {
+    setLogSink(former);
+  }
+  const said = `info Converting "${path("tiny.onnx")}" without images: whether its tensors stay within FP16 was not checked`;
+  expect(lines).toEqual([said]);
+});
+
+test("convert() refuses weights of other files that FP16 has not", async () => {
+  for (const value of [Number.NaN, 70_000]) {
+    writeFileSync(path("bad.bin"), new Uint8Array(Float32Array.of(1, 2, value, 4).buffer));
+    const data = { location: "bad.bin", offset: 0, length: 16 };
+    const model = onnxModel({
+      nodes: [{ op: "MatMul", inputs: ["x", "weights"], outputs: ["y"] }],
+      inputs: [{ name: "x", dtype: "f32", shape: [1, 2] }],
+      outputs: [{ name: "y", dtype: "f32", shape: [1, 2] }],
+      initializers: [{ name: "weights", dtype: "f32", shape: [2, 2], data }],
+    });
+    writeFileSync(path("outside.onnx"), model);
+    const refused = await failure(convert(path("outside.onnx"), { precision: "fp16", output: path("never.onnx") }));
+    expect(refused.message).toContain(`its weights "weights" hold ${value}, which FP16 has not\nHint: `);
+    expect(readdirSync(folder).filter((name) => name.startsWith("never"))).toEqual([]);
+  }
+});
+
+// It writes 1.2 GB and takes half a minute: BUN_TENSORRT_LARGE=1 runs it.
+test.skipIf(process.env.BUN_TENSORRT_LARGE === undefined)(
+  "convert() streams weights of 2.2 GB",
+  async () => {
+    const [rows, columns] = [16_384, 33_600];
+    const length = rows * columns * 4;
+    // A file with a hole: zeros but for what is written here, beyond 2 GB too.
+    const at = [0, 1, rows * columns - 1];
+    const file = openSync(path("huge.bin"), "w");
+    ftruncateSync(file, length);
+    for (const one of at)
+      writeSync(file, new Uint8Array(Float32Array.of(one === 0 ? 0.5 : -3.25).buffer), 0, 4, one * 4);
+    closeSync(file);
+    const data = { location: "huge.bin", offset: 0, length };
+    const huge = onnxModel({
+      nodes: [{ op: "MatMul", inputs: ["x", "weights"], outputs: ["y"] }],
+      inputs: [{ name: "x", dtype: "f32", shape: [1, rows] }],
+      outputs: [{ name: "y", dtype: "f32", shape: [1, columns] }],
+      initializers: [{ name: "weights", dtype: "f32", shape: [rows, columns], data }],
+    });
+    writeFileSync(path("huge.onnx"), huge);
+    const { byteLength } = await convert(path("huge.onnx"), { precision: "fp16", output: path("huge16.onnx") });
+    expect(byteLength.before).toBeGreaterThan(2.2e9);
+    const halves = openSync(path("huge16.onnx.data"), "r");
+    const read = at.map((one) => {
+      const half = new Float16Array(1);
+      readSync(halves, new Uint8Array(half.buffer), 0, 2, one * 2);
+      return half[0];
+    });
+    closeSync(halves);
+    expect([Bun.file(path("huge16.onnx.data")).size, read]).toEqual([length / 2, [0.5, -3.25, -3.25]]);
+  },
+  300_000,
+);

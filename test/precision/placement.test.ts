@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { OnnxModel } from "../../src/onnx/model.ts";
+import { firstStage } from "../../src/precision/head-layers.ts";
 import { type Placement, placePairs, type QuantisedType } from "../../src/precision/placement.ts";
 import { describeTensors } from "../../src/precision/tensor-probe.ts";
 import { pulled } from "../support/catalogue.ts";
@@ -10,7 +11,7 @@ import { sharedFile } from "../support/shared.ts";
 async function placed(
   bytes: Uint8Array,
   type: QuantisedType,
-  options: { attention?: boolean; depthwise?: boolean; exclude?: readonly string[] } = {},
+  options: { attention?: boolean; depthwise?: boolean; first?: boolean; exclude?: readonly string[] } = {},
 ): Promise<Placement> {
   const { graph } = OnnxModel.read(bytes);
   const tensors = new Map(await describeTensors({ bytes, name: "a model" }));
@@ -60,10 +61,10 @@ const yolo11nSeg = sharedFile("reference/quantisation/yolo11n-seg.int8.json") &&
 
 test.skipIf(yolov8n === undefined)("yolov8n has the pairs that ModelOpt writes", async () => {
   const bytes = readFileSync(yolov8n!);
-  const int8 = await placed(bytes, "int8");
+  const int8 = await placed(bytes, "int8", { first: true });
   expect([int8.activations.length, int8.weights.length]).toEqual([63, 57]);
   expect(differences(int8, reference("yolov8n_640.int8"))).toEqual({ ours: [], theirs: [] });
-  const fp8 = await placed(bytes, "fp8");
+  const fp8 = await placed(bytes, "fp8", { first: true });
   expect([fp8.activations.length, fp8.weights.length]).toEqual([55, 53]);
   // It stays in float, 16 channels being too few; ModelOpt has it read the pair that the addition beside it needs all the same.
   expect(differences(fp8, reference("yolov8n_640.fp8"))).toEqual({
@@ -77,10 +78,10 @@ test.skipIf(yolo11nSeg === undefined)(
   async () => {
     const bytes = readFileSync(yolo11nSeg!);
     const attention = "/model.10/m/m.0/attn";
-    const whole = await placed(bytes, "int8", { attention: true, depthwise: true });
+    const whole = await placed(bytes, "int8", { attention: true, depthwise: true, first: true });
     expect([whole.activations.length, whole.weights.length]).toEqual([100, 91]);
     expect(differences(whole, reference("yolo11n-seg.int8"))).toEqual({ ours: [], theirs: [] });
-    const int8 = await placed(bytes, "int8", { depthwise: true });
+    const int8 = await placed(bytes, "int8", { depthwise: true, first: true });
     // Scores of attention lose most: unless asked for, its two products stay in float, with what they alone read.
     expect(differences(int8, reference("yolo11n-seg.int8"))).toEqual({
       ours: [],
@@ -93,7 +94,7 @@ test.skipIf(yolo11nSeg === undefined)(
         `${attention}/MatMul_1 reads 0 1`,
       ],
     });
-    const mixed = await placed(bytes, "int8", { attention: true });
+    const mixed = await placed(bytes, "int8", { attention: true, first: true });
     expect([mixed.activations.length, mixed.weights.length]).toEqual([96, 84]);
     // Depthwise convolutions stay in float, with their weights and what they alone read.
     const depthwise = [0, 1, 2].flatMap((scale) => [0, 1].map((step) => `model.23.cv3.${scale}.${step}.0.conv`));
@@ -110,7 +111,7 @@ test.skipIf(yolo11nSeg === undefined)(
         ...[`${attention}/pe/conv/Conv`, ...nodes].map((name) => `${name} reads 0 1`),
       ].toSorted(),
     );
-    const fp8 = await placed(bytes, "fp8", { attention: true });
+    const fp8 = await placed(bytes, "fp8", { attention: true, first: true });
     expect([fp8.activations.length, fp8.weights.length]).toEqual([85, 75]);
     // As with yolov8n: convolutions that stay in float read floats.
     expect(differences(fp8, reference("yolo11n-seg.fp8"))).toEqual({
@@ -120,8 +121,21 @@ test.skipIf(yolo11nSeg === undefined)(
   },
 );
 
+test.skipIf(yolov8n === undefined)("the first stage stays in float, unless it is asked for", async () => {
+  const { activations, weights, kept } = await placed(readFileSync(yolov8n!), "int8");
+  const first = [...kept].filter(([, reason]) => reason === "it is of the first stage").map(([{ name }]) => name);
+  expect(first).toEqual([
+    "/model.0/conv/Conv",
+    "/model.1/conv/Conv",
+    ...["cv1", "m.0/cv1", "m.0/cv2", "cv2"].map((layer) => `/model.2/${layer}/conv/Conv`),
+  ]);
+  // What the first layer behind it reads is quantised there.
+  expect(activations[0]!.tensor).toBe("/model.2/cv2/act/Mul_output_0");
+  expect(weights.length).toBe(57 - first.length);
+});
+
 test.skipIf(yolov8n === undefined)("one scale goes through concatenations, pools and resizes", async () => {
-  const { activations } = await placed(readFileSync(yolov8n!), "int8");
+  const { activations } = await placed(readFileSync(yolov8n!), "int8", { first: true });
   const groups = Map.groupBy(activations, ({ group }) => group);
   const groupOf = (name: string): string[] =>
     groups.get(activations.find(({ tensor }) => tensor === name)!.group)!.map(({ tensor }) => tensor);
@@ -139,6 +153,22 @@ test.skipIf(yolov8n === undefined)("one scale goes through concatenations, pools
     "/model.20/Concat_output_0",
   ]);
   expect(groupOf("images")).toEqual(["images"]);
+});
+
+test("a network that stays at a quarter of the image has no first stage", () => {
+  const chain = (strides: readonly number[]): NodeSpec[] =>
+    strides.map((stride, at) => ({
+      op: "Conv",
+      inputs: [at === 0 ? "x" : `c${at - 1}`, `w${at}`],
+      outputs: [`c${at}`],
+      attributes: { pads: [1, 1, 1, 1], strides: [stride, stride] },
+    }));
+  const kept = (strides: readonly number[]): string[] => {
+    const { graph } = OnnxModel.read(graphOf(chain(strides), [`c${strides.length - 1}`]));
+    return [...firstStage(graph)].map(({ outputs }) => outputs[0]!);
+  };
+  expect(kept([1, 2, 1, 2, 1])).toEqual([]);
+  expect(kept([1, 2, 2, 2, 1])).toEqual(["c0", "c1", "c2"]);
 });
 
 /** A graph of convolutions of 16 channels, all of 3x3 and with weights of their own. */

@@ -133,6 +133,7 @@ test("a page escapes every name, and shows the search, reasons and skipped image
     sensitivity: {
       ...{ maxLoss: 0.01, lossBefore: 0.0321, loss: 0.0099, images: 4, heldBack: [], skipped: ["late.jpg"] },
       layers: [{ name: evil, op: "Conv", sqnr: 12.34, isKept: true }],
+      blocks: [{ name: evil, layers: [evil], cost: 0.0222, isKept: true }],
       attempts: [
         { kept: 0, loss: 0.0321 },
         { kept: 1, loss: 0.0099 },
@@ -147,6 +148,7 @@ test("a page escapes every name, and shows the search, reasons and skipped image
     drawn: [{ path: evil, agreement, before: jpeg, after: jpeg }],
   };
   const page = reportPage({ title: evil, conversion, measured });
+  expect(page).toContain("<td>1</td><td>0.0222</td><td>float</td>");
   expect(page).not.toContain("<img src=x");
   expect(page).not.toContain("\u001b");
   expect(page.replaceAll("&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;&#39;\\u001b", "NAME")).not.toContain(

@@ -18,7 +18,7 @@ function formatConversion({ precision, byteLength, layers, casts, calibration }:
   const reasons = new Map<string, number>();
   for (const { type, reason } of layers) {
     counts.set(type, (counts.get(type) ?? 0) + 1);
-    const [short] = reason?.split(":", 1) ?? [];
+    const [short] = type === "fp32" ? (reason?.split(":", 1) ?? []) : [];
     if (short !== undefined) reasons.set(short, (reasons.get(short) ?? 0) + 1);
   }
   const why = [...reasons].map(([reason, count]) => `${count} ${reason}`).join(", ");
@@ -32,12 +32,19 @@ function formatConversion({ precision, byteLength, layers, casts, calibration }:
   return `${precision}: ${size}; ${types.join(", ")}; ${plural(casts, "cast")}${images ?? ""}`;
 }
 
-/** `loss 0.0312 with all layers quantised, 0.0080 of 0.0100 with 3 in float: conv1 21.3 dB, …`. Pure. */
-function formatSensitivity({ lossBefore, loss, maxLoss, layers }: Sensitivity): string {
+/** `loss 0.0312 with all layers quantised, 0.0080 of 0.01 allowed with 5 in float: /model.2 (4 layers, 0.0210), conv1 21.3 dB, …`. Pure. */
+function formatSensitivity({ lossBefore, loss, maxLoss, layers, blocks }: Sensitivity): string {
   const kept = layers.filter(({ isKept }) => isKept);
   const before = `loss ${lossBefore.toFixed(4)} with all layers quantised`;
   if (kept.length === 0) return `${before}, of ${maxLoss} allowed`;
-  const named = kept.map(({ name, sqnr }) => `${printable(name)} ${sqnr.toFixed(1)} dB`).join(", ");
+  const together = blocks.filter(({ isKept }) => isKept);
+  const inBlocks = new Set(together.flatMap((block) => block.layers));
+  const named = [
+    ...together.map((one) => `${printable(one.name)} (${plural(one.layers.length, "layer")}, ${one.cost.toFixed(4)})`),
+    ...kept
+      .filter(({ name }) => !inBlocks.has(name))
+      .map(({ name, sqnr }) => `${printable(name)} ${sqnr.toFixed(1)} dB`),
+  ].join(", ");
   return `${before}, ${loss.toFixed(4)} of ${maxLoss} allowed with ${kept.length} in float: ${named}`;
 }
 

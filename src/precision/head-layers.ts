@@ -112,8 +112,8 @@ export function tellingTensors(graph: OnnxGraph): string[] {
 const STRIDED: ReadonlySet<string> = new Set(["Conv", "MaxPool", "AveragePool", "LpPool"]);
 /** Operators that make maps larger again. */
 const GROWING: ReadonlySet<string> = new Set(["Resize", "Upsample", "ConvTranspose", "DepthToSpace"]);
-/** A map is of the first stage up to this share of the image's side. */
-const FIRST_STRIDE = 4;
+/** How much narrower than the image the maps of the first stages are at most. FP8 rounds coarser, whatever the range. */
+const MOST_STRIDE = { int8: 4, fp8: 8 } as const;
 
 /** How much narrower the map is that a node gives than the one it reads. */
 function strideOf(graph: OnnxGraph, node: OnnxNode, producers: ReadonlyMap<string, OnnxNode>): number {
@@ -131,11 +131,11 @@ function strideOf(graph: OnnxGraph, node: OnnxNode, producers: ReadonlyMap<strin
 }
 
 /**
- * The convolutions of a graph's first stage: those that give maps of a quarter of the image's side or more, in a network that goes on
- * to smaller ones. They hold few weights, and what they give has outliers that no scale of a tensor fits: the error of all layers behind
- * is mostly theirs.
+ * The convolutions of a graph's first stages: those that give maps of a quarter of the image's side or more, for FP8 of an eighth, in a
+ * network that goes on to smaller ones. They hold few weights, and all layers behind them read their error: most of it is theirs, as
+ * what they give has outliers.
  */
-export function firstStage(graph: OnnxGraph): ReadonlySet<OnnxNode> {
+export function firstStage(graph: OnnxGraph, type: keyof typeof MOST_STRIDE): ReadonlySet<OnnxNode> {
   const producers = graph.producers();
   const strides = new Map(graph.inputs.map(({ name }) => [name, 1]));
   const found = new Set<OnnxNode>();
@@ -146,8 +146,8 @@ export function firstStage(graph: OnnxGraph): ReadonlySet<OnnxNode> {
     const stride = GROWING.has(node.op) ? Number.POSITIVE_INFINITY : read * strideOf(graph, node, producers);
     for (const name of node.outputs) strides.set(name, stride);
     if (node.op !== "Conv") continue;
-    if (stride <= FIRST_STRIDE) found.add(node);
+    if (stride <= MOST_STRIDE[type]) found.add(node);
     if (Number.isFinite(stride)) most = Math.max(most, stride);
   }
-  return most > FIRST_STRIDE ? found : new Set();
+  return most > MOST_STRIDE[type] ? found : new Set();
 }

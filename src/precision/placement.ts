@@ -52,7 +52,7 @@ export interface PlacementOptions {
    */
   readonly depthwise?: boolean | undefined;
   /**
-   * True: the first stage too, see {@linkcode firstStage}. Without it the signal to noise at the heads is 10 dB better for yolov8n in
+   * True: the first stages too, see {@linkcode firstStage}. Without it the signal to noise at the heads is 10 dB better for yolov8n in
    * INT8, and 7 dB for yolo26n. Default false.
    */
   readonly first?: boolean | undefined;
@@ -133,7 +133,7 @@ class Placer {
 
   #placeWeights(): WeightPair[] {
     const head = headLayers(this.#graph);
-    const first = this.#options.first === true ? undefined : firstStage(this.#graph);
+    const first = this.#options.first === true ? undefined : firstStage(this.#graph, this.#options.type);
     const found = new Map<string, { tensor: OnnxTensor; readers: Reader[]; axis: number | undefined }>();
     for (const node of this.#graph.nodes) {
       if (!WEIGHTED.has(node.op) || node.domain !== "") continue;
@@ -147,7 +147,7 @@ class Placer {
       }
       const reason =
         this.#whyExcluded(node) ??
-        (first?.has(node) ? "it is of the first stage" : head.get(node)) ??
+        (first?.has(node) ? "it is of the first stages" : head.get(node)) ??
         this.#whyNotWorthIt(node, weights.shape);
       if (reason !== undefined) {
         this.#kept.set(node, reason);

@@ -64,7 +64,9 @@ test.skipIf(isAbsent)(
     );
     expect([code, output]).toEqual([0, "yolo.int8.onnx\n"]);
     expect(errors).toContain("broken.jpg");
-    expect(errors).toMatch(/^int8: 12\.\d+ MiB to 3\.\d+ MiB; \d+ layers in int8, .*; 1 image, 1 skipped$/m);
+    expect(errors).toMatch(
+      /^int8: 12\.\d+ MiB to 4\.\d+ MiB; \d+ layers in fp16, \d+ in int8, .*; 1 image, 1 skipped$/m,
+    );
     expect(existsSync(path("yolo.int8.onnx.calibration.json"))).toBe(true);
     const { metadata } = OnnxModel.read(readFileSync(path("yolo.int8.onnx")));
     expect([metadata.get("bun_tensorrt_precision"), metadata.get("task")]).toEqual(["int8", "detect"]);

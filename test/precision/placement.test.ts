@@ -123,7 +123,7 @@ test.skipIf(yolo11nSeg === undefined)(
 
 test.skipIf(yolov8n === undefined)("the first stage stays in float, unless it is asked for", async () => {
   const { activations, weights, kept } = await placed(readFileSync(yolov8n!), "int8");
-  const first = [...kept].filter(([, reason]) => reason === "it is of the first stage").map(([{ name }]) => name);
+  const first = [...kept].filter(([, reason]) => reason === "it is of the first stages").map(([{ name }]) => name);
   expect(first).toEqual([
     "/model.0/conv/Conv",
     "/model.1/conv/Conv",
@@ -163,12 +163,14 @@ test("a network that stays at a quarter of the image has no first stage", () => 
       outputs: [`c${at}`],
       attributes: { pads: [1, 1, 1, 1], strides: [stride, stride] },
     }));
-  const kept = (strides: readonly number[]): string[] => {
+  const kept = (strides: readonly number[], type: QuantisedType = "int8"): string[] => {
     const { graph } = OnnxModel.read(graphOf(chain(strides), [`c${strides.length - 1}`]));
-    return [...firstStage(graph)].map(({ outputs }) => outputs[0]!);
+    return [...firstStage(graph, type)].map(({ outputs }) => outputs[0]!);
   };
   expect(kept([1, 2, 1, 2, 1])).toEqual([]);
   expect(kept([1, 2, 2, 2, 1])).toEqual(["c0", "c1", "c2"]);
+  expect(kept([1, 2, 2, 2, 1], "fp8")).toEqual([]);
+  expect(kept([1, 2, 2, 2, 2], "fp8")).toEqual(["c0", "c1", "c2", "c3"]);
 });
 
 /** A graph of convolutions of 16 channels, all of 3x3 and with weights of their own. */

@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { setLogSink } from "../../src/core/log.ts";
-import { type ConvertOptions, type ConvertProgress, compare, convert, ImageError } from "../../src/index.ts";
+import {
+  type Conversion,
+  type ConvertOptions,
+  type ConvertProgress,
+  compare,
+  convert,
+  ImageError,
+} from "../../src/index.ts";
+import { blocksOf } from "../../src/precision/sensitivity.ts";
 import { runCli } from "../cli/run-cli.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
@@ -112,6 +120,64 @@ test("convert() puts the layers that cost most back into float, and the same one
   expect(await Bun.file(path("again.onnx")).bytes()).toEqual(await Bun.file(path("some.onnx")).bytes());
 });
 
+test("convert() puts blocks of neighbouring layers back where single ones are not enough, and says what each cost", async () => {
+  const convertTo = (name: string, maxLoss: number, others: Partial<ConvertOptions> = {}) =>
+    convert(path("a.onnx"), { ...OPTIONS, calibration: path("photos"), output: path(name), maxLoss, ...others });
+  const { lossBefore } = (await convertTo("whole.onnx", 1)).sensitivity!;
+  const { sensitivity, layers } = await convertTo("blocks.onnx", lossBefore / 30);
+  const { blocks, loss, attempts } = sensitivity!;
+  expect(blocks.map(({ name, layers: together }) => [name, together])).toEqual([
+    ["Conv_0 to Conv_2", ["Conv_0", "Conv_2"]],
+    ["Conv_4 to Conv_6", ["Conv_4", "Conv_6"]],
+  ]);
+  // The outlier is read in the second.
+  expect(blocks[1]!.cost).toBeGreaterThan(blocks[0]!.cost);
+  expect(loss).toBeLessThanOrEqual(lossBefore / 30);
+  const kept = new Set(sensitivity!.layers.filter(({ isKept }) => isKept).map(({ name }) => name));
+  for (const { layers: together, isKept } of blocks) expect(isKept).toBe(together.every((name) => kept.has(name)));
+  const reasons = layers.filter(({ name }) => kept.has(name)).map(({ type, reason }) => `${type}: ${reason}`);
+  expect(new Set(reasons)).toEqual(new Set(["fp16: it costs more than is allowed"]));
+  // A block that was measured by itself is not measured again.
+  expect(attempts.length).toBeLessThanOrEqual(8);
+});
+
+test("blocks are layers whose names begin alike, at most 24, else as many in a row each", () => {
+  const named = ["/model.0/conv", "/model.1/cv1/conv", "/model.1/cv2/conv", "/model.2/m/conv", "/model.2/m/last"];
+  expect(blocksOf(named).map(({ name, layers }) => [name, layers.length])).toEqual([
+    ["/model.0/conv", 1],
+    ["/model.1/cv1", 1],
+    ["/model.1/cv2", 1],
+    ["/model.2/m", 2],
+  ]);
+  const many = Array.from({ length: 100 }, (_, at) => `/stages.${at >> 4}/block.${at >> 1}/conv.${at}`);
+  expect(blocksOf(many).map(({ name }) => name)).toEqual(Array.from({ length: 7 }, (_, at) => `/stages.${at}`));
+  const bare = Array.from({ length: 49 }, (_, at) => `Conv_${at}`);
+  const blocks = blocksOf(bare);
+  expect([blocks.length, blocks[0], blocks.at(-1)!.name]).toEqual([
+    17,
+    { name: "Conv_0 to Conv_2", layers: bare.slice(0, 3) },
+    "Conv_48",
+  ]);
+  expect(blocks.flatMap(({ layers }) => layers)).toEqual(bare);
+});
+
+test("a layer that is excluded from INT8 is FP16, and one that no scale fits too", async () => {
+  const convertTo = (name: string, options: Partial<ConvertOptions>) =>
+    convert(path("a.onnx"), { precision: "int8", calibration: path("photos"), output: path(name), ...options });
+  const excluded = await convertTo("excluded.onnx", { exclude: ["Conv_2"], method: "max" });
+  const typeOf = ({ layers }: Conversion, wanted: string): readonly unknown[] => {
+    const { type, reason } = layers.find(({ name }) => name === wanted)!;
+    return [type, reason];
+  };
+  expect(typeOf(excluded, "Conv_2")).toEqual(["fp16", "it is excluded"]);
+  expect(typeOf(excluded, "Conv_4")).toEqual(["int8", undefined]);
+  // What the fifth node reads has an outlier that `max` knows nothing of.
+  expect(typeOf(await convertTo("unfit.onnx", { method: "mse" }), "Conv_4")).toEqual([
+    "fp16",
+    "no scale fits what it reads",
+  ]);
+});
+
 test("convert() measures the loss on images that it held back from the calibration", async () => {
   const unread: string[] = [];
   const convertFrom = (calibration: string | readonly string[], name: string, others: Partial<ConvertOptions> = {}) =>
@@ -152,6 +218,9 @@ test("convert() warns where a loss is measured on the images of the calibration"
   } finally {
     setLogSink(former);
   }
+  expect(lines).toContain(
+    "warn Calibrating on 4 images: what other images hold beyond their ranges is cut off; give 64 to 512",
+  );
   expect(lines).toContain(
     "warn Measuring the loss on the images of the calibration: none of 4 images was held back; of 16 or more a quarter is",
   );

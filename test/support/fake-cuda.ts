@@ -36,6 +36,8 @@ const BODIES: Readonly<Record<string, string>> = {
   cudaFreeHost: "(void *memory) { pinned -= 1; free(memory); return 0; }",
   cudaMemcpyAsync:
     "(void *to, const void *from, size_t bytes, int kind, void *stream) { (void)kind; (void)stream; memcpy(to, from, bytes); return 0; }",
+  cudaMemcpy2DAsync:
+    "(char *to, size_t pitch, const char *from, size_t from_pitch, size_t width, size_t height, int kind, void *stream) { (void)kind; (void)stream; for (size_t row = 0; row < height; row++) memcpy(to + row * pitch, from + row * from_pitch, width); return 0; }",
   cudaStreamCreateWithPriority:
     "(void **out, unsigned flags, int priority) { (void)flags; (void)priority; *out = handle(); return 0; }",
   cudaEventCreateWithFlags: "(void **out, unsigned flags) { (void)flags; *out = handle(); return 0; }",

@@ -237,4 +237,50 @@ if (!isFfmpegMissing) {
       expect(rtsp).toEqual([expect.objectContaining(seen), expect.objectContaining(seen)]);
     },
   );
+
+  fakeCudaTest("pixels of frames on the GPU come down only for those that are drawn, once each", async (run) => {
+    const output = await run(
+      liveProgram(`
+        import { toyDetector } from "./test/support/toy-detector.ts";
+        import { paintDetections } from "./src/tasks/detect/draw.ts";
+        import { detectVideo } from "./src/video/detect-video.ts";
+        import { VideoSink } from "./src/video/video-sink.ts";
+        const out = mkdtempSync("/tmp/bun-tensorrt-gpu-save-");
+        await testVideo(out + "/in.mp4", "64x48", 60);
+        /** Y in the middle of each frame of a video. */
+        const levels = async (path) => {
+          const child = Bun.spawn(["ffmpeg", "-v", "error", "-i", path, "-vf", "extractplanes=y,crop=2:2:30:20", "-f", "rawvideo", "-pix_fmt", "gray", "-"], { stdout: "pipe" });
+          const bytes = await child.stdout.bytes();
+          return Array.from({ length: bytes.length / 4 }, (_, at) => bytes[4 * at]);
+        };
+        // Of a model that reads its frames on GPU 0, nothing comes down by itself.
+        const detector = { backends: [{ device: 0 }], async *stream(frames) { for await (const _ of frames) yield { detections: [] }; } };
+        await using video = await VideoSource.open(out + "/in.mp4");
+        await using sink = await VideoSink.open(out + "/some.mp4", { width: 64, height: 48, quality: 4 });
+        for await (const { frame, index, detections } of detectVideo(detector, video)) {
+          if (index % 5 !== 0) continue;
+          paintDetections(frame, detections);
+          await sink.write(frame, frame.timestampMs);
+        }
+        await sink.finish();
+        tell([video.decoder, video.read, video.copied].join(" "), await levels(out + "/some.mp4"));
+        await Bun.write(out + "/toy.onnx", toyDetector());
+        const words = ["detect", "--model", out + "/toy.onnx", "--backend", "cpu", "--decode", "gpu", "--format", "ndjson", "--save", out + "/all.mp4", out + "/in.mp4"];
+        const child = Bun.spawn([process.execPath, "src/cli/main.ts", ...words], { stdout: "pipe", stderr: "pipe" });
+        const printed = (await child.stdout.text()).trim().split("\\n").map((line) => JSON.parse(line));
+        tell(await child.exited, printed.map(({ index }) => index), await levels(out + "/all.mp4"));
+        rmSync(out, { recursive: true });
+      `),
+    );
+    const told = result(output) as [string, number[], number, number[], number[]];
+    // The stand-in's n-th frame is of this level, and up to 3 more; the encoder adds its own.
+    const nearest = (levels: number[], every: number): number => {
+      return Math.max(...levels.map((level, at) => Math.abs(level - (17 + at * every + 1.5))));
+    };
+    const [some, drawn, code, indices, all] = told;
+    expect([some, drawn.length, code, all.length]).toEqual(["gpu 60 12", 12, 0, 60]);
+    expect(indices).toEqual(Array.from({ length: 60 }, (_, at) => at));
+    expect(nearest(drawn, 5)).toBeLessThan(2);
+    expect(nearest(all, 1)).toBeLessThan(1);
+  });
 }

@@ -15,6 +15,7 @@ import { executionHint } from "../src/core/embedded.ts";
 import { cacheFolder } from "../src/core/paths.ts";
 import { decodeImage } from "../src/image/decode.ts";
 import { encodeImage } from "../src/image/encode.ts";
+import { loadSharp } from "../src/image/sharp.ts";
 import { fakeCudaTest } from "./support/fake-cuda.ts";
 import { noiseImage } from "./support/image-models.ts";
 import { RTX, tinyModel } from "./support/tensorrt.ts";
@@ -165,6 +166,13 @@ test.each([
   ["libstdc++.so.6: cannot open shared object file: No such file or directory", undefined],
 ])("%s: the hint is %j", (reason, hint) => {
   expect(executionHint(reason)).toBe(hint);
+});
+
+test("bun-tensorrt/embed names Windows' libvips of the release that sharp brings", async () => {
+  const { versions } = await loadSharp();
+  const source = readFileSync(join(root, "src/embed/index.ts"), "utf8");
+  const named = [...source.matchAll(/libvips-cpp-([\d.]+)\.dll/g)].map(([, version]) => version);
+  expect([...new Set(named)]).toEqual([versions.vips]);
 });
 
 fakeCudaTest("a bundle and an executable find their kernels, wherever they are started", async (runOnFakeCuda) => {

@@ -171,5 +171,17 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
         ]);
       },
     );
+
+    withModel("a bundle made on Linux of isolated packages runs there, moved away from them", async () => {
+      const isolated = join(scratch, "isolated");
+      await makePackedApp(isolated, program, { cpu: "x64", os: "win32", linker: "isolated" });
+      copyFileSync(model!, join(isolated, "model.onnx"));
+      writeFileSync(join(isolated, "whole.ts"), embeddedProgram("model.onnx"));
+      const moved = join(scratch, "moved");
+      run([process.execPath, "build", "--target=bun", `--outdir=${moved}`, "whole.ts"], isolated);
+      copyFileSync(join(isolated, "beach.jpg"), join(moved, "beach.jpg"));
+      const found = foundIn(run([wine, bun, "--no-install", "whole.js"], moved, env));
+      expect(found).toEqual(await foundHere(model!, join(moved, "beach.jpg")));
+    });
   });
 });

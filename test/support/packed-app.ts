@@ -59,7 +59,7 @@ export function foundIn(output: string): unknown[] {
 export async function makePackedApp(
   app: string,
   program: string,
-  platform: { readonly cpu: string; readonly os: string },
+  platform: { readonly cpu: string; readonly os: string; readonly linker?: "isolated" },
 ): Promise<void> {
   if (existsSync(app)) return;
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-packed-"));
@@ -71,7 +71,8 @@ export async function makePackedApp(
     writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
     writeFileSync(join(app, "app.ts"), program);
     copyFileSync(await pull(findEntry("sample1")!), join(app, "beach.jpg"));
-    run([process.execPath, "add", tarball, `--cpu=${platform.cpu}`, `--os=${platform.os}`], app);
+    const { cpu, os, linker = "hoisted" } = platform;
+    run([process.execPath, "add", tarball, `--cpu=${cpu}`, `--os=${os}`, `--linker=${linker}`], app);
   } finally {
     rmSync(folder, { recursive: true });
   }

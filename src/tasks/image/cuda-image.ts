@@ -34,12 +34,13 @@ import {
   channelCount,
   checkOutput,
   type ImageModelSpec,
-  imageFor,
+  imageFormFor,
   levelLine,
   type MadeImage,
   type PixelChannels,
   type TiledImageSpec,
   tilePreprocessing,
+  withMemory,
 } from "./image-recognition.ts";
 import { type Padding, type Tile, tileGrid } from "./tile-grid.ts";
 import { cubicPhases } from "./tile-placer.ts";
@@ -84,7 +85,7 @@ interface ImageInWork {
   readonly tiles: readonly Tile[];
   /** What the model sees of each tile. */
   readonly regions: readonly Region[];
-  readonly result: PackedImage;
+  readonly result: Omit<PackedImage, "data">;
 }
 
 /** What one slot needs to make images: the tables of an image's runs, and memory for what is made. */
@@ -93,6 +94,8 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   readonly #shared: Shared;
   readonly #memory: ImageMemory;
   #image: ImageInWork | undefined;
+  /** Its memory is made while the device works: 6 MB take some tenths of a millisecond. */
+  #result: PackedImage | undefined;
 
   constructor(shared: Shared) {
     this.#shared = shared;
@@ -113,10 +116,10 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
     const { width, height, format, pitchBytes, pixels } = packed;
     const { size, tiles } = tileGrid(width, height, recognition.tiling);
     const regions = tiles.map(({ x, y }) => placeTile([width, height], x, y, size, padding));
-    const result = imageFor({ width, height, format }, recognition.scale);
+    const result = imageFormFor({ width, height, format }, recognition.scale);
     const frame = {
       pixels,
-      result: this.#memory.reserve(result.data.length),
+      result: this.#memory.reserve(result.pitchBytes * result.height),
       pitchBytes,
       resultPitchBytes: result.pitchBytes,
       width,
@@ -147,14 +150,18 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   }
 
   enqueueCopyOut(on: OnStream): void {
-    this.#memory.download(this.#image!.result.data.length, on);
+    const { result } = this.#image!;
+    this.#memory.download(result.pitchBytes * result.height, on);
+    this.#result = withMemory(result);
   }
 
   read(): readonly MadeImage[] {
-    const { result, tiles } = this.#image!;
+    const image = this.#result!;
+    const tiles = this.#image!.tiles.length;
     this.#image = undefined;
-    this.#memory.read(result.data);
-    return [{ image: result, tiles: tiles.length }];
+    this.#result = undefined;
+    this.#memory.read(image.data);
+    return [{ image, tiles }];
   }
 
   [Symbol.dispose](): void {

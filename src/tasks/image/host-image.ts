@@ -4,7 +4,13 @@ import { placeTile, type Region } from "../../image/geometry.ts";
 import type { Image, PackedImage } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { HostTensors, HostWork } from "../../runtime/task.ts";
-import { imageFor, type MadeImage, type TiledImageSpec, tilePreprocessing } from "./image-recognition.ts";
+import {
+  imageFormFor,
+  type MadeImage,
+  type TiledImageSpec,
+  tilePreprocessing,
+  withMemory,
+} from "./image-recognition.ts";
 import { type Padding, type TileGrid, tileGrid } from "./tile-grid.ts";
 import { TilePlacer } from "./tile-placer.ts";
 
@@ -30,7 +36,7 @@ export class HostImage implements HostWork<undefined, MadeImage> {
     const source = image as PackedImage;
     const { tiling, scale } = this.#recognition;
     this.#grid = tileGrid(source.width, source.height, tiling);
-    this.#result = imageFor(source, scale);
+    this.#result = withMemory(imageFormFor(source, scale));
     this.#source = source;
     return this.#grid.tiles.length;
   }

@@ -329,11 +329,11 @@ export interface MadeImage {
 /** No larger image is made: more bytes do not fit into what the encoders and most programs take. */
 const MAX_BYTES = 2 ** 31 - 1;
 
-/** Memory for what is made of an image. @throws {ImageError} If it would be larger than what images can be */
-export function imageFor(
+/** What is made of an image, without its memory. @throws {ImageError} If it would be larger than what images can be */
+export function imageFormFor(
   { width, height, format }: Pick<PackedImage, "width" | "height" | "format">,
   scale: number,
-): PackedImage {
+): Omit<PackedImage, "data"> {
   const pitchBytes = width * scale * bytesPerPixel(format);
   const byteLength = pitchBytes * height * scale;
   if (byteLength > MAX_BYTES) {
@@ -342,6 +342,10 @@ export function imageFor(
     const name = `an image of ${width}x${height} pixels`;
     throw new ImageError(message(`transform ${name}`, found, "transform parts of it"), name);
   }
-  const data = new Uint8Array(new ArrayBuffer(byteLength));
-  return { width: width * scale, height: height * scale, pitchBytes, format, data };
+  return { width: width * scale, height: height * scale, pitchBytes, format };
+}
+
+/** Memory for an image without gaps between its rows. */
+export function withMemory(form: Omit<PackedImage, "data">): PackedImage {
+  return { ...form, data: new Uint8Array(new ArrayBuffer(form.pitchBytes * form.height)) };
 }

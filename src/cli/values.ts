@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { bytesFrom, numberFrom, sizeFrom } from "../core/from-text.ts";
+import { wholeWithin } from "../core/number-options.ts";
 import type { Option } from "../core/options.ts";
 
 /** A number above 0, at most `most`. */
@@ -12,8 +13,7 @@ export function positiveNumber(most: number): z.ZodType<number, string> {
 
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): z.ZodType<number, string> {
-  const rule = `a whole number from ${least} to ${most}`;
-  return z.string().transform(numberFrom).pipe(z.int(rule).min(least, rule).max(most, rule));
+  return z.string().transform(numberFrom).pipe(wholeWithin(least, most));
 }
 
 /** A whole number from 1 to `most`. */

@@ -35,11 +35,6 @@ function axisOf(source: number, target: number, from: number, to: number, start:
   return { source, target, from, to, low: Math.max(0, -start), high: Math.min(source, image - start) };
 }
 
-/** An axis whose pixels are all there and all wanted. */
-export function wholeAxis(source: number, target: number): RegionAxis {
-  return { source, target, from: 0, to: target, low: 0, high: source };
-}
-
 /**
  * The taps of one axis of a bilinear resize with half-pixel centres, exactly as OpenCV's 8-bit INTER_LINEAR has them.
  *

@@ -1,6 +1,7 @@
 /** @module BoxOptions: what callers may say to the helpers for boxes, checked once. */
 
 import { z } from "zod";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { parseOptions } from "../core/options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
@@ -18,9 +19,8 @@ export interface NmsChoice {
   readonly classAgnostic?: boolean | undefined;
 }
 
-const FRACTION = "a number from 0 to 1";
 const COUNT = "a whole number above 0";
-const fraction = z.number(FRACTION).min(0, FRACTION).max(1, FRACTION);
+const fraction = numberWithin(0, 1);
 
 const nmsSchema = z.strictObject({
   iou: fraction.default(0.7),
@@ -39,7 +39,7 @@ export function parseNmsChoice(options: NmsChoice, count: number): NmsOptions {
 export type LetterboxOptions = Pick<PreprocessingOptions, "fit" | "resize" | "pad">;
 
 const SIDES = "two whole numbers from 1 to 65535";
-const side = z.int(SIDES).min(1, SIDES).max(65_535, SIDES);
+const side = wholeWithin(1, 65_535, SIDES);
 const { fit, resize, pad } = PREPROCESSING_OPTIONS;
 const letterboxSchema = z.strictObject({
   size: z.tuple([side, side], SIDES),

@@ -1,6 +1,7 @@
 /** @module DrawOptions: what callers may say about drawing, checked once. */
 
 import { z } from "zod";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 
 /** How what was found is drawn. */
@@ -44,11 +45,8 @@ export interface DrawConfig extends Filled<Omit<DrawOptions, "lineWidth" | "font
 const LARGEST = 1000;
 
 const shown = z.boolean("true or false").default(true);
-const WIDTH = `a whole number from 1 to ${LARGEST}`;
-const SIZE = `a number from 1 to ${LARGEST}`;
 const COLOUR = 'a colour such as "#ff8800"';
 const CLASSES = "a list of at least one class name";
-const OPACITY = "a number from 0 to 1";
 
 /** Every option of drawing. */
 export const DRAW_OPTIONS: OptionsOf<DrawOptions> = {
@@ -71,12 +69,12 @@ export const DRAW_OPTIONS: OptionsOf<DrawOptions> = {
   masks: { schema: shown, flag: "no-masks", help: "draw no masks" },
   skeleton: { schema: shown, flag: "no-skeleton", help: "draw no key points" },
   lineWidth: {
-    schema: z.int(WIDTH).min(1, WIDTH).max(LARGEST, WIDTH).optional(),
+    schema: wholeWithin(1, LARGEST).optional(),
     help: "width of drawn lines in pixels",
     otherwise: "by the image's size",
   },
   fontSize: {
-    schema: z.number(SIZE).min(1, SIZE).max(LARGEST, SIZE).optional(),
+    schema: numberWithin(1, LARGEST).optional(),
     help: "size of drawn letters in pixels",
     otherwise: "by the image's size",
   },
@@ -91,7 +89,7 @@ export const DRAW_OPTIONS: OptionsOf<DrawOptions> = {
     otherwise: "by name",
   },
   opacity: {
-    schema: z.number(OPACITY).min(0, OPACITY).max(1, OPACITY).default(0.43),
+    schema: numberWithin(0, 1).default(0.43),
     help: "how much of the image drawn masks cover, 0 to 1",
   },
 };

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
 import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type Complete, type Filled, givenOf, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { SERVED_DECODING } from "../image/decode-options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
@@ -158,7 +159,7 @@ export interface WorkerConfig
 }
 
 const MAX_MS = 2 ** 31 - 1;
-const fraction = z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1");
+const fraction = numberWithin(0, 1);
 const milliseconds = z.int("a whole number of milliseconds").min(1, "at least 1 ms").max(MAX_MS, "at most 24 days");
 const name = z.string("a name").min(1, "a name that is not empty");
 const length = z.int("a whole number").min(1, "at least 1");
@@ -237,7 +238,7 @@ const reconnect = {
 const hostName = z.string(HOST_RULE).refine(isHostName, HOST_RULE);
 const http = {
   port: {
-    schema: z.int(port).min(0, port).max(65_535, port),
+    schema: wholeWithin(0, 65_535, port),
     help: "serve /healthz, /readyz and /metrics; 0 for any free port",
   },
   host: { schema: name.default("127.0.0.1"), value: "ADDRESS", help: "where --port listens" },

@@ -15,11 +15,16 @@ import {
   HALF_WEIGHT,
   isHalfSampling,
   pointStride,
+  type RegionAxis,
   regionAxes,
   rowsRead,
-  wholeAxis,
 } from "../../src/image/resize-taps.ts";
 import { chance } from "../support/chance.ts";
+
+/** An axis whose pixels are all there and all wanted. */
+function wholeAxis(source: number, target: number): RegionAxis {
+  return { source, target, from: 0, to: target, low: 0, high: source };
+}
 
 test("storeMeans() equals resizing and blending to the bit, at even ratios", () => {
   const random = chance(20261121);

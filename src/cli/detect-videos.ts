@@ -59,7 +59,11 @@ function openZoneFile(
     async write(source, event, index) {
       await file.write(`${printableJson({ source, ...(index === undefined ? {} : { index }), ...event })}\n`);
     },
-    finish: () => file.finish(),
+    async finish() {
+      // Where nothing has happened the file is empty, rather than what it was before.
+      await file.write("");
+      await file.finish();
+    },
     [Symbol.dispose]: () => file.close(),
   };
 }

@@ -97,6 +97,7 @@ const MARGIN = "a number from 0 to 1";
 const FRAMES = "a whole number from 1 to 1000";
 const PATIENCE = "a number of milliseconds from 0 to 3600000";
 const CLASSES = "a list of at least one class, by name or id";
+const EXAMPLE = '{ "zones": [{ "name": "door", "polygon": [[0, 0], [99, 0], [99, 99]] }] }';
 const MOST_POINTS = 1000;
 const MOST_ZONES = 256;
 
@@ -178,10 +179,7 @@ export function parseZones(options: ZonesOptions): ZonesConfig {
   } & Omit<ZonesConfig, "zones" | "lines">;
   if (given.zones.length + given.lines.length === 0) {
     const text = 'Option "zones" must hold at least one zone where there is no line, got none';
-    throw new OptionError(
-      `${text}\nHint: { "zones": [{ "name": "door", "polygon": [[0, 0], [99, 0], [99, 99]] }] }`,
-      "zones",
-    );
+    throw new OptionError(`${text}\nHint: ${EXAMPLE}`, "zones");
   }
   const names = new Set<string>();
   const kinds = [
@@ -231,6 +229,7 @@ export async function readZones(path: string): Promise<ZonesOptions> {
     if (code === undefined) throw error;
     throw refused(`it cannot be read (${code})`, "check the path and its permissions", error);
   }
+  if (text.trim() === "") throw refused("the file is empty", EXAMPLE, undefined);
   let parsed: unknown;
   try {
     parsed = Bun.JSONC.parse(text);

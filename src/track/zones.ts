@@ -1,5 +1,6 @@
 /** @module Zones: counts the objects of a stream in zones and at lines: who is inside, who came and went, and for how long. */
 
+import { logger } from "../core/log.ts";
 import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import { type CaptionedLine, paintLines } from "../tasks/detect/draw.ts";
@@ -7,6 +8,13 @@ import type { DrawOptions } from "../tasks/draw-options.ts";
 import { LineCounter, ZoneCounter } from "./zone-counters.ts";
 import type { ZoneEvent, ZoneFrame, ZonesCounts } from "./zone-events.ts";
 import { parseZones, type ZonesOptions } from "./zone-options.ts";
+
+/** True if no point of an outline, nor of what it encloses, is in an image. */
+function isBeside(points: Float64Array, width: number, height: number): boolean {
+  const across = points.filter((_, at) => at % 2 === 0);
+  const down = points.filter((_, at) => at % 2 === 1);
+  return Math.max(...across) < 0 || Math.min(...across) > width || Math.max(...down) < 0 || Math.min(...down) > height;
+}
 
 /**
  * Zones and lines over the objects of one stream. It is a value of that stream, as its tracker is: each has its own.
@@ -36,6 +44,8 @@ export class Zones {
   readonly #zones: readonly ZoneCounter[];
   readonly #lines: readonly LineCounter[];
   #isFinished = false;
+  #width = 0;
+  #height = 0;
 
   /** @throws {OptionError} If an option is unknown or out of range, or two zones or lines have one name */
   constructor(options: ZonesOptions) {
@@ -53,9 +63,23 @@ export class Zones {
    */
   update(objects: readonly Detection[], frame: ZoneFrame): ZoneEvent[] {
     const events: ZoneEvent[] = [];
+    if (frame.width !== this.#width || frame.height !== this.#height) this.#resize(frame);
     for (const zone of this.#zones) zone.update(objects, frame, events);
     for (const line of this.#lines) line.update(objects, frame, events);
     return events;
+  }
+
+  /** Images have another size: what lies outside of them is warned of, as its counts look as if nobody came. */
+  #resize({ width, height }: ZoneFrame): void {
+    this.#width = width;
+    this.#height = height;
+    for (const one of [...this.#zones, ...this.#lines]) {
+      one.resize(width, height);
+      if (!isBeside(one.points, width, height)) continue;
+      const kind = one instanceof ZoneCounter ? "Zone" : "Line";
+      const found = `${kind} ${JSON.stringify(one.name)} lies outside the image of ${width}x${height}, and counts nothing`;
+      logger.warn(`${found}: its points are pixels of the image, or parts of it with "units": "fractions"`);
+    }
   }
 
   /** The stream has ended: every visit has, too. Counts stay as they are. @returns an `exit` for each who is still inside */

@@ -6,6 +6,7 @@ import { statsOf } from "../core/paths.ts";
 import { printable, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { isAddress } from "../image/source.ts";
+import { isCamera } from "../video/address.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** A name with another extension. @param extension with the dot */
@@ -45,7 +46,9 @@ export function fileStem(file: string): string {
  * {@linkcode outputNames} has it.
  */
 export function videoNames(files: readonly string[]): string[] {
-  const stems = files.map((file) => (ownName(file) === "" ? addressName(file) : fileStem(file)));
+  // Cameras of Linux are files, others are names that no file may have.
+  const isNoPath = (file: string): boolean => ownName(file) === "" || (isCamera(file) && !file.startsWith("/"));
+  const stems = files.map((file) => (isNoPath(file) ? addressName(file) : fileStem(file)));
   return new Set(stems).size === stems.length ? stems : outputNames(files, (name) => name);
 }
 

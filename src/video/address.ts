@@ -29,9 +29,47 @@ export function isNetworkAddress(text: string): boolean {
   return /^(https?|rtsps?|rtmps?|udp|tcp|srt|rtp|mms[ht]?|hls):\/\//i.test(text);
 }
 
-/** True for a device of video4linux. */
+/** How a system's cameras are named, and opened by ffmpeg. */
+interface CameraNames {
+  /** The group is its name. */
+  readonly pattern: RegExp;
+  readonly format: string;
+  /** What stands before its name behind `-i`. */
+  readonly prefix: string;
+  readonly hint: string;
+}
+
+const V4L2: CameraNames = {
+  pattern: /^(\/dev\/video\d+)$/,
+  format: "v4l2",
+  prefix: "",
+  hint: "ls /dev/video* shows them",
+};
+
+const CAMERAS: Readonly<Partial<Record<NodeJS.Platform, CameraNames>>> = {
+  linux: V4L2,
+  win32: {
+    pattern: /^dshow:(.+)$/,
+    format: "dshow",
+    prefix: "video=",
+    hint: 'name it as in "dshow:Integrated Camera"; ffmpeg -list_devices true -f dshow -i dummy shows them',
+  },
+  darwin: {
+    pattern: /^avfoundation:(.+)$/,
+    format: "avfoundation",
+    prefix: "",
+    hint: 'name it as in avfoundation:0; ffmpeg -f avfoundation -list_devices true -i "" shows them',
+  },
+};
+
+/** What to do where a camera cannot be opened. */
+export function cameraHint(): string {
+  return (CAMERAS[process.platform] ?? V4L2).hint;
+}
+
+/** True for a camera of this system: of video4linux, DirectShow or AVFoundation. */
 export function isCamera(text: string): boolean {
-  return /^\/dev\/video\d+$/.test(text);
+  return V4L2.pattern.test(text) || CAMERAS[process.platform]?.pattern.test(text) === true;
 }
 
 function checkFile(path: string): void {
@@ -39,7 +77,7 @@ function checkFile(path: string): void {
   const refusal = ({ found, hint }: ReturnType<typeof missingFile>): VideoError =>
     new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
   if (stats === undefined && isCamera(path)) {
-    throw refusal({ found: "there is no such camera", hint: "ls /dev/video* shows them" });
+    throw refusal({ found: "there is no such camera", hint: cameraHint() });
   }
   if (stats === undefined) throw refusal(missingFile(path));
   if (stats.isDirectory()) throw refusal({ found: "it is a folder", hint: "give the path of one video" });
@@ -67,8 +105,11 @@ export function videoAddress(source: string | URL): VideoAddress {
     return { name, input: text, words, kind: "network" };
   }
   if (isCamera(text)) {
-    checkFile(text);
-    return { name: text, input: text, words: ["-f", "v4l2"], kind: "camera" };
+    const { pattern, format, prefix } = CAMERAS[process.platform] ?? V4L2;
+    // Only those of Linux are files.
+    if (V4L2.pattern.test(text)) checkFile(text);
+    const input = `${prefix}${pattern.exec(text)?.[1] ?? text}`;
+    return { name: text, input, words: ["-f", format], kind: "camera" };
   }
   const path = /^file:/i.test(text) ? fileURLToPath(text) : text;
   checkFile(path);

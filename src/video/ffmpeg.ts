@@ -1,10 +1,9 @@
 /** @module Ffmpeg: where ffmpeg and ffprobe are on this machine, and how old they are. */
 
-import { closeSync, existsSync, writeSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { delimiter } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { openPipe } from "../ffi/libc.ts";
 
 /** Where the two programs are, if not on the PATH. */
 const VARIABLES = { ffmpeg: "BUN_TENSORRT_FFMPEG", ffprobe: "BUN_TENSORRT_FFPROBE" } as const;
@@ -87,35 +86,23 @@ done
 [ -z "$children" ] || kill -KILL $children`;
 
 const running = new Set<number>();
-/** Our end of the shell's standard input; no other program inherits it. */
-let shellInput: number | undefined;
-
-function startShell(): number {
-  const { readEnd, writeEnd } = openPipe(4096);
-  try {
-    // In a group of its own: what ends our group must not end it first.
-    const shell = Bun.spawn(["/bin/sh", "-c", SCRIPT], { stdio: [readEnd, "ignore", "ignore"], detached: true });
-    shell.unref();
-    return writeEnd;
-  } catch (error) {
-    closeSync(writeEnd);
-    throw error;
-  } finally {
-    closeSync(readEnd);
-  }
-}
+/** It runs that; its standard input is ours alone, as Bun hands no pipe on to other programs. */
+let shell: Bun.Subprocess<"pipe", "ignore", "ignore"> | undefined;
 
 function tell(what: "+" | "-", id: number): void {
   try {
-    if (shellInput === undefined) {
-      shellInput = startShell();
-      for (const other of running) if (other !== id) writeSync(shellInput, `+ ${other}\n`);
+    let lines = `${what} ${id}\n`;
+    // Somebody may have ended it.
+    if (shell === undefined || shell.exitCode !== null || shell.signalCode !== null) {
+      // In a group of its own: what ends our group must not end it first.
+      shell = Bun.spawn(["/bin/sh", "-c", SCRIPT], { stdio: ["pipe", "ignore", "ignore"], detached: true });
+      shell.unref();
+      lines = [...running].map((one) => `+ ${one}\n`).join("");
     }
-    writeSync(shellInput, `${what} ${id}\n`);
+    shell.stdin.write(lines);
+    // It takes a line at once; one that has ended takes none.
+    void Promise.resolve(shell.stdin.flush()).catch(() => {});
   } catch (error) {
-    // Somebody ended the shell, or there is none: the next program tries again.
-    if (shellInput !== undefined) closeSync(shellInput);
-    shellInput = undefined;
     logger.debug(`Programs are not watched: ${(error as Error).message}`);
   }
 }
@@ -132,7 +119,7 @@ export function endWithUs(child: Bun.Subprocess): void {
   tell("+", pid);
   void child.exited.then(() => {
     running.delete(pid);
-    if (shellInput !== undefined) tell("-", pid);
+    tell("-", pid);
   });
 }
 

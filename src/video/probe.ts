@@ -4,7 +4,7 @@ import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
 import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
 import { isVideoCodec } from "../nvdec/video-form.ts";
-import { inputWords, type VideoAddress } from "./address.ts";
+import { cameraHint, inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, findFfmpeg, MessageLog } from "./ffmpeg.ts";
 import { APART } from "./ffmpeg-pipes.ts";
 import { parseRational, type Rational, rationalValue } from "./video-frame.ts";
@@ -212,6 +212,7 @@ export async function probeVideo(address: VideoAddress, config: VideoConfig): Pr
         return refuse("it is a playlist, and a local one may only name files beside or below it", hint);
       }
       const why = code === 0 ? "it has no video stream" : said;
+      if (address.kind === "camera") return refuse(`ffmpeg gets no video from it (${why})`, cameraHint());
       return address.kind === "network"
         ? refuse(`ffmpeg gets no video from it (${why})`, "check the address, and that it can be reached")
         : refuse(`it is no video that ffmpeg can read (${why})`, "check that the file is complete");

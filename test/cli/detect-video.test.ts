@@ -715,7 +715,9 @@ test.skipIf(isFfmpegMissing)(
     expect([frames.length, frames[10]!.occupancy, frames[50]!.occupancy]).toEqual([60, { all: 3 }, { all: 0 }]);
     expect(frames[39]!.events.map(({ event }) => event)).toEqual(["exit", "exit", "exit"]);
     expect(await countFrames(path("zoned.mp4"))).toBe(60);
-    const untracked = await runCli([...words, "--format", "ndjson"], { cwd: folder });
+    const untracked = await runCli([...words, "--format", "ndjson", "--events", "events.ndjson"], { cwd: folder });
+    // Not what it was before.
+    expect(readFileSync(path("events.ndjson"), "utf8")).toBe("");
     const counted = lines(untracked.output) as unknown as typeof frames;
     expect([counted[10]!.occupancy, counted[10]!.events, counted[50]!.occupancy]).toEqual([{ all: 3 }, [], { all: 0 }]);
     const refused = async (...more: readonly string[]) =>

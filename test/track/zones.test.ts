@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { Detection } from "../../src/tasks/detect/detection.ts";
 import type { ZoneEvent } from "../../src/track/zone-events.ts";
@@ -407,6 +408,7 @@ test("zones that cannot be counted in are refused, and so is a file of them", as
       file('{ // the door\n "lines": [{ "name": "door", "from": [100, 0], "to": [100, 100] }] }'),
     );
     expect(read).toEqual({ lines: [{ name: "door", from: [100, 0], to: [100, 100] }] });
+    expect(readZones(file(" \n"))).rejects.toThrow('zones.json": the file is empty\nHint: { "zones": [{');
     expect(readZones(file("{"))).rejects.toThrow('zones.json": it is not valid JSON');
     expect(readZones(file('{ "zones": [{ "name": "a" }] }'))).rejects.toThrow(
       'zones.json": option "zones.0.polygon" must be',
@@ -437,4 +439,40 @@ test("zones are drawn with what they have counted, on RGB and NV12", () => {
     zones.paint(image);
     expect(image.data).not.toEqual(outlined);
   }
+});
+
+test("what lies outside the image is warned of, once a size", () => {
+  const told: string[] = [];
+  const before = setLogSink((_, text) => void told.push(text));
+  try {
+    const zones = new Zones({
+      zones: [
+        {
+          name: "far",
+          polygon: [
+            [300, 0],
+            [400, 0],
+            [400, 50],
+          ],
+        },
+        {
+          name: "partly",
+          polygon: [
+            [-50, 10],
+            [20, 10],
+            [20, 900],
+          ],
+        },
+      ],
+      lines: [{ name: "below", from: [-10, 150], to: [900, 150] }],
+    });
+    for (const size of [SIZE, SIZE, { width: 400, height: 100 }]) zones.update([], { ...size, timestampMs: 0 });
+  } finally {
+    setLogSink(before);
+  }
+  expect(told.map((line) => line.slice(0, line.indexOf(", and")))).toEqual([
+    'Zone "far" lies outside the image of 200x100',
+    'Line "below" lies outside the image of 200x100',
+    'Line "below" lies outside the image of 400x100',
+  ]);
 });

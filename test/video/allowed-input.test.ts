@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
-import { inputWords, videoAddress } from "../../src/video/address.ts";
+import { inputWords, isCamera, videoAddress } from "../../src/video/address.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
 
@@ -123,4 +123,27 @@ test("each scheme opens its own protocols", () => {
     "mmsh://a.test/x",
   ])
     expect(protocols(address).split(",")).not.toContain("file");
+});
+
+test("cameras are named and opened as each system has them", () => {
+  const own = Object.getOwnPropertyDescriptor(process, "platform")!;
+  const on = (platform: NodeJS.Platform, text: string): string => {
+    Object.defineProperty(process, "platform", { ...own, value: platform });
+    try {
+      expect(isCamera(text)).toBe(true);
+      const { name, input, words, kind } = videoAddress(text);
+      expect([name, kind]).toEqual([text, "camera"]);
+      return [...words, "-i", input].join(" ");
+    } catch (error) {
+      return (error as Error).message;
+    } finally {
+      Object.defineProperty(process, "platform", own);
+    }
+  };
+  expect(on("win32", "dshow:Integrated Camera")).toBe("-f dshow -i video=Integrated Camera");
+  expect(on("darwin", "avfoundation:0")).toBe("-f avfoundation -i 0");
+  expect(on("win32", "/dev/video87")).toContain('there is no such camera\nHint: name it as in "dshow:');
+  expect(on("darwin", "/dev/video87")).toContain("there is no such camera\nHint: name it as in avfoundation:0");
+  expect(on("linux", "/dev/video87")).toContain("there is no such camera\nHint: ls /dev/video*");
+  expect(isCamera("dshow:Integrated Camera")).toBe(process.platform === "win32");
 });

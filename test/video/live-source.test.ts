@@ -241,11 +241,22 @@ test.skipIf(isFfmpegMissing)(
     using server = serve((connection) => (connection === 1 ? chunked() : silent()));
     const { port } = new URL(server.url);
     const module = join(import.meta.dir, "../../src/video/video-source.ts");
-    const script = `const { VideoSource } = await import(${JSON.stringify(module)});
+    const script = `const [platform] = process.argv.slice(-1);
+      Object.defineProperty(process, "platform", { value: platform });
+      const { VideoSource } = await import(${JSON.stringify(module)});
       const video = await VideoSource.open(${JSON.stringify(server.url)}, { stallMs: 60_000, live: true });
       for await (const _ of video);`;
-    for (const connections of [1, 3]) {
-      const child = Bun.spawn([process.execPath, "-e", script], { stdout: "ignore", stderr: "ignore" });
+    for (const [connections, platform] of [
+      [1, "linux"],
+      [3, "linux"],
+      [4, "darwin"],
+    ] as const) {
+      const child = Bun.spawn([process.execPath, "-e", script, platform], {
+        stdout: "ignore",
+        stderr: "ignore",
+        // Of macOS' C library nothing is used.
+        env: { ...process.env, ...(platform === "darwin" ? { BUN_TENSORRT_LIBC: "/nowhere" } : {}) },
+      });
       while (server.connections() < connections) await Bun.sleep(20);
       expect(programsOn(port).length).toBe(1);
       child.kill("SIGKILL");

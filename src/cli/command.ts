@@ -1,6 +1,4 @@
-/**
- * @module Command: the contract of one command of the CLI, and the text of `--help`, made from the commands' own fields.
- */
+/** @module Command: the contract of one command of the CLI, and the text of `--help`, made from the commands' own fields. */
 
 import type { Output } from "../core/whole-file.ts";
 import { COMMON_FLAGS, type Flag, type ParsedArguments } from "./args.ts";

@@ -1,6 +1,4 @@
-/**
- * @module DetectVideos: videos and live sources through one detector, with annotated copies and what zones and lines counted.
- */
+/** @module DetectVideos: videos and live sources through one detector, with annotated copies and what zones and lines counted. */
 
 import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { overwritten } from "../core/paths.ts";

@@ -1,6 +1,4 @@
-/**
- * @module Paths: the folders the library writes to; what the system knows of a path, and what to say where there is nothing.
- */
+/** @module Paths: the folders the library writes to; what the system knows of a path, and what to say where there is nothing. */
 
 import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { homedir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * @module Event: a mark in a stream, to wait for and to measure time between. Waits do not block the JS thread: short ones poll, long
- * ones go to another thread; the choice is made from how long earlier waits took.
+ * @module Event: a mark in a stream, to wait for and to measure time between. Waits do not block the JS thread: short ones poll,
+ * long ones go to another thread; the choice is made from how long earlier waits took.
  */
 
 import { BunTensorRtError, message, OptionError } from "../core/errors.ts";

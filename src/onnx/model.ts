@@ -1,6 +1,4 @@
-/**
- * @module OnnxModel: an ONNX model in memory, to be looked at, changed and written again. Weights are never decoded.
- */
+/** @module OnnxModel: an ONNX model in memory, to be looked at, changed and written again. Weights are never decoded. */
 
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { ModelError, message } from "../core/errors.ts";

@@ -1,6 +1,4 @@
-/**
- * @module Session: a model loaded by ONNX Runtime, a caller's tensors against what it declares, and its runs off the JS thread.
- */
+/** @module Session: a model loaded by ONNX Runtime, a caller's tensors against what it declares, and its runs off the JS thread. */
 
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";

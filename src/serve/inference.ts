@@ -1,6 +1,6 @@
 /**
- * @module InferenceRoutes: the REST routes of the Open Inference Protocol, version 2: from the body of `…/infer` to an image and what is
- * wanted of it, and its answer.
+ * @module InferenceRoutes: the REST routes of the Open Inference Protocol, version 2: from the body of `…/infer` to an image and
+ * what is wanted of it, and its answer.
  */
 
 import { setImmediate } from "node:timers/promises";

@@ -1,6 +1,4 @@
-/**
- * @module Inspect command: what a model or a plan is, what its outputs were recognised as, and what of it would run where.
- */
+/** @module Inspect command: what a model or a plan is, what its outputs were recognised as, and what of it would run where. */
 
 import { statSync } from "node:fs";
 import { chooseAccelerator } from "../../accelerators/accelerator.ts";

@@ -1,6 +1,4 @@
-/**
- * @module Val command: how well a model does on a dataset; with `--track`, how good files of tracks are beside the truth.
- */
+/** @module Val command: how well a model does on a dataset; with `--track`, how good files of tracks are beside the truth. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * @module ClassifierRecipe: what a classifier wants done to an image, by where it comes from, the files of Hugging Face beside it, and
- * what its caller says.
+ * @module ClassifierRecipe: what a classifier wants done to an image, by where it comes from, the files of Hugging Face beside it,
+ * and what its caller says.
  */
 
 import { type ImageInput, preprocessingFor } from "../../heads/image-input.ts";

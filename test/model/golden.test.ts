@@ -4,14 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
 import { headInFractions } from "../../src/heads/fractions.ts";
-import type { Head, ModelSpec, RecogniseOptions } from "../../src/heads/head.ts";
-import { defineHead, type HeadDefinition } from "../../src/heads/head-definition.ts";
+import type { Head, ModelSpec } from "../../src/heads/head.ts";
 import { ownHeads } from "../../src/heads/own-head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS, headNamed } from "../../src/heads/registry.ts";
-import { readTraits } from "../../src/heads/traits.ts";
 import { Candidates } from "../../src/model/rows.ts";
-import { sayable } from "../support/moved-head.ts";
+import { passed } from "../support/moved-head.ts";
 import { describedTensor, type TensorDescription } from "./described-tensor.ts";
 
 interface GoldenCase {
@@ -146,34 +144,6 @@ for (const file of new Bun.Glob("*.ts").scanSync(folder)) {
     if (head?.name !== undefined && head.decode !== undefined && head.recognise !== undefined)
       moved.set(head.name, head as Head);
   }
-}
-
-/** A head of a file as its author would pass it. */
-function passed(head: Head, options: Pick<RecogniseOptions, "labels" | "anchors">): HeadDefinition<ModelSpec["plan"]> {
-  const candidates = new Candidates();
-  return defineHead({
-    name: "moved-out",
-    recognise(model) {
-      const spec = head.recognise({ ...readTraits(model, options)!, forced: model.isNamed });
-      return (
-        spec && {
-          plan: spec.plan,
-          needsNms: spec.needsNms,
-          preprocessing: sayable(spec.preprocessing),
-          sizeInputs: spec.sizeInputs,
-          stride: spec.stride,
-        }
-      );
-    },
-    decode({ plan, ...image }, objects) {
-      candidates.clear();
-      head.decode(plan, image, candidates);
-      const { boxes, scores, classIds } = candidates;
-      for (let row = 0, at = 0; row < candidates.count; row++, at += 4) {
-        objects.push(boxes[at]!, boxes[at + 1]!, boxes[at + 2]!, boxes[at + 3]!, scores[row]!, classIds[row]!);
-      }
-    },
-  });
 }
 
 for (const one of cases.filter(({ head }) => moved.has(head))) {

@@ -7,7 +7,11 @@ import type { DeviceImage } from "../../../src/accelerators/tensorrt/preprocess.
 import { createTensor, type DType, type Tensor, type TensorInfo, viewOf, volume } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import type { Head } from "../../../src/heads/head.ts";
 import { ownHeads } from "../../../src/heads/own-head.ts";
+import { rfDetr } from "../../../src/heads/rf-detr.ts";
+import { yolo, yoloTransposed } from "../../../src/heads/yolo.ts";
+import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { ModelInfo } from "../../../src/model/model-info.ts";
@@ -31,7 +35,8 @@ import { SEMANTIC } from "../../../src/tasks/semantic/semantic-task.ts";
 import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
 import { chance } from "../../support/chance.ts";
 import { differenceOf } from "../../support/decoded.ts";
-import { isGpuMissing } from "../../support/gpu.ts";
+import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
+import { passed } from "../../support/moved-head.ts";
 import { nv12Pair } from "../../support/nv12-images.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
 import { StandInEngine, standInModel } from "../../support/stand-in-engine.ts";
@@ -280,6 +285,59 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       }
     }
   });
+
+  /** Heads with kernels of their own, and a model of each: rows before NMS in either order, finished rows, queries. */
+  const MOVED: readonly (readonly [head: Head, said: Said])[] = [
+    [yolo, { output0: tensor("f32", [BATCH, 6, 84], (at) => (at % 504 < 336 ? 2 + random() * 20 : random() ** 2)) }],
+    [
+      yoloTransposed,
+      { output0: tensor("f32", [BATCH, 21, 6], (at) => (at % 6 < 4 ? 2 + random() * 20 : random() ** 2)) },
+    ],
+    [
+      yoloEndToEnd,
+      {
+        output0: tensor("f16", [BATCH, 40, 6], (at) =>
+          at % 6 < 4 ? (at % 6 < 2 ? 0 : 16) + random() * 14 : at % 6 === 4 ? random() : Math.floor(random() * 2),
+        ),
+      },
+    ],
+    [
+      rfDetr,
+      { dets: tensor("f32", [BATCH, 30, 4], random), labels: tensor("f32", [BATCH, 30, 3], () => random() * 8 - 5) },
+    ],
+  ];
+
+  gpuTest(
+    "built-in heads that are passed as the caller's give on the host what their kernels give on the device",
+    async () => {
+      const selections = SELECTIONS.slice(0, 2);
+      for (const [head, said] of MOVED) {
+        const labels = head === rfDetr ? ["a", "b", "c"] : ["a", "b"];
+        const options = { ...DEFAULT_DETECT_TASK_OPTIONS, labels };
+        const builtIn = await new DetectTask({ ...options, head: head.name }).recognise(opened(said, {}));
+        const heads = ownHeads([passed(head, { labels })]);
+        const moved = await new DetectTask({ ...options, heads, head: "moved-out" }).recognise(opened(said, {}));
+        expect([builtIn.spec.head, moved.spec.head, moved.spec.plan.kind]).toEqual([head.name, "moved-out", "own"]);
+        const [byKernels, byHead] = [
+          await onDevice<NmsOptions, DetectionBlock>(builtIn as never, said, selections),
+          await onDevice<NmsOptions, DetectionBlock>(moved as never, said, selections),
+        ];
+        let count = 0;
+        for (const at of selections.keys()) {
+          for (const [index, { boxes, scores: found, classIds, ...block }] of byKernels[at]!.outputs.entries()) {
+            const own = byHead[at]!.outputs[index]!;
+            expect(own.count).toBe(block.count);
+            expect(own.boxes.slice(0, block.count * 4)).toEqual(boxes.slice(0, block.count * 4));
+            expect(own.scores.slice(0, block.count)).toEqual(found.slice(0, block.count));
+            expect(own.classIds.slice(0, block.count)).toEqual(classIds.slice(0, block.count));
+            count += block.count;
+          }
+        }
+        expect(count).toBeGreaterThan(0);
+      }
+    },
+    SLOW_TEST_MS,
+  );
 
   const scores = (dtype: "f32" | "f16"): Tensor =>
     tensor(dtype, [BATCH, 11], (at) => (at === 7 ? Number.NaN : Math.round(random() * 12) / 4));

@@ -102,6 +102,7 @@ const REAL: Readonly<Record<string, string>> = {
   torchvision: "torchvision 0.29.2: Faster R-CNN, RetinaNet, FCOS, SSD, SSDLite",
   "mask-rcnn": "torchvision 0.29.2",
   "keypoint-rcnn": "torchvision 0.29.2",
+  efficientdet: "Yet-Another-EfficientDet-Pytorch 15403b5",
   "efficientdet-maps": "effdet 0.4.1",
   "rf-detr": "rfdetr 1.11.2: Nano, and Seg Nano with its masks",
   libreyolo: "libreyolo 1.6.0: YOLOv9, also end to end, YOLO-NAS, PP-YOLOE",
@@ -123,6 +124,8 @@ interface GoldenCase {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly anchors?: string;
+  /** Of heads of objects, which are decoded on the CPU. */
+  readonly task?: string;
 }
 
 /** A cell of a table, in which some signs have a meaning of their own. */
@@ -145,14 +148,16 @@ function testOf(name: string, golden: ReadonlyMap<string, GoldenCase>): string {
 
 function numbersOf(name: string, golden: ReadonlyMap<string, GoldenCase>): string {
   if (golden.has(name)) return "`test/model/golden.jsonl`";
-  const files = [...new Bun.Glob("test/{objects,model,detector}/*.test.ts").scanSync(root)].sort();
+  // The golden test names those that have no case.
+  const all = [...new Bun.Glob("test/{objects,model,detector}/*.test.ts").scanSync(root)].sort();
+  const files = all.filter((path) => !path.endsWith("golden.test.ts"));
   const file = files.find((path) => readFileSync(join(root, path), "utf8").includes(`"${name}"`));
   return file === undefined ? "" : `\`${file}\``;
 }
 
 /** True if its plan is one that a GPU decodes by. Those of objects that are told by their outputs are decoded on the CPU. */
 function runsOnGpu(one: GoldenCase | undefined): boolean {
-  if (one === undefined) return false;
+  if (one === undefined || one.task !== undefined) return false;
   const { head, labels, inputs, outputs, anchors } = one;
   const options = { head, labels: labels ?? undefined, anchors, isSilent: true };
   return !isHostPlan(recogniseModel({ inputs, outputs, metadata: {} }, options).plan);
@@ -161,7 +166,11 @@ function runsOnGpu(one: GoldenCase | undefined): boolean {
 /** The table, a line each. */
 export function headTable(): string {
   const lines = readFileSync(join(root, "test/model/golden.jsonl"), "utf8").trimEnd().split("\n");
-  const golden = new Map(lines.map((line) => JSON.parse(line) as GoldenCase).map((one) => [one.head, one]));
+  const cases = lines.map((line) => JSON.parse(line) as GoldenCase);
+  // Of a head that detects as well the detector's.
+  const golden = new Map(
+    cases.toSorted((a, b) => Number(a.task === undefined) - Number(b.task === undefined)).map((one) => [one.head, one]),
+  );
   const tasks = new Map<string, string[]>();
   const heads = new Map<string, Head>();
   for (const head of [...HEADS, ...OBJECT_HEADS]) {

@@ -614,6 +614,124 @@ for s, score, box in zip(S, *scrfd_):
     rows += best(np.concatenate([at - d[:, :2], at + d[:, 2:]], 1), p, p[:, 0], 0.95)
 case("scrfd-boxes", "scrfd-boxes", [*scrfd_[0], *scrfd_[1]], 0.95, rows, image="input.1")
 
+# Heads of objects, told by their outputs: boxes, and points x and y of those that have any.
+cells_of = lambda s, each=1: np.array([[x, y] for y in range(H // s) for x in range(W // s) for _ in range(each)], float)
+
+
+def scored(boxes, scores, ids, points, threshold):
+    """Rows as `kept` has them, best points beside them. @param points [rows, points, 2]"""
+    rows = kept(boxes, scores, ids, threshold)
+    chosen = [r for r in np.nonzero(scores >= threshold)[0] if boxes[r, 0] < boxes[r, 2] and boxes[r, 1] < boxes[r, 3]]
+    return rows, [[round(float(v), 5) for v in points[r].reshape(-1)] for r in chosen]
+
+
+def objects(name, task, tensors, threshold, found, **options):
+    rows, points = found if isinstance(found, tuple) else (found, None)
+    case(f"{name}, {task}", name, tensors, threshold, rows, **options)
+    cases[-1] |= dict(task=task) | (dict(points=points) if points else {})
+
+
+def merged(parts):
+    return [row for rows, _ in parts for row in rows], [row for _, points in parts for row in points]
+
+
+SCORE, FIVE = [[1, 0, 1]], [[10, -1, 1]]
+per = lambda kind, n, each, ranges, seed: [tensor(f"{kind}_{s}", [BATCH, each * (W // s) * (H // s), n], ranges, seed=seed + s) for s in S]
+
+ts = [per("cls", 1, 1, SCORE, 300), per("obj", 1, 1, SCORE, 341), per("bbox", 4, 1, [[2, -1, 1], [2, -0.5, 1.5]], 382), per("kps", 10, 1, FIVE, 423)]
+found = []
+for s, c, o, b, k in zip(S, *ts):
+    at, c, o, b, k = cells_of(s) * s, *(fill(t)[INDEX] for t in (c, o, b, k))
+    box = corners(at[:, 0] + b[:, 0] * s, at[:, 1] + b[:, 1] * s, np.exp(b[:, 2]) * s, np.exp(b[:, 3]) * s)
+    found.append(scored(box, np.sqrt(c * o)[:, 0], np.zeros(len(at), int), at[:, None] + k.reshape(-1, 5, 2) * s, 0.8))
+objects("yunet", "pose", [t for kind in ts for t in kind], 0.8, merged(found), image="input")
+
+ts = [per("score", 1, 2, SCORE, 464), per("bbox", 4, 2, [[4, 0, 3]], 505), per("kps", 10, 2, FIVE, 546)]
+found = []
+for s, c, b, k in zip(S, *ts):
+    at, c, b, k = cells_of(s, 2) * s, *(fill(t)[INDEX] for t in (c, b, k))
+    box = np.concatenate([at - b[:, :2] * s, at + b[:, 2:] * s], 1)
+    found.append(scored(box, c[:, 0], np.zeros(len(at), int), at[:, None] + k.reshape(-1, 5, 2) * s, 0.9))
+objects("scrfd", "pose", [t for kind in ts for t in kind], 0.9, merged(found), image="input.1")
+
+for name, smallest, count in (("retinaface", 16, 5), ("retinaface-plates", 24, 4)):
+    ts = [
+        tensor("loc", [BATCH, 2 * A, 4], [[4, -2, 2]], seed=600 + count),
+        tensor("conf", [BATCH, 2 * A, 2], [[2, 0, 1]], seed=610 + count),
+        tensor("landms", [BATCH, 2 * A, 2 * count], [[2 * count, -3, 3]], seed=620 + count),
+    ]
+    b, c, k = (fill(t)[INDEX] for t in ts)
+    at = np.concatenate([(cells_of(s, 2) + 0.5) * s for s in S])
+    size = np.concatenate([np.tile([smallest * 4**n, 2 * smallest * 4**n], (W // s) * (H // s)) for n, s in enumerate(S)])[:, None]
+    centre = at + b[:, :2] * 0.1 * size
+    side = np.exp(b[:, 2:] * 0.2) * size
+    points = at[:, None] + k.reshape(-1, count, 2) * 0.1 * size[:, None]
+    objects(name, "pose", ts, 0.9, scored(corners(*centre.T, *side.T), c[:, 1], np.zeros(2 * A, int), points, 0.9))
+
+ts = [tensor(f"{537 + n}", [BATCH, channels, H // 4, W // 4], ranges, axis=1, seed=640 + n)
+      for n, (channels, ranges) in enumerate([(1, SCORE), (2, [[2, 0, 2]]), (2, [[2, 0, 1]]), (10, [[10, 0, 1]])])]
+c, b, o, k = (fill(t)[INDEX].reshape(t["shape"][1], -1).T for t in ts)
+at = cells_of(4)
+h_, w_ = np.exp(b[:, 0]) * 4, np.exp(b[:, 1]) * 4
+x1 = np.clip((at[:, 0] + o[:, 1] + 0.5) * 4 - w_ / 2, 0, W)
+y1 = np.clip((at[:, 1] + o[:, 0] + 0.5) * 4 - h_ / 2, 0, H)
+box = np.stack([x1, y1, np.minimum(x1 + w_, W), np.minimum(y1 + h_, H)], 1)
+k = k.reshape(-1, 5, 2)
+points = np.stack([x1[:, None] + k[:, :, 1] * w_[:, None], y1[:, None] + k[:, :, 0] * h_[:, None]], 2)
+objects("centerface", "pose", ts, 0.93, scored(box, c[:, 0], np.zeros(len(at), int), points, 0.93), image="input.1")
+
+ts = [tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=660), tensor("keypoints", [BATCH, 30, 17, 3], [[3, 0, 60]], seed=661)]
+d, k = (fill(t)[INDEX] for t in ts)
+objects("rtmo", "pose", ts, 0.5, scored(d[:, :4], d[:, 4], np.zeros(30, int), k[..., :2], 0.5))
+
+ts = [tensor("pred_boxes", [BATCH, A, 4], CORNERS, seed=670), tensor("pred_scores", [BATCH, A, 1], SCORE, seed=671),
+      tensor("pose_xy", [BATCH, A, 17, 2], [[2, 0, 60]], seed=672), tensor("pose_scores", [BATCH, A, 17], [[17, 0, 1]], seed=673)]
+b, c, k, _ = (fill(t)[INDEX] for t in ts)
+objects("yolo-nas-pose-raw", "pose", ts, 0.9, scored(b, c[:, 0], np.zeros(A, int), k, 0.9))
+
+
+for n, (name, rows_, ranges) in enumerate((
+    ("yolo-transposed", A, [*PIXELS, [3, 0, 1], [32, -3, 3]]),
+    ("yolo-objectness", 3 * A, [*PIXELS, [1, 0, 1], [3, 0, 1], [32, -3, 3]]),
+)):
+    first = 4 + n
+    t = tensor("output0", [BATCH, rows_, first + 3 + 32], ranges, seed=690 + n)
+    proto = tensor("output1", [BATCH, 32, H // 4, W // 4], [[32, -1, 1]], axis=1, seed=692)
+    v = fill(t)[INDEX].T
+    p = v[first : first + 3].T
+    s = p.max(1) * (v[4] if n else 1)
+    objects(name, "segment", [t, proto], 0.9, best(corners(*v[:4]), p, s, 0.9), labels=names(3), forced=True)
+
+for n, (name, boxes_name, logits_name, masks_name, classes, count) in enumerate((
+    ("rf-detr", "dets", "labels", "masks", 91, 20),
+    ("hugging-face", "pred_boxes", "logits", "pred_masks", 80, 20),
+    ("hugging-face-softmax", "pred_boxes", "logits", "pred_masks", 92, 100),
+)):
+    ts = [tensor(boxes_name, [BATCH, count, 4], [[2, 0.2, 0.8], [2, 0.05, 0.4]], seed=700 + n), tensor(logits_name, [BATCH, count, classes], [[classes, -9, 4]], seed=710 + n),
+          tensor(masks_name, [BATCH, count, 8, 12], [[count, -1, 1]], axis=1, seed=720)]
+    b, l = (fill(t)[INDEX] for t in ts[:2])
+    box = corners(*(b * [W, H, W, H]).T)
+    if name.endswith("softmax"):
+        p = np.exp(l) / np.exp(l).sum(1, keepdims=True)
+        rows = best(box, p[:, :-1], p[:, :-1].max(1), 0.16)
+        threshold = 0.16
+    else:
+        threshold = 0.978
+        p = sigmoid(l)
+        rows = [row for q in range(count) for row in kept(np.repeat(box[q : q + 1], classes, 0), p[q], np.arange(classes), threshold)]
+    objects(name, "segment", ts, threshold, rows, image="pixel_values" if n else "input", forced=True)
+
+for name, shape, in (("mask-rcnn-mmdeploy", [BATCH, 30, 28, 28]),):
+    ts = [tensor("dets", [BATCH, 30, 5], [*CORNERS, [1, 0, 1]], seed=730), tensor("labels", [BATCH, 30], [[30, 0, 80]], dtype="i64", seed=731),
+          tensor("masks", shape, [[30, 0, 1]], axis=1, seed=732)]
+    d, l = (fill(t)[INDEX] for t in ts[:2])
+    objects(name, "segment", ts, 0.5, kept(d[:, :4], d[:, 4], l, 0.5))
+
+ts = [tensor("boxes", [30, 4], CORNERS, seed=740), tensor("labels", [30], [[30, 1, 91]], axis=0, dtype="i64", seed=741),
+      tensor("scores", [30], [[30, 0, 1]], axis=0, seed=742), tensor("masks", [30, 1, 28, 28], [[1, 0, 1]], axis=1, seed=743)]
+b, l, c = (fill(t) for t in ts[:3])
+objects("mask-rcnn", "segment", ts, 0.5, kept(b, c, l, 0.5), image=dict(name="image", dtype="f32", shape=[3, H, W]), batch=1)
+
 lines = [json.dumps(c, separators=(",", ":")) + "\n" for c in cases]
 pathlib.Path(__file__).with_name("golden.jsonl").write_text("".join(lines))
 print(len(cases), "cases,", sum(len(c["expected"]) for c in cases), "rows")

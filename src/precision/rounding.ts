@@ -10,6 +10,12 @@ export const FP8_MOST = 448;
 /** Added to a number and taken off again, in f64, leaves the nearest whole number, halves to the even one. */
 const WHOLE = 1.5 * 2 ** 52;
 
+/**
+ * Smallest normal number of FP16. TensorRT does not take smaller scales as they are: their reciprocals overflow FP16, and one channel
+ * of next to no weights made all of yolo11n-seg's boxes wrong.
+ */
+const HALF_NORMAL = 2 ** -14;
+
 /** Smallest normal number of E4M3, and how many of its steps 1 has below. */
 const FP8_NORMAL = 2 ** -6;
 const FP8_STEPS = 2 ** 9;
@@ -24,12 +30,13 @@ const bits = new Uint32Array(word.buffer);
  *
  * @param largest  magnitude that it is to hold; of zeros any scale will do
  * @param most     what that is quantised to
- * @param isHalf   a number that FP16 has, rounded up so that nothing is cut off
+ * @param isHalf   a normal number of FP16, rounded up so that nothing is cut off
  */
 export function scaleOf(largest: number, most: number, isHalf: boolean): number {
   const scale = Math.fround(largest / most);
   if (!isHalf) return scale > 0 ? scale : 1;
   if (largest === 0) return 1;
+  if (scale < HALF_NORMAL) return HALF_NORMAL;
   const half = Math.f16round(scale);
   if (half >= scale) return Math.min(half, 65_504);
   const next = new Uint16Array(Float16Array.of(half).buffer)[0]! + 1;

@@ -1,4 +1,5 @@
 /* Regions of images resized, normalised and stored in a tensor: src/image/resize-rows.ts and its table, to the bit. */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -473,7 +474,16 @@ static void store_row(const bt_vectors *vectors, const uint8_t *levels, int32_t 
 
 /* ---- a region ---- */
 
-int32_t bt_resize_instructions(void) { return has_wide() ? WIDE_SET : BT_RESIZE_PLAIN; }
+int32_t bt_resize_instructions(void) {
+  /* One more than what was found. Asking a processor that is a virtual one takes 10 us, and every call here asks. */
+  static _Atomic int32_t known = 0;
+  int32_t found = atomic_load_explicit(&known, memory_order_relaxed);
+  if (found == 0) {
+    found = (has_wide() ? WIDE_SET : BT_RESIZE_PLAIN) + 1;
+    atomic_store_explicit(&known, found, memory_order_relaxed);
+  }
+  return found - 1;
+}
 
 static int32_t padded_width(int32_t width) { return (width + BLOCK - 1) / BLOCK * BLOCK; }
 

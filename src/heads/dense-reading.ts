@@ -283,6 +283,15 @@ export function isOfPaddle(output: TensorInfo, { image }: ModelTraits): boolean 
 }
 
 /**
+ * True for the rows that ModelScope's exporter of DAMO-YOLO writes: by the weights, else by the names of its tensors. NanoDet's
+ * weights, of an input `data`, are called so as well.
+ */
+export function isOfModelScope(output: TensorInfo, { image, weightsOf, family }: ModelTraits): boolean {
+  if (family !== undefined || image.name === "data") return false;
+  return weightsOf === "damo-yolo" || (image.name === "images" && output.name === "pred");
+}
+
+/**
  * A head before NMS: a box, perhaps objectness, and a probability a class.
  *
  * @param before      channels before the classes: 4, or 5 with objectness

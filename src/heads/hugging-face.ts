@@ -67,7 +67,8 @@ function familyOf(
 ): DetrFamily | undefined {
   if (activation === "softmax" || hasMask) return "detr";
   if (states.some(({ name }) => STATES_OF_RTDETR.test(name))) return "rtdetr";
-  return weightsOf ?? (states.length > 0 ? "detr" : undefined);
+  if (weightsOf === "detr" || weightsOf === "rtdetr") return weightsOf;
+  return states.length > 0 ? "detr" : undefined;
 }
 
 /** The likelier family: DETR and those after it have COCO's 91 ids; RT-DETR and D-FINE are trained on COCO's 80. */

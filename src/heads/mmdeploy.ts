@@ -6,9 +6,10 @@ import { defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { mayBePatches } from "./masked.ts";
 import { decodeParts } from "./parts.ts";
-import { FLOATS, findOutput, NUMBERS } from "./traits.ts";
+import { FLOATS, findOutput, type ModelTraits, NUMBERS, type OpenMmlabFamily } from "./traits.ts";
 
 const MEAN = [123.675, 116.28, 103.53] as const;
+const STD = [58.395, 57.12, 57.375] as const;
 
 /** Levels of RGB with ImageNet's mean and deviation, padded right and below with what becomes 0. */
 const PREPROCESSING: Preprocessing = {
@@ -16,7 +17,7 @@ const PREPROCESSING: Preprocessing = {
   fit: "letterbox-top-left",
   scale: 1,
   mean: MEAN,
-  std: [58.395, 57.12, 57.375],
+  std: STD,
   pad: MEAN,
 };
 
@@ -32,17 +33,50 @@ export const RTMDET = {
 const { scale: _, ...rtmdet } = RTMDET;
 const BGR = saying(rtmdet);
 
+/** What a family wants that the names of a model's weights tell, where it is not `PREPROCESSING`. */
+const OF_FAMILY: Readonly<Record<OpenMmlabFamily, Preprocessing>> = {
+  rtmdet: { ...PREPROCESSING, ...RTMDET, pad: [114, 114, 114] },
+  yolox: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", colour: "BGR", scale: 1 },
+  yolov3: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", pad: [0, 0, 0] },
+  // Of Caffe's ResNet.
+  fcos: {
+    ...PREPROCESSING,
+    colour: "BGR",
+    mean: [102.9801, 115.9465, 122.7717],
+    std: [1, 1, 1],
+    pad: [102.9801, 115.9465, 122.7717],
+  },
+  ssd: { ...PREPROCESSING, fit: "stretch" },
+  "ssd-vgg": { ...PREPROCESSING, fit: "stretch", std: [1, 1, 1] },
+  mmyolo: YOLO_PREPROCESSING,
+  "mmyolo-rtmdet": { ...PREPROCESSING, ...RTMDET, fit: "letterbox", pad: [114, 114, 114] },
+};
+
+const ASSUMED_OF_FCOS =
+  "Caffe's BGR levels, as FCOS with ResNet-50 and 101 wants; for FCOS with ResNeXt give " +
+  saying({ colour: "RGB", mean: MEAN, std: STD });
+
+/** The pre-processing of a model, and what of it is assumed. @param assumed what is where its weights do not tell the family */
+function preprocessingOf(
+  { weightsOf }: Pick<ModelTraits, "weightsOf">,
+  assumed: string,
+): Pick<ModelSpecParts<PartsPlan>, "preprocessing" | "assumptions"> {
+  if (weightsOf === undefined || !Object.hasOwn(OF_FAMILY, weightsOf))
+    return { preprocessing: PREPROCESSING, assumptions: [assumed] };
+  const family = weightsOf as OpenMmlabFamily;
+  return { preprocessing: OF_FAMILY[family], assumptions: family === "fcos" ? [ASSUMED_OF_FCOS] : [] };
+}
+
 /** @param columns of a row: those of a box, then the score */
 function readRows(
   model: ModelInfo,
   columns: number,
-): Pick<ModelSpecParts<PartsPlan>, "outputs" | "preprocessing" | "needsNms" | "plan"> | undefined {
+): Pick<ModelSpecParts<PartsPlan>, "outputs" | "needsNms" | "plan"> | undefined {
   const dets = findOutput(model, "dets", 3, FLOATS);
   const labels = findOutput(model, "labels", 2, NUMBERS);
   if (dets?.shape[2] !== columns || labels === undefined) return undefined;
   return {
     outputs: [dets, labels],
-    preprocessing: PREPROCESSING,
     needsNms: false,
     plan: {
       kind: "parts",
@@ -52,6 +86,8 @@ function readRows(
     },
   };
 }
+
+const ASSUMED_OF_MMROTATE = `RGB with ImageNet's mean and deviation, as most of MMRotate; for RTMDet-R give ${BGR}`;
 
 /** Numbers of a row: centre, width, height, angle and score. */
 const COLUMNS = 6;
@@ -66,13 +102,13 @@ export const mmrotate: Head<PartsPlan> = defineHead(
   "mmrotate",
   "outputs dets [N, rows, 6]: cx, cy, w, h in pixels, angle, score, and labels [N, rows]; no NMS (MMRotate, by mmdeploy)",
   decodeParts,
-  ({ model }) => {
-    const parts = readRows(model, COLUMNS);
+  (traits) => {
+    const parts = readRows(traits.model, COLUMNS);
     if (parts === undefined) return undefined;
     const extra = { output: "dets", order: "anchor-major", channels: COLUMNS } as const;
     return {
       ...parts,
-      assumptions: [`RGB with ImageNet's mean and deviation, as most of MMRotate; for RTMDet-R give ${BGR}`],
+      ...preprocessingOf(traits, ASSUMED_OF_MMROTATE),
       // A file does not tell its classes, and they are hardly ever COCO's.
       names: [],
       extras: [
@@ -94,9 +130,9 @@ export const mmdet: Head<PartsPlan> = defineHead(
   "mmdet",
   "outputs dets [N, rows, 5]: x1, y1, x2, y2 in pixels, score, and labels [N, rows]; no NMS (MMDetection, by mmdeploy)",
   decodeParts,
-  ({ model }) => {
-    const parts = readRows(model, 5);
-    return parts && { ...parts, assumptions: [ASSUMED_OF_MMDET] };
+  (traits) => {
+    const parts = readRows(traits.model, 5);
+    return parts && { ...parts, ...preprocessingOf(traits, ASSUMED_OF_MMDET) };
   },
 );
 
@@ -109,14 +145,15 @@ export const maskRcnnMmdeploy: Head<PartsPlan> = defineHead(
   "mask-rcnn-mmdeploy",
   "outputs dets [N, n, 5]: x1, y1, x2, y2 in pixels, score, labels [N, n], masks [N, n, 28, 28] or pasted (mmdeploy)",
   decodeParts,
-  ({ model, shapesAt }) => {
+  (traits) => {
+    const { model, shapesAt } = traits;
     const parts = readRows(model, 5);
     const masks = findOutput(model, "masks", 4, FLOATS);
     if (parts === undefined || masks === undefined || !mayBePatches(masks, shapesAt)) return undefined;
     return {
       ...parts,
       outputs: [...parts.outputs, masks],
-      assumptions: [ASSUMED],
+      ...preprocessingOf(traits, ASSUMED),
       masks: { output: masks.name, rule: "mmdeploy" },
     };
   },

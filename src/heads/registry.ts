@@ -25,7 +25,7 @@ import { retinanet, retinanetRounded } from "./retinanet.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
-import { damoYolo, yolov4 } from "./split.ts";
+import { damoYolo, damoYoloRows, yolov4 } from "./split.ts";
 import { customVision, ssd, ssdPytorch } from "./ssd.ts";
 import { tfDetection, tfDetectionMasks, tfliteDetection } from "./tensorflow.ts";
 import { keypointRcnn, maskRcnn, torchvision } from "./torchvision.ts";
@@ -53,6 +53,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   deepstream,
   yolov4,
   damoYolo,
+  damoYoloRows,
   yolov7Rows,
   yoloNasFlat,
   libreYolo,

@@ -1,11 +1,14 @@
-/** @module Heads `yolov4` and `damo-yolo`: the boxes and the scores of all classes in two outputs, before NMS. */
+/** @module Heads `yolov4`, `damo-yolo` and `damo-yolo-rows`: the boxes and the scores of all classes in two outputs, or side by side, before NMS. */
 
 import type { TensorInfo } from "../core/tensor.ts";
-import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
-import { stridesOf } from "./dense-reading.ts";
+import { densePlan, isOfModelScope, readClasses, stridesOf } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
 import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
+
+/** Stretched RGB levels as they are, which DAMO-YOLO wants. */
+const PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1 };
 
 /** The two outputs, of one dtype. */
 export interface SplitOutputs {
@@ -23,7 +26,7 @@ export function splitParts(
   if (classes < 1 || (traits.classes !== undefined && traits.classes !== classes)) return undefined;
   return {
     outputs: [boxes, scores],
-    preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", scale: boxUnit === "pixels" ? 1 : 1 / 255 },
+    preprocessing: boxUnit === "pixels" ? PREPROCESSING : { ...PREPROCESSING, scale: 1 / 255 },
     classes,
     needsNms: true,
     plan: {
@@ -88,14 +91,38 @@ export const damoYolo: Head<DensePlan> = defineHead(
     const pair = splitOutputs(traits.model);
     if (pair === undefined) return undefined;
     // Its converter names the first output; the other keeps the number that the exporter gave it.
-    const isNamedSo = pair.scores.name === "output" && /^\d+$/.test(pair.boxes.name);
+    const isSaid = traits.weightsOf === "damo-yolo" || (pair.scores.name === "output" && /^\d+$/.test(pair.boxes.name));
     if (!traits.forced) {
-      if (!isNamedSo || traits.family !== undefined) return undefined;
+      if (!isSaid || traits.family !== undefined) return undefined;
       const rows = pair.scores.shape[1]!;
       if (rows >= 0 && stridesOf(rows, traits.shapesAt, 1) === undefined) return undefined;
     }
     const parts = splitParts(traits, pair, "pixels");
     const assumed = `DAMO-YOLO's pre-processing; YOLO-NAS's two outputs look alike: for it give ${sayingOfYoloNas(traits)}`;
-    return parts && { ...parts, assumptions: isNamedSo ? [] : [assumed] };
+    return parts && { ...parts, assumptions: isSaid ? [] : [assumed] };
+  },
+);
+
+/**
+ * As ModelScope exports DAMO-YOLO: its two outputs side by side.
+ *
+ * @see https://github.com/modelscope/modelscope (modelscope/exporters/cv/object_detection_damoyolo_exporter.py)
+ */
+export const damoYoloRows: Head<DensePlan> = defineHead(
+  "damo-yolo-rows",
+  'one output "pred" [N, rows, 4+classes]: x1, y1, x2, y2 in pixels, a probability a class, before NMS (DAMO-YOLO, by ModelScope)',
+  decodeDense,
+  (traits) => {
+    const found = readClasses(traits, 4, 2);
+    if (found === undefined) return undefined;
+    const { reading, parts } = found;
+    const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
+    if (!traits.forced && (!isGrid || !isOfModelScope(reading.output, traits))) return undefined;
+    return {
+      ...parts,
+      preprocessing: PREPROCESSING,
+      usualIou: 0.7,
+      plan: { ...densePlan(reading, parts.classes, "class"), boxForm: "corners" },
+    };
   },
 );

@@ -10,6 +10,12 @@ import { findImageInput, type ImageInput } from "./image-input.ts";
 /** The DETRs that want ImageNet's mean and deviation, and those that want levels in 0–1. */
 export type DetrFamily = "detr" | "rtdetr";
 
+/** What of OpenMMLab wants another pre-processing than most of MMDetection. */
+export type OpenMmlabFamily = "rtmdet" | "yolox" | "yolov3" | "fcos" | "ssd" | "ssd-vgg" | "mmyolo" | "mmyolo-rtmdet";
+
+/** What the names of a model's weights tell. */
+export type WeightsFamily = DetrFamily | OpenMmlabFamily | "damo-yolo";
+
 /** What the heads look at. */
 export interface ModelTraits {
   readonly model: ModelInfo;
@@ -26,8 +32,8 @@ export interface ModelTraits {
   readonly task: string | undefined;
   /** What the metadata says of the architecture; `undefined` if nothing. */
   readonly family: "rtdetr" | "yolo" | undefined;
-  /** The DETRs that have weights of such names; `undefined` if the names are of none. */
-  readonly weightsOf?: DetrFamily | undefined;
+  /** The family that has weights of such names; `undefined` if the names are of none. */
+  readonly weightsOf?: WeightsFamily | undefined;
   /** True if the metadata says that NMS is done, or not needed: `end2end`, or exported with `nms=True`. */
   readonly rowsAreFinal: boolean;
   readonly stride: number;
@@ -165,7 +171,7 @@ export function readTraits(
     readonly labelsBeside?: readonly string[] | undefined;
     readonly anchors?: Anchors | undefined;
     readonly anchorsBeside?: AnchorsTaken | undefined;
-    readonly weightsOf?: DetrFamily | undefined;
+    readonly weightsOf?: WeightsFamily | undefined;
     readonly namesBeside?: { readonly task?: string | undefined } | undefined;
   } = {},
 ): ModelTraits | undefined {

@@ -7,6 +7,7 @@ import {
   densePlan,
   isDeepStream,
   isNanodetPlus,
+  isOfModelScope,
   isOfPaddle,
   isTurnedAnchors,
   readClasses,
@@ -59,7 +60,7 @@ export const yoloTransposed: Head<DensePlan> = defineHead(
     const { reading, parts } = found;
     const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
     const isOfCoco = traits.classes === undefined && reading.channels === COCO_CHANNELS_WITH_OBJECTNESS;
-    const isCorners = isOfPaddle(reading.output, traits);
+    const isCorners = isOfPaddle(reading.output, traits) || isOfModelScope(reading.output, traits);
     if (!traits.forced && (!isGrid || isOfCoco || isCorners || isOther(reading, traits))) return undefined;
     return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },

@@ -4,7 +4,15 @@ import { ModelError, message } from "../core/errors.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense } from "./dense.ts";
-import { cellCount, type DenseReading, densePlan, isDeepStream, isNanodetPlus, readClasses } from "./dense-reading.ts";
+import {
+  cellCount,
+  type DenseReading,
+  densePlan,
+  isDeepStream,
+  isNanodetPlus,
+  isOfModelScope,
+  readClasses,
+} from "./dense-reading.ts";
 import { type DecodeInput, type DensePlan, defineHead, type GridPlan, type Head, naming } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, type ModelTraits } from "./traits.ts";
@@ -28,6 +36,7 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
     traits.family !== undefined ||
     isDeepStream(reading, traits) ||
     isNanodetPlus(reading, traits) ||
+    isOfModelScope(reading.output, traits) ||
     output.name === "outputs"
   )
     return false;

@@ -6,7 +6,7 @@ import { logger } from "../core/log.ts";
 import { type AnchorsTaken, anchorsIn } from "../heads/anchors.ts";
 import { type ExporterConfig, mmdeployConfig, paddleConfig } from "../heads/exporter-config.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
-import { evidentMap, type MapTaskName } from "../heads/traits.ts";
+import { evidentMap, type MapTaskName, type WeightsFamily } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
 import { namesIn } from "../model/labels.ts";
@@ -108,22 +108,32 @@ export async function detectorFiles(source: string | Uint8Array): Promise<Detect
 /** Bytes at the beginning of an ONNX file in which its nodes are, which name the weights that they read; the weights lie behind them. */
 const MOST_OF_NODES = 2 ** 23;
 
-/** Names that weights of RT-DETR and D-FINE have in transformers. */
-const NAMES_OF_RTDETR = /[./]enc_score_head[./]|[./]encoder[./]aifi[./]/;
+/** Names that weights of a family have, and what is not among them. */
+const NAMES_OF_WEIGHTS: readonly (readonly [family: WeightsFamily, names: RegExp, others?: RegExp])[] = [
+  // RT-DETR and D-FINE of transformers; then DETR, YOLOS and Conditional DETR, Conditional and DAB-DETR, Deformable DETR.
+  ["rtdetr", /[./]enc_score_head[./]|[./]encoder[./]aifi[./]/],
+  ["detr", /[./](class_labels_classifier|ref_point_head|self_attn[./]sampling_offsets)[./]/],
+  ["rtmdet", /bbox_head[./]rtm_cls[./]/],
+  ["yolox", /bbox_head[./](head_module[./])?multi_level_conv_cls[./]/],
+  // With a backbone other than Darknet it wants what most do.
+  ["yolov3", /bbox_head[./]convs_pred[./]/, /[./]backbone[./]layer\d/],
+  ["fcos", /bbox_head[./]conv_centerness[./]/],
+  ["ssd", /bbox_head[./]cls_convs[./]\d[./]1\.weight/],
+  ["ssd-vgg", /backbone[./]features[./]\d+\.weight/],
+  ["mmyolo", /bbox_head[./]head_module[./]/, /[./]head_module[./](rtm_cls|multi_level_conv_cls)[./]/],
+  ["mmyolo-rtmdet", /bbox_head[./]head_module[./]rtm_cls[./]/],
+  ["damo-yolo", /(^|[^_])head[./]gfl_reg[./]/],
+];
 
-/** Those of DETR, YOLOS and Conditional DETR, of Conditional and DAB-DETR, and of Deformable DETR. */
-const NAMES_OF_DETR = /[./](class_labels_classifier|ref_point_head|self_attn[./]sampling_offsets)[./]/;
-
-/** The family of DETRs that the names of an ONNX file's weights are of; `undefined` if of none, or of both. */
+/** The family that the names of an ONNX file's weights are of; `undefined` if of none, or of several. */
 async function weightsOf(source: string | Uint8Array): Promise<RecogniseOptions["weightsOf"]> {
   if (typeof source === "string" && !/\.onnx$/i.test(source)) return undefined;
   const file = typeof source === "string" ? Bun.file(source) : undefined;
   if (file !== undefined && !(await file.exists())) return undefined;
   const bytes = file === undefined ? (source as Uint8Array) : await file.slice(0, MOST_OF_NODES).bytes();
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MOST_OF_NODES)).toString("latin1");
-  const [isOfRtdetr, isOfDetr] = [NAMES_OF_RTDETR.test(text), NAMES_OF_DETR.test(text)];
-  if (isOfRtdetr === isOfDetr) return undefined;
-  return isOfRtdetr ? "rtdetr" : "detr";
+  const found = NAMES_OF_WEIGHTS.filter(([, names, others]) => names.test(text) && others?.test(text) !== true);
+  return found.length === 1 ? found[0]![0] : undefined;
 }
 
 async function exporterBeside(source: string | Uint8Array): Promise<ExporterConfig | undefined> {

@@ -6,6 +6,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { Model, servedModel } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { COCO_80 } from "../../src/model/labels.ts";
 import { OnnxTensor } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
@@ -293,12 +294,66 @@ test("transformers' preprocessor_config.json says what is done to an image, and 
   }
 });
 
-test("the names of a model's weights tell RT-DETR from Conditional and Deformable DETR, and no names leave an assumption", async () => {
-  const named = (...names: string[]): Uint8Array => {
-    const model = OnnxModel.read(fixedModel(DETR, { side: SIDE }));
-    for (const name of names) model.graph.initializers.set(name, OnnxTensor.of(name, "f32", [1], new Uint8Array(4)));
-    return model.write();
+/** A model with weights of such names. */
+function withWeights(outputs: readonly FixedOutput[], names: readonly string[]): Uint8Array<ArrayBuffer> {
+  const model = OnnxModel.read(fixedModel(outputs, { side: SIDE }));
+  for (const name of names) model.graph.initializers.set(name, OnnxTensor.of(name, "f32", [1], new Uint8Array(4)));
+  return model.write();
+}
+
+test("the names of a model's weights tell what MMDetection's families and MMYOLO do to an image", async () => {
+  const read = async (...names: string[]): Promise<Detector["recognition"]> => {
+    await using detector = await Detector.load(withWeights(MMDET, names), { backend: "cpu", labels: COCO_80 });
+    return detector.recognition;
   };
+  const [imagenet, bgr, raw] = [
+    [123.675, 116.28, 103.53],
+    [103.53, 116.28, 123.675],
+    [0, 0, 0],
+  ];
+  const cases = [
+    ["bbox_head.rtm_cls.0.weight", { fit: "letterbox-top-left", colour: "BGR", mean: bgr, pad: [114, 114, 114] }],
+    ["bbox_head.multi_level_conv_cls.0.weight", { colour: "BGR", scale: 1, mean: raw, pad: [114, 114, 114] }],
+    ["bbox_head.convs_pred.0.weight", { colour: "RGB", scale: 1 / 255, mean: raw, pad: [0, 0, 0] }],
+    ["bbox_head.cls_convs.0.1.weight", { fit: "stretch", mean: imagenet, std: [58.395, 57.12, 57.375] }],
+    ["backbone.features.0.weight", { fit: "stretch", mean: imagenet, std: [1, 1, 1] }],
+    ["bbox_head.head_module.convs_pred.0.weight", { fit: "letterbox", scale: 1 / 255, pad: [114, 114, 114] }],
+    ["bbox_head.head_module.rtm_cls.0.weight", { fit: "letterbox", colour: "BGR", mean: bgr }],
+  ] as const;
+  for (const [name, preprocessing] of cases)
+    expect([name, await read(name)]).toMatchObject([name, { head: "mmdet", preprocessing, assumptions: [] }]);
+  // Caffe's, which those of ResNeXt do not want.
+  expect(await read("bbox_head.conv_centerness.weight")).toMatchObject({
+    preprocessing: { colour: "BGR", mean: [102.9801, 115.9465, 122.7717], std: [1, 1, 1] },
+    assumptions: [expect.stringContaining("ResNeXt")],
+  });
+  // YOLOv3 with MobileNetV2; names of two families tell nothing.
+  for (const names of [
+    ["bbox_head.convs_pred.0.weight", "/backbone/layer1/conv/Conv"],
+    ["bbox_head.rtm_cls.0.weight", "bbox_head.multi_level_conv_cls.0.weight"],
+  ])
+    expect(await read(...names)).toMatchObject({
+      preprocessing: { mean: imagenet },
+      assumptions: [expect.stringContaining("RTMDet")],
+    });
+});
+
+test("ModelScope's DAMO-YOLO is read by its weights: corners and levels as they are, where YOLO's rows look alike", async () => {
+  // Rows of the three grids of 64 pixels, of which one holds an object.
+  const values = new Array<number>(84 * 7).fill(0);
+  values.splice(7, 6, 4, 8, 40, 20, 0, 0.9);
+  const rows: readonly FixedOutput[] = [{ name: "rows", shape: [1, 84, 7], values }];
+  const options = { backend: "cpu", labels: ["cow", "hen", "cat"] } as const;
+  await using detector = await Detector.load(withWeights(rows, ["head.gfl_reg.0.weight"]), options);
+  expect(detector.recognition).toMatchObject({ head: "damo-yolo-rows", preprocessing: { fit: "stretch", scale: 1 } });
+  const { detections } = await detector.detect(WIDE);
+  expect(detections.map(({ label, box }) => [label, box])).toEqual([["hen", [8, 8, 80, 20]]]);
+  await using other = await Detector.load(withWeights(rows, ["head.cls.0.weight"]), options);
+  expect(other.recognition.head).toBe("yolo-transposed");
+});
+
+test("the names of a model's weights tell RT-DETR from Conditional and Deformable DETR, and no names leave an assumption", async () => {
+  const named = (...names: string[]): Uint8Array => withWeights(DETR, names);
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-weights-"));
   const read = async (...names: string[]): Promise<Detector["recognition"]> => {
     const bytes = named(...names);

@@ -168,6 +168,10 @@ ts = [
 p, b = (fill(t)[INDEX] for t in ts)
 case("damo-yolo", "damo-yolo", ts, 0.95, best(b, p, p.max(1), 0.95))
 
+t = tensor("pred", [BATCH, A, 9], [*CORNERS, [5, 0, 1]], seed=64)
+v = fill(t)[INDEX]
+case("damo-yolo-rows", "damo-yolo-rows", [t], 0.95, best(v[:, :4], v[:, 4:], v[:, 4:].max(1), 0.95), image="images")
+
 t = tensor("output", [BATCH, A, 6], [*CORNERS, [1, 0, 1], [1, 0, 80]], seed=23, whole=5)
 v = fill(t)[INDEX]
 case("deepstream", "deepstream", [t], 0.9, kept(v[:, :4], v[:, 4], v[:, 5], 0.9), image="input")

@@ -197,8 +197,8 @@ export class EventWait {
   }
 }
 
-/** More slots than any backend has in flight. */
-const CAPACITY = 256;
+/** More slots than two backends have in flight, of which one takes the other's place. */
+const CAPACITY = 512;
 
 /** The watching thread sleeps so long between two rounds of questions: a thirtieth of a small model's frame. */
 const PAUSE_US = 20;

@@ -183,8 +183,8 @@ test("EventWaits rejects all where the watching itself fails, and serves the nex
 test("EventBoard gives places back, and refuses more events than it has places", () => {
   const board = new EventBoard();
   const handle = 1 as Handle<"cudaEvent_t">;
-  const places = Array.from({ length: 256 }, () => board.add(handle));
-  expect(new Set(places).size).toBe(256);
+  const places = Array.from({ length: 512 }, () => board.add(handle));
+  expect(new Set(places).size).toBe(512);
   expect(() => board.add(handle)).toThrow(ArgumentError);
   board.remove(7);
   expect(board.add(handle)).toBe(7);

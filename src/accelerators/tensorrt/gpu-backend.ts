@@ -7,9 +7,8 @@ import { Owner } from "../../core/resource.ts";
 import { allocate, isDynamic, packVectors, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
 import { discard } from "../../core/whole-file.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
-import { cudaUnavailable, Device } from "../../cuda/device.ts";
+import { cudaUnavailable, type Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { EventWaits } from "../../cuda/event-waits.ts";
 import { Stream } from "../../cuda/stream.ts";
 import { isHostPlan } from "../../heads/host-plan.ts";
 import type { MapPlan } from "../../heads/map-plan.ts";
@@ -32,12 +31,10 @@ import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
 import { canProve, declaredOnly, shapedBytes, variantOf } from "../shaped-model.ts";
 import { firstPlan, fullPlan, planRequest } from "./first-plan.ts";
 import { engineBuffer, outputError, readTensor } from "./gpu-binding.ts";
-import { GpuJpeg, sumOfCounts } from "./gpu-jpeg.ts";
-import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
+import { type CudaTask, GpuGround, type GpuModel, type LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
 import { assertRoom, GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
 import { GpuTrace } from "./gpu-trace.ts";
-import { KernelLibrary } from "./kernels.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
 import { chooseStreams } from "./stream-choice.ts";
 
@@ -53,7 +50,7 @@ interface OpenedPlan {
   readonly plan: ModelFile | CachedPlan;
   readonly engine: FirstEngine | undefined;
   /** What it is to take the place of. */
-  readonly former?: Pick<GpuBackend<unknown, unknown, unknown>, "streams" | "inFlight" | "jpeg" | "reruns"> | undefined;
+  readonly former?: Pick<GpuBackend<unknown, unknown, unknown>, "streams" | "inFlight" | "reruns"> | undefined;
 }
 
 /** A model loaded on a GPU. */
@@ -107,9 +104,10 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
   ): Promise<GpuBackend<ModelSpec, Params, Output>> {
     using owned = new DisposableStack();
     const file = typeof source === "object" && "isPlan" in source ? source : await readModelFile(source);
-    const device = owned.use(Device.open(options.device));
+    const ground = GpuGround.open(options);
+    owned.use(ground.hold());
     if (file.isPlan)
-      return await GpuBackend.#open({ file, plan: file, engine: undefined }, device, task, options, owned);
+      return await GpuBackend.#open({ file, plan: file, engine: undefined }, ground, task, options, owned);
     const { build } = options;
     const request = planRequest(file, build, {
       options: engineOptions(file, task, build),
@@ -117,25 +115,25 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
       canVary: canProve,
       beforeBuild: () => modelToBuild(file, task, build),
     });
-    const { plan, engine } = await firstPlan(request, device, options.firstEngine);
-    const quick = await GpuBackend.#open({ file, plan, engine }, device, task, options, owned);
+    const { plan, engine } = await firstPlan(request, ground.device, options.firstEngine);
+    const quick = await GpuBackend.#open({ file, plan, engine }, ground, task, options, owned);
     if (engine === "full") return quick;
     quick.#better = async (signal) => {
       using own = new DisposableStack();
-      const again = own.use(Device.open(options.device));
-      const full = { file, plan: await fullPlan(request, again, signal), engine: "full" } as const;
+      own.use(ground.hold());
+      const full = { file, plan: await fullPlan(request, ground.device, signal), engine: "full" } as const;
       // Nobody begins with it any more.
       for (const path of [plan.path, choicePath(file, plan)]) discard(path);
       // As many slots on the same streams: nothing is measured beside frames.
       const same = { ...options, streams: quick.streams, inFlight: quick.inFlight };
-      return await GpuBackend.#open({ ...full, former: quick }, again, task, same, own);
+      return await GpuBackend.#open({ ...full, former: quick }, ground, task, same, own);
     };
     return quick;
   }
 
   static async #open<ModelSpec, Params, Output>(
     { file, plan, engine: kind, former }: OpenedPlan,
-    device: Device,
+    { device, kernels, waits, jpeg }: GpuGround,
     task: Task<ModelSpec, Params, Output>,
     options: Omit<MachineOptions, "accelerators"> & TensorRtOptions,
     owned: DisposableStack,
@@ -146,15 +144,12 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     if (former !== undefined) assertRoom(engine, device, former.streams === "parallel" ? former.inFlight : 1);
     const recognised = await task.recognise(openedEngine(engine, file.source));
     const part = await cudaPart<Params, Output>(recognised, task.action);
-    const waits = new EventWaits(options.wait ?? "auto", device);
-    const jpeg = GpuJpeg.open(device, { mode: options.jpeg ?? "auto", check: options.jpegCheck !== false, waits });
-    owned.use(jpeg);
     const input = engine.tensor(recognised.input.name);
     const fixedBatch = input.shape[0]! > 0 ? input.shape[0]! : undefined;
     const maxBatch = fixedBatch ?? input.profiles[0]?.max[0] ?? 1;
     const loaded: LoadedModel = {
       device,
-      kernels: owned.use(KernelLibrary.create(device)),
+      kernels,
       engine,
       task: recognised,
       fixedBatch,
@@ -179,9 +174,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
 
   /** How JPEG files were decoded so far; `undefined` where the CPU decodes them, and before the first. */
   get jpeg(): JpegCounts | undefined {
-    const { counts } = this.#gpu.jpeg ?? {};
-    const before = this.#former?.jpeg;
-    return before === undefined || counts === undefined ? (counts ?? before) : sumOfCounts(before, counts);
+    return this.#gpu.jpeg?.counts;
   }
 
   /** Batches that were run again after the model, as there was too little room for what came of them. */

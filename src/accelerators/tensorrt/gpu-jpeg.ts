@@ -1,4 +1,4 @@
-/** @module GpuJpeg: nvJPEG for all slots of a backend, set up when the first JPEG file comes. */
+/** @module GpuJpeg: nvJPEG for all slots of a model on a device, set up when the first JPEG file comes. */
 
 import {
   CudaError,
@@ -152,11 +152,4 @@ export function isOutOfMemory(error: unknown): error is NativeError {
     return error.code === "FAILED_ALLOCATION" || error.log.some((line) => /out[ _]?of[ _]?memory/i.test(line));
   }
   return error instanceof NativeError && error.code === "NVJPEG_STATUS_ALLOCATOR_FAILURE";
-}
-
-/** What two counts come to together. */
-export function sumOfCounts(a: JpegCounts, b: JpegCounts): JpegCounts {
-  const refusals = { ...a.refusals };
-  for (const [reason, count] of Object.entries(b.refusals)) refusals[reason] = (refusals[reason] ?? 0) + count;
-  return { gpu: a.gpu + b.gpu, cpu: a.cpu + b.cpu, failed: a.failed + b.failed, refusals };
 }

@@ -1,26 +1,80 @@
 /** @module GpuModel: a model on a GPU as its slots share it, and the part of a task around it. */
 
-import type { Device } from "../../cuda/device.ts";
+import { Owner } from "../../core/resource.ts";
+import { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import type { EventWaits } from "../../cuda/event-waits.ts";
+import { EventWaits } from "../../cuda/event-waits.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Region, Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import type { RowsRead } from "../../image/resize-taps.ts";
-import type { SlotImage } from "../../runtime/backend.ts";
+import type { MachineOptions, SlotImage } from "../../runtime/backend.ts";
 import type { TaskModel } from "../../runtime/task.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
-import type { ZeroCopy } from "../accelerator-options.ts";
-import type { GpuJpeg } from "./gpu-jpeg.ts";
+import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
+import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuStreams, SlotStreams } from "./gpu-streams.ts";
 import type { GpuTrace } from "./gpu-trace.ts";
-import type { KernelLibrary } from "./kernels.ts";
+import { KernelLibrary } from "./kernels.ts";
 import type { DeviceImage } from "./preprocess.ts";
 
-/** A model loaded on a GPU, before it is known how its slots share the device. */
-export interface LoadedModel {
+/**
+ * What a backend has on its device beside the engine. One with a better engine takes it over, as the driver holds up all frames while
+ * nvJPEG is set up, which takes a second, or a module of kernels is compiled. The last one that holds it closes it.
+ */
+export class GpuGround extends Owner {
   readonly device: Device;
   readonly kernels: KernelLibrary;
+  /** The waits of all slots. */
+  readonly waits: EventWaits;
+  /** Decodes image files on the device; `undefined` where the CPU does. */
+  readonly jpeg: GpuJpeg | undefined;
+  #holders = 0;
+
+  private constructor(
+    { device, kernels, waits, jpeg }: Pick<GpuGround, "device" | "kernels" | "waits" | "jpeg">,
+    owned: DisposableStack,
+  ) {
+    super(`GpuGround of ${device.label}`, undefined, owned);
+    this.device = device;
+    this.kernels = kernels;
+    this.waits = waits;
+    this.jpeg = jpeg;
+  }
+
+  /**
+   * Open a device, to be held at once. Nothing is compiled or set up on it yet.
+   *
+   * @throws {CudaError} If there is no such device
+   * @throws {UnavailableError} If nvJPEG was asked for and is not there
+   */
+  static open(
+    options: Pick<MachineOptions, "device"> & Pick<TensorRtOptions, "wait" | "jpeg" | "jpegCheck">,
+  ): GpuGround {
+    using owned = new DisposableStack();
+    const device = owned.use(Device.open(options.device));
+    const kernels = owned.use(KernelLibrary.create(device));
+    const waits = new EventWaits(options.wait ?? "auto", device);
+    const jpeg = GpuJpeg.open(device, { mode: options.jpeg ?? "auto", check: options.jpegCheck !== false, waits });
+    owned.use(jpeg);
+    return new GpuGround({ device, kernels, waits, jpeg }, owned.move());
+  }
+
+  /** Keep it open. @returns what lets go of it */
+  hold(): Disposable {
+    this.assertOpen("run a model");
+    this.#holders += 1;
+    const held = new DisposableStack();
+    held.defer(() => {
+      this.#holders -= 1;
+      if (this.#holders === 0) this.close();
+    });
+    return held;
+  }
+}
+
+/** A model loaded on a GPU, before it is known how its slots share the device. */
+export interface LoadedModel extends Pick<GpuGround, "device" | "kernels" | "waits" | "jpeg"> {
   readonly engine: Engine;
   readonly task: TaskModel<unknown, unknown, unknown>;
   /** Rows of every batch where the engine fixes them. */
@@ -29,12 +83,8 @@ export interface LoadedModel {
   readonly zeroCopy: ZeroCopy;
   /** Most rows of a run. */
   readonly rows: number;
-  /** Decodes image files on the device; `undefined` where the CPU does. */
-  readonly jpeg: GpuJpeg | undefined;
   /** Whether frames are replayed as graphs. */
   readonly hasGraph: boolean;
-  /** The waits of all slots. */
-  readonly waits: EventWaits;
   /** Batches that were run again after the model, as there was too little room for what came of them. */
   readonly reruns: { count: number };
 }

@@ -1,10 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { CpuBackend } from "../../../src/accelerators/cpu/cpu-backend.ts";
-import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
+import { type CudaTask, GpuGround, type GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
 import type { Tensor } from "../../../src/core/tensor.ts";
-import { Device } from "../../../src/cuda/device.ts";
+import { Module } from "../../../src/cuda/kernel.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS } from "../../../src/runtime/backend.ts";
 import { MicroBatcher } from "../../../src/runtime/batcher.ts";
@@ -43,6 +43,7 @@ async function toy(): Promise<{ readonly said: ReadonlyMap<string, Tensor>; read
 /** A backend with slots, streams and graphs of its own, on a stand-in for an engine. */
 async function backendOf(
   { said, model }: Awaited<ReturnType<typeof toy>>,
+  ground: GpuGround,
   kind: "quick" | "full",
   layout: StreamLayoutName,
 ): Promise<DetectBackend & { readonly stand: StandInEngine; readonly isClosed: () => boolean }> {
@@ -56,10 +57,12 @@ async function backendOf(
     rangeOf: () => undefined,
     outputsFor: () => Promise.resolve(outputs),
   });
-  const device = owned.use(Device.open());
+  owned.use(ground.hold());
+  const { device, kernels, waits } = ground;
   const stand = owned.use(new StandInEngine(device, outputs));
   stand.give(said);
-  const loaded = standInModel(stand, device, task as TaskModel<unknown, unknown, unknown>, 1, owned);
+  const own = standInModel(stand, device, task as TaskModel<unknown, unknown, unknown>, 1, owned);
+  const loaded = { ...own, kernels, waits };
   const part = (await task.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
   const streams = owned.use(new GpuStreams(loaded.engine, device, layout, IN_FLIGHT));
   const cuda = part.load(loaded, owned);
@@ -79,8 +82,9 @@ for (const layout of ["one", "split", "parallel"] as const) {
     `slots of a better engine take over between frames, with streams and graphs of their own (${layout})`,
     async () => {
       const known = await toy();
-      const quick = await backendOf(known, "quick", layout);
-      const full = await backendOf(known, "full", layout);
+      const ground = GpuGround.open({ device: 0, jpeg: "cpu", wait: "poll" });
+      const quick = await backendOf(known, ground, "quick", layout);
+      const full = await backendOf(known, ground, "full", layout);
       const ready = Promise.withResolvers<void>();
       const improving = { ...quick, improve: () => ready.promise.then(() => full as DetectBackend) };
       const pipeline = new Pipeline(improving, { inFlight: IN_FLIGHT, batch: 1 });
@@ -95,6 +99,7 @@ for (const layout of ["one", "split", "parallel"] as const) {
       };
       const busy = [keepBusy(), keepBusy(), keepBusy()];
       while (found.length < 12) await Bun.sleep(1);
+      using loading = spyOn(Module, "load");
       ready.resolve();
       for (const end = performance.now() + 60_000; !quick.isClosed(); await Bun.sleep(1)) {
         if (performance.now() > end) throw new Error("The first engine was never closed");
@@ -108,9 +113,11 @@ for (const layout of ["one", "split", "parallel"] as const) {
       // Graphs are replayed without the stand-in's knowing: it was asked while they were made, in each slot, before frames came.
       expect([quick.stand.runs, full.stand.runs]).toEqual([before[0], before[2]]);
       expect(full.stand.runs).toBe(2 * IN_FLIGHT);
+      // A driver that compiles a module holds frames up.
+      expect(loading).not.toHaveBeenCalled();
       expect(pipeline.backend).toBe(full);
       await pipeline.close();
-      expect(full.isClosed()).toBe(true);
+      expect([full.isClosed(), ground.closed]).toEqual([true, true]);
     },
   );
 }

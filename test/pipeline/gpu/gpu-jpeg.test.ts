@@ -124,3 +124,34 @@ fakeCudaTest("GpuJpeg.decode() leaves images to the CPU while the device has no 
     expect.stringContaining('"failed":1'),
   ]);
 });
+
+fakeCudaTest(
+  "nvJPEG is set up once for a backend and the one that takes its place, and torn down with the last of them",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { ledger } = await import("./src/core/resource.ts");
+    const { GpuGround } = await import("./src/accelerators/tensorrt/gpu-model.ts");
+    const ground = GpuGround.open({ device: 0, jpeg: "gpu" });
+    const quick = ground.hold();
+    const { jpeg } = ground;
+    // The fake libnvjpeg refuses two at first.
+    for (let at = 0; at < 2; at++) await jpeg.decoder().catch(() => undefined);
+    const decoder = await jpeg.decoder();
+    const full = ground.hold();
+    const made = () => ledger.labels().filter((label) => label.startsWith("NvJpegHandle")).length;
+    console.log((await ground.jpeg.decoder()) === decoder, made());
+    quick[Symbol.dispose]();
+    quick[Symbol.dispose]();
+    console.log(ground.closed, decoder.closed, (await ground.jpeg.decoder()) === decoder, made());
+    full[Symbol.dispose]();
+    console.log(ground.closed, decoder.closed, ledger.size);
+    try {
+      ground.hold();
+    } catch (error) {
+      console.log(error.message);
+    }
+    `);
+    expect(output.split("\n").slice(0, 3)).toEqual(["true 1", "false false true 1", "true true 0"]);
+    expect(output.split("\n")[3]).toMatch(/^Cannot run a model: .* closed/);
+  },
+);

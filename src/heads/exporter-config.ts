@@ -51,7 +51,7 @@ export function mmdeployConfig(file: string, content: Step): ExporterConfig | un
   const levels = { mean: tripleIn(mean), std: tripleIn(std) };
   if (levels.mean === undefined || levels.std === undefined || levels.std.includes(0)) return undefined;
   const isCentred = steps.some(([type]) => type === "LetterResize");
-  const isStretched = steps.some(([type, { keep_ratio }]) => type === "Resize" && keep_ratio === false);
+  const isStretched = steps.some(([type, { keep_ratio }]) => /^(FixShape)?Resize$/.test(type) && keep_ratio === false);
   const pads = steps.slice(0, at).map(([, { pad_val }]) => padOf(pad_val));
   const preprocessing: PreprocessingOptions = {
     fit: isCentred ? "letterbox" : isStretched ? "stretch" : "letterbox-top-left",

@@ -33,11 +33,14 @@ export const RTMDET = {
 const { scale: _, ...rtmdet } = RTMDET;
 const BGR = saying(rtmdet);
 
+const YOLOV3: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", pad: [0, 0, 0] };
+
 /** What a family wants that the names of a model's weights tell, where it is not `PREPROCESSING`. */
 const OF_FAMILY: Readonly<Record<OpenMmlabFamily, Preprocessing>> = {
   rtmdet: { ...PREPROCESSING, ...RTMDET, pad: [114, 114, 114] },
   yolox: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", colour: "BGR", scale: 1 },
-  yolov3: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", pad: [0, 0, 0] },
+  yolov3: YOLOV3,
+  "yolov3-some": YOLOV3,
   // Of Caffe's ResNet.
   fcos: {
     ...PREPROCESSING,
@@ -50,21 +53,34 @@ const OF_FAMILY: Readonly<Record<OpenMmlabFamily, Preprocessing>> = {
   "ssd-vgg": { ...PREPROCESSING, fit: "stretch", std: [1, 1, 1] },
   mmyolo: YOLO_PREPROCESSING,
   "mmyolo-rtmdet": { ...PREPROCESSING, ...RTMDET, fit: "letterbox", pad: [114, 114, 114] },
+  "mmyolo-ppyoloe": { ...YOLO_PREPROCESSING, fit: "stretch" },
 };
 
-const ASSUMED_OF_FCOS =
-  "Caffe's BGR levels, as FCOS with ResNet-50 and 101 wants; for FCOS with ResNeXt give " +
-  saying({ colour: "RGB", mean: MEAN, std: STD });
+/** What of it its weights do not tell. */
+const ASSUMED_OF_FAMILY: Readonly<Partial<Record<OpenMmlabFamily, string>>> = {
+  "yolov3-some": `levels in 0 to 1, as YOLOv3 with Darknet wants; for YOLOv3 with MobileNetV2 give ${saying({ scale: 1, mean: MEAN, std: STD, pad: MEAN })}`,
+  fcos:
+    "Caffe's BGR levels, as FCOS with ResNet-50 and 101 wants; for FCOS with ResNeXt give " +
+    saying({ colour: "RGB", mean: MEAN, std: STD }),
+  "mmyolo-ppyoloe": `levels in 0 to 1, as PP-YOLOE+ wants; for PP-YOLOE give ${saying({ scale: 1, mean: MEAN, std: STD })}`,
+};
+
+const ASSUMED_OF_FIT =
+  "images keep their ratio, as MMDetection tests its models; mmdeploy's own tools stretch them to an input of fixed size: for that give " +
+  saying({ fit: "stretch" });
 
 /** The pre-processing of a model, and what of it is assumed. @param assumed what is where its weights do not tell the family */
 function preprocessingOf(
-  { weightsOf }: Pick<ModelTraits, "weightsOf">,
+  { weightsOf, image }: Pick<ModelTraits, "weightsOf" | "image">,
   assumed: string,
 ): Pick<ModelSpecParts<PartsPlan>, "preprocessing" | "assumptions"> {
-  if (weightsOf === undefined || !Object.hasOwn(OF_FAMILY, weightsOf))
-    return { preprocessing: PREPROCESSING, assumptions: [assumed] };
-  const family = weightsOf as OpenMmlabFamily;
-  return { preprocessing: OF_FAMILY[family], assumptions: family === "fcos" ? [ASSUMED_OF_FCOS] : [] };
+  const family =
+    weightsOf !== undefined && Object.hasOwn(OF_FAMILY, weightsOf) ? (weightsOf as OpenMmlabFamily) : undefined;
+  const preprocessing = family === undefined ? PREPROCESSING : OF_FAMILY[family];
+  const ofLevels = family === undefined ? assumed : ASSUMED_OF_FAMILY[family];
+  const ofFit =
+    image.fixedSize !== undefined && preprocessing.fit === "letterbox-top-left" ? ASSUMED_OF_FIT : undefined;
+  return { preprocessing, assumptions: [ofLevels, ofFit].filter((one) => one !== undefined) };
 }
 
 /** @param columns of a row: those of a box, then the score */
@@ -105,10 +121,12 @@ export const mmrotate: Head<PartsPlan> = defineHead(
   (traits) => {
     const parts = readRows(traits.model, COLUMNS);
     if (parts === undefined) return undefined;
+    // MMYOLO's RTMDet-R is padded as MMRotate's.
+    const weightsOf = traits.weightsOf === "mmyolo-rtmdet" ? "rtmdet" : traits.weightsOf;
     const extra = { output: "dets", order: "anchor-major", channels: COLUMNS } as const;
     return {
       ...parts,
-      ...preprocessingOf(traits, ASSUMED_OF_MMROTATE),
+      ...preprocessingOf({ ...traits, weightsOf }, ASSUMED_OF_MMROTATE),
       // A file does not tell its classes, and they are hardly ever COCO's.
       names: [],
       extras: [

@@ -11,7 +11,17 @@ import { findImageInput, type ImageInput } from "./image-input.ts";
 export type DetrFamily = "detr" | "rtdetr";
 
 /** What of OpenMMLab wants another pre-processing than most of MMDetection. */
-export type OpenMmlabFamily = "rtmdet" | "yolox" | "yolov3" | "fcos" | "ssd" | "ssd-vgg" | "mmyolo" | "mmyolo-rtmdet";
+export type OpenMmlabFamily =
+  | "rtmdet"
+  | "yolox"
+  | "yolov3"
+  | "yolov3-some"
+  | "fcos"
+  | "ssd"
+  | "ssd-vgg"
+  | "mmyolo"
+  | "mmyolo-rtmdet"
+  | "mmyolo-ppyoloe";
 
 /** What the names of a model's weights tell. */
 export type WeightsFamily = DetrFamily | OpenMmlabFamily | "damo-yolo";

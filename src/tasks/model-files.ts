@@ -115,13 +115,15 @@ const NAMES_OF_WEIGHTS: readonly (readonly [family: WeightsFamily, names: RegExp
   ["detr", /[./](class_labels_classifier|ref_point_head|self_attn[./]sampling_offsets)[./]/],
   ["rtmdet", /bbox_head[./]rtm_cls[./]/],
   ["yolox", /bbox_head[./](head_module[./])?multi_level_conv_cls[./]/],
-  // With a backbone other than Darknet it wants what most do.
-  ["yolov3", /bbox_head[./]convs_pred[./]/, /[./]backbone[./]layer\d/],
+  // With a backbone other than Darknet it wants what most do; files of an old PyTorch name no layer of a backbone.
+  ["yolov3", /backbone[./]conv_res_block\d/],
+  ["yolov3-some", /bbox_head[./]convs_pred[./]/, /backbone[./](layer|conv_res_block)\d/],
   ["fcos", /bbox_head[./]conv_centerness[./]/],
   ["ssd", /bbox_head[./]cls_convs[./]\d[./]1\.weight/],
   ["ssd-vgg", /backbone[./]features[./]\d+\.weight/],
-  ["mmyolo", /bbox_head[./]head_module[./]/, /[./]head_module[./](rtm_cls|multi_level_conv_cls)[./]/],
+  ["mmyolo", /bbox_head[./]head_module[./]/, /[./]head_module[./](rtm_cls|multi_level_conv_cls|cls_stems)[./]/],
   ["mmyolo-rtmdet", /bbox_head[./]head_module[./]rtm_cls[./]/],
+  ["mmyolo-ppyoloe", /bbox_head[./]head_module[./]cls_stems[./]/],
   ["damo-yolo", /(^|[^_])head[./]gfl_reg[./]/],
 ];
 

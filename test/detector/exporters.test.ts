@@ -90,6 +90,7 @@ test("MMDetection's rows, by mmdeploy: padded right and below, and rows without 
   expect(preprocessing).toMatchObject({ fit: "letterbox-top-left", colour: "RGB", mean: [123.675, 116.28, 103.53] });
   expect(assumptions).toEqual([
     expect.stringMatching(/RTMDet give .*--colour BGR --mean 103\.53,.*; for YOLOX /),
+    expect.stringContaining("`--fit stretch`"),
     expect.stringContaining("COCO"),
   ]);
   const { detections } = await detector.detect(WIDE, { threshold: 0 });
@@ -159,13 +160,16 @@ test("mmdeploy's pipeline.json beside a model says how an image is prepared; the
     await using own = await Detector.load(path, { backend: "cpu", preprocessing: { colour: "RGB" } });
     expect(own.recognition.preprocessing).toEqual({ ...preprocessing, colour: "RGB" });
   });
-  const stretched = structuredClone(RTMDET);
-  stretched.pipeline.tasks[0]!.transforms!.splice(1, 2, { type: "Resize", keep_ratio: false, size: [640, 640] });
-  await besideOf(model, "pipeline.json", JSON.stringify(stretched), async (path) => {
-    await using detector = await Detector.load(path, { backend: "cpu" });
-    // What is padded after the levels are normalised is 0.
-    expect(detector.recognition.preprocessing).toMatchObject({ fit: "stretch", pad: [103.53, 116.28, 123.675] });
-  });
+  // MMDetection's, and MMYOLO's of PP-YOLOE.
+  for (const type of ["Resize", "FixShapeResize"]) {
+    const stretched = structuredClone(RTMDET);
+    stretched.pipeline.tasks[0]!.transforms!.splice(1, 2, { type, keep_ratio: false, size: [640, 640] });
+    await besideOf(model, "pipeline.json", JSON.stringify(stretched), async (path) => {
+      await using detector = await Detector.load(path, { backend: "cpu" });
+      // What is padded after the levels are normalised is 0.
+      expect(detector.recognition.preprocessing).toMatchObject({ fit: "stretch", pad: [103.53, 116.28, 123.675] });
+    });
+  }
 });
 
 /** PicoDet's maps in an input of 64 × 64: one box of 16 pixels around the centre of the cell (4, 4) of stride 8. */
@@ -231,7 +235,9 @@ test("a file of another exporter beside a model changes nothing", async () => {
     await besideOf(fixedModel(MMDET, { side: SIDE }), file, content, async (path) => {
       await using detector = await Detector.load(path, { backend: "cpu" });
       expect(detector.recognition.preprocessing).toMatchObject({ mean: [123.675, 116.28, 103.53] });
-      expect(detector.recognition.assumptions).toHaveLength(2);
+      expect(detector.recognition.assumptions).toEqual(
+        ["RTMDet", "stretch", "COCO"].map((what) => expect.stringContaining(what)),
+      );
     });
   }
 });
@@ -314,19 +320,34 @@ test("the names of a model's weights tell what MMDetection's families and MMYOLO
   const cases = [
     ["bbox_head.rtm_cls.0.weight", { fit: "letterbox-top-left", colour: "BGR", mean: bgr, pad: [114, 114, 114] }],
     ["bbox_head.multi_level_conv_cls.0.weight", { colour: "BGR", scale: 1, mean: raw, pad: [114, 114, 114] }],
-    ["bbox_head.convs_pred.0.weight", { colour: "RGB", scale: 1 / 255, mean: raw, pad: [0, 0, 0] }],
+    ["/backbone/conv_res_block1/conv", { colour: "RGB", scale: 1 / 255, mean: raw, pad: [0, 0, 0] }],
     ["bbox_head.cls_convs.0.1.weight", { fit: "stretch", mean: imagenet, std: [58.395, 57.12, 57.375] }],
     ["backbone.features.0.weight", { fit: "stretch", mean: imagenet, std: [1, 1, 1] }],
     ["bbox_head.head_module.convs_pred.0.weight", { fit: "letterbox", scale: 1 / 255, pad: [114, 114, 114] }],
     ["bbox_head.head_module.rtm_cls.0.weight", { fit: "letterbox", colour: "BGR", mean: bgr }],
   ] as const;
-  for (const [name, preprocessing] of cases)
-    expect([name, await read(name)]).toMatchObject([name, { head: "mmdet", preprocessing, assumptions: [] }]);
-  // Caffe's, which those of ResNeXt do not want.
-  expect(await read("bbox_head.conv_centerness.weight")).toMatchObject({
-    preprocessing: { colour: "BGR", mean: [102.9801, 115.9465, 122.7717], std: [1, 1, 1] },
-    assumptions: [expect.stringContaining("ResNeXt")],
-  });
+  for (const [name, preprocessing] of cases) {
+    const { head, preprocessing: found, assumptions } = await read(name);
+    // An input of fixed size may be wanted stretched.
+    const isPadded = found.fit === "letterbox-top-left";
+    const assumed = isPadded ? [expect.stringContaining("`--fit stretch`")] : [];
+    expect([name, head, found, assumptions]).toMatchObject([name, "mmdet", preprocessing, assumed]);
+  }
+  // Caffe's, which those of ResNeXt do not want; Darknet's, where no layer of the backbone is named; PP-YOLOE's by MMYOLO.
+  const assumed = [
+    [
+      "bbox_head.conv_centerness.weight",
+      { colour: "BGR", mean: [102.9801, 115.9465, 122.7717], std: [1, 1, 1] },
+      "ResNeXt",
+    ],
+    ["bbox_head.convs_pred.0.weight", { fit: "letterbox-top-left", scale: 1 / 255, mean: raw }, "MobileNetV2"],
+    ["bbox_head.head_module.cls_stems.0.fc.weight", { fit: "stretch", scale: 1 / 255, mean: raw }, "PP-YOLOE"],
+  ] as const;
+  for (const [name, preprocessing, of] of assumed) {
+    const recognition = await read(name);
+    expect([name, recognition]).toMatchObject([name, { preprocessing }]);
+    expect(recognition.assumptions[0]).toContain(of);
+  }
   // YOLOv3 with MobileNetV2; names of two families tell nothing.
   for (const names of [
     ["bbox_head.convs_pred.0.weight", "/backbone/layer1/conv/Conv"],
@@ -334,7 +355,7 @@ test("the names of a model's weights tell what MMDetection's families and MMYOLO
   ])
     expect(await read(...names)).toMatchObject({
       preprocessing: { mean: imagenet },
-      assumptions: [expect.stringContaining("RTMDet")],
+      assumptions: [expect.stringContaining("RTMDet"), expect.stringContaining("stretch")],
     });
 });
 

@@ -426,53 +426,30 @@ def mmcv_without_operators():
         symbols._cast_Long = lambda g, value, _: g.op("Cast", value, to_i=7)
 
 
-def openmmlab_models():
-    """Of mmdet by mmdeploy: the rows of its ONNX files, which mmdet's own are among. pip install mmcv-lite==2.1.0 mmdet mmdeploy, without dependencies."""
-    mmcv_without_operators()
+def by_mmdeploy(package, models):
+    """@param models configuration, side, last layers of classes, and of boxes their bias"""
     import copy
     import re
 
-    import mmdet
+    import mmdeploy.apis as apis
     import onnxruntime
     import torch
-    from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
-    from mmdet.utils import register_all_modules
     from mmengine import Config
 
-    register_all_modules(True)
-    import mmdeploy.apis as apis
-    import mmdeploy.codebase.mmdet.deploy  # noqa: F401
-
-    # mmdeploy's masks of RTMDet ask for the default device.
-    grid = MlvlPointGenerator.single_level_grid_priors
-    grid.__defaults__ = tuple("cpu" if value == "cuda" else value for value in grid.__defaults__)
-    # Configuration, side, last layers of classes, and of boxes their bias.
-    models = {
-        "rtmdet": ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", 256, "rtm_cls", 2.5),
-        "rtmdet-ins": ("rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py", 256, "rtm_cls", 2.5),
-        "yolox": ("yolox/yolox_tiny_8xb8-300e_coco.py", 256, "multi_level_conv_(cls|obj)", 1),
-        "yolov3": ("yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py", 256, "convs_pred", 0),
-        "yolov3-darknet": ("yolo/yolov3_d53_8xb8-320-273e_coco.py", 192, "convs_pred", 0),
-        "ssdlite": ("ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py", 320, r"cls_convs\.\d\.1$", 0),
-        "ssd": ("ssd/ssd300_coco.py", 300, r"cls_convs\.\d\.0$", 0),
-        "atss": ("atss/atss_r50_fpn_1x_coco.py", 192, "atss_cls", 0),
-        "gfl": ("gfl/gfl_r50_fpn_1x_coco.py", 192, "gfl_cls", 0),
-        "fcos": ("fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", 192, "conv_cls", 0),
-        "retinanet": ("retinanet/retinanet_r50_fpn_1x_coco.py", 192, "retina_cls", 0),
-        "detr": ("detr/detr_r50_8xb2-150e_coco.py", 192, "fc_cls", 0),
-        "faster-rcnn": ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", 192, "fc_cls", 0),
-        "mask-rcnn": ("mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", 192, "fc_cls", 0),
-    }
+    codebase = package.__name__
     distances = r"rtm_reg|conv_reg\b|atss_reg|multi_level_conv_reg|gfl_reg"
     after = dict(score_threshold=0.0001, confidence_threshold=0.0001, iou_threshold=0.5, max_output_boxes_per_class=200,
                  pre_top_k=5000, keep_top_k=3000, background_label_id=-1)
-    configs = pathlib.Path(mmdet.__file__).parent / ".mim/configs"
+    configs = pathlib.Path(package.__file__).parent / ".mim/configs"
     trace, build = torch.onnx.export, apis.build_task_processor
     for name, (path, side, ends, bias) in models.items():
         try:
             torch.manual_seed(0)
             config = Config.fromfile(str(configs / path))
             config.model.backbone.pop("init_cfg", None)
+            for step in config.test_pipeline:
+                # MMYOLO's keep their own size.
+                step.update({key: size for key, size in (("scale", (side, side)), ("width", side), ("height", side)) if key in step})
             tests = config.model.test_cfg.get("rcnn", config.model.test_cfg)
             tests.score_thr = 0.0001
             if "nms_pre" in tests:
@@ -481,12 +458,12 @@ def openmmlab_models():
             deploy = Config(dict(
                 onnx_config=dict(type="onnx", export_params=True, keep_initializers_as_inputs=False, opset_version=16, save_file="model.onnx",
                                  input_names=["input"], output_names=names, input_shape=[side, side], optimize=False),
-                codebase_config=dict(type="mmdet", task="ObjectDetection", model_type="end2end", post_processing=after),
+                codebase_config=dict(type=codebase, task="ObjectDetection", model_type="end2end", post_processing=after),
                 backend_config=dict(type="onnxruntime")))
             task = build(config, deploy, "cpu")
             model = task.build_pytorch_model(None)
             image, _ = photograph(side, side)
-            file = place(f"mmdet-{name}")
+            file = place(f"{codebase}-{name}")
             picture = str(pathlib.Path(file).with_name("image.png"))
             image.save(picture)
             data, _ = task.create_input(picture, [side, side], data_preprocessor=model.data_preprocessor)
@@ -498,6 +475,10 @@ def openmmlab_models():
                     model.bbox_head(maps)
 
             settled(model, run)
+            if hasattr(model, "roi_head"):
+                # mmdeploy gives all classes of a proposal the box of its best one, mmdet each its own: here they are alike.
+                boxes = model.roi_head.bbox_head.fc_reg.weight.data.view(80, 4, -1)
+                boxes.copy_(boxes[:1].clone())
             if "ssd" in name:
                 model.bbox_head.loss_cls = None
             layers = []
@@ -527,11 +508,65 @@ def openmmlab_models():
             if strays:
                 raise ValueError(f"mmdeploy's file does not find what mmdet does: {strays}")
             options = {"threshold": threshold, "maxDetections": 300}
-            write(f"{version('mmdet')}, {version('mmdeploy')}", f"mmdet-{name}", image, options, rows)
+            write(f"{version(codebase)}, {version('mmdeploy')}", f"{codebase}-{name}", image, options, rows)
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
         finally:
             torch.onnx.export, apis.build_task_processor = trace, build
+
+
+def openmmlab_models():
+    """Of mmdet by mmdeploy: the rows of its ONNX files, which mmdet's own are among. pip install mmcv-lite==2.1.0 mmdet mmdeploy, without dependencies."""
+    mmcv_without_operators()
+    import mmdet
+    from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(True)
+    import mmdeploy.codebase.mmdet.deploy  # noqa: F401
+
+    # mmdeploy's masks of RTMDet ask for the default device.
+    grid = MlvlPointGenerator.single_level_grid_priors
+    grid.__defaults__ = tuple("cpu" if value == "cuda" else value for value in grid.__defaults__)
+    by_mmdeploy(mmdet, {
+        "rtmdet": ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", 256, "rtm_cls", 2.5),
+        "rtmdet-ins": ("rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py", 256, "rtm_cls", 2.5),
+        "yolox": ("yolox/yolox_tiny_8xb8-300e_coco.py", 256, "multi_level_conv_(cls|obj)", 1),
+        "yolov3": ("yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py", 256, "convs_pred", 0),
+        "yolov3-darknet": ("yolo/yolov3_d53_8xb8-320-273e_coco.py", 192, "convs_pred", 0),
+        "ssdlite": ("ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py", 320, r"cls_convs\.\d\.1$", 0),
+        "ssd": ("ssd/ssd300_coco.py", 300, r"cls_convs\.\d\.0$", 0),
+        "atss": ("atss/atss_r50_fpn_1x_coco.py", 192, "atss_cls", 0),
+        "gfl": ("gfl/gfl_r50_fpn_1x_coco.py", 192, "gfl_cls", 0),
+        "fcos": ("fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", 192, "conv_cls", 0),
+        "retinanet": ("retinanet/retinanet_r50_fpn_1x_coco.py", 192, "retina_cls", 0),
+        "detr": ("detr/detr_r50_8xb2-150e_coco.py", 192, "fc_cls", 0),
+        "faster-rcnn": ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", 192, "fc_cls", 0),
+        "mask-rcnn": ("mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", 192, "fc_cls", 0),
+    })
+
+
+def mmyolo_models():
+    """Of MMYOLO by mmdeploy. pip install mmyolo, without dependencies; it asks for an older mmcv than mmdeploy does."""
+    mmcv_without_operators()
+    import mmcv
+
+    mmcv.__version__ = "2.0.1"
+    import mmyolo
+    from mmyolo.utils import register_all_modules
+
+    register_all_modules(True)
+    import mmyolo.deploy  # noqa: F401
+
+    by_mmdeploy(mmyolo, {
+        "yolov8": ("yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py", 128, r"cls_preds\.\d\.2", 0),
+        "ppyoloe": ("ppyoloe/ppyoloe_plus_s_fast_8xb8-80e_coco.py", 128, "cls_preds", 0),
+        "yolov5": ("yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py", 128, "convs_pred", 0),
+        "rtmdet": ("rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py", 128, "rtm_cls", 2.5),
+        "yolox": ("yolox/yolox_tiny_fast_8xb8-300e_coco.py", 128, "multi_level_conv_(cls|obj)", 1),
+        "yolov6": ("yolov6/yolov6_n_syncbn_fast_8xb32-400e_coco.py", 128, "cls_preds", 1),
+        "yolov7": ("yolov7/yolov7_tiny_syncbn_fast_8x16b-300e_coco.py", 128, r"convs_pred\.\d\.1", 0),
+    })
 
 
 def modelscope_models():

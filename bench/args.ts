@@ -55,7 +55,7 @@ export const HELP = `bun run bench [STUDY …]: where the time of a detection go
                        with --compare beside another
   --backend WHERE      auto, cpu or gpu
   --duration S         seconds each measurement of throughput takes (default: 3; with --quick 0.5)
-  --frames N           frames of the studies "latency" and "memory" (default: 10000 on a GPU, 300 on a CPU)
+  --frames N           frames of the studies "frame", "latency", "memory" and "record" (default: 10000 on a GPU, 300 on a CPU)
   --cycles N           times the study "memory" loads and closes the model (default: 20)
   --max-minutes N      what has not begun by then is left out (default: no limit)
   --peers, --no-peers  take in (the default) or leave out Ultralytics, trtutils, trtexec, ONNX Runtime, PyTorch and OpenCV

@@ -12,7 +12,7 @@ import { ownHeads } from "../../../src/heads/own-head.ts";
 import { rfDetr } from "../../../src/heads/rf-detr.ts";
 import { yolo, yoloTransposed } from "../../../src/heads/yolo.ts";
 import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
-import { type Image, imageOf } from "../../../src/image/image.ts";
+import { bytesPerPixel, type Image, imageOf } from "../../../src/image/image.ts";
 import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
 import type { ModelInfo } from "../../../src/model/model-info.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
@@ -537,6 +537,19 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
     const device = owned.use(Device.open());
     const part = (await recognised.device.cuda!()) as CudaTask<undefined, MadeImage>;
     const uploads = owned.use(spyOn(ImageMemory.prototype, "upload"));
+    // One pixel, and more bytes than one thread copies.
+    const extremes = (
+      [
+        [1, 1, "RGBA"],
+        [700, 500, "BGR"],
+        [1, 40, "RGB"],
+      ] as const
+    ).map(([width, height, format]) =>
+      imageOf(
+        Uint8Array.from({ length: width * height * bytesPerPixel(format) }, () => random() * 256),
+        { width, height, format },
+      ),
+    );
     for (const [rows, isFixed, hasGraph] of [
       [64, false, false],
       [2, false, false],
@@ -550,12 +563,21 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       const own = { ...gpu, cuda: part.load(gpu, owned), streams, trace: undefined };
       const slot = owned.use(new GpuSlot<undefined, MadeImage>(own, streams));
       // The second time as a graph, where there is one; images of more and of fewer tiles than before.
-      for (const image of [IMAGES[1]!, IMAGES[0]!, IMAGES[2]!, IMAGES[0]!]) {
+      for (const image of [IMAGES[1]!, IMAGES[0]!, IMAGES[2]!, IMAGES[0]!, ...(rows === 64 ? extremes : [])]) {
         uploads.mockClear();
         const [made] = await slot.run([image], [SIDE, SIDE], undefined);
+        expect(made!.image).toMatchObject({ width: image.width, height: image.height, format: image.format });
         expect(Buffer.compare(made!.image.data, image.data)).toBe(0);
         expect(uploads).toHaveBeenCalledTimes(Math.ceil(made!.tiles / rows));
       }
+      // A batch that fails on its way leaves nothing to the next one.
+      const before = await slot.run([IMAGES[0]!], [SIDE, SIDE], undefined);
+      using failing = spyOn(ImageMemory.prototype, "download").mockImplementationOnce(() => {
+        throw new RangeError("Out of memory");
+      });
+      await expect(slot.run([IMAGES[2]!], [SIDE, SIDE], undefined)).rejects.toThrow("Out of memory");
+      expect(failing).toHaveBeenCalledTimes(1);
+      expect(await slot.run([IMAGES[0]!], [SIDE, SIDE], undefined)).toEqual(before);
     }
   });
 });

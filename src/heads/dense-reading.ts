@@ -282,13 +282,19 @@ export function isOfPaddle(output: TensorInfo, { image }: ModelTraits): boolean 
   return image.name === "image" && PADDLE_NAME.test(output.name);
 }
 
+/** Channels of COCO's classes behind a box and objectness. */
+export const COCO_CHANNELS_WITH_OBJECTNESS = 85;
+
 /**
- * True for the rows that ModelScope's exporter of DAMO-YOLO writes: by the weights, else by the names of its tensors. NanoDet's
- * weights, of an input `data`, are called so as well.
+ * True for the rows that ModelScope's exporter of DAMO-YOLO writes: by the weights, else by the names of its tensors, where the
+ * channels may be a box and classes. NanoDet's weights, of an input `data`, are called so as well.
  */
-export function isOfModelScope(output: TensorInfo, { image, weightsOf, family }: ModelTraits): boolean {
+export function isOfModelScope({ output, channels }: DenseReading, traits: ModelTraits): boolean {
+  const { image, weightsOf, family, classes } = traits;
   if (family !== undefined || image.name === "data") return false;
-  return weightsOf === "damo-yolo" || (image.name === "images" && output.name === "pred");
+  if (weightsOf === "damo-yolo") return true;
+  if (image.name !== "images" || output.name !== "pred") return false;
+  return classes === undefined ? channels !== COCO_CHANNELS_WITH_OBJECTNESS : classes === channels - BOX_CHANNELS;
 }
 
 /**

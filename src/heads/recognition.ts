@@ -229,6 +229,21 @@ function refuseUnpadded(traits: ModelTraits, options: RecogniseOptions, heads: r
   refuse(options, found, hint, [libreYolo.name]);
 }
 
+/** Where a model has the tensors of several heads, the one that it has may also be one that is only read where it is named. */
+function refuseAmbiguous(traits: ModelTraits, options: RecogniseOptions, found: readonly ModelSpec[]): never {
+  const names = found.map(({ head }) => head);
+  const like = fitting({ ...traits, forced: true }, PLAIN_HEADS).filter(
+    ({ head, needsNms, anchors }) =>
+      !names.includes(head) &&
+      found.some((one) => one.needsNms === needsNms && (one.anchors === undefined) === (anchors === undefined)),
+  );
+  const others = like.filter(({ unexplained }) => unexplained.length === 0).map(({ head }) => head);
+  const fits = HEADS.filter(({ name }) => names.includes(name) || others.includes(name));
+  const text = `its tensors fit ${found.length} heads, and nothing tells which it has`;
+  const otherwise = others.length === 0 ? "" : `; if it has none of these, by ${naming(others)}`;
+  refuseTensors(traits.model, options, text, fits, `say which, by ${naming(names)}${otherwise}`, [...names, ...others]);
+}
+
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
   const { model } = traits;
   if (isOfMasksOnly(model)) refuse(options, OF_MASKS_ONLY.found, OF_MASKS_ONLY.hint);
@@ -250,12 +265,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     const names = nameable(traits, options.heads);
     refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(names), names);
   }
-  if (found.length > 1) {
-    const fits = HEADS.filter(({ name }) => found.some(({ head }) => head === name));
-    const text = `its tensors fit ${found.length} heads, and nothing tells which it has`;
-    const names = found.map(({ head }) => head);
-    refuseTensors(model, options, text, fits, `say which, by ${naming(names)}`, names);
-  }
+  if (found.length > 1) refuseAmbiguous(traits, options, found);
   return found[0]!;
 }
 

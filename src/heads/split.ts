@@ -4,7 +4,7 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { densePlan, isOfModelScope, readClasses, stridesOf } from "./dense-reading.ts";
-import { type DensePlan, defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
+import { type DensePlan, defineHead, type Head, type ModelSpecParts, naming, saying } from "./head.ts";
 import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
 
 /** Stretched RGB levels as they are, which DAMO-YOLO wants. */
@@ -103,6 +103,9 @@ export const damoYolo: Head<DensePlan> = defineHead(
   },
 );
 
+/** What is assumed where only the names of the tensors tell. */
+const ASSUMED_OF_MODELSCOPE = `ModelScope's DAMO-YOLO, by the names "images" and "pred"; YOLO's rows look alike: for them give ${naming(["yolo-transposed", "yolox"])}`;
+
 /**
  * As ModelScope exports DAMO-YOLO: its two outputs side by side.
  *
@@ -117,10 +120,12 @@ export const damoYoloRows: Head<DensePlan> = defineHead(
     if (found === undefined) return undefined;
     const { reading, parts } = found;
     const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
-    if (!traits.forced && (!isGrid || !isOfModelScope(reading.output, traits))) return undefined;
+    if (!traits.forced && (!isGrid || !isOfModelScope(reading, traits))) return undefined;
+    const isSaid = traits.forced || traits.weightsOf === "damo-yolo";
     return {
       ...parts,
       preprocessing: PREPROCESSING,
+      assumptions: isSaid ? [] : [ASSUMED_OF_MODELSCOPE],
       usualIou: 0.7,
       plan: { ...densePlan(reading, parts.classes, "class"), boxForm: "corners" },
     };

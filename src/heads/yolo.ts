@@ -2,6 +2,7 @@
 
 import { decodeDense } from "./dense.ts";
 import {
+  COCO_CHANNELS_WITH_OBJECTNESS,
   cellCount,
   type DenseReading,
   densePlan,
@@ -15,9 +16,8 @@ import {
 import { type DensePlan, defineHead, type Head } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
 
-/** COCO's 80 classes behind a box, and behind a box and objectness: without names these channels mean nothing else. */
+/** COCO's 80 classes behind a box: without names these channels mean nothing else. */
 const COCO_CHANNELS = 84;
-const COCO_CHANNELS_WITH_OBJECTNESS = 85;
 
 /**
  * Channels that without names may be more than a box and classes: one class and 17 keypoints; COCO's classes with objectness or an
@@ -60,7 +60,7 @@ export const yoloTransposed: Head<DensePlan> = defineHead(
     const { reading, parts } = found;
     const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
     const isOfCoco = traits.classes === undefined && reading.channels === COCO_CHANNELS_WITH_OBJECTNESS;
-    const isCorners = isOfPaddle(reading.output, traits) || isOfModelScope(reading.output, traits);
+    const isCorners = isOfPaddle(reading.output, traits) || isOfModelScope(reading, traits);
     if (!traits.forced && (!isGrid || isOfCoco || isCorners || isOther(reading, traits))) return undefined;
     return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },

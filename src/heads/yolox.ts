@@ -36,7 +36,7 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
     traits.family !== undefined ||
     isDeepStream(reading, traits) ||
     isNanodetPlus(reading, traits) ||
-    isOfModelScope(reading.output, traits) ||
+    isOfModelScope(reading, traits) ||
     output.name === "outputs"
   )
     return false;

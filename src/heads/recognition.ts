@@ -1,21 +1,29 @@
 /** @module Recognition: which of the known heads a model has, and what is said where that cannot be told. */
 
 import { ModelError, message, OptionError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
 import { unknownWord } from "../core/options.ts";
-import { formatShape, type TensorInfo } from "../core/tensor.ts";
+import type { TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { usualAnchors } from "./anchors.ts";
-import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense, yolov9Heads } from "./dense-reading.ts";
+import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense } from "./dense-reading.ts";
 import { efficientDet } from "./efficientdet.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions, saying } from "./head.ts";
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { withNamesBeside } from "./names-beside.ts";
-import { fitting, HEADS, headNamed, isFedBy, nameable, PLAIN_HEADS, readings, refuseTaken } from "./registry.ts";
-import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
+import {
+  fitting,
+  HEADS,
+  headNamed,
+  isFedBy,
+  nameable,
+  nameableBeside,
+  PLAIN_HEADS,
+  readings,
+  refuseTaken,
+} from "./registry.ts";
 import { withMaps } from "./shaped.ts";
 import { damoYolo, sayingOfYoloNas, splitOutputs } from "./split.ts";
 import {
@@ -26,21 +34,15 @@ import {
   type ModelTraits,
   OF_CROPS,
   OF_MASKS_ONLY,
+  quoted,
   readTraits,
+  shown,
 } from "./traits.ts";
-import { withConfig, withSaid } from "./with-said.ts";
+import { warnOfReading, withConfig, withSaid } from "./with-said.ts";
 import { isOpenToOthers, yolo } from "./yolo.ts";
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
-
-function quoted(names: readonly string[], join: string): string {
-  return names.map((name) => JSON.stringify(name)).join(join);
-}
-
-function shown({ name, dtype, shape }: TensorInfo): string {
-  return `${JSON.stringify(name)} (${dtype} ${formatShape(shape)})`;
-}
 
 /** @throws {ModelError} Always. @param found what is wrong with the model */
 export function refuse(
@@ -232,16 +234,12 @@ function refuseUnpadded(traits: ModelTraits, options: RecogniseOptions, heads: r
 /** Where a model has the tensors of several heads, the one that it has may also be one that is only read where it is named. */
 function refuseAmbiguous(traits: ModelTraits, options: RecogniseOptions, found: readonly ModelSpec[]): never {
   const names = found.map(({ head }) => head);
-  const like = fitting({ ...traits, forced: true }, PLAIN_HEADS).filter(
-    ({ head, needsNms, anchors }) =>
-      !names.includes(head) &&
-      found.some((one) => one.needsNms === needsNms && (one.anchors === undefined) === (anchors === undefined)),
-  );
-  const others = like.filter(({ unexplained }) => unexplained.length === 0).map(({ head }) => head);
-  const fits = HEADS.filter(({ name }) => names.includes(name) || others.includes(name));
+  const others = nameableBeside(found, traits);
+  const all = [...names, ...others];
+  const fits = HEADS.filter(({ name }) => all.includes(name));
   const text = `its tensors fit ${found.length} heads, and nothing tells which it has`;
   const otherwise = others.length === 0 ? "" : `; if it has none of these, by ${naming(others)}`;
-  refuseTensors(traits.model, options, text, fits, `say which, by ${naming(names)}${otherwise}`, [...names, ...others]);
+  refuseTensors(traits.model, options, text, fits, `say which, by ${naming(names)}${otherwise}`, all);
 }
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
@@ -342,34 +340,6 @@ function namedHead(
   return { head, model: withOutput(model, output) };
 }
 
-/** What was left aside where the tensors, or the caller, say otherwise than the model. */
-function warn(
-  spec: ModelSpec,
-  traits: ModelTraits,
-  { head: said, heads, source = "the model" }: RecogniseOptions,
-): void {
-  const { head, needsNms, unexplained, plan } = spec;
-  const reading = `Reading ${source} with head ${JSON.stringify(head)}`;
-  // Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do.
-  if (head === rtdetr.name && /dinov3/i.test(source)) {
-    const hint = `it wants ImageNet's mean and deviation: give ${naming([deimv2Imagenet.name])}`;
-    logger.warn(`${reading}: if it is DEIMv2 with DINOv3, ${hint}`);
-  }
-  if (traits.rowsAreFinal && needsNms && said === undefined) {
-    logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
-  }
-  const [main, other] = yolov9Heads(traits);
-  if (main !== undefined && other !== undefined && plan.kind === "dense" && plan.output === main.name) {
-    const hint = `for another of its outputs give ${naming([`${head}:${other.name}`])}`;
-    logger.warn(`${reading} from its output ${JSON.stringify(main.name)}, which is the main one of YOLOv9: ${hint}`);
-  }
-  const refusing = (heads ?? []).map(({ name }) => name);
-  if (refusing.length > 0 && !refusing.includes(head)) {
-    logger.warn(`${reading}: none of the heads that were given takes it for its own (${quoted(refusing, ", ")})`);
-  }
-  if (unexplained.length > 0) logger.warn(`${reading} although that has no ${unexplained.map(shown).join(", ")}`);
-}
-
 /**
  * Recognise a model's head from its metadata, names and shapes. A model that tells neither its classes nor
  * their number is given COCO's 80 names, and one of 91 unnamed classes those of COCO's ids, with a warning in the log.
@@ -402,6 +372,6 @@ function recogniseOnce(given: ModelInfo, options: RecogniseOptions): ModelSpec {
     withConfig({ ...boxesOnly, alternatives }, options.exporterBeside, traits.names !== undefined),
     options,
   );
-  if (options.isSilent !== true) warn(spec, traits, options);
+  if (options.isSilent !== true) warnOfReading(spec, traits, options);
   return withMaps(spec, given, options.source);
 }

@@ -157,3 +157,14 @@ export function nameable(traits: ModelTraits, own: readonly Head[] = []): string
   const found = fitting({ ...traits, forced: true }, [...own, ...PLAIN_HEADS]).map(({ head }) => head);
   return traits.image.layout === "NHWC" ? found.filter((name) => name !== efficientNms.name) : found;
 }
+
+/** Names of those that are read from the same tensors as what was found, but only where they are named: `yolox-decoded` beside `yolox`. */
+export function nameableBeside(found: readonly ModelSpec[], traits: ModelTraits): string[] {
+  const isLike = ({ needsNms, anchors, unexplained }: ModelSpec): boolean =>
+    unexplained.length === 0 &&
+    found.some((one) => one.needsNms === needsNms && (one.anchors === undefined) === (anchors === undefined));
+  const names = fitting({ ...traits, forced: true }, PLAIN_HEADS)
+    .filter(isLike)
+    .map(({ head }) => head);
+  return names.filter((name) => !found.some(({ head }) => head === name));
+}

@@ -1,7 +1,7 @@
 /** @module Model traits: what is known of a model before its head is: its image input and its parsed metadata. */
 
 import { logger } from "../core/log.ts";
-import type { DType, TensorInfo } from "../core/tensor.ts";
+import { type DType, formatShape, type TensorInfo } from "../core/tensor.ts";
 import { type Literal, namesOfMetadata, parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { type Anchors, type AnchorsTaken, anchorsOf, anchorsSaid } from "./anchors.ts";
@@ -385,4 +385,14 @@ export function findOutput(
   return outputs.find(
     ({ name: own, dtype, shape }) => isCalled(own) && shape.length === rank && dtypes.includes(dtype),
   );
+}
+
+/** Names as they are, in quotes. */
+export function quoted(names: readonly string[], join: string): string {
+  return names.map((name) => JSON.stringify(name)).join(join);
+}
+
+/** A tensor for a message: `"output0" (f32 [1, 84, 8400])`. */
+export function shown({ name, dtype, shape }: TensorInfo): string {
+  return `${JSON.stringify(name)} (${dtype} ${formatShape(shape)})`;
 }

@@ -56,6 +56,11 @@ export interface PlacementOptions {
    * INT8, and 7 dB for yolo26n. Default false.
    */
   readonly first?: boolean | undefined;
+  /**
+   * True: layers behind a grouped convolution in float too, in INT8. TensorRT 10 puts their QuantizeLinear into that convolution, and
+   * has no kernel for it: the build fails. Default false.
+   */
+  readonly behindGrouped?: boolean | undefined;
 }
 
 /** Layers with weights. */
@@ -76,6 +81,15 @@ const POOLS: ReadonlySet<string> = new Set(["MaxPool", "Resize"]);
 
 /** What may stand between a residual addition and the layer that reads it. */
 const ACTIVATIONS: ReadonlySet<string> = new Set("Relu LeakyRelu PRelu Clip HardSwish Sigmoid Mul".split(" "));
+
+/** Operators that TensorRT computes in the kernel of a convolution before them, or moves a QuantizeLinear over. */
+const CARRIES: ReadonlySet<string> = new Set([
+  ...MOVES,
+  ...POOLS,
+  ...ACTIVATIONS,
+  ..."Concat AveragePool Cast BatchNormalization Add Sub Div Min Max".split(" "),
+  ..."Tanh Elu Selu Erf Gelu Mish Softplus HardSigmoid Swish".split(" "),
+]);
 
 /** Channels below which a convolution in FP8 is slower than in FP16. */
 const LEAST_FP8_CHANNELS = 17;
@@ -107,6 +121,8 @@ class Placer {
   /** Layers that are quantised. */
   readonly #layers = new Set<OnnxNode>();
   readonly #reached = new Map<string, boolean>();
+  /** What grouped convolutions in float give, as far as no other layer is between. */
+  readonly #ofGrouped = new Set<string>();
 
   constructor(graph: OnnxGraph, tensors: ReadonlyMap<string, TensorInfo>, options: PlacementOptions) {
     this.#graph = graph;
@@ -136,21 +152,21 @@ class Placer {
     const first = this.#options.first === true ? undefined : firstStage(this.#graph, this.#options.type);
     const found = new Map<string, { tensor: OnnxTensor; readers: Reader[]; axis: number | undefined }>();
     for (const node of this.#graph.nodes) {
-      if (!WEIGHTED.has(node.op) || node.domain !== "") continue;
-      const weights = this.#constant(node.inputs[1]);
+      const isLayer = WEIGHTED.has(node.op) && node.domain === "";
+      const weights = isLayer ? this.#constant(node.inputs[1]) : undefined;
       if (weights === undefined) {
-        if (this.#isAttention(node)) {
-          if (this.#options.attention === true && this.#whyExcluded(node) === undefined) this.#layers.add(node);
-          else this.#kept.set(node, "a product of an attention");
-        }
+        if (isLayer && this.#isAttention(node)) this.#placeAttention(node);
+        else if (isLayer ? isGrouped(node) : this.#isCarried(node)) this.#markGrouped(node);
         continue;
       }
       const reason =
         this.#whyExcluded(node) ??
         (first?.has(node) ? "it is of the first stages" : head.get(node)) ??
-        this.#whyNotWorthIt(node, weights.shape);
+        this.#whyNotWorthIt(node, weights.shape) ??
+        (this.#ofGrouped.has(node.inputs[0]!) ? "it follows a grouped convolution in FP16" : undefined);
       if (reason !== undefined) {
         this.#kept.set(node, reason);
+        if (isGrouped(node)) this.#markGrouped(node);
         continue;
       }
       this.#layers.add(node);
@@ -162,6 +178,22 @@ class Placer {
       else found.set(key, { tensor: weights, readers: [{ node, input: 1 }], axis });
     }
     return [...found.values()];
+  }
+
+  #placeAttention(node: OnnxNode): void {
+    const isOfGrouped = node.inputs.some((name) => this.#ofGrouped.has(name));
+    const isWanted = this.#options.attention === true && !isOfGrouped && this.#whyExcluded(node) === undefined;
+    if (isWanted) this.#layers.add(node);
+    else this.#kept.set(node, "a product of an attention");
+  }
+
+  #isCarried({ op, domain, inputs }: OnnxNode): boolean {
+    return domain === "" && CARRIES.has(op) && inputs.some((name) => this.#ofGrouped.has(name));
+  }
+
+  #markGrouped({ outputs }: OnnxNode): void {
+    if (this.#options.type === "fp8" || this.#options.behindGrouped === true) return;
+    for (const name of outputs) this.#ofGrouped.add(name);
   }
 
   #whyExcluded(node: OnnxNode): string | undefined {
@@ -308,6 +340,10 @@ class Placer {
     }
     return found;
   }
+}
+
+function isGrouped(node: OnnxNode): boolean {
+  return (node.op === "Conv" || node.op === "ConvTranspose") && (intOf(node, "group") ?? 1) > 1;
 }
 
 /** The axis of a layer's output channels in its weights; `undefined` where these are no matrix. */

@@ -190,6 +190,7 @@ async function rank(request: SensitivityRequest, { tensors, layers, heads }: Ran
     quantise(onnx, {
       ...{ type, tensors, ranges, source: model.name, forFloat16: true },
       exclude: (node) => nodeName(node) !== name,
+      behindGrouped: true,
       ...(model.path === undefined ? {} : { readExternal: (tensor) => readExternalFloats(tensor, model.path!) }),
     });
     await using session = await probeSession({ ...model, bytes: onnx.write() }, heads, feed.shapes);

@@ -8,6 +8,7 @@ import { ERROR_BYTES, shim } from "../ffi/shim.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
 import { nodeName } from "../onnx/messages.ts";
+import { convertedTo } from "../onnx/model.ts";
 import { type BuildConfig, type BuildOptions, type IoFormat, parseBuildOptions } from "./build-options.ts";
 import { BuildTurn, type BuildWait } from "./build-turn.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
@@ -19,7 +20,7 @@ import { OnnxParser } from "./onnx-parser.ts";
 import { inputProfiles, TimingCache } from "./optimization-profile.ts";
 import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
 import { type BuildEvent, ProgressMonitor } from "./progress.ts";
-import { builtPrecision, type TypedModel, typedModel } from "./typed-model.ts";
+import { builtPrecision, slowFp8Reason, type TypedModel, typedModel } from "./typed-model.ts";
 import { parseVersion } from "./version.ts";
 
 /** What a build runs with, beside its options. */
@@ -100,6 +101,8 @@ export async function buildPlan(
   const config = { ...asked, precision: builtPrecision(asked, library, metadata) };
   const source = environment.source ?? environment.path ?? "the model";
   checkLibrary(config, library, device);
+  const slow = device && convertedTo(metadata) === "fp8" ? slowFp8Reason(library.version, device) : undefined;
+  if (slow !== undefined) logger.warn(slow);
   if (config.plugins && !library.openPlugins()) logger.warn("NVIDIA's plugins were asked for, but are not there");
 
   using own =

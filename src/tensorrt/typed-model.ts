@@ -1,6 +1,7 @@
 /** @module Typed model: what a strongly typed network is built of: tensors are FP16 there only where the model says so. */
 
 import { logger } from "../core/log.ts";
+import type { Device } from "../cuda/device.ts";
 import { toFloat16 } from "../onnx/float16.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxValue } from "../onnx/messages.ts";
@@ -26,6 +27,20 @@ export function builtPrecision(
 ): Precision {
   if (convertedTo(metadata) !== undefined && !(isPrecisionChosen && precision === "fp32")) return "model";
   return library.isStronglyTyped && precision === "fp32" ? "model" : precision;
+}
+
+/**
+ * Why a model in FP8 is slower than in FP16: what was measured of one release on one kind of GPU, and of no other.
+ *
+ * @returns a sentence; `undefined` where that is not known
+ */
+export function slowFp8Reason(
+  { family, major, minor, text }: TensorRtLibrary["version"],
+  { computeCapability: [first, second] }: Pick<Device, "computeCapability">,
+): string | undefined {
+  const isMeasured = family === "TensorRT" && major === 10 && minor === 6 && first === 9 && second === 0;
+  if (!isMeasured) return undefined;
+  return `FP8 is 3 to 6 times slower than FP16 with ${text} on this GPU, as no convolution runs in it: take fp16 or int8`;
 }
 
 /** A model for a strongly typed network of FP16. */

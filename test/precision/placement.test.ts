@@ -2,7 +2,12 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { firstStage } from "../../src/precision/head-layers.ts";
-import { type Placement, placePairs, type QuantisedType } from "../../src/precision/placement.ts";
+import {
+  type Placement,
+  type PlacementOptions,
+  placePairs,
+  type QuantisedType,
+} from "../../src/precision/placement.ts";
 import { describeTensors } from "../../src/precision/tensor-probe.ts";
 import { pulled } from "../support/catalogue.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
@@ -11,7 +16,7 @@ import { sharedFile } from "../support/shared.ts";
 async function placed(
   bytes: Uint8Array,
   type: QuantisedType,
-  options: { attention?: boolean; depthwise?: boolean; first?: boolean; exclude?: readonly string[] } = {},
+  options: Omit<PlacementOptions, "type" | "exclude"> & { exclude?: readonly string[] } = {},
 ): Promise<Placement> {
   const { graph } = OnnxModel.read(bytes);
   const tensors = new Map(await describeTensors({ bytes, name: "a model" }));
@@ -33,6 +38,10 @@ interface Reference {
 
 function reference(name: string): Reference {
   return JSON.parse(readFileSync(sharedFile("reference/quantisation", `${name}.json`)!, "utf8"));
+}
+
+function orderOf(bytes: Uint8Array, name: string): number {
+  return OnnxModel.read(bytes).graph.nodes.findIndex((node) => node.name === name);
 }
 
 /** The operators that the reference lists. */
@@ -94,7 +103,7 @@ test.skipIf(yolo11nSeg === undefined)(
         `${attention}/MatMul_1 reads 0 1`,
       ],
     });
-    const mixed = await placed(bytes, "int8", { attention: true, first: true });
+    const mixed = await placed(bytes, "int8", { attention: true, first: true, behindGrouped: true });
     expect([mixed.activations.length, mixed.weights.length]).toEqual([96, 84]);
     // Depthwise convolutions stay in float, with their weights and what they alone read.
     const depthwise = [0, 1, 2].flatMap((scale) => [0, 1].map((step) => `model.23.cv3.${scale}.${step}.0.conv`));
@@ -111,6 +120,18 @@ test.skipIf(yolo11nSeg === undefined)(
         ...[`${attention}/pe/conv/Conv`, ...nodes].map((name) => `${name} reads 0 1`),
       ].toSorted(),
     );
+    // TensorRT 10.6 builds none of what is quantised right behind them.
+    const built = await placed(bytes, "int8", { attention: true, first: true });
+    const follows = [...built.kept].filter(([, why]) => why === "it follows a grouped convolution in FP16");
+    expect(follows.map(([{ name }]) => name)).toEqual(
+      [
+        `${attention}/proj/conv/Conv`,
+        ...nodes.map((name) => name.replace(/\.0\/conv\/Conv$/, ".1/conv/Conv")),
+      ].toSorted((a, b) => orderOf(bytes, a) - orderOf(bytes, b)),
+    );
+    const quantised = new Set(built.activations.map(({ tensor }) => tensor));
+    const grouped = nodes.map((name) => name.replace("/conv/Conv", "/act/Mul_output_0"));
+    expect([...grouped, `${attention}/Add_output_0`].filter((tensor) => quantised.has(tensor))).toEqual([]);
     const fp8 = await placed(bytes, "fp8", { attention: true, first: true });
     expect([fp8.activations.length, fp8.weights.length]).toEqual([85, 75]);
     // As with yolov8n: convolutions that stay in float read floats.
@@ -173,7 +194,7 @@ test("a network that stays at a quarter of the image has no first stage", () => 
   expect(kept([1, 2, 2, 2, 2], "fp8")).toEqual(["c0", "c1", "c2", "c3"]);
 });
 
-/** A graph of convolutions of 16 channels, all of 3x3 and with weights of their own. */
+/** A graph of convolutions of 16 channels, all of 3x3 and with weights of their own; those in `g…` are depthwise. */
 function graphOf(nodes: readonly NodeSpec[], outputs: readonly string[]): Uint8Array {
   const weights = new Set(nodes.flatMap(({ inputs }) => inputs.filter((name) => name.startsWith("w"))));
   return onnxModel({
@@ -183,8 +204,8 @@ function graphOf(nodes: readonly NodeSpec[], outputs: readonly string[]): Uint8A
     initializers: [...weights].map((name) => ({
       name,
       dtype: "f32",
-      shape: [16, 16, 3, 3],
-      data: new Float32Array(16 * 16 * 9),
+      shape: [16, name.startsWith("wg") ? 1 : 16, 3, 3],
+      data: new Float32Array(16 * (name.startsWith("wg") ? 1 : 16) * 9),
     })),
   });
 }
@@ -193,7 +214,7 @@ const conv = (input: string, output: string): NodeSpec => ({
   op: "Conv",
   inputs: [input, `w${output}`],
   outputs: [output],
-  attributes: { pads: [1, 1, 1, 1] },
+  attributes: { pads: [1, 1, 1, 1], ...(output.startsWith("g") && { group: 16 }) },
 });
 const node = (op: string, inputs: readonly string[], output: string): NodeSpec => ({ op, inputs, outputs: [output] });
 
@@ -244,4 +265,35 @@ test("what is excluded stays in float, and what only it read", async () => {
   expect(less.weights.map(({ tensor }) => tensor.name)).toEqual(["wa"]);
   // 16 channels are too few for FP8.
   expect((await placed(bytes, "fp8")).activations).toEqual([]);
+});
+
+test("behind a depthwise convolution in FP16 nothing is quantised, up to the next layer", async () => {
+  const bytes = graphOf(
+    [
+      ...[conv("x", "a"), node("Relu", ["a"], "ra")],
+      // A way of its own, a residual addition, a join with a map of another layer, and a pool.
+      ...[conv("ra", "g1"), node("Sigmoid", ["g1"], "s1"), node("Mul", ["g1", "s1"], "m1"), conv("m1", "b")],
+      ...[node("Relu", ["b"], "rb"), conv("rb", "c"), node("Relu", ["c"], "rc")],
+      ...[node("Add", ["m1", "ra"], "sum"), node("Relu", ["sum"], "rs"), conv("rs", "d"), node("Relu", ["d"], "rd")],
+      ...[node("MaxPool", ["m1"], "pool"), node("Add", ["pool", "rd"], "again"), conv("again", "e")],
+      ...[node("Relu", ["e"], "re"), node("Add", ["rc", "re"], "both"), conv("both", "y")],
+    ].map((one) => (one.op === "MaxPool" ? { ...one, attributes: { kernel_shape: [1, 1] } } : one)),
+    ["y"],
+  );
+  const why = "it follows a grouped convolution in FP16";
+  const { activations, weights, kept } = await placed(bytes, "int8");
+  expect(activations.map(({ tensor }) => tensor)).toEqual(["x", "rb"]);
+  expect(weights.map(({ tensor }) => tensor.name)).toEqual(["wa", "wc"]);
+  expect([...kept].map(([{ outputs }, reason]) => [outputs[0], reason])).toEqual([
+    ["g1", "it is a depthwise convolution"],
+    ...["b", "d", "e"].map((name) => [name, why]),
+    ["y", "it is the last layer of a head"],
+  ]);
+  const all = await placed(bytes, "int8", { behindGrouped: true });
+  expect(all.activations.map(({ tensor }) => tensor)).toContain("m1");
+  // One in INT8 gives INT8: what reads it is quantised, until it is put back into float.
+  const depthwise = await placed(bytes, "int8", { depthwise: true });
+  expect(depthwise.weights.map(({ tensor }) => tensor.name)).toEqual(["wa", "wg1", "wb", "wc", "wd", "we"]);
+  const back = await placed(bytes, "int8", { depthwise: true, exclude: ["g1"] });
+  expect(back.weights.map(({ tensor }) => tensor.name)).toEqual(["wa", "wc"]);
 });

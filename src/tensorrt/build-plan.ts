@@ -20,7 +20,7 @@ import { OnnxParser } from "./onnx-parser.ts";
 import { inputProfiles, TimingCache } from "./optimization-profile.ts";
 import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
 import { type BuildEvent, ProgressMonitor } from "./progress.ts";
-import { builtPrecision, slowFp8Reason, type TypedModel, typedModel } from "./typed-model.ts";
+import { builtPrecision, type TypedModel, typedModel, warnOfSlowFp8 } from "./typed-model.ts";
 import { parseVersion } from "./version.ts";
 
 /** What a build runs with, beside its options. */
@@ -101,8 +101,7 @@ export async function buildPlan(
   const config = { ...asked, precision: builtPrecision(asked, library, metadata) };
   const source = environment.source ?? environment.path ?? "the model";
   checkLibrary(config, library, device);
-  const slow = device && convertedTo(metadata) === "fp8" ? slowFp8Reason(library.version, device) : undefined;
-  if (slow !== undefined) logger.warn(slow);
+  if (device !== undefined && convertedTo(metadata) === "fp8") warnOfSlowFp8(library, device);
   if (config.plugins && !library.openPlugins()) logger.warn("NVIDIA's plugins were asked for, but are not there");
 
   using own =

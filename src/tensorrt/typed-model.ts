@@ -43,6 +43,12 @@ export function slowFp8Reason(
   return `FP8 is 3 to 6 times slower than FP16 with ${text} on this GPU, as no convolution runs in it: take fp16 or int8`;
 }
 
+/** Say it in the log where FP8 is known to be slower. Nothing is refused, as FP8 may be wanted for its size. */
+export function warnOfSlowFp8({ version }: Pick<TensorRtLibrary, "version">, device: Device): void {
+  const slow = slowFp8Reason(version, device);
+  if (slow !== undefined) logger.warn(slow);
+}
+
 /** A model for a strongly typed network of FP16. */
 export interface TypedModel {
   readonly bytes: Uint8Array;

@@ -2,14 +2,13 @@
 
 import { existsSync } from "node:fs";
 import { BunTensorRtError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
 import { printable, printableJson } from "../../core/shown.ts";
 import { formatBytes, plural } from "../../core/units.ts";
 import { Device } from "../../cuda/device.ts";
 import { convert } from "../../precision/convert.ts";
 import type { Conversion, Sensitivity } from "../../precision/convert-config.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
-import { slowFp8Reason } from "../../tensorrt/typed-model.ts";
+import { warnOfSlowFp8 } from "../../tensorrt/typed-model.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { parseConvertFlags } from "../convert-flags.ts";
@@ -53,17 +52,15 @@ function formatSensitivity({ lossBefore, loss, maxLoss, layers, blocks }: Sensit
   return `${before}, ${loss.toFixed(4)} of ${maxLoss} allowed with ${kept.length} in float: ${named}`;
 }
 
-/** Say it where this machine would run FP8 slower than FP16; another one may build the model, so nothing is refused. */
-function warnOfSlowFp8(): void {
-  let slow: string | undefined;
+/** Say it where this machine would run FP8 slower than FP16. */
+function warnOfFp8Here(): void {
   try {
     using device = Device.open();
-    slow = slowFp8Reason(openTensorRt().version, device);
+    warnOfSlowFp8(openTensorRt(), device);
   } catch (error) {
     // Without TensorRT or a GPU there is nothing to say of them.
     if (!(error instanceof BunTensorRtError)) throw error;
   }
-  if (slow !== undefined) logger.warn(slow);
 }
 
 /** Run `convert`. @returns the exit code */
@@ -103,7 +100,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     if (!isQuiet) terminal.line(terminal.paint("dim", formatConversion(conversion)));
     if (!isQuiet && conversion.sensitivity !== undefined) terminal.line(formatSensitivity(conversion.sensitivity));
     if (!isQuiet && conversion.report !== undefined) terminal.line(`Report: ${printable(conversion.report.path)}`);
-    if (options.precision === "fp8") warnOfSlowFp8();
+    if (options.precision === "fp8") warnOfFp8Here();
     await output.write(isJson ? `${printableJson(conversion, 2)}\n` : `${conversion.path}\n`);
     return EXIT_OK;
   } finally {

@@ -173,19 +173,26 @@ typedef struct hardware {
   int32_t decode_surfaces, output_surfaces;
 } hardware;
 
+/* Decoders that are kept, and those that are still to be destroyed. */
+#define MOST_IDLE (4 * BT_VIDEO_IDLE)
+/* So much longer than a decoder was being destroyed, none is. */
+#define SWEEP_PAUSES 4
+
 struct bt_video {
   calls calls;
   int32_t device;
   void *context;
-  pthread_mutex_t mutex;
-  pthread_cond_t made;
+  pthread_t sweeper;
+  pthread_mutex_t mutex; /* of what follows */
+  pthread_cond_t changed;
+  bool is_closing;
   /*
-   * A decoder is being made, for 45 to 70 ms: the driver lets others neither make theirs nor decode meanwhile. With one that waits for
-   * it at a time, the turn of those that decode comes in between.
+   * A decoder is being made, for 45 to 70 ms, or destroyed, for some 20: the driver lets others neither make theirs nor decode
+   * meanwhile. With one that waits for it at a time, the turn of those that decode comes in between.
    */
-  bool is_making;
+  bool is_busy;
   int32_t idle_limit, idle_count;
-  hardware idle[BT_VIDEO_IDLE];
+  hardware idle[MOST_IDLE];
 };
 
 /* Returns the first status that is not 0. */
@@ -196,6 +203,59 @@ static int32_t destroy(bt_video *video, hardware *made) {
   made->handle = NULL;
   made->lock = NULL;
   return status == BT_OK ? unlocked : status;
+}
+
+static struct timespec time_after(int64_t nanoseconds) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  nanoseconds += until.tv_nsec;
+  until.tv_sec += (time_t)(nanoseconds / 1000000000);
+  until.tv_nsec = (long)(nanoseconds % 1000000000);
+  return until;
+}
+
+/* One of the idle ones is so no longer. The mutex is held. */
+static hardware take_at(bt_video *video, int32_t at) {
+  const hardware taken = video->idle[at];
+  video->idle_count -= 1;
+  memmove(&video->idle[at], &video->idle[at + 1], (size_t)(video->idle_count - at) * sizeof taken);
+  return taken;
+}
+
+/* Destroys decoders beyond those that are kept, the oldest first, with pauses in which others decode: nothing waits for it. */
+static void *sweep(void *user) {
+  bt_video *video = user;
+  /* Decoders take their context by their lock, too. */
+  (void)bt_use_device(video->device);
+  pthread_mutex_lock(&video->mutex);
+  while (!video->is_closing) {
+    if (video->is_busy || video->idle_count <= video->idle_limit) {
+      pthread_cond_wait(&video->changed, &video->mutex);
+      continue;
+    }
+    hardware oldest = take_at(video, 0);
+    video->is_busy = true;
+    pthread_mutex_unlock(&video->mutex);
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    destroy(video, &oldest);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    const int64_t taken = (int64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (to.tv_nsec - from.tv_nsec);
+    const struct timespec until = time_after(SWEEP_PAUSES * taken);
+    pthread_mutex_lock(&video->mutex);
+    video->is_busy = false;
+    pthread_cond_broadcast(&video->changed);
+    int late = 0;
+    while (!video->is_closing && late == 0) late = pthread_cond_timedwait(&video->changed, &video->mutex, &until);
+  }
+  pthread_mutex_unlock(&video->mutex);
+  return NULL;
+}
+
+static void free_video(bt_video *video) {
+  pthread_cond_destroy(&video->changed);
+  pthread_mutex_destroy(&video->mutex);
+  free(video);
 }
 
 int32_t bt_video_open(int32_t device, void *context, const void *const *functions, int32_t idle, void **out) {
@@ -210,7 +270,11 @@ int32_t bt_video_open(int32_t device, void *context, const void *const *function
   video->context = context;
   video->idle_limit = idle;
   pthread_mutex_init(&video->mutex, NULL);
-  pthread_cond_init(&video->made, NULL);
+  pthread_cond_init(&video->changed, NULL);
+  if (pthread_create(&video->sweeper, NULL, sweep, video) != 0) {
+    free_video(video);
+    return BT_FAILED;
+  }
   *out = video;
   return BT_OK;
 }
@@ -219,20 +283,24 @@ int32_t bt_video_keep(bt_video *video, int32_t idle) {
   if (video == NULL || idle < 0 || idle > BT_VIDEO_IDLE) return BT_BAD_CALL;
   pthread_mutex_lock(&video->mutex);
   video->idle_limit = idle;
+  pthread_cond_broadcast(&video->changed);
   pthread_mutex_unlock(&video->mutex);
   return BT_OK;
 }
 
 int32_t bt_video_close(bt_video *video) {
   if (video == NULL) return BT_BAD_CALL;
+  pthread_mutex_lock(&video->mutex);
+  video->is_closing = true;
+  pthread_cond_broadcast(&video->changed);
+  pthread_mutex_unlock(&video->mutex);
+  pthread_join(video->sweeper, NULL);
   int32_t failure = BT_OK;
   for (int32_t at = 0; at < video->idle_count; at++) {
     const int32_t status = destroy(video, &video->idle[at]);
     if (failure == BT_OK) failure = status;
   }
-  pthread_cond_destroy(&video->made);
-  pthread_mutex_destroy(&video->mutex);
-  free(video);
+  free_video(video);
   return failure;
 }
 
@@ -262,37 +330,40 @@ static bool fits(const hardware *made, const hardware *wanted) {
 static hardware take_idle(bt_video *video, const hardware *wanted) {
   hardware found = {0};
   pthread_mutex_lock(&video->mutex);
-  for (int32_t at = 0; at < video->idle_count; at++) {
-    if (!fits(&video->idle[at], wanted)) continue;
-    found = video->idle[at];
-    video->idle_count -= 1;
-    memmove(&video->idle[at], &video->idle[at + 1], (size_t)(video->idle_count - at) * sizeof found);
-    break;
-  }
+  int32_t at = 0;
+  while (at < video->idle_count && !fits(&video->idle[at], wanted)) at++;
+  if (at < video->idle_count) found = take_at(video, at);
   pthread_mutex_unlock(&video->mutex);
   return found;
 }
 
-/* Keep a decoder whose surfaces are all unmapped; those that have waited longest make room. */
+/* Keep a decoder whose surfaces are all unmapped; the sweeper destroys those that have waited longest. */
 static void give_idle(bt_video *video, hardware *given) {
-  hardware newest = *given;
+  const hardware newest = *given;
   *given = (hardware){0};
   if (newest.handle == NULL) return;
+  hardware oldest = {0};
   pthread_mutex_lock(&video->mutex);
-  while (video->idle_count > 0 && video->idle_count >= video->idle_limit) {
-    hardware oldest = video->idle[0];
-    video->idle_count -= 1;
-    memmove(&video->idle[0], &video->idle[1], (size_t)video->idle_count * sizeof oldest);
+  if (video->idle_count == MOST_IDLE) oldest = take_at(video, 0);
+  video->idle[video->idle_count++] = newest;
+  pthread_cond_broadcast(&video->changed);
+  pthread_mutex_unlock(&video->mutex);
+  destroy(video, &oldest);
+}
+
+/* Free what idle decoders hold. Returns whether there were any. */
+static bool destroy_idle(bt_video *video) {
+  bool is_freed = false;
+  pthread_mutex_lock(&video->mutex);
+  while (video->idle_count > 0) {
+    hardware oldest = take_at(video, 0);
     pthread_mutex_unlock(&video->mutex);
     destroy(video, &oldest);
+    is_freed = true;
     pthread_mutex_lock(&video->mutex);
   }
-  if (video->idle_count < video->idle_limit) {
-    video->idle[video->idle_count++] = newest;
-    newest.handle = NULL;
-  }
   pthread_mutex_unlock(&video->mutex);
-  destroy(video, &newest);
+  return is_freed;
 }
 
 /* ---- one wait for all decoders of the process ---- */
@@ -311,11 +382,7 @@ static void tell(void) {
 }
 
 int32_t bt_nvdec_wait(int32_t seen, int32_t timeout_ms) {
-  struct timespec until;
-  clock_gettime(CLOCK_REALTIME, &until);
-  const int64_t nanoseconds = until.tv_nsec + (int64_t)timeout_ms * 1000000;
-  until.tv_sec += (time_t)(nanoseconds / 1000000000);
-  until.tv_nsec = (long)(nanoseconds % 1000000000);
+  const struct timespec until = time_after((int64_t)timeout_ms * 1000000);
   pthread_mutex_lock(&news.mutex);
   int late = 0;
   while (news.generation == seen && late == 0) late = pthread_cond_timedwait(&news.changed, &news.mutex, &until);
@@ -548,6 +615,16 @@ static bool deliver_all(bt_nvdec *decoder) {
 
 /* ---- the parser's callbacks; 0 ends the parsing ---- */
 
+/* Sides of blocks. */
+#define BLOCK 16
+
+/* VP8 whose size is no multiple of its blocks comes out otherwise than it should (seen on an H200). */
+static bool is_cut_vp8(const video_format *format) {
+  if (format->codec != CODEC_VP8) return false;
+  const uint32_t width = (uint32_t)(format->right - format->left), height = (uint32_t)(format->bottom - format->top);
+  return width != format->width || height != format->height || width % BLOCK != 0 || height % BLOCK != 0;
+}
+
 /* True where the card decodes the format. Returns the status of the call in `status`. */
 static bool is_supported(bt_nvdec *decoder, const video_format *format, int32_t *status) {
   const int32_t bits = format->bits_minus_8 + 8;
@@ -556,8 +633,8 @@ static bool is_supported(bt_nvdec *decoder, const video_format *format, int32_t 
   if (*status != 0) return false;
   const int32_t needed = 1 << (bits == 8 ? FORMAT_NV12 : FORMAT_P016);
   const int32_t width = (int32_t)format->width, height = (int32_t)format->height;
-  const int64_t macroblocks = (int64_t)((width + 15) / 16) * ((height + 15) / 16);
-  return format->chroma <= CHROMA_420 && limits.is_supported && (limits.formats & needed) != 0 && width >= limits.min_width &&
+  const int64_t macroblocks = (int64_t)((width + 15) / BLOCK) * ((height + 15) / BLOCK);
+  return !is_cut_vp8(format) && format->chroma <= CHROMA_420 && limits.is_supported && (limits.formats & needed) != 0 && width >= limits.min_width &&
          height >= limits.min_height && width <= limits.max_width && height <= limits.max_height &&
          macroblocks <= limits.max_macroblocks;
 }
@@ -571,8 +648,9 @@ static bool assert_supported(bt_nvdec *decoder, const video_format *format) {
   report->codec = format->codec;
   report->chroma = format->chroma;
   report->bits = format->bits_minus_8 + 8;
-  report->width = (int32_t)format->width;
-  report->height = (int32_t)format->height;
+  const bool is_cut = is_cut_vp8(format);
+  report->width = is_cut ? format->right - format->left : (int32_t)format->width;
+  report->height = is_cut ? format->bottom - format->top : (int32_t)format->height;
   pthread_mutex_unlock(&decoder->mutex);
   if (is_taken) return true;
   return status != 0 ? fail(decoder, BT_NVDEC_CALL, CALL_CAPS, status) : fail(decoder, BT_NVDEC_UNSUPPORTED, CALL_NONE, 0);
@@ -630,19 +708,21 @@ static made create_in_turn(bt_nvdec *decoder, const video_format *format, hardwa
   made result = {CALL_CREATE_LOCK, video->calls.create_lock(&wanted->lock, video->context)};
   if (result.status != 0) return result;
   pthread_mutex_lock(&video->mutex);
-  while (video->is_making && goes_on(decoder)) pthread_cond_wait(&video->made, &video->mutex);
+  while (video->is_busy && goes_on(decoder)) pthread_cond_wait(&video->changed, &video->mutex);
   const bool has_turn = goes_on(decoder);
-  if (has_turn) video->is_making = true;
+  if (has_turn) video->is_busy = true;
   pthread_mutex_unlock(&video->mutex);
   result = (made){CALL_CREATE, has_turn ? create(decoder, format, wanted) : 0};
+  /* It may lack what idle ones hold. */
+  if (result.status != 0 && destroy_idle(video)) result.status = create(decoder, format, wanted);
   if (!has_turn || result.status != 0) {
     decoder->hardware = (hardware){0};
     video->calls.destroy_lock(wanted->lock);
   }
   if (!has_turn) return result;
   pthread_mutex_lock(&video->mutex);
-  video->is_making = false;
-  pthread_cond_broadcast(&video->made);
+  video->is_busy = false;
+  pthread_cond_broadcast(&video->changed);
   pthread_mutex_unlock(&video->mutex);
   if (result.status == 0) count(decoder, &decoder->report.created);
   return result;
@@ -897,7 +977,7 @@ int32_t bt_nvdec_close(bt_nvdec *decoder) {
   pthread_mutex_unlock(&decoder->mutex);
   /* It may wait for its turn to be made. */
   pthread_mutex_lock(&decoder->video->mutex);
-  pthread_cond_broadcast(&decoder->video->made);
+  pthread_cond_broadcast(&decoder->video->changed);
   pthread_mutex_unlock(&decoder->video->mutex);
   pthread_join(decoder->thread, NULL);
   free_decoder(decoder);

@@ -392,11 +392,11 @@ typedef struct bt_nvdec_frame {
   int32_t is_damaged;
 } bt_nvdec_frame;
 
-/* `context` is the device's; `idle` decoders are kept at most. */
+/* `context` is the device's; `idle` decoders are kept at most, and a thread destroys the others. */
 BT_API int32_t bt_video_open(int32_t device, void *context, const void *const *functions, int32_t idle, void **out);
 /* Every decoder is closed before. Returns the first status of cuvidDestroyDecoder that is not 0. */
 BT_API int32_t bt_video_close(bt_video *video);
-/* From now on `idle` decoders are kept at most: more that are there go when the next one comes. */
+/* From now on `idle` decoders are kept at most: more that are there go one after the other, with pauses. */
 BT_API int32_t bt_video_keep(bt_video *video, int32_t idle);
 /* Returns the status of cuvidGetDecoderCaps. */
 BT_API int32_t bt_video_caps(bt_video *video, int32_t codec, int32_t chroma, int32_t bits, bt_video_limits *out);

@@ -65,7 +65,8 @@ const RECIPES: readonly Recipe[] = [
   { name: "mpeg4", codec: "mpeg4", filter: SMALL, frames: 20, encoder: "mpeg4 -q:v 6 -bf 0", exactness: "close" },
   { name: "mpeg2", codec: "mpeg2video", filter: SMALL, frames: 20, encoder: "mpeg2video -q:v 6", exactness: "close" },
   { name: "vp8", codec: "vp8", frames: 20, encoder: "libvpx -b:v 800k" },
-  // Odd sizes: half a sample of chroma hangs over.
+  // A size of no whole blocks, and odd ones: half a sample of chroma hangs over.
+  { name: "vp8-cropped", codec: "vp8", filter: "crop=322:242", frames: 10, encoder: "libvpx -b:v 300k" },
   { name: "vp8-odd", codec: "vp8", filter: ODD, frames: 10, encoder: "libvpx -b:v 300k" },
   { name: "vp9-odd", codec: "vp9", filter: ODD, frames: 10, encoder: "libvpx-vp9 -deadline realtime -b:v 300k" },
 ];

@@ -112,13 +112,11 @@ class CameraCounts {
   /** Of each second since all were opened, frames that were dropped in it. */
   readonly droppedBySecond: number[] = [];
   readonly free: number[] = [];
+  /** Of frames that are measured. */
   results = 0;
-  sent = 0;
   copied = 0;
-
-  get dropped(): number {
-    return this.droppedBySecond.reduce((sum, count) => sum + count, 0);
-  }
+  /** Milliseconds from when the last camera had had its time until all were closed. */
+  closingMs = 0;
 
   /** Seconds in which frames were dropped, and how many. */
   get droppedWhen(): string {
@@ -126,11 +124,16 @@ class CameraCounts {
   }
 }
 
-/** Cameras that are opened at once, each of which begins to send when it is asked for its first packet, and sends for so long. */
+/**
+ * Cameras that are opened at once, each of which begins to send when it is asked for its first packet. Measured are the frames of so
+ * many seconds from the first of each; each sends on until the last camera has had its time, and only then are they closed.
+ */
 async function cameras(detector: Detector, stream: ReadStream, device: Device): Promise<CameraCounts> {
   const [count, rate, length] = [Number(values.cameras), Number(values.rate), Number(values["camera-seconds"])];
   const line = new FrameLine(detector.streamAhead);
   const counts = new CameraCounts();
+  const measured = length * rate;
+  let running = count;
   const open = new Set<VideoSource>();
   let told = 0;
   const look = (): void => {
@@ -140,14 +143,28 @@ async function cameras(detector: Detector, stream: ReadStream, device: Device): 
     counts.free.push(device.memory().freeBytes);
   };
   const watch = setInterval(look, 1000);
+  let endedMs = 0;
+  const endMeasuring = (): void => {
+    clearInterval(watch);
+    look();
+    endedMs = performance.now();
+  };
   const read = async (_: unknown, at: number): Promise<void> => {
-    const sent = { packets: 0 };
-    const rounds = Math.ceil((length * rate) / stream.data.length);
-    const timing = { rate, phaseMs: (at * 1000) / rate / count, rounds, sent };
+    const timing = { rate, phaseMs: (at * 1000) / rate / count, rounds: Number.POSITIVE_INFINITY };
     await using video = await recordedVideo(stream, timing, { policy: "latest" });
     open.add(video);
     let firstMs: number | undefined;
+    let isRunning = true;
     for await (const { index } of detectInLine(detector, video, {}, line)) {
+      if (index >= measured - 1 && isRunning) {
+        isRunning = false;
+        running -= 1;
+        if (running === 0) endMeasuring();
+      }
+      if (index >= measured) {
+        if (running === 0) break;
+        continue;
+      }
       const now = performance.now();
       if (firstMs === undefined) counts.starts.all.push(now - counts.openedMs);
       firstMs ??= now - (index * 1000) / rate;
@@ -155,15 +172,13 @@ async function cameras(detector: Detector, stream: ReadStream, device: Device): 
       counts.results += 1;
     }
     counts.copied += video.copied;
-    counts.sent += sent.packets;
   };
   await Promise.all(Array.from({ length: count }, read));
-  clearInterval(watch);
-  look();
+  counts.closingMs = performance.now() - endedMs;
   return counts;
 }
 
-/** Print it. @returns whether each frame that was sent has a result */
+/** Print it. @returns whether each frame that is measured has a result */
 async function tellCameras(detector: Detector, stream: ReadStream, device: Device): Promise<boolean> {
   let made = 0;
   let reconfigured = 0;
@@ -176,22 +191,23 @@ async function tellCameras(detector: Detector, stream: ReadStream, device: Devic
   const counts = await cameras(detector, stream, device);
   const { busy, cores } = readLoad();
   setLogSink(undefined);
-  const { starts, behind, free, sent, results, dropped, copied, droppedWhen } = counts;
+  const { starts, behind, free, results, copied, droppedWhen, closingMs } = counts;
   const start = summarise(starts.all);
   const late = summarise(behind.all);
   // From the time on at which all are there.
   const steady = free.slice(Math.min(10, free.length >> 1));
   const grown = Math.round((steady[0]! - steady.at(-1)!) / 2 ** 20);
   const rss = Math.round(process.memoryUsage.rss() / 2 ** 20);
-  const isWhole = dropped === 0 && results === sent;
-  const title = `${stream.name}, ${values.cameras} cameras of ${values.rate} frames/s for ${values["camera-seconds"]} s from the first frame of each`;
-  console.log(`${title}: ${isWhole ? "KEPT" : "MISSED"}
-  frames      ${results} results of ${sent} sent, ${dropped} dropped${droppedWhen === "" ? "" : ` (by second ${droppedWhen})`}, ${sent - results - dropped} elsewhere, ${copied} copied to the host
+  const sent = Number(values.cameras) * Number(values.rate) * Number(values["camera-seconds"]);
+  const title = `${stream.name}, ${values.cameras} cameras of ${values.rate} frames/s for ${values["camera-seconds"]} s from the first frame of each, all open until the last has had them`;
+  console.log(`${title}: ${results === sent ? "KEPT" : "MISSED"}
+  frames      ${results} results of ${sent} sent, ${sent - results} without one${droppedWhen === "" ? "" : ` (dropped by second: ${droppedWhen})`}, ${copied} copied to the host
   start       first result after ${Math.round(start.min)} to ${Math.round(start.max)} ms, median ${Math.round(start.p50)}; ${made} decoders made, ${reconfigured} reconfigured
   behind      the pace of its first frame: median ${late.p50.toFixed(1)} ms, p99 ${late.p99.toFixed(1)}, most ${late.max.toFixed(1)}
+  closing     ${Math.round(closingMs)} ms for all of them
   memory      device ${grown} MiB more than after 10 s, RSS ${rss} MiB
   processor   JS thread ${Math.round(busy * 100)} %, ${cores.toFixed(2)} cores`);
-  return isWhole;
+  return results === sent;
 }
 
 using device = Device.open();

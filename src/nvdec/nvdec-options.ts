@@ -11,7 +11,7 @@ const { BT_NVDEC_SURFACES: MOST_SURFACES, BT_VIDEO_IDLE: MOST_IDLE } = SHIM_CONS
 export interface NvdecOptions {
   /**
    * Most decoders kept for the next stream of their codec and size: to reconfigure one takes a tenth of the time that a new one takes.
-   * Each keeps its device memory, some 60 MiB for 1080p. Default 4.
+   * Each keeps its device memory, some 60 MiB for 1080p. Others are destroyed one after the other, with pauses. Default 4.
    */
   readonly idle?: number | undefined;
 }

@@ -115,7 +115,7 @@ export class Nvdec extends Resource {
   /**
    * From now on keep so many decoders for the next stream, as the option `idle` says.
    *
-   * @param idle 0 to 64; those that are kept beyond go when the next one comes
+   * @param idle 0 to 64; those that are kept beyond go one after the other, while others decode in between
    */
   keep(idle: number): void {
     this.assertOpen("keep video decoders");

@@ -77,6 +77,9 @@ export interface VideoDecoderCaps {
   readonly maxMacroblocks: number;
 }
 
+/** Sides of the blocks that videos are coded in, in pixels. */
+const BLOCK = 16;
+
 /**
  * Why engines do not decode a video, in one clause; `undefined` where they do.
  *
@@ -103,8 +106,12 @@ export function refusalOf(
   if (width > maxWidth || height > maxHeight) {
     return `${card} decodes ${title} up to ${maxWidth}x${maxHeight}, and this is ${size}`;
   }
-  if (Math.ceil(width / 16) * Math.ceil(height / 16) > maxMacroblocks) {
-    return `${card} decodes ${title} of up to ${maxMacroblocks * 256} pixels, and this is ${size}`;
+  if (Math.ceil(width / BLOCK) * Math.ceil(height / BLOCK) > maxMacroblocks) {
+    return `${card} decodes ${title} of up to ${maxMacroblocks * BLOCK * BLOCK} pixels, and this is ${size}`;
+  }
+  // Of 321x241 an H200 gave other pixels than libvpx and ffmpeg, of whole blocks the same ones.
+  if (codec === "vp8" && (width % BLOCK !== 0 || height % BLOCK !== 0)) {
+    return `GPUs decode VP8 to the bit only in multiples of ${BLOCK} pixels, and this is ${size}`;
   }
   return undefined;
 }

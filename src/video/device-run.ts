@@ -1,6 +1,6 @@
 /** @module DeviceRun: the frames of a video that a GPU decodes, from packets that are read beside it. */
 
-import { UnsupportedVideoError } from "../core/errors.ts";
+import { CudaError, inShort, UnsupportedVideoError } from "../core/errors.ts";
 import { logger, RepeatedLine } from "../core/log.ts";
 import type { ImageForm } from "../image/image.ts";
 import { usualStandard, type YuvRange, type YuvStandard } from "../image/yuv.ts";
@@ -188,7 +188,8 @@ export class DeviceRun implements FrameRun {
   }
 }
 
-/** True where another decoder may do what the GPU's does not. */
-export function isRefused(error: unknown): error is UnsupportedVideoError {
-  return error instanceof UnsupportedVideoError;
+/** Why ffmpeg may do what the GPU does not: it does not decode the stream, or the driver makes no further decoder. */
+export function refusalBy(error: unknown): string | undefined {
+  if (error instanceof UnsupportedVideoError) return error.reason;
+  return error instanceof CudaError && error.call === "cuvidCreateDecoder" ? inShort(error) : undefined;
 }

@@ -1,6 +1,6 @@
 /** @module VideoSource: the frames of a video file, a stream or a camera, decoded by a GPU, or by ffmpeg in a process of its own. */
 
-import { ClosedError, message, UnsupportedVideoError, VideoError } from "../core/errors.ts";
+import { ClosedError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 import { formatDuration } from "../core/units.ts";
@@ -16,6 +16,7 @@ import {
   type RunEnd,
   seekSecondsOf,
 } from "./decode-run.ts";
+import { refusalBy } from "./device-run.ts";
 import { missingFfmpeg } from "./ffmpeg.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { expectedFrames, SourceClock } from "./frame-selection.ts";
@@ -300,9 +301,10 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
    */
   #withoutGpu(error: unknown, before: number): undefined {
     if (this.#isClosing && error instanceof ClosedError) return;
-    if (!(error instanceof UnsupportedVideoError)) throw error;
-    if (this.#config.decode !== "auto" || (this.#read > before && !this.info.isLive)) throw error;
-    logger.info(`${this.name} is decoded by ffmpeg: ${error.reason}`);
+    const { decode } = this.#config;
+    const reason = decode === "auto" && (this.#read === before || this.info.isLive) ? refusalBy(error) : undefined;
+    if (reason === undefined) throw error;
+    logger.info(`${this.name} is decoded by ffmpeg: ${reason}`);
     this.#gpu?.[Symbol.dispose]();
     this.#gpu = undefined;
   }

@@ -288,7 +288,7 @@ fakeCudaTest("what the card does not decode is told in one line, before or when 
     ...refused(" decodes H.264 from 48x16 on, and this is 32x48"),
   ]);
   expect(told.slice(14)).toEqual([
-    "7 engines: H.264, HEVC, HEVC 10 bits, VP9",
+    "7 engines: H.264, HEVC, HEVC 10 bits, VP8, VP9",
     {
       isSupported: true,
       engines: 7,
@@ -399,4 +399,79 @@ fakeCudaTest("decoders are made one at a time, and one that is closed does not w
   const { told, made } = result(await run(code, { FAKE_NVDEC_CREATE_US: "100000", FAKE_NVDEC_ONE_AT_A_TIME: "1" }));
   expect(told).toEqual([true]);
   expect(made).toBeLessThan(12);
+});
+
+fakeCudaTest("decoders that are not kept go one at a time, with pauses, and no close waits for one", async (run) => {
+  const code = program(`
+    const expected = { width: 64, height: 48 };
+    nvdec.keep(1);
+    const all = Array.from({ length: 4 }, () => open({ expected }));
+    await Promise.all(all.map((decoder) => decoder.ready()));
+    const from = performance.now();
+    const waits = all.map((decoder) => {
+      const before = performance.now();
+      decoder.close();
+      return performance.now() - before;
+    });
+    tell(Math.min(...waits) < 30);
+    while (standIn().decoders > 1) await Bun.sleep(5);
+    tell(performance.now() - from >= 3 * 30 + 2 * 4 * 30);
+    // The one that is kept is still there for the next.
+    using next = open({ expected });
+    await next.ready();
+    tell(next.counts.created, next.counts.reconfigured);
+  `);
+  const { told, made } = result(await run(code, { FAKE_NVDEC_DESTROY_US: "30000", FAKE_NVDEC_ONE_AT_A_TIME: "1" }));
+  expect(told).toEqual([true, true, 0, 1]);
+  expect(made).toBe(4);
+});
+
+fakeCudaTest("a decoder that the driver has no room for gets that of idle ones", async (run) => {
+  const code = program(`
+    const play = async (width, height) => {
+      using decoder = open();
+      await decoder.decode(Buffer.concat([sequence({ width, height }), picture(16)]), 0);
+      await decoder.flush();
+      tell((await drain(decoder)).join());
+    };
+    using first = open({ expected: { width: 64, height: 48 } });
+    await first.ready();
+    await play(128, 96);
+    // It holds more than any that is idle.
+    await play(256, 192);
+    using second = open({ expected: { width: 512, height: 384 } });
+    await second.ready();
+    tell(second.counts.created, await failure(() => play(64, 48)));
+  `);
+  const { told, made } = result(await run(code, { FAKE_NVDEC_MOST: "2" }));
+  const refused = expect.stringMatching(/^CudaError: Cannot complete cuvidCreateDecoder: it returned/);
+  expect(told).toEqual(["16,0", "16,0", 1, refused]);
+  expect(made).toBe(4);
+});
+
+fakeCudaTest("VP8 that is not of whole blocks is refused, however its parser tells the size", async (run) => {
+  const output = await run(
+    program(
+      `
+      const forms = [
+        { width: 64, height: 48 },
+        { width: 321, height: 241 },
+        { width: 322, height: 242 },
+        { width: 336, height: 256, crop: [0, 0, 15, 15] },
+      ];
+      for (const form of forms) {
+        using decoder = open();
+        await decoder.decode(Buffer.concat([sequence(form), picture(16)]), 0);
+        await decoder.flush();
+        tell(await failure(async () => tell((await drain(decoder)).join())));
+      }
+      tell(nvdec.refusal({ codec: "vp8", width: 640, height: 352 }) ?? "decoded");
+      `,
+      `codec: "vp8"`,
+    ),
+  );
+  const refused = (size: string) =>
+    `UnsupportedVideoError: Cannot decode the video on the GPU: GPUs decode VP8 to the bit only in multiples of 16 pixels, and this is ${size}`;
+  const { told } = result(output);
+  expect(told).toEqual([...["16,0", "nothing"], ...["321x241", "322x242", "321x241"].map(refused), "decoded"]);
 });

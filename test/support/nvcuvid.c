@@ -9,6 +9,7 @@
  *   E                                                                         the hidden picture is shown
  * flags: 1 concealed, 2 the engine refuses it, 4 shown after the next picture, 8 hidden.
  * As with the real library, pictures after a hidden one have the time stamps of packets before theirs.
+ * FAKE_NVDEC_MOST: decoders that there can be at once.
  * A packet of anything else that is marked as whole is a picture of FAKE_NVDEC_SIZE, 64x48 by default.
  */
 #define _GNU_SOURCE
@@ -46,8 +47,8 @@ int cuvidGetDecoderCaps(void *caps) {
   const int codec = AT(int, caps, 0), chroma = AT(int, caps, 4), bits = AT(uint32_t, caps, 8) + 8;
   const int status = setting("FAKE_NVDEC_CAPS_STATUS", 0);
   const int is_hevc = codec == 8 && (bits == 8 || bits == 10), is_h264 = codec == 4 && bits == 8;
-  const int is_vp9 = codec == 10 && bits == 8;
-  AT(uint8_t, caps, 24) = chroma == 1 && (is_hevc || is_h264 || is_vp9);
+  const int is_vpx = (codec == 9 || codec == 10) && bits == 8;
+  AT(uint8_t, caps, 24) = chroma == 1 && (is_hevc || is_h264 || is_vpx);
   AT(uint8_t, caps, 25) = 7;
   AT(uint16_t, caps, 26) = bits == 8 ? 1 : 3;
   AT(uint32_t, caps, 28) = is_hevc ? 8192 : 4096;
@@ -90,6 +91,15 @@ typedef struct decoder {
 /* That the thread's parser feeds. */
 static __thread decoder *recent;
 
+/* The driver's, in which no other does the same. */
+static void be_busy(const char *name) {
+  static _Atomic int busy;
+  busy += 1;
+  must(busy == 1 || setting("FAKE_NVDEC_ONE_AT_A_TIME", 0) == 0, "two decoders are made or destroyed at once");
+  usleep((unsigned)setting(name, 0));
+  busy -= 1;
+}
+
 static void size_outputs(decoder *self, int width, int height) {
   self->width = width;
   self->height = height;
@@ -100,6 +110,7 @@ static void size_outputs(decoder *self, int width, int height) {
 int cuvidCreateDecoder(void **out, void *info) {
   const int status = setting("FAKE_NVDEC_CREATE_STATUS", 0);
   if (status != 0) return status;
+  if (decoders >= setting("FAKE_NVDEC_MOST", 1000)) return 2;
   decoder *self = calloc(1, sizeof *self);
   pthread_mutex_init(&self->mutex, NULL);
   self->codec = AT(int, info, 24);
@@ -117,11 +128,7 @@ int cuvidCreateDecoder(void **out, void *info) {
   must((int)AT(unsigned long, info, 96) == width && AT(int16_t, info, 132) == width, "target of a decoder");
   must(width % 2 == 0 && height % 2 == 0, "an odd target of a decoder");
   must(width <= self->max_width && height <= self->max_height, "a decoder that is larger than its limit");
-  static _Atomic int making;
-  making += 1;
-  must(making == 1 || setting("FAKE_NVDEC_ONE_AT_A_TIME", 0) == 0, "two decoders are made at once");
-  usleep((unsigned)setting("FAKE_NVDEC_CREATE_US", 0));
-  making -= 1;
+  be_busy("FAKE_NVDEC_CREATE_US");
   size_outputs(self, self->max_width, self->max_height);
   for (int at = 0; at < self->outputs; at++) self->output[at] = malloc((size_t)self->pitch * (self->max_height + 2) * 2);
   size_outputs(self, width, height);
@@ -140,6 +147,7 @@ static int count_mapped(decoder *self) {
 int cuvidDestroyDecoder(void *handle) {
   decoder *self = handle;
   must(count_mapped(self) == 0, "a decoder is destroyed while surfaces are mapped");
+  be_busy("FAKE_NVDEC_DESTROY_US");
   for (int at = 0; at < self->outputs; at++) free(self->output[at]);
   if (recent == self) recent = NULL;
   free(self);

@@ -23,8 +23,6 @@ export interface RecordedOptions {
   readonly rate?: number;
   /** From when the first packet is asked for, as a camera is that begins to send, until it comes. Default 0. */
   readonly phaseMs?: number;
-  /** Packets that came so far; written. */
-  readonly sent?: { packets: number };
 }
 
 /** The packets of a stream, again and again. Its first packet is a key frame. */
@@ -47,7 +45,7 @@ class RecordedPackets implements PacketSource {
 
   async next(): Promise<VideoPacket | undefined> {
     const { data, packets } = this.#stream;
-    const { rounds = 1, rate, phaseMs = 0, sent } = this.#options;
+    const { rounds = 1, rate, phaseMs = 0 } = this.#options;
     const at = this.#at++;
     const round = Math.floor(at / data.length);
     if (this.#isStopped || round >= rounds) return undefined;
@@ -56,7 +54,6 @@ class RecordedPackets implements PacketSource {
       const waitMs = this.#startMs + (at * 1000) / rate - performance.now();
       if (waitMs > 0) await Bun.sleep(waitMs);
     }
-    if (sent !== undefined) sent.packets += 1;
     const [timestampUs] = packets[at % data.length]!;
     return { bytes: data[at % data.length]!, timestampUs: timestampUs + round * this.#lengthUs, isHidden: false };
   }

@@ -1,6 +1,6 @@
 /** docs/deployment/: what the files say fits the program and each other. docs/deployment.md tells what was run from them. */
 
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { readConfigFile } from "../src/worker/config-file.ts";
 import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { cliWords } from "./cli/run-cli.ts";
 import { toyDetector } from "./support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const folder = join(import.meta.dir, "../docs/deployment");
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-deployment-"));
@@ -105,7 +107,7 @@ test("the health check of the images goes by serve's answer, and the unit knows 
   const code = await child.exited;
   expect(read("bun-tensorrt.service")).toContain(`\nSuccessExitStatus=${code}\n`);
   expect(await Bun.spawn(healthCheck(port), { stderr: "ignore" }).exited).not.toBe(0);
-}, 30_000);
+});
 
 test("the unit of systemd starts serve with flags there are, and waits for it to drain", async () => {
   const unit = read("bun-tensorrt.service");

@@ -1,6 +1,6 @@
 /** @module The pages say what is true: their programs run, their tables are complete, their pictures are there. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,6 +21,8 @@ import { toyMap } from "./support/toy-map.ts";
 import { toyObb } from "./support/toy-objects.ts";
 import { toyTopDown } from "./support/toy-top-down.ts";
 import { isFfmpegMissing, testVideo } from "./support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -200,7 +202,7 @@ test("docs/errors.md is what scripts/errors.ts makes of the sources", async () =
   // Who has added the package has no bun-tensorrt on the PATH.
   expect(page.match(/.*(?<!bunx )\bbun-tensorrt (?=[a-z…]).*/g) ?? []).toEqual([]);
   expect(read("docs/errors.md"), "run `bun scripts/errors.ts`").toBe(page);
-}, 60_000);
+});
 
 test("docs/models.md has the table that scripts/heads.ts makes of the heads", () => {
   const page = modelsPage();
@@ -340,7 +342,7 @@ test.skipIf(isOffline || demonstrated === undefined)(
     // Not by toMatchObject(): Bun puts a matcher into what it is held against, here the table of the flags itself.
     expect(flags.find(({ name }) => name === "image")?.summary).toContain(DEMONSTRATED);
   },
-  60_000,
+  120_000,
 );
 
 test("the charts are those of bench/results", async () => {

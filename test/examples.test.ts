@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { nearestModel, noiseImage } from "./support/image-models.ts";
 import { isRedisUnreachable } from "./support/redis-server.ts";
 import { toyDetector } from "./support/toy-detector.ts";
 import { isFfmpegMissing } from "./support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "..");
 const model = await pulled("yolo11n");
@@ -113,7 +115,7 @@ test.skipIf(isOffline)(
       '/persons {"persons":3}\n/vision/detect 5 objects, best: person\n/vision/detect without the token 401\n',
     );
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isOffline)(
@@ -123,7 +125,7 @@ test.skipIf(isOffline)(
       "/persons/detect person, person, person\n/things/detect wine glass, chair\n",
     );
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isOffline)("examples/16-head-by-hand.ts finds by its own head what the built-in one finds", () => {
@@ -206,7 +208,7 @@ test.skipIf(isOffline)(
     });
     expect(printed).toMatch(/^(frame 20: Cannot .*\n)?$/);
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isOffline || chromium === undefined)(
@@ -223,7 +225,7 @@ test.skipIf(isOffline || chromium === undefined)(
       expect(page.console).toEqual([]);
     });
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isOffline)(
@@ -233,7 +235,7 @@ test.skipIf(isOffline)(
     expect(lines.filter((line) => line.endsWith("sample1.jpg: person, person, wine glass, person"))).toHaveLength(2);
     expect(lines[1]).toContain("package.json: Cannot decode bytes");
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isOffline)(
@@ -253,7 +255,7 @@ test.skipIf(isOffline)(
       rmSync(folder, { recursive: true });
     }
   },
-  60_000,
+  120_000,
 );
 
 test("every example is run by a test, most of them here", () => {

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -20,6 +20,8 @@ import { fakeCudaTest } from "./support/fake-cuda.ts";
 import { noiseImage } from "./support/image-models.ts";
 import { RTX, tinyModel } from "./support/tensorrt.ts";
 import { toyDetector } from "./support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "..");
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-executables-"));

@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -16,6 +16,8 @@ import manifest from "../package.json" with { type: "json" };
 import { contentFaults } from "../scripts/release.ts";
 import { docstringSnippets, documentSnippets, exampleSnippets } from "./support/snippets.ts";
 import { toyDetector } from "./support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "..");
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-package-"));
@@ -88,7 +90,7 @@ test("every relative link of a page in the package leads to something in the pac
       .map(([page, link]) => `${page}: ${link}`);
   });
   expect(dead).toEqual([]);
-}, 60_000);
+});
 
 test.skipIf(isOffline)("the package, added to an empty project, detects", () => {
   expect(added.output).toContain("installed bun-tensorrt");

@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,8 @@ import { STUDIES } from "../../bench/studies/catalogue.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { SAMPLE_RESULT } from "./sample-result.ts";
+
+setDefaultTimeout(120_000);
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-bench-test-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -145,7 +147,7 @@ test("a quick run on the CPU writes table, report, JSON and trace, and compares 
   );
   expect(second.code).toBe(0);
   expect(second.output).toContain("Compared with the earlier run");
-}, 120_000);
+});
 
 test("shapes takes the run's own model where that leaves its size open", async () => {
   const [picture] = (await toyFiles()).filter((word) => word.endsWith(".jpg"));
@@ -161,7 +163,7 @@ test("shapes takes the run's own model where that leaves its size open", async (
   }
   const { studies } = await readResult(join(out, "result.json"));
   expect(studies[0]!.measurements.map(({ id }) => id)).toEqual(["square-320", "rect-320"]);
-}, 120_000);
+});
 
 test("a study that fails is named, the others run, and the exit code is 1", async () => {
   const words = await toyFiles();
@@ -183,7 +185,7 @@ test("a study that fails is named, the others run, and the exit code is 1", asyn
   expect(errors).toContain("shapes failed");
   const { studies } = await readResult(join(out, "result.json"));
   expect(studies.map(({ status }) => status)).toEqual(["done", "failed"]);
-}, 120_000);
+});
 
 test("what has not begun when the minutes are over is skipped, and written down; the levers take no time", async () => {
   const out = join(folder, "late");
@@ -192,7 +194,7 @@ test("what has not begun when the minutes are over is skipped, and written down;
   const { studies } = await readResult(join(out, "result.json"));
   expect(studies.map(({ status }) => status)).toEqual(["skipped", "skipped", "done"]);
   expect(studies.map(({ reason }) => reason?.includes("--max-minutes"))).toEqual([true, true, undefined]);
-}, 120_000);
+});
 
 test("a study that the minutes cut short says that it has fewer samples", async () => {
   const out = join(folder, "short");
@@ -200,4 +202,4 @@ test("a study that the minutes cut short says that it has fewer samples", async 
   expect((await bench(...words)).code).toBe(0);
   const [study] = (await readResult(join(out, "result.json"))).studies;
   expect(study?.leftOut.join()).toContain("samples, as the minutes of --max-minutes were over");
-}, 120_000);
+});

@@ -1,10 +1,12 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { pulled } from "../support/catalogue.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const script = join(import.meta.dir, "../../bench/worker-loop.ts");
 const isModelAbsent = (await pulled("yolo11n")) === undefined;

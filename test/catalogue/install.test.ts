@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -22,6 +22,8 @@ import { setLogSink } from "../../src/core/log.ts";
 import { temporaryPath } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { type FakeClients, type FakeClientsOptions, fakeClients, partOf } from "./fake-clients.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const lines: string[] = [];

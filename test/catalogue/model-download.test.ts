@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -20,6 +20,8 @@ import { CatalogueError, ModelError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const model = toyDetector();
 const hash = sha256(model);

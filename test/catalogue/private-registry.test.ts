@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { CatalogueError } from "../../src/core/errors.ts";
 import { partOf } from "./fake-clients.ts";
 import { type FakeRegistryOptions, fakeRegistry } from "./fake-registry.ts";
 import { makeZip } from "./make-zip.ts";
+
+setDefaultTimeout(120_000);
 
 const TOKEN = "npm_a-token-of-nobody";
 const BEARER = `Bearer ${TOKEN}`;
@@ -236,5 +238,5 @@ test.skipIf(!hasPip).each(["in its address", "in .netrc"])(
     expect(elsewhere.headers.every((header) => header === null)).toBe(true);
     expect(elsewhere.headers.length > 0).toBe(way === "in its address");
   },
-  60_000,
+  120_000,
 );

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,8 @@ import { entryPath, isInstalled, licenceLine, prepareStore } from "../../src/cat
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { type FakeRegistryOptions, fakeRegistry } from "./fake-registry.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const lines: string[] = [];

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   copyFileSync,
   existsSync,
@@ -26,6 +26,8 @@ import { toyTopDown } from "../support/toy-top-down.ts";
 import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
+setDefaultTimeout(120_000);
+
 const model = await pulled("yolo11n");
 const image = await pulled("sample1");
 const isOffline = model === undefined || image === undefined;
@@ -44,7 +46,7 @@ beforeAll(async () => {
     "color=white:size=64x64:rate=30:duration=1[a];color=black:size=64x64:rate=30:duration=1[b];[a][b]concat";
   await ffmpeg("-filter_complex", halves, ...FAST, path("halves.mp4"));
   await testVideo(path("long.mp4"), "160x120", 3000);
-}, 60_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -676,7 +678,7 @@ test.skipIf(isFfmpegMissing)(
       expect(rows.every((row) => row.split(",").length === 10)).toBe(true);
     }
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -730,7 +732,7 @@ test.skipIf(isFfmpegMissing)(
       "--events would overwrite a file",
     );
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -761,7 +763,7 @@ test.skipIf(isFfmpegMissing)(
     const one = await runCli([...words, ...rules, "-q"], { cwd: folder });
     expect(new Set(lines(one.output).map(({ source }) => source))).toEqual(new Set(names));
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -795,7 +797,7 @@ test.skipIf(isFfmpegMissing)(
     }
     expect(found[12]!.detections.length).toBeGreaterThan(3);
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -840,7 +842,7 @@ test.skipIf(isFfmpegMissing)(
       '--privacy-classes must be names of the model\'s classes, got "Cat"',
     );
   },
-  60_000,
+  120_000,
 );
 
 test("--track: what it cannot be together with", async () => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   linkSync,
@@ -21,6 +21,8 @@ import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 /** A photograph that only some machines have. */
 const BUS = sharedPath("images/photos/bus.jpg");

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { RTX, testLibrary } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
 import { runProcess } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 test("driverVersion() is read out of the text the kernel module gives", () => {
   expect(
@@ -201,7 +203,7 @@ test("doctor --model tells what a model is, how sure that is, and what of it run
   } finally {
     rmSync(folder, { recursive: true });
   }
-}, 60_000);
+});
 
 test("doctor tells where ffmpeg is, and that videos need it", async () => {
   const found = await doctor({});

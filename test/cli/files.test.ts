@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   existsSync,
@@ -22,6 +22,8 @@ import { overwritten } from "../../src/core/paths.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { cliWords } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 const MODULE = JSON.stringify(join(import.meta.dir, "../../src/core/whole-file.ts"));
 

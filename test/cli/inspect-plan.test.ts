@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { isMissing, sharedPath } from "../support/shared.ts";
 import { RTX, tinyModel } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 const PLAN = "engines/yolov8n_640_fp16_trt10.6.0_sm90.plan";
 

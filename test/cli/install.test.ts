@@ -1,10 +1,12 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { components } from "../../src/catalogue/components.ts";
 import { cacheFolder } from "../../src/core/paths.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-cli-install-"));
 const cache = join(scratch, "cache");

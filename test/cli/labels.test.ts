@@ -1,10 +1,12 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 

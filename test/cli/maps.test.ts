@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,8 @@ import { nearestModel } from "../support/image-models.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -16,6 +16,8 @@ import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { cliWords, runCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 const isStraceMissing = Bun.which("strace") === null;
 const BENCH = join(import.meta.dir, "../../bench/main.ts");
@@ -164,7 +166,7 @@ test("detect and bench write nothing outside our cache and open no socket, with 
   // Letters that only the system's fonts have: what fontconfig learns of these goes into our cache, too.
   expect(existsSync(join(runs[0]!.root, CACHE, "fonts.conf"))).toBe(process.platform === "linux");
   for (const run of runs) expect(await run.end()).toEqual({ code: 0, ...CLEAN, sockets: 0 });
-}, 120_000);
+});
 
 test("serve answers, and neither writes outside our cache nor contacts another machine", async () => {
   const run = new Watched("serve", cliWords(["serve", "--model", model, "--port", "0"]));
@@ -173,7 +175,7 @@ test("serve answers, and neither writes outside our cache nor contacts another m
   expect(await response.text()).toContain("cat");
   run.child.kill("SIGTERM");
   expect(await run.end()).toMatchObject({ code: 143, ...CLEAN });
-}, 120_000);
+});
 
 test.skipIf(isRedisMissing)(
   "worker answers, and neither writes outside our cache nor contacts another machine, as redis-server is there",
@@ -224,7 +226,7 @@ test("nothing of a model, a label or a file's name reaches the terminal as a con
     expect(text).not.toMatch(/^Hint: run this/m);
     expect([0, 1, 2]).toContain(code);
   }
-}, 120_000);
+});
 
 test("no password of an address is told: not in results, not in errors, not in the stack that --verbose shows", async () => {
   await using server = Bun.serve({
@@ -250,4 +252,4 @@ test("no password of an address is told: not in results, not in errors, not in t
   expect(JSON.parse(results[0]!.output)).toMatchObject({ file: `http://me:***@${host}/a.jpg` });
   const saved = ["s1", "s2"].flatMap((name) => (existsSync(join(folder, name)) ? readdirSync(join(folder, name)) : []));
   expect(saved).toEqual(["a.jpg"]);
-}, 120_000);
+});

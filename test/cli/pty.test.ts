@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import sharp from "sharp";
 import { isGpuMissing } from "../support/gpu.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { cliWords } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 

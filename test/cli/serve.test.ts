@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { pulled } from "../support/catalogue.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, spawnCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 
@@ -96,7 +98,7 @@ test("serve refuses wrong flags with 2 before it loads anything, and a taken por
   const { code, errors } = await runCli(words, { cwd: folder });
   expect(code).toBe(1);
   expect(errors).toContain(`cannot listen on 127.0.0.1, port ${taken.port} (the port is in use)`);
-}, 120_000);
+});
 
 test("serve listens on a Unix socket", async () => {
   const { child, line } = await start("--model toy.onnx --unix a.sock");
@@ -124,5 +126,5 @@ test.skipIf(model === undefined || image === undefined)(
       await child.exited;
     }
   },
-  60_000,
+  120_000,
 );

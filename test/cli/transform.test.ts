@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -16,6 +16,8 @@ import { blurModel, identityImageModel, nearestModel, noiseImage } from "../supp
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -156,7 +158,7 @@ test("transform that is interrupted breaks the image off, and writes none of it"
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 image\n"]);
   expect(existsSync(path("never.png"))).toBe(false);
-}, 120_000);
+});
 
 test.skipIf(!hasSmallDisk)("transform on a full disk keeps the image that was there, and no half of one", async () => {
   mkdirSync(path("disk"));

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -7,6 +7,8 @@ import { gpuUnavailable } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { pulled } from "../support/catalogue.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, runProcess } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 const COMMANDS = [
   "detect",
@@ -232,7 +234,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     expect(code).toBe(2);
     expect(output).toBe("");
   }
-}, 120_000);
+});
 
 test.skipIf(gpuUnavailable() === undefined)("what this machine has not is a failure, and no wrong usage", async () => {
   const model = join(mkdtempSync(join(tmpdir(), "bun-tensorrt-usage-")), "toy.onnx");

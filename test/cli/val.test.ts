@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -15,6 +15,8 @@ import { toyMap } from "../support/toy-map.ts";
 import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);

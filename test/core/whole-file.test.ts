@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -15,6 +15,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { openWholeOutput, temporaryPath, writeFileWhole, writeWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk } from "../support/small-disk.ts";
+
+setDefaultTimeout(120_000);
 
 /** It has no such rights, and shorter names. */
 const isWindows = process.platform === "win32";

@@ -1,8 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { RUNTIME_WHEELS, wheelFolder } from "../../scripts/cuda-wheels.ts";
 import { cudaUnavailable } from "../../src/cuda/device.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "../..");
 

@@ -1,10 +1,12 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeImage } from "../../src/image/encode.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-hot-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -89,5 +91,5 @@ test.skipIf(process.platform !== "linux")(
     }
     expect(await errors).toContain(`dropped without close(): it was loaded at ${path}:5:`);
   },
-  60_000,
+  120_000,
 );

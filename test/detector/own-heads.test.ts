@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,8 @@ import { imageOf } from "../../src/image/image.ts";
 import { type FixedOutput, finalRows, fixedModel } from "../support/fixed-model.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "../..");
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-heads-"));
@@ -336,7 +338,7 @@ export const always = defineHead({ name: "always", recognise: () => ({ reason: "
   );
   expect([code, errors]).toEqual([0, expect.stringMatching(/^warn: Assuming for .* COCO's 80 class names.*\n$/)]);
   expect(JSON.parse(output)[0].detections).toHaveLength(1);
-}, 60_000);
+});
 
 test("examples/15-own-head.ts finds what a model of its layout says, by itself and from the command line", () => {
   const heat = new Array<number>(2 * 16).fill(0);
@@ -367,7 +369,7 @@ test("examples/15-own-head.ts finds what a model of its layout says, by itself a
   );
   expect([code, JSON.parse(output)[0].detections.length]).toEqual([0, 1]);
   expect(readFileSync(example, "utf8")).toContain("--head ./examples/15-own-head.ts");
-}, 60_000);
+});
 
 test("a reading that no head has, and a class beyond those it names, are refused", async () => {
   const loaded = async (reading: object, task?: HeadDefinition["task"]): Promise<Error> => {

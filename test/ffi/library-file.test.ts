@@ -1,9 +1,11 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { libraryFault } from "../../src/ffi/library.ts";
 import { LIBM } from "../support/system-library.ts";
+
+setDefaultTimeout(120_000);
 
 const SHIM = join(import.meta.dir, "../../native/prebuilt");
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { setLogSink } from "../../src/core/log.ts";
 import { candidatePaths, type LibrarySpec } from "../../src/ffi/discovery.ts";
 import { isMusl, openLibrary } from "../../src/ffi/library.ts";
 import { LIBM } from "../support/system-library.ts";
+
+setDefaultTimeout(120_000);
 
 const LIBC = "libc.so.6";
 const TABLE = { abs: { args: ["i32"], returns: "i32" } } as const;

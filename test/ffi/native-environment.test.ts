@@ -1,8 +1,10 @@
 import { CString, dlopen, type Pointer } from "bun:ffi";
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { cString } from "../../src/ffi/memory.ts";
 import { setNativeDefault } from "../../src/ffi/native-environment.ts";
+
+setDefaultTimeout(120_000);
 
 const NAME = "BUN_TENSORRT_TEST_VARIABLE";
 

@@ -1,10 +1,12 @@
 import { dlopen } from "bun:ffi";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { NativeType } from "../../src/ffi/library.ts";
 import { addressOf, cString } from "../../src/ffi/memory.ts";
 import { type OffThreadFunction, offThread } from "../../src/ffi/off-thread.ts";
+
+setDefaultTimeout(120_000);
 
 const isLinux = process.platform === "linux";
 

@@ -1,5 +1,5 @@
 import { JSCallback } from "bun:ffi";
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { candidatePaths } from "../../src/ffi/discovery.ts";
 import { openLibrary } from "../../src/ffi/library.ts";
 import { addressOf, cString, OutCells } from "../../src/ffi/memory.ts";
 import { ONNXRUNTIME, onnxRuntimeUnavailable, openOnnxRuntime, testOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
+
+setDefaultTimeout(120_000);
 
 const named = process.env.BUN_TENSORRT_ONNXRUNTIME;
 

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import sharp from "sharp";
 import { DecodeStalledError, DecodeTimeoutError, ImageError } from "../../src/core/errors.ts";
@@ -10,6 +10,8 @@ import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { firstTiffPage, readTiffBlocks } from "../../src/image/tiff.ts";
 import { bareTiff, blurredSvg, flatWebp, manyScans, pagedTiff, stripTiff, tiledTiff } from "../support/hostile.ts";
 import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/images.ts";
+
+setDefaultTimeout(120_000);
 
 afterEach(() => setLogSink(undefined));
 
@@ -82,7 +84,7 @@ test("programs of our own have no loader of libvips but those of what is decoded
     ...[4, 8],
     "Input buffer contains unsupported image format",
   ]);
-}, 20_000);
+});
 
 test("flat images of real files pass: 100 million pixels as JPEG, PNG and TIFF, 4K as WebP", async () => {
   const flat = (width: number, height: number) =>

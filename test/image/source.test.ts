@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { ArgumentError, ImageError } from "../../src/core/errors.ts";
 import { freePixels, imageOf, isImage, isSamePixels } from "../../src/image/image.ts";
 import { readSource } from "../../src/image/source.ts";
 import { paint, paintedJpeg } from "../support/images.ts";
+
+setDefaultTimeout(120_000);
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-source-"));
 const path = join(folder, "an image.jpg");

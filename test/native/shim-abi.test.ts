@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { shimTable } from "../../scripts/shim-table.ts";
 import { SHIM_STATUS, shim } from "../../src/ffi/shim.ts";
 import { SHIM_CONSTANTS, SHIM_METHODS, SHIM_SYMBOLS } from "../../src/ffi/shim-symbols.ts";
+
+setDefaultTimeout(120_000);
 
 const header = await Bun.file(join(import.meta.dir, "../../native/shim.h")).text();
 

@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { sequenceHeaderOf } from "../../src/nvdec/sequence-header.ts";
 import { ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 const SOURCE = ["-f", "lavfi", "-i", "testsrc2=s=322x242:r=25:d=0.2"];
 

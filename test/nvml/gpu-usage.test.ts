@@ -1,9 +1,11 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { findGpuUsage, GpuUsage } from "../../src/nvml/gpu-usage.ts";
+
+setDefaultTimeout(120_000);
 
 const isMissing = Bun.which("gcc") === null;
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-nvml-"));

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { Mask } from "../../src/tasks/segment/mask.ts";
 import { runCli, spawnCli } from "../cli/run-cli.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -266,4 +268,4 @@ test("serve answers with what a pose model gives, or with boxes only", async () 
       await child.exited;
     }
   }
-}, 60_000);
+});

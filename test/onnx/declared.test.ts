@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,8 @@ import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
+
+setDefaultTimeout(120_000);
 
 test("readOnnxMetadata() reads what the writer wrote", () => {
   const metadata = { names: "{0: 'person', 1: \"it's\"}", "": "", stride: "32", umlauts: "äöü" };

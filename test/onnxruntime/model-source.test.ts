@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { createTensor } from "../../src/core/tensor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { arithmeticModel } from "../support/onnx-models.ts";
 import { type ModelSpec, onnxModel } from "../support/onnx-writer.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 

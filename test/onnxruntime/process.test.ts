@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { arithmeticModel, countingModel } from "../support/onnx-models.ts";
+
+setDefaultTimeout(120_000);
 
 const ROOT = join(import.meta.dir, "../..");
 

@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { createTensor, type Tensor, tensorOf } from "../../src/core/tensor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { chance } from "../support/chance.ts";
 import { sharedFile } from "../support/shared.ts";
 import { testLibrary } from "../support/tensorrt.ts";
+
+setDefaultTimeout(120_000);
 
 function noise(shape: readonly number[]): Tensor<"f32"> {
   const tensor = createTensor("f32", shape);

@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { toyDetector } from "../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "../..");
 const model = toyDetector().toBase64();
@@ -46,7 +48,7 @@ test("a GPU that is there and is not used is told of once on standard error, and
   );
   const line = "sink Running on the CPU, and the GPU of this machine is not used: libfast was not found\n";
   expect([silent, sink, chosen, absent]).toEqual(["", line + line, "", ""]);
-}, 30_000);
+});
 
 test("a device that was named and is not used, as there is none, is told of on standard error, the first one too", async () => {
   const [first, list, chosen, byEnvironment] = await Promise.all([
@@ -60,4 +62,4 @@ test("a device that was named and is not used, as there is none, is told of on s
     'Hint: backend: "gpu" (--backend gpu) makes this an error; leaving out `device`, or setLogSink, silences this\n';
   expect([first, list]).toEqual([text, text]);
   expect([chosen, byEnvironment]).toEqual(["", ""]);
-}, 30_000);
+});

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   existsSync,
@@ -17,6 +17,8 @@ import { reportPage } from "../../src/precision/report.ts";
 import { runCli } from "../cli/run-cli.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { tinyModel } from "../support/tensorrt.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);

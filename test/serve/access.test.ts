@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { failureOf, RawConnection, ToyServer, WHITE_JPEG } from "../support/serving.ts";
+
+setDefaultTimeout(120_000);
 
 test("a token is asked for everywhere but at probes and the page", async () => {
   await using toy = await ToyServer.open({ token: "open-sesame" });

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { serve } from "../../src/serve/detection-server.ts";
 import { pulled } from "../support/catalogue.ts";
 import { ToyServer } from "../support/serving.ts";
 import { toyColours } from "../support/toy-objects.ts";
+
+setDefaultTimeout(120_000);
 
 const document = readFileSync(join(import.meta.dir, "../../docs/serve.md"), "utf8");
 const lines = [...document.matchAll(/^```sh\n([\s\S]*?)^```/gm)]

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,8 @@ import {
   white,
 } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 /** A server whose frames wait until they are let through. */
 async function openHeld(options: ServeOptions): Promise<{ toy: ToyServer; held: HeldDetector }> {
@@ -142,7 +144,7 @@ test("a silent connection is closed after an answer", async () => {
   connection.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
   expect(await connection.status()).toBe(200);
   await connection.closed();
-}, 120_000);
+});
 
 test("more requests than may wait are 429 with Retry-After, and those that wait are answered", async () => {
   const { toy, held } = await openHeld({ concurrency: 2, queue: 3 });

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { spawnCli } from "../cli/run-cli.ts";
 import { load, mixedCases } from "../support/http-load.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
 
 const CLIENTS = 50;
 const WARM_UP_MS = 1500;
@@ -44,4 +46,4 @@ test("50 clients, good and bad ones, are all answered rightly, by a server whose
     child.kill("SIGKILL");
     rmSync(folder, { recursive: true });
   }
-}, 120_000);
+});

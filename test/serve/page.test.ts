@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { BrowserPage, chromium } from "../support/browser.ts";
 import { ToyServer, white } from "../support/serving.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyColours, toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
+
+setDefaultTimeout(120_000);
 
 /** Starting a browser takes seconds on a busy machine. */
 const TIMEOUT_MS = 60_000;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,6 +11,8 @@ import { serveRtsp } from "../support/rtsp-server.ts";
 import { ToyServer } from "../support/serving.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 let clip = new Uint8Array(0);
@@ -117,7 +119,7 @@ test.skipIf(isFfmpegMissing)(
       setLogSink(undefined);
     }
   },
-  30_000,
+  120_000,
 );
 
 /** What a toy finds, with names so long that connections fill up. */
@@ -166,7 +168,7 @@ test.skipIf(isFfmpegMissing)(
       setLogSink(undefined);
     }
   },
-  60_000,
+  120_000,
 );
 
 test("streams: what is said of one is checked before any is followed", async () => {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,8 @@ import {
   type TurnRequest,
 } from "../../src/tensorrt/build-turn.ts";
 import { type TensorRtLibrary, Turns } from "../../src/tensorrt/library.ts";
+
+setDefaultTimeout(120_000);
 
 const formerCache = process.env.BUN_TENSORRT_CACHE;
 /** It deletes no folder with a file in it that is open. */

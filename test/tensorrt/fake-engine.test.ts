@@ -1,5 +1,5 @@
 import { dlopen } from "bun:ffi";
-import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,8 @@ import { LayerProfiler } from "../../src/tensorrt/layer-profiler.ts";
 import { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { sharedPath } from "../support/shared.ts";
+
+setDefaultTimeout(120_000);
 
 const headers = sharedPath("tensorrt/slots-min.json");
 const isAbsent = !existsSync(headers) || Bun.which("gcc") === null;

@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseMot } from "../../src/track/mot-file.ts";
 import { addCounts, countTracks, type TrackScores, trackScores } from "../../src/track/mot-measures.ts";
 import { runCli } from "../cli/run-cli.ts";
+
+setDefaultTimeout(120_000);
 
 /** Rows of frames from 1 on, of one object of 10 × 10 pixels each. @param leftOf where it is, `undefined` for nowhere */
 function rows(frames: number, id: (frame: number) => number, leftOf: (frame: number) => number | undefined): string {
@@ -151,7 +153,7 @@ test("val --track scores files and folders, and names what is missing", async ()
   } finally {
     rmSync(folder, { recursive: true });
   }
-}, 60_000);
+});
 
 const shared = join(import.meta.dir, "../../../shared/reference/tracking/eval");
 const NAMES: Readonly<Record<string, string>> = { TP: "CLR_TP", FP: "CLR_FP", FN: "CLR_FN" };

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { VideoError } from "../../src/core/errors.ts";
 import { inputWords, isCamera, videoAddress } from "../../src/video/address.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 let server: Bun.Server<undefined>;
@@ -76,7 +78,7 @@ test.skipIf(isFfmpegMissing)(
       expect(requests).toEqual([]);
     }
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -93,7 +95,7 @@ test.skipIf(isFfmpegMissing)(
     await expect(countOf(path("remote.m3u8"))).rejects.toBeInstanceOf(VideoError);
     expect(requests).toEqual([]);
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -104,7 +106,7 @@ test.skipIf(isFfmpegMissing)(
     await expect(countOf(`${server.url.href}camera`)).rejects.toThrow("it is a playlist");
     expect(requests.includes("/clip.ts")).toBe(false);
   },
-  20_000,
+  120_000,
 );
 
 test("each scheme opens its own protocols", () => {

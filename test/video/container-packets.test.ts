@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,8 @@ import { probeVideo } from "../../src/video/probe.ts";
 import { parseVideoOptions } from "../../src/video/video-options.ts";
 import { fakeCudaTest } from "../support/fake-cuda.ts";
 import { FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 const bikes = join(import.meta.dir, "../../../shared/videos/bikes.mp4");
 const config = parseVideoOptions({});

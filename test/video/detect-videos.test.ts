@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,8 @@ import { VideoSource } from "../../src/video/video-source.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (name: string): string => join(folder, name);
@@ -27,7 +29,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-videos-"));
   if (isFfmpegMissing) return;
   await Promise.all([clip("slow.ts", "64x64", 40), clip("quick.ts", "96x80", 13)]);
-}, 60_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -102,7 +104,7 @@ test.skipIf(isFfmpegMissing)(
     expect(found.get(name)!.length).toBeGreaterThan(45);
     await expect(Array.fromAsync(detectVideos(detector, videos))).rejects.toThrow("missing.ts");
   },
-  30_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)("a loop that is left closes every video", async () => {

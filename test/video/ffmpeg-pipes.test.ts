@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 /** Reads a video frame by frame, writes it anew, and prints what it saw: in a process of the platform that is named. */
 const PROGRAM = `

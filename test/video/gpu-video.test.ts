@@ -1,6 +1,8 @@
-import { expect } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { fakeCudaTest } from "../support/fake-cuda.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 /** A program that reads videos of made-up streams through the stand-in for libnvcuvid; `tell` collects what it prints as JSON. */
 function program(body: string): string {

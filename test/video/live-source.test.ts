@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, spyOn, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing, programsOn, testVideo } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 let stream = new Uint8Array(0);
@@ -99,7 +101,7 @@ test.skipIf(isFfmpegMissing)("a live source keeps nothing of the times it was op
     spy.mock.calls.filter(([kind]) => kind === "abort").length;
   try {
     await using video = await VideoSource.open(server.url, { ...QUICK, reconnect: { firstDelayMs: 1 } });
-    for await (using _ of video) if (video.reconnects === 3) break;
+    for await (using _ of video) if (video.reconnects >= 3) break;
     expect(listeners(add)).toBeGreaterThanOrEqual(3);
     expect(listeners(remove)).toBe(listeners(add));
   } finally {
@@ -132,7 +134,7 @@ test.skipIf(isFfmpegMissing)(
     let frames = 0;
     for await (using _ of video) {
       frames += 1;
-      if (video.reconnects === 1) break;
+      if (video.reconnects >= 1) break;
     }
     expect(frames).toBeGreaterThan(0);
     expect(server.connections()).toBeGreaterThan(2);
@@ -226,7 +228,7 @@ test.skipIf(isFfmpegMissing)(
     let frames = 0;
     for await (using _ of video) {
       frames += 1;
-      if (video.reconnects === 1) break;
+      if (video.reconnects >= 1) break;
     }
     expect(frames).toBeGreaterThan(30);
   },
@@ -265,5 +267,5 @@ test.skipIf(isFfmpegMissing)(
       expect(programsOn(port)).toEqual([]);
     }
   },
-  15_000,
+  120_000,
 );

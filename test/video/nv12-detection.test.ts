@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,8 @@ import { detectVideo } from "../../src/video/detect-video.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 const MODEL = ["models", "yolov8n_640.onnx"] as const;
 const PHOTO = ["images", "photos", "street_1920x1080.jpg"] as const;

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,8 @@ import type { VideoFrame } from "../../src/video/video-frame.ts";
 import { VideoSink } from "../../src/video/video-sink.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, countFrames, isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (name: string): string => join(folder, name);

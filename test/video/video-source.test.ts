@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,6 +10,8 @@ import { tightRgb } from "../../src/image/nv12.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (name: string): string => join(folder, name);
@@ -157,7 +159,7 @@ test.skipIf(isFfmpegMissing)(
       }
     }
   },
-  60_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)("VideoSource gives NV12 of BT.2020 and of grey that says what it is", async () => {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,8 @@ import { findFfmpeg, MessageLog } from "../../src/video/ffmpeg.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (name: string): string => join(folder, name);
@@ -88,7 +90,7 @@ test.skipIf(isFfmpegMissing)(
     const part = await readAll(path("late.ts"), { startMs: 1 });
     expect(part.times[0]!).toBeCloseTo(first, 1);
   },
-  20_000,
+  120_000,
 );
 
 test("MessageLog keeps what is expected where a file is entered in the middle out of the log", async () => {
@@ -137,7 +139,7 @@ test.skipIf(isFfmpegMissing)(
     const slow = (await readAll(path("both.ts"), { fps: 3 })).times;
     expect(slow.every((time, at) => at === 0 || time - slow[at - 1]! > 300)).toBe(true);
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -174,7 +176,7 @@ test.skipIf(isFfmpegMissing)(
       expect(frames).toBe(10);
     }
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -194,5 +196,5 @@ test.skipIf(isFfmpegMissing)(
       setLogSink(undefined);
     }
   },
-  20_000,
+  120_000,
 );

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   appendFileSync,
   mkdirSync,
@@ -13,6 +13,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { type WatchFolderOptions, watchFolder } from "../../src/video/watch-folder.ts";
+
+setDefaultTimeout(120_000);
 
 let folder = "";
 const path = (name: string): string => join(folder, name);

@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import type { StreamLag } from "../../src/worker/broker.ts";
 import { WorkerMetrics } from "../../src/worker/health.ts";
 import { MemoryBroker } from "../support/memory-broker.ts";
+
+setDefaultTimeout(120_000);
 
 const ROOT = join(import.meta.dir, "../..");
 const LAG = [{ stream: "a", unread: 3, pending: 2 }] as const;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { RedisBroker, type RedisBrokerOptions } from "../../../src/worker/redis/
 import { RedisConnection } from "../../../src/worker/redis/redis-connection.ts";
 import { anyRedis, isRedisMissing, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
 import { ScriptedRedis } from "../../support/scripted-redis.ts";
+
+setDefaultTimeout(120_000);
 
 const BYTES = Uint8Array.from({ length: 70_000 }, (_, at) => at % 256);
 

@@ -209,23 +209,3 @@ export function moveRow({ boxes, scores, classIds, sources, extras }: DetectionB
   classIds[to] = classIds[from]!;
   sources[to] = sources[from]!;
 }
-
-/** Leave out the rows that have a NaN or an infinity among their extras, and count them in `dropped`: of boxes it is the same. */
-export function dropNonFinite(block: DetectionBlock): void {
-  const { extras, scores } = block;
-  let kept = 0;
-  for (let row = 0; row < block.count; row++) {
-    // A sum of some f32 cannot overflow in f64.
-    let sum = 0;
-    for (let extra = 0; extra < extras.length; extra++) {
-      const values = extras[extra]!;
-      const length = values.length / scores.length;
-      for (let at = row * length; at < (row + 1) * length; at++) sum += values[at]!;
-    }
-    if (!Number.isFinite(sum)) continue;
-    if (kept < row) moveRow(block, row, kept);
-    kept += 1;
-  }
-  block.dropped += block.count - kept;
-  block.count = kept;
-}

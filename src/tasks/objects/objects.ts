@@ -1,9 +1,10 @@
 /** @module Objects: what models that say more than boxes hand to their callers: one result, told apart by `task`. */
 
 import type { ObjectSpec } from "../../heads/object-reading.ts";
+import { labelOf } from "../../model/labels.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { ReadResult } from "../../runtime/batcher.ts";
-import { type Detection, type DetectionResult, resultOf } from "../detect/detection.ts";
+import type { Box, Detection, DetectionResult } from "../detect/detection.ts";
 import { rotatedCorners } from "../obb/rotated.ts";
 import { type Keypoint, keypointNames, keypointsOf } from "../pose/keypoints.ts";
 import type { Mask } from "../segment/mask.ts";
@@ -69,45 +70,69 @@ export interface ObjectsOf<Name extends keyof ObjectOfTask> extends Omit<Detecti
 /** What was found in one image; `task` says what its objects have. */
 export type ObjectResult = { [Name in keyof ObjectOfTask]: ObjectsOf<Name> }[keyof ObjectOfTask];
 
-/** Copies what a row has beside box, score and class out of its block. */
-type RowReader<Object extends Detection> = (found: Detection, block: DetectionBlock, row: number) => Object;
+/** Copies a row out of its block. */
+type RowReader<Object extends Detection> = (block: DetectionBlock, row: number) => Object;
 
 /** The eight numbers of one box's corners. */
 const corner = new Float64Array(new ArrayBuffer(64));
 
+/** Copies a row's box out of its block. */
+function boxAt(boxes: Float32Array, row: number): Box {
+  const at = row * 4;
+  return [boxes[at]!, boxes[at + 1]!, boxes[at + 2]!, boxes[at + 3]!];
+}
+
+// Each reader makes its object at once, field by field: adding to another, spreading it, or an array into names, takes as long as
+// all the rest.
 const READERS: { readonly [Name in keyof ObjectOfTask]: (spec: ObjectSpec) => RowReader<ObjectOfTask[Name]> } = {
-  obb() {
-    // Field by field: spreading an object, or an array into names, takes as long as all the rest.
-    return ({ label, classId, score, box }, { extras }, row) => {
+  obb({ labels }) {
+    return ({ classIds, scores, boxes, extras }, row) => {
       const sides = extras[0]!;
       const angle = extras[1]![row]!;
       const at = row * 4;
+      const classId = classIds[row]!;
       const xywhr = [sides[at]!, sides[at + 1]!, sides[at + 2]!, sides[at + 3]!, angle] as const;
       rotatedCorners(xywhr, 0, corner);
-      const corners = [
-        [corner[0]!, corner[1]!],
-        [corner[2]!, corner[3]!],
-        [corner[4]!, corner[5]!],
-        [corner[6]!, corner[7]!],
-      ] as const;
-      return { label, classId, score, box, corners, angle, xywhr };
+      return {
+        label: labelOf(labels, classId),
+        classId,
+        score: scores[row]!,
+        box: boxAt(boxes, row),
+        corners: [
+          [corner[0]!, corner[1]!],
+          [corner[2]!, corner[3]!],
+          [corner[4]!, corner[5]!],
+          [corner[6]!, corner[7]!],
+        ],
+        angle,
+        xywhr,
+      };
     };
   },
-  pose({ keypoints }) {
-    const names = keypointNames(keypoints!);
-    return ({ label, classId, score, box }, { extras }, row) => {
-      return { label, classId, score, box, keypoints: keypointsOf(extras[0]!, row, keypoints!, names) };
+  pose({ labels, keypoints }) {
+    const form = keypoints!;
+    const names = keypointNames(form);
+    return ({ classIds, scores, boxes, extras }, row) => {
+      const classId = classIds[row]!;
+      return {
+        label: labelOf(labels, classId),
+        classId,
+        score: scores[row]!,
+        box: boxAt(boxes, row),
+        keypoints: keypointsOf(extras[0]!, row, form, names),
+      };
     };
   },
-  segment: () => {
-    return ({ label, classId, score, box }, block, row) => {
-      const { masks } = block as MaskedBlock;
+  segment({ labels }) {
+    return (block, row) => {
+      const { classIds, scores, boxes, masks } = block as MaskedBlock;
+      const classId = classIds[row]!;
       let mask: Mask | undefined;
       return {
-        label,
+        label: labelOf(labels, classId),
         classId,
-        score,
-        box,
+        score: scores[row]!,
+        box: boxAt(boxes, row),
         // Made when it is asked for: of most frames of a video nobody asks for all.
         get mask(): Mask {
           mask ??= masks.at(row)!;
@@ -124,8 +149,13 @@ export function objectReader<Name extends keyof ObjectOfTask>(
   spec: ObjectSpec,
 ): ReadResult<DetectionBlock, ObjectsOf<Name>> {
   const read = READERS[task](spec);
-  return (frame, startedAt) => {
-    const { detections, ...result } = resultOf(frame, startedAt, spec.labels);
-    return { task, ...result, objects: detections.map((found, row) => read(found, frame.output, row)) };
+  return ({ output: block, width, height, timings, damage }, startedAt) => {
+    const { count, dropped, implausible } = block;
+    const objects: ObjectOfTask[Name][] = new Array(count);
+    for (let row = 0; row < count; row++) objects[row] = read(block, row);
+    const { decode, preprocess, infer, postprocess } = timings;
+    const timing = { decode, preprocess, infer, postprocess, total: performance.now() - startedAt };
+    const result = { task, width, height, dropped, implausible, timing };
+    return damage === undefined ? { ...result, objects } : { ...result, damage, objects };
   };
 }

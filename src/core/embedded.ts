@@ -22,9 +22,14 @@ export function importedFile(path: string): string {
   return isAbsolute(path) ? path : join(import.meta.dir, path);
 }
 
-/** True if a file holds exactly these bytes: another one of its name was cut short, or changed. */
+/** True if a file can be read and holds exactly these bytes: another one of its name was cut short, or changed. */
 function holds(path: string, bytes: Uint8Array): boolean {
-  return statsOf(path)?.size === bytes.length && readFileSync(path).equals(bytes);
+  try {
+    return statsOf(path)?.size === bytes.length && readFileSync(path).equals(bytes);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return false;
+  }
 }
 
 /**

@@ -4,10 +4,20 @@ import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "nod
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join } from "node:path";
 
+/** The user's home folder; `/` for a user who has none, such as a bare number in a container. */
+export function homeFolder(): string {
+  try {
+    return homedir();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return "/";
+  }
+}
+
 /** The user's cache folder: `%LOCALAPPDATA%` on Windows, else `~/.cache`. */
 function userFolder(): string {
-  if (process.platform !== "win32") return join(homedir(), ".cache");
-  return process.env.LOCALAPPDATA || join(homedir(), "AppData", "Local");
+  if (process.platform !== "win32") return join(homeFolder(), ".cache");
+  return process.env.LOCALAPPDATA || join(homeFolder(), "AppData", "Local");
 }
 
 /**

@@ -4,10 +4,9 @@
  */
 
 import { readdirSync } from "node:fs";
-import { homedir } from "node:os";
 import { dirname, posix, win32 } from "node:path";
 import { installedFile, openablePath } from "../core/embedded.ts";
-import { cacheFolder } from "../core/paths.ts";
+import { cacheFolder, homeFolder } from "../core/paths.ts";
 
 /** A folder inside an npm package. */
 export type NpmFolder = readonly [packageName: string, folder: string];
@@ -125,7 +124,7 @@ function thisMachine(): Machine {
     platform: process.platform,
     architecture: process.arch,
     environment: process.env,
-    home: process.env.HOME ?? homedir(),
+    home: process.env.HOME || homeFolder(),
     workingFolder: process.cwd(),
     cache: cacheFolder(),
     list: listFolder,

@@ -22,7 +22,7 @@ const INSIDE: readonly (readonly [what: string, from: string, licence: string])[
   ],
   [
     "`native/prebuilt/`",
-    "C of this package, compiled by Zig. The C library is linked at run time: nothing of others is inside those for Linux",
+    "C of this package, compiled by Zig. The C library is linked at run time: nothing of others is inside those for Linux and macOS",
     "Apache-2.0",
   ],
   [

@@ -144,10 +144,10 @@ export const windows: Reach = async () => {
   };
   return {
     runs: [
+      ...(isWanted(host.title) ? [host] : []),
       ...Object.entries(TESTS)
         .filter(([title]) => isWanted(title))
         .map(([title, paths]) => ({ title, command: [...command, ...paths], cwd: tree, env, pathOf: windowsPath })),
-      ...(isWanted(host.title) ? [host] : []),
     ],
   };
 };

@@ -239,6 +239,7 @@ export function openLibrary<Table extends SymbolTable>(
   const tried: string[] = [];
   const needsGlibc = (): boolean => spec.hasMuslBuild !== true && isMusl();
   const ignored: string[] = [];
+  const unfit = new Set<string>();
   const refuse = (candidate: string, reason: string): void => {
     tried.push(`${candidate}: ${reason}`);
     if (isPath(candidate)) ignored.push(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
@@ -256,12 +257,18 @@ export function openLibrary<Table extends SymbolTable>(
       refuse(candidate, "the working folder has a file of this name, and Bun may take it for the system's");
       continue;
     }
+    if (unfit.has(candidate)) {
+      refuse(candidate, "one of the folders above has something of this name that is no file");
+      continue;
+    }
     const path = hasFolder ? realpathSync(candidate) : candidate;
     const known = opened.get(`${spec.name}\0${path}`);
     if (known !== undefined) return { path, symbols: known as NativeCalls<Table> };
     try {
       let fault = hasFolder ? libraryFault(path) : undefined;
       if (fault !== undefined) {
+        // The dynamic linker opens the first of a name, and would wait for one who writes to a pipe.
+        if (!statSync(path).isFile()) unfit.add(basename(candidate));
         refuse(candidate, fault);
         continue;
       }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { statsOf } from "../../src/core/paths.ts";
@@ -22,7 +22,8 @@ test("statsOf() throws for what cannot be looked at", () => {
   }
 });
 
-const canBeNobody = Bun.which("setpriv") !== null && process.getuid?.() === 0;
+const NOBODY = ["/usr/bin/setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", process.execPath];
+const canBeNobody = existsSync(NOBODY[0]!) && Bun.spawnSync([...NOBODY, "--version"]).exitCode === 0;
 
 test.skipIf(!canBeNobody)("a user without a home has the cache of the root folder, and a library's paths", () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-home-"));
@@ -37,8 +38,7 @@ test.skipIf(!canBeNobody)("a user without a home has the cache of the root folde
     writeFileSync(join(folder, "paths.ts"), script);
     Bun.spawnSync([process.execPath, "build", "--target=bun", `--outfile=${out}`, join(folder, "paths.ts")]);
     chmodSync(folder, 0o755);
-    const words = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", process.execPath, out];
-    const child = Bun.spawnSync(words, { cwd: "/", env: { PATH: process.env.PATH }, stderr: "pipe" });
+    const child = Bun.spawnSync([...NOBODY, out], { cwd: "/", env: { PATH: process.env.PATH }, stderr: "pipe" });
     expect([child.exitCode, child.stderr.toString()]).toEqual([0, ""]);
     expect(child.stdout.toString()).toBe("/.cache/bun-tensorrt /.cache/bun-tensorrt/lib/libone.so\n");
   } finally {

@@ -1,6 +1,7 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies and what zones and lines counted. */
 
 import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { overwritten } from "../core/paths.ts";
 import { printable, printableJson } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
@@ -207,6 +208,9 @@ export async function openVideos(
   }
   const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files, args.output);
   const zones = args.zones === undefined ? undefined : await readZones(args.zones);
+  if (zones !== undefined && args.track === undefined) {
+    logger.warn("Counting only who is inside: entries, exits and crossings need --track");
+  }
   let pinned: PinnedFrames | undefined;
   const allocate = (byteLength: number): Uint8Array => pinned?.allocate(byteLength) ?? new Uint8Array(byteLength);
   const { device: devices = 0 } = args.detector;

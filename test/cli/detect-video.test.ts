@@ -718,6 +718,8 @@ test.skipIf(isFfmpegMissing)(
     expect(frames[39]!.events.map(({ event }) => event)).toEqual(["exit", "exit", "exit"]);
     expect(await countFrames(path("zoned.mp4"))).toBe(60);
     const untracked = await runCli([...words, "--format", "ndjson", "--events", "events.ndjson"], { cwd: folder });
+    expect(untracked.errors).toContain("Counting only who is inside: entries, exits and crossings need --track");
+    expect(errors).not.toContain("Counting only");
     // Not what it was before.
     expect(readFileSync(path("events.ndjson"), "utf8")).toBe("");
     const counted = lines(untracked.output) as unknown as typeof frames;

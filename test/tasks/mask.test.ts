@@ -214,6 +214,7 @@ describe("Mask refuses", () => {
     ["a bitmap of another size", () => Mask.fromBitmap([1, 1, 1], 2, 2), "2x2 has 4 pixels, got 3"],
     ["bounds outside", () => new Mask({ width: 2, height: 1, bounds, bits: new Uint32Array(2) }), "of 2x1"],
     ["too few bits", () => new Mask({ width: 2, height: 2, bounds, bits: new Uint32Array(1) }), "got 1 words"],
+    ["no kind of polygon", () => Mask.fromBitmap([1], 1, 1).toPolygons({} as never), '"edges", got undefined'],
     ["another size", () => Mask.fromBitmap([1], 1, 1).iou(Mask.fromBitmap([1, 1], 2, 1)), "1x1 and 2x1"],
   ];
   for (const [name, make, text] of cases) {

@@ -210,8 +210,14 @@ export class Mask {
    *
    * @returns with `opencv` a polygon for each contour, of at least one point; with `edges` one for each part whose pixels
    *          share edges
+   * @throws {ArgumentError} If neither is asked for
    */
-  toPolygons({ kind }: PolygonOptions): Polygon[] {
+  toPolygons(options: PolygonOptions): Polygon[] {
+    const kind = options?.kind;
+    if (kind !== "opencv" && kind !== "edges") {
+      const found = `\`kind\` must be "opencv" or "edges", got ${JSON.stringify(kind)}`;
+      throw new ArgumentError(message("make polygons of a mask", found));
+    }
     const { x, y, width, height } = this.bounds;
     // A column and a row of zeros on each side.
     const pitch = width + 2;

@@ -1,5 +1,6 @@
 /** @module ContainerPackets: the packets of a video file where there is no ffmpeg, read by mediabunny, for a GPU to decode. */
 
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { inShort, LibraryLoadError, message, VideoError } from "../core/errors.ts";
 import { AnnexB } from "../nvdec/annex-b.ts";
 import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
@@ -47,7 +48,11 @@ interface Packet {
 interface PacketSink {
   getFirstPacket(): Promise<Packet | null>;
   getKeyPacket(seconds: number): Promise<Packet | null>;
-  packets(first?: Packet): AsyncGenerator<Packet, void, unknown>;
+  packets(
+    first?: Packet,
+    end?: Packet,
+    options?: { readonly metadataOnly: boolean },
+  ): AsyncGenerator<Packet, void, unknown>;
 }
 
 /** ffmpeg's names of codecs. */
@@ -65,6 +70,57 @@ async function mediabunny(name: string, cause: LibraryLoadError): Promise<Mediab
     const hint =
       "install ffmpeg, or bun add mediabunny, which is enough for MP4, MKV and WebM files that the GPU decodes";
     throw new LibraryLoadError(message(`read ${JSON.stringify(name)}`, found, hint), cause.library, cause.tried);
+  }
+}
+
+/** IDs of EBML. */
+const EBML_HEADER = 0x1a45dfa3;
+const SEGMENT = 0x18538067;
+
+/** Bytes of the box of MP4 that begins here; `undefined` where it does not say, or is none. */
+function boxLength(head: DataView): number | undefined {
+  const length = head.getUint32(0);
+  if (length === 1) return Number(head.getBigUint64(8));
+  return length < 8 ? undefined : length;
+}
+
+/** Bytes of the element of Matroska that begins here, whose ID has four; `undefined` where it does not say. */
+function elementLength(head: DataView): number | undefined {
+  const first = head.getUint8(4);
+  const lengthBytes = Math.clz32(first) - 23;
+  if (lengthBytes > 8) return undefined;
+  let length = first & (0xff >> lengthBytes);
+  let isKnown = length !== 0xff >> lengthBytes;
+  for (let at = 5; at < 4 + lengthBytes; at++) {
+    length = length * 256 + head.getUint8(at);
+    isKnown ||= head.getUint8(at) !== 0xff;
+  }
+  return isKnown ? 4 + lengthBytes + length : undefined;
+}
+
+/**
+ * True for a file that says of a part of itself that it is longer than what is there. mediabunny gives the packets up to there, and
+ * takes that for the end.
+ */
+function isCutShort(path: string): boolean {
+  const file = openSync(path, "r");
+  try {
+    const { size } = fstatSync(file);
+    const bytes = Buffer.alloc(16);
+    const head = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = 0; at < size; ) {
+      if (readSync(file, bytes, 0, bytes.length, at) < 8) return false;
+      const id = head.getUint32(0);
+      const isElement = id === EBML_HEADER || id === SEGMENT;
+      const length = isElement ? elementLength(head) : boxLength(head);
+      if (length === undefined) return false;
+      at += length;
+      // What follows the boxes of a file may be anything.
+      if (at > size) return isElement || /^(?:moov|moof|mdat)$/.test(bytes.toString("latin1", 4, 8));
+    }
+    return false;
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -86,6 +142,20 @@ function pixelFormatOf(codec: VideoCodec, parameters: string, header: SequenceHe
   return header?.chroma === "mono" ? "gray" : `yuv${chroma}p${depth === 8 ? "" : `${depth}le`}`;
 }
 
+/**
+ * Seconds from where an edit list lets a video begin, between two images, to the second of them: with that it begins, as with ffmpeg.
+ */
+async function gapOf(sink: PacketSink, first: Packet): Promise<number> {
+  if (first.timestamp >= 0) return 0;
+  let gap = Number.POSITIVE_INFINITY;
+  let looked = 0;
+  for await (const { timestamp } of sink.packets(first, undefined, { metadataOnly: true })) {
+    if (timestamp >= 0) gap = Math.min(gap, timestamp);
+    if (gap === 0 || ++looked === RATE_PACKETS) break;
+  }
+  return Number.isFinite(gap) ? gap : 0;
+}
+
 /** The packets of a file from one place on. */
 class ContainerPackets implements PacketSource {
   readonly zeroMs: number = 0;
@@ -93,6 +163,7 @@ class ContainerPackets implements PacketSource {
   readonly #packets: AsyncGenerator<Packet, void, unknown>;
   readonly #startSeconds: number;
   readonly #form: AnnexB | undefined;
+  readonly #isCutShort: boolean;
   #isStopped = false;
 
   constructor(
@@ -100,11 +171,13 @@ class ContainerPackets implements PacketSource {
     packets: AsyncGenerator<Packet, void, unknown>,
     startSeconds: number,
     form: AnnexB | undefined,
+    isCutShort: boolean,
   ) {
     this.#name = name;
     this.#packets = packets;
     this.#startSeconds = startSeconds;
     this.#form = form;
+    this.#isCutShort = isCutShort;
   }
 
   async next(): Promise<VideoPacket | undefined> {
@@ -130,12 +203,13 @@ class ContainerPackets implements PacketSource {
   }
 
   finish(): Promise<RunEnd> {
-    return Promise.resolve({ code: 0, error: undefined, isTruncated: false });
+    return Promise.resolve({ code: 0, error: undefined, isTruncated: this.#isCutShort });
   }
 
   close(): void {
     this.#isStopped = true;
-    void this.#packets.return();
+    // What a packet is waited for is told to who waits.
+    void this.#packets.return().catch(() => {});
   }
 }
 
@@ -147,6 +221,7 @@ export class ContainerFile implements Disposable {
   readonly #sink: PacketSink;
   readonly #startSeconds: number;
   readonly #record: Uint8Array | undefined;
+  readonly #isCutShort: boolean;
 
   private constructor(
     name: string,
@@ -154,6 +229,7 @@ export class ContainerFile implements Disposable {
     sink: PacketSink,
     startSeconds: number,
     record: Uint8Array | undefined,
+    isCutShort: boolean,
     info: VideoInfo,
   ) {
     this.info = info;
@@ -162,6 +238,7 @@ export class ContainerFile implements Disposable {
     this.#sink = sink;
     this.#startSeconds = startSeconds;
     this.#record = record;
+    this.#isCutShort = isCutShort;
   }
 
   /**
@@ -173,7 +250,8 @@ export class ContainerFile implements Disposable {
    */
   static async open({ name, input: named }: VideoAddress, cause: LibraryLoadError): Promise<ContainerFile> {
     const { ALL_FORMATS, EncodedPacketSink, FilePathSource, Input } = await mediabunny(name, cause);
-    const input = new Input({ source: new FilePathSource(named.replace(/^file:/, "")), formats: ALL_FORMATS });
+    const path = named.replace(/^file:/, "");
+    const input = new Input({ source: new FilePathSource(path), formats: ALL_FORMATS });
     const refuse = (found: string): VideoError => {
       const text = message(
         `open the video ${JSON.stringify(name)} without ffmpeg`,
@@ -194,8 +272,9 @@ export class ContainerFile implements Disposable {
       if (first === null) throw refuse("it holds no frame");
       const header = sequenceHeaderOf(codec, description ?? first.data);
       const rate = rateOf((await track.computePacketStats(RATE_PACKETS)).averagePacketRate);
-      const startSeconds = Math.max(0, await input.getFirstTimestamp());
-      const seconds = (await track.computeDuration()) - startSeconds;
+      const startSeconds = Math.max(0, await input.getFirstTimestamp()) + (await gapOf(sink, first));
+      const firstSeconds = Math.max(startSeconds, await track.getFirstTimestamp());
+      const seconds = (await track.computeDuration()) - firstSeconds;
       const isTurned = track.rotation % 180 === 90;
       const info: VideoInfo = {
         width: isTurned ? track.codedHeight : track.codedWidth,
@@ -203,7 +282,7 @@ export class ContainerFile implements Disposable {
         rate,
         hasConstantRate: false,
         frames: rate && Math.round((seconds * rate.numerator) / rate.denominator),
-        startMs: Math.max(0, (await track.getFirstTimestamp()) - startSeconds) * 1000,
+        startMs: (firstSeconds - startSeconds) * 1000,
         durationMs: seconds * 1000,
         hasTimes: true,
         codec,
@@ -214,11 +293,11 @@ export class ContainerFile implements Disposable {
         ...{ yuvMatrix: undefined, tellsMatrix: false, yuvRange: "limited" },
         pixelFormat: pixelFormatOf(codec, config.codec, header),
       };
-      return new ContainerFile(name, input, sink, startSeconds, description, info);
+      return new ContainerFile(name, input, sink, startSeconds, description, isCutShort(path), info);
     } catch (error) {
       input.dispose();
       if (error instanceof VideoError) throw error;
-      throw refuse(inShort(error as Error));
+      throw refuse(`mediabunny gave up (${inShort(error as Error)})`);
     }
   }
 
@@ -226,7 +305,8 @@ export class ContainerFile implements Disposable {
   async start({ info, seekSeconds }: Pick<DecodeJob, "info" | "seekSeconds">): Promise<PacketSource> {
     const first = seekSeconds > 0 ? await this.#sink.getKeyPacket(seekSeconds + this.#startSeconds) : undefined;
     const form = this.#record && AnnexB.of(info.codec, this.#record);
-    return new ContainerPackets(this.#name, this.#sink.packets(first ?? undefined), this.#startSeconds, form);
+    const packets = this.#sink.packets(first ?? undefined);
+    return new ContainerPackets(this.#name, packets, this.#startSeconds, form, this.#isCutShort);
   }
 
   [Symbol.dispose](): void {

@@ -59,6 +59,14 @@ beforeAll(async () => {
     file("variable.mkv"),
   );
   await ffmpeg("-i", file("h264.mp4"), "-c:v", "mpeg4", file("mpeg4.mp4"));
+  // Begins between two images, by an edit list.
+  await ffmpeg("-ss", "1.31", "-i", file("h264.mp4"), "-c", "copy", file("edited.mp4"));
+  await ffmpeg("-i", file("h264.mp4"), "-c", "copy", "-movflags", "+faststart", file("front.mp4"));
+  await ffmpeg("-i", file("h264.mp4"), "-c", "copy", "-movflags", "frag_keyframe+empty_moov", file("parts.mp4"));
+  for (const name of ["front.mp4", "parts.mp4", "late.mkv"]) {
+    const whole = await Bun.file(file(name)).bytes();
+    await Bun.write(file(`short-${name}`), whole.subarray(0, Math.floor(whole.length * 0.6)));
+  }
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -88,7 +96,7 @@ async function packetsOf(
   return found;
 }
 
-const names = ["bikes", "h264.mp4", "late.mkv", "hevc.mp4", "vp9.webm", "variable.mkv"];
+const names = ["bikes", "h264.mp4", "late.mkv", "hevc.mp4", "vp9.webm", "variable.mkv", "edited.mp4"];
 for (const name of names) {
   const isMissing = isFfmpegMissing || (name === "bikes" && bikes === undefined);
   test.skipIf(isMissing)(`${name}: without ffmpeg the same packets, times and facts as with it`, async () => {
@@ -102,7 +110,7 @@ for (const name of names) {
     expect(Math.abs(info.startMs - told.startMs)).toBeLessThan(1);
     // ffmpeg counts the time in front of a late file's first frame as well.
     if (name !== "late.mkv") expect(Math.abs(info.durationMs! - told.durationMs!)).toBeLessThan(50);
-    if (!/variable|late/.test(name)) expect(Math.abs(info.frames! - told.frames!)).toBeLessThanOrEqual(1);
+    if (!/variable|late|edited/.test(name)) expect(Math.abs(info.frames! - told.frames!)).toBeLessThanOrEqual(1);
     for (const seekSeconds of [0, 1]) {
       const job = { address, info: told, config, form: frameForm(told, config), seekSeconds };
       const wanted = await packetsOf(await PacketRun.start(job), codec);
@@ -114,6 +122,25 @@ for (const name of names) {
     }
   });
 }
+
+test.skipIf(isFfmpegMissing)(
+  "a file that stops before its end says so behind its packets, as with ffmpeg",
+  async () => {
+    const ends: Record<string, boolean> = {};
+    for (const name of ["front.mp4", "parts.mp4", "late.mkv"].flatMap((one) => [one, `short-${one}`])) {
+      using container = await ContainerFile.open(videoAddress(file(name)), missing);
+      const packets = await container.start({ info: container.info, seekSeconds: 0 });
+      let count = 0;
+      while ((await packets.next()) !== undefined) count += 1;
+      const { code, isTruncated } = await packets.finish();
+      packets.close();
+      expect([code, count > 20, count === 75], name).toEqual([0, true, !isTruncated]);
+      ends[name] = isTruncated;
+    }
+    const whole = { "front.mp4": false, "parts.mp4": false, "late.mkv": false };
+    expect(ends).toEqual({ ...whole, "short-front.mp4": true, "short-parts.mp4": true, "short-late.mkv": true });
+  },
+);
 
 test.skipIf(isFfmpegMissing)("what mediabunny does not read is refused with its reason", async () => {
   const refused = async (path: string): Promise<string> => {

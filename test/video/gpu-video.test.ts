@@ -240,6 +240,35 @@ if (!isFfmpegMissing) {
     },
   );
 
+  fakeCudaTest("a source for which the driver has no further decoder is decoded by ffmpeg, or says so", async (run) => {
+    const code = liveProgram(`
+      let waiting = 2;
+      const started = Promise.withResolvers();
+      const play = async (decode) => {
+        using server = serve(() => body(true));
+        const video = await VideoSource.open(server.url, { live: true, policy: "all", reconnect: false, decode });
+        video.offerDevices([0]);
+        let frames = 0;
+        for await (using _ of video) {
+          if (frames++ > 0) continue;
+          if (--waiting === 0) started.resolve();
+          await started.promise;
+        }
+        await video.close();
+        await video.close();
+        return [video.decoder, frames].join(" ");
+      };
+      tell((await Promise.all([play("auto"), play("auto")])).sort());
+      waiting = 1;
+      tell(await Promise.allSettled([play("gpu"), play("gpu")]).then((all) => all.map(({ reason }) => reason?.call ?? "played").sort()));
+    `);
+    const told = result(await run(code, { FAKE_NVDEC_MOST: "1" }));
+    expect(told).toEqual([
+      ["cpu 60", "gpu 60"],
+      ["cuvidCreateDecoder", "played"],
+    ]);
+  });
+
   fakeCudaTest("pixels of frames on the GPU come down only for those that are drawn, once each", async (run) => {
     const output = await run(
       liveProgram(`

@@ -142,9 +142,9 @@ const HINTS = new Map([
   ["ENAMETOOLONG", "choose a shorter name"],
 ]);
 
-/** What the system says, without the call and its path, which may be one that is only tried out. */
+/** What the system says, without the call and its paths, which may be some that are only tried out. */
 export function systemReason(error: Error): string {
-  const text = error.message.replace(/, \w+(?: '[^']*')?$/, "");
+  const text = error.message.replace(/, \w+(?: '.*')?$/, "");
   return text || ((error as NodeJS.ErrnoException).code ?? error.name);
 }
 

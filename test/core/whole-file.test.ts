@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { openWholeOutput, temporaryPath, writeFileWhole, writeWhole } from "../../src/core/whole-file.ts";
+import { openWholeOutput, systemReason, temporaryPath, writeFileWhole, writeWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk } from "../support/small-disk.ts";
 
 setDefaultTimeout(120_000);
@@ -118,4 +118,17 @@ test.skipIf(!hasSmallDisk)("writeWhole() writes where even root may not give fil
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("systemReason() is what the system says, without the call and its paths", () => {
+  const said = [
+    "ENOENT: no such file or directory, open '/a'",
+    "EISDIR: illegal operation on a directory, rename '/a, it's' -> '/b'",
+    "ENOSPC: no space left on device, write",
+  ];
+  expect(said.map((text) => systemReason(new Error(text)))).toEqual([
+    "ENOENT: no such file or directory",
+    "EISDIR: illegal operation on a directory",
+    "ENOSPC: no space left on device",
+  ]);
 });

@@ -75,8 +75,6 @@ const MOST_ROUNDING = 0.01;
  * @throws {ModelError} If a class is below 0, or objectness is not the 1 that it is in such a model
  */
 function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: number, row: number, plane: number): void {
-  if (seen.has(plan)) return;
-  seen.add(plan);
   if (plan.isObjectnessOne) {
     for (let n = 0, i = at - plane; n < rows; n++, i += row) {
       if (Math.abs(data[i]! - 1) > MOST_ROUNDING) refuseObjectness(plan, `${data[i]!} in row ${n}`);
@@ -87,6 +85,54 @@ function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: numbe
       if (data[i]! < LOWEST_PROBABILITY) refuseNegative(plan, classId);
     }
   }
+}
+
+/** Fewer boxes than the smallest grids have may all be large ones. */
+const FEWEST_BOXES = 64;
+
+/** Where a box begins so far to the right, or below, a width or height that is larger than that would reach far beyond the input. */
+const FAR = 0.75;
+
+/**
+ * Look at every box of a model's first image. Of corners the second is to the right of the first and below it in all of them; of a
+ * centre, width and height these are larger than that only where a box is.
+ *
+ * @param at    where the first box begins
+ * @param row   elements from a box to the next
+ * @param plane elements from one of its numbers to the next
+ * @throws {ModelError} If what is read as centres, widths and heights are corners
+ */
+function checkForm(
+  plan: DensePlan,
+  { inputWidth, inputHeight }: DecodeInput,
+  { data }: NumberSlice,
+  at: number,
+  rows: number,
+  row: number,
+  plane: number,
+): void {
+  if ((plan.boxForm ?? "centre") !== "centre" || plan.score !== "class") return;
+  const [right, below] = plan.boxUnit === "fraction" ? [FAR, FAR] : [FAR * inputWidth, FAR * inputHeight];
+  let count = 0;
+  let furthestX = 0;
+  let furthestY = 0;
+  for (let n = 0, i = at; n < rows; n++, i += row) {
+    const [x, y, third, fourth] = [data[i]!, data[i + plane]!, data[i + 2 * plane]!, data[i + 3 * plane]!];
+    // What is no number tells nothing.
+    if (!(third >= x && fourth >= y)) return;
+    if (third === 0 && fourth === 0) continue;
+    count += 1;
+    furthestX = Math.max(furthestX, x);
+    furthestY = Math.max(furthestY, y);
+  }
+  if (count < FEWEST_BOXES || furthestX < right || furthestY < below) return;
+  const found = "its boxes are read as centre, width and height, and all of them are corners";
+  const isChannelMajor = plan.order === "channel-major";
+  const names = isChannelMajor ? ["libreyolo"] : ["libreyolo", "damo-yolo-rows", "ppyoloe-raw"];
+  const hint = `name the head by ${naming(names)}, and give the \`preprocessing\` where the model wants another`;
+  throw new ModelError(message(`decode output ${JSON.stringify(plan.output)}`, found, hint), plan.output, {
+    readings: names,
+  });
 }
 
 /** @throws {ModelError} Always: the rows are not YOLOv6's. @param objectness what is where 1 must be */
@@ -119,7 +165,11 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   values.load(tensor, input.index * plan.channels * anchors, needed);
   const { data, offset } = values;
   const { boxForm = "centre", boxUnit } = plan;
-  checkFirst(plan, data, offset + plan.classChannel * anchors, anchors, 1, anchors);
+  if (!seen.has(plan)) {
+    seen.add(plan);
+    checkFirst(plan, data, offset + plan.classChannel * anchors, anchors, 1, anchors);
+    checkForm(plan, input, values, offset, anchors, 1, anchors);
+  }
   if (best.length < anchors) {
     best = new Float32Array(anchors);
     bestClass = new Int32Array(anchors);
@@ -157,8 +207,12 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
   values.load(tensor, input.index * anchors * channels, anchors * channels);
   const { data, offset } = values;
   loadBoxes(plan, input, anchors);
-  checkFirst(plan, data, offset + classChannel, anchors, channels, 1);
   const boxStep = plan.boxes === undefined ? channels : BOX_NUMBERS;
+  if (!seen.has(plan)) {
+    seen.add(plan);
+    checkFirst(plan, data, offset + classChannel, anchors, channels, 1);
+    checkForm(plan, input, boxes, boxes.offset, anchors, boxStep, 1);
+  }
   const threshold = fround(input.threshold);
   for (let anchor = 0, at = offset; anchor < anchors; anchor++, at += channels) {
     const objectness = rule === "class" ? 1 : data[at + 4]!;

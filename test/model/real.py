@@ -454,6 +454,9 @@ def by_mmdeploy(package, models):
             tests.score_thr = 0.0001
             if "nms_pre" in tests:
                 tests.nms_pre = 30000
+            if "rpn" in config.model.test_cfg:
+                # mmdet's NMS of proposals is of each level, mmdeploy's of all together: here neither leaves any out.
+                config.model.test_cfg.rpn.update(nms_pre=40, nms=dict(type="nms", iou_threshold=1))
             names = ["dets", "labels", *(["masks"] if name in ("rtmdet-ins", "mask-rcnn") else [])]
             deploy = Config(dict(
                 onnx_config=dict(type="onnx", export_params=True, keep_initializers_as_inputs=False, opset_version=16, save_file="model.onnx",
@@ -564,8 +567,6 @@ def mmyolo_models():
         "yolov5": ("yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py", 128, "convs_pred", 0),
         "rtmdet": ("rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py", 128, "rtm_cls", 2.5),
         "yolox": ("yolox/yolox_tiny_fast_8xb8-300e_coco.py", 128, "multi_level_conv_(cls|obj)", 1),
-        "yolov6": ("yolov6/yolov6_n_syncbn_fast_8xb32-400e_coco.py", 128, "cls_preds", 1),
-        "yolov7": ("yolov7/yolov7_tiny_syncbn_fast_8x16b-300e_coco.py", 128, r"convs_pred\.\d\.1", 0),
     })
 
 
@@ -731,6 +732,47 @@ def paddle_models():
             paddle.jit.save(paddle.jit.to_static(model, input_spec=inputs), f"{folder}/model")
             paddle2onnx.export(f"{folder}/model.pdmodel", f"{folder}/model.pdiparams", place(f"paddle-{name.lower()}"), opset_version=16)
         write(version("paddledet"), f"paddle-{name.lower()}", image, {"threshold": threshold, "maxDetections": 300}, rows)
+
+
+def supergradients_models():
+    """YOLO-NAS by super-gradients in its three forms. pip install super-gradients onnx_graphsurgeon, the former without dependencies."""
+    import torch
+    from super_gradients.conversion.conversion_enums import DetectionOutputFormatMode
+    from super_gradients.training import models
+
+    side = 256
+    torch.manual_seed(0)
+    model = models.get("yolo_nas_s", num_classes=80)
+    image, array = photograph(side, side)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+    settled(model, lambda: model(torch.cat([tensor, tensor.flip(3)])))
+    for name, module in model.named_modules():
+        if name.endswith("reg_pred"):
+            module.weight.data.normal_(0, 0.02)
+            module.bias.data = -0.2 * (torch.arange(len(module.bias)) % (len(module.bias) // 4))
+    layers = [module for name, module in model.named_modules() if name.endswith("cls_pred")]
+    numbers = dict(nms_top_k=2000, max_predictions=300, class_agnostic_nms=False)
+
+    def read(several):
+        # Its files take every class of a place, its raw outputs are read by the best one here.
+        after = model.get_post_prediction_callback(conf=0.0001, iou=0.7, multi_label_per_box=several, **numbers)
+        with torch.no_grad():
+            return after(model(tensor))[0].tolist()
+
+    threshold, _ = tuned(layers, image.size, lambda: read(True))
+    forms = {
+        "batch": dict(output_predictions_format=DetectionOutputFormatMode.BATCH_FORMAT),
+        "raw": dict(postprocessing=False),
+        "flat": dict(output_predictions_format=DetectionOutputFormatMode.FLAT_FORMAT),
+    }
+    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
+    for form, options in forms.items():
+        model.export(place(f"yolo-nas-{form}"), confidence_threshold=threshold, nms_threshold=0.7, preprocessing=False,
+                     input_image_shape=(side, side), max_predictions_per_image=300, num_pre_nms_predictions=1000,
+                     onnx_simplify=False, **options)
+        rows = [row for row in read(form != "raw") if row[4] >= threshold]
+        more = {"head": "damo-yolo", "preprocessing": {"fit": "letterbox", "scale": 1 / 255}} if form == "raw" else {}
+        write(version("super-gradients"), f"yolo-nas-{form}", image, {"threshold": threshold, "iou": 0.7, "maxDetections": 300, **more}, cut(rows, image.size))
 
 
 def libreyolo_models():

@@ -275,12 +275,15 @@ export class Session extends Resource implements AsyncDisposable {
   }
 }
 
+/** What ONNX Runtime says of FP8 where it has moved a Q/DQ node behind an operator that has none, or fits the limits of a Clip to it. */
+const MISPLACED_FP8 = /Failed to find kernel .*float8\w+\)|float8\w+\)' of input |GetQConstantLowerUpper/s;
+
 /**
  * ONNX Runtime 1.28 fuses Q/DQ nodes of FP8 with layers that take INT8 only, or moves them behind operators that have no FP8, and then
  * refuses what it has made. @returns how much it is to do instead
  */
 function lessForFp8(error: unknown, { optimization }: SessionConfig): "basic" | "disable" | undefined {
   if (optimization === "disable" || !(error instanceof ModelError)) return undefined;
-  if (/float8\w+\)' of input .* \(QLinear/.test(error.message)) return optimization === "basic" ? "disable" : "basic";
-  return /Failed to find kernel .*float8\w+\)/s.test(error.message) ? "disable" : undefined;
+  if (optimization !== "basic" && /float8\w+\)' of input .* \(QLinear/.test(error.message)) return "basic";
+  return MISPLACED_FP8.test(error.message) ? "disable" : undefined;
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { type DType, tensorOf } from "../../src/core/tensor.ts";
 import { toFloat16 } from "../../src/onnx/float16.ts";
+import type { OnnxNode } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { type Quantisation, type QuantiseOptions, quantise } from "../../src/precision/quantise.ts";
@@ -148,6 +149,57 @@ test("ONNX Runtime loads an FP8 model whose additions it would fuse as those of 
   const { model } = await quantised(bytes, { type: "fp8", ranges });
   await using session = await Session.fromBytes(model.write(), "a residual block");
   expect(session.config.optimization).toBe("basic");
+});
+
+test("ONNX Runtime loads an FP8 layer whose Q/DQ nodes it would move behind an operator that has no FP8", async () => {
+  const operators = {
+    MaxPool: { inputs: ["ra"], attributes: { kernel_shape: [1, 1] } },
+    Transpose: { inputs: ["ra"], attributes: { perm: [0, 1, 3, 2] } },
+    Reshape: { inputs: ["ra", "shape"] },
+    Slice: { inputs: ["ra", "from", "to"] },
+    Clip: { inputs: ["ra", "low", "high"] },
+  };
+  const indices = (name: string, ...values: readonly bigint[]) => {
+    return { name, dtype: "i64" as const, shape: [values.length], data: BigInt64Array.from(values) };
+  };
+  const number = (name: string, value: number) => ({
+    ...{ name, dtype: "f32" as const, shape: [] },
+    data: Float32Array.of(value),
+  });
+  const convolution = (input: string, output: string): NodeSpec => ({
+    ...{ op: "Conv", inputs: [input, `w${output}`], outputs: [output] },
+    attributes: { pads: [1, 1, 1, 1] },
+  });
+  for (const [op, spec] of Object.entries(operators)) {
+    const bytes = onnxModel({
+      opset: 17,
+      inputs: [{ name: "x", dtype: "f32", shape: [1, 32, 4, 4] }],
+      outputs: [{ name: "y", dtype: "f32" }],
+      initializers: [
+        ...["a", "b", "y"].map((name, at) => ({
+          ...{ name: `w${name}`, dtype: "f32" as const, shape: [32, 32, 3, 3] },
+          data: chance(32 * 32 * 9, at + 1),
+        })),
+        ...[indices("shape", 1n, 32n, 4n, 4n), indices("from", 0n, 0n, 0n, 0n), indices("to", 1n, 32n, 2n, 2n)],
+        ...[number("low", 0), number("high", 6)],
+      ],
+      nodes: [
+        convolution("x", "a"),
+        { op: "Relu", inputs: ["a"], outputs: ["ra"] },
+        { op, outputs: ["p"], ...spec },
+        convolution("p", "b"),
+        { op: "Relu", inputs: ["b"], outputs: ["rb"] },
+        convolution("rb", "y"),
+      ],
+    });
+    const ranges = new Map(Object.entries({ p: 20, ra: 20 }));
+    const exclude = ({ outputs }: OnnxNode): boolean => outputs[0] !== "b";
+    const { model } = await quantised(bytes, { type: "fp8", ranges, exclude });
+    await using session = await Session.fromBytes(model.write(), op);
+    expect([op, session.config.optimization]).toEqual([op, "disable"]);
+    await using plain = await Session.fromBytes(bytes, op);
+    expect(plain.config.optimization).not.toBe("disable");
+  }
 });
 
 test("scales that are made for FP16 are the same once the model is FP16", async () => {

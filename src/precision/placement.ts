@@ -57,8 +57,8 @@ export interface PlacementOptions {
    */
   readonly first?: boolean | undefined;
   /**
-   * True: layers behind a grouped convolution in float too, in INT8. TensorRT 10 puts their QuantizeLinear into that convolution, and
-   * has no kernel for it: the build fails. Default false.
+   * True: layers right behind a grouped convolution in float too, in INT8. TensorRT 10.6 does not build them: it finds no kernel for a
+   * depthwise convolution with SiLU whose output is quantised, and does for one of all channels. Default false.
    */
   readonly behindGrouped?: boolean | undefined;
 }

@@ -40,7 +40,7 @@ export function slowFp8Reason(
 ): string | undefined {
   const isMeasured = family === "TensorRT" && major === 10 && minor === 6 && first === 9 && second === 0;
   if (!isMeasured) return undefined;
-  return `FP8 is 3 to 6 times slower than FP16 with ${text} on this GPU, as no convolution runs in it: take fp16 or int8`;
+  return `FP8 is 3 to 6 times slower than FP16 with ${text} on this kind of GPU: take fp16 or int8`;
 }
 
 /** Say it in the log where FP8 is known to be slower. Nothing is refused, as FP8 may be wanted for its size. */

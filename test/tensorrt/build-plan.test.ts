@@ -328,7 +328,7 @@ test.skipIf(isHeavy)(
 test("FP8 is called slow only with the release and on the kind of GPU where it was measured", () => {
   const hopper = { computeCapability: [9, 0] } as const;
   expect(slowFp8Reason(parseVersion(100600), hopper)).toBe(
-    "FP8 is 3 to 6 times slower than FP16 with TensorRT 10.6.0 on this GPU, as no convolution runs in it: take fp16 or int8",
+    "FP8 is 3 to 6 times slower than FP16 with TensorRT 10.6.0 on this kind of GPU: take fp16 or int8",
   );
   expect(slowFp8Reason(parseVersion(100600), { computeCapability: [8, 9] })).toBeUndefined();
   expect(slowFp8Reason(parseVersion(101501), hopper)).toBeUndefined();

@@ -263,6 +263,8 @@ const handlerTable = {
       .record(z.string(), streamOption, STREAMS_RULE)
       .refine((streams) => Object.keys(streams).every((name) => /^[\w.-]{1,64}$/.test(name)), STREAMS_RULE)
       .default({}),
+    // `--streams` is how the frames in flight share a GPU.
+    flag: "cameras",
     value: "FILE",
     fromText: jsonFrom,
     help: "JSON file of cameras to follow, by name; see docs/serve.md",

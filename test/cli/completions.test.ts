@@ -120,6 +120,18 @@ test("each script knows every command and every flag", async () => {
   }
 });
 
+test("no two flags of a command have one name, letter or alias", async () => {
+  for (const { name: command, flags } of COMMANDS) {
+    const names = (await flags()).flatMap(({ name, short, aliases = [] }) => [
+      name,
+      ...(short === undefined ? [] : [short]),
+      ...aliases.map((alias) => alias.name).filter((alias) => alias !== name),
+    ]);
+    const twice = names.filter((name, at) => names.indexOf(name) !== at);
+    expect([command, twice]).toEqual([command, []]);
+  }
+});
+
 test("completions refuses another shell", async () => {
   for (const [words, found] of [
     [[], "Expected one shell, got 0\nHint: bunx bun-tensorrt completions bash|zsh|fish"],

@@ -162,7 +162,9 @@ function numbersOf(name: string, golden: ReadonlyMap<string, GoldenCase>): strin
   // The golden test names those that have no case.
   const all = [...new Bun.Glob("test/{objects,model,detector}/*.test.ts").scanSync(root)].sort();
   const files = all.filter((path) => !path.endsWith("golden.test.ts"));
-  const file = files.find((path) => readFileSync(join(root, path), "utf8").includes(`"${name}"`));
+  // By its name in quotes, or as a key of its model.
+  const named = new RegExp(`"${name}"|^ *${name}: \\{`, "m");
+  const file = files.find((path) => named.test(readFileSync(join(root, path), "utf8")));
   return file === undefined ? "" : `\`${file}\``;
 }
 

@@ -405,7 +405,7 @@ fakeCudaTest("decoders that are not kept go one at a time, with pauses, and no c
   const code = program(`
     const expected = { width: 64, height: 48 };
     nvdec.keep(1);
-    const all = Array.from({ length: 4 }, () => open({ expected }));
+    const all = Array.from({ length: 3 }, () => open({ expected }));
     await Promise.all(all.map((decoder) => decoder.ready()));
     const from = performance.now();
     const waits = all.map((decoder) => {
@@ -413,17 +413,17 @@ fakeCudaTest("decoders that are not kept go one at a time, with pauses, and no c
       decoder.close();
       return performance.now() - before;
     });
-    tell(Math.min(...waits) < 30);
+    tell(Math.min(...waits) < 100);
     while (standIn().decoders > 1) await Bun.sleep(5);
-    tell(performance.now() - from >= 3 * 30 + 2 * 4 * 30);
+    tell(performance.now() - from >= 2 * 100 + 4 * 100);
     // The one that is kept is still there for the next.
     using next = open({ expected });
     await next.ready();
     tell(next.counts.created, next.counts.reconfigured);
   `);
-  const { told, made } = result(await run(code, { FAKE_NVDEC_DESTROY_US: "30000", FAKE_NVDEC_ONE_AT_A_TIME: "1" }));
+  const { told, made } = result(await run(code, { FAKE_NVDEC_DESTROY_US: "100000", FAKE_NVDEC_ONE_AT_A_TIME: "1" }));
   expect(told).toEqual([true, true, 0, 1]);
-  expect(made).toBe(4);
+  expect(made).toBe(3);
 });
 
 fakeCudaTest("a decoder that the driver has no room for gets that of idle ones", async (run) => {

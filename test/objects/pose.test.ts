@@ -1,16 +1,19 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { registerAccelerator } from "../../src/accelerators/accelerator.ts";
 import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import { placeRectangle, pointsToSource } from "../../src/image/geometry.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { createDetectionBlock } from "../../src/model/rows.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { noDevicePart } from "../../src/runtime/task.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
-import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";
+import { COCO_KEYPOINTS, mapKeypoints } from "../../src/tasks/pose/keypoints.ts";
 import { pulled } from "../support/catalogue.ts";
+import { chance } from "../support/chance.ts";
 import { type FixedModelOptions, finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { isMissing, sharedFile } from "../support/shared.ts";
 import { imagePath, largestDifference, matched, reference } from "./reference.ts";
@@ -245,3 +248,37 @@ for (const [model, ...path] of REFERENCES) {
     60_000,
   );
 }
+
+describe("mapKeypoints() gives what pointsToSource() gives of the rows without NaN", () => {
+  const region = placeRectangle([1920, 1080], { x: 1200, y: -40, width: 800, height: 600 }, [640, 480], "letterbox");
+  for (const numbers of [2, 3] as const) {
+    for (const isClipped of [true, false]) {
+      test(`${numbers} numbers a point, ${isClipped ? "clipped" : "as they are"}`, () => {
+        const random = chance(11);
+        const count = 5;
+        const length = count * numbers;
+        const block = createDetectionBlock(9, [{ length }]);
+        block.count = 7;
+        const points = block.extras[0]!;
+        for (let at = 0; at < points.length; at++) points[at] = random() * 2000 - 700;
+        for (const [row, lost] of [
+          [0, Number.NaN],
+          [3, Number.POSITIVE_INFINITY],
+          [6, Number.NEGATIVE_INFINITY],
+        ] as const) {
+          points[row * length + 2 + row] = lost;
+        }
+        block.sources.set([0, 1, 2, 3, 4, 5, 6]);
+        const kept = [1, 2, 4, 5];
+        const want = Float32Array.from(kept.flatMap((row) => [...points.subarray(row * length, (row + 1) * length)]));
+        const beyond = points.slice(7 * length);
+        pointsToSource(want, kept.length * count, region, isClipped ? "clip" : "keep", numbers);
+        mapKeypoints(block, { count, numbers, names: [], isClipped }, region);
+        expect([block.count, block.dropped]).toEqual([4, 3]);
+        expect([...block.sources.subarray(0, 4)]).toEqual(kept);
+        expect(points.subarray(0, 4 * length)).toEqual(want);
+        expect(points.subarray(7 * length)).toEqual(beyond);
+      });
+    }
+  }
+});

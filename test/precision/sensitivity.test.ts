@@ -33,11 +33,13 @@ function chance(length: number, seed: number): Float32Array<ArrayBuffer> {
 /**
  * Four convolutions and a head. What the third reads has one channel of `outlier` times the others', which its weights take back:
  * no scale of the tensor fits.
+ *
+ * @param group of the second one
  */
-function network(outlier: number): Uint8Array {
+function network(outlier: number, group = 1): Uint8Array {
   const layers = [
     [32, 3],
-    [32, 32],
+    [32, 32 / group],
     [32, 32],
     [32, 32],
     [8, 32],
@@ -57,7 +59,7 @@ function network(outlier: number): Uint8Array {
     nodes: layers.flatMap((_, at) => {
       const input = at === 0 ? "x" : `r${at - 1}`;
       const output = at === 4 ? "y" : `c${at}`;
-      const attributes = { pads: [1, 1, 1, 1] };
+      const attributes = { pads: [1, 1, 1, 1], ...(at === 1 && group > 1 && { group }) };
       const conv = { op: "Conv", inputs: [input, `w${at}`], outputs: [output], attributes };
       return at === 4 ? [conv] : [conv, { op: "Relu", inputs: [output], outputs: [`r${at}`] }];
     }),
@@ -120,6 +122,21 @@ test("convert() puts the layers that cost most back into float, and the same one
   const again = await convertTo("again.onnx", lossBefore / 4);
   expect(again.sensitivity).toEqual(sensitivity);
   expect(await Bun.file(path("again.onnx")).bytes()).toEqual(await Bun.file(path("some.onnx")).bytes());
+});
+
+test("layers behind a grouped convolution are ranked by themselves too, and are FP16 with it", async () => {
+  await Bun.write(path("grouped.onnx"), network(1, 2));
+  const options = { ...OPTIONS, calibration: path("photos"), output: path("grouped.int8.onnx") };
+  const typesOf = ({ layers }: Conversion): string[] =>
+    layers.filter(({ op }) => op === "Conv").map(({ type }) => type);
+  expect(typesOf(await convert(path("grouped.onnx"), options))).toEqual(["int8", "int8", "int8", "int8", "fp16"]);
+  const back = await convert(path("grouped.onnx"), { ...options, exclude: ["Conv_2"] });
+  expect(typesOf(back)).toEqual(["int8", "fp16", "fp16", "int8", "fp16"]);
+  expect(back.layers.find(({ name }) => name === "Conv_4")?.reason).toBe("it follows a grouped convolution in FP16");
+  const whole = await convert(path("grouped.onnx"), { ...options, maxLoss: 1 });
+  const { sensitivity } = await convert(path("grouped.onnx"), { ...options, maxLoss: whole.sensitivity!.loss * 0.9 });
+  expect(sensitivity!.layers.length).toBe(4);
+  expect(sensitivity!.loss).toBeLessThanOrEqual(whole.sensitivity!.loss * 0.9);
 });
 
 test("convert() puts blocks of neighbouring layers back where single ones are not enough, and says what each cost", async () => {

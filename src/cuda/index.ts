@@ -27,8 +27,7 @@ export {
   type DeviceMemory,
   type TypedDeviceMemory,
 } from "./device-buffer.ts";
-export type { WaitMode, WaitOptions } from "./event.ts";
-export { Event, type EventOptions } from "./event.ts";
+export { Event, type EventOptions, type WaitMode, type WaitOptions } from "./event.ts";
 export { type EventBoard, type EventCalls, type EventWait, EventWaits, type HeldEvent } from "./event-waits.ts";
 export { Graph, GraphExec } from "./graph.ts";
 export {

@@ -145,7 +145,10 @@ function refuseObjectness({ output }: DensePlan, objectness: string): never {
   });
 }
 
-/** @throws {ModelError} Always: a class is no probability. @param classId the first that is not; -1 for objectness that is not the 1 it must be */
+/**
+ * @param classId the first that is no probability; -1 for objectness that is not the 1 it must be
+ * @throws {ModelError} Always
+ */
 export function refuseNegative(plan: DensePlan, classId: number): never {
   if (classId < 0) refuseObjectness(plan, "another number");
   const { output, classes, classChannel, boxes } = plan;

@@ -1,4 +1,7 @@
-/** @module Heads `yolov4`, `damo-yolo` and `damo-yolo-rows`: the boxes and the scores of all classes in two outputs, or side by side, before NMS. */
+/**
+ * @module Heads `yolov4`, `damo-yolo` and `damo-yolo-rows`: the boxes and the scores of all classes in two outputs, or side by side,
+ * before NMS.
+ */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";

@@ -114,8 +114,11 @@ export class NvdecDecoder extends Owner {
       for (const [slot, event] of events.entries()) handles.setPointer(slot, event.handle);
       const { surfaces, delay, maxWidth, maxHeight, expected } = config;
       const form = expected && [
-        ...[expected.width, expected.height, CHROMAS.indexOf(expected.chroma)],
-        ...[expected.bits, expected.images + IMAGES_BESIDE],
+        expected.width,
+        expected.height,
+        CHROMAS.indexOf(expected.chroma),
+        expected.bits,
+        expected.images + IMAGES_BESIDE,
       ];
       const sizes = [surfaces, delay, maxWidth, maxHeight, ...(form ?? [0, 0, 0, 0, 0])];
       const options = Int32Array.of(CODEC_NUMBERS[config.codec], ...sizes);

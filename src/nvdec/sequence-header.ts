@@ -68,39 +68,32 @@ class Bits {
 /** Profiles of H.264 that tell their chroma. */
 const TELLS_CHROMA: ReadonlySet<number> = new Set([44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244]);
 const BASELINE = 66;
-/** By `level_idc`: most macroblocks of all images that are kept. */
+/** By the `level_idc` from which it holds: most macroblocks of all images that are kept. @see ITU-T H.264, table A-1 */
 const KEPT_MACROBLOCKS: readonly (readonly [level: number, macroblocks: number])[] = [
-  ...([
-    [10, 396],
-    [11, 900],
-    [12, 2376],
-    [21, 4752],
-    [30, 8100],
-    [31, 18_000],
-    [32, 20_480],
-    [41, 32_768],
-  ] as const),
-  ...([
-    [42, 34_816],
-    [50, 110_400],
-    [52, 184_320],
-  ] as const),
+  [10, 396],
+  [11, 900],
+  [12, 2376],
+  [21, 4752],
+  [22, 8100],
+  [31, 18_000],
+  [32, 20_480],
+  [40, 32_768],
+  [42, 34_816],
+  [50, 110_400],
+  [51, 184_320],
+  [60, 696_320],
 ];
 const MOST_IMAGES = 16;
-/** By `general_level_idc`: most pixels of an image. */
+/** By the `general_level_idc` from which it holds: most pixels of an image. @see ITU-T H.265, table A.8 */
 const LEVEL_PIXELS: readonly (readonly [level: number, pixels: number])[] = [
-  ...([
-    [30, 36_864],
-    [60, 122_880],
-    [63, 245_760],
-    [90, 552_960],
-    [93, 983_040],
-    [120, 2_228_224],
-  ] as const),
-  ...([
-    [150, 8_912_896],
-    [180, 35_651_584],
-  ] as const),
+  [30, 36_864],
+  [60, 122_880],
+  [63, 245_760],
+  [90, 552_960],
+  [93, 983_040],
+  [120, 2_228_224],
+  [150, 8_912_896],
+  [180, 35_651_584],
 ];
 
 /** Images that a level of HEVC allows to be kept: the smaller they are, the more. @see ITU-T H.265, A.4.2 */
@@ -189,7 +182,10 @@ function readH264(unit: Uint8Array): SequenceHeader | undefined {
   const images = told ?? Math.floor(kept / (columns * rows));
   if (bits.isOver) return undefined;
   return {
-    ...{ width: columns * 16, height: rows * 16, chroma: CHROMAS[chroma] ?? "4:4:4", bits: depth },
+    width: columns * 16,
+    height: rows * 16,
+    chroma: CHROMAS[chroma] ?? "4:4:4",
+    bits: depth,
     images: Math.min(Math.max(images, references, 1), MOST_IMAGES),
     // Images of the baseline are never reordered, nor are those whose order is that of their decoding.
     tellsOrder: told !== undefined || profile === BASELINE || orderType === 2,
@@ -220,9 +216,11 @@ function readHevc(unit: Uint8Array): SequenceHeader | undefined {
     bits.skipUnsigned(2);
   }
   if (bits.isOver || width === 0 || height === 0) return undefined;
-  const header = { width, height, chroma: CHROMAS[chroma] ?? "4:4:4", bits: depth } as const;
   return {
-    ...header,
+    width,
+    height,
+    chroma: CHROMAS[chroma] ?? "4:4:4",
+    bits: depth,
     images: Math.min(Math.max(images, imagesOfLevel(level, width * height)), MOST_IMAGES),
     tellsOrder: true,
   };

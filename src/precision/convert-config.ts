@@ -37,9 +37,10 @@ export interface ConvertOptions {
   /** Names of nodes that keep FP32 with FP16, and with INT8 and FP8 are FP16; of one without a name, that of its first output. */
   readonly exclude?: readonly string[] | undefined;
   /**
-   * With INT8 and FP8: how much the model may lose, 0–1. Layers that cost most go back to FP16, or blocks of neighbours, until it does not lose more: of the mAP,
-   * or of equal classes, with the model of FP32 as the teacher; of a model whose task is not known, of its outputs' noise. It is measured
-   * on a quarter of the images, which are held back from the calibration. Default: all layers are quantised, and nothing is measured.
+   * With INT8 and FP8: how much the model may lose, 0–1. Layers that cost most go back to FP16, or blocks of neighbours, until it does
+   * not lose more: of the mAP, or of equal classes, with the model of FP32 as the teacher; of a model whose task is not known, of its
+   * outputs' noise. It is measured on a quarter of the images, which are held back from the calibration. Default: all layers are
+   * quantised, and nothing is measured.
    */
   readonly maxLoss?: number | undefined;
   /**

@@ -93,15 +93,24 @@ async function filesBeside(source: string | Uint8Array): Promise<ModelFiles | un
   return undefined;
 }
 
-/** What a detector's own files say: its anchors, its class names, how it was exported, and of which family its weights are. @param source path or bytes of the model */
+/**
+ * What a detector's own files say: its anchors, its class names, how it was exported, and of which family its weights are.
+ *
+ * @param source path or bytes of the model
+ */
 export async function detectorFiles(source: string | Uint8Array): Promise<DetectorFiles> {
-  const [anchors, names, exporter] = [anchorsBeside(source), namesBeside(source), exporterBeside(source)];
-  const [weights, carried] = [weightsOf(source), (await carriedFiles(source)).detector];
+  const [anchors, names, exporter, weights, { detector: carried }] = await Promise.all([
+    anchorsBeside(source),
+    namesBeside(source),
+    exporterBeside(source),
+    weightsOf(source),
+    carriedFiles(source),
+  ]);
   return {
-    anchorsBeside: (await anchors) ?? carried?.anchorsBeside,
-    namesBeside: (await names) ?? carried?.namesBeside,
-    exporterBeside: (await exporter) ?? carried?.exporterBeside,
-    weightsOf: (await weights) ?? carried?.weightsOf,
+    anchorsBeside: anchors ?? carried?.anchorsBeside,
+    namesBeside: names ?? carried?.namesBeside,
+    exporterBeside: exporter ?? carried?.exporterBeside,
+    weightsOf: weights ?? carried?.weightsOf,
   };
 }
 

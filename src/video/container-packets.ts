@@ -290,7 +290,9 @@ export class ContainerFile implements Disposable {
         rotation: track.rotation,
         isLive: false,
         // The frames tell.
-        ...{ yuvMatrix: undefined, tellsMatrix: false, yuvRange: "limited" },
+        yuvMatrix: undefined,
+        tellsMatrix: false,
+        yuvRange: "limited",
         pixelFormat: pixelFormatOf(codec, config.codec, header),
       };
       return new ContainerFile(name, input, sink, startSeconds, description, isCutShort(path), info);

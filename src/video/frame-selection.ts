@@ -1,4 +1,7 @@
-/** @module FrameSelection: which frames of a video are wanted, by their number or their time: as a filter of ffmpeg, and as code; and when each is shown. */
+/**
+ * @module FrameSelection: which frames of a video are wanted, by their number or their time: as a filter of ffmpeg, and as code; and
+ * when each is shown.
+ */
 
 import type { VideoInfo } from "./probe.ts";
 import { rationalValue } from "./video-frame.ts";

@@ -162,7 +162,8 @@ export class GpuDecoding implements Disposable {
   #open({ isLive, sequence }: VideoInfo): NvdecDecoder {
     const { tellsOrder, ...form } = sequence ?? { tellsOrder: false };
     return NvdecDecoder.open(this.#engines.nvdec, {
-      ...{ codec: this.#codec, surfaces: SURFACES[isLive ? "live" : "recorded"] },
+      codec: this.#codec,
+      surfaces: SURFACES[isLive ? "live" : "recorded"],
       // Without a delay images come in the order of decoding, but where the stream says when each is due.
       delay: isLive && tellsOrder ? 0 : 1,
       expected: isLive && "width" in form ? form : undefined,

@@ -60,6 +60,31 @@ test("a stream without a restriction tells its order by its profile or kind, and
   expect(sequenceHeaderOf("h264", main)).toEqual({ ...told!, tellsOrder: false });
 });
 
+/** `ue(v)` */
+function unsigned(value: number): string {
+  const bits = (value + 1).toString(2);
+  return "0".repeat(bits.length - 1) + bits;
+}
+
+/** A stream of baseline with one reference and no VUI. */
+function streamOfLevel(level: number, columns: number, rows: number): Uint8Array {
+  const fields = [0, 0, 2, 1].map(unsigned).join("");
+  const size = `0${unsigned(columns - 1)}${unsigned(rows - 1)}`;
+  // Whole frames, nothing cropped off, no VUI, and the bit that ends it.
+  const bits = `${fields}${size}11001`;
+  const bytes = bits.match(/.{1,8}/g)!.map((byte) => Number.parseInt(byte.padEnd(8, "0"), 2));
+  return Uint8Array.of(0, 0, 1, 0x67, 0x42, 0, level, ...bytes);
+}
+
+test("H.264 without a restriction keeps as many images as table A-1 says of its level", () => {
+  const imagesOf = (level: number, columns: number, rows: number): number | undefined =>
+    sequenceHeaderOf("h264", streamOfLevel(level, columns, rows))?.images;
+  expect([10, 11, 12, 13, 20].map((level) => imagesOf(level, 11, 9))).toEqual([4, 9, 16, 16, 16]);
+  expect([20, 21, 22, 30, 31].map((level) => imagesOf(level, 45, 36))).toEqual([1, 2, 5, 5, 11]);
+  expect([31, 32, 40, 41, 42, 50].map((level) => imagesOf(level, 120, 68))).toEqual([2, 2, 4, 4, 4, 13]);
+  expect([50, 51, 52, 60, 62].map((level) => imagesOf(level, 240, 135))).toEqual([3, 5, 5, 16, 16]);
+});
+
 test.skipIf(isFfmpegMissing)("sequence headers of HEVC are read; what is none of them is nothing", async () => {
   const x265 = ["-c:v", "libx265", "-x265-params", "log-level=error:pools=1"];
   const eight = await streamOf("hevc", ...x265);

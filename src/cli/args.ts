@@ -78,6 +78,12 @@ function isMisdashed(word: string, spellings: readonly Spelling[]): boolean {
   return /^[–—]/.test(word) || (/^-[^-]{2}/.test(word) && spellings.some((spelling) => spelling.name === name));
 }
 
+/** True for a word that is a flag, and the value of none: parseArgs takes it for the value of the flag before it. */
+function isFlag(word: string, spellings: readonly Spelling[]): boolean {
+  const isShort = spellings.some(({ flag: { short } }) => short !== undefined && word === `-${short}`);
+  return isShort || /^--([a-z]|$)/i.test(word) || isMisdashed(word, spellings);
+}
+
 /**
  * Split a command's words. `conf=0.5` is `--conf 0.5` where the command has such a flag, and there is no file of that name.
  *
@@ -115,6 +121,15 @@ export function parseWords(command: string, words: readonly string[], flags: rea
     if (token.kind === "option") {
       const spelling = spellings.find(({ name }) => name === token.name);
       if (spelling === undefined) throw unknownFlag(command, token.rawName, known);
+      if (spelling.takesValue && token.inlineValue === false && isFlag(token.value, spellings)) {
+        const { name, value } = spelling.flag;
+        const found = `--${token.name} needs a value, got the flag ${JSON.stringify(token.value)}`;
+        throw refuse(
+          name,
+          found,
+          `write --${token.name} ${value}; one that begins with dashes as --${token.name}=${token.value}`,
+        );
+      }
       take(spelling, spelling.takesValue || token.inlineValue === true ? token.value : undefined);
       continue;
     }

@@ -234,6 +234,26 @@ function tensorflowParts(
   return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [128, 128, 128] } };
 }
 
+/** Which of the two their anchors tell: by the scales of a `.cfg`, a family's name, or values that only it has. */
+function tensorflowFamily({ anchors }: ModelTraits): "yolov3" | "yolov4" | undefined {
+  if (anchors === undefined) return undefined;
+  const { name = "", values, centreScales } = anchors;
+  if (centreScales !== undefined) return centreScales.some((scale) => scale !== 1) ? "yolov4" : "yolov3";
+  const isOf = (family: string): boolean => name.startsWith(family) || values.join() === ANCHORS[family]!.join();
+  return (["yolov4", "yolov3"] as const).find(isOf);
+}
+
+/** Maps of one of the two. Without their anchors nothing in a file tells them apart. */
+function findOfTensorflow(
+  traits: ModelTraits,
+  family: "yolov3" | "yolov4",
+): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
+  const { forced, model } = traits;
+  const isNamed = model.outputs.every(({ name, shape }) => IDENTITY.test(name) && shape.length === 5);
+  if (!forced && (!isNamed || (tensorflowFamily(traits) ?? family) !== family)) return undefined;
+  return tensorflowParts(traits, family);
+}
+
 /**
  * YOLOv4 of the ONNX zoo. Sizes are e^t × anchor, centres may leave their cells.
  *
@@ -241,29 +261,17 @@ function tensorflowParts(
  */
 export const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov4-maps",
-  "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
+  "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities; name it, or its anchors (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
   decodeAnchorMaps,
-  (traits) => {
-    if (!traits.forced && !traits.model.outputs.every(({ name }) => IDENTITY.test(name))) return undefined;
-    const parts = tensorflowParts(traits, "yolov4");
-    if (parts === undefined || (parts.outputs[0]!.shape.length !== 5 && !traits.forced)) return undefined;
-    const what =
-      traits.anchors === undefined ? "YOLOv4's anchors and scales of the centres" : "YOLOv4's scales of the centres";
-    return {
-      ...parts,
-      assumptions: traits.forced
-        ? []
-        : [`${what}; YOLOv3 of tensorflow-yolov4 looks alike: for it give ${naming(["yolov3-maps"])}`],
-    };
-  },
+  (traits) => findOfTensorflow(traits, "yolov4"),
 );
 
-/** As `yolov4-maps`, of YOLOv3: centres stay in their cells. Nothing in a file tells it: name it. */
+/** As `yolov4-maps`, of YOLOv3: centres stay in their cells. */
 export const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov3-maps",
-  "as yolov4-maps, of YOLOv3, whose centres stay in their cells; never recognised, name it",
+  "as yolov4-maps, of YOLOv3, whose centres stay in their cells (YOLOv3 of tensorflow-yolov4)",
   decodeAnchorMaps,
-  (traits) => (traits.forced ? tensorflowParts(traits, "yolov3") : undefined),
+  (traits) => findOfTensorflow(traits, "yolov3"),
 );
 
 /**

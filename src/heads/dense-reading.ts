@@ -57,7 +57,7 @@ export function stridesOf(
 
 /**
  * What the number of rows says. `cells`: one row a cell of the input's grids. `anchors`: three a cell. `dynamic`: it is
- * open. `other`: it follows from no grid, as with 300 object queries.
+ * open, or the size of the input is, and some size has as many cells. `other`: it follows from no grid, as with 300 object queries.
  */
 export type RowKind = "cells" | "anchors" | "dynamic" | "other";
 
@@ -169,6 +169,18 @@ function isPrototypes({ shape }: TensorInfo): boolean {
   return shape.length === 4 && shape[1] === MASK_CHANNELS;
 }
 
+/** Cells of the smallest input with the usual strides, and with a fourth: sizes of whole strides have multiples of them. */
+const CELLS_OF_SMALLEST: readonly number[] = [cellCount(32, 32, USUAL_STRIDES), cellCount(64, 64, [8, 16, 32, 64])];
+
+/**
+ * True if rows that are few enough to be queries may be a grid's at a size that is not known: that of an export whose input is open and whose rows are not. The
+ * two strides of the tiny models are left out: hundreds of queries are as many cells.
+ */
+function mayBeGrid(rows: number, { image, model }: ModelTraits): boolean {
+  if (image.fixedSize !== undefined || model.shapesAt !== undefined || model.metadata.imgsz !== undefined) return false;
+  return rows <= MOST_CHOSEN && CELLS_OF_SMALLEST.some((cells) => rows % cells === 0);
+}
+
 function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides: readonly number[] } {
   if (rows < 0) return { kind: "dynamic", strides: USUAL_STRIDES };
   // Where the input is open and the rows are not, they are those of the size the model was exported for.
@@ -176,7 +188,8 @@ function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides:
   const cells = stridesOf(rows, size, 1);
   if (cells !== undefined) return { kind: "cells", strides: cells };
   const anchors = stridesOf(rows, size, 3);
-  return anchors === undefined ? { kind: "other", strides: USUAL_STRIDES } : { kind: "anchors", strides: anchors };
+  if (anchors !== undefined) return { kind: "anchors", strides: anchors };
+  return { kind: mayBeGrid(rows, traits) ? "dynamic" : "other", strides: USUAL_STRIDES };
 }
 
 /** Columns of final rows: a box, a score and a class. */

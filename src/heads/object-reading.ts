@@ -270,7 +270,7 @@ function recogniseOnce(model: ModelInfo, task: ObjectTaskName, options: Recognis
   const evident = other?.task ?? traits.task;
   if (evident !== undefined && evident !== task) {
     const hint = "`Model.load` finds out which façade a model has";
-    const load = other === undefined ? hint : `${loadHint(other.facade)}; ${hint}`;
+    const load = other === undefined ? hint : `${loadHint(other.facade, true)}; ${hint}`;
     refuse(asked, `its task is ${JSON.stringify(evident)}`, load);
   }
   const byHead = readByHead(traits, options, task);

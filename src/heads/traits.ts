@@ -96,9 +96,11 @@ const COMMANDS: ReadonlyMap<string, string> = new Map([
   ...Object.entries(MAP_TASKS).map(([command, { facade }]) => [facade, command] as const),
 ]);
 
-/** What to do with a model of another task. @param facade the class that loads it */
-export function loadHint(facade: string): string {
-  return `load it with \`${facade}\`; on a command line run \`${COMMANDS.get(facade) ?? "detect"}\``;
+/** What to do with a model of another task. @param facade the class that loads it @param isAsked true where that task was asked for, by `--task` */
+export function loadHint(facade: string, isAsked = false): string {
+  const command = COMMANDS.get(facade);
+  const todo = command === undefined && isAsked ? "leave out `--task`" : `run \`${command ?? "detect"}\``;
+  return `load it with \`${facade}\`; on a command line ${todo}`;
 }
 
 /** True for the name of such a task. */
@@ -121,15 +123,21 @@ function literal(metadata: Readonly<Record<string, string>>, key: string): Liter
   return value;
 }
 
+/**
+ * True for metadata that only Ultralytics' exporters write, and those of YOLOv5, v7 and v9: class names alone, or a task, are anyone's.
+ */
+function isOfUltralytics({ author, description, stride, names }: Readonly<Record<string, string>>): boolean {
+  const isSigned = /^ultralytics\b/i.test(author ?? "") || /^ultralytics\b/i.test(description ?? "");
+  return isSigned || (stride !== undefined && names !== undefined);
+}
+
 function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["family"] {
   // "Ultralytics rtdetr-l model trained on coco.yaml": the name of the data tells nothing of the model.
   const text = `${metadata.head ?? ""} ${metadata.description?.replace(/ trained on .*/s, "") ?? ""}`;
   if (/rt-?detr/i.test(text)) return "rtdetr";
   // LibreYOLO's metadata tells more than this, and the heads that look for it ask.
   if (metadata.libreyolo_version !== undefined) return undefined;
-  return metadata.names === undefined && metadata.task === undefined && metadata.description === undefined
-    ? undefined
-    : "yolo";
+  return isOfUltralytics(metadata) ? "yolo" : undefined;
 }
 
 /** Words for plain detection that exporters other than Ultralytics' write. */

@@ -32,8 +32,9 @@ const ASSUMED_OF_FINAL_ROWS =
   `images: for these give ${saying({ fit: "stretch", resize: "antialias" })}`;
 
 /** Ultralytics' grids have their channels first. Turned round they fit where there are two classes, which has another head. */
-function isOfUltralytics({ channels, rowKind }: DenseReading, { task, classes }: ModelTraits): boolean {
-  return task !== undefined && classes !== undefined && rowKind === "other" && channels !== 4 + classes;
+function isOfUltralytics({ channels, rowKind }: DenseReading, { family, task, classes }: ModelTraits): boolean {
+  const isTold = family === "yolo" && task !== undefined && classes !== undefined;
+  return isTold && rowKind === "other" && channels !== 4 + classes;
 }
 
 function isEndToEnd(reading: DenseReading, traits: ModelTraits): boolean {

@@ -40,7 +40,7 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
     output.name === "outputs"
   )
     return false;
-  if (rowKind === "dynamic" && output.name === "output0") return false;
+  if (reading.rows < 0 && output.name === "output0") return false;
   return traits.classes !== undefined || channels !== COCO_WITHOUT_OBJECTNESS;
 }
 

@@ -62,6 +62,17 @@ test("parseWords() refuses a missing and a superfluous value", () => {
   expect(() => parseWords("detect", ["--quiet=yes"], FLAGS)).toThrow('--quiet takes no value, got "yes"');
 });
 
+test("parseWords() takes no flag for the value of the flag before it", () => {
+  for (const word of ["--quiet", "--qiet", "--quiet=yes", "-h", "--"]) {
+    expect(() => parseWords("detect", ["--threshold", word, "a.jpg"], FLAGS)).toThrow(
+      `--threshold needs a value, got the flag "${word}"\nHint: write --threshold SCORE`,
+    );
+  }
+  expect(parseWords("detect", ["--threshold", "-0.5"], FLAGS).flags).toEqual({ threshold: "-0.5" });
+  expect(parseWords("detect", ["--threshold", "-"], FLAGS).flags).toEqual({ threshold: "-" });
+  expect(parseWords("detect", ["--threshold=--quiet"], FLAGS).flags).toEqual({ threshold: "--quiet" });
+});
+
 test("valuesFrom() converts values, fills in defaults and names the flag that is refused", () => {
   const table = { threshold: { schema: count(8).optional(), help: "" }, quiet: { ...toggle, help: "" } };
   const parse = (...words: string[]): unknown => valuesFrom(parseWords("detect", words, FLAGS), table);

@@ -111,3 +111,46 @@ test("names of tensors tell ModelScope's rows only where their channels may be a
   const labels = ["plate"];
   expect(recogniseModel(rowsOf(6, "pred"), { labels, isSilent: true }).head).not.toBe("damo-yolo-rows");
 });
+
+test("metadata that anyone may write, a task or class names, is no evidence of Ultralytics: the shapes decide, or the ambiguity is told", () => {
+  const names = JSON.stringify(["a", "b", "c", "d", "e"]);
+  for (const metadata of [{ task: "detect" }, { description: "a detector" }, { stride: "32" }]) {
+    expect(told({ ...rowsOf(9, "output"), metadata }, {})).toMatch(/"yolox"[\s\S]*"yolox-decoded"/);
+  }
+  for (const metadata of [{ names }, { task: "detect", names }]) {
+    const headOf = (channels: number): string =>
+      recogniseModel({ ...rowsOf(channels, "output"), metadata }, { isSilent: true }).head;
+    expect([headOf(10), headOf(9)]).toEqual(["yolox", "yolo-transposed"]);
+  }
+  const metadata = { task: "detect" };
+  expect(recogniseModel({ ...rowsOf(9, "pred"), metadata }, { isSilent: true }).head).toBe("damo-yolo-rows");
+  for (const evidence of [
+    { author: "Ultralytics" },
+    { description: "Ultralytics YOLO26n model" },
+    { stride: "32", names },
+  ]) {
+    const model = { ...rowsOf(9, "output"), metadata: { ...metadata, ...evidence } };
+    expect(recogniseModel(model, { isSilent: true }).head).toBe("yolo-transposed");
+  }
+});
+
+test("few rows of an input of open size may be a grid's: they are no queries by their number", () => {
+  const open = (rows: number, output: string, metadata = {}): ModelInfo => ({
+    inputs: [{ name: "images", dtype: "f32", shape: [1, 3, -1, -1] }],
+    outputs: [{ name: output, dtype: "f32", shape: [1, rows, 9] }],
+    metadata,
+  });
+  for (const [rows, output] of [
+    [126, "output0"],
+    [126, "output"],
+    [425, "dets"],
+  ] as const) {
+    expect(told(open(rows, output), {})).toMatch(/fit 3 heads[\s\S]*"yolox"/);
+  }
+  for (const rows of [100, 300, 900]) {
+    expect(recogniseModel(open(rows, "output0"), { isSilent: true }).head).toBe("rtdetr-ultralytics");
+  }
+  // Of a size that is told 126 rows are no cells.
+  const sized = open(126, "output0", { imgsz: "[320, 320]" });
+  expect(recogniseModel(sized, { isSilent: true }).head).toBe("rtdetr-ultralytics");
+});

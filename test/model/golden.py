@@ -522,7 +522,7 @@ for head, scales in (("yolov4-maps", {8: 1.2, 16: 1.1, 32: 1.05}), ("yolov3-maps
     ts = anchor_tensors(["Identity:0", "Identity_1:0", "Identity_2:0"], "cells", S, 3, [*SPREAD[:2], [1, 0, 1], [4, 0, 1]], 70)
     a = ANCHORS["yolov4" if head == "yolov4-maps" else "yolov5"]
     rows = anchored(ts, "cells", a, S, 0.85, darknet(scales), as_given)
-    case(head, head, ts, 0.85, rows, forced=head == "yolov3-maps", image="input_1:0")
+    case(head, head, ts, 0.85, rows, forced=True, image="input_1:0")
 
 for order, forced in (("anchors", False), ("channels", True)):
     ts = anchor_tensors(["output0", "345", "346"], order, S, 3, [*SPREAD, [4, -4, 4]], 80)

@@ -121,7 +121,9 @@ test("what a model's tensors do not tell needs the caller's word, and no word ma
 
   const detect = fixedModel([rawGrid(5, [])], { metadata: { ...METADATA, task: "detect" } });
   const other = PoseEstimator.load(detect, { backend: "cpu" });
-  await expect(other).rejects.toThrow(/as a pose model: its task is "detect"\nHint: load it with `Detector`/);
+  const hint =
+    /as a pose model: its task is "detect"\nHint: load it with `Detector`; on a command line leave out `--task`;/;
+  await expect(other).rejects.toThrow(hint);
   const shape = fixedModel([RAW], { metadata: { ...METADATA, kpt_shape: "[5, 3]" } });
   const misfit = PoseEstimator.load(shape, { backend: "cpu" });
   await expect(misfit).rejects.toThrow(/its outputs are "output0" f32 \[1, 56, 21\], with 1 class name\n/);

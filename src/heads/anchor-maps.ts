@@ -218,22 +218,6 @@ export const darknetMaps: Head<AnchorMapsPlan> = defineHead(
 /** What TensorFlow calls the outputs of a Keras model. */
 const IDENTITY = /^Identity(_\d+)?(:0)?$/;
 
-/** Levels [N, h, w, 3, 5+classes] of tensorflow-yolov4, whose scores the model has put through the sigmoid. */
-function tensorflowParts(
-  traits: ModelTraits,
-  family: string,
-): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
-  const maps = readLevels(traits);
-  if (maps === undefined || maps.length < 2 || maps[0]!.order !== "cells") return undefined;
-  const ofTiny = family === "yolov3" ? "yolov3-tiny-darknet" : "yolov4-tiny";
-  const anchors = traits.anchors ?? usualAnchors(maps.length === 2 ? ofTiny : family);
-  const isYolov4 = family === "yolov4";
-  const scales = maps.length === 3 ? YOLOV4_SCALES : YOLOV4_TINY_SCALES;
-  const rule = { form: "darknet", activated: "scores", anchors } as const;
-  const parts = anchorParts(traits, maps, isYolov4 ? { ...rule, centreScales: scales } : rule);
-  return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [128, 128, 128] } };
-}
-
 /** Which of the two their anchors tell: by the scales of a `.cfg`, a family's name, or values that only it has. */
 function tensorflowFamily({ anchors }: ModelTraits): "yolov3" | "yolov4" | undefined {
   if (anchors === undefined) return undefined;
@@ -243,15 +227,24 @@ function tensorflowFamily({ anchors }: ModelTraits): "yolov3" | "yolov4" | undef
   return (["yolov4", "yolov3"] as const).find(isOf);
 }
 
-/** Maps of one of the two. Without their anchors nothing in a file tells them apart. */
-function findOfTensorflow(
+/**
+ * Levels [N, h, w, 3, 5+classes] of tensorflow-yolov4, whose scores the model has put through the sigmoid. Without their anchors
+ * nothing in a file tells the two families apart.
+ */
+function tensorflowParts(
   traits: ModelTraits,
   family: "yolov3" | "yolov4",
 ): Omit<ModelSpecParts<AnchorMapsPlan>, "assumptions"> | undefined {
-  const { forced, model } = traits;
-  const isNamed = model.outputs.every(({ name, shape }) => IDENTITY.test(name) && shape.length === 5);
-  if (!forced && (!isNamed || (tensorflowFamily(traits) ?? family) !== family)) return undefined;
-  return tensorflowParts(traits, family);
+  const isNamed = traits.model.outputs.every(({ name, shape }) => IDENTITY.test(name) && shape.length === 5);
+  if (!traits.forced && (!isNamed || (tensorflowFamily(traits) ?? family) !== family)) return undefined;
+  const maps = readLevels(traits);
+  if (maps === undefined || maps.length < 2 || maps[0]!.order !== "cells") return undefined;
+  const ofTiny = family === "yolov3" ? "yolov3-tiny-darknet" : "yolov4-tiny";
+  const anchors = traits.anchors ?? usualAnchors(maps.length === 2 ? ofTiny : family);
+  const scales = maps.length === 3 ? YOLOV4_SCALES : YOLOV4_TINY_SCALES;
+  const rule = { form: "darknet", activated: "scores", anchors } as const;
+  const parts = anchorParts(traits, maps, family === "yolov4" ? { ...rule, centreScales: scales } : rule);
+  return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [128, 128, 128] } };
 }
 
 /**
@@ -263,7 +256,7 @@ export const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov4-maps",
   "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities; name it, or its anchors (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
   decodeAnchorMaps,
-  (traits) => findOfTensorflow(traits, "yolov4"),
+  (traits) => tensorflowParts(traits, "yolov4"),
 );
 
 /** As `yolov4-maps`, of YOLOv3: centres stay in their cells. */
@@ -271,7 +264,7 @@ export const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov3-maps",
   "as yolov4-maps, of YOLOv3, whose centres stay in their cells (YOLOv3 of tensorflow-yolov4)",
   decodeAnchorMaps,
-  (traits) => findOfTensorflow(traits, "yolov3"),
+  (traits) => tensorflowParts(traits, "yolov3"),
 );
 
 /**

@@ -3,6 +3,7 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
+import type { ModelInfo } from "../model/model-info.ts";
 import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
 import { decodeQueries } from "./queries.ts";
@@ -13,6 +14,18 @@ export const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit:
 
 /** DETR's, and that of those after it. */
 export const DETR_PREPROCESSING: Preprocessing = { ...RTDETR_PREPROCESSING, mean: IMAGENET_MEAN, std: IMAGENET_STD };
+
+/** True for DETR's masks as optimum exports them: without the boxes, which the network has. */
+export function isOfMasksOnly({ outputs }: Pick<ModelInfo, "outputs">): boolean {
+  const ranks = new Map(outputs.map(({ name, shape }) => [name, shape.length]));
+  return ranks.get("logits") === 3 && ranks.get("pred_masks") === 4 && !ranks.has("pred_boxes");
+}
+
+/** What is said of such a model. */
+export const OF_MASKS_ONLY = {
+  found: "it gives masks of queries without their boxes, as optimum exports DETR's",
+  hint: "export it by `torch.onnx.export` with the outputs logits, pred_boxes and pred_masks; for boxes only by `optimum-cli export onnx --task object-detection`",
+} as const;
 
 type Activation = QueriesPlan["activation"];
 

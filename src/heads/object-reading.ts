@@ -24,6 +24,7 @@ import {
   type RowsPlan,
   specOf,
 } from "./head.ts";
+import { isOfMasksOnly, OF_MASKS_ONLY } from "./hugging-face.ts";
 import { whyNoImage } from "./image-input.ts";
 import { withNamesBeside } from "./names-beside.ts";
 import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed } from "./recognition.ts";
@@ -37,13 +38,11 @@ import {
   isNamedClassifier,
   isObjectTask,
   isOfCrops,
-  isOfMasksOnly,
   loadHint,
   type ModelTraits,
   OBJECT_TASKS,
   type ObjectTaskName,
   OF_CROPS,
-  OF_MASKS_ONLY,
   readTraits,
 } from "./traits.ts";
 import { withConfig, withSaid } from "./with-said.ts";

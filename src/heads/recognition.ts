@@ -10,6 +10,7 @@ import { usualAnchors } from "./anchors.ts";
 import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense } from "./dense-reading.ts";
 import { efficientDet } from "./efficientdet.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions, saying } from "./head.ts";
+import { isOfMasksOnly, OF_MASKS_ONLY } from "./hugging-face.ts";
 import { whyNoImage } from "./image-input.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { withNamesBeside } from "./names-beside.ts";
@@ -29,11 +30,9 @@ import { damoYolo, sayingOfYoloNas, splitOutputs } from "./split.ts";
 import {
   findClassScores,
   isOfCrops,
-  isOfMasksOnly,
   loadHint,
   type ModelTraits,
   OF_CROPS,
-  OF_MASKS_ONLY,
   quoted,
   readTraits,
   shown,

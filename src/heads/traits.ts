@@ -259,18 +259,6 @@ export const OF_CROPS = {
   hint: "load it with `TopDownPoseEstimator`, and give it the boxes of a detector; `detect --pose-model` does",
 } as const;
 
-/** True for DETR's masks as optimum exports them: without the boxes, which the network has. */
-export function isOfMasksOnly({ outputs }: Pick<ModelInfo, "outputs">): boolean {
-  const ranks = new Map(outputs.map(({ name, shape }) => [name, shape.length]));
-  return ranks.get("logits") === 3 && ranks.get("pred_masks") === 4 && !ranks.has("pred_boxes");
-}
-
-/** What is said of such a model. */
-export const OF_MASKS_ONLY = {
-  found: "it gives masks of queries without their boxes, as optimum exports DETR's",
-  hint: "export it by `torch.onnx.export` with the outputs logits, pred_boxes and pred_masks; for boxes only by `optimum-cli export onnx --task object-detection`",
-} as const;
-
 /** Words for classification in the metadata of exporters. */
 const CLASSIFICATION = /^(image[\s_-]*)?classif(y|ier|ication)$/;
 

@@ -218,7 +218,15 @@ export class CutProof implements AsyncDisposable {
   #decode(spec: ModelSpec, extras: readonly RowExtra[], outputs: ReadonlyMap<string, Tensor>, index: number): Found {
     const candidates = new Candidates();
     const [inputWidth, inputHeight] = this.#size;
-    const input: DecodeInput = { outputs, index, inputWidth, inputHeight, threshold: THRESHOLD, pushed: candidates };
+    const input: DecodeInput = {
+      outputs,
+      index,
+      inputWidth,
+      inputHeight,
+      threshold: THRESHOLD,
+      pushed: candidates,
+      isOfChance: true,
+    };
     decoderOf(spec)(spec.plan, input, candidates);
     const gathered = extras.map((extra) => {
       const numbers = new Float32Array(candidates.count * extra.length);

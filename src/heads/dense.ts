@@ -90,6 +90,9 @@ function checkFirst(plan: DensePlan, data: Float32Array, at: number, rows: numbe
 /** Fewer boxes than the smallest grids have may all be large ones. */
 const FEWEST_BOXES = 64;
 
+/** A box reaches up to 15 cells of 8 pixels to each side: in inputs that are no longer, all may be larger than where they are. */
+const LONGEST_BOX = 256;
+
 /** Where a box begins so far to the right, or below, a width or height that is larger than that would reach far beyond the input. */
 const FAR = 0.75;
 
@@ -112,6 +115,7 @@ function checkForm(
   plane: number,
 ): void {
   if ((plan.boxForm ?? "centre") !== "centre" || plan.score !== "class") return;
+  if (Math.max(inputWidth, inputHeight) <= LONGEST_BOX) return;
   const [right, below] = plan.boxUnit === "fraction" ? [FAR, FAR] : [FAR * inputWidth, FAR * inputHeight];
   let count = 0;
   let furthestX = 0;
@@ -168,7 +172,7 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   values.load(tensor, input.index * plan.channels * anchors, needed);
   const { data, offset } = values;
   const { boxForm = "centre", boxUnit } = plan;
-  if (!seen.has(plan)) {
+  if (input.isOfChance !== true && !seen.has(plan)) {
     seen.add(plan);
     checkFirst(plan, data, offset + plan.classChannel * anchors, anchors, 1, anchors);
     checkForm(plan, input, values, offset, anchors, 1, anchors);
@@ -211,7 +215,7 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
   const { data, offset } = values;
   loadBoxes(plan, input, anchors);
   const boxStep = plan.boxes === undefined ? channels : BOX_NUMBERS;
-  if (!seen.has(plan)) {
+  if (input.isOfChance !== true && !seen.has(plan)) {
     seen.add(plan);
     checkFirst(plan, data, offset + classChannel, anchors, channels, 1);
     checkForm(plan, input, boxes, boxes.offset, anchors, boxStep, 1);

@@ -31,10 +31,7 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly reason: string;
   /** Names of the other heads that the model's tensors fit, if the caller says that it has one of them. */
   readonly alternatives: readonly string[];
-  /**
-   * Outputs that the head knows nothing of: they may be what shows that it is another model. Empty unless the caller
-   * named the head.
-   */
+  /** Outputs that the head knows nothing of, which may show that it is another model. Empty unless the caller named the head. */
   readonly unexplained: readonly TensorInfo[];
   /** Name of the input that takes the image. */
   readonly imageInput: string;
@@ -104,6 +101,8 @@ export interface DecodeInput {
   readonly threshold: number;
   /** The candidates that it is decoded to, of whose `extras` a head of the caller's makes use. */
   readonly pushed?: Pick<Candidates, "extras">;
+  /** @internal True for numbers of chance, by which a cut is proved: nothing is concluded from them as from a model's first image. */
+  readonly isOfChance?: boolean | undefined;
 }
 
 /** One output layout. */

@@ -51,9 +51,10 @@ function one(head: string, source: Source, classId: number, label: string): Awai
 function constantModel(
   output: ValueSpec & { readonly shape: readonly number[] },
   data: Float32Array<ArrayBuffer>,
+  images: ValueSpec = IMAGES,
 ): Uint8Array {
   return onnxModel({
-    inputs: [IMAGES],
+    inputs: [images],
     outputs: [output],
     initializers: [
       { name: "constant", dtype: "f32", shape: output.shape, data },
@@ -147,27 +148,38 @@ for (const source of SOURCES) {
 }
 
 test("boxes that are read as centre, width and height, and all are corners, are refused at the first image; by the head that is named they are read", async () => {
-  const source = { width: WIDTH, height: HEIGHT };
-  const columns = Math.ceil(WIDTH / 8);
-  const corners = new Float32Array(CELLS * 7);
-  for (let cell = 0; cell < CELLS; cell++) {
+  const source = { width: 320, height: HEIGHT };
+  const columns = 320 / 8;
+  const count = 40 * 8 + 20 * 4 + 10 * 2;
+  const images: ValueSpec = { ...IMAGES, shape: [1, 3, HEIGHT, 320] };
+  const corners = new Float32Array(count * 7);
+  for (let cell = 0; cell < count; cell++) {
     const [x, y] = [(cell % columns) * 8, (Math.floor(cell / columns) * 8) % HEIGHT];
     corners.set([x, y, x + 16, y + 8, 0, 0, cell === 9 ? 0.75 : 0], cell * 7);
   }
   const labels = ["a", "b", "c"];
-  const model = constantModel({ name: "output0", dtype: "f32", shape: [1, CELLS, 7] }, corners);
+  const output = { name: "output0", dtype: "f32", shape: [1, count, 7] } as const;
+  const model = constantModel(output, corners, images);
   await expect(found(model, source, { labels })).rejects.toThrow(
     /output "output0": its boxes are read as centre.* corners\nHint: .*`head: "libreyolo"`.*"damo-yolo-rows"/,
   );
   const read = await found(model, source, { labels, head: "damo-yolo-rows", preprocessing: { fit: "stretch" } });
-  const [x, y] = [(9 % columns) * 8, Math.floor(9 / columns) * 8];
-  expect(read.detections.map(({ label, box }) => [label, box])).toEqual([
-    ["c", [x, y, Math.min(x + 16, WIDTH), y + 8]],
-  ]);
+  expect(read.detections.map(({ label, box }) => [label, box])).toEqual([["c", [72, 0, 88, 8]]]);
   // One that begins to the right of where it ends is no box of corners.
-  corners.set([WIDTH, 0, 8, 8], 5 * 7);
-  const centres = constantModel({ name: "output0", dtype: "f32", shape: [1, CELLS, 7] }, corners);
-  expect((await found(centres, source, { labels })).detections).toHaveLength(1);
+  corners.set([320, 0, 8, 8], 5 * 7);
+  expect((await found(constantModel(output, corners, images), source, { labels })).detections).toHaveLength(1);
+});
+
+test("in a small input every box of a model may be larger than where it is: none is refused as corners", async () => {
+  const columns = WIDTH / 8;
+  const large = new Float32Array(CELLS * 7);
+  for (let cell = 0; cell < CELLS; cell++) {
+    const [x, y] = [(cell % columns) * 8, (Math.floor(cell / columns) * 8) % HEIGHT];
+    large.set([x, y, 120, 120, 0, 0, cell === 9 ? 0.75 : 0], cell * 7);
+  }
+  const model = constantModel({ name: "output0", dtype: "f32", shape: [1, CELLS, 7] }, large);
+  const source = { width: WIDTH, height: HEIGHT };
+  expect((await found(model, source, { labels: ["a", "b", "c"] })).detections).toHaveLength(1);
 });
 
 test("rows of 81 classes that are called as YOLOv6's are refused: their objectness is not 1; by the head that is named they are read", async () => {

@@ -165,7 +165,7 @@ export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candi
   const cells = cellCount(inputWidth, inputHeight, strides);
   const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, cells, channels);
   values.load(tensor, input.index * cells * channels, cells * channels);
-  checkFirst(plan, values.data, values.offset, cells, channels);
+  if (input.isOfChance !== true) checkFirst(plan, values.data, values.offset, cells, channels);
   const threshold = fround(input.threshold);
   let at = values.offset;
   let cell = 0;

@@ -20,13 +20,14 @@ interface Run {
   readonly threshold?: number;
   readonly index?: number;
   readonly size?: readonly [width: number, height: number];
+  readonly isOfChance?: boolean;
 }
 
 function decode(recognition: ModelSpec, outputs: Readonly<Record<string, Tensor>>, run: Run = {}): Candidates {
-  const { threshold = 0.5, index = 0, size = [64, 32] } = run;
+  const { threshold = 0.5, index = 0, size = [64, 32], isOfChance } = run;
   const candidates = new Candidates();
   const [inputWidth, inputHeight] = size;
-  const input = { outputs: new Map(Object.entries(outputs)), index, inputWidth, inputHeight, threshold };
+  const input = { outputs: new Map(Object.entries(outputs)), index, inputWidth, inputHeight, threshold, isOfChance };
   headNamed(recognition.head).decode(recognition.plan, input, candidates);
   return candidates;
 }
@@ -48,6 +49,19 @@ function channelMajor(rows: readonly (readonly number[])[], dtype: DType = "f32"
   const values = Array.from({ length: channels }, (_, channel) => rows.map((row) => row[channel]!)).flat();
   return tensor([1, channels, rows.length], values, dtype);
 }
+
+test("numbers of chance are not taken for a model's first image, which is looked at all the same", () => {
+  const fresh = recogniseModel(model([["o", [-1, 6, -1]]], { inputs: [DYNAMIC_IMAGES] }), {});
+  const o = channelMajor([[10, 10, 4, 6, 0.75, -1]]);
+  expect(decode(fresh, { o }, { isOfChance: true }).count).toBe(1);
+  expect(() => decode(fresh, { o })).toThrow("channel 5 goes below 0, and no probability does");
+  const cells = 8 * 4 + 4 * 2 + 2;
+  const grid = recogniseModel(model([["o", [1, cells, 7]]], { inputs: [DYNAMIC_IMAGES] }), { head: "yolox" });
+  // Sizes in pixels, of objects that reach no threshold.
+  const sizes = tensor([1, cells, 7], Array.from({ length: cells }, () => [8, 8, 50, 40, 0, 0, 0]).flat());
+  expect(decode(grid, { o: sizes }, { isOfChance: true }).count).toBe(0);
+  expect(() => decode(grid, { o: sizes })).toThrow(ModelError);
+});
 
 test("the dense decoder takes the best class of each anchor, the first of equal ones, at the threshold or above", () => {
   const o = channelMajor([

@@ -4,6 +4,7 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { type ColumnsPlan, defineHead, type Head, saying } from "./head.ts";
 import { RTMDET } from "./mmdeploy.ts";
+import { isNameless } from "./outputs.ts";
 import { decodeColumns } from "./rows.ts";
 import { INTEGERS, isFloat } from "./traits.ts";
 import { ASSUMED_OF_YOLO_NAS } from "./yolo-rows.ts";
@@ -31,6 +32,15 @@ const NAMES_OF_YOLO_NAS = [
 
 /** Of outputs of any names, where the caller named the head. */
 const ANY_NAMES = [/./, /./, /score|conf|prob/i, /^(?!.*(score|conf|prob)).*(class|label|cls)/i] as const;
+
+/** Where these are lost as well: the count and the classes in integers are told by their forms alone. */
+function findUnnamed(outputs: readonly TensorInfo[]): readonly TensorInfo[] | undefined {
+  const [isCount, ...others] = FORMS;
+  const found = [isCount!, ...others.map((isForm) => (info: TensorInfo) => isForm(info) && !isCount!(info))].map(
+    (isOne, at) => outputs.filter((info) => isNameless(info) && isOne(info) && (at < 3 || !isFloat(info))),
+  );
+  return found.every(({ length }) => length === 1) ? found.flat() : undefined;
+}
 
 /** What the four are, in the same order. */
 const FORMS: readonly ((info: TensorInfo) => boolean)[] = [
@@ -73,7 +83,8 @@ export const efficientNms: Head<ColumnsPlan> = defineHead(
     if (image.layout === "NHWC" && !forced) return undefined;
     const ofYoloNas = findFour(model.outputs, NAMES_OF_YOLO_NAS);
     const known = NAMES.map((names) => findFour(model.outputs, names)).find((found) => found !== undefined);
-    const outputs = known ?? ofYoloNas ?? (forced ? findFour(model.outputs, ANY_NAMES) : undefined);
+    const outputs =
+      known ?? ofYoloNas ?? (forced ? (findFour(model.outputs, ANY_NAMES) ?? findUnnamed(model.outputs)) : undefined);
     if (outputs === undefined) return undefined;
     const [counts, boxes, scores, classes] = outputs.map(({ name }) => name) as [string, string, string, string];
     return {

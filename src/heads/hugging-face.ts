@@ -4,10 +4,12 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import { MOST_CHOSEN } from "./dense-reading.ts";
 import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
+import { areBoxes, outputOf } from "./outputs.ts";
 import { decodeQueries } from "./queries.ts";
-import { type DetrFamily, FLOATS, findOutput, type ModelTraits } from "./traits.ts";
+import { type DetrFamily, FLOATS, type ModelTraits } from "./traits.ts";
 
 /** Upstream, and the image processors of transformers, resize by Pillow's BILINEAR, or by torchvision's with antialias. */
 export const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
@@ -89,10 +91,20 @@ function likelierFamily(classes: number): DetrFamily {
   return classes === COCO_91.length ? "detr" : "rtdetr";
 }
 
+/** The scores of a model of queries, beside their boxes; a grid has more rows than there are queries. */
+export function logitsOf(
+  traits: ModelTraits,
+  name: string | RegExp,
+  boxes: TensorInfo | undefined,
+): TensorInfo | undefined {
+  const rows = boxes?.shape[1] ?? 0;
+  return outputOf(traits, name, 3, FLOATS, (info) => info !== boxes && info.shape[1] === rows && rows <= MOST_CHOSEN);
+}
+
 function find(traits: ModelTraits, activation: Activation): ModelSpecParts<QueriesPlan> | undefined {
   const { model } = traits;
-  const boxes = findOutput(model, "pred_boxes", 3, FLOATS);
-  const logits = findOutput(model, "logits", 3, FLOATS) ?? findOutput(model, "pred_logits", 3, FLOATS);
+  const boxes = outputOf(traits, "pred_boxes", 3, FLOATS, areBoxes);
+  const logits = logitsOf(traits, /^(pred_)?logits$/, boxes);
   const classes = logits?.shape[2] ?? -1;
   if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
   const states = model.outputs.filter(({ name }) => STATES.test(name));

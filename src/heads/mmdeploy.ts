@@ -1,10 +1,10 @@
 /** @module Heads `mmdet`, `mmrotate` and `mask-rcnn-mmdeploy`: rows of a box and a score, and labels, as mmdeploy exports. */
 
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import type { ModelInfo } from "../model/model-info.ts";
 import { defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { mayBePatches } from "./masked.ts";
+import { outputOf } from "./outputs.ts";
 import { decodeParts } from "./parts.ts";
 import { FLOATS, findOutput, type ModelTraits, NUMBERS, type OpenMmlabFamily } from "./traits.ts";
 
@@ -85,11 +85,11 @@ function preprocessingOf(
 
 /** @param columns of a row: those of a box, then the score */
 function readRows(
-  model: ModelInfo,
+  traits: ModelTraits,
   columns: number,
 ): Pick<ModelSpecParts<PartsPlan>, "outputs" | "needsNms" | "plan"> | undefined {
-  const dets = findOutput(model, "dets", 3, FLOATS);
-  const labels = findOutput(model, "labels", 2, NUMBERS);
+  const dets = outputOf(traits, "dets", 3, FLOATS, ({ shape }) => shape[2] === columns);
+  const labels = outputOf(traits, "labels", 2, NUMBERS);
   if (dets?.shape[2] !== columns || labels === undefined) return undefined;
   return {
     outputs: [dets, labels],
@@ -119,11 +119,11 @@ export const mmrotate: Head<PartsPlan> = defineHead(
   "outputs dets [N, rows, 6]: cx, cy, w, h in pixels, angle, score, and labels [N, rows]; no NMS (MMRotate, by mmdeploy)",
   decodeParts,
   (traits) => {
-    const parts = readRows(traits.model, COLUMNS);
+    const parts = readRows(traits, COLUMNS);
     if (parts === undefined) return undefined;
     // MMYOLO's RTMDet-R is padded as MMRotate's.
     const weightsOf = traits.weightsOf === "mmyolo-rtmdet" ? "rtmdet" : traits.weightsOf;
-    const extra = { output: "dets", order: "anchor-major", channels: COLUMNS } as const;
+    const extra = { output: parts.outputs[0]!.name, order: "anchor-major", channels: COLUMNS } as const;
     return {
       ...parts,
       ...preprocessingOf({ ...traits, weightsOf }, ASSUMED_OF_MMROTATE),
@@ -149,7 +149,7 @@ export const mmdet: Head<PartsPlan> = defineHead(
   "outputs dets [N, rows, 5]: x1, y1, x2, y2 in pixels, score, and labels [N, rows]; no NMS (MMDetection, by mmdeploy)",
   decodeParts,
   (traits) => {
-    const parts = readRows(traits.model, 5);
+    const parts = readRows(traits, 5);
     return parts && { ...parts, ...preprocessingOf(traits, ASSUMED_OF_MMDET) };
   },
 );
@@ -165,7 +165,7 @@ export const maskRcnnMmdeploy: Head<PartsPlan> = defineHead(
   decodeParts,
   (traits) => {
     const { model, shapesAt } = traits;
-    const parts = readRows(model, 5);
+    const parts = readRows(traits, 5);
     const masks = findOutput(model, "masks", 4, FLOATS);
     if (parts === undefined || masks === undefined || !mayBePatches(masks, shapesAt)) return undefined;
     return {

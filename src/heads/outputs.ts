@@ -4,12 +4,41 @@ import { ModelError, message, ShapeError } from "../core/errors.ts";
 import { type DType, formatShape, type Tensor, type TensorInfo, type TypedArray } from "../core/tensor.ts";
 import type { DetectionBlock, RowExtra, RowMaps } from "../model/rows.ts";
 import type { DecodeInput } from "./head.ts";
-import { FLOATS } from "./traits.ts";
+import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 
 /** What to do where the numbers show that a model has another head than it was read by. */
 export const OTHER_HEAD_HINT: string =
   "the model has another head, or another task: name one of the other heads that `bunx bun-tensorrt inspect` lists, by `head` (`--head`), " +
   "or load it with `PoseEstimator`, `Segmenter` or `OrientedDetector` (`--task pose`, `segment`, `obb`) if its metadata is gone";
+
+/** Words that tell what an output is, whichever head it is of. */
+const TELLING = /box|det|score|conf|prob|logit|label|class|cls|mask|num/i;
+
+/** True for the name that an exporter or a converter gives to an output whose own is lost: `output_1`, `Identity_1:0`, `1217`. */
+export function isNameless({ name }: TensorInfo): boolean {
+  return !TELLING.test(name);
+}
+
+/** The output of this name; where the caller named the head and the name is lost, the only one of the rank, dtypes and last axis. */
+export function outputOf(
+  { model, forced }: Pick<ModelTraits, "model" | "forced">,
+  name: string | RegExp,
+  rank: number,
+  dtypes: readonly DType[],
+  isLike: (info: TensorInfo) => boolean = () => true,
+): TensorInfo | undefined {
+  const named = findOutput(model, name, rank, dtypes);
+  if (named !== undefined || !forced) return named;
+  const isOne = (info: TensorInfo): boolean =>
+    info.shape.length === rank && dtypes.includes(info.dtype) && isLike(info);
+  const like = model.outputs.filter((info) => isNameless(info) && isOne(info));
+  return like.length === 1 ? like[0] : undefined;
+}
+
+/** True for boxes, four numbers each. */
+export function areBoxes({ shape }: TensorInfo): boolean {
+  return shape.at(-1) === 4;
+}
 
 /** True if the dimension is the one that is wanted, any where -1 is, or none where none is. */
 function fits(actual: number | undefined, wanted: number | undefined, orMore: boolean): boolean {

@@ -1,13 +1,18 @@
 /** @module Head `qualcomm`: boxes, the best score and its class of every anchor in three outputs, as Qualcomm's AI Hub exports YOLOs. */
 
+import type { DType } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { MOST_CHOSEN } from "./dense-reading.ts";
 import { type ColumnsPlan, type DecodeInput, defineHead, type Head } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
+import { areBoxes, outputOf } from "./outputs.ts";
 import { decodeParts } from "./parts.ts";
 import { decodeColumns } from "./rows.ts";
 import { FLOATS, findOutput, HOST_NUMBERS } from "./traits.ts";
+
+/** Of classes that have lost their name: in floats they look like the scores. */
+const BYTES_AND_INTEGERS: readonly DType[] = HOST_NUMBERS.filter((dtype) => !FLOATS.includes(dtype));
 
 /** What the output with the classes is called. */
 const CLASSES = /^(class_idx|classes|class_ids|labels)$/;
@@ -29,9 +34,9 @@ export const qualcomm: Head<ColumnsPlan | PartsPlan> = defineHead(
   decode,
   (traits) => {
     const { model, forced } = traits;
-    const boxes = findOutput(model, "boxes", 3, FLOATS);
-    const scores = findOutput(model, "scores", 2, FLOATS);
-    const classes = findOutput(model, CLASSES, 2, HOST_NUMBERS);
+    const boxes = outputOf(traits, "boxes", 3, FLOATS, areBoxes);
+    const scores = outputOf(traits, "scores", 2, FLOATS);
+    const classes = findOutput(model, CLASSES, 2, HOST_NUMBERS) ?? outputOf(traits, CLASSES, 2, BYTES_AND_INTEGERS);
     if (boxes === undefined || scores === undefined || classes === undefined || boxes.shape[2] !== 4) return undefined;
     const rows = boxes.shape[1]!;
     // So few may be the rows of an NMS.

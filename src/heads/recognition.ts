@@ -71,8 +71,10 @@ function refuseTensors(
 }
 
 /** What helps where no head fits by itself. */
-function waysOut(names: readonly string[]): string {
-  if (names.length === 0) return "export it so that its outputs are those of a head that is known";
+function waysOut(names: readonly string[], { outputs }: ModelInfo): string {
+  const lost =
+    outputs.length > 1 ? "; where they have lost their names, give them those that are listed with the head" : "";
+  if (names.length === 0) return `export it so that its outputs are those of a head that is known${lost}`;
   return `if it has one of these heads, name it by ${naming(names)}; say the \`preprocessing\` where it wants another`;
 }
 
@@ -260,7 +262,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     refuseUnfed(traits, options, heads);
     refuseLabels(traits, options, heads);
     const names = nameable(traits, options.heads);
-    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(names), names);
+    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(names, model), names);
   }
   if (found.length > 1) refuseAmbiguous(traits, options, found);
   return found[0]!;
@@ -284,7 +286,7 @@ function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions)
   }
   const text = `its tensors do not fit the head ${JSON.stringify(head.name)}`;
   const names = others.length === 0 ? nameable(traits, options.heads) : others;
-  const hint = others.length === 0 ? waysOut(names) : `they fit ${naming(others)}`;
+  const hint = others.length === 0 ? waysOut(names, traits.model) : `they fit ${naming(others)}`;
   return refuseTensors(traits.model, options, text, [head], hint, names);
 }
 

@@ -2,8 +2,10 @@
 
 import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { defineHead, type Head, type QueriesPlan } from "./head.ts";
+import { logitsOf } from "./hugging-face.ts";
+import { areBoxes, outputOf } from "./outputs.ts";
 import { decodeQueries } from "./queries.ts";
-import { FLOATS, findOutput } from "./traits.ts";
+import { FLOATS } from "./traits.ts";
 
 /**
  * Boxes cx, cy, w, h as fractions of the input, logits by class, sigmoid; COCO weights have 91 classes, numbered by
@@ -14,8 +16,8 @@ export const rfDetr: Head<QueriesPlan> = defineHead(
   "outputs dets [N, queries, 4]: cx, cy, w, h in 0–1, and labels [N, queries, classes]: logits (RF-DETR)",
   decodeQueries,
   (traits) => {
-    const boxes = findOutput(traits.model, "dets", 3, FLOATS);
-    const logits = findOutput(traits.model, "labels", 3, FLOATS);
+    const boxes = outputOf(traits, "dets", 3, FLOATS, areBoxes);
+    const logits = logitsOf(traits, "labels", boxes);
     const classes = logits?.shape[2] ?? -1;
     if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
     // Trained on one's own data, its ids start at 0 or at 1, by the version and the annotations: fewer names could be

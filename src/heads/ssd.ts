@@ -5,6 +5,7 @@ import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } f
 import { COCO_80, COCO_91, VOC_20 } from "../model/labels.ts";
 import { decodeDense } from "./dense.ts";
 import { type ColumnsPlan, type DensePlan, defineHead, type Head, saying } from "./head.ts";
+import { areBoxes, outputOf } from "./outputs.ts";
 import { decodeColumns } from "./rows.ts";
 import { labelsFromOne } from "./tensorflow.ts";
 import { FLOATS, findOutput, INTEGERS, type ModelTraits } from "./traits.ts";
@@ -21,10 +22,11 @@ export const ssd: Head<ColumnsPlan> = defineHead(
   "ssd",
   "outputs bboxes [N, n, 4]: x1, y1, x2, y2 in 0–1, labels [N, n] from 1 on, scores [N, n], input 1200x1200; no NMS (SSD of the ONNX zoo)",
   decodeColumns,
-  ({ model, image, names, forced }) => {
-    const boxes = findOutput(model, "bboxes", 3, FLOATS);
-    const classes = findOutput(model, "labels", 2, INTEGERS);
-    const scores = findOutput(model, "scores", 2, FLOATS);
+  (traits) => {
+    const { image, names, forced } = traits;
+    const boxes = outputOf(traits, "bboxes", 3, FLOATS, areBoxes);
+    const classes = outputOf(traits, "labels", 2, INTEGERS);
+    const scores = outputOf(traits, "scores", 2, FLOATS);
     if (boxes === undefined || classes === undefined || scores === undefined) return undefined;
     // Other exporters use these names for boxes in pixels.
     if (!forced && image.fixedSize?.some((side) => side !== ZOO_SIDE) !== false) return undefined;
@@ -77,9 +79,9 @@ export const ssdPytorch: Head<DensePlan> = defineHead(
   "outputs scores [N, priors, 1+classes] with the background first, and boxes [N, priors, 4]: x1, y1, x2, y2 in 0–1 (pytorch-ssd, jetson-inference)",
   decodeDense,
   (traits) => {
-    const { model, names, forced, shapesAt } = traits;
-    const scores = findOutput(model, "scores", 3, FLOATS);
-    const boxes = findOutput(model, "boxes", 3, FLOATS);
+    const { names, forced, shapesAt } = traits;
+    const boxes = outputOf(traits, "boxes", 3, FLOATS, areBoxes);
+    const scores = outputOf(traits, "scores", 3, FLOATS, (info) => info !== boxes && info.shape[1] === boxes?.shape[1]);
     if (boxes?.shape[2] !== 4 || scores === undefined || scores.dtype !== boxes.dtype) return undefined;
     const [, priors = -1, channels = -1] = scores.shape;
     const classes = channels - 1;

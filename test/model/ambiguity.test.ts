@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../../src/core/errors.ts";
-import type { TensorInfo } from "../../src/core/tensor.ts";
+import type { DType, TensorInfo } from "../../src/core/tensor.ts";
 import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS } from "../../src/heads/registry.ts";
@@ -153,4 +153,68 @@ test("few rows of an input of open size may be a grid's: they are no queries by 
   // Of a size that is told 126 rows are no cells.
   const sized = open(126, "output0", { imgsz: "[320, 320]" });
   expect(recogniseModel(sized, { isSilent: true }).head).toBe("rtdetr-ultralytics");
+});
+
+test("where the names of several outputs are lost, a head that is named is read by their shapes", () => {
+  const lost = (outputs: readonly (readonly [DType, readonly number[]])[]): ModelInfo => ({
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 3, 640, 640] }],
+    outputs: outputs.map(([dtype, shape], at) => ({ name: `${900 + at}`, dtype, shape })),
+    metadata: {},
+  });
+  const queries = [
+    ["f32", [1, 100, 92]],
+    ["f32", [1, 100, 4]],
+  ] as const;
+  const triple = (rows: number): ModelInfo =>
+    lost([
+      ["i64", [1, rows]],
+      ["f32", [1, rows, 4]],
+      ["f32", [1, rows]],
+    ]);
+  const cases: readonly (readonly [string, ModelInfo, object])[] = [
+    ["hugging-face", lost(queries), { logits: "900", boxes: "901" }],
+    ["hugging-face-softmax", lost(queries.toReversed()), { logits: "901", boxes: "900" }],
+    ["rf-detr", lost(queries), { logits: "900", boxes: "901" }],
+    ["ssd", triple(200), { classes: "900", boxes: "901", scores: "902" }],
+    ["qualcomm", triple(8400), { classes: "900", boxes: "901", scores: "902" }],
+    [
+      "ssd-pytorch",
+      lost([
+        ["f32", [1, 3000, 4]],
+        ["f32", [1, 3000, 21]],
+      ]),
+      { boxes: "900", output: "901" },
+    ],
+    [
+      "mmdet",
+      lost([
+        ["i64", [1, 100]],
+        ["f32", [1, 100, 5]],
+      ]),
+      { boxes: { output: "901" }, classes: { output: "900" } },
+    ],
+    [
+      "efficient-nms",
+      lost([
+        ["f32", [1, 100]],
+        ["i32", [1, 1]],
+        ["i32", [1, 100]],
+        ["f32", [1, 100, 4]],
+      ]),
+      { scores: "900", counts: "901", classes: "902", boxes: "903" },
+    ],
+  ];
+  for (const [head, model, plan] of cases) {
+    expect(recogniseModel(model, { head, isSilent: true })).toMatchObject({ head, plan });
+    // Boxes and scores of more rows than queries are said to be split.
+    if (head !== "ssd-pytorch") expect(told(model, {})).toContain(JSON.stringify(head));
+  }
+  // Scores and classes in floats look alike.
+  const floats = lost([
+    ["f32", [1, 20, 4]],
+    ["f32", [1, 20]],
+    ["f32", [1, 20]],
+    ["f32", [1]],
+  ]);
+  expect(told(floats, { head: "tf-detection" })).toMatch(/detection_scores.*\nHint: .*names/s);
 });

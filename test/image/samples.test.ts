@@ -226,7 +226,7 @@ test("detectors of one channel and four take files of 16 bits as they are, those
 
 test("Ultralytics' metadata says how many channels an open axis has; a family's fourth is assumed with how to say otherwise", async () => {
   const rgba = imageOf(new Uint8Array(32 * 32 * 4).fill(51), { width: 32, height: 32, format: "RGBA" });
-  const metadata = { channels: "4", names: "{0: 'a', 1: 'b'}", task: "detect", end2end: "True" };
+  const metadata = { author: "Ultralytics", channels: "4", names: "{0: 'a', 1: 'b'}", task: "detect", end2end: "True" };
   await using detector = await Detector.load(fixedModel(ROW, { channels: -1, metadata }), { backend: "cpu" });
   expect(detector.recognition.preprocessing).toMatchObject({ colour: "RGBA", fourth: { mean: 0, std: 1, pad: 114 } });
   expect((await detector.detect(rgba)).detections).toHaveLength(1);

@@ -230,6 +230,11 @@ function channelAxisOf(shape: readonly number[], traits: ModelTraits): 1 | 2 | u
 /** Most rows of a model that has chosen them, such as object queries: more are a grid's, whatever its size. */
 export const MOST_CHOSEN = 1000;
 
+/** Whether each row may be a cell of a grid, which has one box. */
+export function hasGridRows({ rowKind }: DenseReading): boolean {
+  return rowKind === "cells" || rowKind === "dynamic";
+}
+
 /** True if the rows may be chosen ones, by their number alone. */
 export function mayBeChosen({ rows, rowKind }: DenseReading): boolean {
   return rowKind === "other" && rows <= MOST_CHOSEN;

@@ -4,7 +4,7 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense, pushBox } from "./dense.ts";
-import { densePlan, isOfPaddle, readClasses, stridesOf } from "./dense-reading.ts";
+import { densePlan, hasGridRows, isOfPaddle, readClasses, stridesOf } from "./dense-reading.ts";
 import {
   type DecodeInput,
   type DensePlan,
@@ -107,8 +107,7 @@ export const ppyoloeRaw: Head<DensePlan> = defineHead(
     const found = readClasses(traits, 4, 2);
     if (found === undefined) return undefined;
     const { reading, parts } = found;
-    const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
-    if (!traits.forced && (!isGrid || !isOfPaddle(reading.output, traits))) return undefined;
+    if (!traits.forced && (!hasGridRows(reading) || !isOfPaddle(reading.output, traits))) return undefined;
     return {
       ...parts,
       preprocessing: PADDLE_PREPROCESSING,

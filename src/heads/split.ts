@@ -6,7 +6,7 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
-import { densePlan, isOfModelScope, readClasses, stridesOf } from "./dense-reading.ts";
+import { densePlan, hasGridRows, isOfModelScope, readClasses, stridesOf } from "./dense-reading.ts";
 import { type DensePlan, defineHead, type Head, type ModelSpecParts, naming, saying } from "./head.ts";
 import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
 
@@ -122,8 +122,7 @@ export const damoYoloRows: Head<DensePlan> = defineHead(
     const found = readClasses(traits, 4, 2);
     if (found === undefined) return undefined;
     const { reading, parts } = found;
-    const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
-    if (!traits.forced && (!isGrid || !isOfModelScope(reading, traits))) return undefined;
+    if (!traits.forced && (!hasGridRows(reading) || !isOfModelScope(reading, traits))) return undefined;
     const isSaid = traits.forced || traits.weightsOf === "damo-yolo";
     return {
       ...parts,

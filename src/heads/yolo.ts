@@ -6,6 +6,7 @@ import {
   cellCount,
   type DenseReading,
   densePlan,
+  hasGridRows,
   isDeepStream,
   isNanodetPlus,
   isOfModelScope,
@@ -58,10 +59,10 @@ export const yoloTransposed: Head<DensePlan> = defineHead(
     const found = readClasses(traits, 4, 2);
     if (found === undefined) return undefined;
     const { reading, parts } = found;
-    const isGrid = reading.rowKind === "cells" || reading.rowKind === "dynamic";
     const isOfCoco = traits.classes === undefined && reading.channels === COCO_CHANNELS_WITH_OBJECTNESS;
     const isCorners = isOfPaddle(reading.output, traits) || isOfModelScope(reading, traits);
-    if (!traits.forced && (!isGrid || isOfCoco || isCorners || isOther(reading, traits))) return undefined;
+    if (!traits.forced && (!hasGridRows(reading) || isOfCoco || isCorners || isOther(reading, traits)))
+      return undefined;
     return { ...parts, plan: densePlan(reading, parts.classes, "class") };
   },
 );

@@ -8,6 +8,7 @@ import {
   cellCount,
   type DenseReading,
   densePlan,
+  hasGridRows,
   isDeepStream,
   isNanodetPlus,
   isOfModelScope,
@@ -30,8 +31,8 @@ const COCO_WITHOUT_OBJECTNESS = 84;
 
 /** YOLOX writes no metadata; `outputs` is YOLOv6's name, and `output0` with open axes YOLOv5's. */
 function fits(reading: DenseReading, traits: ModelTraits): boolean {
-  const { output, rowKind, channels } = reading;
-  if (rowKind !== "cells" && rowKind !== "dynamic") return false;
+  const { output, channels } = reading;
+  if (!hasGridRows(reading)) return false;
   if (
     traits.family !== undefined ||
     isDeepStream(reading, traits) ||

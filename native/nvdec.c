@@ -163,6 +163,40 @@ enum call {
   CALL_SYNCHRONIZE_EVENT
 };
 
+/* ---- one wait for all decoders of the process ---- */
+
+static struct timespec time_after(int64_t nanoseconds) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  nanoseconds += until.tv_nsec;
+  until.tv_sec += (time_t)(nanoseconds / 1000000000);
+  until.tv_nsec = (long)(nanoseconds % 1000000000);
+  return until;
+}
+
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  int32_t generation;
+} news = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void tell(void) {
+  pthread_mutex_lock(&news.mutex);
+  news.generation = (news.generation + 1) & INT32_MAX;
+  pthread_cond_broadcast(&news.changed);
+  pthread_mutex_unlock(&news.mutex);
+}
+
+int32_t bt_nvdec_wait(int32_t seen, int32_t timeout_ms) {
+  const struct timespec until = time_after((int64_t)timeout_ms * 1000000);
+  pthread_mutex_lock(&news.mutex);
+  int late = 0;
+  while (news.generation == seen && late == 0) late = pthread_cond_timedwait(&news.changed, &news.mutex, &until);
+  const int32_t generation = news.generation;
+  pthread_mutex_unlock(&news.mutex);
+  return generation;
+}
+
 /* ---- the engines of a device, and decoders that wait for the next stream ---- */
 
 typedef struct hardware {
@@ -191,6 +225,7 @@ struct bt_video {
    * meanwhile. With one that waits for it at a time, the turn of those that decode comes in between.
    */
   bool is_busy;
+  int32_t ending; /* threads of streams that were stopped, and have not given back their decoders */
   int32_t idle_limit, idle_count;
   hardware idle[MOST_IDLE];
 };
@@ -203,15 +238,6 @@ static int32_t destroy(bt_video *video, hardware *made) {
   made->handle = NULL;
   made->lock = NULL;
   return status == BT_OK ? unlocked : status;
-}
-
-static struct timespec time_after(int64_t nanoseconds) {
-  struct timespec until;
-  clock_gettime(CLOCK_REALTIME, &until);
-  nanoseconds += until.tv_nsec;
-  until.tv_sec += (time_t)(nanoseconds / 1000000000);
-  until.tv_nsec = (long)(nanoseconds % 1000000000);
-  return until;
 }
 
 /* One of the idle ones is so no longer. The mutex is held. */
@@ -245,6 +271,9 @@ static void *sweep(void *user) {
     pthread_mutex_lock(&video->mutex);
     video->is_busy = false;
     pthread_cond_broadcast(&video->changed);
+    pthread_mutex_unlock(&video->mutex);
+    tell();
+    pthread_mutex_lock(&video->mutex);
     int late = 0;
     while (!video->is_closing && late == 0) late = pthread_cond_timedwait(&video->changed, &video->mutex, &until);
   }
@@ -288,6 +317,14 @@ int32_t bt_video_keep(bt_video *video, int32_t idle) {
   return BT_OK;
 }
 
+int32_t bt_video_left(bt_video *video) {
+  if (video == NULL) return BT_BAD_CALL;
+  pthread_mutex_lock(&video->mutex);
+  const int32_t left = video->idle_count + video->ending + (video->is_busy ? 1 : 0);
+  pthread_mutex_unlock(&video->mutex);
+  return left;
+}
+
 int32_t bt_video_close(bt_video *video) {
   if (video == NULL) return BT_BAD_CALL;
   pthread_mutex_lock(&video->mutex);
@@ -326,17 +363,6 @@ static bool fits(const hardware *made, const hardware *wanted) {
          made->decode_surfaces >= wanted->decode_surfaces && made->output_surfaces >= wanted->output_surfaces;
 }
 
-/* A decoder that no stream uses and that can be reconfigured, else one without a handle. */
-static hardware take_idle(bt_video *video, const hardware *wanted) {
-  hardware found = {0};
-  pthread_mutex_lock(&video->mutex);
-  int32_t at = 0;
-  while (at < video->idle_count && !fits(&video->idle[at], wanted)) at++;
-  if (at < video->idle_count) found = take_at(video, at);
-  pthread_mutex_unlock(&video->mutex);
-  return found;
-}
-
 /* Keep a decoder whose surfaces are all unmapped; the sweeper destroys those that have waited longest. */
 static void give_idle(bt_video *video, hardware *given) {
   const hardware newest = *given;
@@ -364,31 +390,6 @@ static bool destroy_idle(bt_video *video) {
   }
   pthread_mutex_unlock(&video->mutex);
   return is_freed;
-}
-
-/* ---- one wait for all decoders of the process ---- */
-
-static struct {
-  pthread_mutex_t mutex;
-  pthread_cond_t changed;
-  int32_t generation;
-} news = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
-static void tell(void) {
-  pthread_mutex_lock(&news.mutex);
-  news.generation = (news.generation + 1) & INT32_MAX;
-  pthread_cond_broadcast(&news.changed);
-  pthread_mutex_unlock(&news.mutex);
-}
-
-int32_t bt_nvdec_wait(int32_t seen, int32_t timeout_ms) {
-  const struct timespec until = time_after((int64_t)timeout_ms * 1000000);
-  pthread_mutex_lock(&news.mutex);
-  int late = 0;
-  while (news.generation == seen && late == 0) late = pthread_cond_timedwait(&news.changed, &news.mutex, &until);
-  const int32_t generation = news.generation;
-  pthread_mutex_unlock(&news.mutex);
-  return generation;
 }
 
 /* ---- a decoder ---- */
@@ -429,6 +430,7 @@ struct bt_nvdec {
   pthread_mutex_t mutex; /* of what follows, up to the thread's own */
   pthread_cond_t changed;
   bool is_closing;
+  bool has_ended; /* the thread has */
   packet *first, *last;
   int32_t queued;
   size_t queued_bytes;
@@ -729,6 +731,25 @@ static made create_in_turn(bt_nvdec *decoder, const video_format *format, hardwa
 }
 
 /*
+ * A decoder that no stream uses and that can be reconfigured, else one without a handle. What streams that end are about to leave is
+ * waited for: it is sooner there than a new one.
+ */
+static hardware take_idle(bt_nvdec *decoder, const hardware *wanted) {
+  bt_video *video = decoder->video;
+  hardware found = {0};
+  pthread_mutex_lock(&video->mutex);
+  for (;;) {
+    int32_t at = 0;
+    while (at < video->idle_count && !fits(&video->idle[at], wanted)) at++;
+    if (at < video->idle_count) found = take_at(video, at);
+    if (found.handle != NULL || video->ending == 0 || !goes_on(decoder)) break;
+    pthread_cond_wait(&video->changed, &video->mutex);
+  }
+  pthread_mutex_unlock(&video->mutex);
+  return found;
+}
+
+/*
  * A decoder for the format: the one there is, one that is idle, or a new one. None, without a status, where the stream's is closed
  * meanwhile.
  */
@@ -744,7 +765,7 @@ static made prepare(bt_nvdec *decoder, const video_format *format, int32_t decod
   const bool is_own = decoder->hardware.handle != NULL && fits(&decoder->hardware, &wanted);
   if (!is_own) {
     give_idle(video, &decoder->hardware);
-    decoder->hardware = take_idle(video, &wanted);
+    decoder->hardware = take_idle(decoder, &wanted);
   }
   if (decoder->hardware.handle != NULL) {
     if (reconfigure(decoder, format) == 0) {
@@ -934,6 +955,14 @@ static void *work(void *user) {
   if (decoder->parser != NULL) decoder->video->calls.destroy_parser(decoder->parser);
   if (!has_failed(decoder)) give_idle(decoder->video, &decoder->hardware);
   else destroy(decoder->video, &decoder->hardware);
+  pthread_mutex_lock(&decoder->video->mutex);
+  decoder->video->ending -= 1;
+  pthread_cond_broadcast(&decoder->video->changed);
+  pthread_mutex_unlock(&decoder->video->mutex);
+  pthread_mutex_lock(&decoder->mutex);
+  decoder->has_ended = true;
+  pthread_mutex_unlock(&decoder->mutex);
+  tell();
   return NULL;
 }
 
@@ -969,16 +998,31 @@ int32_t bt_nvdec_open(bt_video *video, const bt_nvdec_options *options, void *st
   return BT_OK;
 }
 
-int32_t bt_nvdec_close(bt_nvdec *decoder) {
+int32_t bt_nvdec_stop(bt_nvdec *decoder) {
   if (decoder == NULL) return BT_BAD_CALL;
+  bt_video *video = decoder->video;
+  pthread_mutex_lock(&decoder->mutex);
+  const bool was_closing = decoder->is_closing;
+  const bool has_ended = decoder->has_ended;
+  pthread_mutex_unlock(&decoder->mutex);
+  if (was_closing) return has_ended ? BT_OK : BT_RUNNING;
+  pthread_mutex_lock(&video->mutex);
+  video->ending += 1;
+  pthread_mutex_unlock(&video->mutex);
   pthread_mutex_lock(&decoder->mutex);
   decoder->is_closing = true;
   pthread_cond_broadcast(&decoder->changed);
   pthread_mutex_unlock(&decoder->mutex);
   /* It may wait for its turn to be made. */
-  pthread_mutex_lock(&decoder->video->mutex);
-  pthread_cond_broadcast(&decoder->video->changed);
-  pthread_mutex_unlock(&decoder->video->mutex);
+  pthread_mutex_lock(&video->mutex);
+  pthread_cond_broadcast(&video->changed);
+  pthread_mutex_unlock(&video->mutex);
+  return BT_RUNNING;
+}
+
+int32_t bt_nvdec_close(bt_nvdec *decoder) {
+  if (decoder == NULL) return BT_BAD_CALL;
+  bt_nvdec_stop(decoder);
   pthread_join(decoder->thread, NULL);
   free_decoder(decoder);
   tell();

@@ -27,7 +27,7 @@
 #endif
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 18
+#define BT_ABI_VERSION 19
 
 #define BT_MAX_DIMS 8
 
@@ -398,13 +398,18 @@ BT_API int32_t bt_video_open(int32_t device, void *context, const void *const *f
 BT_API int32_t bt_video_close(bt_video *video);
 /* From now on `idle` decoders are kept at most: more that are there go one after the other, with pauses. */
 BT_API int32_t bt_video_keep(bt_video *video, int32_t idle);
+/* Decoders that no stream uses and that are not destroyed yet, and those that streams are about to leave. */
+BT_API int32_t bt_video_left(bt_video *video);
 /* Returns the status of cuvidGetDecoderCaps. */
 BT_API int32_t bt_video_caps(bt_video *video, int32_t codec, int32_t chroma, int32_t bits, bt_video_limits *out);
 
 /* Starts the decoder's thread, which maps on `stream`. `events`: one a surface. They outlive the decoder. */
 BT_API int32_t bt_nvdec_open(bt_video *video, const bt_nvdec_options *options, void *stream, void *const *events,
                              void **out);
-/* Ends the thread. Every frame that was taken has been given back. */
+/* Has the thread end, without waiting: BT_RUNNING until it has ended, then BT_OK. Every frame that was taken has been given
+ * back; nothing but this and bt_nvdec_close follows. */
+BT_API int32_t bt_nvdec_stop(bt_nvdec *decoder);
+/* Ends the thread, and waits for it where it was not stopped before. Every frame that was taken has been given back. */
 BT_API int32_t bt_nvdec_close(bt_nvdec *decoder);
 /* Queues a copy of a packet: BT_OK, BT_RUNNING where the queue is full, BT_FAILED where bt_nvdec_told says why. One thread
  * feeds. */

@@ -39,8 +39,10 @@ export const SHIM_SYMBOLS = {
   bt_video_open: { args: ["i32", "ptr", "ptr", "i32", "ptr"], returns: "i32" }, // device, context, functions, idle, out
   bt_video_close: { args: ["ptr"], returns: "i32" }, // video
   bt_video_keep: { args: ["ptr", "i32"], returns: "i32" }, // video, idle
+  bt_video_left: { args: ["ptr"], returns: "i32" }, // video
   bt_video_caps: { args: ["ptr", "i32", "i32", "i32", "ptr"], returns: "i32" }, // video, codec, chroma, bits, out
   bt_nvdec_open: { args: ["ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" }, // video, options, stream, events, out
+  bt_nvdec_stop: { args: ["ptr"], returns: "i32" }, // decoder
   bt_nvdec_close: { args: ["ptr"], returns: "i32" }, // decoder
   // decoder, bytes, length, timestamp, kind
   bt_nvdec_feed: { args: ["ptr", "ptr", "i64", "i64", "i32"], returns: "i32" },
@@ -159,7 +161,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 18,
+  BT_ABI_VERSION: 19,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings

@@ -13,11 +13,11 @@ import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { type DecodedFrame, frameCells, SurfaceFrame } from "./decoded-frame.ts";
 import type { Nvdec } from "./nvdec.ts";
 import { type NvdecDecoderConfig, type NvdecDecoderOptions, parseDecoderOptions } from "./nvdec-options.ts";
-import { waitForNvdec } from "./nvdec-waits.ts";
+import { nvdecNews, waitForNvdec } from "./nvdec-waits.ts";
 import { CHROMAS, CODEC_NUMBERS, codecOf } from "./video-form.ts";
 
 const {
-  BT_RUNNING: FULL,
+  BT_RUNNING: RUNNING,
   BT_NVDEC_PART: PART,
   BT_NVDEC_WHOLE: WHOLE,
   BT_NVDEC_END: END,
@@ -94,6 +94,8 @@ export class NvdecDecoder extends Owner {
   #held = 0;
   /** When the last surface that was free was taken. */
   #allHeldSinceMs = 0;
+  /** It is closed to all but its thread. */
+  #isClosing = false;
 
   private constructor(nvdec: Nvdec, config: NvdecDecoderConfig) {
     super(`NvdecDecoder (${config.codec})`, nvdec);
@@ -251,7 +253,7 @@ export class NvdecDecoder extends Owner {
     if (packet.length === 0 && kind !== END) return true;
     const bytes = packet.length === 0 ? null : packet;
     const status = shim().bt_nvdec_feed(this.#handle, bytes, packet.length, timestampUs, kind);
-    if (status === FULL) return false;
+    if (status === RUNNING) return false;
     if (status === SHIM_STATUS.failed) this.#fail();
     if (status !== SHIM_STATUS.ok) {
       throw new BunTensorRtError(message("decode video", `there is no memory for a packet of ${packet.length} bytes`));
@@ -275,7 +277,7 @@ export class NvdecDecoder extends Owner {
     waitForNvdec({
       ask: () => {
         try {
-          if (this.closed) throw new ClosedError("wait for a video decoder", this.label);
+          this.assertOpen("wait for a video decoder");
           const found = ask();
           if (found === WAITING) return false;
           resolve(found);
@@ -324,13 +326,37 @@ export class NvdecDecoder extends Owner {
     throw new BunTensorRtError(message("decode video", `the shim has no reason, failure ${failure}`));
   }
 
-  /** @throws {BunTensorRtError} If frames are held: their surfaces go with it */
+  /**
+   * Close it. This waits for its thread, which waits in turn while the driver makes or destroys a decoder.
+   *
+   * @throws {BunTensorRtError} If frames are held: their surfaces go with it
+   */
   override close(): void {
-    if (this.#held > 0) {
-      const found = `${this.#held} of its frames are held`;
-      throw new BunTensorRtError(message(`close ${this.label}`, found, "release them first"));
-    }
+    this.#assertNoneHeld();
     super.close();
+  }
+
+  /**
+   * Close it as `close` does, once its thread has ended: nothing waits meanwhile.
+   *
+   * @throws {BunTensorRtError} If frames are held: their surfaces go with it
+   */
+  async closeLater(): Promise<void> {
+    this.#assertNoneHeld();
+    this.#isClosing = true;
+    while (!this.closed && shim().bt_nvdec_stop(this.#handle) === RUNNING) await nvdecNews();
+    this.close();
+  }
+
+  override assertOpen(action: string): void {
+    if (this.#isClosing) throw new ClosedError(action, this.label);
+    super.assertOpen(action);
+  }
+
+  #assertNoneHeld(): void {
+    if (this.#held === 0) return;
+    const found = `${this.#held} of its frames are held`;
+    throw new BunTensorRtError(message(`close ${this.label}`, found, "release them first"));
   }
 
   protected override release(): void {

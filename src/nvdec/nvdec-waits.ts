@@ -38,6 +38,17 @@ async function watch(): Promise<void> {
   }
 }
 
+/** Resolves when something is new about any decoder, or after some milliseconds. */
+export function nvdecNews(): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const ask = (): boolean => {
+    resolve();
+    return true;
+  };
+  waitForNvdec({ ask, fail: reject });
+  return promise;
+}
+
 /** Wait: `ask` is called in turn with those of others, until it returns true. */
 export function waitForNvdec(wait: NvdecWait): void {
   pending.push(wait);

@@ -9,6 +9,7 @@ import { OutCells } from "../ffi/memory.ts";
 import { nvcuvidLibrary } from "../ffi/nvcuvid.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { type NvdecOptions, parseNvdecOptions } from "./nvdec-options.ts";
+import { nvdecNews } from "./nvdec-waits.ts";
 import {
   CHROMAS,
   CODEC_NUMBERS,
@@ -122,6 +123,24 @@ export class Nvdec extends Resource {
     const status = shim().bt_video_keep(this.handle, parseNvdecOptions({ idle }).idle);
     if (status === SHIM_STATUS.ok) return;
     throw new BunTensorRtError(message("keep video decoders", `the shim returned ${status}`));
+  }
+
+  /** Decoders that no stream uses and that are not destroyed yet: `close` destroys them, which takes up to 70 ms each. */
+  get left(): number {
+    this.assertOpen("count video decoders");
+    const left = shim().bt_video_left(this.handle);
+    if (left >= 0) return left;
+    throw new BunTensorRtError(message("count video decoders", `the shim returned ${left}`));
+  }
+
+  /**
+   * Destroy the decoders that no stream uses, one after the other, while others decode in between; then `close` holds up nothing.
+   *
+   * @param isOver asked now and then: once it returns true, those that are left stay
+   */
+  async empty(isOver: () => boolean = () => false): Promise<void> {
+    this.keep(0);
+    while (!this.closed && !isOver() && this.left > 0) await nvdecNews();
   }
 
   protected override release(): void {

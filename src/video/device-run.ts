@@ -13,15 +13,15 @@ import type { PacketSource } from "./packet-run.ts";
 import { type FrameMemory, rationalValue } from "./video-frame.ts";
 
 /** What a run asks of a decoder. */
-export type FrameDecoder = Pick<NvdecDecoder, "decode" | "flush" | "next" | "counts" | "close">;
+export type FrameDecoder = Pick<NvdecDecoder, "decode" | "flush" | "next" | "counts">;
 
-/** What a run is made of, all of which it closes. */
+/** What a run is made of. */
 export interface DeviceRunParts {
   readonly packets: PacketSource;
   readonly decoder: FrameDecoder;
   readonly frames: DeviceFrames;
-  /** When all is closed, which is when the last frame has been given back. */
-  readonly onClosed: () => void;
+  /** Close the decoder: the last frame has been given back. */
+  readonly close: () => void;
 }
 
 /** Codecs of which each packet is a frame that is shown. */
@@ -117,14 +117,13 @@ export class DeviceRun implements FrameRun {
   }
 
   close(): void {
-    const { packets, decoder, frames, onClosed } = this.#parts;
+    const { packets, decoder, frames, close } = this.#parts;
     packets.close();
     this.#skip();
     frames.closeWhenFree(() => {
       const { created, reconfigured } = decoder.counts;
       logger.debug(`${this.#job.address.name}: ${created} decoders made, ${reconfigured} reconfigured`);
-      decoder.close();
-      onClosed();
+      close();
     });
   }
 

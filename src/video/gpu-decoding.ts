@@ -1,6 +1,7 @@
 /** @module GpuDecoding: whether a GPU decodes a video, why not where it does not, and the engines that all videos share. */
 
 import { inShort, LibraryLoadError, message, NativeError, UnsupportedVideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { Device } from "../cuda/device.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { Nvdec, nvdecUnavailable } from "../nvdec/nvdec.ts";
@@ -51,13 +52,33 @@ function openEngines(index: number): SharedEngines {
   return engines;
 }
 
-function closeEngines(index: number): void {
+/** @returns resolves when they are closed, or go on for others */
+async function closeEngines(index: number): Promise<void> {
   const engines = shared.get(index)!;
   engines.users -= 1;
-  if (engines.users > 0) return;
-  shared.delete(index);
-  engines.nvdec.close();
-  engines.device.close();
+  if (engines.users === 0) await closeUnused(index, engines);
+}
+
+/** Destroying the decoders that wait for the next video takes a while in which others use the GPU; a video may come meanwhile. */
+async function closeUnused(index: number, engines: SharedEngines): Promise<void> {
+  const { nvdec, device } = engines;
+  const isUsed = (): boolean => engines.users > 0;
+  const close = (): void => {
+    if (isUsed() || shared.get(index) !== engines) return;
+    shared.delete(index);
+    nvdec.close();
+    device.close();
+  };
+  // A thread that destroys a decoder while the process ends would use a driver that is gone.
+  process.once("exit", close);
+  try {
+    if (nvdec.left > 0) await nvdec.empty(isUsed);
+    close();
+  } catch (error) {
+    logger.warn(`The video engines of GPU ${index} did not close: ${inShort(error as Error)}`);
+  } finally {
+    process.off("exit", close);
+  }
 }
 
 /** Each video that is opened again finds the decoder that it left. @param by videos more, or less */
@@ -90,12 +111,14 @@ function formRefusal(info: VideoInfo, { size, pixels, decoderArguments }: VideoC
 }
 
 /** A GPU that decodes one video. */
-export class GpuDecoding implements Disposable {
+export class GpuDecoding {
   readonly #index: number;
   readonly #engines: SharedEngines;
   readonly #codec: VideoCodec;
   #prepared: NvdecDecoder | undefined;
-  #isOpen = true;
+  /** Decoders on their way out. */
+  readonly #closing = new Set<Promise<void>>();
+  #closed: Promise<void> | undefined;
 
   private constructor(index: number, engines: SharedEngines, codec: VideoCodec) {
     this.#index = index;
@@ -114,7 +137,7 @@ export class GpuDecoding implements Disposable {
       const engines = openEngines(index);
       const refusal = engines.nvdec.refusal(form);
       if (refusal === undefined) return new GpuDecoding(index, engines, form.codec);
-      closeEngines(index);
+      void closeEngines(index);
       return refusal;
     } catch (error) {
       if (!(error instanceof NativeError || error instanceof LibraryLoadError)) throw error;
@@ -155,7 +178,7 @@ export class GpuDecoding implements Disposable {
 
   /** Nobody waits for a decoder any more. */
   stopPreparing(): void {
-    this.#prepared?.close();
+    if (this.#prepared !== undefined) this.#closeLater(this.#prepared);
     this.#prepared = undefined;
   }
 
@@ -181,20 +204,31 @@ export class GpuDecoding implements Disposable {
     const surfaces = SURFACES[job.info.isLive ? "live" : "recorded"];
     using made = new DisposableStack();
     openEngines(this.#index);
-    made.defer(() => closeEngines(this.#index));
+    made.defer(() => void closeEngines(this.#index));
     const decoder = made.use(this.#prepared ?? this.#open(job.info));
     this.#prepared = undefined;
     const frames = made.use(new DeviceFrames(device, { width, height }, surfaces - SPARE_SURFACES, onCopy));
     made.move();
-    return new DeviceRun(job, { packets, decoder, frames, onClosed: () => closeEngines(this.#index) });
+    const close = (): void => this.#closeLater(decoder, () => closeEngines(this.#index));
+    return new DeviceRun(job, { packets, decoder, frames, close });
   }
 
-  /** The video needs it no longer; its runs may. */
-  [Symbol.dispose](): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
+  /** Nothing waits for a decoder to end but {@linkcode GpuDecoding.close}. */
+  #closeLater(decoder: NvdecDecoder, then?: () => Promise<void>): void {
+    const closing = decoder.closeLater().then(then);
+    this.#closing.add(closing);
+    void closing.finally(() => this.#closing.delete(closing));
+  }
+
+  /** The video needs it no longer; its runs may. @returns resolves when all that nobody holds is closed */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     this.stopPreparing();
     countVideos(this.#engines, -1);
-    closeEngines(this.#index);
+    await Promise.all([...this.#closing, closeEngines(this.#index)]);
   }
 }

@@ -235,7 +235,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   async close(): Promise<void> {
     this.#end();
     await this.#pumping;
-    this.#gpu?.[Symbol.dispose]();
+    await this.#gpu?.close();
     this.#container?.[Symbol.dispose]();
   }
 
@@ -305,7 +305,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     const reason = decode === "auto" && (this.#read === before || this.info.isLive) ? refusalBy(error) : undefined;
     if (reason === undefined) throw error;
     logger.info(`${this.name} is decoded by ffmpeg: ${reason}`);
-    this.#gpu?.[Symbol.dispose]();
+    void this.#gpu?.close();
     this.#gpu = undefined;
   }
 

@@ -202,10 +202,10 @@ export class FfmpegEngines implements Disposable {
         const decoder = new FfmpegDecoder(this.#device, info, options);
         this.decoders.push(decoder);
         const frames = new DeviceFrames(this.#device, job.form, options.surfaces - spare, onCopy);
-        return new DeviceRun(job, { packets, decoder, frames, onClosed: () => {} });
+        return new DeviceRun(job, { packets, decoder, frames, close: () => decoder.close() });
       };
       const prepared = { prepare: () => Promise.resolve(), stopPreparing: () => {} };
-      return { ...prepared, start, [Symbol.dispose]: () => {} } as unknown as GpuDecoding;
+      return { ...prepared, start, close: () => Promise.resolve() } as unknown as GpuDecoding;
     });
   }
 

@@ -78,6 +78,8 @@ fakeCudaTest(
       await video.close();
       tell(kept[3].data.length, kept[3].resident ?? "on the host", video.copied);
       kept.forEach((frame) => frame.release());
+      // The last of them takes the decoder with it.
+      while (standIn().locks > 0) await Bun.sleep(1);
     `),
     );
     const firstTen = Array.from({ length: 10 }, (_, at) => at);
@@ -107,6 +109,40 @@ fakeCudaTest(
     // More than are kept of videos that are closed: each finds its decoder again.
     const seen = ["8 made", ...Array.from({ length: 24 }, (_, at) => at), 2].join(" ");
     expect(told).toEqual([...Array<string>(8).fill(seen), 8]);
+  },
+);
+
+fakeCudaTest(
+  "the last videos that close hold up nobody: their decoders go on threads, and are gone when they are closed",
+  async (run) => {
+    const code = program(`
+    let last = performance.now();
+    let longest = 0;
+    const watch = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 1);
+    const close = async (videos) => {
+      last = performance.now();
+      longest = 0;
+      await Promise.all(videos.map((video) => video.close()));
+      tell(Math.max(longest, performance.now() - last) < 60, standIn().decoders);
+    };
+    // While the driver makes the decoders of cameras, one after the other.
+    const cameras = await Promise.all([0, 1].map(() => recordedVideo(camera(10), { rate: 50 })));
+    const loops = cameras.map(async (camera) => { for await (using _ of camera) tell("a frame"); });
+    await Bun.sleep(30);
+    await close(cameras);
+    await Promise.all(loops);
+    const videos = await Promise.all([0, 1, 2].map(() => recordedVideo(stream(10))));
+    const frames = await Promise.all(videos.map(async (video) => (await video[Symbol.asyncIterator]().next()).value));
+    tell(standIn().decoders);
+    frames.forEach((frame) => frame.release());
+    await close(videos);
+    clearInterval(watch);
+  `);
+    const driver = { FAKE_NVDEC_CREATE_US: "100000", FAKE_NVDEC_DESTROY_US: "100000", FAKE_NVDEC_ONE_AT_A_TIME: "1" };
+    expect(result(await run(code, driver))).toEqual([true, 0, 3, true, 0]);
   },
 );
 
@@ -243,7 +279,7 @@ if (!isFfmpegMissing) {
   fakeCudaTest("a source for which the driver has no further decoder is decoded by ffmpeg, or says so", async (run) => {
     const code = liveProgram(`
       let waiting = 2;
-      const started = Promise.withResolvers();
+      let started = Promise.withResolvers();
       const play = async (decode) => {
         using server = serve(() => body(true));
         const video = await VideoSource.open(server.url, { live: true, policy: "all", reconnect: false, decode });
@@ -259,8 +295,14 @@ if (!isFfmpegMissing) {
         return [video.decoder, frames].join(" ");
       };
       tell((await Promise.all([play("auto"), play("auto")])).sort());
-      waiting = 1;
-      tell(await Promise.allSettled([play("gpu"), play("gpu")]).then((all) => all.map(({ reason }) => reason?.call ?? "played").sort()));
+      // The one that plays does so until the other is refused.
+      waiting = Number.POSITIVE_INFINITY;
+      started = Promise.withResolvers();
+      const refused = (error) => {
+        started.resolve();
+        throw error;
+      };
+      tell(await Promise.allSettled([play("gpu").catch(refused), play("gpu").catch(refused)]).then((all) => all.map(({ reason }) => reason?.call ?? "played").sort()));
     `);
     const told = result(await run(code, { FAKE_NVDEC_MOST: "1" }));
     expect(told).toEqual([

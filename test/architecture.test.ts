@@ -288,6 +288,45 @@ test("every exported symbol has a docstring", () => {
   ).toEqual([]);
 });
 
+/** Files of the repository that may import what a file of `src` exports, by their path from its root. */
+function importersOfSource(): SourceFile[] {
+  const outside = [...new Bun.Glob("{test,scripts,bench,examples}/**/*.ts").scanSync(root)].map((path) => {
+    const text = readFileSync(join(root, path), "utf8");
+    return { path, text, layer: "", imports: importsOf(text) };
+  });
+  return [...files.map((file) => ({ ...file, path: `src/${file.path}` })), ...outside];
+}
+
+test("what a file exports is imported by another", () => {
+  const taken = new Map<string, Set<string>>();
+  const openedBy = new Map<string, string[]>();
+  for (const { path, text, imports } of importersOfSource()) {
+    for (const [, names, specifier] of text.matchAll(/^(?:import|export)\s[^;]*?{([^}]*)}\s+from\s+"(\.[^"]+)"/gm)) {
+      const target = join(dirname(path), specifier!);
+      if (!taken.has(target)) taken.set(target, new Set());
+      for (const [, name] of names!.matchAll(/(?:^|,)\s*(?:type\s+)?(\w+)/g)) taken.get(target)!.add(name!);
+    }
+    // An import when it is used, of a type in place or of everything: its names may stand anywhere in the text.
+    if (!/\bimport\(|^import \* as/m.test(text)) continue;
+    for (const specifier of imports.filter((name) => name.startsWith("."))) {
+      const target = join(dirname(path), specifier);
+      openedBy.set(target, [...(openedBy.get(target) ?? []), text]);
+    }
+  }
+  const isTaken = (path: string, name: string): boolean =>
+    taken.get(path)?.has(name) === true ||
+    (openedBy.get(path) ?? []).some((text) => new RegExp(`\\b${name}\\b`).test(text));
+  const declaration = /^export (?:abstract )?(?:async )?(?:function\*?|class|interface|type|const|let) (\w+)/gm;
+  expect(
+    faults((file) => {
+      // The one is for users, the other made by protoc.
+      if (file.path.endsWith("index.ts") || file.path.endsWith(".d.ts")) return [];
+      const names = [...file.text.matchAll(declaration)].map(([, name]) => name!);
+      return [...new Set(names)].filter((name) => !isTaken(`src/${file.path}`, name));
+    }),
+  ).toEqual([]);
+});
+
 /** Every file that an entry imports when it is imported itself, by static imports of values. */
 function loadedWith(entry: string): string[] {
   const byPath = new Map(files.map((file) => [file.path, file]));

@@ -10,7 +10,7 @@ import { readOnnxModel } from "../onnx/declared.ts";
 import { noDevicePart, type OpenedModel, type Task } from "../runtime/task.ts";
 
 /** What says how a model may be shaped. */
-export type ShapingTask = Pick<Task<unknown, unknown, unknown>, "forShaping">;
+type ShapingTask = Pick<Task<unknown, unknown, unknown>, "forShaping">;
 
 /** An ONNX model of which only what it declares is known. */
 interface OnnxFile {

@@ -207,7 +207,7 @@ export interface LoadConfig extends OpenOptions {
 }
 
 /** What a façade is told at `load`, checked: what a model is opened with, and the options of the façade itself. */
-export type Loading<Table extends OptionTable> = Omit<ValuesOf<Table>, keyof MachineChoice> & OpenOptions;
+type Loading<Table extends OptionTable> = Omit<ValuesOf<Table>, keyof MachineChoice> & OpenOptions;
 
 /**
  * What checks the options of a façade's `load`, and fills in the defaults.

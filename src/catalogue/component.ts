@@ -38,7 +38,7 @@ export type CudaMajor = 12 | 13;
 export type Architecture = "x64" | "arm64";
 
 /** A machine that libraries are wanted for, as `process` describes it. */
-export interface Machine {
+interface Machine {
   readonly platform: string;
   readonly arch: string;
 }

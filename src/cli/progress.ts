@@ -95,7 +95,7 @@ export class Progress {
 }
 
 /** How far a build is, and for how long it has been going on. */
-export interface BuildState {
+interface BuildState {
   /** Left of the bar: `yolo11n`. */
   readonly title: string;
   /** `undefined` before TensorRT has said anything. */

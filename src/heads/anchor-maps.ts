@@ -121,7 +121,7 @@ export const SAY_ANCHORS: string =
  *
  * @see https://github.com/ultralytics/yolov5 (models/yolo.py, Detect.forward)
  */
-export const yolov5Maps: Head<AnchorMapsPlan> = defineHead(
+const yolov5Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov5-maps",
   "raw maps [N, anchors, h, w, 5+classes] or [N, anchors×(5+classes), h, w], one a stride, logits (YOLOv5 and v7 without their grid)",
   decodeAnchorMaps,
@@ -144,7 +144,7 @@ export const yolov5Maps: Head<AnchorMapsPlan> = defineHead(
  *
  * @see https://github.com/airockchip/rknn_model_zoo (examples/yolov5/python/yolov5.py)
  */
-export const yolov5MapsSigmoid: Head<AnchorMapsPlan> = defineHead(
+const yolov5MapsSigmoid: Head<AnchorMapsPlan> = defineHead(
   "yolov5-maps-sigmoid",
   "as yolov5-maps in [N, anchors×(5+classes), h, w], with the sigmoid taken by the model (RKNN's YOLOv5 and v7)",
   decodeAnchorMaps,
@@ -191,7 +191,7 @@ function scaledParts(
  *
  * @see https://github.com/AlexeyAB/darknet (src/yolo_layer.c, get_yolo_box)
  */
-export const darknetMaps: Head<AnchorMapsPlan> = defineHead(
+const darknetMaps: Head<AnchorMapsPlan> = defineHead(
   "darknet-maps",
   "raw maps [N, anchors×(5+classes), h, w], one a stride, logits; sizes are e^t × anchor, by a .cfg with new_coords as in yolov5-maps-sigmoid (YOLOv3 and v4 of Darknet)",
   decodeAnchorMaps,
@@ -252,7 +252,7 @@ function tensorflowParts(
  *
  * @see https://github.com/onnx/models (vision/object_detection_segmentation/yolov4)
  */
-export const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
+const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov4-maps",
   "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities; name it, or its anchors (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
   decodeAnchorMaps,
@@ -260,7 +260,7 @@ export const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
 );
 
 /** As `yolov4-maps`, of YOLOv3: centres stay in their cells. */
-export const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
+const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov3-maps",
   "as yolov4-maps, of YOLOv3, whose centres stay in their cells (YOLOv3 of tensorflow-yolov4)",
   decodeAnchorMaps,
@@ -272,7 +272,7 @@ export const yolov3Maps: Head<AnchorMapsPlan> = defineHead(
  *
  * @see https://github.com/onnx/models (vision/object_detection_segmentation/tiny-yolov2)
  */
-export const yolov2Maps: Head<AnchorMapsPlan> = defineHead(
+const yolov2Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov2-maps",
   "one raw map [N, 5×(5+classes), h/32, w/32], logits, classes by softmax (Tiny YOLOv2 of the ONNX zoo, whose output is grid)",
   decodeAnchorMaps,
@@ -309,7 +309,7 @@ const CUSTOM_VISION_ANCHORS: readonly number[] = [0.573, 0.677, 1.87, 2.06, 3.34
  *
  * @see https://github.com/Azure-Samples/customvision-export-samples (samples/python/onnx/object_detection)
  */
-export const customVisionMaps: Head<AnchorMapsPlan> = defineHead(
+const customVisionMaps: Head<AnchorMapsPlan> = defineHead(
   "custom-vision-maps",
   "one raw map model_outputs0 [N, 5×(5+classes), h/32, w/32], before NMS (Azure Custom Vision, compact)",
   decodeAnchorMaps,
@@ -341,7 +341,7 @@ const COCO_WITH_OBJECTNESS = 85;
  *
  * @see https://github.com/airockchip/rknn_model_zoo (examples/yolox/python/yolox.py)
  */
-export const yoloxMaps: Head<AnchorMapsPlan> = defineHead(
+const yoloxMaps: Head<AnchorMapsPlan> = defineHead(
   "yolox-maps",
   "three raw maps [N, 5+classes, h, w]: offsets in cells, objectness, probabilities (RKNN's YOLOX)",
   decodeAnchorMaps,

@@ -22,7 +22,7 @@ export interface Cut {
 }
 
 /** A head whose beginning was not found, and why: a clause that begins with "its head". */
-export interface NoCut {
+interface NoCut {
   readonly reason: string;
 }
 

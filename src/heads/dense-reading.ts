@@ -59,7 +59,7 @@ export function stridesOf(
  * What the number of rows says. `cells`: one row a cell of the input's grids. `anchors`: three a cell. `dynamic`: it is
  * open, or the size of the input is, and some size has as many cells. `other`: it follows from no grid, as with 300 object queries.
  */
-export type RowKind = "cells" | "anchors" | "dynamic" | "other";
+type RowKind = "cells" | "anchors" | "dynamic" | "other";
 
 /** The one output of rank 3, read. */
 export interface DenseReading {

@@ -211,7 +211,7 @@ export function withOpenRows<Plan extends { readonly kind: string }>(plan: Plan,
 }
 
 /** Why a GPU does not decode by a plan. */
-export interface HostReason {
+interface HostReason {
   /** What is read: `an open number of rows`. */
   readonly what: string;
   /** Which export a GPU decodes. */

@@ -52,7 +52,7 @@ const angles: MapSlice = new MapSlice();
  * A logit below which no score reaches a threshold, so that most are ruled out without an exponential. The margin keeps those that
  * rounding could lift over the threshold; beyond 8, where f32 has few values left below 1, it would not do.
  */
-export function logitFloor(threshold: number): number {
+function logitFloor(threshold: number): number {
   return Math.min(8, Math.log(threshold / (1 - threshold))) - 1e-3;
 }
 

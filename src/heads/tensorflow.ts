@@ -22,7 +22,7 @@ export function labelsFromOne(names: readonly string[]): readonly string[] {
 }
 
 /** Names of classes that are numbered from 0 on, without the background that label files begin with. */
-export function labelsFromZero(names: readonly string[]): readonly string[] {
+function labelsFromZero(names: readonly string[]): readonly string[] {
   return BACKGROUND.test(names[0] ?? "") ? names.slice(1) : names;
 }
 

@@ -55,7 +55,7 @@ const scores: NumberSlice = new NumberSlice();
 const chosen: NumberSlice = new NumberSlice();
 
 /** Append the chosen boxes of the image whose score reaches the threshold, in the order in which they were chosen. */
-export function decodeChosen(plan: ChosenPlan, input: DecodeInput, candidates: Candidates): void {
+function decodeChosen(plan: ChosenPlan, input: DecodeInput, candidates: Candidates): void {
   const { index } = input;
   const boxTensor = outputTensor(input, plan.boxes, FLOATS, index + 1, -1, 4);
   const rows = boxTensor.shape[1]!;

@@ -13,7 +13,7 @@ export interface Plane {
 }
 
 /** Whole pixels from [x1, y1) to [x2, y2), within the image. */
-export interface Area {
+interface Area {
   readonly x1: number;
   readonly y1: number;
   readonly x2: number;

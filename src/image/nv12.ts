@@ -137,7 +137,7 @@ export class Nv12Rows {
 }
 
 /** Every pixel of an NV12 image: u8 [height, width, 3]. */
-export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
+function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   const { width, height } = image;
   const rgb = new Uint8Array(new ArrayBuffer(width * height * 3));
   const rows = new Nv12Rows(width);

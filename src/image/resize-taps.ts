@@ -6,7 +6,7 @@ import { type Edge, type Region, roundHalfEven, sourceIndex } from "./geometry.t
 export const WEIGHT_BITS = 11;
 
 /** Which axis taps are for: the border is treated differently, as OpenCV does. */
-export type Axis = "columns" | "rows";
+type Axis = "columns" | "rows";
 
 /** One axis of a region: what is resized to what, and which part of it is wanted. In pixels of the rectangle. */
 export interface RegionAxis {

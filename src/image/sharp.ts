@@ -234,7 +234,7 @@ async function decodeBy(
 }
 
 /** The function that sharp exports. */
-export type Sharp = typeof import("sharp").default;
+type Sharp = typeof import("sharp").default;
 
 /** The loaders of libvips for what `decodeImage` decodes. */
 const LOADERS: readonly string[] = ["Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"].map(

@@ -10,7 +10,7 @@ import { shimOffThread } from "../ffi/shim.ts";
 const WATCH_MS = 10;
 
 /** Something that may be there later. */
-export interface NvdecWait {
+interface NvdecWait {
   /** Ask whether it is there now, and settle the wait if so. @returns true once it is settled */
   ask(): boolean;
   /** Nobody will learn whether it is there. */

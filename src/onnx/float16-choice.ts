@@ -90,7 +90,7 @@ export function readsAnyType({ op }: OnnxNode): boolean {
 }
 
 /** Largest finite magnitude of constants; 0 for what lies in another file. */
-export function largestOf(tensor: OnnxTensor | undefined): number {
+function largestOf(tensor: OnnxTensor | undefined): number {
   const floats = tensor?.floats() ?? [];
   let most = 0;
   for (const value of floats) {

@@ -15,7 +15,7 @@ export interface Field {
 const decoder = new TextDecoder();
 
 /** What stands for a message that is not there. */
-export const NOTHING: Uint8Array = new Uint8Array();
+const NOTHING: Uint8Array = new Uint8Array();
 
 function readValue(reader: BinaryReader, type: WireType): Uint8Array | number {
   switch (type) {

@@ -34,7 +34,7 @@ import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
 import { readExternalFloats, writeModel } from "./write-model.ts";
 
 /** A model to convert, and what is said of the way. */
-export interface ConversionRequest {
+interface ConversionRequest {
   /** As it was exported: what images are run through. */
   readonly model: ProbedModel;
   /** What is changed: the model, or a part of it whose tensors have the same names. */
@@ -53,7 +53,7 @@ export interface ConversionRequest {
 }
 
 /** A model that was converted in memory. */
-export interface ConvertedModel {
+interface ConvertedModel {
   readonly float16: Float16Conversion;
   readonly layers: readonly ConvertedLayer[];
   readonly calibration: Calibration | undefined;

@@ -7,7 +7,7 @@ import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/opti
 import type { Comparison } from "./compare-config.ts";
 
 /** Element types that a model can be converted to. */
-export const CONVERTED_PRECISIONS = ["fp16", "int8", "fp8"] as const;
+const CONVERTED_PRECISIONS = ["fp16", "int8", "fp8"] as const;
 
 /** What a model is converted to: FP16 tensors, or Q/DQ nodes of INT8 or FP8 (E4M3) around its layers. */
 export type ConvertedPrecision = "fp16" | "int8" | "fp8";

@@ -15,7 +15,7 @@ export interface Reader {
 }
 
 /** A tensor that is quantised, and who reads it so. Others go on reading it as it was. */
-export interface Pair {
+interface Pair {
   readonly tensor: string;
   readonly readers: readonly Reader[];
   /** Pairs of one group have one scale, so that data moves between them as it is. */
@@ -23,7 +23,7 @@ export interface Pair {
 }
 
 /** Weights that are quantised. */
-export interface WeightPair {
+interface WeightPair {
   readonly tensor: OnnxTensor;
   readonly readers: readonly Reader[];
   /** Each slice along it has a scale of its own; `undefined` for one scale. */

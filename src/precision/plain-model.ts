@@ -22,7 +22,7 @@ import type { RegionWork } from "../tasks/cuda-host-task.ts";
 const USUAL_SIDE = 640;
 
 /** What is read of a model of which nothing is known. */
-export interface PlainImage {
+interface PlainImage {
   readonly image: ImageInput;
   readonly size: Size;
   readonly preprocessing: Preprocessing;

@@ -30,13 +30,13 @@ export interface QuantiseOptions extends PlacementOptions {
 }
 
 /** An activation that was quantised. */
-export interface QuantisedTensor {
+interface QuantisedTensor {
   readonly tensor: string;
   readonly scale: number;
 }
 
 /** Weights that were. */
-export interface QuantisedWeights {
+interface QuantisedWeights {
   readonly tensor: string;
   readonly axis: number | undefined;
   readonly scales: Float32Array;
@@ -60,7 +60,7 @@ const ELEMENTS = {
 const QUANTISED = /^(?:QuantizeLinear|DequantizeLinear|DynamicQuantizeLinear|QLinear\w+|ConvInteger|MatMulInteger)$/;
 
 /** @throws {ModelError} If a model is quantised already */
-export function refuseQuantised({ nodes }: OnnxGraph, source: string): void {
+function refuseQuantised({ nodes }: OnnxGraph, source: string): void {
   const found = nodes.filter(({ op }) => QUANTISED.test(op));
   if (found.length === 0) return;
   const ops = `it is quantised already: it has ${found.length} nodes such as ${found[0]!.op}`;

@@ -22,7 +22,7 @@ const LEAST_CHANGE = 0.01;
 const MOST_RANKED = 20;
 
 /** An image with what both models find, as JPEGs. */
-export interface DrawnImage {
+interface DrawnImage {
   readonly path: string;
   readonly agreement: ImageAgreement;
   readonly before: Uint8Array;
@@ -35,7 +35,7 @@ export interface Measured extends Omit<ConversionReport, "path"> {
 }
 
 /** What is measured, and on what. */
-export interface MeasureRequest {
+interface MeasureRequest {
   readonly model: ModelSource;
   /** Path of the converted model. */
   readonly converted: string;
@@ -271,7 +271,7 @@ th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); 
 figcaption { color: var(--faint) } summary { cursor: pointer }`;
 
 /** What a page shows. */
-export interface ReportPage {
+interface ReportPage {
   /** Name of the model. */
   readonly title: string;
   readonly conversion: Conversion;

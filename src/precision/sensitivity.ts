@@ -32,7 +32,7 @@ const LAYERS_A_SINGLE = 8;
 const MOST_BLOCKS = 24;
 
 /** What layers are searched in. @typeParam T what became of an attempt */
-export interface SensitivityRequest<T = unknown> {
+interface SensitivityRequest<T = unknown> {
   readonly model: ProbedModel;
   readonly type: QuantisedType;
   readonly config: ConvertConfig & { readonly maxLoss: number };

@@ -20,7 +20,7 @@ export interface ProbedModel {
 }
 
 /** Shapes that inputs of open sides are given, by name. */
-export type InputShapes = Readonly<Record<string, Shape>>;
+type InputShapes = Readonly<Record<string, Shape>>;
 
 /** The shapes that tensors give the inputs that they fill. */
 export function inputShapesOf(inputs: Readonly<Record<string, Tensor>>): InputShapes {

@@ -16,7 +16,7 @@ const PIECE_BYTES = 16 * 2 ** 20;
 const ALIGNMENT = 4096;
 
 /** A model that is written. */
-export interface WrittenModel {
+interface WrittenModel {
   readonly onnx: OnnxModel;
   /** Weights of other files that become FP16. */
   readonly pending: readonly PendingWeights[];

@@ -33,7 +33,7 @@ export interface QueuedFrame<T> {
 }
 
 /** One image, the promise of its result, and how far it is: waiting, running, settled. */
-export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListenerObject {
+class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListenerObject {
   readonly promise: Promise<T>;
   readonly #room: WaitingRoom;
   readonly #read: ReadResult<Output, T>;

@@ -175,7 +175,7 @@ function entryOf({ column }: SlotTable, method: MethodName): readonly [slot: num
 export type CxxAbi = "itanium" | "msvc";
 
 /** Of the libraries of this machine. */
-export const CXX_ABI: CxxAbi = process.platform === "win32" ? "msvc" : "itanium";
+const CXX_ABI: CxxAbi = process.platform === "win32" ? "msvc" : "itanium";
 
 /**
  * The slot that Microsoft's compiler gives a method: it has one slot for the destructor where others have two, and overloads of a

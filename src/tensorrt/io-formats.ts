@@ -33,7 +33,7 @@ export interface IoQuestion {
 }
 
 /** An input or output that is laid out in another way than the model's. */
-export interface LaidOut {
+interface LaidOut {
   readonly side: "input" | "output";
   /** Among the inputs or the outputs. */
   readonly index: number;
@@ -100,7 +100,7 @@ export interface FormatPlan {
 }
 
 /** Where plans are measured. */
-export interface MeasuringPlace {
+interface MeasuringPlace {
   readonly library: TensorRtLibrary;
   readonly device: Device | undefined;
   readonly versionCompatible: boolean;

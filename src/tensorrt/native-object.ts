@@ -119,7 +119,7 @@ class Operation extends Resource {
 }
 
 /** A call that blocks. */
-export interface BlockingCall {
+interface BlockingCall {
   readonly name: BlockingName;
   /** Numbers alone. */
   readonly args: readonly number[];

@@ -265,7 +265,7 @@ export async function readPlanOrigin(model: string | Uint8Array): Promise<PlanOr
 }
 
 /** What a plan is to run on. */
-export interface PlanTarget {
+interface PlanTarget {
   /** `undefined` where it is not known: the GPU is not compared then. */
   readonly computeCapability?: ComputeCapability | undefined;
   /** Plans of other versions may load, as they bring their own runtime. */

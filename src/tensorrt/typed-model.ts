@@ -57,7 +57,7 @@ export interface TypedModel {
 }
 
 /** What is known of a model beside its bytes. */
-export interface TypedFacts {
+interface TypedFacts {
   readonly config: Pick<BuildConfig, "fp32Layers" | "ioFormat">;
   /** For messages. */
   readonly source: string;

@@ -4,7 +4,7 @@
  * What a filter follows beside the centre of a box: width over height, and height, as ByteTrack and OC-SORT; or width and
  * height, as BoT-SORT.
  */
-export type MotionState = "aspect" | "size";
+type MotionState = "aspect" | "size";
 
 /** The standard deviations of a position and of a velocity, as parts of the box's size. */
 const POSITION = 1 / 20;

@@ -5,7 +5,7 @@ import { message, OptionError } from "../core/errors.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 
 /** Every point of a box that may stand for the object; `corners`: all four corners have to be there. */
-export const ANCHORS = [
+const ANCHORS = [
   "bottom-centre",
   "centre",
   "top-centre",

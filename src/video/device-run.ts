@@ -16,7 +16,7 @@ import { type FrameMemory, rationalValue } from "./video-frame.ts";
 export type FrameDecoder = Pick<NvdecDecoder, "decode" | "flush" | "next" | "counts">;
 
 /** What a run is made of. */
-export interface DeviceRunParts {
+interface DeviceRunParts {
   readonly packets: PacketSource;
   readonly decoder: FrameDecoder;
   readonly frames: DeviceFrames;

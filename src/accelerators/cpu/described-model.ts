@@ -56,7 +56,7 @@ export async function withFoundShapes(
  * @param size of the input; `undefined` for the model's preferred one
  * @throws the signal's reason, if it was aborted
  */
-export async function describedModel(
+async function describedModel(
   session: Session,
   source: string,
   signal: AbortSignal | undefined,

@@ -32,7 +32,7 @@ export function waitProgress(wait: BuildWait): BuildProgress {
 type Shaped = Pick<ObtainEnvironment, "variant" | "canVary" | "beforeBuild">;
 
 /** A model whose plan is wanted. */
-export interface PlanRequest {
+interface PlanRequest {
   readonly file: ModelFile;
   readonly options: BuildOptions;
   readonly build: Pick<EngineBuild, "signal">;
@@ -55,7 +55,7 @@ export function planRequest(
 }
 
 /** A plan, and which of the two it is. */
-export interface FirstPlan {
+interface FirstPlan {
   readonly plan: CachedPlan;
   readonly engine: FirstEngine;
 }

@@ -365,7 +365,7 @@ export async function modelToBuild(
  * Inputs, outputs and metadata of an engine. Where an output's axes are open, a context works its shape out for the
  * typical shapes of the first profile, without running. What depends on the data stays open.
  */
-export async function describedEngine(engine: Engine): Promise<ModelInfo> {
+async function describedEngine(engine: Engine): Promise<ModelInfo> {
   const { inputs, outputs, source } = engine;
   const model = declaredModel(modelInfo(engine), source);
   const image = needsShapes(model) ? readTraits(model)?.image : undefined;

@@ -77,7 +77,7 @@ export class KernelLaunch {
 /// <reference path="../../core/files.d.ts" />
 
 /** A source of `kernels/`, without its ending; that of nvjpeg/ is loaded there. */
-export type KernelModule = Exclude<OwnModule, "jpeg" | "jpeg_check">;
+type KernelModule = Exclude<OwnModule, "jpeg" | "jpeg_check">;
 
 const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_dense: decodeDense,

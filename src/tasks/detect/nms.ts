@@ -298,7 +298,7 @@ function boxArea(boxes: Float32Array, at: number): number {
  *
  * @param threshold already rounded to f32
  */
-export function overlaps(
+function overlaps(
   a: Float32Array,
   atA: number,
   areaA: number,

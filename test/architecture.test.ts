@@ -300,11 +300,16 @@ function importersOfSource(): SourceFile[] {
 test("what a file exports is imported by another", () => {
   const taken = new Map<string, Set<string>>();
   const openedBy = new Map<string, string[]>();
+  const inPrograms = new Set<string>();
   for (const { path, text, imports } of importersOfSource()) {
     for (const [, names, specifier] of text.matchAll(/^(?:import|export)\s[^;]*?{([^}]*)}\s+from\s+"(\.[^"]+)"/gm)) {
       const target = join(dirname(path), specifier!);
       if (!taken.has(target)) taken.set(target, new Set());
       for (const [, name] of names!.matchAll(/(?:^|,)\s*(?:type\s+)?(\w+)/g)) taken.get(target)!.add(name!);
+    }
+    // A program in a text, which a test gives a process of its own.
+    for (const [, names] of text.matchAll(/{([^{}]*)} (?:from \${|= await import\()/g)) {
+      for (const [name] of names!.matchAll(/\w+/g)) inPrograms.add(name);
     }
     // An import when it is used, of a type in place or of everything: its names may stand anywhere in the text.
     if (!/\bimport\(|^import \* as/m.test(text)) continue;
@@ -315,6 +320,7 @@ test("what a file exports is imported by another", () => {
   }
   const isTaken = (path: string, name: string): boolean =>
     taken.get(path)?.has(name) === true ||
+    inPrograms.has(name) ||
     (openedBy.get(path) ?? []).some((text) => new RegExp(`\\b${name}\\b`).test(text));
   const declaration = /^export (?:abstract )?(?:async )?(?:function\*?|class|interface|type|const|let) (\w+)/gm;
   expect(

@@ -175,7 +175,7 @@ function checkLibrary(config: BuildConfig, library: TensorRtLibrary, device: Dev
  *
  * @returns one clause; `undefined` if it is of the same release
  */
-function leanFault({ version: { family, major, release } }: TensorRtLibrary): string | undefined {
+export function leanFault({ version: { family, major, release } }: TensorRtLibrary): string | undefined {
   // TensorRT-RTX has none.
   if (family !== "TensorRT") return undefined;
   const file = runtimeFile("lean", major);

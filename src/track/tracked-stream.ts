@@ -4,6 +4,7 @@ import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import { paintDetections } from "../tasks/detect/draw.ts";
 import type { DrawOptions } from "../tasks/draw-options.ts";
+import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import { type Tracked, type TrackedFrame, Tracker } from "./tracker.ts";
 import type { TrackerName, TrackerOptions } from "./tracker-options.ts";
 
@@ -30,6 +31,22 @@ interface WithObjects {
 export function objectsOf(result: object): readonly Detection[] {
   const { detections, objects = [] } = result as WithObjects;
   return detections ?? objects;
+}
+
+/** The forms of results whose objects have ids: the same with a column for ids, behind the name. What JSON and files say of an object has its id already. */
+export function withIds<Result extends TaskResult>(forms: ResultForms<Result>): ResultForms<Result> {
+  const inserted = (title: string, [name = "", ...others]: readonly string[]): string[] => [name, title, ...others];
+  const rowsWith = (result: Result, rows: readonly string[][]): string[][] => {
+    const objects = objectsOf(result);
+    return rows.map((cells, at) => inserted(String(objects[at]?.trackId ?? ""), cells));
+  };
+  return {
+    ...forms,
+    columns: inserted("id", forms.columns),
+    rows: (result) => rowsWith(result, forms.rows(result)),
+    csvColumns: inserted("trackId", forms.csvColumns),
+    csvRows: (result) => rowsWith(result, forms.csvRows(result)),
+  };
 }
 
 /**

@@ -157,7 +157,7 @@ export class GpuBinding<Params> extends Resource {
 }
 
 /** The work of one shape, and its graph once there is one, which it owns. */
-class CapturedGraph implements Disposable {
+export class CapturedGraph implements Disposable {
   readonly #label: string;
   readonly #pieces: (on: OnStream) => void;
   readonly #setup: OnStream;

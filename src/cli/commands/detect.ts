@@ -7,7 +7,7 @@ import { plural } from "../../core/units.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
 import { isImageName } from "../../image/image-kind.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
-import { withIds } from "../../track/tracked-forms.ts";
+import { withIds } from "../../track/tracked-stream.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";
 import { type DetectArguments, PEOPLE, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";

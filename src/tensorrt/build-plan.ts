@@ -3,8 +3,6 @@
 import { message, OptionError, TensorRtError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { Device } from "../cuda/device.ts";
-import { cString } from "../ffi/memory.ts";
-import { ERROR_BYTES, shim } from "../ffi/shim.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
 import { nodeName } from "../onnx/messages.ts";
@@ -14,14 +12,14 @@ import { BuildTurn, type BuildWait } from "./build-turn.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
 import { keepFp32 } from "./fp32-layers.ts";
 import { choosePlanIo, type FormatPlan, formatsToTry, laidOutBy, progressOf } from "./io-formats.ts";
-import { openTensorRt, runtimeFile, type TensorRtLibrary } from "./library.ts";
+import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import type { Network } from "./network.ts";
 import { OnnxParser } from "./onnx-parser.ts";
 import { inputProfiles, TimingCache } from "./optimization-profile.ts";
 import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
 import { type BuildEvent, ProgressMonitor } from "./progress.ts";
 import { builtPrecision, type TypedModel, typedModel, warnOfSlowFp8 } from "./typed-model.ts";
-import { parseVersion } from "./version.ts";
+import { leanFault } from "./version.ts";
 
 /** What a build runs with, beside its options. */
 export interface BuildEnvironment {
@@ -169,26 +167,9 @@ function checkLibrary(config: BuildConfig, library: TensorRtLibrary, device: Dev
   }
 }
 
-/**
- * What is wrong with the lean runtime that a builder puts into version-compatible plans. It takes the one of its name, and one of
- * another release cannot read the engine that it comes with.
- *
- * @returns one clause; `undefined` if it is of the same release
- */
-export function leanFault({ version: { family, major, release } }: TensorRtLibrary): string | undefined {
-  // TensorRT-RTX has none.
-  if (family !== "TensorRT") return undefined;
-  const file = runtimeFile("lean", major);
-  const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
-  const handle = shim().bt_library_open(cString(file), error, ERROR_BYTES);
-  if (handle === null) return `${file} is not there`;
-  const found = parseVersion(shim().bt_library_version(handle), shim().bt_library_build(handle));
-  return found.family === family && found.release === release ? undefined : `${file} is of ${found.text}`;
-}
-
 /** Found out before time is spent: TensorRT embeds a lean runtime of any release. */
 function checkLean(library: TensorRtLibrary): void {
-  const fault = leanFault(library);
+  const fault = leanFault(library.version);
   if (fault === undefined) return;
   const found = `it would bring the lean runtime of ${library.version.text}, and ${fault}`;
   const hint = "put the one of NVIDIA's archive of that release beside TensorRT, or leave out `versionCompatible`";

@@ -24,7 +24,14 @@ import {
 import { SHIM_CONSTANTS, SHIM_METHODS } from "../ffi/shim-symbols.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
-import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion, versionFault } from "./version.ts";
+import {
+  parseVersion,
+  runtimeFile,
+  slotTableOf,
+  type TensorRtFamily,
+  type TensorRtVersion,
+  versionFault,
+} from "./version.ts";
 
 const IS_WINDOWS = process.platform === "win32";
 
@@ -50,11 +57,6 @@ function partFile(name: "nvonnxparser" | "nvinfer_plugin", major: number): strin
 const LEAN_FILES: readonly string[] = (["lean", "dispatch"] as const).flatMap((name) =>
   [11, 10].map((major) => runtimeFile(name, major)),
 );
-
-/** File of a runtime without a builder: `libnvinfer_lean.so.10`. */
-export function runtimeFile(name: "lean" | "dispatch", major: number): string {
-  return IS_WINDOWS ? `nvinfer_${name}_${major}.dll` : `libnvinfer_${name}.so.${major}`;
-}
 
 /** What {@linkcode openTensorRt} takes. */
 export interface OpenTensorRtOptions {

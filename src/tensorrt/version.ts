@@ -1,6 +1,8 @@
 /** @module TensorRtVersion: what getInferLibVersion() says, and which slot table follows from it. */
 
 import { LibraryLoadError, message } from "../core/errors.ts";
+import { cString } from "../ffi/memory.ts";
+import { ERROR_BYTES, shim } from "../ffi/shim.ts";
 import { type SlotTable, TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "./abi.ts";
 
 /** TensorRT, or TensorRT-RTX: the one for GeForce and RTX cards that compiles its kernels on the user's machine. */
@@ -67,4 +69,40 @@ export function slotTableOf(version: TensorRtVersion, path: string): SlotTable {
     ? "releases before 1.5 have another binary interface under the same file name: install 1.5 or later"
     : "install one of these versions, or update this package";
   throw new LibraryLoadError(message(`use ${path}`, versionFault(version)!, hint), "libnvinfer", [path]);
+}
+
+/** File of a runtime without a builder: `libnvinfer_lean.so.10`. */
+export function runtimeFile(name: "lean" | "dispatch", major: number): string {
+  return process.platform === "win32" ? `nvinfer_${name}_${major}.dll` : `libnvinfer_${name}.so.${major}`;
+}
+
+/** Lean runtimes by their file: opened once, and kept open as every library is. */
+const leanRuntimes = new Map<string, TensorRtVersion>();
+
+/** @returns `undefined` if it is not there */
+function leanRuntime(file: string): TensorRtVersion | undefined {
+  let version = leanRuntimes.get(file);
+  if (version !== undefined) return version;
+  const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+  const handle = shim().bt_library_open(cString(file), error, ERROR_BYTES);
+  if (handle === null) return undefined;
+  version = parseVersion(shim().bt_library_version(handle), shim().bt_library_build(handle));
+  leanRuntimes.set(file, version);
+  return version;
+}
+
+/**
+ * What is wrong with the lean runtime that a builder puts into version-compatible plans. It takes the one of its name, and one of
+ * another release cannot read the engine that it comes with.
+ *
+ * @param version of the builder
+ * @returns one clause; `undefined` if it is of the same release
+ */
+export function leanFault({ family, major, release }: TensorRtVersion): string | undefined {
+  // TensorRT-RTX has none.
+  if (family !== "TensorRT") return undefined;
+  const file = runtimeFile("lean", major);
+  const found = leanRuntime(file);
+  if (found === undefined) return `${file} is not there`;
+  return found.family === family && found.release === release ? undefined : `${file} is of ${found.text}`;
 }

@@ -142,25 +142,35 @@ test.skipIf(DISPATCH === undefined)(
 );
 
 test.skipIf(DISPATCH === undefined || RTX === undefined)(
-  "leanFault() wants the lean runtime of the same release, as both libraries have been fetched",
+  "leanFault() wants the lean runtime of the same release, which it opens once, as both libraries have been fetched",
   () => {
     // The dynamic linker goes by the variable that the process was started with.
     const folder = mkdtempSync(join(tmpdir(), "lean-"));
     const script = `
-      import { leanFault } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/build-plan.ts"))};
+      import { shim } from ${JSON.stringify(join(import.meta.dir, "../../src/ffi/shim.ts"))};
+      import { leanFault } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/version.ts"))};
       import { TensorRtLibrary } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/library.ts"))};
-      console.log(leanFault(TensorRtLibrary.bind(${JSON.stringify(join(DISPATCH!, "libnvinfer_dispatch.so.10"))})));`;
+      const { version } = TensorRtLibrary.bind(${JSON.stringify(join(DISPATCH!, "libnvinfer_dispatch.so.10"))});
+      const native = shim();
+      const open = native.bt_library_open;
+      let opened = 0;
+      native.bt_library_open = (...values) => {
+        opened += 1;
+        return open(...values);
+      };
+      leanFault(version);
+      console.log(leanFault(version) + "; opened " + opened);`;
     const faultIn = (): string => {
       const env = { ...process.env, LD_LIBRARY_PATH: folder };
       return Bun.spawnSync([process.execPath, "-e", script], { env }).stdout.toString().trim();
     };
     try {
-      expect(faultIn()).toBe("libnvinfer_lean.so.10 is not there");
+      expect(faultIn()).toBe("libnvinfer_lean.so.10 is not there; opened 2");
       symlinkSync(join(RTX!, "libtensorrt_rtx.so.1"), join(folder, "libnvinfer_lean.so.10"));
-      expect(faultIn()).toMatch(/^libnvinfer_lean\.so\.10 is of TensorRT-RTX 1\./);
+      expect(faultIn()).toMatch(/^libnvinfer_lean\.so\.10 is of TensorRT-RTX 1\.[\d.]+; opened 1$/);
       rmSync(join(folder, "libnvinfer_lean.so.10"));
       symlinkSync(join(DISPATCH!, "libnvinfer_dispatch.so.10"), join(folder, "libnvinfer_lean.so.10"));
-      expect(faultIn()).toBe("undefined");
+      expect(faultIn()).toBe("undefined; opened 1");
     } finally {
       rmSync(folder, { recursive: true });
     }

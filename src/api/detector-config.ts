@@ -271,6 +271,7 @@ const loadTable = {
       .optional(),
     value: "N,N",
     fromText: numbersFrom,
+    textRule: "points, and 2 or 3 numbers a point, such as 17,3",
     help: "points of a pose model that does not tell them: 17,3",
     aliases: ["kptShape"],
   },

@@ -11,7 +11,7 @@ import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
 import { DETECTOR_OPTIONS } from "./detector-config.ts";
-import { LOAD_OPTIONS, loadingOf, type MachineChoice, sides, withAccelerators } from "./machine-options.ts";
+import { LOAD_OPTIONS, loadingOf, type MachineChoice, SIDES_TEXT, sides, withAccelerators } from "./machine-options.ts";
 
 /** Options of `ImageModel.load`. What follows from the model's shapes needs none. */
 export interface ImageModelOptions extends DecodingLimits, MachineChoice {
@@ -66,7 +66,7 @@ const deviation = z.union(
 );
 const levels = z.union(
   [z.enum(["0-1", "0-255", "-1-1"]), z.strictObject({ mean: perChannel, std: deviation })],
-  "0-1, 0-255, -1-1, imagenet on a command line, or { mean, std } in 0-1 units, std not 0",
+  "0-1, 0-255, -1-1, or { mean, std } in 0-1 units, std not 0",
 );
 /** Names of ranges on a command line. */
 const RANGES: Readonly<Record<string, PixelRange>> = {
@@ -75,7 +75,7 @@ const RANGES: Readonly<Record<string, PixelRange>> = {
   "-1-1": "-1-1",
   imagenet: { mean: IMAGENET_MEAN, std: IMAGENET_STD },
 };
-const RANGE_NAMES = Object.keys(RANGES).join("|");
+const RANGE_NAMES = Object.keys(RANGES);
 
 function rangeFrom(text: string): PixelRange | string {
   return RANGES[text] ?? text;
@@ -105,6 +105,7 @@ const table = {
     schema: sides.default([512, 512]),
     value: "N|WxH",
     fromText: sizeFrom,
+    textRule: SIDES_TEXT,
     help: "largest tile of a model that takes any size",
     otherwise: "512",
   },
@@ -125,15 +126,17 @@ const table = {
   },
   range: {
     schema: levels.optional(),
-    value: RANGE_NAMES,
+    value: RANGE_NAMES.join("|"),
     fromText: rangeFrom,
+    textRule: RANGE_NAMES.join(", "),
     help: "value range of the model's input",
     otherwise: "0-1",
   },
   outputRange: {
     schema: levels.optional(),
-    value: RANGE_NAMES,
+    value: RANGE_NAMES.join("|"),
     fromText: rangeFrom,
+    textRule: RANGE_NAMES.join(", "),
     help: "value range of its output",
     otherwise: "the input's",
   },

@@ -100,6 +100,8 @@ export const MACHINE_OPTIONS: GivenOptions<MachineChoice> = {
 };
 
 const side = wholeWithin(1, 16_384);
+/** How both are said on a command line. */
+export const SIDES_TEXT = "a side from 1 to 16384 pixels, or width x height such as 640x480";
 /** A side in pixels, or both. */
 export const sides: z.ZodType<Size, number | readonly [number, number]> = z.union(
   [side.transform((value): Size => [value, value]), z.tuple([side, side])],
@@ -111,6 +113,7 @@ export const SIZE_OPTION: Option<z.ZodOptional<typeof sides>> = {
   schema: sides.optional(),
   value: "N|WxH",
   fromText: sizeFrom,
+  textRule: SIDES_TEXT,
   help: "input size for models with a dynamic input",
   aliases: ["imgsz", "img", "imgSize", "inputSize"],
 };

@@ -17,6 +17,7 @@ import {
   type LoadConfig,
   type LoadOptions,
   loadingOf,
+  SIDES_TEXT,
   SIZE_OPTION,
   sides,
 } from "./machine-options.ts";
@@ -80,6 +81,7 @@ const table = {
     schema: sides.optional(),
     value: "N|WxH",
     fromText: sizeFrom,
+    textRule: SIDES_TEXT,
     help: "cut images into tiles of this size",
     otherwise: "no tiles",
   },

@@ -38,6 +38,7 @@ export const SLICE_OPTIONS: OptionsOf<SliceOptions> = {
     schema: SIZE_OPTION.schema,
     value: "N|WxH",
     fromText: SIZE_OPTION.fromText!,
+    textRule: SIZE_OPTION.textRule!,
     flag: "slice",
     help: "detect in slices of this size: finds small objects in large images",
     aliases: ["sliceSize"],

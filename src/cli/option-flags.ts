@@ -138,7 +138,7 @@ export function optionsFrom<Options extends object>(
     const value = spelt(flag, text);
     const { error } = flag.option.schema.safeParse(value);
     if (error !== undefined) {
-      const rule = ruleOf(error.issues[0]!);
+      const rule = flag.option.textRule ?? ruleOf(error.issues[0]!);
       throw new OptionError(`--${flag.name} must be ${rule}, got ${JSON.stringify(text)}`, flag.name, { cause: error });
     }
     let within = options;

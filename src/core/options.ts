@@ -133,6 +133,8 @@ export interface Option<Schema extends z.ZodType = z.ZodType> {
   readonly flag?: string;
   /** Its value from text, where its type does not tell how. */
   readonly fromText?: (text: string) => unknown;
+  /** What its text must be, where the rule of the schema names a value of a program: `[width, height]`. */
+  readonly textRule?: string;
   /** Words that `fromText` takes beside those of the schema: help and completions name them. */
   readonly synonyms?: readonly string[];
   /** True: given again, a flag goes on. */

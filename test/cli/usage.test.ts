@@ -148,7 +148,12 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect a.jpg --treshold 0.5", 'Unknown flag "--treshold". Did you mean "--threshold"?'],
     ["detect a.jpg --threshold 2", '--threshold must be a number from 0 to 1, got "2"'],
     ["detect a.jpg --backend tpu", '--backend must be one of auto, onnxruntime, cpu, tensorrt, gpu, got "tpu"'],
-    ["detect a.jpg --size 0x3", '--size must be a side from 1 to 16384 pixels, or [width, height], got "0x3"'],
+    [
+      "detect a.jpg --size 0x3",
+      '--size must be a side from 1 to 16384 pixels, or width x height such as 640x480, got "0x3"',
+    ],
+    ["detect a.jpg --slice 640x", 'or width x height such as 640x480, got "640x"'],
+    ["detect a.jpg --keypoint-shape 17", 'must be points, and 2 or 3 numbers a point, such as 17,3, got "17"'],
     ["detect a.jpg --batch 1.5", "--batch must be a whole number from 1 to 1024"],
     ["detect a.jpg --format xml", "--format must be one of table, json, jsonl, csv, coco, yolo, dota"],
     ["detect a.jpg --format yolo", "--format yolo needs a folder"],

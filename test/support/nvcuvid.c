@@ -365,8 +365,14 @@ static int real_picture(parser *self) {
 
 int cuvidParseVideoData(void *handle, void *packet) {
   parser *self = handle;
-  const unsigned long flags = AT(unsigned long, packet, 0), length = AT(unsigned long, packet, 8);
+  const unsigned long flags = AT(unsigned long, packet, 0);
+  unsigned long length = AT(unsigned long, packet, 8);
   const uint8_t *bytes = AT(const uint8_t *, packet, 16);
+  /* In front of a made-up unit, the header of a key frame of VP8: it tells the size, of which the real parser tells whole blocks. */
+  if (length > 13 && memcmp(bytes + 3, "\x9d\x01\x2a", 3) == 0 && memcmp(bytes + 10, "\0\0\1", 3) == 0) {
+    bytes += 10;
+    length -= 10;
+  }
   const int64_t timestamp = AT(int64_t, packet, 24);
   must((flags & 1) != 0 || (flags & 2) != 0, "a packet without a time stamp");
   int goes_on = 1;

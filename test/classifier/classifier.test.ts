@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { registerAccelerator } from "../../src/accelerators/accelerator.ts";
 import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
 import { Classifier } from "../../src/api/classifier.ts";
 import type { ClassifierOptions } from "../../src/api/classifier-config.ts";
@@ -20,8 +19,10 @@ import { CudaHostTask } from "../../src/tasks/cuda-host-task.ts";
 import { DEPTH } from "../../src/tasks/depth/depth-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { MapTask } from "../../src/tasks/image/map-task.ts";
+import { registerFast } from "../support/backends.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { wavy } from "../support/images.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -86,14 +87,6 @@ test("class scores of NaN are no classes, and are reported once a model", async 
     expect.stringMatching(/^Implausible class scores of the model.*: 2 of 4 numbers are NaN or infinite; FP16/),
   ]);
 });
-
-/** Levels that jump. */
-function wavy(width: number, height: number): Image {
-  const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
-    Number(((BigInt(k) * 2_654_435_761n) >> 7n) & 255n),
-  );
-  return imageOf(data, { width, height });
-}
 
 /** Red is 10 x the column, green 10 x the row, blue 7. */
 function ramp(width: number, height: number): Image {
@@ -638,12 +631,7 @@ describe("calls", () => {
       'Cannot load a classifier: the task "classify" does not run on a GPU',
       "backend",
     );
-    using _ = registerAccelerator({
-      names: ["fast"],
-      machine: "GPU",
-      preference: 99,
-      load: async () => ({ unavailable: () => undefined, open: () => Promise.reject(refusal) }),
-    });
+    using _ = registerFast(() => Promise.reject(refusal));
     warnings = [];
     using _open = withoutBackendChoice();
     await using classifier = await Classifier.load(model);
@@ -655,17 +643,9 @@ describe("calls", () => {
   });
 
   test("a resize that a GPU has not is refused by name before a model is looked at, and where the choice is open the CPU has it", async () => {
-    using _ = registerAccelerator({
-      names: ["fast"],
-      machine: "GPU",
-      preference: 99,
-      load: async () => ({
-        unavailable: () => undefined,
-        open: async (_source, task) => {
-          await task.check?.({} as never);
-          throw new Error("The task was not refused");
-        },
-      }),
+    using _ = registerFast(async (_source, task) => {
+      await task.check?.({} as never);
+      throw new Error("The task was not refused");
     });
     const options = { ...LEVELS, preprocessing: { ...LEVELS.preprocessing, resize: "lanczos4" } } as const;
     const refusal = 'the resize "lanczos4" does not run on a GPU\nHint: run it with backend "cpu"';

@@ -9,6 +9,7 @@ import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import {
   hasPhotos,
   hasTurboJpeg,
+  JPEG_PATHS,
   largestDifference,
   PHOTOS,
   paint,
@@ -58,12 +59,7 @@ function pngOfSize(width: number, height: number): Buffer {
   return Buffer.concat([signature, chunk("IHDR", header), rows, chunk("IEND", new Uint8Array(0))]);
 }
 
-const PATHS = [
-  ["libturbojpeg", <T>(work: () => Promise<T>) => work()],
-  ["sharp", withoutTurboJpeg],
-] as const;
-
-for (const [name, through] of PATHS) {
+for (const [name, through] of JPEG_PATHS) {
   describe.skipIf(name === "libturbojpeg" && !hasTurboJpeg)(`JPEG through ${name}`, () => {
     test("ImageDecoder turns all eight orientations upright and reports the upright size", async () => {
       const expected = await paintedJpeg(37, 21, { chromaSubsampling: "4:4:4" });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import sharp, { type JpegOptions } from "sharp";
+import sharp from "sharp";
 import { ImageError } from "../../src/core/errors.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import type { PackedImage } from "../../src/image/image.ts";
@@ -8,21 +8,9 @@ import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { isDataWhole } from "../../src/image/jpeg-markers.ts";
 import { routeJpeg } from "../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../support/chance.ts";
-import { hasTurboJpeg, paintedJpeg, withExtraneousBytes, withoutTurboJpeg } from "../support/images.ts";
+import { hasTurboJpeg, paintedJpeg, wavyJpeg, withExtraneousBytes, withoutTurboJpeg } from "../support/images.ts";
 import { JPEG_FIXTURES, jpegFixture, withoutSegment } from "../support/jpegs.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
-
-/** Waves and noise. */
-function wavy(width: number, height: number, options: JpegOptions = {}): Promise<Buffer> {
-  const random = chance(width);
-  const data = Uint8Array.from(
-    { length: width * height * 3 },
-    (_, at) => (Math.sin((at % (width * 3)) / 50) * Math.cos(at / width / 21) + random() / 4) * 90 + 120,
-  );
-  return sharp(data, { raw: { width, height, channels: 3 } })
-    .jpeg(options)
-    .toBuffer();
-}
 
 /** Files with a part gone, zeroed, or written over. */
 function damaged(whole: Buffer, random: () => number, round: number): Buffer {
@@ -59,7 +47,7 @@ test("isDataWhole() holds for whole files of every size, sampling and table", as
   ] as const) {
     for (const options of [{}, { chromaSubsampling: "4:4:4" }, { optimizeCoding: false }, { quality: 100 }]) {
       expect(await isDataWhole(await paintedJpeg(width, height, options))).toBe(true);
-      expect(await isDataWhole(await wavy(width, height, options))).toBe(true);
+      expect(await isDataWhole(await wavyJpeg(width, height, options))).toBe(true);
     }
   }
   expect(await isDataWhole(withExtraneousBytes(await paintedJpeg(64, 64)))).toBe(false);
@@ -79,7 +67,7 @@ test("isDataWhole() lets nothing through that libjpeg refuses", async () => {
   using decoder = ImageDecoder.create();
   const random = chance(11);
   for (const options of [{}, { optimizeCoding: false }, { chromaSubsampling: "4:4:4" }]) {
-    const whole = await wavy(320, 200, options);
+    const whole = await wavyJpeg(320, 200, options);
     let refused = 0;
     for (let round = 0; round < 100; round++) {
       const bytes = damaged(whole, random, round);
@@ -109,7 +97,7 @@ test("isDataWhole() sees a restart marker that is gone, and another's data in it
 
 test("isDataWhole() takes any bytes, cut anywhere, without reading beyond them", async () => {
   const random = chance(5);
-  const whole = await wavy(64, 64);
+  const whole = await wavyJpeg(64, 64);
   for (let length = 1; length < whole.length - 6; length += 3)
     expect(await isDataWhole(whole.subarray(0, length))).toBe(false);
   for (let round = 0; round < 3000; round++) {

@@ -5,7 +5,7 @@ import type { DecodedImage } from "../../src/image/image-decoder.ts";
 import { repairedJpegs } from "../../src/image/jpeg-decoder.ts";
 import { readJpegMarkers, readJpegScans } from "../../src/image/jpeg-markers.ts";
 import { chance } from "../support/chance.ts";
-import { hasTurboJpeg, paintedJpeg, withExtraneousBytes, withoutTurboJpeg, withSegment } from "../support/images.ts";
+import { hasTurboJpeg, JPEG_PATHS, paintedJpeg, withExtraneousBytes, withSegment } from "../support/images.ts";
 import { jpegFixture } from "../support/jpegs.ts";
 
 const baseline = await paintedJpeg(320, 240, { quality: 95 });
@@ -44,12 +44,7 @@ function whole(jpeg: Buffer): Readonly<Record<string, Buffer>> {
   };
 }
 
-const PATHS = [
-  ["libturbojpeg", <T>(work: () => Promise<T>) => work()],
-  ["sharp", withoutTurboJpeg],
-] as const;
-
-for (const [name, through] of PATHS) {
+for (const [name, through] of JPEG_PATHS) {
   describe.skipIf(name === "libturbojpeg" && !hasTurboJpeg)(`JPEG through ${name}`, () => {
     test("decodeImage() takes what is whole, whatever its decoder says of other bytes", async () => {
       setLogSink(() => {});

@@ -6,6 +6,7 @@ import { bytesPerPixel, type Image, imageOf, type PackedFormat, type PackedImage
 import { levelValue, type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
 import { chance } from "../support/chance.ts";
+import { wavy } from "../support/images.ts";
 import { GOLDENS, goldenValues, patternImage } from "./preprocess-goldens.ts";
 
 /** Levels as they are, [1, height, width, 3]. */
@@ -308,14 +309,6 @@ const LANCZOS: typeof BICUBIC = [
   [9, 9, 9, 9, "2f38e9c304dc1614dbd4a0090774b85a40e2f80206952ced85e3befe19afd0ca"],
   [400, 300, 96, 72, "9a99aeeeecafc4ecfa88197571d08ed4521c646d0215ad7b3db9dcf8e5544a39"],
 ];
-
-/** Levels that jump, so that the filter's negative lobes reach beyond 0 and 255. */
-function wavy(width: number, height: number): Image {
-  const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
-    Number(((BigInt(k) * 2_654_435_761n) >> 7n) & 255n),
-  );
-  return imageOf(data, { width, height });
-}
 
 test.each([
   ["bicubic", BICUBIC],

@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { registerAccelerator } from "../../src/accelerators/accelerator.ts";
 import { declaredOnly } from "../../src/accelerators/shaped-model.ts";
 import { readModelFile } from "../../src/accelerators/tensorrt/model-file.ts";
 import { Detector } from "../../src/api/detector.ts";
@@ -20,6 +19,7 @@ import {
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
 import { crop } from "../../src/tasks/boxes.ts";
 import golden from "../fixtures/samples.json";
+import { registerFast } from "../support/backends.ts";
 import { finalRows, fixedModel } from "../support/fixed-model.ts";
 
 const SIDE = 16;
@@ -243,17 +243,9 @@ test("Ultralytics' metadata says how many channels an open axis has; a family's 
 });
 
 test("a GPU takes inputs of one channel and four, whatever the resize; for one of u16 the CPU is taken where the choice is open", async () => {
-  using _ = registerAccelerator({
-    names: ["fast"],
-    machine: "GPU",
-    preference: 99,
-    load: async () => ({
-      unavailable: () => undefined,
-      open: async (source, task) => {
-        await task.check?.(declaredOnly(await readModelFile(source as Uint8Array)));
-        throw new Error("The GPU takes it");
-      },
-    }),
+  using _ = registerFast(async (source, task) => {
+    await task.check?.(declaredOnly(await readModelFile(source as Uint8Array)));
+    throw new Error("The GPU takes it");
   });
   const options = { labels: ["a", "b"], head: "yolo-end-to-end" };
   for (const channels of [1, 4]) {

@@ -23,6 +23,7 @@ import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { wavy } from "../support/images.ts";
 import { isMissing, sharedFile, sharedPath } from "../support/shared.ts";
 import { openFrom, RTX } from "../support/tensorrt.ts";
 import { toyMap } from "../support/toy-map.ts";
@@ -43,14 +44,6 @@ afterAll(() => {
 });
 
 const CPU = { backend: "cpu" } as const;
-
-/** Levels that jump. */
-function wavy(width: number, height: number): Image {
-  const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
-    Number(((BigInt(k) * 2_654_435_761n) >> 7n) & 255n),
-  );
-  return imageOf(data, { width, height });
-}
 
 /** A model in a folder with files beside it. */
 function beside(model: Uint8Array, files: Readonly<Record<string, object>>): string {

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import sharp, { type JpegOptions, type Sharp } from "sharp";
 import { findTurboJpeg } from "../../src/ffi/turbojpeg.ts";
 import { imageOf, type PackedImage } from "../../src/image/image.ts";
+import { chance } from "./chance.ts";
 import { sharedPath } from "./shared.ts";
 
 /** Real photographs, outside the repository: tests that need them skip by name where they are absent. */
@@ -27,6 +28,14 @@ export function paint(width: number, height: number): PackedImage {
   return imageOf(data, { width, height });
 }
 
+/** RGB levels that jump, so that a filter's negative lobes reach beyond 0 and 255. */
+export function wavy(width: number, height: number): PackedImage {
+  const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
+    Number(((BigInt(k) * 2_654_435_761n) >> 7n) & 255n),
+  );
+  return imageOf(data, { width, height });
+}
+
 /** The image as input for sharp. */
 export function sharpOf({ data, width, height }: PackedImage): Sharp {
   return sharp(data, { raw: { width, height, channels: 3 } });
@@ -36,6 +45,18 @@ export function sharpOf({ data, width, height }: PackedImage): Sharp {
 export function paintedJpeg(width: number, height: number, options: JpegOptions = {}): Promise<Buffer> {
   return sharpOf(paint(width, height))
     .jpeg({ quality: 90, ...options })
+    .toBuffer();
+}
+
+/** A baseline JPEG of waves and noise. */
+export function wavyJpeg(width: number, height: number, options: JpegOptions = {}): Promise<Buffer> {
+  const random = chance(width);
+  const data = Uint8Array.from(
+    { length: width * height * 3 },
+    (_, at) => (Math.sin((at % (width * 3)) / 50) * Math.cos(at / width / 21) + random() / 4) * 90 + 120,
+  );
+  return sharp(data, { raw: { width, height, channels: 3 } })
+    .jpeg(options)
     .toBuffer();
 }
 
@@ -100,3 +121,9 @@ export async function withoutTurboJpeg<T>(work: () => Promise<T>): Promise<T> {
     else process.env.BUN_TENSORRT_TURBOJPEG = before;
   }
 }
+
+/** Both decoders of JPEGs, and how something is run with each. */
+export const JPEG_PATHS: readonly (readonly [name: string, through: <T>(work: () => Promise<T>) => Promise<T>])[] = [
+  ["libturbojpeg", (work) => work()],
+  ["sharp", withoutTurboJpeg],
+];

@@ -2,7 +2,6 @@
 
 import { expect, test } from "bun:test";
 import { HostReadTask, HostRun, type Stage } from "../../../bench/studies/host.ts";
-import { CpuBackend } from "../../../src/accelerators/cpu/cpu-backend.ts";
 import type { CudaTask } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
@@ -13,11 +12,11 @@ import type { DeviceMemory } from "../../../src/cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import type { Stream } from "../../../src/cuda/stream.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
-import { DEFAULT_MACHINE_OPTIONS } from "../../../src/runtime/backend.ts";
 import type { TaskModel } from "../../../src/runtime/task.ts";
-import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../../src/tasks/detect/detect-task.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS } from "../../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import type { Engine } from "../../../src/tensorrt/engine.ts";
+import { DEFAULT_BACKEND_OPTIONS, loadCpu } from "../../support/backends.ts";
 import { flatImage } from "../../support/flat-image.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
 import { StandInEngine, standInModel } from "../../support/stand-in-engine.ts";
@@ -35,11 +34,7 @@ test.skipIf(isGpuMissing).each([
   "page-locked %p, graph %p: the host's steps give the detector's boxes, and the GPU gets its tensor",
   async (isPinned, hasGraph) => {
     using owned = new DisposableStack();
-    const cpu = await CpuBackend.load(
-      toyDetector(),
-      new DetectTask(DEFAULT_DETECT_TASK_OPTIONS),
-      DEFAULT_MACHINE_OPTIONS,
-    );
+    const cpu = await loadCpu(toyDetector(), DEFAULT_BACKEND_OPTIONS);
     owned.defer(() => cpu.close());
     const slot = owned.use(cpu.createSlot());
     const [expected] = await slot.run([WHITE], [64, 64], cpu.task.idleParams);
@@ -89,11 +84,7 @@ test.skipIf(isGpuMissing)(
   "pixels that the GPU pre-processes and outputs that the host reads give the same boxes",
   async () => {
     using owned = new DisposableStack();
-    const cpu = await CpuBackend.load(
-      toyDetector(),
-      new DetectTask(DEFAULT_DETECT_TASK_OPTIONS),
-      DEFAULT_MACHINE_OPTIONS,
-    );
+    const cpu = await loadCpu(toyDetector(), DEFAULT_BACKEND_OPTIONS);
     owned.defer(() => cpu.close());
     const reference = owned.use(cpu.createSlot());
     const [expected] = await reference.run([WHITE], [64, 64], cpu.task.idleParams);

@@ -484,23 +484,11 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       const recognised = await task.recognise({ ...opened({}, {}), model });
       using owned = new DisposableStack();
       const device = owned.use(Device.open());
-      const part = (await recognised.device.cuda!()) as CudaTask<undefined, ArrayBufferView>;
       const copied = spyOn(FrameMemory.prototype, "upload");
       owned.defer(() => copied.mockRestore());
-      for (const [rows, isFixed, hasGraph] of [
-        [64, false, false],
-        [2, false, false],
-        [4, true, false],
-        [3, false, true],
-      ] as const) {
-        const engine = owned.use(new StandInEngine(device, [said], { echoed: "images" }));
-        const loaded = standInModel(engine, device, recognised as never, rows, owned);
-        const streams = owned.use(new GpuStreams(loaded.engine, device, hasGraph ? "split" : "one", 1));
-        const gpu = { ...loaded, hasGraph, fixedBatch: isFixed ? rows : undefined };
-        const cuda = part.load(gpu, owned);
-        const slot = owned.use(
-          new GpuSlot<undefined, ArrayBufferView>({ ...gpu, cuda, streams, trace: undefined }, streams),
-        );
+      for (const kind of RUNS) {
+        const { rows, isFixed, hasGraph } = kind;
+        const { engine, slot } = await echoingSlot<ArrayBufferView>(recognised, said, kind, device, owned);
         let runs = 0;
         // The second time as a graph, where there is one, with images in another order.
         for (const images of [[...IMAGES, nv12], [rgb, ...IMAGES.toReversed()], [nv12]]) {
@@ -535,7 +523,6 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
     const recognised = await task.recognise({ ...opened({}, {}), model });
     using owned = new DisposableStack();
     const device = owned.use(Device.open());
-    const part = (await recognised.device.cuda!()) as CudaTask<undefined, MadeImage>;
     const uploads = owned.use(spyOn(ImageMemory.prototype, "upload"));
     // One pixel, and more bytes than one thread copies.
     const extremes = (
@@ -550,18 +537,9 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
         { width, height, format },
       ),
     );
-    for (const [rows, isFixed, hasGraph] of [
-      [64, false, false],
-      [2, false, false],
-      [4, true, false],
-      [3, false, true],
-    ] as const) {
-      const engine = owned.use(new StandInEngine(device, [said], { echoed: "images" }));
-      const loaded = standInModel(engine, device, recognised as never, rows, owned);
-      const streams = owned.use(new GpuStreams(loaded.engine, device, hasGraph ? "split" : "one", 1));
-      const gpu = { ...loaded, hasGraph, fixedBatch: isFixed ? rows : undefined };
-      const own = { ...gpu, cuda: part.load(gpu, owned), streams, trace: undefined };
-      const slot = owned.use(new GpuSlot<undefined, MadeImage>(own, streams));
+    for (const kind of RUNS) {
+      const { rows } = kind;
+      const { slot } = await echoingSlot<MadeImage>(recognised, said, kind, device, owned);
       // The second time as a graph, where there is one; images of more and of fewer tiles than before.
       for (const image of [IMAGES[1]!, IMAGES[0]!, IMAGES[2]!, IMAGES[0]!, ...(rows === 64 ? extremes : [])]) {
         uploads.mockClear();
@@ -581,6 +559,37 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
     }
   });
 });
+
+/** How the runs of a slot are: of so many rows, always or at most, and enqueued or replayed. */
+interface RunKind {
+  readonly rows: number;
+  readonly isFixed: boolean;
+  readonly hasGraph: boolean;
+}
+
+const RUNS: readonly RunKind[] = [
+  { rows: 64, isFixed: false, hasGraph: false },
+  { rows: 2, isFixed: false, hasGraph: false },
+  { rows: 4, isFixed: true, hasGraph: false },
+  { rows: 3, isFixed: false, hasGraph: true },
+];
+
+/** A slot whose engine says its input. */
+async function echoingSlot<Output>(
+  task: Pick<TaskModel<unknown, unknown, unknown>, "device">,
+  said: TensorInfo,
+  { rows, isFixed, hasGraph }: RunKind,
+  device: Device,
+  owned: DisposableStack,
+): Promise<{ readonly engine: StandInEngine; readonly slot: GpuSlot<undefined, Output> }> {
+  const part = (await task.device.cuda!()) as CudaTask<undefined, Output>;
+  const engine = owned.use(new StandInEngine(device, [said], { echoed: "images" }));
+  const loaded = standInModel(engine, device, task as never, rows, owned);
+  const streams = owned.use(new GpuStreams(loaded.engine, device, hasGraph ? "split" : "one", 1));
+  const gpu = { ...loaded, hasGraph, fixedBatch: isFixed ? rows : undefined };
+  const cuda = part.load(gpu, owned);
+  return { engine, slot: owned.use(new GpuSlot({ ...gpu, cuda, streams, trace: undefined }, streams)) };
+}
 
 /** The maps of images by a model that says its input. */
 async function echoed(

@@ -1,27 +1,14 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import sharp, { type JpegOptions } from "sharp";
 import { SHIM_STATUS, shim } from "../../../src/ffi/shim.ts";
 import { BatchCheck, type DataVerdict } from "../../../src/nvjpeg/batch-check.ts";
 import { JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
 import { routeJpeg } from "../../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
-import { paintedJpeg } from "../../support/images.ts";
+import { paintedJpeg, wavyJpeg } from "../../support/images.ts";
 import { jpegFixture } from "../../support/jpegs.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
-
-/** Waves and noise. */
-function wavy(width: number, height: number, options: JpegOptions = {}): Promise<Buffer> {
-  const random = chance(width);
-  const data = Uint8Array.from(
-    { length: width * height * 3 },
-    (_, at) => (Math.sin((at % (width * 3)) / 50) * Math.cos(at / width / 21) + random() / 4) * 90 + 120,
-  );
-  return sharp(data, { raw: { width, height, channels: 3 } })
-    .jpeg(options)
-    .toBuffer();
-}
 
 /** The file with each byte in front of a restart or end marker changed: the bits that fill it up are not looked at. */
 function withOtherFilling(whole: Buffer): Buffer[] {
@@ -65,7 +52,7 @@ test.skipIf(isGpuMissing)("BatchCheck finds whole files whole: every size, sampl
     { quality: 100 },
     { quality: 10 },
   ]) {
-    files.push(await paintedJpeg(640, 480, options), await wavy(640, 361, options));
+    files.push(await paintedJpeg(640, 480, options), await wavyJpeg(640, 361, options));
     for (const [width, height] of [
       [1, 1],
       [17, 33],
@@ -93,7 +80,7 @@ test.skipIf(isGpuMissing)("BatchCheck calls nothing whole that the CPU does not,
   const random = chance(11);
   const files: Uint8Array[] = [];
   for (const options of [{}, { optimizeCoding: false }, { chromaSubsampling: "4:4:4" }]) {
-    const whole = await wavy(640, 361, options);
+    const whole = await wavyJpeg(640, 361, options);
     for (let round = 0; round < 100; round++) {
       const at = 700 + Math.floor(random() * (whole.length - 1500));
       const copy = Buffer.from(whole);

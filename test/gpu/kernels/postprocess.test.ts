@@ -23,7 +23,7 @@ import { HostObb } from "../../../src/tasks/obb/host-obb.ts";
 import type { CudaObjects } from "../../../src/tasks/objects/cuda-objects.ts";
 import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
-import { Gpu, isGpuMissing, isOnCpu } from "../../support/gpu.ts";
+import { Gpu, isGpuMissing, isOnCpu, isSanitized } from "../../support/gpu.ts";
 import { mapCases, orientedMapCases } from "../../support/map-cases.ts";
 import { type OrientedCase, type OrientedCrowd, orientedCase } from "../../support/oriented-cases.ts";
 
@@ -221,7 +221,10 @@ describe("oriented boxes are the CPU's to the bit", () => {
         labels: [],
       };
       const host = new HostObb(spec as unknown as ObjectSpec, new PlausibilityGuard("the model"));
-      for (const selection of [...SELECTIONS, { ...USUAL, iou: 1 }, { ...USUAL, iou: 0 }, { ...USUAL, threshold: 1 }]) {
+      const every = [...SELECTIONS, { ...USUAL, iou: 1 }, { ...USUAL, iou: 0 }, { ...USUAL, threshold: 1 }];
+      // Under a sanitizer one of so many boxes takes as long as all of the others.
+      const selections = isSanitized && example.name.includes("40000") ? SELECTIONS.slice(-1) : every;
+      for (const selection of selections) {
         postprocess.select(selection);
         // Twice: the first run must leave the counters as it found them.
         postprocess.enqueue();

@@ -1,12 +1,12 @@
 /** @module ContainerPackets: the packets of a video file where there is no ffmpeg, read by mediabunny, for a GPU to decode. */
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { inShort, LibraryLoadError, message, VideoError } from "../core/errors.ts";
 import { AnnexB } from "../nvdec/annex-b.ts";
 import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
 import type { VideoCodec } from "../nvdec/video-form.ts";
 import type { VideoAddress } from "./address.ts";
 import type { DecodeJob, RunEnd } from "./decode-run.ts";
+import { type FilePatch, fileShape, isEncrypted } from "./file-shape.ts";
 import type { PacketSource, VideoPacket } from "./packet-run.ts";
 import type { VideoInfo } from "./probe.ts";
 import type { Rational } from "./video-frame.ts";
@@ -15,6 +15,10 @@ import type { Rational } from "./video-frame.ts";
 interface Mediabunny {
   readonly ALL_FORMATS: unknown;
   readonly FilePathSource: new (path: string) => unknown;
+  readonly CustomSource: new (options: {
+    getSize(): number;
+    read(start: number, end: number): Promise<Uint8Array>;
+  }) => unknown;
   readonly Input: new (options: { source: unknown; formats: unknown }) => Input;
   readonly EncodedPacketSink: new (track: Track) => PacketSink;
 }
@@ -73,57 +77,6 @@ async function mediabunny(name: string, cause: LibraryLoadError): Promise<Mediab
   }
 }
 
-/** IDs of EBML. */
-const EBML_HEADER = 0x1a45dfa3;
-const SEGMENT = 0x18538067;
-
-/** Bytes of the box of MP4 that begins here; `undefined` where it does not say, or is none. */
-function boxLength(head: DataView): number | undefined {
-  const length = head.getUint32(0);
-  if (length === 1) return Number(head.getBigUint64(8));
-  return length < 8 ? undefined : length;
-}
-
-/** Bytes of the element of Matroska that begins here, whose ID has four; `undefined` where it does not say. */
-function elementLength(head: DataView): number | undefined {
-  const first = head.getUint8(4);
-  const lengthBytes = Math.clz32(first) - 23;
-  if (lengthBytes > 8) return undefined;
-  let length = first & (0xff >> lengthBytes);
-  let isKnown = length !== 0xff >> lengthBytes;
-  for (let at = 5; at < 4 + lengthBytes; at++) {
-    length = length * 256 + head.getUint8(at);
-    isKnown ||= head.getUint8(at) !== 0xff;
-  }
-  return isKnown ? 4 + lengthBytes + length : undefined;
-}
-
-/**
- * True for a file that says of a part of itself that it is longer than what is there. mediabunny gives the packets up to there, and
- * takes that for the end.
- */
-function isCutShort(path: string): boolean {
-  const file = openSync(path, "r");
-  try {
-    const { size } = fstatSync(file);
-    const bytes = Buffer.alloc(16);
-    const head = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    for (let at = 0; at < size; ) {
-      if (readSync(file, bytes, 0, bytes.length, at) < 8) return false;
-      const id = head.getUint32(0);
-      const isElement = id === EBML_HEADER || id === SEGMENT;
-      const length = isElement ? elementLength(head) : boxLength(head);
-      if (length === undefined) return false;
-      at += length;
-      // What follows the boxes of a file may be anything.
-      if (at > size) return isElement || /^(?:moov|moof|mdat)$/.test(bytes.toString("latin1", 4, 8));
-    }
-    return false;
-  } finally {
-    closeSync(file);
-  }
-}
-
 /** As a fraction: that of NTSC where it is near one. */
 function rateOf(perSecond: number): Rational | undefined {
   if (!(perSecond > 0)) return undefined;
@@ -156,28 +109,30 @@ async function gapOf(sink: PacketSink, first: Packet): Promise<number> {
   return Number.isFinite(gap) ? gap : 0;
 }
 
+/** A file that is open, as its packets are read. */
+interface OpenContainer {
+  readonly name: string;
+  readonly input: Input;
+  readonly sink: PacketSink;
+  /** Where the file's times begin. */
+  readonly startSeconds: number;
+  /** What its packets leave out, as `avcC` of MP4 does. */
+  readonly record: Uint8Array | undefined;
+  readonly isCutShort: boolean;
+}
+
 /** The packets of a file from one place on. */
 class ContainerPackets implements PacketSource {
   readonly zeroMs: number = 0;
-  readonly #name: string;
+  readonly #container: OpenContainer;
   readonly #packets: AsyncGenerator<Packet, void, unknown>;
-  readonly #startSeconds: number;
   readonly #form: AnnexB | undefined;
-  readonly #isCutShort: boolean;
   #isStopped = false;
 
-  constructor(
-    name: string,
-    packets: AsyncGenerator<Packet, void, unknown>,
-    startSeconds: number,
-    form: AnnexB | undefined,
-    isCutShort: boolean,
-  ) {
-    this.#name = name;
+  constructor(container: OpenContainer, packets: AsyncGenerator<Packet, void, unknown>, form: AnnexB | undefined) {
+    this.#container = container;
     this.#packets = packets;
-    this.#startSeconds = startSeconds;
     this.#form = form;
-    this.#isCutShort = isCutShort;
   }
 
   async next(): Promise<VideoPacket | undefined> {
@@ -185,16 +140,16 @@ class ContainerPackets implements PacketSource {
     try {
       const { value: packet } = await this.#packets.next();
       if (!packet) return undefined;
-      const timestampUs = Math.round((packet.timestamp - this.#startSeconds) * 1e6);
+      const timestampUs = Math.round((packet.timestamp - this.#container.startSeconds) * 1e6);
       // What an edit list cuts off has a time before the beginning.
       return { bytes: this.#form?.convert(packet.data) ?? packet.data, timestampUs, isHidden: packet.timestamp < 0 };
     } catch (error) {
       const text = message(
-        `read the video ${JSON.stringify(this.#name)} to its end`,
+        `read the video ${JSON.stringify(this.#container.name)} to its end`,
         inShort(error as Error),
         "copy or record it again",
       );
-      throw new VideoError(text, this.#name);
+      throw new VideoError(text, this.#container.name);
     }
   }
 
@@ -203,7 +158,7 @@ class ContainerPackets implements PacketSource {
   }
 
   finish(): Promise<RunEnd> {
-    return Promise.resolve({ code: 0, error: undefined, isTruncated: this.#isCutShort });
+    return Promise.resolve({ code: 0, error: undefined, isTruncated: this.#container.isCutShort });
   }
 
   close(): void {
@@ -216,29 +171,11 @@ class ContainerPackets implements PacketSource {
 /** A file that is open. */
 export class ContainerFile implements Disposable {
   readonly info: VideoInfo;
-  readonly #name: string;
-  readonly #input: Input;
-  readonly #sink: PacketSink;
-  readonly #startSeconds: number;
-  readonly #record: Uint8Array | undefined;
-  readonly #isCutShort: boolean;
+  readonly #container: OpenContainer;
 
-  private constructor(
-    name: string,
-    input: Input,
-    sink: PacketSink,
-    startSeconds: number,
-    record: Uint8Array | undefined,
-    isCutShort: boolean,
-    info: VideoInfo,
-  ) {
+  private constructor(info: VideoInfo, container: OpenContainer) {
     this.info = info;
-    this.#name = name;
-    this.#input = input;
-    this.#sink = sink;
-    this.#startSeconds = startSeconds;
-    this.#record = record;
-    this.#isCutShort = isCutShort;
+    this.#container = container;
   }
 
   /**
@@ -249,9 +186,11 @@ export class ContainerFile implements Disposable {
    * @throws {VideoError} If it is no video of a codec that a GPU may decode
    */
   static async open({ name, input: named }: VideoAddress, cause: LibraryLoadError): Promise<ContainerFile> {
-    const { ALL_FORMATS, EncodedPacketSink, FilePathSource, Input } = await mediabunny(name, cause);
+    const { ALL_FORMATS, CustomSource, EncodedPacketSink, FilePathSource, Input } = await mediabunny(name, cause);
     const path = named.replace(/^file:/, "");
-    const input = new Input({ source: new FilePathSource(path), formats: ALL_FORMATS });
+    const { isCutShort, patch } = fileShape(path);
+    const source = patch === undefined ? new FilePathSource(path) : new CustomSource(patchedFile(path, patch));
+    const input = new Input({ source, formats: ALL_FORMATS });
     const refuse = (found: string): VideoError => {
       const text = message(
         `open the video ${JSON.stringify(name)} without ffmpeg`,
@@ -295,23 +234,48 @@ export class ContainerFile implements Disposable {
         yuvRange: "limited",
         pixelFormat: pixelFormatOf(codec, config.codec, header),
       };
-      return new ContainerFile(name, input, sink, startSeconds, description, isCutShort(path), info);
+      return new ContainerFile(info, { name, input, sink, startSeconds, record: description, isCutShort });
     } catch (error) {
       input.dispose();
       if (error instanceof VideoError) throw error;
+      if (isEncrypted(path)) throw encrypted(name);
       throw refuse(`mediabunny gave up (${inShort(error as Error)})`);
     }
   }
 
   /** Its packets from the key frame on that is at the place a job seeks, or in front of it. */
   async start({ info, seekSeconds }: Pick<DecodeJob, "info" | "seekSeconds">): Promise<PacketSource> {
-    const first = seekSeconds > 0 ? await this.#sink.getKeyPacket(seekSeconds + this.#startSeconds) : undefined;
-    const form = this.#record && AnnexB.of(info.codec, this.#record);
-    const packets = this.#sink.packets(first ?? undefined);
-    return new ContainerPackets(this.#name, packets, this.#startSeconds, form, this.#isCutShort);
+    const { sink, startSeconds, record } = this.#container;
+    const first = seekSeconds > 0 ? await sink.getKeyPacket(seekSeconds + startSeconds) : undefined;
+    const form = record && AnnexB.of(info.codec, record);
+    return new ContainerPackets(this.#container, sink.packets(first ?? undefined), form);
   }
 
   [Symbol.dispose](): void {
-    this.#input.dispose();
+    this.#container.input.dispose();
   }
+}
+
+/** A file, some of whose bytes are others. */
+function patchedFile(
+  path: string,
+  { size, at, bytes }: FilePatch,
+): ConstructorParameters<Mediabunny["CustomSource"]>[0] {
+  const file = Bun.file(path);
+  return {
+    getSize: () => size,
+    read: async (start, end) => {
+      const read = await file.slice(start, end).bytes();
+      for (const [offset, byte] of bytes.entries()) {
+        const place = at + offset - start;
+        if (place >= 0 && place < read.length) read[place] = byte;
+      }
+      return read;
+    },
+  };
+}
+
+function encrypted(name: string): VideoError {
+  const hint = "decrypt it, or install ffmpeg and give it the key by the option `inputArguments`, -decryption_key";
+  return new VideoError(message(`open the video ${JSON.stringify(name)}`, "its images are encrypted", hint), name);
 }

@@ -6,6 +6,7 @@ import { choiceOf, formatFindings, type GpuFindings, isHealthy } from "../../src
 import { driverVersion, faultsOf, installCommand, systemIds, whyUnusable } from "../../src/cli/doctor/gpu.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";
+import { fakeCudaTest } from "../support/fake-cuda.ts";
 import { LIBM } from "../support/system-library.ts";
 import { RTX, testLibrary } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -217,6 +218,20 @@ test("doctor tells where ffmpeg is, and that videos need it", async () => {
     state: "absent",
     found:
       '$BUN_TENSORRT_FFPROBE is "/nowhere/ffprobe", which does not exist: images are detected without, videos, streams and cameras are not',
+  });
+});
+
+fakeCudaTest("doctor tells which videos a card decodes without ffmpeg", async (run) => {
+  const code = `
+    import { findAll } from "./src/cli/doctor/probe.ts";
+    const all = await findAll();
+    console.log(JSON.stringify(all.find(({ name }) => name === "ffmpeg")));
+  `;
+  expect(JSON.parse(await run(code, { BUN_TENSORRT_FFPROBE: "/nowhere/ffprobe" }))).toMatchObject({
+    state: "absent",
+    found: expect.stringMatching(
+      /which does not exist: images and, by mediabunny, video files for NVDEC are detected without, streams and cameras are not$/,
+    ),
   });
 });
 

@@ -21,6 +21,7 @@ const config = parseVideoOptions({});
 const missing = new LibraryLoadError("Cannot run ffprobe: it is not on the PATH", "ffprobe", []);
 let folder = "";
 const file = (name: string): string => join(folder, name);
+const cut = ["front.mp4", "parts.mp4", "late.mkv", "endless.mkv", "vp9.webm"];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-container-"));
@@ -63,7 +64,19 @@ beforeAll(async () => {
   await ffmpeg("-ss", "1.31", "-i", file("h264.mp4"), "-c", "copy", file("edited.mp4"));
   await ffmpeg("-i", file("h264.mp4"), "-c", "copy", "-movflags", "+faststart", file("front.mp4"));
   await ffmpeg("-i", file("h264.mp4"), "-c", "copy", "-movflags", "frag_keyframe+empty_moov", file("parts.mp4"));
-  for (const name of ["front.mp4", "parts.mp4", "late.mkv"]) {
+  await ffmpeg("-i", file("h264.mp4"), "-c", "copy", "-f", "matroska", "-live", "1", file("endless.mkv"));
+  const secret = ["-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a".repeat(32)];
+  await ffmpeg(
+    "-i",
+    file("h264.mp4"),
+    "-c",
+    "copy",
+    "-encryption_scheme",
+    "cenc-aes-ctr",
+    ...secret,
+    file("secret.mp4"),
+  );
+  for (const name of cut) {
     const whole = await Bun.file(file(name)).bytes();
     await Bun.write(file(`short-${name}`), whole.subarray(0, Math.floor(whole.length * 0.6)));
   }
@@ -126,19 +139,24 @@ for (const name of names) {
 test.skipIf(isFfmpegMissing)(
   "a file that stops before its end says so behind its packets, as with ffmpeg",
   async () => {
-    const ends: Record<string, boolean> = {};
-    for (const name of ["front.mp4", "parts.mp4", "late.mkv"].flatMap((one) => [one, `short-${one}`])) {
-      using container = await ContainerFile.open(videoAddress(file(name)), missing);
+    for (const name of cut.flatMap((one) => [one, `short-${one}`])) {
+      const address = videoAddress(file(name));
+      const told = await probeVideo(address, config);
+      const job = { address, info: told, config, form: frameForm(told, config), seekSeconds: 0 };
+      const wanted = await packetsOf(await PacketRun.start(job), told.codec);
+      using container = await ContainerFile.open(address, missing);
       const packets = await container.start({ info: container.info, seekSeconds: 0 });
-      let count = 0;
-      while ((await packets.next()) !== undefined) count += 1;
+      const found = await packetsOf(packets, told.codec);
       const { code, isTruncated } = await packets.finish();
-      packets.close();
-      expect([code, count > 20, count === 75], name).toEqual([0, true, !isTruncated]);
-      ends[name] = isTruncated;
+      const isShort = name.startsWith("short-");
+      // ffmpeg gives the part of a packet that is there, where MP4 tells how long it is.
+      if (isShort && name.endsWith(".mp4")) wanted.length = Math.max(found.length, wanted.length - 1);
+      expect(
+        found.map(({ hash }) => hash),
+        name,
+      ).toEqual(wanted.map(({ hash }) => hash));
+      expect([code, isTruncated, found.length === 75, found.length > 40], name).toEqual([0, isShort, !isShort, true]);
     }
-    const whole = { "front.mp4": false, "parts.mp4": false, "late.mkv": false };
-    expect(ends).toEqual({ ...whole, "short-front.mp4": true, "short-parts.mp4": true, "short-late.mkv": true });
   },
 );
 
@@ -151,6 +169,9 @@ test.skipIf(isFfmpegMissing)("what mediabunny does not read is refused with its 
   };
   expect(await refused(file("mpeg4.mp4"))).toStartWith(
     'VideoError: Cannot open the video "/mpeg4.mp4" without ffmpeg: its codec is ',
+  );
+  expect(await refused(file("secret.mp4"))).toStartWith(
+    'VideoError: Cannot open the video "/secret.mp4": its images are encrypted\nHint: decrypt it, or install ffmpeg',
   );
   await Bun.write(file("text.mp4"), "no video at all");
   expect(await refused(file("text.mp4"))).toBe(

@@ -152,7 +152,20 @@ const FFMPEG: SystemPackageNames = {
   windows: "ffmpeg",
 };
 
-const WITHOUT = "images are detected without, videos, streams and cameras are not";
+/** What works without ffmpeg. */
+function withoutFfmpeg(videoEngines: Finding): string {
+  if (videoEngines.state !== "ok") return "images are detected without, videos, streams and cameras are not";
+  const reader = isResolvable("mediabunny") ? "by mediabunny" : "once mediabunny is added";
+  return `images and, ${reader}, video files for NVDEC are detected without, streams and cameras are not`;
+}
+
+function isResolvable(specifier: string): boolean {
+  try {
+    return import.meta.resolve(specifier) !== "";
+  } catch {
+    return false;
+  }
+}
 
 /** `5.1.9-0+deb12u1` */
 function versionOf(path: string): string | undefined {
@@ -161,19 +174,20 @@ function versionOf(path: string): string | undefined {
 }
 
 /** ffmpeg, together with ffprobe. */
-function findVideoTools(): Finding {
+function findVideoTools(videoEngines: Finding): Finding {
+  const without = withoutFfmpeg(videoEngines);
   const fix = installCommand(FFMPEG, thisSystem()) ?? "install ffmpeg";
   const find = (): string | Omit<Finding, "name"> => {
     const path = findFfmpeg("ffmpeg");
     findFfmpeg("ffprobe");
     const version = versionOf(path);
     if (version !== undefined) return located(version, path);
-    return { state: "absent", found: `${path} does not tell its version: ${WITHOUT}`, fix };
+    return { state: "absent", found: `${path} does not tell its version: ${without}`, fix };
   };
   return search("ffmpeg", find, (error) => {
     const [line = ""] = error.message.split("\n", 1);
     const found = line.replace(/^Cannot run (\S+): (it )?/, (_, program, it) => (it ? `${program} ` : ""));
-    return { found: `${found}: ${WITHOUT}`, fix };
+    return { found: `${found}: ${without}`, fix };
   });
 }
 
@@ -225,7 +239,7 @@ export async function findAll(): Promise<readonly Finding[]> {
     ...(await probe("ONNX Runtime", findOnnxRuntime)),
     ...(await probe("sharp", findSharp)),
     ...(await probe("libturbojpeg", findTurboJpeg)),
-    ...(await probe("ffmpeg", findVideoTools, "absent")),
+    ...(await probe("ffmpeg", () => findVideoTools(gpu.videoEngines), "absent")),
   ];
   const wanted = process.env[BACKEND_VARIABLE] ?? "";
   const cache = await probe("cache folder", findCache);

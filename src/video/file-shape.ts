@@ -1,0 +1,168 @@
+/** @module FileShape: how far the parts of a video file go: whether it stops before its end, and what is whole in front of that. */
+
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+
+/** IDs of Matroska, whose elements lie in each other: all but these have as long ones where they are no part of a cluster. */
+const EBML_HEADER = 0x1a45dfa3;
+const SEGMENT = 0x18538067;
+const CLUSTER = 0x1f43b675;
+const OUTER_ID_BYTES = 4;
+/** Of an element's ID and length. */
+const MOST_HEAD_BYTES = 12;
+
+/** What a file says of its parts, beside what there is. */
+export interface FileShape {
+  /** A part says that it is longer than what is there, or the last one is not whole. */
+  readonly isCutShort: boolean;
+  /** Bytes that are to be read instead of the file's: how long the last cluster is up to the last packet that is whole. */
+  readonly patch: FilePatch | undefined;
+}
+
+/** Bytes in place of those of a file, which ends sooner. */
+export interface FilePatch {
+  readonly size: number;
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+/** A file that is read here and there. */
+class OpenFile implements Disposable {
+  readonly size: number;
+  readonly #file: number;
+  readonly #bytes = Buffer.alloc(16);
+
+  constructor(path: string) {
+    this.#file = openSync(path, "r");
+    this.size = fstatSync(this.#file).size;
+  }
+
+  /** Some bytes from a place on: fewer at the end. Valid until the next call. */
+  head(at: number): Buffer {
+    return this.#bytes.subarray(0, readSync(this.#file, this.#bytes, 0, this.#bytes.length, at));
+  }
+
+  part(at: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length);
+    return bytes.subarray(0, readSync(this.#file, bytes, 0, length, at));
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#file);
+  }
+}
+
+/** A box of MP4. */
+interface Box {
+  readonly type: string;
+  readonly end: number;
+}
+
+/** The box that begins at a place; `undefined` where there is none, or it does not say where it ends. */
+function boxAt(file: OpenFile, at: number): Box | undefined {
+  const head = file.head(at);
+  if (head.length < 8) return undefined;
+  const type = head.toString("latin1", 4, 8);
+  const length = head.readUInt32BE(0);
+  if (length === 1) return head.length < 16 ? undefined : { type, end: at + Number(head.readBigUInt64BE(8)) };
+  return length < 8 ? undefined : { type, end: at + length };
+}
+
+/** An element of Matroska. */
+interface Element {
+  readonly id: number;
+  readonly idBytes: number;
+  readonly lengthAt: number;
+  readonly lengthBytes: number;
+  readonly dataAt: number;
+  /** `undefined` where it does not say. */
+  readonly end: number | undefined;
+}
+
+/** The element that begins at a place; `undefined` where there is none. */
+function elementAt(file: OpenFile, at: number): Element | undefined {
+  const head = file.head(at).subarray(0, MOST_HEAD_BYTES);
+  const idBytes = Math.clz32(head[0] ?? 0) - 23;
+  const first = head[idBytes] ?? 0;
+  const lengthBytes = Math.clz32(first) - 23;
+  if (idBytes > OUTER_ID_BYTES || lengthBytes > 8 || head.length < idBytes + lengthBytes) return undefined;
+  const lengthAt = at + idBytes;
+  const dataAt = lengthAt + lengthBytes;
+  let length = first & (0xff >> lengthBytes);
+  let isKnown = length !== 0xff >> lengthBytes;
+  for (const byte of head.subarray(idBytes + 1, idBytes + lengthBytes)) {
+    length = length * 256 + byte;
+    isKnown ||= byte !== 0xff;
+  }
+  const id = head.readUIntBE(0, idBytes);
+  return { id, idBytes, lengthAt, lengthBytes, dataAt, end: isKnown ? dataAt + length : undefined };
+}
+
+/** A cluster that is as long as it is found to be; `undefined` where there are too few bytes for its length. */
+function patchOf({ lengthAt, lengthBytes, dataAt }: Element, end: number): FilePatch | undefined {
+  const length = end - dataAt;
+  if (length >= 2 ** (7 * lengthBytes) - 1) return undefined;
+  const bytes = new Uint8Array(lengthBytes);
+  for (let at = lengthBytes - 1, rest = length; at >= 0; at--, rest = Math.floor(rest / 256)) bytes[at] = rest % 256;
+  bytes[0]! |= 0x100 >> lengthBytes;
+  return { size: end, at: lengthAt, bytes };
+}
+
+/** Where the last whole element in a cluster ends. */
+function wholeEnd(file: OpenFile, cluster: Element): number {
+  let at = cluster.dataAt;
+  while (at < file.size) {
+    const inner = elementAt(file, at);
+    if (inner?.end === undefined || inner.end > file.size || inner.idBytes === OUTER_ID_BYTES) break;
+    at = inner.end;
+  }
+  return at;
+}
+
+/** @param at where the elements of the segment begin */
+function segmentShape(file: OpenFile, at: number): FileShape {
+  let place = at;
+  while (place < file.size) {
+    const part = elementAt(file, place);
+    if (part === undefined) return { isCutShort: true, patch: undefined };
+    let { end } = part;
+    if (part.id === CLUSTER && (end === undefined || end > file.size)) {
+      end = wholeEnd(file, part);
+      // Another one, or what else is no part of it, may follow one of unknown length.
+      const isLast = elementAt(file, end)?.idBytes !== OUTER_ID_BYTES;
+      if (isLast) return { isCutShort: part.end !== undefined || end < file.size, patch: patchOf(part, end) };
+    }
+    if (end === undefined || end > file.size) return { isCutShort: true, patch: undefined };
+    place = end;
+  }
+  return { isCutShort: false, patch: undefined };
+}
+
+/** Look at the parts of a file: mediabunny gives the packets of those that are whole, and takes that for the end. */
+export function fileShape(path: string): FileShape {
+  using file = new OpenFile(path);
+  const header = elementAt(file, 0);
+  if (header?.id === EBML_HEADER) {
+    const segment = header.end === undefined ? undefined : elementAt(file, header.end);
+    if (segment?.id !== SEGMENT) return { isCutShort: true, patch: undefined };
+    const shape = segmentShape(file, segment.dataAt);
+    return { ...shape, isCutShort: shape.isCutShort || (segment.end ?? 0) > file.size };
+  }
+  let place = 0;
+  for (let box = boxAt(file, 0); box !== undefined; box = boxAt(file, place)) {
+    place = box.end;
+    // What follows the boxes of a file may be anything.
+    if (place > file.size) return { isCutShort: /^(?:moov|moof|mdat)$/.test(box.type), patch: undefined };
+  }
+  return { isCutShort: false, patch: undefined };
+}
+
+/** True for an MP4 file whose images are encrypted. */
+export function isEncrypted(path: string): boolean {
+  using file = new OpenFile(path);
+  let place = 0;
+  for (let box = boxAt(file, 0); box !== undefined && box.end <= file.size; box = boxAt(file, place)) {
+    if (box.type === "moov") return file.part(place, box.end - place).includes("encv");
+    place = box.end;
+  }
+  return false;
+}

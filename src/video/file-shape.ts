@@ -11,7 +11,7 @@ const OUTER_ID_BYTES = 4;
 const MOST_HEAD_BYTES = 12;
 
 /** What a file says of its parts, beside what there is. */
-export interface FileShape {
+interface FileShape {
   /** A part says that it is longer than what is there, or the last one is not whole. */
   readonly isCutShort: boolean;
   /** Bytes that are to be read instead of the file's: how long the last cluster is up to the last packet that is whole. */
@@ -51,14 +51,14 @@ class OpenFile implements Disposable {
   }
 }
 
-/** A box of MP4. */
-interface Box {
+/** An atom of MP4. */
+interface Atom {
   readonly type: string;
   readonly end: number;
 }
 
-/** The box that begins at a place; `undefined` where there is none, or it does not say where it ends. */
-function boxAt(file: OpenFile, at: number): Box | undefined {
+/** The atom that begins at a place; `undefined` where there is none, or it does not say where it ends. */
+function atomAt(file: OpenFile, at: number): Atom | undefined {
   const head = file.head(at);
   if (head.length < 8) return undefined;
   const type = head.toString("latin1", 4, 8);
@@ -148,10 +148,10 @@ export function fileShape(path: string): FileShape {
     return { ...shape, isCutShort: shape.isCutShort || (segment.end ?? 0) > file.size };
   }
   let place = 0;
-  for (let box = boxAt(file, 0); box !== undefined; box = boxAt(file, place)) {
-    place = box.end;
-    // What follows the boxes of a file may be anything.
-    if (place > file.size) return { isCutShort: /^(?:moov|moof|mdat)$/.test(box.type), patch: undefined };
+  for (let atom = atomAt(file, 0); atom !== undefined; atom = atomAt(file, place)) {
+    place = atom.end;
+    // What follows the atoms of a file may be anything.
+    if (place > file.size) return { isCutShort: /^(?:moov|moof|mdat)$/.test(atom.type), patch: undefined };
   }
   return { isCutShort: false, patch: undefined };
 }
@@ -160,9 +160,9 @@ export function fileShape(path: string): FileShape {
 export function isEncrypted(path: string): boolean {
   using file = new OpenFile(path);
   let place = 0;
-  for (let box = boxAt(file, 0); box !== undefined && box.end <= file.size; box = boxAt(file, place)) {
-    if (box.type === "moov") return file.part(place, box.end - place).includes("encv");
-    place = box.end;
+  for (let atom = atomAt(file, 0); atom !== undefined && atom.end <= file.size; atom = atomAt(file, place)) {
+    if (atom.type === "moov") return file.part(place, atom.end - place).includes("encv");
+    place = atom.end;
   }
   return false;
 }

@@ -1,6 +1,6 @@
 /** @module The pages say what is true: their programs run, their tables are complete, their pictures are there. */
 
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -112,29 +112,83 @@ async function writeFiles(folder: string, code: string): Promise<void> {
   }
 }
 
-const blocks = PAGES.flatMap((page) => programs(page, "ts").map((code, at) => ({ page, code, at })));
-for (const { page, code, at } of blocks) {
-  test.skipIf(isOffline || (isFfmpegMissing && code.includes(".mp4")))(
-    `${page}: program ${at + 1} runs, ${JSON.stringify(code.split("\n").at(-2)?.slice(0, 40))}`,
-    async () => {
-      const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-docs-"));
-      try {
-        mkdirSync(join(folder, "node_modules"));
-        symlinkSync(root, join(folder, "node_modules", "bun-tensorrt"));
-        await writeFiles(folder, code);
-        writeFileSync(join(folder, "app.ts"), code);
-        const child = Bun.spawn([process.execPath, "app.ts"], { cwd: folder, stdout: "pipe", stderr: "pipe" });
-        const [output, errors, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-        expect(errors.replace(/^image 1: ImageError: [\s\S]*/, "")).toBe("");
-        expect(exitCode).toBe(0);
-        if (code.includes("console.log")) expect(output).not.toBe("");
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
-    },
-    120_000,
-  );
+/** What a program wrote. */
+interface Written {
+  readonly output: string;
+  readonly errors: string;
 }
+
+/** Lines in what programs write: between two of them, and in front of what one was ended by. */
+const NEXT = "== next ==\n";
+const ENDED_BY = "== ended by ==\n";
+
+/**
+ * Runs programs one after the other in one process: what a model costs to load is nothing beside a start of Bun.
+ *
+ * @param folder   where they lie
+ * @param programs each with the folder that it runs in
+ */
+async function runAll(
+  folder: string,
+  programs: readonly { readonly code: string; readonly cwd: string }[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Written[]> {
+  mkdirSync(join(folder, "node_modules"));
+  symlinkSync(root, join(folder, "node_modules", "bun-tensorrt"));
+  for (const [at, { code, cwd }] of programs.entries()) writeFileSync(join(cwd, `${at}.ts`), code);
+  const all = `for (const [at, cwd] of ${JSON.stringify(programs.map(({ cwd }) => cwd))}.entries()) {
+    process.chdir(cwd);
+    for (const write of [console.log, console.error]) write(${JSON.stringify(NEXT.trim())});
+    await import(\`\${cwd}/\${at}.ts\`).catch((error) => console.error(${JSON.stringify(ENDED_BY)} + (error?.stack ?? error)));
+  }`;
+  writeFileSync(join(folder, "all.ts"), all);
+  const child = Bun.spawn([process.execPath, "all.ts"], {
+    cwd: folder,
+    env: { ...process.env, ...env },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const texts = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  const exitCode = await child.exited;
+  const [outputs, errors] = texts.map((text) => text.split(NEXT).slice(1));
+  if (exitCode !== 0 || errors!.length !== programs.length) {
+    throw new Error(`Program ${errors!.length} of ${programs.length} ended all with ${exitCode}: ${errors!.at(-1)}`);
+  }
+  return programs.map((_, at) => ({ output: outputs![at]!, errors: errors![at]! }));
+}
+
+const blocks = PAGES.flatMap((page) => programs(page, "ts").map((code, at) => ({ page, code, at })));
+const isLacking = (code: string): boolean => isOffline || (isFfmpegMissing && code.includes(".mp4"));
+
+describe("programs of the pages", () => {
+  const run = blocks.filter(({ code }) => !isLacking(code));
+  let written: readonly Written[] = [];
+  beforeAll(async () => {
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-docs-"));
+    try {
+      const each = run.map(({ code }, at) => ({ code, cwd: join(folder, `${at}`) }));
+      for (const { code, cwd } of each) {
+        mkdirSync(cwd);
+        await writeFiles(cwd, code);
+      }
+      written = await runAll(folder, each);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }, 240_000);
+
+  for (const block of blocks) {
+    const { page, code, at } = block;
+    test.skipIf(isLacking(code))(
+      `${page}: program ${at + 1} runs, ${JSON.stringify(code.split("\n").at(-2)?.slice(0, 40))}`,
+      () => {
+        const { output, errors } = written[run.indexOf(block)]!;
+        expect(errors.replace(/^image 1: ImageError: [\s\S]*/, "")).toBe("");
+        if (code.includes("console.log")) expect(output).not.toBe("");
+      },
+    );
+  }
+});
 
 /** What docstrings name beyond that. */
 const MORE_FILES: typeof FILES = {
@@ -161,31 +215,19 @@ test.skipIf(isOffline || isFfmpegMissing)(
     expect(run.length).toBeGreaterThan(35);
     const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-examples-"));
     try {
-      mkdirSync(join(folder, "node_modules"));
-      symlinkSync(root, join(folder, "node_modules/bun-tensorrt"));
       for (const [name, write] of Object.entries({ ...FILES, ...MORE_FILES })) {
         mkdirSync(join(folder, name, ".."), { recursive: true });
         await write(join(folder, name));
       }
-      for (const [at, { code }] of run.entries()) {
-        // TensorRT-RTX builds without a GPU for one that is named.
-        const named = code.replace("size: [640, 640] }", 'size: [640, 640], computeCapabilities: ["8.6"] }');
-        writeFileSync(join(folder, `${at}.ts`), named);
-      }
-      // One after the other in one process: what a model costs to load is nothing beside a start of Bun.
-      const all = `for (let at = 0; at < ${run.length}; at++) {
-        const ended = await import(\`./\${at}.ts\`).then(() => "ran", (error) => String(error?.stack ?? error));
-        require("node:fs").writeSync(2, JSON.stringify([at, ended]) + "\\n");
-      }`;
-      writeFileSync(join(folder, "all.ts"), all);
-      const env = { ...process.env, ...(RTX === undefined ? {} : { BUN_TENSORRT_TENSORRT: RTX }) };
-      const child = Bun.spawn([process.execPath, "all.ts"], { cwd: folder, env, stdout: "ignore", stderr: "pipe" });
-      const lines = (await child.stderr.text()).split("\n").filter((line) => line.startsWith("["));
-      const ended = lines.map((line) => JSON.parse(line) as [number, string]);
-      const failed = ended.filter(([, text]) => text !== "ran").map(([at, text]) => `${run[at]!.where}: ${text}`);
+      // TensorRT-RTX builds without a GPU for one that is named.
+      const named = (code: string): string =>
+        code.replace("size: [640, 640] }", 'size: [640, 640], computeCapabilities: ["8.6"] }');
+      const each = run.map(({ code }) => ({ code: named(code), cwd: folder }));
+      const written = await runAll(folder, each, RTX === undefined ? {} : { BUN_TENSORRT_TENSORRT: RTX });
+      const failed = written.flatMap(({ errors }, at) =>
+        errors.includes(ENDED_BY) ? [`${run[at]!.where}: ${errors.split(ENDED_BY)[1]}`] : [],
+      );
       expect(failed).toEqual([]);
-      expect(ended.length).toBe(run.length);
-      expect(await child.exited).toBe(0);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -11,7 +11,7 @@ import { LIBM } from "../support/system-library.ts";
 import { RTX, testLibrary } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
-import { runProcess } from "./run-cli.ts";
+import { runCli, runProcess } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
@@ -189,18 +189,18 @@ test("doctor --model tells what a model is, how sure that is, and what of it run
     expect(of("model")).toBe("CPU: ONNX Runtime, as libcuda was not found");
     expect(["pre-processing", "post-processing"].map(of)).toEqual(["CPU", "CPU"]);
     expect(of("decoding")).toMatch(/^JPEG: (libturbojpeg|sharp); others: sharp$/);
-    const json = JSON.parse((await runProcess(["doctor", "-m", model, "--json"], { env })).output);
+    const json = JSON.parse((await runCli(["doctor", "-m", model, "--json"], { env })).output);
     expect(json.findings[0].name).toBe("Bun");
     expect(json.model).toMatchObject({ file: model, task: "detect", runs: { model: "CPU: ONNX Runtime" } });
     expect(json.model.recognition).toMatchObject({ head: "yolo", labels: ["cat", "dog"] });
-    const anchors = await runProcess(["doctor", "--model", model, "--anchors", "yolov7"], { env });
+    const anchors = await runCli(["doctor", "--model", model, "--anchors", "yolov7"], { env });
     expect([anchors.code, anchors.errors]).toEqual([
       2,
       expect.stringContaining('its head "yolo" reads no anchors\nHint: leave `anchors` (`--anchors`) out'),
     ]);
-    expect((await runProcess(["doctor", "--anchors", "yolov7"], { env })).errors).toContain("--anchors is for a model");
+    expect((await runCli(["doctor", "--anchors", "yolov7"], { env })).errors).toContain("--anchors is for a model");
     writeFileSync(join(folder, "none.onnx"), "none");
-    expect((await runProcess(["doctor", "--model", join(folder, "none.onnx")], { env })).code).toBe(1);
+    expect((await runCli(["doctor", "--model", join(folder, "none.onnx")], { env })).code).toBe(1);
   } finally {
     rmSync(folder, { recursive: true });
   }

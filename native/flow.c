@@ -325,13 +325,50 @@ EACH void derive(const uint8_t *row, int64_t pitch, int32_t width, int16_t *acro
   }
 }
 
-EACH void sum_products(const int16_t *restrict a, const int16_t *restrict b, const int16_t *restrict c,
-                       const int16_t *restrict p, const int16_t *restrict q, const int16_t *restrict r, int32_t width,
-                       int32_t *restrict sums) {
-  for (int32_t x = 0; x < width; x++) sums[x + 1] = a[x] * p[x] + b[x] * q[x] + c[x] * r[x];
-  /* Beyond the edge derivatives are mirrored. */
+/* Three rows of derivatives, beside each other in pairs: the first two, and the third with nothing. */
+typedef struct bt_three_rows {
+  bt_i16x16 low[2], high[2];
+} bt_three_rows;
+
+EACH bt_three_rows three_rows_at(const int16_t *a, const int16_t *b, const int16_t *c) {
+  bt_i16x16 rows[3];
+  memcpy(&rows[0], a, sizeof *rows);
+  memcpy(&rows[1], b, sizeof *rows);
+  memcpy(&rows[2], c, sizeof *rows);
+  const bt_i16x16 none = {0};
+  return (bt_three_rows){.low = {low_of(rows[0], rows[1]), low_of(rows[2], none)},
+                         .high = {high_of(rows[0], rows[1]), high_of(rows[2], none)}};
+}
+
+/* Sums of the products of three rows, sixteen columns of them. */
+EACH void store_products(const bt_three_rows *a, const bt_three_rows *b, int32_t *sums, bool is_wide) {
+  const bt_i32x8 low = pairs(a->low[0], b->low[0], is_wide) + pairs(a->low[1], b->low[1], is_wide);
+  const bt_i32x8 high = pairs(a->high[0], b->high[0], is_wide) + pairs(a->high[1], b->high[1], is_wide);
+  const bt_i32x8 first = __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11);
+  const bt_i32x8 second = __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
+  memcpy(sums, &first, sizeof first);
+  memcpy(sums + 8, &second, sizeof second);
+}
+
+/* Beyond the edge derivatives are mirrored. */
+EACH void mirror_sums(int32_t *sums, int32_t width) {
   sums[0] = sums[2];
   sums[width + 1] = sums[width - 1];
+}
+
+/* Of row `here` and those beside it. */
+EACH void sum_products(const bt_corner_rows *rows, int32_t above, int32_t here, int32_t below, int32_t width,
+                       bool is_wide) {
+  for (int32_t x = 0; x < width; x += 16) {
+    const bt_three_rows across = three_rows_at(rows->across[above] + x, rows->across[here] + x, rows->across[below] + x);
+    const bt_three_rows down = three_rows_at(rows->down[above] + x, rows->down[here] + x, rows->down[below] + x);
+    store_products(&across, &across, rows->xx + x + 1, is_wide);
+    store_products(&across, &down, rows->xy + x + 1, is_wide);
+    store_products(&down, &down, rows->yy + x + 1, is_wide);
+  }
+  mirror_sums(rows->xx, width);
+  mirror_sums(rows->xy, width);
+  mirror_sums(rows->yy, width);
 }
 
 EACH bt_i32x8 ints_at(const void *from) {
@@ -348,13 +385,16 @@ EACH bt_f32x8 floats_at(const float *from) {
 
 EACH bt_i32x8 three_of(const int32_t *sums) { return ints_at(sums) + ints_at(sums + 1) + ints_at(sums + 2); }
 
+/* Less than any corner's. */
+EACH int32_t least_beside(float strongest) { return (int32_t)(QUALITY * strongest) - 1; }
+
 /* Strengths of a row. Returns the strongest of it and of those before; where none can be a corner beside that, they are 0. */
 EACH float strengths_of(const bt_corner_rows *rows, int32_t width, float strongest, float *strengths) {
   const bt_i32x8 lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+  int32_t least = least_beside(strongest);
   for (int32_t x = 0; x < width; x += 8) {
     const bt_i32x8 xx = three_of(rows->xx + x), yy = three_of(rows->yy + x);
     /* No strength is above either sum. */
-    const int32_t least = (int32_t)(QUALITY * strongest) - 1;
     bt_f32x8 found = {0};
     if (__builtin_reduce_or((xx > least) & (yy > least) & (lanes < width - x)) != 0) {
       const bt_f64x8 half = __builtin_convertvector(xx - yy, bt_f64x8) * 0.5;
@@ -362,7 +402,11 @@ EACH float strengths_of(const bt_corner_rows *rows, int32_t width, float stronge
       const bt_f64x8 middle = __builtin_convertvector(xx + yy, bt_f64x8) * 0.5;
       found = __builtin_convertvector(middle - __builtin_elementwise_sqrt(half * half + cross * cross), bt_f32x8);
       found = (bt_f32x8)((bt_i32x8)found & (lanes < width - x));
-      strongest = __builtin_elementwise_max(strongest, __builtin_reduce_max(found));
+      const bt_f32x8 most = (bt_f32x8)((bt_i32x8){0} + __builtin_reduce_max((bt_i32x8)found));
+      if (most[0] > strongest) {
+        strongest = most[0];
+        least = least_beside(strongest);
+      }
     }
     memcpy(strengths + x, &found, sizeof found);
   }
@@ -373,6 +417,7 @@ EACH float strengths_of(const bt_corner_rows *rows, int32_t width, float stronge
 typedef struct bt_corners {
   uint64_t heap[CORNERS];
   int32_t count;
+  float least; /* only what is above it may become one of them */
 } bt_corners;
 
 static void sink(bt_corners *corners, uint64_t corner) {
@@ -390,21 +435,27 @@ static void add_corner(bt_corners *corners, float strength, int32_t place) {
   uint32_t bits;
   memcpy(&bits, &strength, sizeof bits);
   const uint64_t corner = (uint64_t)bits << 32 | (uint32_t)place;
-  if (corners->count == CORNERS) {
-    if (corner > corners->heap[0]) sink(corners, corner);
-    return;
+  if (corners->count < CORNERS) {
+    int32_t at = corners->count++;
+    for (; at > 0 && corners->heap[(at - 1) / 2] > corner; at = (at - 1) / 2) {
+      corners->heap[at] = corners->heap[(at - 1) / 2];
+    }
+    corners->heap[at] = corner;
+  } else if (corner > corners->heap[0]) {
+    sink(corners, corner);
   }
-  int32_t at = corners->count++;
-  for (; at > 0 && corners->heap[(at - 1) / 2] > corner; at = (at - 1) / 2) corners->heap[at] = corners->heap[(at - 1) / 2];
-  corners->heap[at] = corner;
+  if (corners->count < CORNERS) return;
+  /* As strong as the weakest one is enough: of two the later one stays. */
+  bits = (uint32_t)(corners->heap[0] >> 32) - 1;
+  memcpy(&corners->least, &bits, sizeof bits);
 }
 
 /* Corners of a row that none beside them is stronger than. */
-EACH void choose(const float *row, int32_t stride, int32_t y, int32_t width, float least, bt_corners *corners) {
+EACH void choose(const float *row, int32_t stride, int32_t y, int32_t width, bt_corners *corners) {
   const float *above = row - stride, *below = row + stride;
   for (int32_t x = 1; x < width - 1; x += 8) {
     const bt_f32x8 here = floats_at(row + x);
-    bt_i32x8 chosen = here > least;
+    bt_i32x8 chosen = here > corners->least;
     if (__builtin_reduce_or(chosen) == 0) continue;
     chosen &= (here >= floats_at(row + x - 1)) & (here >= floats_at(row + x + 1));
     for (int32_t side = x - 1; side <= x + 1; side++) {
@@ -417,9 +468,9 @@ EACH void choose(const float *row, int32_t stride, int32_t y, int32_t width, flo
 }
 
 /* Elements of a row on its way: vectors may write behind it. */
-static int32_t stride_of(int32_t width) { return (width + 2 + 15) / 16 * 16; }
+static int32_t stride_of(int32_t width) { return (width + 15) / 16 * 16 + 16; }
 
-EACH int32_t find(const bt_grey_level *level, const uint8_t *pixels, void *scratch, double *places) {
+EACH int32_t find(const bt_grey_level *level, const uint8_t *pixels, void *scratch, double *places, bool is_wide) {
   const int32_t width = level->width, height = level->height, stride = stride_of(width);
   bt_corner_rows rows = {.xx = scratch};
   rows.xy = rows.xx + stride;
@@ -439,15 +490,11 @@ EACH int32_t find(const bt_grey_level *level, const uint8_t *pixels, void *scrat
     if (y + 1 < height)
       derive(first + (y + 1) * (int64_t)level->pitch, level->pitch, width, rows.across[next], rows.down[next]);
     const int32_t above = y == 0 ? 1 : (y + 2) % 3, below = y == height - 1 ? (y + 2) % 3 : next;
-    const int16_t *const *a = (const int16_t *const *)rows.across, *const *d = (const int16_t *const *)rows.down;
-    sum_products(a[above], a[here], a[below], a[above], a[here], a[below], width, rows.xx);
-    sum_products(a[above], a[here], a[below], d[above], d[here], d[below], width, rows.xy);
-    sum_products(d[above], d[here], d[below], d[above], d[here], d[below], width, rows.yy);
+    sum_products(&rows, above, here, below, width, is_wide);
     strongest = strengths_of(&rows, width, strongest, strengths + (int64_t)y * stride);
   }
-  const float least = (float)(QUALITY * strongest);
-  bt_corners corners = {.count = 0};
-  for (int32_t y = 1; y < height - 1; y++) choose(strengths + (int64_t)y * stride, stride, y, width, least, &corners);
+  bt_corners corners = {.least = (float)(QUALITY * strongest)};
+  for (int32_t y = 1; y < height - 1; y++) choose(strengths + (int64_t)y * stride, stride, y, width, &corners);
   const int32_t count = corners.count;
   while (corners.count > 0) {
     const uint32_t place = (uint32_t)corners.heap[0];
@@ -691,7 +738,7 @@ EACH int32_t follow(const bt_grey_level *levels, int32_t count, const uint8_t *b
   }                                                                                                                        \
   attribute static int32_t find##suffix(const bt_grey_level *level, const uint8_t *pixels, void *scratch,                  \
                                         double *places) {                                                                  \
-    return find(level, pixels, scratch, places);                                                                           \
+    return find(level, pixels, scratch, places, is_wide);                                                                           \
   }                                                                                                                        \
   attribute static int32_t follow##suffix(const bt_grey_level *levels, int32_t count, const uint8_t *before,               \
                                           const uint8_t *after, double *from, double *to, int32_t corners) {               \

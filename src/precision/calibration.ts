@@ -10,7 +10,7 @@ import { externalDataPaths } from "../onnx/declared.ts";
 import type { Task } from "../runtime/task.ts";
 import { imagesBelow, isDirectory } from "../tasks/evaluate/dataset.ts";
 import type { CalibrationMethod } from "./convert-config.ts";
-import { Histogram, type HistogramState } from "./histogram.ts";
+import { ChannelSums, type ChannelSumsState, Histogram, type HistogramState } from "./histogram.ts";
 import { ImageFeed } from "./image-feed.ts";
 import type { QuantisedType } from "./placement.ts";
 import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
@@ -47,6 +47,15 @@ export interface Calibration {
   readonly ranges: Readonly<Record<string, number>>;
   /** Noise of each tensor that is rounded within its range, as a share of its signal; none by `max`, which counts nothing. */
   readonly noise: Readonly<Record<string, number>>;
+  /** Means of the channels of the tensors that were to be averaged, as base64 of f32: see {@linkcode foundBy}. */
+  readonly means?: Readonly<Record<string, string>> | undefined;
+  /** Noise at the heads with one layer quantised, as a share of the signal, by its name: `withLayerNoise` adds it. */
+  readonly layerNoise?: Readonly<Record<string, number>> | undefined;
+}
+
+/** Keep what a calibration has found. */
+export async function writeCalibration(file: string, calibration: Calibration): Promise<void> {
+  await writeFileWhole(file, `${JSON.stringify(calibration, undefined, 1)}\n`);
 }
 
 /** How a model is calibrated. */
@@ -55,6 +64,8 @@ export interface CalibrateOptions {
   readonly method: CalibrationMethod;
   /** Names of the tensors whose ranges are wanted, as `tensorsToCalibrate` has them. */
   readonly tensors: readonly string[];
+  /** Those of them whose channels are averaged, as `tensorsToAverage` has them. Default none. */
+  readonly averaged?: readonly string[] | undefined;
   /** What the model is for: what is done to an image before. */
   readonly task: Task<unknown, unknown, unknown>;
   /** Where ranges are kept, and read again by the next run. Left out: nowhere. */
@@ -69,12 +80,26 @@ export interface CalibrateOptions {
 }
 
 /** What is kept of a run that is not at its end. */
-interface Unfinished extends Omit<Calibration, "ranges" | "noise"> {
+interface Unfinished extends Omit<Calibration, "ranges" | "noise" | "means"> {
   readonly unfinished: {
     /** Groups of tensors, and images of the next one, that are done. */
     readonly groups: number;
     readonly done: number;
     readonly histograms: Readonly<Record<string, HistogramState>>;
+    readonly sums?: Readonly<Record<string, ChannelSumsState>>;
+  };
+}
+
+/** What a calibration has of each tensor: its range, and the means of its channels where these were averaged. */
+export function foundBy({ ranges, means = {} }: Calibration): {
+  readonly ranges: ReadonlyMap<string, number>;
+  readonly means: ReadonlyMap<string, Float32Array>;
+} {
+  const numbersOf = (text: string): Float32Array =>
+    new Float32Array(new Uint8Array(Buffer.from(text, "base64")).buffer);
+  return {
+    ranges: new Map(Object.entries(ranges)),
+    means: new Map(Object.entries(means).map(([name, text]) => [name, numbersOf(text)])),
   };
 }
 
@@ -139,9 +164,10 @@ function hashOf({ bytes, path }: ProbedModel): string {
 }
 
 /** What ranges depend on beside the model. */
-function runOf({ method, type, tensors, heldBack = [] }: CalibrateOptions, images: readonly string[]): string {
+function runOf(options: CalibrateOptions, images: readonly string[]): string {
+  const { method, type, tensors, averaged = [], heldBack = [] } = options;
   const files = images.map((path) => [path, statsOf(path)?.size, statsOf(path)?.mtimeMs]);
-  const others = heldBack.length === 0 ? [] : [heldBack];
+  const others = [averaged, heldBack].filter(({ length }) => length > 0);
   const all = JSON.stringify([method, method === "max" ? "" : type, tensors, files, ...others]);
   return new Bun.CryptoHasher("sha256").update(all).digest("hex");
 }
@@ -155,7 +181,7 @@ function runOf({ method, type, tensors, heldBack = [] }: CalibrateOptions, image
 export function keptRanges(
   file: string,
   model: ProbedModel,
-  { type, tensors }: Pick<CalibrateOptions, "type" | "tensors">,
+  { type, tensors, averaged = [] }: Pick<CalibrateOptions, "type" | "tensors" | "averaged">,
 ): Calibration {
   const refuse = (found: string): never => {
     const text = message(
@@ -181,6 +207,8 @@ export function keptRanges(
     return refuse(`they are for ${found.type}, and by ${method} depend on that`);
   const missing = tensors.find((name) => !Object.hasOwn(ranges, name));
   if (missing !== undefined) return refuse(`there is none of the tensor ${JSON.stringify(missing)}`);
+  const unknown = averaged.find((name) => found.means?.[name] === undefined);
+  if (unknown !== undefined) return refuse(`the means of the tensor ${JSON.stringify(unknown)} are missing`);
   return found as Calibration;
 }
 
@@ -237,6 +265,7 @@ interface RunParts {
 class CalibrationRun {
   readonly #parts: RunParts;
   readonly #histograms = new Map<string, Histogram>();
+  readonly #sums = new Map<string, ChannelSums>();
   readonly #skipped: Set<string>;
   #groups: number;
   #done: number;
@@ -244,13 +273,14 @@ class CalibrationRun {
 
   constructor(parts: RunParts, former: Unfinished | undefined) {
     this.#parts = parts;
-    const { groups = 0, done = 0, histograms = {} } = former?.unfinished ?? {};
+    const { groups = 0, done = 0, histograms = {}, sums = {} } = former?.unfinished ?? {};
     this.#groups = groups;
     this.#done = done;
     this.#skipped = new Set(former?.skipped);
     for (const name of parts.options.tensors) {
       this.#histograms.set(name, new Histogram(parts.options.method !== "max", histograms[name]));
     }
+    for (const name of parts.options.averaged ?? []) this.#sums.set(name, new ChannelSums(sums[name]));
   }
 
   async finish(): Promise<Calibration> {
@@ -263,8 +293,10 @@ class CalibrationRun {
     const ranges = Object.fromEntries([...this.#histograms].map(([name, one]) => [name, one.range(method, type)]));
     const noises = [...this.#histograms].map(([name, one]) => [name, one.noise(ranges[name]!, type)] as const);
     const noise = Object.fromEntries(noises.filter(([, one]) => one !== undefined)) as Record<string, number>;
-    const calibration: Calibration = { ...this.#common(), ranges, noise };
-    if (file !== undefined) await writeFileWhole(file, `${JSON.stringify(calibration, undefined, 1)}\n`);
+    const textOf = ({ means }: ChannelSums): string => Buffer.from(means.buffer).toString("base64");
+    const means = Object.fromEntries([...this.#sums].map(([name, sums]) => [name, textOf(sums)]));
+    const calibration: Calibration = { ...this.#common(), ranges, noise, ...(this.#sums.size > 0 && { means }) };
+    if (file !== undefined) await writeCalibration(file, calibration);
     return calibration;
   }
 
@@ -316,18 +348,21 @@ class CalibrationRun {
     }
   }
 
-  #add(name: string, { data, dtype }: Tensor, path: string): void {
+  #add(name: string, { data, dtype, shape }: Tensor, path: string): void {
     const elements =
       dtype === "f32" || dtype === "f16"
         ? (data as Float32Array | Float16Array)
         : Float32Array.from(data as Uint8Array);
-    if (this.#histograms.get(name)!.add(elements)) return;
+    if (this.#histograms.get(name)!.add(elements)) {
+      this.#sums.get(name)?.add(elements, shape);
+      return;
+    }
     const { name: source } = this.#parts.model;
     const found = `its tensor ${JSON.stringify(name)} has numbers that are not finite on ${JSON.stringify(path)}`;
     throw new ModelError(message(`calibrate ${source}`, found, "look for what overflows before it"), source);
   }
 
-  #common(): Omit<Calibration, "ranges" | "noise"> {
+  #common(): Omit<Calibration, "ranges" | "noise" | "means"> {
     const { hash, how, options, images } = this.#parts;
     const { method, type, heldBack = [] } = options;
     const held = heldBack.length === 0 ? {} : { heldBack };
@@ -340,7 +375,8 @@ class CalibrationRun {
     this.#keptAt = performance.now();
     if (file === undefined) return;
     const histograms = Object.fromEntries([...this.#histograms].map(([name, { state }]) => [name, state]));
-    const unfinished = { groups: this.#groups, done: this.#done + ahead, histograms };
+    const sums = Object.fromEntries([...this.#sums].map(([name, { state }]) => [name, state]));
+    const unfinished = { groups: this.#groups, done: this.#done + ahead, histograms, sums };
     await writeFileWhole(file, JSON.stringify({ ...this.#common(), unfinished } satisfies Unfinished));
   }
 }

@@ -4,13 +4,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, parse, resolve } from "node:path";
 import { type ModelFile, readModelFile } from "../accelerators/tensorrt/model-file.ts";
-import { modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/paths.ts";
 import type { TensorInfo } from "../core/tensor.ts";
-import { plural } from "../core/units.ts";
 import { openOutput, writeFileWhole } from "../core/whole-file.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
 import { elementTypes } from "../onnx/element-types.ts";
@@ -18,7 +16,8 @@ import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { convertedTo, isOfHalves, markConverted, notFinite, OnnxModel } from "../onnx/model.ts";
-import { type Calibration, calibrate, calibrationImages, keptRanges, splitImages } from "./calibration.ts";
+import { type CalibrationRequest, calibrated, heldBackOf, isRangesFile, withLayerNoise } from "./calibrated.ts";
+import { type Calibration, foundBy } from "./calibration.ts";
 import {
   type Conversion,
   type ConvertConfig,
@@ -28,20 +27,16 @@ import {
   parseConvertOptions,
   type Sensitivity,
 } from "./convert-config.ts";
-import { placeIn, type Quantisation, quantise, tensorsToCalibrate, unfitLayers } from "./quantise.ts";
+import { loudLayers } from "./layer-noise.ts";
+import { placeIn, type Quantisation, quantise, tensorsToAverage, tensorsToCalibrate, unfitLayers } from "./quantise.ts";
 import type { Measured } from "./report.ts";
 import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
 import { readExternalFloats, writeModel } from "./write-model.ts";
 
 /** A model to convert, and what is said of the way. */
-interface ConversionRequest {
-  /** As it was exported: what images are run through. */
-  readonly model: ProbedModel;
+interface ConversionRequest extends CalibrationRequest {
   /** What is changed: the model, or a part of it whose tensors have the same names. */
   readonly onnx: OnnxModel;
-  readonly config: ConvertConfig;
-  /** Where ranges are kept. */
-  readonly ranges: string;
   /** Weights in other files: a cast behind each, or tensors that `writeModel` fills. */
   readonly external: "cast" | "pending";
   /** Ranges that are known already. */
@@ -78,11 +73,6 @@ function refuseNotFinite(onnx: OnnxModel, { name }: ProbedModel, precision: Conv
   throw new ModelError(message(`convert ${name} to ${precision.toUpperCase()}`, found, "export it again"), name);
 }
 
-/** True for what an earlier calibration has kept, instead of images. */
-function isRangesFile(path: string): boolean {
-  return path.endsWith(".json");
-}
-
 /** @throws {OptionError} If a name is none of a node */
 function refuseUnknown(exclude: readonly string[], nodes: readonly OnnxNode[], { name }: ProbedModel): void {
   const known = new Set(nodes.map(nodeName));
@@ -90,52 +80,6 @@ function refuseUnknown(exclude: readonly string[], nodes: readonly OnnxNode[], {
   if (unknown === undefined) return;
   const text = `\`exclude\` must name nodes of ${name}, got ${JSON.stringify(unknown)}`;
   throw new OptionError(`${text}\nHint: \`layers\` of a conversion without it (--json) has the names`, "exclude");
-}
-
-/** True where something is measured on images that are not to be those of the calibration. */
-function isHoldingBack({ maxLoss, annotations, precision, report }: ConvertConfig): boolean {
-  return report !== undefined || (maxLoss !== undefined && annotations === undefined && precision !== "fp16");
-}
-
-/** Say what images are measured on. @returns those that were held back */
-function heldBackOf(config: ConvertConfig, { heldBack = [], images }: Calibration): readonly string[] {
-  if (!isHoldingBack(config)) return [];
-  const all = images.length + heldBack.length;
-  if (heldBack.length > 0) {
-    logger.info(`Held back ${heldBack.length} of ${plural(all, "image")} from the calibration, to measure the loss on`);
-  } else {
-    const why = `none of ${plural(all, "image")} was held back; of 16 or more a quarter is`;
-    logger.warn(`Measuring the loss on the images of the calibration: ${why}`);
-  }
-  return heldBack;
-}
-
-/** Images of a calibration below which the log warns. */
-const FEW_IMAGES = 16;
-
-async function calibrated(
-  { model, config, ranges }: ConversionRequest,
-  tensors: readonly string[],
-): Promise<Calibration> {
-  const { calibration, samples, onProgress, onError, signal, precision } = config;
-  const type = precision === "fp8" ? "fp8" : "int8";
-  if (typeof calibration === "string" && isRangesFile(calibration)) {
-    return keptRanges(calibration, model, { type, tensors });
-  }
-  const task = await modelTask(model.path ?? model.bytes);
-  const { images, heldBack } = isHoldingBack(config)
-    ? splitImages(calibration!, samples)
-    : { images: calibrationImages(calibration!, samples), heldBack: [] };
-  if (images.length < FEW_IMAGES) {
-    const count = plural(images.length, "image");
-    logger.warn(`Calibrating on ${count}: what other images hold beyond their ranges is cut off; give 64 to 512`);
-  }
-  // FP16 has no scale: what counts is the largest number.
-  const method = precision === "fp16" ? "max" : config.method;
-  return calibrate(model, images, {
-    ...{ type, method, tensors, task, file: ranges, heldBack, onError, signal },
-    onProgress: (done, total) => onProgress?.({ phase: "calibrate", done, total }),
-  });
 }
 
 /** Tensors of FP32 that nodes give, and inputs. */
@@ -168,17 +112,25 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
     const how = { type: precision, tensors, source: model.name };
     const isNamed = (node: OnnxNode): boolean => exclude.includes(nodeName(node));
     const placement = placeIn(onnx, { ...how, exclude: isNamed });
-    calibration = request.calibration ?? (await calibrated(request, tensorsToCalibrate(placement)));
+    // Weights of INT8 have a fifth of the noise: biases are left as they are.
+    const averaged = precision === "fp8" ? tensorsToAverage(placement) : [];
+    calibration = request.calibration ?? (await calibrated(request, tensorsToCalibrate(placement), averaged));
     unfit = unfitLayers(placement, calibration.noise);
     const { unquantised } = request;
+    // A budget is kept by what it measures.
+    const isBounded = precision === "fp8" && config.maxLoss === undefined;
+    if (isBounded) calibration = await withLayerNoise(request, calibration, new Set([...unfit].map(nodeName)));
+    const noises = Object.entries((isBounded && calibration.layerNoise) || {});
+    const loud = loudLayers(noises.filter(([name]) => !exclude.includes(name)));
     const quantisation = quantise(onnx, {
       ...how,
       exclude: (node) => {
         if (isNamed(node)) return true;
         if (unquantised?.has(nodeName(node)) === true) return "it costs more than is allowed";
+        if (loud.has(nodeName(node))) return "it adds most to the noise at the heads";
         return unfit.has(node) ? "no scale fits what it reads" : undefined;
       },
-      ranges: new Map(Object.entries(calibration.ranges)),
+      ...foundBy(calibration),
       forFloat16: true,
       ...(model.path === undefined ? {} : { readExternal: (tensor) => readExternalFloats(tensor, model.path!) }),
     });
@@ -193,7 +145,7 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
     external,
     // What is not quantised is FP16 as the rest is.
     exclude: precision === "fp16" ? exclude : [],
-    ...(precision === "fp16" && calibration !== undefined && { ranges: new Map(Object.entries(calibration.ranges)) }),
+    ...(precision === "fp16" && calibration !== undefined && { ranges: foundBy(calibration).ranges }),
     shapeOf: (name) => tensors.get(name)?.shape,
   });
   if (precision === "fp16" && float16.converted === 0) {
@@ -293,7 +245,7 @@ async function withinLoss(
     ...{ model: first.model, type: precision, config: { ...config, maxLoss }, unfit: converted.unfit },
     images: calibration.images.filter((image) => !skipped.has(image)),
     heldBack,
-    ranges: new Map(Object.entries(calibration.ranges)),
+    ...foundBy(calibration),
     attempt: async (path, kept) => {
       const attempted = await convertWith(kept);
       const { onnx, float16 } = attempted;

@@ -1,4 +1,4 @@
-/** @module Histogram: magnitudes of a tensor over many images in constant memory, and the range that a method chooses by them. */
+/** @module Histogram: what is counted of a tensor over many images in constant memory: magnitudes, by which a method chooses a range, and means. */
 
 import type { CalibrationMethod } from "./convert-config.ts";
 import type { QuantisedType } from "./placement.ts";
@@ -100,6 +100,44 @@ export class Histogram {
     const width = this.#edge / BINS;
     const signal = bins.reduce((sum, count, bin) => sum + count * ((bin + 0.5) * width) ** 2, 0);
     return errorOf(bins, width, range, type, Number.POSITIVE_INFINITY) / signal;
+  }
+}
+
+/** What the means of a tensor's channels are kept as. */
+export interface ChannelSumsState {
+  /** Elements of one channel. */
+  readonly count: number;
+  /** As base64 of f64. */
+  readonly sums: string;
+}
+
+/** Sums up the channels of a tensor: its second axis. */
+export class ChannelSums {
+  #count: number;
+  #sums: Float64Array<ArrayBuffer>;
+
+  constructor(state?: ChannelSumsState) {
+    this.#count = state?.count ?? 0;
+    this.#sums = new Float64Array(new Uint8Array(Buffer.from(state?.sums ?? "", "base64")).buffer);
+  }
+
+  get state(): ChannelSumsState {
+    return { count: this.#count, sums: Buffer.from(this.#sums.buffer).toString("base64") };
+  }
+
+  add(elements: ArrayLike<number>, [rows = 1, channels = 1, ...sides]: readonly number[]): void {
+    if (this.#sums.length === 0) this.#sums = new Float64Array(channels);
+    const inner = sides.reduce((product, side) => product * side, 1);
+    for (let at = 0, slice = 0; slice < rows * channels; slice++) {
+      let sum = 0;
+      for (const end = at + inner; at < end; at++) sum += elements[at]!;
+      this.#sums[slice % channels]! += sum;
+    }
+    this.#count += rows * inner;
+  }
+
+  get means(): Float32Array<ArrayBuffer> {
+    return Float32Array.from(this.#sums, (sum) => sum / this.#count);
   }
 }
 

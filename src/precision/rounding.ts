@@ -107,3 +107,19 @@ export function quantiseAlong(
   }
   return codes;
 }
+
+/** What codes are off the elements that they stand for. */
+export function errorsOf(
+  elements: Float32Array,
+  codes: Int8Array | Uint8Array,
+  shape: readonly number[],
+  axis: number | undefined,
+  scales: Float32Array,
+  type: QuantisedType,
+): Float32Array {
+  const [channels, inner] = layoutOf(shape, axis, elements.length);
+  return elements.map((element, at) => {
+    const code = type === "fp8" ? fp8Value(codes[at]!) : codes[at]!;
+    return code * scales[Math.floor(at / inner) % channels]! - element;
+  });
+}

@@ -3,23 +3,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { modelTask } from "../api/model.ts";
 import { ImageError, ModelError, message } from "../core/errors.ts";
-import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
-import { nodeName, type OnnxNode } from "../onnx/messages.ts";
-import { OnnxModel } from "../onnx/model.ts";
+import { nodeName } from "../onnx/messages.ts";
 import { agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
 import { evenly } from "./calibration.ts";
 import { type Examined, openExamined, precisionOf } from "./comparison.ts";
 import type { ConvertConfig, Sensitivity } from "./convert-config.ts";
-import { tellingTensors } from "./head-layers.ts";
-import { ImageFeed } from "./image-feed.ts";
-import type { QuantisedType } from "./placement.ts";
-import { placeIn, quantise } from "./quantise.ts";
+import { noiseOf, type RankingRequest, rankingOf, rankLayers } from "./layer-noise.ts";
 import { TensorDifferences } from "./tensor-difference.ts";
-import { describeTensors, type ProbedModel, probeSession } from "./tensor-probe.ts";
-import { readExternalFloats } from "./write-model.ts";
 
 /** Images that a loss is measured on where there are no annotations. */
 const MOST_LOSS_IMAGES = 64;
@@ -32,25 +24,12 @@ const LAYERS_A_SINGLE = 8;
 const MOST_BLOCKS = 24;
 
 /** What layers are searched in. @typeParam T what became of an attempt */
-interface SensitivityRequest<T = unknown> {
-  readonly model: ProbedModel;
-  readonly type: QuantisedType;
+interface SensitivityRequest<T = unknown> extends RankingRequest {
   readonly config: ConvertConfig & { readonly maxLoss: number };
-  /** Paths of images that layers are ranked by; they can be read. */
-  readonly images: readonly string[];
   /** Paths of images that the loss is measured on where they were held back from the calibration: else `images` are. */
   readonly heldBack: readonly string[];
-  readonly ranges: ReadonlyMap<string, number>;
-  /** Layers that no conversion quantises, by `nodeName`. */
-  readonly unfit: ReadonlySet<string>;
   /** Writes the model with some layers, by `nodeName`, in float. */
   readonly attempt: (path: string, kept: ReadonlySet<string>) => Promise<T>;
-}
-
-/** The mean noise of outputs, as a share of their signal. */
-function noiseOf(differences: TensorDifferences): number {
-  const noises = differences.report().map(({ sqnr }) => 10 ** (-sqnr / 10));
-  return noises.reduce((sum, noise) => sum + noise, 0) / Math.max(noises.length, 1);
 }
 
 /** How much a model loses against the teacher. */
@@ -133,74 +112,6 @@ class LossMeter implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#teacher.model.close();
   }
-}
-
-/** A layer, and the signal to noise at the heads where it is the only one that is quantised. */
-interface RankedLayer {
-  readonly name: string;
-  readonly op: string;
-  readonly sqnr: number;
-}
-
-/** What the layers are ranked with. */
-interface Ranking {
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
-  readonly layers: readonly OnnxNode[];
-  /** Tensors at the heads. */
-  readonly heads: readonly string[];
-}
-
-/** The layers that are quantised, and where what they cost is seen. */
-async function rankingOf({ model, type, config, unfit }: SensitivityRequest): Promise<Ranking> {
-  const onnx = OnnxModel.read(model.bytes, model.name);
-  const tensors = await describeTensors(model);
-  const exclude = (node: OnnxNode): boolean => config.exclude.includes(nodeName(node)) || unfit.has(nodeName(node));
-  const { weights } = placeIn(onnx, { type, tensors, source: model.name, exclude });
-  const layers = [...new Set(weights.flatMap(({ readers }) => readers.map(({ node }) => node)))];
-  const order = new Map(onnx.graph.nodes.map((node, at) => [node, at]));
-  layers.sort((a, b) => order.get(a)! - order.get(b)!);
-  const producers = onnx.graph.producers();
-  const floats = (names: readonly string[]): string[] => names.filter((name) => tensors.get(name)?.dtype === "f32");
-  const heads = floats(tellingTensors(onnx.graph));
-  const outputs = onnx.graph.outputs.map(({ name }) => name).filter((name) => producers.has(name));
-  return { tensors, layers, heads: heads.length > 0 ? heads : floats(outputs) };
-}
-
-/** Quantise one layer after the other by itself, and see what comes of it. @returns the worst first */
-async function rank(request: SensitivityRequest, { tensors, layers, heads }: Ranking): Promise<RankedLayer[]> {
-  const { model, type, config, ranges } = request;
-  const images = evenly(request.images, config.sensitivityImages);
-  using feed = await ImageFeed.open(model, await modelTask(model.path ?? model.bytes));
-  const seen: { readonly inputs: Record<string, Tensor>; readonly outputs: ReadonlyMap<string, Tensor> }[] = [];
-  await using teacher = await probeSession(model, heads, feed.shapes);
-  for (const image of images) {
-    await feed.read(image, config.signal);
-    const copies = Object.entries(feed.inputs).map(([name, tensor]) => [
-      name,
-      { ...tensor, data: tensor.data.slice() },
-    ]);
-    const inputs: Record<string, Tensor> = Object.fromEntries(copies);
-    seen.push({ inputs, outputs: await teacher.run(inputs) });
-  }
-  const ranked: RankedLayer[] = [];
-  for (const [at, layer] of layers.entries()) {
-    config.signal?.throwIfAborted();
-    const name = nodeName(layer);
-    const onnx = OnnxModel.read(model.bytes, model.name);
-    quantise(onnx, {
-      ...{ type, tensors, ranges, source: model.name, forFloat16: true },
-      exclude: (node) => nodeName(node) !== name,
-      behindGrouped: true,
-      ...(model.path === undefined ? {} : { readExternal: (tensor) => readExternalFloats(tensor, model.path!) }),
-    });
-    await using session = await probeSession({ ...model, bytes: onnx.write() }, heads, feed.shapes);
-    const differences = new TensorDifferences();
-    for (const { inputs, outputs } of seen) differences.add(outputs, await session.run(inputs));
-    ranked.push({ name, op: layer.op, sqnr: -10 * Math.log10(noiseOf(differences)) });
-    config.onProgress?.({ phase: "rank", done: at + 1, total: layers.length });
-  }
-  // Sorting keeps the order of the graph among equals.
-  return ranked.sort((a, b) => a.sqnr - b.sqnr);
 }
 
 /** Layers that go back to float together. */
@@ -320,7 +231,7 @@ export async function searchSensitivity<T>(
     const search = new BudgetSearch(request, meter, folder);
     const before = await search.lossWith([]);
     const ranking = search.best === undefined ? await rankingOf(request) : undefined;
-    const ranked = ranking === undefined ? [] : await rank(request, ranking);
+    const ranked = ranking === undefined ? [] : await rankLayers(request, ranking);
     const singles = ranked.map(({ name }) => ({ name, layers: [name] }));
     const measured: { readonly block: Part; readonly loss: number }[] = [];
     if (ranking !== undefined) {
@@ -354,7 +265,7 @@ export async function searchSensitivity<T>(
       heldBack: config.annotations === undefined ? request.heldBack : [],
       skipped: [...meter.skipped],
       ...(meter.truth !== undefined && { truth: meter.truth }),
-      layers: ranked.map((layer) => ({ ...layer, isKept: best.kept.has(layer.name) })),
+      layers: ranked.map(({ noise: _, ...layer }) => ({ ...layer, isKept: best.kept.has(layer.name) })),
       blocks: measured.map(({ block, loss }) => ({ ...block, cost: before - loss, isKept: isKept(block) })),
       attempts: search.attempts,
     };

@@ -5,9 +5,16 @@ import { join } from "node:path";
 import { modelTask } from "../../src/api/model.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { type CalibrateOptions, calibrate, calibrationImages, keptRanges } from "../../src/precision/calibration.ts";
+import {
+  type CalibrateOptions,
+  calibrate,
+  calibrationImages,
+  foundBy,
+  keptRanges,
+} from "../../src/precision/calibration.ts";
 import { CALIBRATION_METHODS } from "../../src/precision/convert-config.ts";
 import { Histogram } from "../../src/precision/histogram.ts";
+import { loudLayers } from "../../src/precision/layer-noise.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "calibration-"));
@@ -71,19 +78,20 @@ test("a calibration that was ended goes on, to the bit; one that is done is read
   for (const method of CALIBRATION_METHODS) {
     const whole = join(folder, `${method}.calibration.json`);
     const parts = join(folder, `${method}.parts.json`);
-    await run(images, { method, file: whole });
+    const averaged = method === "mse" ? ["images", "larger"] : [];
+    await run(images, { method, averaged, file: whole });
     const end = new AbortController();
-    const first = run(images, { method, file: parts, signal: end.signal, onProgress: () => end.abort() });
+    const first = run(images, { method, averaged, file: parts, signal: end.signal, onProgress: () => end.abort() });
     await expect(first).rejects.toThrow("abort");
     expect(JSON.parse(readFileSync(parts, "utf8")).unfinished.done).toBe(1);
     let done = 0;
-    await run(images, { method, file: parts, onProgress: () => done++ });
+    await run(images, { method, averaged, file: parts, onProgress: () => done++ });
     expect(done).toBe(2);
     expect(readFileSync(parts, "utf8")).toBe(readFileSync(whole, "utf8"));
     done = 0;
-    await run(images, { method, file: parts, onProgress: () => done++ });
+    await run(images, { method, averaged, file: parts, onProgress: () => done++ });
     expect(done).toBe(0);
-    await run(images.slice(1), { method, file: parts, onProgress: () => done++ });
+    await run(images.slice(1), { method, averaged, file: parts, onProgress: () => done++ });
     expect(done).toBe(2);
   }
 });
@@ -99,10 +107,28 @@ test("keptRanges() has those of a model, and refuses those of others", async () 
   );
   expect(() => take(bytes, { type: "fp8" })).toThrow("they are for int8, and by mse depend on that");
   expect(() => take(bytes, { tensors: ["y"] })).toThrow('there is none of the tensor "y"');
+  expect(() => take(bytes, { averaged: ["larger"] })).toThrow('the means of the tensor "larger" are missing');
   writeFileSync(file, "{}");
   expect(() => take()).toThrow("another version of bun-tensorrt wrote it, or none");
   writeFileSync(file, "no ranges");
   expect(() => take()).toThrow("it is no JSON");
+});
+
+test("calibrate() has the mean of each channel of tensors that are averaged, over all images", async () => {
+  const found = await run(images, { averaged: ["larger"] });
+  const { means } = foundBy(found);
+  expect([...means.keys()]).toEqual(["larger"]);
+  const mean = ((51 + 255 + 102) / 255 / 3) * 3;
+  for (const one of means.get("larger")!) expect(one).toBeCloseTo(mean, 5);
+  expect(foundBy(await run(images)).means.size).toBe(0);
+});
+
+test("the loudest layers in FP8 stay in float until the noise is 27 dB below the signal, and half of all at most", () => {
+  const noise = { a: 0.0004, b: 0.0015, c: 0.0006, d: 0.0001 };
+  expect([...loudLayers(Object.entries(noise))]).toEqual(["b"]);
+  expect([...loudLayers(Object.entries({ ...noise, b: 0.0005 }))]).toEqual([]);
+  expect([...loudLayers(Object.entries({ ...noise, a: 1, c: 2 }))]).toEqual(["c", "a"]);
+  expect([...loudLayers([["only", 1]])]).toEqual([]);
 });
 
 test("a calibration begins anew where weights in another file have changed", async () => {

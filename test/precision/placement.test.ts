@@ -73,7 +73,7 @@ test.skipIf(yolov8n === undefined)("yolov8n has the pairs that ModelOpt writes",
   const int8 = await placed(bytes, "int8", { first: true });
   expect([int8.activations.length, int8.weights.length]).toEqual([63, 57]);
   expect(differences(int8, reference("yolov8n_640.int8"))).toEqual({ ours: [], theirs: [] });
-  const fp8 = await placed(bytes, "fp8", { first: true });
+  const fp8 = await placed(bytes, "fp8", { first: true, additions: true });
   expect([fp8.activations.length, fp8.weights.length]).toEqual([55, 53]);
   // It stays in float, 16 channels being too few; ModelOpt has it read the pair that the addition beside it needs all the same.
   expect(differences(fp8, reference("yolov8n_640.fp8"))).toEqual({
@@ -132,7 +132,7 @@ test.skipIf(yolo11nSeg === undefined)(
     const quantised = new Set(built.activations.map(({ tensor }) => tensor));
     const grouped = nodes.map((name) => name.replace("/conv/Conv", "/act/Mul_output_0"));
     expect([...grouped, `${attention}/Add_output_0`].filter((tensor) => quantised.has(tensor))).toEqual([]);
-    const fp8 = await placed(bytes, "fp8", { attention: true, first: true });
+    const fp8 = await placed(bytes, "fp8", { attention: true, first: true, additions: true });
     expect([fp8.activations.length, fp8.weights.length]).toEqual([85, 75]);
     // As with yolov8n: convolutions that stay in float read floats.
     expect(differences(fp8, reference("yolo11n-seg.fp8"))).toEqual({

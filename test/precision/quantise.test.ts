@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test";
+import { setLogSink } from "../../src/core/log.ts";
 import { type DType, tensorOf } from "../../src/core/tensor.ts";
 import { toFloat16 } from "../../src/onnx/float16.ts";
 import type { OnnxNode } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
+import { ChannelSums } from "../../src/precision/histogram.ts";
 import { type Quantisation, type QuantiseOptions, quantise } from "../../src/precision/quantise.ts";
-import { describeTensors } from "../../src/precision/tensor-probe.ts";
+import { describeTensors, probeSession } from "../../src/precision/tensor-probe.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
 
 /** Numbers of chance, the same each time. */
@@ -146,9 +148,23 @@ test("ONNX Runtime loads an FP8 model whose additions it would fuse as those of 
     ],
   });
   const ranges = new Map(Object.entries({ x: 1, ra: 20, sum: 20 }));
-  const { model } = await quantised(bytes, { type: "fp8", ranges });
-  await using session = await Session.fromBytes(model.write(), "a residual block");
-  expect(session.config.optimization).toBe("basic");
+  const { model } = await quantised(bytes, { type: "fp8", ranges, additions: true });
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    for (let time = 0; time < 2; time++) {
+      await using session = await Session.fromBytes(model.write(), "a residual block");
+      expect(session.config.optimization).toBe("basic");
+    }
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines).toEqual([
+    "info: Loading a residual block with fewer optimisations: ONNX Runtime moves its FP8 to operators that have none",
+  ]);
+  // By default no addition is in FP8, as no kernel adds in it.
+  const plain = await quantised(bytes, { type: "fp8", ranges });
+  expect(plain.activations.map(({ tensor }) => tensor)).toEqual(["x", "sum"]);
 });
 
 test("ONNX Runtime loads an FP8 layer whose Q/DQ nodes it would move behind an operator that has no FP8", async () => {
@@ -253,4 +269,54 @@ test("quantise() refuses a model that is quantised, one of which nothing is, and
     const ranges = new Map([...RANGES, ["ra", range as number]]);
     await expect(quantised(network(), { type: "int8", ranges })).rejects.toThrow(`the tensor "ra" has ${found}`);
   }
+});
+
+test("biases take back what rounding to FP8 adds to the means of a convolution's outputs", async () => {
+  const bytes = onnxModel({
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 32, 4, 4] }],
+    outputs: [{ name: "y", dtype: "f32" }],
+    initializers: [
+      { name: "w", dtype: "f32", shape: [32, 32, 1, 1], data: chance(1024, 1) },
+      { name: "b", dtype: "f32", shape: [32], data: chance(32, 2) },
+      { name: "v", dtype: "f32", shape: [32, 32, 1, 1], data: chance(1024, 3) },
+    ],
+    nodes: [
+      { op: "Conv", inputs: ["x", "w", "b"], outputs: ["a"] },
+      { op: "Relu", inputs: ["a"], outputs: ["ra"] },
+      { op: "Conv", inputs: ["ra", "v"], outputs: ["c"] },
+      { op: "LeakyRelu", inputs: ["c"], outputs: ["rc"] },
+      { op: "Neg", inputs: ["rc"], outputs: ["y"] },
+    ],
+  });
+  const data = chance(512, 7).map((value) => Math.abs(value) + 0.5);
+  const input = { x: tensorOf("f32", [1, 32, 4, 4], data) };
+  const named = { bytes, name: "two layers" };
+  const read = async (from: Uint8Array): Promise<Record<string, Float32Array>> => {
+    await using session = await probeSession({ ...named, bytes: from }, ["ra", "rc"]);
+    const found = await session.run(input);
+    return Object.fromEntries([...found].map(([name, { data: elements }]) => [name, elements as Float32Array]));
+  };
+  const float = await read(bytes);
+  const meansOf = (elements: Float32Array) => {
+    const sums = new ChannelSums();
+    sums.add(elements, [1, 32, 4, 4]);
+    return sums.means;
+  };
+  const ranges = new Map(Object.entries({ x: 1.5, ra: Math.max(...float.ra!) }));
+  const means = new Map([
+    ["x", meansOf(data)],
+    ["ra", meansOf(float.ra!)],
+  ]);
+  const shiftOf = async (more: Partial<QuantiseOptions>): Promise<number> => {
+    const { model } = await quantised(bytes, { type: "fp8", ranges, exclude: () => false, ...more });
+    const got = meansOf((await read(model.write())).ra!);
+    const wanted = means.get("ra")!;
+    return Math.hypot(...wanted.map((mean, channel) => got[channel]! - mean));
+  };
+  const [before, after] = [await shiftOf({}), await shiftOf({ means })];
+  expect(after).toBeLessThan(before / 3);
+  // A convolution without a bias is given one.
+  const { model } = await quantised(bytes, { type: "fp8", ranges, means });
+  const biases = model.graph.nodes.filter(({ op }) => op === "Conv").map(({ inputs }) => inputs[2]);
+  expect(biases).toEqual(["b_corrected", "Conv_2_corrected"]);
 });

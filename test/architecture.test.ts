@@ -315,12 +315,13 @@ test("what a file exports is imported by another", () => {
   const openedBy = new Map<string, string[]>();
   const inPrograms = new Set<string>();
   for (const { path, text, imports } of importersOfSource()) {
-    for (const [, names, specifier] of text.matchAll(/^(?:import|export)\s[^;]*?{([^}]*)}\s+from\s+"(\.[^"]+)"/gm)) {
-      const target = join(dirname(path), specifier!);
+    for (const [, names, name] of text.matchAll(/^ *(?:import|export)\s[^;]*?{([^}]*)}\s+from\s+"(\.[^"]+)"/gm)) {
+      // A program in a text that runs at the root begins there.
+      const target = name!.startsWith("./src/") ? join(name!) : join(dirname(path), name!);
       if (!taken.has(target)) taken.set(target, new Set());
       for (const [, name] of names!.matchAll(/(?:^|,)\s*(?:type\s+)?(\w+)/g)) taken.get(target)!.add(name!);
     }
-    // A program in a text, which a test gives a process of its own.
+    // Others put the path in.
     for (const [, names] of text.matchAll(/{([^{}]*)} (?:from \${|= await import\()/g)) {
       for (const [name] of names!.matchAll(/\w+/g)) inPrograms.add(name);
     }

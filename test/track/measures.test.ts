@@ -19,19 +19,21 @@ function rows(frames: number, id: (frame: number) => number, leftOf: (frame: num
 const one = (): number => 1;
 const still = (): number => 0;
 
+/** Two objects that stay where they are, far apart, in ten frames. */
+const TWO =
+  rows(10, one, still) +
+  rows(
+    10,
+    () => 2,
+    () => 100,
+  );
+
 function scores(truth: string, tracks: string): TrackScores {
   return trackScores(countTracks(parseMot(truth, "truth"), parseMot(tracks, "tracks")));
 }
 
 test("tracks that are the truth have full marks", () => {
-  const truth =
-    rows(10, one, still) +
-    rows(
-      10,
-      () => 2,
-      () => 100,
-    );
-  const all = scores(truth, truth);
+  const all = scores(TWO, TWO);
   for (const key of ["HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1"] as const)
     expect(all[key]).toBeCloseTo(1, 12);
   expect([all.TP, all.FP, all.FN, all.IDSW, all.Frag, all.MT, all.ML]).toEqual([20, 0, 0, 0, 0, 2, 0]);
@@ -67,15 +69,8 @@ test("boxes that are off: HOTA goes by each overlap, the others by one", () => {
 });
 
 test("a gap is a miss and one fragment more; what nobody has found is lost", () => {
-  const truth =
-    rows(10, one, still) +
-    rows(
-      10,
-      () => 2,
-      () => 100,
-    );
   const all = scores(
-    truth,
+    TWO,
     rows(
       10,
       () => 9,
@@ -96,7 +91,7 @@ test("a gap is a miss and one fragment more; what nobody has found is lost", () 
       () => 9,
       (frame) => (frame === 5 ? undefined : 0),
     );
-  expect(scores(truth, more).Frag).toBe(1);
+  expect(scores(TWO, more).Frag).toBe(1);
 });
 
 test("a pair of the frame before stays where another overlaps more", () => {

@@ -48,6 +48,23 @@ async function checkAnswers(server: RedisServer, sent: ReadonlyMap<string, numbe
   return duplicates;
 }
 
+/** Three workers on their way, with a fifth of the frames answered. */
+async function begun(server: RedisServer): Promise<{
+  readonly killed: WorkerProcess;
+  readonly stopped: WorkerProcess;
+  readonly last: WorkerProcess;
+  readonly producing: ReturnType<typeof produce>;
+}> {
+  const jpeg = await paintedJpeg(64, 48);
+  const config = writeConfig(folder, server.url, model);
+  const [killed, stopped, last] = [new WorkerProcess(config), new WorkerProcess(config), new WorkerProcess(config)];
+  await untilReaders(server, 3);
+  const producing = produce(server, FRAMES, jpeg);
+  await untilAnswers(server, FRAMES * 0.2);
+  last.leastMib();
+  return { killed, stopped, last, producing };
+}
+
 async function pendingOf(server: RedisServer): Promise<{ pending: number; lag: number; consumers: string[] }> {
   using client = await server.client();
   const [group] = await client.send("XINFO", ["GROUPS", "frames"]);
@@ -59,14 +76,7 @@ test.skipIf(isRedisMissing)(
   "5,000 frames of 8 sources: one worker killed, one stopped, every frame answered, as redis-server is there",
   async () => {
     await using server = await RedisServer.start();
-    const jpeg = await paintedJpeg(64, 48);
-    const config = writeConfig(folder, server.url, model);
-    const [killed, stopped, last] = [new WorkerProcess(config), new WorkerProcess(config), new WorkerProcess(config)];
-    await untilReaders(server, 3);
-    const producing = produce(server, FRAMES, jpeg);
-
-    await untilAnswers(server, FRAMES * 0.2);
-    last.leastMib();
+    const { killed, stopped, last, producing } = await begun(server);
     await untilAnswers(server, FRAMES * 0.3);
     killed.kill("SIGKILL");
     await untilAnswers(server, FRAMES * 0.6);
@@ -98,14 +108,7 @@ test.skipIf(isRedisMissing)(
   "5,000 frames with the server killed and started again midway: none lost, as redis-server is there",
   async () => {
     await using server = await RedisServer.start({ isDurable: true });
-    const jpeg = await paintedJpeg(64, 48);
-    const config = writeConfig(folder, server.url, model);
-    const [killed, stopped, last] = [new WorkerProcess(config), new WorkerProcess(config), new WorkerProcess(config)];
-    await untilReaders(server, 3);
-    const producing = produce(server, FRAMES, jpeg);
-
-    await untilAnswers(server, FRAMES * 0.2);
-    last.leastMib();
+    const { killed, stopped, last, producing } = await begun(server);
     killed.kill("SIGKILL");
     await untilAnswers(server, FRAMES * 0.4);
     const before = last.leastMib();

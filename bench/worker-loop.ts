@@ -121,7 +121,7 @@ async function round(isCounted: boolean): Promise<void> {
   const [entry] = (await broker.read({ count: 1, blockMs: 1000 })) as [StreamEntry];
   const message = readFrame(entry.fields, "frame");
   const received = performance.now();
-  const result = await detector.detect(imageFrom(message, "frame"), book.detectOptions);
+  const result = await detector.detect(imageFrom(message, "frame"), book.of(message.sourceId).detectOptions);
   const detected = performance.now();
   const { decode, preprocess, infer, postprocess } = result.timing;
   const receive = received - started;

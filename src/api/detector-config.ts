@@ -205,19 +205,21 @@ const detectTable: GivenOptions<Omit<DetectOptions, "slices" | "signal">> = {
 
 const slices = group<SlicePlan>(SLICE_OPTIONS);
 
-/** A union would say of a wrong rule no more than that one of both is wanted. */
-const callSlices = z.unknown().transform((value, context) => {
-  if (value === false) return value;
-  const parsed = slices.schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  context.issues.push(...(parsed.error.issues as never[]));
-  return z.NEVER;
-});
+/** Slices of single calls. A union would say of a wrong rule no more than that one of both is wanted. */
+export const CALL_SLICES: z.ZodType<SlicePlan | false | undefined, unknown> = z
+  .unknown()
+  .transform((value, context) => {
+    if (value === false) return value;
+    const parsed = slices.schema.safeParse(value);
+    if (parsed.success) return parsed.data;
+    context.issues.push(...(parsed.error.issues as never[]));
+    return z.NEVER;
+  });
 
 /** Checks what calls and streams of a detector are told. */
 export const DETECT_CALLS: CallParser<DetectOptions> = new CallParser("detect", {
   ...detectTable,
-  slices: { ...slices, schema: callSlices.optional() },
+  slices: { ...slices, schema: CALL_SLICES.optional() },
 });
 
 const DEVICE_RULE = "a number from 0 to 1023, or a list of 1 to 64 different ones";

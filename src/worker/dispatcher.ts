@@ -230,7 +230,7 @@ export class Dispatcher {
     this.#runs.set(end, startedAt);
     try {
       const image = imageFrom(frame.message, titleOf(frame.entry));
-      result = await ask(detector, image, { ...this.#rules.book.detectOptions, signal });
+      result = await ask(detector, image, { ...frame.rule.detectOptions, signal });
     } catch (error) {
       this.#ranOne(end, !signal.aborted);
       if (error instanceof ImageError) await this.#refuse(frame, error);

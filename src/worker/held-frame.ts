@@ -2,6 +2,7 @@
 
 import { nmsOptionsOf } from "../api/classes.ts";
 import type { DetectConfig, DetectOptions } from "../api/detector-config.ts";
+import { message, OptionError } from "../core/errors.ts";
 import { isOfWhole, type ServedTask } from "../service/served-model.ts";
 import type { ResultFilter } from "../tasks/task-result.ts";
 import type { StreamEntry } from "./broker.ts";
@@ -37,16 +38,17 @@ export function titleOf({ stream, id }: Pick<StreamEntry, "stream" | "id">): str
 /** The rules of one source. */
 interface SourceRule extends ResultFilter {
   readonly policy: "all" | "latest";
+  /** Options of the detector's calls; `undefined`: those it was loaded with. */
+  readonly detectOptions: DetectOptions | undefined;
 }
 
 /**
  * The rules of all sources. The detector runs every frame with the same options, the lowest threshold of all, so that
  * frames of several sources fit into one batch; what a source does not want is left out afterwards, which changes
- * nothing else: a box never suppresses one with a higher score, and classes are suppressed apart.
+ * nothing else: a box never suppresses one with a higher score, and classes are suppressed apart. Slices of a frame are a batch of
+ * their own, and boxes of theirs grow by weaker ones: they run with the threshold of their source.
  */
 export class SourceBook {
-  /** Options of every call of the detector; `undefined`: those it was loaded with. */
-  readonly detectOptions: DetectOptions | undefined;
   /** True if the policy of any source is `latest`. */
   readonly hasLatest: boolean;
   readonly #default: SourceRule;
@@ -55,22 +57,34 @@ export class SourceBook {
   /**
    * @param detect what the detector was loaded with
    * @param labels the model's
-   * @param task   the model's; one that finds no objects has no threshold of its own
-   * @throws {OptionError} If a class is none of the model's
+   * @param task   the model's; one that finds no objects has no threshold of its own, and no slices
+   * @throws {OptionError} If a class is none of the model's, or slices are wanted of a model that finds no objects
    */
   constructor(config: WorkerConfig, detect: DetectConfig, labels: readonly string[], task: ServedTask = "detect") {
-    const least = isOfWhole(task) ? 0 : detect.threshold;
-    const ruleOf = ({ policy, threshold, classes, edgeMargin }: SourceConfig): SourceRule => ({
-      policy,
-      threshold: threshold ?? least,
-      classIds: classes === undefined ? undefined : nmsOptionsOf({ ...detect, classes }, labels).classIds,
-      edgeMargin,
-    });
+    const isWhole = isOfWhole(task);
+    const least = isWhole ? 0 : detect.threshold;
+    const usual = config.detector.slices;
+    const all = [config.rules, ...config.sources.values()];
+    const thresholds = all.filter(({ slices = usual }) => !slices).map(({ threshold = least }) => threshold);
+    const shared = Math.min(...thresholds);
+    const ruleOf = ({ policy, threshold = least, classes, edgeMargin, slices }: SourceConfig): SourceRule => {
+      if (slices && isWhole)
+        throw new OptionError(message("cut frames into slices", `the model's task is ${task}`), "slices");
+      const runs = (slices ?? usual) ? threshold : shared;
+      const options = {
+        ...(isWhole || runs === least ? {} : { threshold: runs }),
+        ...(slices === undefined ? {} : { slices }),
+      };
+      return {
+        policy,
+        threshold,
+        classIds: classes === undefined ? undefined : nmsOptionsOf({ ...detect, classes }, labels).classIds,
+        edgeMargin,
+        detectOptions: Object.keys(options).length === 0 ? undefined : options,
+      };
+    };
     this.#default = ruleOf(config.rules);
     this.#rules = new Map([...config.sources].map(([id, rules]) => [id, ruleOf(rules)]));
-    const all = [this.#default, ...this.#rules.values()];
-    const threshold = Math.min(...all.map((rule) => rule.threshold));
-    this.detectOptions = isOfWhole(task) || threshold === least ? undefined : { threshold };
     this.hasLatest = all.some(({ policy }) => policy === "latest");
   }
 

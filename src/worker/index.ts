@@ -11,6 +11,7 @@ export type {
   HttpOptions,
   OutputOptions,
   ReconnectOptions,
+  SourceOptions,
   SourceRules,
   WorkerOptions,
 } from "./worker-config.ts";

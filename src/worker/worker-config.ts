@@ -2,7 +2,8 @@
 
 import { hostname } from "node:os";
 import { z } from "zod";
-import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
+import { CALL_SLICES, DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
+import type { SliceOptions } from "../api/slice-options.ts";
 import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
@@ -24,6 +25,12 @@ export interface SourceRules {
   readonly classes?: readonly (string | number)[] | undefined;
   /** Leave out boxes that come this close to an edge of the frame, in pixels; 0: those that touch it. Default: keep them. */
   readonly edgeMargin?: number | undefined;
+}
+
+/** What holds for the frames of one source that `sources` names. */
+export interface SourceOptions extends SourceRules {
+  /** Slices that its frames are looked at in, or `false` for none. Default: those of the option `detector`. */
+  readonly slices?: SliceOptions | false | undefined;
 }
 
 /** Where answers go. */
@@ -116,7 +123,7 @@ export interface WorkerOptions extends SourceRules {
    */
   readonly frameTimeoutMs?: number | undefined;
   /** Rules by source id. */
-  readonly sources?: Readonly<Record<string, SourceRules>> | undefined;
+  readonly sources?: Readonly<Record<string, SourceOptions>> | undefined;
   readonly claim?: ClaimOptions | undefined;
   readonly reconnect?: ReconnectOptions | undefined;
   /** How long connecting, and each command, may take; milliseconds. Default 10,000. */
@@ -133,7 +140,7 @@ export interface WorkerOptions extends SourceRules {
 }
 
 /** {@linkcode SourceRules}, complete; `undefined`: the detector's own. */
-export type SourceConfig = Complete<SourceRules, "threshold" | "classes" | "edgeMargin">;
+export type SourceConfig = Complete<SourceOptions, "threshold" | "classes" | "edgeMargin" | "slices">;
 
 /** Options that only get a default. */
 type Plain = "redis" | "group" | "consumer" | "start" | "deleteAnswered" | "model" | "detector";
@@ -184,6 +191,9 @@ const rules = {
     help: "skip boxes this close to an edge of the frame",
   },
 } satisfies OptionsOf<SourceRules>;
+
+/** Of a source that is named: those of all are the detector's. */
+const slices = { slices: CALL_SLICES.optional() };
 
 const output = {
   stream: {
@@ -302,7 +312,9 @@ const table = {
     help: "time for a frame at the detector, then it is tried again",
     aliases: [secondsFlag("frameTimeout")],
   },
-  sources: { schema: z.record(z.string(), z.strictObject(shapeOf(rules)), "rules by source id").default({}) },
+  sources: {
+    schema: z.record(z.string(), z.strictObject({ ...shapeOf(rules), ...slices }), "rules by source id").default({}),
+  },
   claim: { schema: z.strictObject(shapeOf(claim)).prefault({}), options: claim },
   reconnect: { schema: z.strictObject(shapeOf(reconnect)).prefault({}), options: reconnect },
   timeoutMs: { schema: milliseconds.default(10_000) },
@@ -324,12 +336,13 @@ const schema = z.strictObject(shapeOf(table));
 /** Every option of a worker. */
 export const WORKER_OPTIONS: OptionsOf<WorkerOptions> = table;
 
-function sourceConfig(own: SourceRules, worker: SourceRules): SourceConfig {
+function sourceConfig(own: SourceOptions, worker: SourceRules): SourceConfig {
   return {
     policy: own.policy ?? worker.policy ?? "all",
     threshold: own.threshold ?? worker.threshold,
     classes: own.classes ?? worker.classes,
     edgeMargin: own.edgeMargin ?? worker.edgeMargin,
+    slices: own.slices,
   };
 }
 

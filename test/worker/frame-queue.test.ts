@@ -5,7 +5,7 @@ import { FrameQueue, type HeldFrame, isOlder, keyOf } from "../../src/worker/hel
 function frame(sourceId: string, id: string, policy: "all" | "latest"): HeldFrame {
   const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, askedAt: 0, receiveMs: 0 };
   const message = { ...UNREADABLE_FRAME, sourceId };
-  const rule = { policy, threshold: 0, classIds: undefined, edgeMargin: undefined };
+  const rule = { policy, threshold: 0, classIds: undefined, edgeMargin: undefined, detectOptions: undefined };
   return { key: keyOf(entry), entry, message, rule, readyAt: 0, receiveMs: 0, keptAt: 0, heardAt: 0 };
 }
 

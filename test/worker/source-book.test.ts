@@ -14,10 +14,27 @@ function book(options: WorkerOptions): SourceBook {
 }
 
 test("SourceBook runs the detector with the lowest threshold of all sources", () => {
-  expect(book({}).detectOptions).toBeUndefined();
-  expect(book({ sources: { a: { threshold: 0.6 } } }).detectOptions).toBeUndefined();
-  expect(book({ sources: { a: { threshold: 0.1 } } }).detectOptions).toEqual({ threshold: 0.1 });
-  expect(book({ threshold: 0.5, sources: { a: { threshold: 0.6 } } }).detectOptions).toEqual({ threshold: 0.5 });
+  const optionsOf = (options: WorkerOptions) => ["a", "b"].map((id) => book(options).of(id).detectOptions);
+  expect(optionsOf({})).toEqual([undefined, undefined]);
+  expect(optionsOf({ sources: { a: { threshold: 0.6 } } })).toEqual([undefined, undefined]);
+  expect(optionsOf({ sources: { a: { threshold: 0.1 } } })).toEqual([{ threshold: 0.1 }, { threshold: 0.1 }]);
+  const higher = { threshold: 0.5, sources: { a: { threshold: 0.6 } } };
+  expect(optionsOf(higher)).toEqual([{ threshold: 0.5 }, { threshold: 0.5 }]);
+});
+
+test("SourceBook cuts the frames of a source into its slices, with a threshold of its own", () => {
+  const sources = { a: { slices: { size: 320 }, threshold: 0.1 }, b: { slices: false, threshold: 0.6 } } as const;
+  const told = (detector: WorkerOptions["detector"]) => {
+    const made = book({ threshold: 0.5, sources, detector });
+    return ["a", "b", "c"].map((id) => made.of(id).detectOptions);
+  };
+  const sliced = { threshold: 0.1, slices: { size: 320 } };
+  expect(told({})).toEqual([sliced, { threshold: 0.5, slices: false }, { threshold: 0.5 }]);
+  // Where all are cut, those of one threshold do not grow by what another wants.
+  expect(told({ slices: {} })).toEqual([sliced, { threshold: 0.6, slices: false }, { threshold: 0.5 }]);
+  expect(() => parseWorkerOptions({ sources: { a: { slices: { size: 0 } } } })).toThrow('"sources.a.slices.size"');
+  const ofWhole = () => new SourceBook(parseWorkerOptions({ sources }), detect, LABELS, "classify");
+  expect(ofWhole).toThrow("Cannot cut frames into slices: the model's task is classify");
 });
 
 test("SourceBook looks classes up, and refuses one that the model has not", () => {

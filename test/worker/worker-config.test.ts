@@ -23,7 +23,7 @@ test("parseWorkerOptions() fills in what is left out", () => {
     group: "bun-tensorrt",
     output: { stream: "detections", maxLength: 100_000, format: "protobuf", boxes: "pixels" },
     deadLetter: { stream: "detections:dead", maxLength: 1000, maxDeliveries: 3, badFrames: "answer" },
-    rules: { policy: "all", threshold: undefined, classes: undefined, edgeMargin: undefined },
+    rules: { policy: "all", threshold: undefined, classes: undefined, edgeMargin: undefined, slices: undefined },
     claim: { idleMs: 30_000, intervalMs: 5_000 },
     http: undefined,
   });
@@ -43,8 +43,20 @@ test("parseWorkerOptions() gives a source what the worker has, but for what it s
     sources: { gate: { threshold: 0.6, edgeMargin: 0 }, yard: { policy: "all", classes: ["cat"] } },
   });
   expect(rules).toMatchObject({ policy: "latest", threshold: 0.4 });
-  expect(sources.get("gate")).toEqual({ policy: "latest", threshold: 0.6, classes: undefined, edgeMargin: 0 });
-  expect(sources.get("yard")).toEqual({ policy: "all", threshold: 0.4, classes: ["cat"], edgeMargin: undefined });
+  expect(sources.get("gate")).toEqual({
+    policy: "latest",
+    threshold: 0.6,
+    classes: undefined,
+    edgeMargin: 0,
+    slices: undefined,
+  });
+  expect(sources.get("yard")).toEqual({
+    policy: "all",
+    threshold: 0.4,
+    classes: ["cat"],
+    edgeMargin: undefined,
+    slices: undefined,
+  });
 });
 
 test("parseWorkerOptions() names the option that is misspelt or out of range", () => {

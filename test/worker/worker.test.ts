@@ -423,7 +423,8 @@ describe("Worker", () => {
   });
 
   test("applies the rules of the source, and takes others with reload", async () => {
-    await using run = await started({ sources: { strict: { threshold: 0.9 }, edge: { edgeMargin: 0 } } });
+    const sources = { strict: { threshold: 0.9 }, edge: { edgeMargin: 0 }, far: { slices: { size: 320 } } };
+    await using run = await started({ sources });
     const found = async (sourceId: string): Promise<number> => {
       const before = run.broker.written.length;
       run.broker.add({ source_id: sourceId, data: "x" });
@@ -431,6 +432,9 @@ describe("Worker", () => {
       return JSON.parse(String(run.broker.written.at(-1)!.fields.get("detections"))).length;
     };
     expect([await found("a"), await found("strict"), await found("edge")]).toEqual([1, 0, 0]);
+    expect(run.detector.options.at(-1)?.slices).toBeUndefined();
+    expect(await found("far")).toBe(1);
+    expect(run.detector.options.at(-1)).toMatchObject({ slices: { size: 320 } });
     const options: WorkerOptions = {
       redis: "redis://other",
       output: { format: "fields" },

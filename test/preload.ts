@@ -7,6 +7,8 @@ ledger.traceStacks = true;
 
 // Outside test/gpu, which says so itself, a test is one of the CPU, on machines with a GPU too.
 process.env.BUN_TENSORRT_BACKEND ??= "cpu";
+// Test files run side by side, more of them than there are cores.
+process.env.BUN_TENSORRT_SPINNING ??= "off";
 
 /** What earlier tests left open: each of them has failed for it. */
 let known: readonly string[] = [];

@@ -28,7 +28,7 @@ export interface SessionOptions {
   readonly arena?: boolean | undefined;
   /**
    * True: after a run the threads keep their cores busy for some 20 ms or more, waiting for the next, which then starts
-   * sooner. False leaves the cores to others. Default true.
+   * sooner. False leaves the cores to others. Default true, unless `BUN_TENSORRT_SPINNING` is `off`.
    */
   readonly spinning?: boolean | undefined;
   /** Folder of the files that hold weights of a model from bytes. Beside a path they are found without it. */
@@ -65,7 +65,7 @@ const schema = z.strictObject({
   interOpThreads: threads.default(1),
   optimization: z.enum(["disable", "basic", "extended", "all"], "disable, basic, extended or all").default("all"),
   arena: z.boolean("true or false").default(true),
-  spinning: z.boolean("true or false").default(true),
+  spinning: z.boolean("true or false").default(() => process.env.BUN_TENSORRT_SPINNING !== "off"),
   weightsFolder: z.string("a path").min(1, "a path").optional(),
   ignoreUnreadable: z.boolean("true or false").default(false),
   providers: providerList.default([]).transform((choices) => choices.map(providerOf)),

@@ -28,16 +28,29 @@ async function threadsOf(options: SessionOptions): Promise<number> {
   return counts.sort((a, b) => a - b)[2]!;
 }
 
-test("parseSessionOptions() fills in the defaults", () => {
-  expect(parseSessionOptions({})).toEqual({
-    intraOpThreads: physicalCores(),
-    interOpThreads: 1,
-    optimization: "all",
-    arena: true,
-    spinning: true,
-    ignoreUnreadable: false,
-    providers: [],
-  });
+test("parseSessionOptions() fills in the defaults, of which $BUN_TENSORRT_SPINNING says one", () => {
+  const former = process.env.BUN_TENSORRT_SPINNING;
+  try {
+    for (const [said, spinning] of [
+      ["", true],
+      ["off", false],
+    ] as const) {
+      process.env.BUN_TENSORRT_SPINNING = said;
+      expect(parseSessionOptions({})).toEqual({
+        intraOpThreads: physicalCores(),
+        interOpThreads: 1,
+        optimization: "all",
+        arena: true,
+        spinning,
+        ignoreUnreadable: false,
+        providers: [],
+      });
+    }
+    expect(parseSessionOptions({ spinning: true }).spinning).toBe(true);
+  } finally {
+    if (former === undefined) delete process.env.BUN_TENSORRT_SPINNING;
+    else process.env.BUN_TENSORRT_SPINNING = former;
+  }
 });
 
 test("Session.fromBytes() refuses options that are misspelt or out of range", async () => {

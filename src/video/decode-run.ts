@@ -2,6 +2,7 @@
 
 import { message, VideoError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
+import { formatDuration } from "../core/units.ts";
 import type { ImageForm } from "../image/image.ts";
 import { usualStandard } from "../image/yuv.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
@@ -53,12 +54,18 @@ export function assertEnded(
     readonly name: string;
     readonly read: number;
     readonly expected: number | undefined;
-    readonly info: Pick<VideoInfo, "isLive">;
+    readonly info: Pick<VideoInfo, "isLive" | "durationMs">;
   },
+  startMs: number,
 ): void {
   const refuse = (found: string, hint: string): never => {
     throw new VideoError(message(`read the video ${JSON.stringify(video.name)} to its end`, found, hint), video.name);
   };
+  const { durationMs = Number.POSITIVE_INFINITY } = video.info;
+  if (video.read === 0 && startMs >= durationMs) {
+    const found = `it is ${formatDuration(durationMs)} long and was to be read from ${formatDuration(startMs)} on`;
+    refuse(found, "lower `startMs` (--start)");
+  }
   if (video.read === 0) {
     const why = error ?? `ffmpeg ended with code ${code}`;
     refuse(`no frame of it could be decoded (${why})`, "check that the file is complete, and the start within it");

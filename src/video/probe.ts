@@ -31,7 +31,10 @@ export interface VideoInfo {
   readonly codec: string;
   /** ffmpeg's names: `mpegts`, `mov,mp4,m4a,3gp,3g2,mj2`. */
   readonly container: string;
-  /** Clockwise degrees the frames are turned by before they are handed out: 0, 90, 180 or 270. */
+  /**
+   * Clockwise degrees the frames are turned by before they are handed out: 0, 90, 180 or 270. By others what is seen in a frame is
+   * turned, whose size stays.
+   */
   readonly rotation: number;
   /** True for a source that has no end of its own: a camera, a stream. */
   readonly isLive: boolean;
@@ -109,7 +112,12 @@ function rotationOf({ tags, side_data_list }: ProbedStream): number {
   // The matrix in the file turns against the clock, the tag of older files with it.
   const matrix = side_data_list?.find(({ rotation }) => rotation !== undefined)?.rotation;
   const degrees = matrix === undefined ? Number(tags?.rotate ?? 0) : -matrix;
-  return Number.isFinite(degrees) ? (((Math.round(degrees / 90) * 90) % 360) + 360) % 360 : 0;
+  // A matrix of nothing is told as -2^63.
+  if (!Number.isFinite(degrees) || Math.abs(degrees) > 360) return 0;
+  const quarters = Math.round(degrees / 90) * 90;
+  // Only by these ffmpeg turns the frame as a whole; by others it turns what is in it.
+  const turned = Math.abs(degrees - quarters) < 1 ? quarters : Math.round(degrees);
+  return (turned + 360) % 360;
 }
 
 /** `00000000: 0164 000a ffe1 0018  .d......`, a line for 16 bytes. */

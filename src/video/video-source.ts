@@ -258,7 +258,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
 
   /** Run after run, into the queue. It never rejects: what goes wrong is the reader's to hear. */
   async #pump(): Promise<void> {
-    const { stallMs, reconnect } = this.#config;
+    const { startMs, stallMs, reconnect } = this.#config;
     const { isLive } = this.info;
     const watch = isLive ? setInterval(() => this.#checkStall(stallMs), stallMs / 4) : undefined;
     try {
@@ -273,7 +273,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
           this.#seeks += 1;
           continue;
         }
-        if (!isLive || reconnect === false) return assertEnded(end, this);
+        if (!isLive || reconnect === false) return assertEnded(end, this, startMs);
         tries = this.#read > before ? 1 : tries + 1;
         const why = end.error ?? `ffmpeg ended with code ${end.code}`;
         if (tries > reconnect.attempts) {

@@ -59,7 +59,7 @@ function scanChannelMajor(data: Float32Array, at: number, classes: number, ancho
 /** No probability is below 0; room for the rounding of quantised models. */
 const LOWEST_PROBABILITY = -0.05;
 
-/** Plans of whose model an image was seen. */
+/** Plans of whose model an image was seen, and not refused: what is refused once is refused again. */
 const seen = new WeakSet<DensePlan>();
 
 /** As far from 1 as what is written as 1 may come. */
@@ -173,9 +173,9 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   const { data, offset } = values;
   const { boxForm = "centre", boxUnit } = plan;
   if (input.isOfChance !== true && !seen.has(plan)) {
-    seen.add(plan);
     checkFirst(plan, data, offset + plan.classChannel * anchors, anchors, 1, anchors);
     checkForm(plan, input, values, offset, anchors, 1, anchors);
+    seen.add(plan);
   }
   if (best.length < anchors) {
     best = new Float32Array(anchors);
@@ -216,9 +216,9 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
   loadBoxes(plan, input, anchors);
   const boxStep = plan.boxes === undefined ? channels : BOX_NUMBERS;
   if (input.isOfChance !== true && !seen.has(plan)) {
-    seen.add(plan);
     checkFirst(plan, data, offset + classChannel, anchors, channels, 1);
     checkForm(plan, input, boxes, boxes.offset, anchors, boxStep, 1);
+    seen.add(plan);
   }
   const threshold = fround(input.threshold);
   for (let anchor = 0, at = offset; anchor < anchors; anchor++, at += channels) {

@@ -136,7 +136,7 @@ function decodeCell(
   candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId, cell);
 }
 
-/** Plans of whose model an image was seen. */
+/** Plans of whose model an image was seen, and not refused: what is refused once is refused again. */
 const seen = new WeakSet<GridPlan>();
 
 /**
@@ -147,7 +147,6 @@ const seen = new WeakSet<GridPlan>();
  */
 function checkFirst(plan: GridPlan, data: Float32Array, at: number, cells: number, channels: number): void {
   if (seen.has(plan)) return;
-  seen.add(plan);
   let count = 0;
   let width = 0;
   for (let cell = 0, i = at + 2; cell < cells; cell++, i += channels) {
@@ -156,6 +155,7 @@ function checkFirst(plan: GridPlan, data: Float32Array, at: number, cells: numbe
     count += 1;
   }
   if (count * 2 > cells) refuseDecoded(width, HEAD);
+  seen.add(plan);
 }
 
 /** Append the cells whose objectness × best class reaches the threshold, grid by grid, row by row. */

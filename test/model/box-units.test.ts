@@ -164,6 +164,17 @@ test.each(PLACEMENTS)(
       "its only box reaches far beyond the input\nHint: the model gives pixels; export it with boxes as fractions",
     );
     check(corner, placement);
+    // Of objects at the left and the upper side of the image too.
+    const sides = found(
+      [
+        [-width, 3 * height, 9 * width, 9 * height],
+        [3 * width, 0, 9 * width, 9 * height],
+        [-width, -height, 9 * width, 9 * height],
+      ],
+      placement,
+    );
+    expect(() => new PixelCheck().check(sides, placement, OF_QUERIES)).toThrow("all 3 boxes reach far beyond");
+    check(sides, placement);
     const named = { ...OF_QUERIES, head: "yolo-fractions" };
     expect(() => new PixelCheck().check(corner, placement, named)).toThrow('name the head by `head: "yolo"`');
   },

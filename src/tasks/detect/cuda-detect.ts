@@ -1,6 +1,7 @@
 /** @module Cuda detect: images in, kept boxes out, around an engine, all of it in the frame's graph. */
 
 import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
+import { readTensor } from "../../accelerators/tensorrt/gpu-binding.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -14,13 +15,15 @@ import type {
 import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import { KernelLaunch } from "../../accelerators/tensorrt/kernels.ts";
 import { preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
+import type { Tensor } from "../../core/tensor.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
+import { decoderOf } from "../../heads/registry.ts";
 import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { type RowsRead, rowsRead } from "../../image/resize-taps.ts";
-import { blockAt, type DetectionBlock } from "../../model/rows.ts";
+import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { SlicePlan } from "../slices/slice-grid.ts";
@@ -44,6 +47,30 @@ interface Shared {
   readonly slices: SlicePlan | undefined;
   /** On the device: what `valueTable` gave for the pre-processing. */
   readonly values: DeviceBuffer<"f32">;
+  /** Looks at the model's first image. */
+  readonly first: FirstLook;
+}
+
+/**
+ * What a decoder on the host refuses at a model's first image, such as corners in the place of centres, its kernel may not see: it reads
+ * no box of a row that no score keeps. So the outputs of the first image are copied to the host and decoded there as well, once a load.
+ */
+class FirstLook {
+  readonly #recognition: ModelSpec;
+  /** True once an image was looked at, and nothing refused. */
+  isDone = false;
+
+  constructor(recognition: ModelSpec) {
+    this.#recognition = recognition;
+  }
+
+  /** @throws {ModelError} As the decoder on the host does */
+  look(outputs: ReadonlyMap<string, Tensor>, { inputWidth, inputHeight }: DecodeBatch, threshold: number): void {
+    const { plan } = this.#recognition;
+    const input = { outputs, index: 0, inputWidth, inputHeight, threshold };
+    decoderOf(this.#recognition)(plan, input, new Candidates());
+    this.isDone = true;
+  }
 }
 
 /** Detection around an engine. */
@@ -72,8 +99,10 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
     const objects = this.#objects;
     const slices = this.#slices;
     const values = owned.use(deviceTable("f32", valueTable(recognition.preprocessing), device));
+    const first = new FirstLook(recognition);
     return {
-      createWork: (streams) => new CudaDetectWork({ model, recognition, guard, objects, slices, values }, streams),
+      createWork: (streams) =>
+        new CudaDetectWork({ model, recognition, guard, objects, slices, values, first }, streams),
     };
   }
 }
@@ -142,6 +171,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     const { recognition, guard } = this.#shared;
     const { extras } = recognition;
     const { first, batch } = stages;
+    if (!this.#shared.first.isDone) stages.lookAtFirst(selection);
     const end = Math.min(first + batch, this.placements.length);
     for (let index = first; index < end; index++) {
       const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
@@ -280,6 +310,13 @@ class DetectStages implements CudaStages<NmsOptions> {
   /** Make room where a run had too little. @returns true if it is to be run again */
   grow(): boolean {
     return this.#postprocess.grow();
+  }
+
+  /** Show the outputs to {@linkcode FirstLook}, once the frame has been waited for. Blocks. */
+  lookAtFirst({ threshold }: NmsOptions): void {
+    const { stream } = this.#streams.setup;
+    const outputs = [...this.#tensors.outputs].map(([name, buffer]) => [name, readTensor(buffer, stream)] as const);
+    this.#shared.first.look(new Map(outputs), this.#shape, threshold);
   }
 
   /** Copy the kept rows of one row of the batch out, once the frame has been waited for. */

@@ -164,7 +164,7 @@ function isInFractions({ plan }: NamedHead): boolean {
 
 /**
  * Refuses boxes that were fractions of the input where a head has pixels: all of them lie in the input's first pixel then.
- * And pixels where a head has fractions: all of them lie beyond the image's lower right corner then, or cover it.
+ * And pixels where a head has fractions: all of them lie beyond the image's right or lower side then, or cover it.
  * And boxes that have another form than the head's: there are none but such as are inside out.
  * Keep one for a detector's slot: once a box lay elsewhere, only several that do not are refused.
  */
@@ -227,19 +227,20 @@ export class PixelCheck {
     refusePixels(count, spec);
   }
 
-  /** What is left of pixels times the input's size: nothing, in the lower right corner, or all of the image. */
+  /** What is left of pixels times the input's size: nothing, at the right or lower side, or all of the image. */
   #checkCorner(block: DetectionBlock, { sourceWidth, sourceHeight }: Region, spec: NamedHead): void {
     const { boxes, count } = block;
     let hasCorner = false;
     for (let at = 0; at < count * 4; at += 4) {
       const [left, top] = [boxes[at]!, boxes[at + 1]!];
       const reaches = boxes[at + 2] === sourceWidth && boxes[at + 3] === sourceHeight;
-      const isCorner = left === sourceWidth && top === sourceHeight;
-      if (!reaches || !(isCorner || (left === 0 && top === 0))) {
+      const [isRight, isBelow] = [left === sourceWidth, top === sourceHeight];
+      if (!reaches || !(isRight || left === 0) || !(isBelow || top === 0)) {
         this.#hasPixels = true;
         return;
       }
-      hasCorner ||= isCorner;
+      // A box that touches the image's left or upper side stays there: pixels times the input's size are 0 there, or below.
+      hasCorner ||= isRight || isBelow;
     }
     if (hasCorner) refusePixels(count, spec);
   }

@@ -69,9 +69,9 @@ function tensor(dtype: "f32" | "f16", shape: readonly number[], value: (at: numb
 type Said = Readonly<Record<string, Tensor>>;
 
 /** A model of one input that says this of some images, three unless there are more, as an accelerator opens it. */
-function opened(said: Said, metadata: Readonly<Record<string, string>>, batch = BATCH): OpenedModel {
+function opened(said: Said, metadata: Readonly<Record<string, string>>, batch = BATCH, side = SIDE): OpenedModel {
   const model: ModelInfo = {
-    inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, SIDE, SIDE] }],
+    inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, side, side] }],
     outputs: Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
     metadata,
   };
@@ -98,19 +98,38 @@ async function onHost<Params, Output>(
   said: Said,
   params: Params,
   images: readonly Image[] = IMAGES,
+  side = SIDE,
 ): Promise<Made<Output>> {
   const work = (await task.host()).createWork();
-  const input = createTensor("f32", [images.length, 3, SIDE, SIDE]);
+  const input = createTensor("f32", [images.length, 3, side, side]);
   const tensors: HostTensors = {
     outputs: new Map(Object.entries(said)),
     fill: (preprocessor: Preprocessor, image: Image, row, placement) =>
       preprocessor.run(image, input as InputTensor, row, placement),
     lend: () => input as InputTensor,
   };
-  work.begin(images, [SIDE, SIDE]);
+  work.begin(images, [side, side]);
   for (let row = 0; row < images.length; row++) work.fill(tensors, row, row);
   for (let row = 0; row < images.length; row++) work.finish(tensors, row, row, params);
   return { input, outputs: work.end() };
+}
+
+/** A slot around a model that says this of every batch. */
+async function slotOf<Params, Output>(
+  task: Recognised<Params, Output>,
+  said: Said,
+  owned: DisposableStack,
+  formats: Readonly<Record<string, TensorFormat>> = {},
+): Promise<GpuSlot<Params, Output>> {
+  const device = owned.use(Device.open());
+  const infos = Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+  const engine = owned.use(new StandInEngine(device, infos, { formats }));
+  engine.give(new Map(Object.entries(said)));
+  const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, BATCH, owned);
+  const part = (await task.device.cuda!()) as CudaTask<Params, Output>;
+  const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+  const cuda = part.load(model, owned);
+  return owned.use(new GpuSlot<Params, Output>({ ...model, cuda, streams, trace: undefined }, streams));
 }
 
 /** The same through a whole slot: piece by piece at first, as a graph from then on, and stage by stage. */
@@ -121,15 +140,7 @@ async function onDevice<Params, Output>(
   formats: Readonly<Record<string, TensorFormat>> = {},
 ): Promise<Made<Output>[]> {
   using owned = new DisposableStack();
-  const device = owned.use(Device.open());
-  const infos = Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
-  const engine = owned.use(new StandInEngine(device, infos, { formats }));
-  engine.give(new Map(Object.entries(said)));
-  const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, BATCH, owned);
-  const part = (await task.device.cuda!()) as CudaTask<Params, Output>;
-  const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
-  const cuda = part.load(model, owned);
-  const slot = owned.use(new GpuSlot<Params, Output>({ ...model, cuda, streams, trace: undefined }, streams));
+  const slot = await slotOf(task, said, owned, formats);
   const made: Made<Output>[] = [];
   for (const wanted of params) {
     const outputs = structuredClone(await slot.run(IMAGES, [SIDE, SIDE], wanted));
@@ -285,6 +296,67 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
       }
     }
   });
+
+  // Of three grids of an input of 320 pixels: boxes from corner to corner, and one of a class.
+  const CELLS = 40 * 40 + 20 * 20 + 10 * 10;
+  const corner = (channel: number, cell: number): number => {
+    const [x, y] = [(cell % 40) * 8, (Math.floor(cell / 40) * 8) % 320];
+    return [x, y, x + 16, y + 8, 0, 0, cell === 9 ? 0.75 : 0][channel]!;
+  };
+  const LABELS = ["a", "b", "c"];
+  const REFUSED: readonly (readonly [name: string, said: Tensor, head: string, other: string, found: string])[] = [
+    [
+      "rows whose boxes are corners",
+      tensor("f32", [BATCH, CELLS, 7], (at) => corner(at % 7, Math.floor(at / 7) % CELLS)),
+      "yolo-transposed",
+      "ppyoloe-raw",
+      "all of them are corners",
+    ],
+    [
+      "columns whose boxes are corners, f16",
+      tensor("f16", [BATCH, 7, CELLS], (at) => corner(Math.floor(at / CELLS) % 7, at % CELLS)),
+      "yolo",
+      "libreyolo",
+      "all of them are corners",
+    ],
+    [
+      "cells that are decoded, of which none is kept",
+      tensor("f32", [BATCH, CELLS, 8], (at) => [20, 16, 12, 8, 0.001, 0.001, 0, 0][at % 8]!),
+      "yolox",
+      "yolox-decoded",
+      "which are small, got 12",
+    ],
+  ];
+  for (const [name, said, head, other, found] of REFUSED) {
+    gpuTest(`what the host's decoder refuses at the first image is refused again and again: ${name}`, async () => {
+      const outputs = { output0: said };
+      const options = { ...DEFAULT_DETECT_TASK_OPTIONS, labels: LABELS };
+      const read = (named: string): ReturnType<DetectTask["recognise"]> =>
+        new DetectTask({ ...options, head: named }).recognise(opened(outputs, {}, BATCH, 320));
+      using owned = new DisposableStack();
+      const asked = { ...USUAL_SELECTION, threshold: 0.5 };
+      for (const [named, refused] of [
+        [head, found],
+        [other, undefined],
+      ] as const) {
+        const recognised = await read(named);
+        expect(recognised.spec.head).toBe(named);
+        const slot = await slotOf<NmsOptions, DetectionBlock>(recognised as never, outputs, owned);
+        for (let run = 0; run < 2; run++) {
+          const made = (): Promise<readonly DetectionBlock[]> => slot.run(IMAGES, [320, 320], asked);
+          const wanted = (): Promise<Made<DetectionBlock>> => onHost(recognised as never, outputs, asked, IMAGES, 320);
+          if (refused !== undefined) {
+            await expect(made()).rejects.toThrow(refused);
+            await expect(wanted()).rejects.toThrow(refused);
+            continue;
+          }
+          const [blocks, { outputs: like }] = [await made(), await wanted()];
+          for (const [at, block] of like.entries()) expect(differenceOf(blocks[at]!, block)).toBeUndefined();
+          expect(like.every(({ count }) => count === (named === "yolox-decoded" ? 0 : 1))).toBe(true);
+        }
+      }
+    });
+  }
 
   /** Heads with kernels of their own, and a model of each: rows before NMS in either order, finished rows, queries. */
   const MOVED: readonly (readonly [head: Head, said: Said])[] = [

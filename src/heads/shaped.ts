@@ -10,7 +10,7 @@ import { shapingSchema } from "./shaping-config.ts";
 import { FLOATS } from "./traits.ts";
 
 /** Raised with what is cut, or proved of it: engines that were built before are no longer taken from the cache. */
-export const SHAPING_VERSION = 2;
+export const SHAPING_VERSION = 3;
 
 /** Key of the metadata that holds a {@linkcode Shaping} as JSON. */
 export const SHAPED_KEY = "bun_tensorrt_shaped";

@@ -5,6 +5,7 @@ import { BunTensorRtError, inShort, LibraryLoadError } from "../core/errors.ts";
 import { DTYPES } from "../core/tensor.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
+import { fewerLayers } from "../onnx/fewer-layers.ts";
 import { OnnxTensor, OnnxValue, type Side } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 import { type Cut, GraphReading } from "./cut.ts";
@@ -133,6 +134,7 @@ function cutAt(onnx: OnnxModel, cut: Cut, spec: ModelSpec, shaping: Shaping): Ui
     ...kept,
   ];
   graph.removeUnused();
+  fewerLayers(onnx);
   onnx.metadata.set(SHAPED_KEY, JSON.stringify(shaping));
   return onnx.write();
 }

@@ -244,7 +244,7 @@ export class OnnxTensor {
   }
 
   /** Elements of FP32; `undefined` where they lie outside the model, or are of another type. */
-  floats(): Float32Array | undefined {
+  floats(): Float32Array<ArrayBuffer> | undefined {
     if (this.elementType !== "f32" || this.isExternal) return undefined;
     const raw = contentOf(this.message, TENSOR.raw);
     if (raw.byteLength === 0) return Float32Array.from(numbersOf(this.message, TENSOR.floats, "float"));

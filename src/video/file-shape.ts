@@ -7,14 +7,23 @@ const EBML_HEADER = 0x1a45dfa3;
 const SEGMENT = 0x18538067;
 const CLUSTER = 0x1f43b675;
 const OUTER_ID_BYTES = 4;
+const CLUSTER_BYTES = Buffer.from([0x1f, 0x43, 0xb6, 0x75]);
+/** Of a segment's elements, of what a file begins with, and of gaps and sums. */
+const OUTER_IDS: ReadonlySet<number> = new Set([
+  ...[EBML_HEADER, SEGMENT, CLUSTER, 0x114d9b74, 0x1549a966, 0x1654ae6b, 0x1c53bb6b, 0x1254c367, 0x1941a469],
+  ...[0x1043a770, 0xec, 0xbf],
+]);
+/** That are searched at a time. */
+const SEARCHED_BYTES = 2 ** 20;
+const NOTHING = new Uint8Array(0);
 /** Of an element's ID and length. */
 const MOST_HEAD_BYTES = 12;
 
 /** What a file says of its parts, beside what there is. */
 interface FileShape {
-  /** A part says that it is longer than what is there, or the last one is not whole. */
+  /** A part says that it is longer than what is there, or the last one is not whole. Other bytes behind the parts are none. */
   readonly isCutShort: boolean;
-  /** Bytes that are to be read instead of the file's: how long the last cluster is up to the last packet that is whole. */
+  /** What is to be read instead of the file: up to the last packet that is whole, which its cluster then says as well. */
   readonly patch: FilePatch | undefined;
 }
 
@@ -109,32 +118,56 @@ function patchOf({ lengthAt, lengthBytes, dataAt }: Element, end: number): FileP
 
 /** Where the last whole element in a cluster ends. */
 function wholeEnd(file: OpenFile, cluster: Element): number {
+  const limit = Math.min(cluster.end ?? file.size, file.size);
   let at = cluster.dataAt;
-  while (at < file.size) {
+  while (at < limit) {
     const inner = elementAt(file, at);
-    if (inner?.end === undefined || inner.end > file.size || inner.idBytes === OUTER_ID_BYTES) break;
+    if (inner?.end === undefined || inner.end > limit || inner.idBytes === OUTER_ID_BYTES) break;
     at = inner.end;
   }
   return at;
 }
 
+/** Where the next cluster begins; `undefined` where there is none. */
+function nextCluster(file: OpenFile, from: number): number | undefined {
+  for (let at = from; at < file.size; at += SEARCHED_BYTES) {
+    const found = file.part(at, SEARCHED_BYTES + CLUSTER_BYTES.length - 1).indexOf(CLUSTER_BYTES);
+    if (found >= 0) return at + found;
+  }
+  return undefined;
+}
+
 /** @param at where the elements of the segment begin */
 function segmentShape(file: OpenFile, at: number): FileShape {
-  let place = at;
-  while (place < file.size) {
+  let isCutShort = false;
+  /** What is behind the last element that is known is read by nobody: mediabunny would look for one without end. */
+  let whole = at;
+  let last: Element | undefined;
+  for (let place = at; place < file.size; ) {
     const part = elementAt(file, place);
-    if (part === undefined) return { isCutShort: true, patch: undefined };
-    let { end } = part;
-    if (part.id === CLUSTER && (end === undefined || end > file.size)) {
+    const isKnown = part !== undefined && OUTER_IDS.has(part.id);
+    let end = part?.id === SEGMENT ? part.dataAt : part?.end;
+    if (part?.id === CLUSTER && (end === undefined || end > file.size)) {
       end = wholeEnd(file, part);
+      const next = elementAt(file, end);
       // Another one, or what else is no part of it, may follow one of unknown length.
-      const isLast = elementAt(file, end)?.idBytes !== OUTER_ID_BYTES;
-      if (isLast) return { isCutShort: part.end !== undefined || end < file.size, patch: patchOf(part, end) };
+      if (next?.idBytes !== OUTER_ID_BYTES) {
+        return { isCutShort: part.end !== undefined || next !== undefined, patch: patchOf(part, end) };
+      }
     }
-    if (end === undefined || end > file.size) return { isCutShort: true, patch: undefined };
-    place = end;
+    isCutShort = isKnown && (end ?? 0) > file.size;
+    if (isCutShort) break;
+    const next = isKnown && end !== undefined ? end : nextCluster(file, place + 1);
+    if (next === undefined) break;
+    place = next;
+    if (isKnown) whole = next;
+    if (part?.id === CLUSTER) last = part;
   }
-  return { isCutShort: false, patch: undefined };
+  if (last?.end === whole) {
+    const end = wholeEnd(file, last);
+    if (end < whole) return { isCutShort, patch: patchOf(last, end) };
+  }
+  return { isCutShort, patch: whole < file.size ? { size: whole, at: 0, bytes: NOTHING } : undefined };
 }
 
 /** Look at the parts of a file: mediabunny gives the packets of those that are whole, and takes that for the end. */
@@ -143,7 +176,7 @@ export function fileShape(path: string): FileShape {
   const header = elementAt(file, 0);
   if (header?.id === EBML_HEADER) {
     const segment = header.end === undefined ? undefined : elementAt(file, header.end);
-    if (segment?.id !== SEGMENT) return { isCutShort: true, patch: undefined };
+    if (segment?.id !== SEGMENT) return { isCutShort: false, patch: undefined };
     const shape = segmentShape(file, segment.dataAt);
     return { ...shape, isCutShort: shape.isCutShort || (segment.end ?? 0) > file.size };
   }

@@ -160,6 +160,41 @@ test.skipIf(isFfmpegMissing)(
   },
 );
 
+test.skipIf(isFfmpegMissing)(
+  "a recording that a loss of power filled up or holed has the packets that ffmpeg finds",
+  async () => {
+    const damage: Readonly<Record<string, (bytes: Uint8Array) => void>> = {
+      filled: (bytes) => bytes.fill(0, bytes.length * 0.6),
+      noise: (bytes) => bytes.fill(0xa7, bytes.length * 0.6),
+      holed: (bytes) => bytes.fill(0, bytes.length * 0.5, bytes.length * 0.5 + 500),
+      // Where the last cluster begins.
+      headless: (bytes) => {
+        const buffer = Buffer.from(bytes.buffer);
+        const cluster = Buffer.from([0x1f, 0x43, 0xb6, 0x75]);
+        bytes.fill(0, buffer.lastIndexOf(cluster), buffer.lastIndexOf(cluster) + 6);
+      },
+    };
+    for (const name of ["late.mkv", "endless.mkv"]) {
+      for (const [kind, harm] of Object.entries(damage)) {
+        const path = file(`${kind}-${name}`);
+        const bytes = new Uint8Array(await Bun.file(file(name)).arrayBuffer());
+        harm(bytes);
+        await Bun.write(path, bytes);
+        const address = videoAddress(path);
+        const told = await probeVideo(address, config);
+        const job = { address, info: told, config, form: frameForm(told, config), seekSeconds: 0 };
+        const wanted = await packetsOf(await PacketRun.start(job), told.codec);
+        using container = await ContainerFile.open(address, missing);
+        const packets = await container.start({ info: container.info, seekSeconds: 0 });
+        const found = await packetsOf(packets, told.codec);
+        expect([path, found.length]).toEqual([path, wanted.length]);
+        expect(found.length).toBeWithin(20, 75);
+        expect((await packets.finish()).isTruncated).toBe(false);
+      }
+    }
+  },
+);
+
 test.skipIf(isFfmpegMissing)("what mediabunny does not read is refused with its reason", async () => {
   const refused = async (path: string): Promise<string> => {
     return await ContainerFile.open(videoAddress(path), missing).then(

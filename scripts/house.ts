@@ -165,6 +165,7 @@ try {
     if (frame !== undefined) console.log("\nFiles run by a decoded CPU frame, with lines:");
     for (const [path, count] of [...(frame ?? [])].sort()) console.log(`${String(count).padStart(8)}  ${path}`);
     for (const circle of circles()) console.log(`circle: ${circle.join(", ")}`);
+    for (const [name] of single) console.log(`one importer: ${name}`);
   }
 } finally {
   rmSync(work, { recursive: true, force: true });

@@ -44,7 +44,12 @@ const PYTHON_STEPS: readonly Step[] = [
   { name: "generated PTX", command: [process.execPath, "scripts/kernels.ts", "--check"] },
   { name: "generated shim", command: [process.execPath, "scripts/shim.ts", "--check"] },
   { name: "generated messages", command: [process.execPath, "scripts/proto.ts", "--check"] },
-  { name: "kernels on the CPU", command: [process.execPath, "run", "test:kernels", ...toReport(2)] },
+  // Once, before several processes want them.
+  { name: "kernels for the CPU", command: [process.execPath, "test/support/cpu-cuda.ts"] },
+  {
+    name: "kernels on the CPU",
+    command: [process.execPath, "run", "test:kernels", "--parallel=2", "--no-isolate", ...toReport(2)],
+  },
 ];
 
 /** Debian's Python comes without pip and venv until their packages are installed. */

@@ -315,9 +315,9 @@ test("what a file exports is imported by another", () => {
   const openedBy = new Map<string, string[]>();
   const inPrograms = new Set<string>();
   for (const { path, text, imports } of importersOfSource()) {
-    for (const [, names, name] of text.matchAll(/^ *(?:import|export)\s[^;]*?{([^}]*)}\s+from\s+"(\.[^"]+)"/gm)) {
+    for (const [, names, from] of text.matchAll(/^ *(?:import|export)\s[^;]*?{([^}]*)}\s+from\s+"(\.[^"]+)"/gm)) {
       // A program in a text that runs at the root begins there.
-      const target = name!.startsWith("./src/") ? join(name!) : join(dirname(path), name!);
+      const target = from!.startsWith("./src/") ? join(from!) : join(dirname(path), from!);
       if (!taken.has(target)) taken.set(target, new Set());
       for (const [, name] of names!.matchAll(/(?:^|,)\s*(?:type\s+)?(\w+)/g)) taken.get(target)!.add(name!);
     }

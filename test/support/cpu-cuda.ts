@@ -99,3 +99,5 @@ export async function useCpuCuda(): Promise<void> {
   const library = await build();
   for (const { variable } of [CUDA_DRIVER_SPEC, cudaRuntimeSpec([])]) process.env[variable] = library;
 }
+
+if (import.meta.main) console.log(await build());

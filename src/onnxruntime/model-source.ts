@@ -6,7 +6,7 @@ import { ModelError, message, type OnnxRuntimeError } from "../core/errors.ts";
 import { kindOf } from "../core/paths.ts";
 import { ELEMENT_TYPES } from "../core/tensor.ts";
 import { elementTypes, isOnnxOperator } from "../onnx/element-types.ts";
-import { createNode, type OnnxNode } from "../onnx/messages.ts";
+import { createNode, type OnnxNode, OnnxTensor } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
 
 /** What other kinds of file begin with. */
@@ -102,12 +102,13 @@ async function hasQuantiser(path: string): Promise<boolean> {
 
 /**
  * A model whose quantisers ONNX Runtime would run wrongly, made right: those that read FP16 cut fractions off (1.28), while those of
- * FP32 round to the nearest. They read FP32 instead.
+ * FP32 round to the nearest. They read FP32 instead. It also takes a Relu away that stands before a QuantizeLinear of FP8, as if that
+ * had no numbers below zero: a Max with zero stays.
  *
  * @param model a path, or bytes
  * @returns `undefined` for a model that it runs as it is
  */
-export async function withRoundedHalves(model: string | Uint8Array): Promise<Uint8Array | undefined> {
+export async function withRightQuantisers(model: string | Uint8Array): Promise<Uint8Array | undefined> {
   const isPath = typeof model === "string";
   if (
     isPath
@@ -128,10 +129,26 @@ export async function withRoundedHalves(model: string | Uint8Array): Promise<Uin
     count++;
     return [createNode("Cast", [name], [free], { to: ELEMENT_TYPES.indexOf("f32") }), free];
   };
+  const producers = graph.producers();
+  const isQuantiser = (node: OnnxNode): boolean => node.op === QUANTISER && isOnnxOperator(node);
+  const isToFp8 = (node: OnnxNode): boolean => types.get(node.inputs[2]!)?.startsWith("f8") === true;
+  const toFp8 = graph.nodes.filter((node) => isQuantiser(node) && isToFp8(node));
+  const relus = new Set(toFp8.map(({ inputs }) => producers.get(inputs[0]!)).filter((node) => node?.op === "Relu"));
+  const zeroLike = (tensor: string): string => {
+    const isHalf = types.get(tensor) === "f16";
+    const name = isHalf ? "zero_of_max_f16" : "zero_of_max";
+    const [dtype, zero] = isHalf ? (["f16", new Float16Array(1)] as const) : (["f32", new Float32Array(1)] as const);
+    graph.initializers.set(name, OnnxTensor.of(name, dtype, [], zero));
+    return name;
+  };
   graph.nodes = graph.nodes.flatMap((node) => {
-    const { op, inputs } = node;
+    const { inputs } = node;
+    if (relus.has(node)) {
+      count++;
+      return [createNode("Max", [inputs[0]!, zeroLike(inputs[0]!)], node.outputs)];
+    }
     const isHalf = types.get(inputs[0]!) === "f16" && types.get(inputs[1]!) === "f16";
-    if (op !== QUANTISER || !isOnnxOperator(node) || !isHalf) return [node];
+    if (!isQuantiser(node) || !isHalf) return [node];
     const [tensor, read] = asFloat(inputs[0]!);
     const [scale, scaled] = asFloat(inputs[1]!);
     inputs.splice(0, 2, read, scaled);

@@ -13,7 +13,7 @@ import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { Environment, errorOf, SessionHandle } from "./environment.ts";
 import { type BindingParts, type BoundInput, Inference, RunBinding } from "./inference.ts";
 import { describeModel, type ModelDescription } from "./model-description.ts";
-import { inspectModelFile, loadAction, modelError, refusedModel, withRoundedHalves } from "./model-source.ts";
+import { inspectModelFile, loadAction, modelError, refusedModel, withRightQuantisers } from "./model-source.ts";
 import {
   createNativeSessionOptions,
   parseSessionOptions,
@@ -143,7 +143,7 @@ export class Session extends Resource implements AsyncDisposable {
     if (isEmbedded(path)) return Session.fromBytes(readFileSync(path), path, options);
     const config = parseSessionOptions(options);
     const head = inspectModelFile(path);
-    const rounded = await withRoundedHalves(path);
+    const rounded = await withRightQuantisers(path);
     if (rounded !== undefined) {
       const weightsFolder = config.weightsFolder ?? dirname(resolve(path));
       return Session.#create(
@@ -167,7 +167,7 @@ export class Session extends Resource implements AsyncDisposable {
     const config = parseSessionOptions(options);
     if (bytes.length === 0) throw modelError(name, "it is empty");
     const head = Buffer.from(bytes.subarray(0, 64)).toString("latin1");
-    const memory = (await withRoundedHalves(bytes)) ?? bytes;
+    const memory = (await withRightQuantisers(bytes)) ?? bytes;
     return Session.#create(config, { name, head, memory, call: "CreateSessionFromArray" });
   }
 

@@ -126,9 +126,9 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
       ...how,
       exclude: (node) => {
         if (isNamed(node)) return true;
-        if (unquantised?.has(nodeName(node)) === true) return "it costs more than is allowed";
-        if (loud.has(nodeName(node))) return "it adds most to the noise at the heads";
-        return unfit.has(node) ? "no scale fits what it reads" : undefined;
+        if (unquantised?.has(nodeName(node)) === true) return "put back to stay within the loss that is allowed";
+        if (loud.has(nodeName(node))) return "one of the layers that add most noise at the heads";
+        return unfit.has(node) ? "its input has outliers that no scale fits" : undefined;
       },
       ...foundBy(calibration),
       forFloat16: true,

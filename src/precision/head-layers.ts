@@ -52,7 +52,8 @@ export function headLayers(graph: OnnxGraph): ReadonlyMap<OnnxNode, string> {
   const producers = graph.producers();
   const isConstant = (name: string): boolean => graph.constant(name, producers) !== undefined;
   const found = new Map<OnnxNode, string>();
-  for (const node of afterChoices(graph)) if (WEIGHTED.has(node.op)) found.set(node, "it follows a choice of rows");
+  for (const node of afterChoices(graph))
+    if (WEIGHTED.has(node.op)) found.set(node, "a layer behind a choice of rows, such as TopK");
   const open = graph.outputs.map(({ name }) => name);
   for (const { op, inputs } of graph.nodes) {
     const input = SENSITIVE[op];
@@ -66,7 +67,7 @@ export function headLayers(graph: OnnxGraph): ReadonlyMap<OnnxNode, string> {
     if (node === undefined || FEATURES.has(node.op) || isGated(node, producers, isConstant)) continue;
     if (!WEIGHTED.has(node.op)) open.push(...node.inputs);
     else if (node.inputs[1] !== undefined && isConstant(node.inputs[1])) {
-      found.set(node, "it is the last layer of a head");
+      found.set(node, "the last layer of a head");
       // The mean of bins is a layer by its form only.
       if (isMeanOfBins(graph, producers, node)) open.push(node.inputs[0]!);
     }

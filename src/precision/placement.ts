@@ -166,9 +166,11 @@ class Placer {
       }
       const reason =
         this.#whyExcluded(node) ??
-        (first?.has(node) ? "it is of the first stages" : head.get(node)) ??
+        (first?.has(node) ? "a convolution of the first stages, whose error all others read" : head.get(node)) ??
         this.#whyNotWorthIt(node, weights.shape) ??
-        (this.#ofGrouped.has(node.inputs[0]!) ? "it follows a grouped convolution in FP16" : undefined);
+        (this.#ofGrouped.has(node.inputs[0]!)
+          ? "right behind a grouped convolution in FP16, where TensorRT has no INT8 kernel"
+          : undefined);
       if (reason !== undefined) {
         this.#kept.set(node, reason);
         if (isGrouped(node)) this.#markGrouped(node);
@@ -203,7 +205,7 @@ class Placer {
 
   #whyExcluded(node: OnnxNode): string | undefined {
     const said = this.#options.exclude?.(node);
-    return said === true ? "it is excluded" : said || undefined;
+    return said === true ? "named by `exclude`" : said || undefined;
   }
 
   /** True for a product of two tensors that both come of the image. */
@@ -223,12 +225,13 @@ class Placer {
 
   /** Why a layer stays in float that would be slower, or not be run by TensorRT; `undefined` for one that is quantised. */
   #whyNotWorthIt(node: OnnxNode, shape: readonly number[]): string | undefined {
-    if (!this.#isFloat(node.inputs[0]!)) return "what it reads is no float";
+    if (!this.#isFloat(node.inputs[0]!)) return "its input is neither FP32 nor FP16";
     const isFp8 = this.#options.type === "fp8";
     if (node.op === "Gemm" || node.op === "MatMul") {
       const rows = this.#tensors.get(node.outputs[0]!)?.shape.at(-2);
-      if (shape.length !== 2 && node.op === "Gemm") return "its weights are no matrix";
-      if (rows === 1 || Math.min(...shape.slice(-2)) < LEAST_INT8_CHANNELS) return "it is a product with few rows";
+      if (shape.length !== 2 && node.op === "Gemm") return "its weights are not a matrix";
+      if (rows === 1 || Math.min(...shape.slice(-2)) < LEAST_INT8_CHANNELS)
+        return "a matrix product with few rows or columns";
       return undefined;
     }
     const group = intOf(node, "group") ?? 1;
@@ -236,20 +239,23 @@ class Placer {
     const [outputs, inputs] = node.op === "Conv" ? [first, second * group] : [second * group, first];
     const elements = kernel.reduce((product, side) => product * side, 1);
     if (isFp8) {
-      if (node.op === "ConvTranspose") return "FP8 has no transposed convolution";
-      if (group > 1) return "FP8 has no grouped convolution";
+      if (node.op === "ConvTranspose") return "a transposed convolution, for which FP8 has no kernel";
+      if (group > 1) return "a grouped convolution, for which FP8 has no kernel";
       if (elements > MOST_FP8_KERNEL) return "its kernel is too large for FP8";
-      return Math.min(inputs, outputs) < LEAST_FP8_CHANNELS ? "it has few channels" : undefined;
+      return Math.min(inputs, outputs) < LEAST_FP8_CHANNELS ? "too few channels to be faster" : undefined;
     }
     if (group > 1) {
-      if (second === 1 && this.#options.depthwise !== true) return "it is a depthwise convolution";
-      return outputs % 8 === 0 && kernel.every((side) => side >= 3) ? undefined : "it is a grouped convolution";
+      if (second === 1 && this.#options.depthwise !== true)
+        return "a depthwise convolution, whose channels no single scale fits";
+      return outputs % 8 === 0 && kernel.every((side) => side >= 3)
+        ? undefined
+        : "a grouped convolution that INT8 has no fast kernel for";
     }
     const isSquare = kernel.every((side) => side === kernel[0]);
     const isWide = Math.min(inputs, outputs) >= LEAST_INT8_CHANNELS;
     const isFirst = inputs <= 4 && outputs >= LEAST_INT8_CHANNELS;
     const isOfEights = inputs % 8 === 0 && outputs % 8 === 0 && isSquare;
-    return isWide || isFirst || isOfEights ? undefined : "it has few channels";
+    return isWide || isFirst || isOfEights ? undefined : "too few channels to be faster";
   }
 
   /** Inputs of a node that have a pair because of it. */

@@ -156,12 +156,16 @@ function paragraph(text: string): string {
   return `<p>${escaped(text)}</p>`;
 }
 
+/** Why a layer is not quantised that nothing else is said of. */
+const NO_WEIGHTS = "an activation, a join or another operator without weights";
+
 function accuracySection(precision: string, { comparison, truth, heldBack }: Measured): string {
   const parts: string[] = [];
-  const columns = ["", "fp32", precision, "difference"];
+  const type = precision.toUpperCase();
+  const columns = ["", "FP32", type, "difference"];
   if (truth !== undefined) {
     const { before, after } = truth;
-    parts.push(table(columns, [["by annotations", figure(before), figure(after), figure(after - before)]]));
+    parts.push(table(columns, [["mAP50-95, by annotations", figure(before), figure(after), figure(after - before)]]));
   }
   if (comparison === undefined) {
     if (truth === undefined)
@@ -170,8 +174,11 @@ function accuracySection(precision: string, { comparison, truth, heldBack }: Mea
   }
   const { agreement, outputs, images } = comparison;
   const where =
-    heldBack.length > 0 ? "held back from the calibration" : "of the calibration itself: too few to hold some back";
-  parts.push(paragraph(`Measured on ${plural(images, "image")} ${where}. What the FP32 model finds is the truth.`));
+    heldBack.length > 0
+      ? "held back from the calibration"
+      : "of the calibration, as there were too few to hold some back";
+  const against = `The FP32 model is the reference, so 1 means that the ${type} model finds the same.`;
+  parts.push(paragraph(`Measured on ${plural(images, "image")} ${where}. ${against}`));
   if (agreement?.kind === "objects") {
     const rows = Object.entries(agreement.ap).map(([kind, ap]) => [
       `mAP50-95, ${kind}`,
@@ -181,7 +188,7 @@ function accuracySection(precision: string, { comparison, truth, heldBack }: Mea
     ]);
     parts.push(table(columns, rows));
     const { matched, onlyFirst, onlySecond, iou, scoreChange } = agreement;
-    const head = ["objects matched", "only fp32", `only ${precision}`, "mean IoU", "largest change of a score"];
+    const head = ["objects in both", "only in FP32", `only in ${type}`, "mean IoU", "largest change of a score"];
     parts.push(
       table(head, [[String(matched), String(onlyFirst), String(onlySecond), figure(iou), figure(scoreChange)]]),
     );
@@ -189,8 +196,8 @@ function accuracySection(precision: string, { comparison, truth, heldBack }: Mea
     const { top1, top5 } = agreement;
     parts.push(
       table(columns, [
-        ["first class equal", "1", figure(top1), figure(top1 - 1)],
-        ["first class among five", "1", figure(top5), figure(top5 - 1)],
+        ["same first class", "1", figure(top1), figure(top1 - 1)],
+        ["first class among the first five", "1", figure(top5), figure(top5 - 1)],
       ]),
     );
   }
@@ -201,22 +208,25 @@ function accuracySection(precision: string, { comparison, truth, heldBack }: Mea
   return section("Accuracy", ...parts);
 }
 
-function layerSection({ layers }: Conversion): string {
-  const types = Map.groupBy(layers, ({ type }) => type);
-  const counts = [...types].map(([type, { length }]) => [type, String(length)]);
-  const reasons = Map.groupBy(
-    layers.filter(({ reason }) => reason !== undefined),
-    ({ type, reason }) => `${type}\0${reason}`,
-  );
-  const why = [...reasons.values()].map((alike) => [alike[0]!.reason!, alike[0]!.type, String(alike.length)]);
+function layerSection({ layers, precision }: Conversion): string {
+  const counts = [...Map.groupBy(layers, ({ type }) => type)].map(([type, { length }]) => [
+    type.toUpperCase(),
+    String(length),
+  ]);
+  const others = layers.filter(({ type }) => type !== precision);
+  const reasons = Map.groupBy(others, ({ type, reason = NO_WEIGHTS }) => `${type}\0${reason}`);
+  const why = [...reasons.values()].map((alike) => [
+    ...[alike[0]!.type.toUpperCase(), String(alike.length), alike[0]!.reason ?? NO_WEIGHTS],
+  ]);
   const all = table(
-    ["layer", "operator", "type"],
-    layers.map(({ name, op, type }) => [name, op, type]),
+    ["layer", "operator", "type", "why"],
+    layers.map(({ name, op, type, reason = "" }) => [name, op, type.toUpperCase(), reason]),
   );
   return section(
     "Layers",
     table(["type", "layers"], counts),
-    ...(why.length > 0 ? [table(["reason", "type", "layers"], why)] : []),
+    ...(why.length > 0 ? [paragraph(`Why layers are not ${precision.toUpperCase()}:`)] : []),
+    ...(why.length > 0 ? [table(["type", "layers", "why"], why)] : []),
     `<details><summary>${escaped(`All ${plural(layers.length, "layer")}`)}</summary>${all}</details>`,
   );
 }
@@ -226,17 +236,17 @@ function searchSection({ maxLoss, loss, layers, blocks, attempts }: Sensitivity)
   const tried = attempts.map((one) => [String(one.kept), figure(one.loss), one.loss <= maxLoss ? "yes" : "no"]);
   const worst = layers
     .slice(0, Math.max(MOST_RANKED, kept))
-    .map(({ name, op, sqnr, isKept }) => [name, op, figure(sqnr, 1), isKept ? "float" : "quantised"]);
+    .map(({ name, op, sqnr, isKept }) => [name, op, figure(sqnr, 1), isKept ? "FP16" : "quantised"]);
   const together = blocks.map((one) => [
     ...[one.name, String(one.layers.length), figure(one.cost)],
-    one.isKept ? "float" : "quantised",
+    one.isKept ? "FP16" : "quantised",
   ]);
   return section(
     "Search",
-    paragraph(`A loss of ${maxLoss} was allowed; it is ${figure(loss)} with ${plural(kept, "layer")} back in float.`),
-    table(["layers in float", "loss", "within"], tried),
-    ...(together.length > 0 ? [table(["blocks", "layers", "cost", "now"], together)] : []),
-    ...(worst.length > 0 ? [table(["worst layers", "operator", "SQNR alone, dB", "now"], worst)] : []),
+    paragraph(`Allowed was a loss of ${maxLoss}. With ${plural(kept, "layer")} back in FP16 it is ${figure(loss)}.`),
+    table(["layers back in FP16", "loss", "within the budget"], tried),
+    ...(together.length > 0 ? [table(["block", "layers", "loss it causes", "now"], together)] : []),
+    ...(worst.length > 0 ? [table(["layer", "operator", "SQNR with only it quantised, dB", "now"], worst)] : []),
   );
 }
 
@@ -247,7 +257,8 @@ function skippedSection(paths: readonly string[]): string {
 function imageSection(precision: string, images: readonly DrawnImage[]): string {
   const figures = images.flatMap(({ path, agreement, before, after }) => {
     const { matched, onlyFirst, onlySecond, iou, scoreChange } = agreement;
-    const change = `${matched} matched (IoU ${figure(iou)}, score ±${figure(scoreChange)}), ${onlyFirst} only in fp32, ${onlySecond} only in ${precision}`;
+    const only = `${onlyFirst} only in FP32, ${onlySecond} only in ${precision.toUpperCase()}`;
+    const change = `${plural(matched, "object")} in both (mean IoU ${figure(iou)}, scores within ±${figure(scoreChange)}), ${only}`;
     const one = (bytes: Uint8Array, type: string): string => {
       const data = Buffer.from(bytes).toString("base64");
       const title = escaped(`${basename(path)}, ${type}`);
@@ -255,7 +266,7 @@ function imageSection(precision: string, images: readonly DrawnImage[]): string 
     };
     return [
       `<h3>${escaped(path)}</h3>\n${paragraph(change)}`,
-      `<div class="pair">${one(before, "fp32")}${one(after, precision)}</div>`,
+      `<div class="pair">${one(before, "FP32")}${one(after, precision.toUpperCase())}</div>`,
     ];
   });
   return section("Images that changed most", ...figures);
@@ -293,7 +304,7 @@ export function reportPage({ title, conversion, measured }: ReportPage): string 
     ["file", basename(path)],
     ["size", `${formatBytes(before)} before, ${formatBytes(after)} after (${share})`],
     ["casts between FP32 and FP16", String(casts)],
-    ["images of the calibration", calibration === undefined ? "none" : String(calibration.images)],
+    ["images calibrated on", calibration === undefined ? "none" : String(calibration.images)],
   ];
   const parts = [
     `<h1>${escaped(heading)}</h1>`,

@@ -122,7 +122,9 @@ test.skipIf(yolo11nSeg === undefined)(
     );
     // TensorRT 10.6 builds none of what is quantised right behind them.
     const built = await placed(bytes, "int8", { attention: true, first: true });
-    const follows = [...built.kept].filter(([, why]) => why === "it follows a grouped convolution in FP16");
+    const follows = [...built.kept].filter(
+      ([, why]) => why === "right behind a grouped convolution in FP16, where TensorRT has no INT8 kernel",
+    );
     expect(follows.map(([{ name }]) => name)).toEqual(
       [
         `${attention}/proj/conv/Conv`,
@@ -144,7 +146,9 @@ test.skipIf(yolo11nSeg === undefined)(
 
 test.skipIf(yolov8n === undefined)("the first stage stays in float, unless it is asked for", async () => {
   const { activations, weights, kept } = await placed(readFileSync(yolov8n!), "int8");
-  const first = [...kept].filter(([, reason]) => reason === "it is of the first stages").map(([{ name }]) => name);
+  const first = [...kept]
+    .filter(([, reason]) => reason === "a convolution of the first stages, whose error all others read")
+    .map(([{ name }]) => name);
   expect(first).toEqual([
     "/model.0/conv/Conv",
     "/model.1/conv/Conv",
@@ -251,7 +255,7 @@ test("a residual addition has its shortcut quantised, through the activation beh
     c: ["both.0"],
     rb: ["e.0"],
   });
-  expect([...kept].map(([{ outputs }, why]) => [outputs[0], why])).toEqual([["y", "it is the last layer of a head"]]);
+  expect([...kept].map(([{ outputs }, why]) => [outputs[0], why])).toEqual([["y", "the last layer of a head"]]);
 });
 
 test("what is excluded stays in float, and what only it read", async () => {
@@ -280,14 +284,14 @@ test("behind a depthwise convolution in FP16 nothing is quantised, up to the nex
     ].map((one) => (one.op === "MaxPool" ? { ...one, attributes: { kernel_shape: [1, 1] } } : one)),
     ["y"],
   );
-  const why = "it follows a grouped convolution in FP16";
+  const why = "right behind a grouped convolution in FP16, where TensorRT has no INT8 kernel";
   const { activations, weights, kept } = await placed(bytes, "int8");
   expect(activations.map(({ tensor }) => tensor)).toEqual(["x", "rb"]);
   expect(weights.map(({ tensor }) => tensor.name)).toEqual(["wa", "wc"]);
   expect([...kept].map(([{ outputs }, reason]) => [outputs[0], reason])).toEqual([
-    ["g1", "it is a depthwise convolution"],
+    ["g1", "a depthwise convolution, whose channels no single scale fits"],
     ...["b", "d", "e"].map((name) => [name, why]),
-    ["y", "it is the last layer of a head"],
+    ["y", "the last layer of a head"],
   ]);
   const all = await placed(bytes, "int8", { behindGrouped: true });
   expect(all.activations.map(({ tensor }) => tensor)).toContain("m1");

@@ -260,7 +260,7 @@ test("quantise() refuses a model that is quantised, one of which nothing is, and
     "Cannot quantise a network: it is quantised already: it has 9 nodes such as DequantizeLinear",
   );
   await expect(quantised(network(), { type: "int8", exclude: () => true })).rejects.toThrow(
-    "Cannot quantise a network: no layer of it can be quantised: it is excluded",
+    "Cannot quantise a network: no layer of it can be quantised: named by `exclude`",
   );
   for (const [range, found] of [
     [undefined, "no range"],

@@ -96,7 +96,7 @@ test("a report says how many layers have each type and why, and that nothing was
   expect(report).toEqual({ path: path("tiny.html"), heldBack: [] });
   const page = readFileSync(path("tiny.html"), "utf8");
   expectSelfContained(page);
-  expect(page).toContain(`<td>fp16</td><td>${layers.length}</td>`);
+  expect(page).toContain(`<td>FP16</td><td>${layers.length}</td>`);
   expect(page).toContain("Nothing was measured: there were no images.");
 });
 
@@ -118,7 +118,7 @@ test("a report has what both models have by annotations, as well as what one has
   expect(report!.comparison).toBeUndefined();
   const page = readFileSync(path("b.html"), "utf8");
   expect(page).toContain(
-    `<td>by annotations</td><td>${before.toFixed(4)}</td><td>${after.toFixed(4)}</td><td>0.0000</td>`,
+    `<td>mAP50-95, by annotations</td><td>${before.toFixed(4)}</td><td>${after.toFixed(4)}</td><td>0.0000</td>`,
   );
   expect(page).not.toContain("Nothing was measured");
 });
@@ -150,20 +150,20 @@ test("a page escapes every name, and shows the search, reasons and skipped image
     drawn: [{ path: evil, agreement, before: jpeg, after: jpeg }],
   };
   const page = reportPage({ title: evil, conversion, measured });
-  expect(page).toContain("<td>1</td><td>0.0222</td><td>float</td>");
+  expect(page).toContain("<td>1</td><td>0.0222</td><td>FP16</td>");
   expect(page).not.toContain("<img src=x");
   expect(page).not.toContain("\u001b");
   expect(page.replaceAll("&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;&#39;\\u001b", "NAME")).not.toContain(
     "alert",
   );
   for (const text of [
-    "<td>by annotations</td><td>0.5000</td><td>0.4901</td><td>-0.0099</td>",
+    "<td>mAP50-95, by annotations</td><td>0.5000</td><td>0.4901</td><td>-0.0099</td>",
     "4.00 KiB before, 1.00 KiB after (25 %)",
     "<tr><td>0</td><td>0.0321</td><td>no</td></tr>\n<tr><td>1</td><td>0.0099</td><td>yes</td></tr>",
-    "<td>Conv</td><td>12.3</td><td>float</td>",
+    "<td>Conv</td><td>12.3</td><td>FP16</td>",
     "<li>late.jpg</li>",
-    "<td>fp32</td><td>1</td>",
-    "1 matched (IoU 0.5000, score ±0.2500), 2 only in fp32, 3 only in int8",
+    "<td>FP32</td><td>1</td>",
+    "1 object in both (mean IoU 0.5000, scores within ±0.2500), 2 only in FP32, 3 only in INT8",
   ]) {
     expect(page).toContain(text);
   }

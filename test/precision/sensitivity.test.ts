@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -132,7 +132,9 @@ test("layers behind a grouped convolution are ranked by themselves too, and are 
   expect(typesOf(await convert(path("grouped.onnx"), options))).toEqual(["int8", "int8", "int8", "int8", "fp16"]);
   const back = await convert(path("grouped.onnx"), { ...options, exclude: ["Conv_2"] });
   expect(typesOf(back)).toEqual(["int8", "fp16", "fp16", "int8", "fp16"]);
-  expect(back.layers.find(({ name }) => name === "Conv_4")?.reason).toBe("it follows a grouped convolution in FP16");
+  expect(back.layers.find(({ name }) => name === "Conv_4")?.reason).toBe(
+    "right behind a grouped convolution in FP16, where TensorRT has no INT8 kernel",
+  );
   const whole = await convert(path("grouped.onnx"), { ...options, maxLoss: 1 });
   const { sensitivity } = await convert(path("grouped.onnx"), { ...options, maxLoss: whole.sensitivity!.loss * 0.9 });
   expect(sensitivity!.layers.length).toBe(4);
@@ -155,7 +157,7 @@ test("convert() puts blocks of neighbouring layers back where single ones are no
   const kept = new Set(sensitivity!.layers.filter(({ isKept }) => isKept).map(({ name }) => name));
   for (const { layers: together, isKept } of blocks) expect(isKept).toBe(together.every((name) => kept.has(name)));
   const reasons = layers.filter(({ name }) => kept.has(name)).map(({ type, reason }) => `${type}: ${reason}`);
-  expect(new Set(reasons)).toEqual(new Set(["fp16: it costs more than is allowed"]));
+  expect(new Set(reasons)).toEqual(new Set(["fp16: put back to stay within the loss that is allowed"]));
   // A block that was measured by itself is not measured again.
   expect(attempts.length).toBeLessThanOrEqual(8);
 });
@@ -188,13 +190,46 @@ test("a layer that is excluded from INT8 is FP16, and one that no scale fits too
     const { type, reason } = layers.find(({ name }) => name === wanted)!;
     return [type, reason];
   };
-  expect(typeOf(excluded, "Conv_2")).toEqual(["fp16", "it is excluded"]);
+  expect(typeOf(excluded, "Conv_2")).toEqual(["fp16", "named by `exclude`"]);
   expect(typeOf(excluded, "Conv_4")).toEqual(["int8", undefined]);
   // What the fifth node reads has an outlier that `max` knows nothing of.
   expect(typeOf(await convertTo("unfit.onnx", { method: "mse" }), "Conv_4")).toEqual([
     "fp16",
-    "no scale fits what it reads",
+    "its input has outliers that no scale fits",
   ]);
+});
+
+test("the layers that add most noise in FP8 stay in FP16, by what is kept with the ranges; a budget is kept by itself", async () => {
+  const convertTo = (name: string, options: Partial<ConvertOptions>) =>
+    convert(path("a.onnx"), { precision: "fp8", calibration: path("photos"), output: path(name), ...options });
+  const phases = new Set<string>();
+  const converted = await convertTo("loud.onnx", { onProgress: ({ phase }) => phases.add(phase) });
+  expect([...phases]).toEqual(["calibrate", "rank"]);
+  const kept = `${path("loud.onnx")}.calibration.json`;
+  const { layerNoise } = JSON.parse(readFileSync(kept, "utf8")) as { layerNoise: Record<string, number> };
+  expect(Object.keys(layerNoise).toSorted()).toEqual(["Conv_2", "Conv_4", "Conv_6"]);
+  const noises = Object.values(layerNoise);
+  expect(noises.reduce((sum, noise) => sum + noise, 0)).toBeGreaterThan(10 ** -2.7);
+  const [loudest] = Object.entries(layerNoise).toSorted(([, a], [, b]) => b - a)[0]!;
+  const typesOf = ({ layers }: Conversion): readonly string[] =>
+    layers.filter(({ name }) => name in layerNoise).map(({ name, type }) => `${name} ${type}`);
+  const expected = Object.keys(layerNoise).map((name) => `${name} ${name === loudest ? "fp16" : "fp8"}`);
+  expect(typesOf(converted).toSorted()).toEqual(expected.toSorted());
+  expect(converted.layers.find(({ name }) => name === loudest)!.reason).toBe(
+    "one of the layers that add most noise at the heads",
+  );
+  phases.clear();
+  await convertTo("again.onnx", { calibration: kept, onProgress: ({ phase }) => phases.add(phase) });
+  expect([...phases]).toEqual([]);
+  expect(readFileSync(path("again.onnx"))).toEqual(readFileSync(path("loud.onnx")));
+  // Of the noise of one layer 25 dB and more are left, with Relu before what it reads too.
+  for (const noise of noises) expect(noise).toBeLessThan(10 ** -2.5);
+  const bounded = await convertTo("bounded.onnx", { maxLoss: 1 });
+  expect(typesOf(bounded)).toEqual(
+    Object.keys(layerNoise)
+      .map((name) => `${name} fp8`)
+      .toSorted(),
+  );
 });
 
 test("convert() measures the loss on images that it held back from the calibration", async () => {

@@ -206,7 +206,7 @@ test("EventWaits serves 20,000 waits that begin again as soon as they end", asyn
   expect(count).toBe(20_000);
 });
 
-test("EventWaits asks once a turn of the event loop, and without a pause where the end is near", async () => {
+test("EventWaits asks once a turn of the event loop, and without a pause where waits are short or the end is near", async () => {
   const { driver, waits, events } = setUp("poll", 1);
   const [event] = events as [FakeEvent];
   const ended = waits.of(event).done();
@@ -221,4 +221,11 @@ test("EventWaits asks once a turn of the event loop, and without a pause where t
   expect(await queriesOf(100)).toBeGreaterThan(500);
   driver.finish(1);
   await ended;
+  // From the first turn on, by the waits before it.
+  driver.status.clear();
+  event.averageWaitMs = 0.9;
+  const again = waits.of(event).done();
+  expect(await queriesOf(100)).toBeGreaterThan(500);
+  driver.finish(1);
+  await again;
 });

@@ -126,6 +126,8 @@ const REAL: Readonly<Record<string, string>> = {
   "damo-yolo-rows": "modelscope 1.40.2",
   "efficient-nms": "super-gradients 3.7.1",
   "paddle-detection": "paddledet 2.6.0: PP-YOLOE, PicoDet",
+  yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",
+  qualcomm: "qai-hub-models 0.65.0: YOLOv8, YOLO11",
 };
 
 /** A head's golden case, as far as it says which plan the head makes. */

@@ -510,8 +510,15 @@ def by_mmdeploy(package, models):
             strays = [row for row in near if not any(row[5] == other[5] and all(abs(a - b) < 0.1 for a, b in zip(row[:4], other[:4])) for other in rows)]
             if strays:
                 raise ValueError(f"mmdeploy's file does not find what mmdet does: {strays}")
+            more = {}
+            if "masks" in names:
+                with torch.no_grad():
+                    found = model.predict(pixels, copy.deepcopy(data["data_samples"]))[0].pred_instances
+                cut_boxes = found.bboxes.clamp(0, side)
+                places = [[at for at, label in enumerate(found.labels.tolist()) if label == row[5] and all(abs(a - b) < 0.1 for a, b in zip(row[:4], cut_boxes[at].tolist()))] for row in rows]
+                more["masks"] = [runs(found.masks[at[0]].numpy()) for at in places]
             options = {"threshold": threshold, "maxDetections": 300}
-            write(f"{version(codebase)}, {version('mmdeploy')}", f"{codebase}-{name}", image, options, rows)
+            write(f"{version(codebase)}, {version('mmdeploy')}", f"{codebase}-{name}", image, options, rows, **more)
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
         finally:
@@ -565,6 +572,8 @@ def mmyolo_models():
         "yolov8": ("yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py", 128, r"cls_preds\.\d\.2", 0),
         "ppyoloe": ("ppyoloe/ppyoloe_plus_s_fast_8xb8-80e_coco.py", 128, "cls_preds", 0),
         "yolov5": ("yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py", 128, "convs_pred", 0),
+        "yolov6": ("yolov6/yolov6_n_syncbn_fast_8xb32-400e_coco.py", 128, r"cls_preds\.\d", 0),
+        "yolov7": ("yolov7/yolov7_tiny_syncbn_fast_8x16b-300e_coco.py", 128, r"convs_pred\.\d\.1", 0),
         "rtmdet": ("rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py", 128, "rtm_cls", 2.5),
         "yolox": ("yolox/yolox_tiny_fast_8xb8-300e_coco.py", 128, "multi_level_conv_(cls|obj)", 1),
     })
@@ -728,10 +737,18 @@ def paddle_models():
 
         threshold, rows = find(max((3.0**power for power in range(-10, 8)), key=gap))
         inputs = [{key: InputSpec(value.shape, "float32", key) for key, value in feed.items()}]
-        with tempfile.TemporaryDirectory() as folder:
-            paddle.jit.save(paddle.jit.to_static(model, input_spec=inputs), f"{folder}/model")
-            paddle2onnx.export(f"{folder}/model.pdmodel", f"{folder}/model.pdiparams", place(f"paddle-{name.lower()}"), opset_version=16)
-        write(version("paddledet"), f"paddle-{name.lower()}", image, {"threshold": threshold, "maxDetections": 300}, rows)
+        # As `export` has them: with its NMS, and of PP-YOLOE `exclude_nms` and `exclude_post_process`.
+        forms = {"": {}, **({"-planes": {"exclude_nms": True}, "-raw": {"exclude_post_process": True}} if name == "PPYOLOE" else {})}
+        for form, settings in forms.items():
+            for key in ("exclude_nms", "exclude_post_process"):
+                setattr(own, key, settings.get(key, False))
+            target = f"paddle-{name.lower()}{form}"
+            with tempfile.TemporaryDirectory() as folder:
+                paddle.jit.save(paddle.jit.to_static(model, input_spec=inputs), f"{folder}/model")
+                paddle2onnx.export(f"{folder}/model.pdmodel", f"{folder}/model.pdiparams", place(target), opset_version=16)
+            # Without its NMS the best class of a place counts.
+            found, more = (best_of_place(rows), {"iou": 0.7}) if form else (rows, {})
+            write(version("paddledet"), target, image, {"threshold": threshold, "maxDetections": 300, **more}, found)
 
 
 def supergradients_models():
@@ -773,6 +790,130 @@ def supergradients_models():
         rows = [row for row in read(form != "raw") if row[4] >= threshold]
         more = {"head": "damo-yolo", "preprocessing": {"fit": "letterbox", "scale": 1 / 255}} if form == "raw" else {}
         write(version("super-gradients"), f"yolo-nas-{form}", image, {"threshold": threshold, "iou": 0.7, "maxDetections": 300, **more}, cut(rows, image.size))
+
+
+def darknet_models():
+    """pytorch-YOLOv4 of Darknet's configurations: YOLOv3, v4 and their tiny ones. pip install wf-pytorch-yolo-v4 darknet2any, without dependencies."""
+    import re
+    import tempfile
+
+    import torch
+    import yolov4
+    from darknet2any.tool.darknet2pytorch import Darknet as Darknet2any
+    from darknet2any.tool.utils import post_processing as darknet2any_after
+    from yolov4.tool.darknet2pytorch import Darknet
+    from yolov4.tool.utils import post_processing
+
+    makers = {"wf-pytorch-yolo-v4": (Darknet, post_processing), "darknet2any": (Darknet2any, darknet2any_after)}
+    side = 224
+    for package, (make, after) in makers.items():
+        for kind in ("yolov3", "yolov3-tiny", "yolov4", "yolov4-tiny"):
+            torch.manual_seed(0)
+            said = beside(yolov4, "cfg", f"{kind}.cfg").read_text()
+            with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+                said = re.sub(r"(?m)^(width|height)\s*=.*", rf"\1={side}", said)
+                # pytorch-YOLOv4 asks for what YOLOv3's leave out.
+                file.write(said if "scale_x_y" in said else said.replace("[yolo]\n", "[yolo]\nscale_x_y=1\n"))
+                file.flush()
+                model = make(file.name).eval()
+            image, array = photograph(side, side)
+            tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+            settled(spread(model), lambda: model(torch.cat([tensor, tensor.flip(3)])))
+            layers = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d) and module.out_channels == 255]
+            for layer in layers:
+                layer.weight.data.mul_(0.3)
+                layer.bias.data.zero_()
+
+            def find():
+                # Rows of corners in 0-1, of each place the best class.
+                with torch.no_grad():
+                    found = after(None, 0.0001, 0.45, model(tensor))[0]
+                return [[*(float(value) * side for value in row[:4]), float(row[-2]), int(row[-1])] for row in found]
+
+            threshold, rows = tuned([SimpleNamespace(weight=part) for layer in layers for part in scores_of(layer)], image.size, find)
+            name = f"{package}-{kind}"
+            export(model, (tensor,), place(name), opset_version=15, input_names=["input"], output_names=["boxes", "confs"])
+            write(version(package), name, image, {"threshold": threshold, "iou": 0.45, "maxDetections": 300}, rows)
+
+
+def scores_of(layer):
+    """Of a layer of three anchors the weights of objectness and classes."""
+    return [anchor[4:] for anchor in layer.weight.detach().view(3, 85, *layer.weight.shape[1:])]
+
+
+def qualcomm_models():
+    """Qualcomm AI Hub's YOLOs by their own wrappers. pip install qai-hub-models qai-hub, without dependencies."""
+    import torch
+    from qai_hub_models.models.yolov8_det.app import YoloV8DetectionApp
+    from qai_hub_models.models.yolov8_det.model import YoloV8Detector
+    from qai_hub_models.models.yolov11_det.model import YoloV11Detector
+    from ultralytics.nn.tasks import DetectionModel
+
+    side = 256
+    for kind, make in {"yolov8n": YoloV8Detector, "yolo11n": YoloV11Detector}.items():
+        torch.manual_seed(0)
+        image, array = photograph(side, side)
+        net = DetectionModel(f"{kind}.yaml", nc=80, verbose=False)
+        tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+        settled(net, lambda: net(torch.cat([tensor, tensor.flip(3)])))
+        head = net.model[-1]
+        for branch in head.cv2:
+            branch[-1].weight.data.normal_(0, 0.02)
+            branch[-1].bias.data = -0.2 * (torch.arange(64) % 16)
+        for branch in head.cv3:
+            branch[-1].bias.data.fill_(-2)
+        model = make(net).eval()
+        app = YoloV8DetectionApp(model, nms_score_threshold=0.0001, nms_iou_threshold=0.7)
+
+        def find():
+            with torch.no_grad():
+                boxes, scores, classes = app.predict_boxes_from_image(tensor, raw_output=True)
+            return rows_of({"boxes": boxes[0], "scores": scores[0], "labels": classes[0]})
+
+        threshold, rows = tuned([branch[-1] for branch in head.cv3], image.size, find)
+        name = f"qualcomm-{kind}"
+        export(model, (tensor,), place(name), input_names=["image"], output_names=list(model.get_output_spec()))
+        write(version("qai-hub-models"), name, image, {"threshold": threshold, "iou": 0.7, "maxDetections": 300}, rows)
+
+
+def supergradients_pose_models():
+    """YOLO-NAS-pose by super-gradients in its three forms; its network takes BGR."""
+    import torch
+    from super_gradients.conversion.conversion_enums import DetectionOutputFormatMode
+    from super_gradients.training import models
+
+    side = 256
+    torch.manual_seed(0)
+    model = models.get("yolo_nas_pose_n", num_classes=17)
+    image, array = photograph(side, side)
+    tensor = torch.from_numpy(array[:, :, ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+    settled(model, lambda: model(torch.cat([tensor, tensor.flip(3)])))
+    for name, module in model.named_modules():
+        if name.endswith("reg_pred"):
+            module.weight.data.normal_(0, 0.02)
+            module.bias.data = -0.2 * (torch.arange(len(module.bias)) % (len(module.bias) // 4))
+    layers = [module for name, module in model.named_modules() if name.endswith("cls_pred")]
+
+    def read(threshold):
+        after = model.get_post_prediction_callback(conf=threshold, iou=0.7, pre_nms_max_predictions=1000, post_nms_max_predictions=300)
+        with torch.no_grad():
+            found = after(model(tensor))[0]
+        return [[*box, score, 0] for box, score in zip(found.bboxes_xyxy.tolist(), found.scores.tolist())], found.poses[:, :, :2].tolist()
+
+    threshold, _ = tuned(layers, image.size, lambda: read(0.0001)[0])
+    forms = {
+        "batch": dict(output_predictions_format=DetectionOutputFormatMode.BATCH_FORMAT),
+        "raw": dict(postprocessing=False),
+        "flat": dict(output_predictions_format=DetectionOutputFormatMode.FLAT_FORMAT),
+    }
+    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
+    for form, options in forms.items():
+        model.export(place(f"yolo-nas-pose-{form}"), confidence_threshold=threshold, nms_threshold=0.7, preprocessing=False,
+                     input_image_shape=(side, side), max_predictions_per_image=300, num_pre_nms_predictions=1000,
+                     onnx_simplify=False, **options)
+        rows, points = read(threshold)
+        options = {"threshold": threshold, "iou": 0.7, "maxDetections": 300}
+        write(version("super-gradients"), f"yolo-nas-pose-{form}", image, options, rows, points=points)
 
 
 def libreyolo_models():

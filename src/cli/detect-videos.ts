@@ -3,6 +3,7 @@
 import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/paths.ts";
+import { pause } from "../core/settle.ts";
 import { printable, printableJson } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { openOutput } from "../core/whole-file.ts";
@@ -98,6 +99,8 @@ function tableOf({ counts: { zones, lines } }: Zones, name: string): string {
 
 /** More than any number of frames in flight needs; only as many are made as are. */
 const MOST_BUFFERS = 256;
+/** A camera that answers no sooner after the first one joins the run when it does. */
+const LATE_MS = 2000;
 
 interface OpenVideo {
   readonly video: VideoSource;
@@ -165,6 +168,16 @@ async function openVideo(file: string, options: VideoOptions, signal: AbortSigna
   }
 }
 
+/** Wait for cameras: for all, or as long as a run that has one of them is to wait for others. */
+async function untilAnswered(cameras: readonly Promise<VideoSource>[], signal: AbortSignal): Promise<void> {
+  const all = Promise.allSettled(cameras);
+  const late = Promise.any(cameras).then(
+    () => pause(LATE_MS, signal),
+    () => all,
+  );
+  await Promise.race([all, late]);
+}
+
 /** True for what one video fails by, and others do not. */
 function isOfVideo(error: unknown): error is VideoError | UnsupportedVideoError {
   return error instanceof VideoError || error instanceof UnsupportedVideoError;
@@ -218,22 +231,34 @@ export async function openVideos(
   const options = { ...args.videoOptions, allocate, buffers: MOST_BUFFERS, device: deviceIndex };
   const names = videoNames(files);
   const videos: OpenVideo[] = [];
-  const open = (file: string): Promise<VideoSource> => openVideo(file, options, signal);
+  const ending = new AbortController();
+  const opening = AbortSignal.any([signal, ending.signal]);
+  const open = (file: string): Promise<VideoSource> => openVideo(file, options, opening);
+  const add = async (at: number, opened: Promise<VideoSource>): Promise<OpenVideo> => {
+    const copy = copies?.[at];
+    const one = { video: await opened, name: names[at]!, copy, zones: zones && new Zones(zones) };
+    videos.push(one);
+    return one;
+  };
   // Cameras that do not answer would be waited for one after the other.
-  const cameras = files.map((file) => (isNetworkAddress(file) ? open(file) : undefined));
-  await Promise.allSettled(cameras);
+  const waiting = new Map<number, Promise<VideoSource>>();
+  const cameras = files.map((file, at) => {
+    if (!isNetworkAddress(file)) return undefined;
+    const opened = open(file).finally(() => waiting.delete(at));
+    waiting.set(at, opened);
+    return opened;
+  });
+  await untilAnswered([...waiting.values()], signal);
+  const late = new Map(waiting);
   for (const [at, file] of files.entries()) {
+    if (late.has(at)) continue;
     try {
-      videos.push({
-        video: await (cameras[at] ?? open(file)),
-        name: names[at]!,
-        copy: copies?.[at],
-        zones: zones && new Zones(zones),
-      });
+      await add(at, cameras[at] ?? open(file));
     } catch (error) {
       const isFfmpegMissing = error instanceof LibraryLoadError && images.length > 0;
       const isOneOfMany = isOfVideo(error) && images.length + files.length > 1;
       if (!isFfmpegMissing && !isOneOfMany) {
+        ending.abort();
         await Promise.all(videos.map(({ video }) => video.close()));
         throw error;
       }
@@ -264,22 +289,35 @@ export async function openVideos(
           complaints.tell(error);
         }
       }
+      async function* framesOfLate(at: number, opened: Promise<VideoSource>, line: FrameLine) {
+        try {
+          yield* framesOf(await add(at, opened), line);
+        } catch (error) {
+          if (opening.aborted) return;
+          if (!isOfVideo(error)) throw error;
+          complaints.tell(error);
+        }
+      }
       // A live source has no end that another could wait for.
       const { live = [], recorded = [] } = Object.groupBy(videos, ({ video: { info } }) =>
         info.isLive ? "live" : "recorded",
       );
       for (const one of recorded) yield* framesOf(one, new FrameLine());
       const line = new FrameLine(detector.streamAhead);
-      const stop = (): void => live.forEach(({ video }) => void video.close());
-      yield* merged(
-        live.map((one) => framesOf(one, line)),
-        stop,
-      );
+      const stop = (): void => {
+        ending.abort();
+        for (const { video } of videos) void video.close();
+      };
+      const joining = Array.from(late, ([at, opened]) => framesOfLate(at, opened, line));
+      yield* merged([...live.map((one) => framesOf(one, line)), ...joining], stop);
       await events?.finish();
     },
     remarks: () => formatLosses(videos) + formatZones(videos),
     // What reads a video may still write into a frame after an error: the memory goes last.
     async [Symbol.asyncDispose]() {
+      ending.abort();
+      for (const one of await Promise.allSettled(late.values()))
+        if (one.status === "fulfilled") await one.value.close();
       await Promise.all(videos.map(({ video }) => video.close()));
       await stack.disposeAsync();
     },

@@ -557,6 +557,33 @@ test.skipIf(isFfmpegMissing)("Ctrl-C gives up on a source that does not answer, 
   }
 });
 
+test.skipIf(isFfmpegMissing)(
+  "a camera that does not answer holds up no other, and Ctrl-C gives up on it",
+  async () => {
+    using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () => new Response(Bun.file(path("halves.mp4"))),
+    });
+    const deaf = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { open() {}, data() {} } });
+    try {
+      const addresses = [`rtsp://127.0.0.1:${deaf.port}/x`, `http://127.0.0.1:${server.port}/halves.mp4`];
+      const child = spawnCli(toyWords(...addresses, "-f", "jsonl"), { cwd: folder });
+      const reader = (child.stdout as ReadableStream<Uint8Array>).getReader();
+      // It is waited for 30 seconds.
+      const from = performance.now();
+      const { value } = await reader.read();
+      expect(performance.now() - from).toBeLessThan(25_000);
+      expect(Buffer.from(value!).toString()).toContain('"source":"halves"');
+      child.kill("SIGINT");
+      expect(await child.exited).toBe(130);
+    } finally {
+      deaf.stop(true);
+    }
+  },
+  60_000,
+);
+
 test("untilAborted() keeps none of the items it has handed on", async () => {
   const kept: WeakRef<object>[] = [];
   async function* items(): AsyncGenerator<object, void, undefined> {

@@ -1,9 +1,9 @@
-/** @module Foreign: words that users of other tools type, Ultralytics' above all, and what they are here. Aliases of options stand with the options. */
+/** @module Foreign: words that users of other tools type, those of Ultralytics and trtexec above all, and what they are here. Aliases of options stand with the options. */
 
 /** Commands that others have, and the one here that does it. */
 const COMMANDS: Readonly<Record<string, string>> = {
   ...{ predict: "detect", run: "detect", track: "detect", segment: "detect", pose: "detect", obb: "detect" },
-  ...{ cls: "classify", export: "build", convert: "build", compile: "build", validate: "val", eval: "val" },
+  ...{ cls: "classify", export: "build", trtexec: "build", compile: "build", validate: "val", eval: "val" },
   ...{ info: "inspect", checks: "doctor", check: "doctor", pull: "models", download: "models", list: "models" },
   ...{ upscale: "transform", enhance: "transform", completion: "completions" },
 };
@@ -25,7 +25,9 @@ const SHOWN: Answer = { flag: "save", text: "nothing is shown on a screen; --sav
 const COMMAND: Answer = { flag: "help", text: "leave it out: the command says it" };
 const NONE: Answer = { flag: "help", text: "leave it out: there is no such step here" };
 
-/** By name in kebab-case. */
+const SHAPES: Answer = { flag: "shapes", text: "--shapes NAME=LEAST,TYPICAL,LARGEST says all three" };
+
+/** By name in kebab-case; those of trtexec in lower case. */
 const ANSWERS: Readonly<Record<string, Answer>> = {
   "save-txt": { flag: "annotations", text: "--format yolo --output DIR writes label files" },
   "save-conf": { flag: "no-scores", text: "label files of --format yolo have scores; --no-scores omits them" },
@@ -43,11 +45,27 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   "retina-masks": { flag: "mask-size", text: "leave it out: masks have the size of the image" },
   "stream-buffer": { flag: "policy", text: "--policy all queues the frames of live sources" },
   dnn: { flag: "backend", text: "--backend chooses between ONNX Runtime and TensorRT" },
-  tracker: { flag: "help", text: "leave it out: objects are detected frame by frame" },
+  tracker: { flag: "track", text: "--track bytetrack, or botsort or ocsort" },
   json: { flag: "format", text: "--format json, or jsonl for one image a line" },
   csv: { flag: "format", text: "--format csv" },
   cpu: { flag: "backend", text: "--backend cpu" },
   gpu: { flag: "backend", text: "--backend gpu, and --device N for another than the first" },
+  fp32: { flag: "precision", text: "--precision fp32" },
+  fp16: { flag: "precision", text: "--precision fp16" },
+  int8: { flag: "precision", text: "--precision int8" },
+  fp8: { flag: "precision", text: "--precision fp8" },
+  best: { flag: "precision", text: "--precision names the lowest that is allowed" },
+  onnx: { flag: "optimization-level", text: "give the model without a flag: bunx bun-tensorrt build model.onnx" },
+  saveengine: { flag: "optimization-level", text: "--output FILE writes a copy of the plan" },
+  mempoolsize: { flag: "pools", text: "--workspace 2GiB limits the workspace, --pools LIST other pools" },
+  minshapes: SHAPES,
+  optshapes: SHAPES,
+  maxshapes: SHAPES,
+  builderoptimizationlevel: { flag: "optimization-level", text: "--optimization-level 0-5" },
+  timingcachefile: { flag: "timing-cache", text: "--timing-cache FILE" },
+  avgtiming: { flag: "timing-iterations", text: "--timing-iterations N" },
+  usedlacore: { flag: "dla", text: "--dla CORE" },
+  skipinference: { flag: "optimization-level", text: "leave it out: nothing runs after the build" },
   mode: COMMAND,
   augment: NONE,
   visualize: NONE,
@@ -57,7 +75,8 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
 
 /** What to do in place of a flag that is unknown. @param has whether the command has a flag */
 export function foreignFlag(name: string, has: (flag: string) => boolean): string | undefined {
-  const answer = Object.hasOwn(ANSWERS, name) ? ANSWERS[name] : undefined;
+  const key = name.toLowerCase();
+  const answer = Object.hasOwn(ANSWERS, key) ? ANSWERS[key] : undefined;
   return answer !== undefined && has(answer.flag) ? answer.text : undefined;
 }
 

@@ -74,9 +74,12 @@ function refuseCopies(
   throw refuse("save", `--save would overwrite ${noun} that is read: ${own}`, "give another place");
 }
 
+/** How files of images end that are neither read nor written. */
+const OTHER_IMAGES = /\.(bmp|heic|ico|jp2|jxl|pdf|ppm|svg)$/i;
+
 /** @throws {OptionError} If a place is named like a file, and what is written there is none of that kind. @param found `2 videos` */
 export function refuseOneFile(save: string, found: string): void {
-  if (isFolder(save) || !(isImageName(save) || isVideoFile(save))) return;
+  if (isFolder(save) || !(isImageName(save) || OTHER_IMAGES.test(save) || isVideoFile(save))) return;
   throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${found}`, "give a folder");
 }
 

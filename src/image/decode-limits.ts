@@ -107,6 +107,9 @@ export function assertTiffBlocks(bytes: Uint8Array, source: string, maxPixels: n
   }
 }
 
+/** Models that were given where an image is meant. */
+const MODEL_NAME = /\.(onnx|plan|engine)$/i;
+const MODEL_HINT = "a model is given by --model, and images by themselves";
 const SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are supported";
 /** For who has a video, or the address of one, where an image is wanted. */
 export const VIDEO_HINT = "read videos and live streams by VideoSource of bun-tensorrt/video, and pass its frames";
@@ -155,7 +158,8 @@ export function undecodableError(
   }
   const kind = imageKind(bytes);
   if (kind === undefined) {
-    return imageError(source, `it is not an image but ${describeBytes(bytes)}`, SUPPORTED, options);
+    const hint = MODEL_NAME.test(source) ? MODEL_HINT : SUPPORTED;
+    return imageError(source, `it is not an image but ${describeBytes(bytes)}`, hint, options);
   }
   if (!kind.isDecodable) {
     const hint = kind.isVideo === true ? VIDEO_HINT : `convert it to PNG or JPEG first; ${SUPPORTED}`;
@@ -169,7 +173,7 @@ export function undecodableError(
       : "damaged or of a variant that is not supported";
   const isPartial = (kind.name === "JPEG" || kind.name === "GIF") && (isDamaged || reason.includes("last pixel"));
   const hint = isPartial
-    ? 'copy or download the file again, or take what is left of it by damaged: "take"'
+    ? 'copy or download the file again, or take what is left of it by damaged: "take" (--damaged take)'
     : "copy or download the file again, and see whether another program opens it";
   return imageError(source, `the ${kind.name} is ${state} (${bytes.length} bytes), ${reason}`, hint, options);
 }

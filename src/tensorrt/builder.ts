@@ -135,7 +135,7 @@ export class Builder extends NativeObject {
     const handle =
       nice === 0
         ? await createOffThread(this.library, { name: "bt_builder_build", args, on, action, call })
-        : await withLog(this.library, { on, action }, () => this.#buildQuietly(args, nice));
+        : await withLog(this.library, { on, action }, () => this.#buildQuietly(args, nice, config.monitor));
     return new HostMemory("Plan", handle, this);
   }
 
@@ -143,13 +143,27 @@ export class Builder extends NativeObject {
   async #buildQuietly(
     args: readonly [library: number, builder: number, network: number, config: number, device: number],
     nice: number,
+    monitor: ProgressMonitor | undefined,
   ): Promise<number> {
     const build = shim().bt_build_start(...args, nice);
     const plan = new OutCells(1);
     let status = build === null ? SHIM_STATUS.failed : SHIM_CONSTANTS.BT_RUNNING;
-    while (status === SHIM_CONSTANTS.BT_RUNNING) {
-      await new Promise<void>((resolve) => void setTimeout(resolve, QUIET_POLL_MS).unref());
-      status = shim().bt_build_end(build, plan.cells);
+    const endFirst = (): void => {
+      monitor?.cancel();
+      const patience = performance.now() + LAST_STEP_MS;
+      while (status === SHIM_CONSTANTS.BT_RUNNING && performance.now() < patience) {
+        Bun.sleepSync(LAST_POLL_MS);
+        status = shim().bt_build_end(build, plan.cells);
+      }
+    };
+    if (STOPS_THREADS) process.once("exit", endFirst);
+    try {
+      while (status === SHIM_CONSTANTS.BT_RUNNING) {
+        await new Promise<void>((resolve) => void setTimeout(resolve, QUIET_POLL_MS).unref());
+        status = shim().bt_build_end(build, plan.cells);
+      }
+    } finally {
+      if (STOPS_THREADS) process.off("exit", endFirst);
     }
     if (status === SHIM_STATUS.ok) return plan.pointer();
     throw this.library.failure("build an engine", "Builder.buildSerializedNetwork", status);
@@ -158,6 +172,16 @@ export class Builder extends NativeObject {
 
 /** How often a build on a thread of its own is asked whether it has ended. */
 const QUIET_POLL_MS = 50;
+
+/**
+ * Where a process that ends stops its other threads wherever they are, and closes its libraries then: one that a builder's thread
+ * holds a lock of is waited for without end. There such a build is cancelled first.
+ */
+const STOPS_THREADS = process.platform === "win32";
+/** Longest time that the step of a cancelled build is waited for as the process ends. */
+const LAST_STEP_MS = 5000;
+/** How often that build is asked whether it has ended. */
+const LAST_POLL_MS = 5;
 
 /** nvinfer1::DeviceType::kDLA. */
 const DLA = 1;
@@ -300,6 +324,11 @@ export class BuilderConfig extends NativeObject {
   setProgressMonitor(monitor: ProgressMonitor): void {
     this.call("BuilderConfig.setProgressMonitor", monitor.handle);
     this.#monitor = monitor;
+  }
+
+  /** @internal What a build tells of its progress, and is cancelled by. */
+  get monitor(): ProgressMonitor | undefined {
+    return this.#monitor;
   }
 
   /** @internal What a build uses beside the configuration, and holds open. */

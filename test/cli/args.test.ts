@@ -183,6 +183,7 @@ test("words of Ultralytics' command lines are understood", () => {
     ["--save-txt", 'Unknown flag "--save-txt"\nHint: --format yolo --output DIR writes label files'],
     ["save_crop=True", 'Unknown flag "save-crop"\nHint: --crop DIR'],
     ["--project runs", 'Unknown flag "--project"\nHint: --save DIR names the folder'],
+    ["tracker=botsort.yaml", 'Unknown flag "tracker"\nHint: --track bytetrack, or botsort or ocsort'],
     ["--json", 'Unknown flag "--json"\nHint: --format json, or jsonl'],
     ["--out a.json", 'Unknown flag "--out". Did you mean "--output"?'],
     ["--xyz", 'Unknown flag "--xyz"\nHint: bunx bun-tensorrt detect --help lists the flags'],
@@ -195,6 +196,26 @@ test("words of Ultralytics' command lines are understood", () => {
   ] as const) {
     expect(() => parse(...words.split(" "))).toThrow(found);
   }
+});
+
+test("flags of trtexec are answered with those of build", () => {
+  for (const [word, answer] of [
+    ["--onnx=a.onnx", "give the model without a flag: bunx bun-tensorrt build model.onnx"],
+    ["--saveEngine=a.plan", "--output FILE writes a copy of the plan"],
+    ["--fp16", "--precision fp16"],
+    ["--int8", "--precision int8"],
+    ["--minShapes=images:1x3x8x8", "--shapes NAME=LEAST,TYPICAL,LARGEST says all three"],
+    ["--memPoolSize=workspace:1024", "--workspace 2GiB limits the workspace, --pools LIST other pools"],
+    ["--builderOptimizationLevel=3", "--optimization-level 0-5"],
+    ["--timingCacheFile=a.cache", "--timing-cache FILE"],
+    ["--useDLACore=0", "--dla CORE"],
+    ["--skipInference", "leave it out: nothing runs after the build"],
+  ] as const) {
+    const flag = word.split("=")[0]!;
+    expect(() => parseWords("build", ["a.onnx", word], BUILD_FLAGS)).toThrow(`Unknown flag "${flag}"\nHint: ${answer}`);
+  }
+  // Of a command without engines, nothing of engines is said.
+  expect(() => parseWords("detect", ["--saveEngine=a.plan"], DETECT_FLAGS)).toThrow("detect --help lists the flags");
 });
 
 test("a file or a pattern that looks like an assignment is one, and so is what follows --", () => {

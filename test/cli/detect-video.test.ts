@@ -227,6 +227,8 @@ test.skipIf(isFfmpegMissing)("what does not go with images and videos together i
   }
   for (const [input, save, found] of [
     ["white.jpg", "one.mp4", '--save "one.mp4" is one file, got images, which are written as .jpg'],
+    // No folder is made of a kind of image that cannot be written.
+    ["white.jpg", "one.bmp", '--save "one.bmp" is one file, got images, which are written as .jpg'],
     ["halves.mp4", "one.jpg", '--save "one.jpg" is one file, got 1 video, written as .mp4'],
   ] as const) {
     const { code, errors } = await toy(input, "--save", save);

@@ -309,6 +309,9 @@ describe("other formats", () => {
     await expect(decode(Buffer.from('{"error":1}'))).rejects.toThrow(
       'it is not an image but 11 bytes that start with 7b 22 65 72 72 6f 72 22 ({"error")',
     );
+    await expect(decoder.decode(Buffer.from("\x08\x08\x12\x07"), "yolo.onnx")).rejects.toThrow(
+      "it is not an image but 4 bytes that start with 08 08 12 07\nHint: a model is given by --model",
+    );
     await expect(decode(Buffer.from("BM0000000000"))).rejects.toThrow(
       "it is BMP, which is not supported\nHint: convert",
     );

@@ -302,8 +302,7 @@ test.skipIf(isHeavy)(
   },
 );
 
-// Under Wine the end of a process hangs now and then where it stops a native thread; the child had said "over" by then.
-test.skipIf(isHeavy || process.platform === "win32")(
+test.skipIf(isHeavy)(
   "buildPlan() in the background does not keep a process alive, as yolov8n and TensorRT-RTX are there",
   async () => {
     const script = `

@@ -2,7 +2,7 @@
 
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
-import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import { PinnedBuffer, type PinnedOptions } from "../cuda/pinned-buffer.ts";
 import { imageError } from "../image/decode-limits.ts";
 import type { DevicePlanes, Image, ImageForm, PixelFormat } from "../image/image.ts";
 import type { YuvRange, YuvStandard } from "../image/yuv.ts";
@@ -162,17 +162,20 @@ export class FramePool {
 /** Owns the buffers of one source's frames: close it after the source, and after the detector that was fed from it. */
 export class PinnedFrames extends Resource {
   readonly #device: Device;
+  readonly #options: PinnedOptions;
   readonly #buffers: PinnedBuffer<"u8">[] = [];
 
   constructor(device: Device) {
     super("PinnedFrames", device);
     this.#device = device;
+    // Kernels read a frame that is alone where it lies.
+    this.#options = { use: device.attribute("canMapHostMemory") === 1 ? "mapped" : "copy" };
   }
 
   /** For the option `allocate` of a video. @throws {OutOfMemoryError} If the system locks no more memory */
   allocate(byteLength: number): Uint8Array {
     this.assertOpen("allocate a frame");
-    const buffer = PinnedBuffer.create("u8", [byteLength], this.#device);
+    const buffer = PinnedBuffer.create("u8", [byteLength], this.#device, this.#options);
     this.#buffers.push(buffer);
     return buffer.data;
   }

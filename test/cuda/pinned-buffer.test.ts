@@ -26,3 +26,22 @@ fakeCudaTest(
     ]);
   },
 );
+
+fakeCudaTest(
+  "PinnedFrames.allocate() gives memory that kernels read in place, where the device can",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { Device } = await import("./src/cuda/device.ts");
+    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { PinnedFrames } = await import("./src/video/video-frame.ts");
+    const isMapped = (canMap) => {
+      using device = Device.open(0);
+      device.attribute = (name) => (name === "canMapHostMemory" ? canMap : 0);
+      using frames = new PinnedFrames(device);
+      return PinnedBuffer.owning(frames.allocate(96)).isMapped;
+    };
+    console.log(JSON.stringify([isMapped(1), isMapped(0)]));
+    `);
+    expect(JSON.parse(output)).toEqual([true, false]);
+  },
+);

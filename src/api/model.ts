@@ -64,13 +64,20 @@ function firstOf(tasks: readonly AnyTask[], hint: string, files: ModelFiles | un
     if (isOfCrops(model))
       throw new ModelError(message(`load ${source} as it is`, OF_CROPS.found, OF_CROPS.hint), source);
     const refusals: string[] = [];
+    let unsure: ModelError | undefined;
     for (const task of tasks) {
       try {
         return await look(task);
       } catch (error) {
         if (!(error instanceof ModelError)) throw error;
         refusals.push(`${task.name}: ${inShort(error)}`);
+        if (error.readings.length > 1) unsure ??= error;
       }
+    }
+    // Where several heads read it, what tells them apart says more than that no task takes it as it is.
+    if (unsure !== undefined) {
+      const text = hint === UNSERVED_HINT ? unsure.message : `${unsure.message}; ${hint}`;
+      throw new ModelError(text, source, { readings: unsure.readings });
     }
     throw new ModelError(message(`tell the task of ${source}`, `it fits none (${refusals.join("; ")})`, hint), source);
   };

@@ -1,12 +1,14 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { anyDetector, Model, servedModel } from "../../src/api/model.ts";
 import { ModelError } from "../../src/core/errors.ts";
 import type { DType, TensorInfo } from "../../src/core/tensor.ts";
 import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS } from "../../src/heads/registry.ts";
 import type { ModelInfo } from "../../src/model/model-info.ts";
+import { type FixedOutput, fixedModel } from "../support/fixed-model.ts";
 
 interface GoldenCase {
   readonly name: string;
@@ -217,4 +219,22 @@ test("where the names of several outputs are lost, a head that is named is read 
     ["f32", [1]],
   ]);
   expect(told(floats, { head: "tf-detection" })).toMatch(/detection_scores.*\nHint: .*names/s);
+});
+
+test("a model of several heads is told so where its task is open too: by `serve`'s loader and by `Model`, with what to say", async () => {
+  const map = (side: number, name: string): FixedOutput => {
+    const values = Array.from({ length: side * side * 3 * 85 }, (_, at) => (at % 85 < 4 ? 1 : 0.01));
+    return { name, shape: [1, side, side, 3, 85], values };
+  };
+  const zoo = fixedModel([map(8, "Identity:0"), map(4, "Identity_1:0"), map(2, "Identity_2:0")], { side: 64 });
+  const named =
+    /yolov3-maps: [\s\S]* yolov4-maps: [\s\S]*\nHint: .*`head: "yolov3-maps"` \(`--head yolov3-maps`\), or "yolov4-maps"/;
+  const load = Model.load(zoo, { backend: "cpu" });
+  await expect(load).rejects.toThrow(named);
+  await expect(load).rejects.toThrow("; load it with the façade of its task, such as Detector");
+  for (const facade of [anyDetector, servedModel]) {
+    await expect(facade.load(zoo, { backend: "cpu" })).rejects.toThrow(named);
+    await using asked = await facade.load(zoo, { backend: "cpu", head: "yolov4-maps" });
+    expect(asked.task).toBe("detect");
+  }
 });

@@ -126,6 +126,11 @@ const REAL: Readonly<Record<string, string>> = {
   "damo-yolo-rows": "modelscope 1.40.2",
   "efficient-nms": "super-gradients 3.7.1",
   "paddle-detection": "paddledet 2.6.0: PP-YOLOE, PicoDet",
+  "ppyoloe-raw": "paddledet 2.6.0: PP-YOLOE",
+  "ppyoloe-planes": "paddledet 2.6.0: PP-YOLOE",
+  "yolo-nas-pose": "super-gradients 3.7.1",
+  "yolo-nas-pose-flat": "super-gradients 3.7.1",
+  "yolo-nas-pose-raw": "super-gradients 3.7.1",
   yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",
   qualcomm: "qai-hub-models 0.65.0: YOLOv8, YOLO11",
 };

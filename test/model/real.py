@@ -744,7 +744,9 @@ def paddle_models():
                 setattr(own, key, settings.get(key, False))
             target = f"paddle-{name.lower()}{form}"
             with tempfile.TemporaryDirectory() as folder:
-                paddle.jit.save(paddle.jit.to_static(model, input_spec=inputs), f"{folder}/model")
+                static = paddle.jit.to_static(model, input_spec=inputs)
+                used = [{key: one for key, one in inputs[0].items() if key == "image" or form != "-raw"}]
+                paddle.jit.save(static, f"{folder}/model", input_spec=used)
                 paddle2onnx.export(f"{folder}/model.pdmodel", f"{folder}/model.pdiparams", place(target), opset_version=16)
             # Without its NMS the best class of a place counts.
             found, more = (best_of_place(rows), {"iou": 0.7}) if form else (rows, {})

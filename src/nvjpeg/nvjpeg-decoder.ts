@@ -17,7 +17,7 @@ import { JpegKernels } from "./jpeg-kernels.ts";
 import { LaneQueue } from "./jpeg-lane.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 import type { JpegSurface, SurfaceDecodeOptions } from "./jpeg-surface.ts";
-import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
+import { type HeldHandle, type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
 /**
@@ -66,8 +66,8 @@ export class NvJpegDecoder extends Owner {
   #failed = 0;
   #running = 0;
 
-  private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, owned: DisposableStack) {
-    const { device, backend, engines, library } = handle;
+  private constructor(device: Device, handle: NvJpegHandle, queue: LaneQueue, stream: Stream, owned: DisposableStack) {
+    const { backend, engines, library } = handle;
     super(`NvJpegDecoder (${backend})`, device, owned);
     this.device = device;
     this.backend = backend;
@@ -91,7 +91,7 @@ export class NvJpegDecoder extends Owner {
   static async sharing(waits: EventWaits, device: Device, options: NvJpegOptions): Promise<NvJpegDecoder> {
     const { backend, batch, lanes, check } = parseNvJpegOptions(options);
     using owned = new DisposableStack();
-    const handle = owned.use(await createHandle(device, backend));
+    const { handle } = owned.use(await holdHandle(device, backend));
     const kernels = owned.use(JpegKernels.create(device));
     const stream = owned.use(Stream.create(device));
     const queue = new LaneQueue(handle, kernels, {
@@ -101,7 +101,7 @@ export class NvJpegDecoder extends Owner {
       lanes: lanes ?? (handle.backend === "hardware" ? HARDWARE_LANES : HYBRID_LANES),
     });
     owned.defer(() => queue.close());
-    return new NvJpegDecoder(handle, queue, stream, owned.move());
+    return new NvJpegDecoder(device, handle, queue, stream, owned.move());
   }
 
   /** How many images went which way since the decoder was made, and why. */
@@ -186,16 +186,16 @@ export class NvJpegDecoder extends Owner {
 }
 
 /** @param backend `auto` takes the hybrid one where there are no engines */
-async function createHandle(device: Device, backend: NvJpegBackend | "auto"): Promise<NvJpegHandle> {
-  if (backend !== "auto") return NvJpegHandle.create(device, backend);
+async function holdHandle(device: Device, backend: NvJpegBackend | "auto"): Promise<HeldHandle> {
+  if (backend !== "auto") return NvJpegHandle.hold(device, backend);
   try {
-    return await NvJpegHandle.create(device, "hardware");
+    return await NvJpegHandle.hold(device, "hardware");
   } catch (error) {
     if (!(error instanceof NativeError)) throw error;
     logger.info(
       `JPEG is decoded by the multiprocessors, as nvJPEG cannot use the engines of ${device.name}: ${error.code}`,
     );
-    return NvJpegHandle.create(device, "hybrid");
+    return NvJpegHandle.hold(device, "hybrid");
   }
 }
 

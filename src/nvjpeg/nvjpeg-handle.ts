@@ -3,7 +3,7 @@
 import { message, NativeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import type { Handle } from "../core/units.ts";
-import type { Device } from "../cuda/device.ts";
+import { Device } from "../cuda/device.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
 import {
   NVJPEG_BACKEND_GPU_HYBRID,
@@ -44,7 +44,23 @@ export function checkNvJpeg(status: number, call: string): void {
   throw error;
 }
 
-/** A library handle: shared by everything that decodes with its backend. */
+/** A handle that is held. */
+export interface HeldHandle extends Disposable {
+  readonly handle: NvJpegHandle;
+}
+
+/** A handle that is open, or on its way, and how many hold it. */
+interface SharedHandle {
+  readonly opening: Promise<NvJpegHandle>;
+  /** Closes it, and its device: holders close their own. */
+  readonly owned: DisposableStack;
+  holders: number;
+}
+
+/** Of this process, by device and backend. */
+const sharedHandles = new Map<string, SharedHandle>();
+
+/** A library handle: shared by everything that decodes with its backend on its device. */
 export class NvJpegHandle extends Resource {
   readonly device: Device;
   readonly backend: NvJpegBackend;
@@ -70,11 +86,32 @@ export class NvJpegHandle extends Resource {
   }
 
   /**
-   * Set libnvjpeg up, off the JS thread: it takes a quarter of a second.
+   * Hold the handle of a device and backend. The first one sets libnvjpeg up, off the JS thread: that takes a quarter of a second and
+   * more, in which the driver holds up all frames. The last one that lets go closes it.
    *
    * @throws {LibraryLoadError} If libnvjpeg is nowhere
    * @throws {NativeError} If the device does not have the backend; its code is libnvjpeg's
    */
+  static async hold({ index }: Device, backend: NvJpegBackend): Promise<HeldHandle> {
+    const key = `${index} ${backend}`;
+    const shared = sharedHandles.get(key) ?? openShared(index, backend);
+    sharedHandles.set(key, shared);
+    shared.holders += 1;
+    const letGo = (): void => {
+      shared.holders -= 1;
+      if (shared.holders > 0) return;
+      sharedHandles.delete(key);
+      shared.owned.dispose();
+    };
+    try {
+      return { handle: await shared.opening, [Symbol.dispose]: letGo };
+    } catch (error) {
+      letGo();
+      throw error;
+    }
+  }
+
+  /** @internal Set libnvjpeg up. */
   static async create(device: Device, backend: NvJpegBackend): Promise<NvJpegHandle> {
     const library = nvJpegLibrary();
     const { calls } = library;
@@ -103,4 +140,10 @@ export class NvJpegHandle extends Resource {
     this.device.makeCurrent();
     checkNvJpeg(this.library.calls.nvjpegDestroy(this.handle), "nvjpegDestroy");
   }
+}
+
+function openShared(index: number, backend: NvJpegBackend): SharedHandle {
+  const owned = new DisposableStack();
+  const device = owned.use(Device.open(index));
+  return { opening: NvJpegHandle.create(device, backend).then((handle) => owned.use(handle)), owned, holders: 0 };
 }

@@ -155,3 +155,38 @@ fakeCudaTest(
     expect(output.split("\n")[3]).toMatch(/^Cannot run a model: .* closed/);
   },
 );
+
+fakeCudaTest(
+  "decoders of one device share a handle of nvJPEG, which the last of them closes",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { Device } = await import("./src/cuda/device.ts");
+    const { NvJpegDecoder } = await import("./src/nvjpeg/nvjpeg-decoder.ts");
+    const { NvJpegHandle } = await import("./src/nvjpeg/nvjpeg-handle.ts");
+    using first = Device.open(0);
+    const hold = (device) => NvJpegHandle.hold(device, "hardware");
+    // The first two are refused, and neither is kept for the next.
+    for (let at = 0; at < 2; at++) console.log((await Promise.allSettled([hold(first), hold(first)])).map((one) => one.status).join());
+    const second = Device.open(0);
+    const [a, b] = await Promise.all([hold(second), hold(first)]);
+    const decoder = await NvJpegDecoder.create(second, { backend: "hardware" });
+    console.log(a.handle === b.handle, decoder.device === second);
+    a[Symbol.dispose]();
+    b[Symbol.dispose]();
+    console.log(a.handle.closed);
+    decoder.close();
+    second.close();
+    console.log(a.handle.closed);
+    using again = await hold(first);
+    console.log(again.handle === a.handle, again.handle.closed);
+    `);
+    expect(output.split("\n")).toEqual([
+      "rejected,rejected",
+      "rejected,rejected",
+      "true true",
+      "false",
+      "true",
+      "false false",
+    ]);
+  },
+);

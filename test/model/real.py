@@ -918,6 +918,71 @@ def supergradients_pose_models():
         write(version("super-gradients"), f"yolo-nas-pose-{form}", image, options, rows, points=points)
 
 
+def tensorflow_models():
+    """SSD MobileNet v2 of the Object Detection API by tf2onnx. pip install tensorflow-cpu==2.15.1 tf2onnx tf-slim, and without dependencies
+    tf-models-research-object-detection lvis."""
+    import os
+    import re
+    import subprocess
+    import tempfile
+    import types
+
+    # Its protos are of an older protoc.
+    os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
+    # EfficientNets are of a part that needs Python 3.10, and images are not read by it: neither is asked for.
+    efficient = "official.vision.image_classification.efficientnet"
+    packages = ["official", "official.vision", "official.vision.image_classification", efficient]
+    for name in [*packages, f"{efficient}.common_modules", f"{efficient}.efficientnet_model", "tensorflow_io"]:
+        sys.modules.setdefault(name, types.ModuleType(name))
+    import numpy as np
+    import tensorflow as tf
+    from google.protobuf import text_format
+    from object_detection import exporter_lib_v2
+    from object_detection.builders import model_builder
+    from object_detection.protos import pipeline_pb2
+
+    layers = """conv_hyperparams { regularizer { l2_regularizer { weight: 0.00004 } } initializer { random_normal_initializer { stddev: 0.1 } }
+        activation: RELU_6 batch_norm { scale: true } }"""
+    config = text_format.Parse(f"""model {{ ssd {{ num_classes: 90 image_resizer {{ fixed_shape_resizer {{ height: 300 width: 300 }} }}
+        feature_extractor {{ type: "ssd_mobilenet_v2_keras" {layers} override_base_feature_extractor_hyperparams: true }}
+        box_coder {{ faster_rcnn_box_coder {{ y_scale: 10 x_scale: 10 height_scale: 5 width_scale: 5 }} }}
+        matcher {{ argmax_matcher {{}} }} similarity_calculator {{ iou_similarity {{}} }}
+        box_predictor {{ convolutional_box_predictor {{ {layers} kernel_size: 1 box_code_size: 4 }} }}
+        anchor_generator {{ ssd_anchor_generator {{ num_layers: 6 min_scale: 0.2 max_scale: 0.95 aspect_ratios: [1, 2, 0.5, 3, 0.3333] }} }}
+        post_processing {{ score_converter: SIGMOID batch_non_max_suppression {{ score_threshold: 1e-8 iou_threshold: 0.6
+            max_detections_per_class: 100 max_total_detections: 100 }} }}
+        loss {{ localization_loss {{ weighted_smooth_l1 {{}} }} classification_loss {{ weighted_sigmoid_focal {{}} }} }} }} }}""",
+        pipeline_pb2.TrainEvalPipelineConfig())
+    tf.keras.utils.set_random_seed(0)
+    module = exporter_lib_v2.DetectionFromImageModule(model_builder.build(config.model, is_training=False))
+    image, array = photograph(300, 300)
+    given = tf.constant(array[None])
+    module.__call__(given)
+    ends = [one for one in module.trainable_variables if re.search("Class.*kernel", one.name)]
+    own = [one.numpy() for one in ends]
+
+    def find(gain):
+        for one, value in zip(ends, own):
+            one.assign(value * np.float32(gain))
+        found = {key: value.numpy()[0] for key, value in module.__call__(given).items()}
+        rows = zip((found["detection_boxes"] * 300).tolist(), found["detection_scores"].tolist(), found["detection_classes"].tolist())
+        return chosen([[x1, y1, x2, y2, score, int(label)] for (y1, x1, y2, x2), score, label in rows], image.size)
+
+    def gap(gain):
+        threshold, rows = find(gain)
+        return rows[-1][4] - threshold if len(rows) >= 5 and rows[0][4] < 0.999 else 0
+
+    threshold, rows = find(max((3.0**power for power in range(-8, 10)), key=gap))
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=module.__call__.get_concrete_function())
+        # tf2onnx is slow with protos read by Python.
+        plain = {key: value for key, value in os.environ.items() if key != "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"}
+        convert = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder, "--opset", "16", "--output", place("tf-ssd")]
+        subprocess.run(convert, env=plain, check=True)
+    package = f"{version('tf-models-research-object-detection')}, {version('tf2onnx')}"
+    write(package, "tf-ssd", image, {"threshold": threshold}, rows)
+
+
 def libreyolo_models():
     import torch
     from libreyolo.models.ppyoloe.model import LibrePPYOLOE

@@ -132,6 +132,7 @@ const REAL: Readonly<Record<string, string>> = {
   "yolo-nas-pose-flat": "super-gradients 3.7.1",
   "yolo-nas-pose-raw": "super-gradients 3.7.1",
   "tf-detection": "tf-models-research-object-detection 2.8.0.post1 by tf2onnx 1.17.0: SSD MobileNet v2",
+  "tflite-detection": "tf-models-research-object-detection 2.8.0.post1 by TFLite and tf2onnx 1.17.0: SSD MobileNet v2",
   yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",
   qualcomm: "qai-hub-models 0.65.0: YOLOv8, YOLO11",
 };

@@ -510,15 +510,8 @@ def by_mmdeploy(package, models):
             strays = [row for row in near if not any(row[5] == other[5] and all(abs(a - b) < 0.1 for a, b in zip(row[:4], other[:4])) for other in rows)]
             if strays:
                 raise ValueError(f"mmdeploy's file does not find what mmdet does: {strays}")
-            more = {}
-            if "masks" in names:
-                with torch.no_grad():
-                    found = model.predict(pixels, copy.deepcopy(data["data_samples"]))[0].pred_instances
-                cut_boxes = found.bboxes.clamp(0, side)
-                places = [[at for at, label in enumerate(found.labels.tolist()) if label == row[5] and all(abs(a - b) < 0.1 for a, b in zip(row[:4], cut_boxes[at].tolist()))] for row in rows]
-                more["masks"] = [runs(found.masks[at[0]].numpy()) for at in places]
             options = {"threshold": threshold, "maxDetections": 300}
-            write(f"{version(codebase)}, {version('mmdeploy')}", f"{codebase}-{name}", image, options, rows, **more)
+            write(f"{version(codebase)}, {version('mmdeploy')}", f"{codebase}-{name}", image, options, rows)
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
         finally:
@@ -919,7 +912,7 @@ def supergradients_pose_models():
 
 
 def tensorflow_models():
-    """SSD MobileNet v2 of the Object Detection API by tf2onnx. pip install tensorflow-cpu==2.15.1 tf2onnx tf-slim, and without dependencies
+    """SSD MobileNet v2 of the Object Detection API by tf2onnx, of a saved model and of a TFLite file. pip install tensorflow-cpu==2.15.1 tf2onnx tf-slim, and without dependencies
     tf-models-research-object-detection lvis."""
     import os
     import re
@@ -937,7 +930,7 @@ def tensorflow_models():
     import numpy as np
     import tensorflow as tf
     from google.protobuf import text_format
-    from object_detection import exporter_lib_v2
+    from object_detection import export_tflite_graph_lib_tf2, exporter_lib_v2
     from object_detection.builders import model_builder
     from object_detection.protos import pipeline_pb2
 
@@ -981,6 +974,30 @@ def tensorflow_models():
         subprocess.run(convert, env=plain, check=True)
     package = f"{version('tf-models-research-object-detection')}, {version('tf2onnx')}"
     write(package, "tf-ssd", image, {"threshold": threshold}, rows)
+
+    # By TFLite, whose interpreter has its own post-processing.
+    tf.keras.utils.set_random_seed(0)
+    module = export_tflite_graph_lib_tf2.SSDModule(config, model_builder.build(config.model, is_training=False), 100, True)
+    traced = module.inference_fn.get_concrete_function(tf.TensorSpec([1, 300, 300, 3], tf.float32, name="input"))
+    for one in module.trainable_variables:
+        if re.search("Class.*kernel", one.name):
+            one.assign(one * 30)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
+    converter.allow_custom_ops = True
+    made = converter.convert()
+    interpreter = tf.lite.Interpreter(model_content=made)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], ((array.astype("float32") - 127.5) / 127.5)[None])
+    interpreter.invoke()
+    found = {one["name"][-1]: interpreter.get_tensor(one["index"])[0] for one in interpreter.get_output_details()}
+    parts = zip((found["3"] * 300).tolist(), found["1"].tolist(), found["2"].tolist())
+    threshold, rows = chosen([[x1, y1, x2, y2, score, int(label)] for (y1, x1, y2, x2), score, label in parts], image.size)
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(made)
+        file.flush()
+        convert = [sys.executable, "-m", "tf2onnx.convert", "--tflite", file.name, "--opset", "16", "--output", place("tflite-ssd")]
+        subprocess.run(convert, env=plain, check=True)
+    write(package, "tflite-ssd", image, {"threshold": threshold}, rows)
 
 
 def libreyolo_models():

@@ -413,10 +413,6 @@ typedef struct packet {
   uint8_t bytes[];
 } packet;
 
-typedef struct image_size {
-  int32_t width, height;
-} image_size;
-
 enum slot_state { SLOT_FREE, SLOT_READY, SLOT_TAKEN, SLOT_RELEASED, SLOT_RECORDED };
 
 typedef struct slot {
@@ -454,7 +450,6 @@ struct bt_nvdec {
   int64_t packet;                    /* the number of the one that is parsed, from 1 */
   int64_t shown_packet;              /* the number of the one whose image was shown last */
   int64_t timestamps[MOST_PICTURES]; /* of the newest packets */
-  image_size sizes[MOST_PICTURES];   /* VP8: of the images in them, by the newest key frame; 0x0 before the first */
 };
 
 /* Add to one of the report's numbers. */
@@ -568,16 +563,6 @@ static bool is_damaged(bt_nvdec *decoder, int32_t picture) {
 /* Sides of what the engine writes are even, and so are those of what it writes them from: otherwise it resamples. */
 static uint32_t even(uint32_t side) { return (side + 1) & ~1u; }
 
-/* What of a picture is shown. The parser tells whole blocks of VP8 only (seen on an H200): what its key frame says is cut out of them. */
-static image_size size_of(const bt_nvdec *decoder, int32_t picture) {
-  const video_format *format = &decoder->format;
-  const image_size area = {format->right - format->left, format->bottom - format->top};
-  if (format->codec != CODEC_VP8) return area;
-  const image_size told = decoder->sizes[decoder->decoded_in[picture % MOST_PICTURES] % MOST_PICTURES];
-  const bool is_inside = told.width > 0 && told.height > 0 && told.width <= area.width && told.height <= area.height;
-  return is_inside ? told : area;
-}
-
 /* Map the picture that is shown next, once it is decoded; its pixels are there afterwards. */
 static bool deliver(bt_nvdec *decoder) {
   slot *target = free_slot(decoder);
@@ -606,15 +591,14 @@ static bool deliver(bt_nvdec *decoder) {
   const uint64_t sample_bytes = format->bits_minus_8 == 0 ? 1 : 2;
   const uint64_t rows = even(format->height);
   const uint64_t left = (uint64_t)format->left & ~1ull, top = (uint64_t)format->top & ~1ull;
-  const image_size size = size_of(decoder, next.picture);
   target->frame = (bt_nvdec_frame){
       .surface = surface,
       .luma = surface + top * pitch + left * sample_bytes,
       .chroma = surface + (rows + top / 2) * pitch + left * sample_bytes,
       .timestamp = next.timestamp,
       .pitch = (int32_t)pitch,
-      .width = size.width,
-      .height = size.height,
+      .width = format->right - format->left,
+      .height = format->bottom - format->top,
       .bits = format->bits_minus_8 + 8,
       .signal = format->signal,
       .is_damaged = is_damaged(decoder, next.picture),
@@ -905,12 +889,26 @@ static packet *next_packet(bt_nvdec *decoder) {
   return next;
 }
 
-/* What a key frame of VP8 says of its size (RFC 6386, 9.1); that of the frame before where it is none. */
-static image_size vp8_size(const packet *given, image_size former) {
+/*
+ * Refuse a key frame of VP8 of other than whole blocks, and tell whether it was one. The parser misreads its size, and every frame comes out as another image (seen on
+ * an H200): what the frame itself says (RFC 6386, 9.1) is looked at before the parser gets it.
+ */
+static bool refuse_cut_vp8(bt_nvdec *decoder, const packet *given) {
   const uint8_t *bytes = given->bytes;
-  const bool is_key = given->length >= 10 && (bytes[0] & 1) == 0 && bytes[3] == 0x9d && bytes[4] == 0x01 && bytes[5] == 0x2a;
-  if (!is_key) return former;
-  return (image_size){(bytes[6] | bytes[7] << 8) & 0x3fff, (bytes[8] | bytes[9] << 8) & 0x3fff};
+  if (decoder->options.codec != CODEC_VP8 || given->length < 10 || (bytes[0] & 1) != 0) return false;
+  if (bytes[3] != 0x9d || bytes[4] != 0x01 || bytes[5] != 0x2a) return false;
+  const int32_t width = (bytes[6] | bytes[7] << 8) & 0x3fff, height = (bytes[8] | bytes[9] << 8) & 0x3fff;
+  if (width % BLOCK == 0 && height % BLOCK == 0) return false;
+  bt_nvdec_report *report = &decoder->report;
+  pthread_mutex_lock(&decoder->mutex);
+  report->codec = CODEC_VP8;
+  report->chroma = CHROMA_420;
+  report->bits = 8;
+  report->width = width;
+  report->height = height;
+  pthread_mutex_unlock(&decoder->mutex);
+  fail(decoder, BT_NVDEC_UNSUPPORTED, CALL_NONE, 0);
+  return true;
 }
 
 static void parse(bt_nvdec *decoder, const packet *given) {
@@ -922,9 +920,8 @@ static void parse(bt_nvdec *decoder, const packet *given) {
   if (!is_end) {
     decoder->packet += 1;
     decoder->timestamps[decoder->packet % MOST_PICTURES] = given->timestamp;
-    const image_size former = decoder->sizes[(decoder->packet + MOST_PICTURES - 1) % MOST_PICTURES];
-    decoder->sizes[decoder->packet % MOST_PICTURES] = decoder->options.codec == CODEC_VP8 ? vp8_size(given, former) : former;
   }
+  if (refuse_cut_vp8(decoder, given)) return;
   const int32_t status = decoder->video->calls.parse(decoder->parser, &source);
   if (status != 0) fail(decoder, BT_NVDEC_CALL, CALL_PARSE, status);
   if (is_end && !has_failed(decoder) && deliver_all(decoder)) push_ready(decoder, END_MARK);

@@ -17,12 +17,13 @@ function leftOpen(): readonly string[] {
   return ledger.labels().filter((label) => !known.includes(label));
 }
 
-/** A build in the background that nobody wants any more ends at its next step, which nobody waits for but tests: seconds at most. */
+/** What ends by itself, and nobody waits for but tests: builds in the background at their next step, and decoders on their threads. */
+const STOPPING = /\.background\.lock|^Nvdec/;
 const STOPPING_MS = 60_000;
 
 afterEach(async () => {
   const end = performance.now() + STOPPING_MS;
-  while (leftOpen().some((label) => label.includes(".background.lock")) && performance.now() < end) await Bun.sleep(50);
+  while (leftOpen().some((label) => STOPPING.test(label)) && performance.now() < end) await Bun.sleep(50);
   const left = leftOpen();
   known = ledger.labels();
   expect(left, "resources left open by the test").toEqual([]);

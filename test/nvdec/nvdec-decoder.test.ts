@@ -450,40 +450,38 @@ fakeCudaTest("a decoder that the driver has no room for gets that of idle ones",
   expect(made).toBe(4);
 });
 
-fakeCudaTest("VP8 is cut to the size that its key frames tell: its parser knows whole blocks only", async (run) => {
-  const output = await run(
-    program(
-      `
+fakeCudaTest(
+  "VP8 of other than whole blocks is refused by what its key frames say, whatever the parser makes of it",
+  async (run) => {
+    const output = await run(
+      program(
+        `
       const keyFrame = (width, height) => Buffer.from([0x10, 2, 0, 0x9d, 1, 0x2a, width & 255, width >> 8, height & 255, height >> 8]);
-      using decoder = open();
-      const packets = [
-        [keyFrame(321, 241), sequence({ width: 336, height: 256 }), picture(16)],
-        [picture(20)],
-        // Of other pixels in as many blocks: the parser tells of no new sequence.
-        [keyFrame(336, 250), picture(24)],
-        [keyFrame(64, 48), sequence({ width: 64, height: 48 }), picture(28)],
-        // As no key frame can be: what the parser says holds.
-        [keyFrame(65, 48), picture(32)],
-      ];
-      const fed = (async () => {
-        for (const [at, units] of packets.entries()) await decoder.decode(Buffer.concat(units), at * 40);
-        await decoder.flush();
-      })();
-      for (let frame = await decoder.next(); frame !== undefined; frame = await decoder.next()) {
-        tell([pictureOf(frame), frame.width, frame.height]);
-        frame.release();
+      const sizes = [[64, 48], [321, 241], [322, 242], [320, 242], [64, 49]];
+      for (const [width, height] of sizes) {
+        using decoder = open();
+        // Whichever of the calls comes behind the parser is told.
+        tell(await failure(async () => {
+          // A frame that is none of those with a size says nothing of it.
+          await decoder.decode(Buffer.concat([keyFrame(64, 48), sequence({ width: 64, height: 48 }), picture(16)]), 0);
+          await decoder.decode(picture(20), 40);
+          await decoder.decode(Buffer.concat([keyFrame(width, height), sequence({ width: 64, height: 48 }), picture(24)]), 80);
+          await decoder.flush();
+          tell((await drain(decoder)).join());
+        }));
       }
-      await fed;
+      tell(nvdec.refusal({ codec: "vp8", width: 640, height: 352 }) ?? "decoded");
       `,
-      `codec: "vp8"`,
-    ),
-  );
-  const sizes = [
-    [321, 241],
-    [321, 241],
-    [336, 250],
-    [64, 48],
-    [64, 48],
-  ];
-  expect(result(output).told).toEqual(sizes.map(([width, height], at) => [16 + at * 4, width, height]));
-});
+        `codec: "vp8"`,
+      ),
+    );
+    const refused = (size: string) =>
+      `UnsupportedVideoError: Cannot decode the video on the GPU: GPUs decode VP8 to the bit only in multiples of 16 pixels, and this is ${size}`;
+    const { told } = result(output);
+    expect(told).toEqual([
+      ...["16,0,20,40,24,80", "nothing"],
+      ...["321x241", "322x242", "320x242", "64x49"].map(refused),
+      "decoded",
+    ]);
+  },
+);

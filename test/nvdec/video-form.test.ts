@@ -38,6 +38,15 @@ test("refusalOf() names what the card does not decode, and nothing else", () => 
   expect(refused({ bits: 10 }, { ...HEVC, formats: ["NV12", "P016"] })).toBeUndefined();
   expect(refused({ chroma: "4:4:4" })).toBe("HEVC of 8 bits in 4:4:4 gives neither NV12 nor P016");
   expect(refused({ width: 321, height: 241 })).toBeUndefined();
+  for (const [width, height] of [
+    [321, 256],
+    [320, 242],
+  ] as const) {
+    expect(refusalOf(CARD, { codec: "vp8", width, height }, HEVC)).toBe(
+      `GPUs decode VP8 to the bit only in multiples of 16 pixels, and this is ${width}x${height}`,
+    );
+  }
+  expect(refusalOf(CARD, { codec: "vp8", width: 320, height: 256 }, HEVC)).toBeUndefined();
   const none = { ...HEVC, isSupported: false };
   expect(refused({}, none)).toBe(`${CARD} does not decode HEVC`);
   expect(refused({ chroma: "4:2:2", bits: 12 }, none)).toBe(`${CARD} does not decode HEVC of 12 bits in 4:2:2`);

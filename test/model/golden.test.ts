@@ -197,13 +197,14 @@ const folder = join(import.meta.dir, "../../src/heads");
 const moved = new Map<string, Head>();
 for (const file of new Bun.Glob("*.ts").scanSync(folder)) {
   const text = readFileSync(join(folder, file), "utf8");
-  if (!/^export const \w+: Head</m.test(text)) continue;
+  if (!/^(export )?const \w+: Head</m.test(text)) continue;
   const path = join(elsewhere, file);
   writeFileSync(
     path,
     text.replaceAll(/from "(\.[^"]+)"/g, (_, from: string) => `from ${JSON.stringify(join(folder, from))}`),
   );
-  for (const head of Object.values((await import(path)) as Record<string, Partial<Head> | undefined>)) {
+  // Some modules export their heads in one list.
+  for (const head of Object.values((await import(path)) as Record<string, Partial<Head> | undefined>).flat()) {
     if (head?.name !== undefined && head.decode !== undefined && head.recognise !== undefined)
       moved.set(head.name, head as Head);
   }

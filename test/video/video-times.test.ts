@@ -72,7 +72,9 @@ test.skipIf(isFfmpegMissing)(
     const third = await readAll(path("long.ts"), { startMs: 6000, every: 3 });
     expect(third.times).toEqual(all.filter((_, at) => at % 3 === 0));
     expect((await readAll(path("long.ts"), { startMs: 6000, fps: 2, durationMs: 2000 })).times.length).toBe(4);
-    await expect(readAll(path("long.ts"), { startMs: 60_000 })).rejects.toThrow("no frame of it could be decoded");
+    await expect(readAll(path("long.ts"), { startMs: 60_000 })).rejects.toThrow(
+      "it is 12.0 s long and was to be read from 1 min 0 s on",
+    );
   },
   120_000,
 );

@@ -187,8 +187,11 @@ export class DeviceFrames extends Owner {
   /** Close it and what it is of once no frame is held. */
   closeWhenFree(close: () => void): void {
     const end = (): void => {
-      this.close();
-      close();
+      try {
+        this.close();
+      } finally {
+        close();
+      }
     };
     if (this.#held === 0) end();
     else this.#onEnd = end;

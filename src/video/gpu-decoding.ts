@@ -66,8 +66,10 @@ async function closeUnused(index: number, engines: SharedEngines): Promise<void>
   const close = (): void => {
     if (isUsed() || shared.get(index) !== engines) return;
     shared.delete(index);
-    nvdec.close();
-    device.close();
+    // Each is closed whatever happens to the other.
+    using owned = new DisposableStack();
+    owned.use(device);
+    owned.use(nvdec);
   };
   // A thread that destroys a decoder while the process ends would use a driver that is gone.
   process.once("exit", close);
@@ -215,7 +217,9 @@ export class GpuDecoding {
 
   /** Nothing waits for a decoder to end but {@linkcode GpuDecoding.close}. */
   #closeLater(decoder: NvdecDecoder, then?: () => Promise<void>): void {
-    const closing = decoder.closeLater().then(then);
+    // Nobody may be there to be told, and what the decoder held is let go of all the same.
+    const tell = (error: unknown): void => logger.warn(`${decoder.label} did not close: ${inShort(error as Error)}`);
+    const closing = decoder.closeLater().catch(tell).then(then);
     this.#closing.add(closing);
     void closing.finally(() => this.#closing.delete(closing));
   }

@@ -231,3 +231,28 @@ test("EventWaits asks once a turn of the event loop, and without a pause where w
   driver.finish(1);
   await again;
 });
+
+test("EventWaits lets timers and another's short waits through, and asks nothing of many at once", async () => {
+  const both = [setUp("poll", 1), setUp("poll", 1)];
+  const ended = both.map(({ waits, events }) => waits.of(events[0]!).done());
+  const turns = async (count: number): Promise<void> => {
+    for (let at = 0; at < count; at++) await new Promise<void>((resolve) => setImmediate(resolve));
+  };
+  await Promise.all([turns(20), new Promise((resolve) => setTimeout(resolve, 1))]);
+  for (const { driver, waits } of both) {
+    expect(waits.length).toBe(1);
+    // Each turn asks without a pause, and then once more.
+    expect(driver.queries).toBeGreaterThanOrEqual(38);
+    driver.finish(1);
+  }
+  await Promise.all(ended);
+
+  const { driver, waits, events } = setUp("auto", 16);
+  const all = events.map((event) => waits.of(event).done());
+  await turns(20);
+  // The first one was alone when it came.
+  expect([driver.queries, driver.watches]).toEqual([16, 1]);
+  for (const { handle } of events) driver.finish(handle);
+  await Promise.all(all);
+  expect(driver.queries).toBeLessThanOrEqual(32);
+});

@@ -146,6 +146,34 @@ fakeCudaTest(
   },
 );
 
+fakeCudaTest("a video whose device is lost closes all the same, and leaves no decoder behind", async (run) => {
+  const output = await run(
+    program(`
+    import { setLogSink } from "./src/core/log.ts";
+    import { cudaRuntime } from "./src/ffi/cuda-runtime.ts";
+    const lines = [];
+    setLogSink((level, text) => { if (level === "warn") lines.push(text.split(":")[0]); });
+    const rejected = [];
+    process.on("unhandledRejection", (error) => rejected.push(error.message));
+    const runtime = cudaRuntime();
+    const destroy = runtime.cudaEventDestroy;
+    // Of the frames' event, and of the decoder's only.
+    for (const passed of [0, 1]) {
+      const video = await recordedVideo(stream(10));
+      (await video[Symbol.asyncIterator]().next()).value.release();
+      let calls = 0;
+      runtime.cudaEventDestroy = (event) => (calls++ < passed ? destroy(event) : 719);
+      await video.close();
+      runtime.cudaEventDestroy = destroy;
+    }
+    while (standIn().locks > 0) await Bun.sleep(1);
+    tell(lines, rejected);
+  `),
+  );
+  const fault = "NvdecDecoder (h264) did not close";
+  expect(result(output)).toEqual([[fault, fault], []]);
+});
+
 fakeCudaTest("a camera that is closed while its decoder is made ends its reader's loop", async (run) => {
   const code = program(`
     const read = async () => {

@@ -248,6 +248,14 @@ export async function openVideos(
     waiting.set(at, opened);
     return opened;
   });
+  const close = async (): Promise<void> => {
+    ending.abort();
+    // One that has answered may not be among the videos yet.
+    const answered = (await Promise.allSettled(cameras)).map((one) =>
+      one.status === "fulfilled" ? one.value : undefined,
+    );
+    await Promise.all([...answered, ...videos.map(({ video }) => video)].map((video) => video?.close()));
+  };
   await untilAnswered([...waiting.values()], signal);
   const late = new Map(waiting);
   for (const [at, file] of files.entries()) {
@@ -258,8 +266,7 @@ export async function openVideos(
       const isFfmpegMissing = error instanceof LibraryLoadError && images.length > 0;
       const isOneOfMany = isOfVideo(error) && images.length + files.length > 1;
       if (!isFfmpegMissing && !isOneOfMany) {
-        ending.abort();
-        await Promise.all(videos.map(({ video }) => video.close()));
+        await close();
         throw error;
       }
       complaints.tell(error);
@@ -315,10 +322,7 @@ export async function openVideos(
     remarks: () => formatLosses(videos) + formatZones(videos),
     // What reads a video may still write into a frame after an error: the memory goes last.
     async [Symbol.asyncDispose]() {
-      ending.abort();
-      for (const one of await Promise.allSettled(late.values()))
-        if (one.status === "fulfilled") await one.value.close();
-      await Promise.all(videos.map(({ video }) => video.close()));
+      await close();
       await stack.disposeAsync();
     },
   };

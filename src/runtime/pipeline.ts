@@ -302,12 +302,13 @@ export async function warmUp<Params, Output>(
   params: Params,
 ): Promise<void> {
   const counts = new Set([1, pipeline.batch]);
+  const given = pipeline.task.madeUp?.(params) ?? params;
   const begun = new Set<Slot<Params, Output>>();
   const warm = async (slot: Slot<Params, Output>): Promise<void> => {
     if (begun.has(slot)) return;
     begun.add(slot);
     for (const source of sources) {
-      for (const count of counts) await runBatch(pipeline, slot, source, count, params);
+      for (const count of counts) await runBatch(pipeline, slot, source, count, given);
     }
   };
   // Asked for at once, so that each of those that are free is given out.

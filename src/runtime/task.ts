@@ -96,6 +96,8 @@ export interface TaskModel<ModelSpec, Params, Output> {
   sizeFor(images: readonly PixelSize[], params?: Params): Size;
   /** Most images of a call with such parameters that are run as one; left out where they do not matter. */
   mostWith?(params: Params): number;
+  /** Parameters like these, of images that are made up; left out where the task makes nothing of the difference. */
+  madeUp?(params: Params): Params;
   /** True if two calls may share a run. */
   sameParams(a: Params, b: Params): boolean;
   /** What is done around the model where its tensors lie in host memory. */

@@ -32,7 +32,8 @@ test("warmUp() runs each image alone and as a batch, in every slot at once", () 
     backend.letGo();
     await warm;
     expect(backend.runs.toSorted()).toEqual([...Array(6).fill(1), ...Array(6).fill(4)]);
-    expect(backend.selections.every((selection) => selection === SELECTION)).toBe(true);
+    expect(new Set(backend.selections).size).toBe(1);
+    expect(backend.selections[0]).toEqual({ ...SELECTION, isMadeUp: true });
   }));
 
 test("warmUp() does not wait for a slot that is at work, nor for another warm-up", () =>

@@ -172,7 +172,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   readonly rows: number;
   readonly mostImages: number;
   readonly usualSize: Size;
-  readonly idleParams: NmsOptions = USUAL_SELECTION;
+  readonly idleParams: NmsOptions = this.madeUp(USUAL_SELECTION);
   readonly sameParams: DetectModel["sameParams"] = sameNmsOptions;
   protected readonly options: DetectTaskOptions;
   /** True if inputs are as large as their images. */
@@ -196,6 +196,10 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     // Images of several sizes have inputs of several sizes; slices of one image are the batch.
     this.mostImages = this.#isImageSized || slices !== undefined ? 1 : Number.POSITIVE_INFINITY;
     this.rows = slices === undefined ? Number.POSITIVE_INFINITY : options.batch;
+  }
+
+  madeUp(selection: NmsOptions): NmsOptions {
+    return { ...selection, isMadeUp: true };
   }
 
   mostWith({ slices }: NmsOptions): number {

@@ -20,6 +20,8 @@ export interface NmsOptions {
   readonly classIds: ReadonlySet<number> | undefined;
   /** The slices that an image is cut into, which has a run of its own then; `false` for none, `undefined` for those that the model was loaded with. */
   readonly slices?: SlicePlan | false | undefined;
+  /** True of images that are made up, to measure or to warm up: that nothing is found in the first one says nothing of the model. */
+  readonly isMadeUp?: boolean | undefined;
 }
 
 /** What is kept where the caller does not say; nothing is found in noise with it. */

@@ -73,7 +73,11 @@ export class PlausibilityGuard {
    * @param selection what was asked for
    * @throws {ModelError} If the class names were assumed, and a class has none: the others are not its names either
    */
-  check(block: DetectionBlock, placement: Region, selection: Pick<NmsOptions, "classIds" | "threshold">): void {
+  check(
+    block: DetectionBlock,
+    placement: Region,
+    selection: Pick<NmsOptions, "classIds" | "threshold" | "isMadeUp">,
+  ): void {
     const { boxes, scores, classIds, count } = block;
     block.implausible = 0;
     if (this.#others !== undefined) this.#checkFirst(block, placement, selection);
@@ -101,8 +105,9 @@ export class PlausibilityGuard {
   #checkFirst(
     { count, dropped }: DetectionBlock,
     { width, height, sourceWidth, sourceHeight }: Region,
-    { classIds, threshold }: Pick<NmsOptions, "classIds" | "threshold">,
+    { classIds, threshold, isMadeUp }: Pick<NmsOptions, "classIds" | "threshold" | "isMadeUp">,
   ): void {
+    if (isMadeUp === true) return;
     const others = this.#others ?? [];
     this.#others = undefined;
     const isSlice = width < sourceWidth || height < sourceHeight;

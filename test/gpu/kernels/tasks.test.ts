@@ -377,6 +377,36 @@ describe("a task on a GPU makes of the same tensors what it makes on the host", 
     });
   }
 
+  gpuTest(
+    "the host looks at one image of a load, in whichever slot it comes, and again once it is loaded anew",
+    async () => {
+      const shape = [1, CELLS, 7];
+      const corners = tensor("f32", shape, (at) => corner(at % 7, Math.floor(at / 7)));
+      const box = tensor("f32", shape, (at) => (Math.floor(at / 7) === 9 ? corner(at % 7, 9) : 0));
+      const task = new DetectTask({ ...DEFAULT_DETECT_TASK_OPTIONS, labels: LABELS, head: "yolo-transposed" });
+      const images = IMAGES.slice(0, 1);
+      using owned = new DisposableStack();
+      const device = owned.use(Device.open());
+      for (let load = 0; load < 2; load++) {
+        const recognised = await task.recognise(opened({ output0: corners }, {}, 1, 320));
+        const engine = owned.use(new StandInEngine(device, [{ name: "output0", dtype: "f32", shape }]));
+        const model = standInModel(engine, device, recognised as TaskModel<unknown, unknown, unknown>, 1, owned);
+        const streams = owned.use(new GpuStreams(model.engine, device, "parallel", 2));
+        const part = (await recognised.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
+        const gpu = { ...model, cuda: part.load(model, owned), streams, trace: undefined };
+        const slots = [0, 1].map(() => owned.use(new GpuSlot<NmsOptions, DetectionBlock>(gpu, streams)));
+        const told: string[] = [];
+        for (const said of [corners, box, corners]) {
+          engine.give(new Map([["output0", said]]));
+          const ended = await Promise.allSettled(slots.map((slot) => slot.run(images, [320, 320], USUAL_SELECTION)));
+          told.push(ended.map(({ status }) => status).join());
+        }
+        expect(told).toEqual(["rejected,rejected", "fulfilled,fulfilled", "fulfilled,fulfilled"]);
+      }
+    },
+    30_000,
+  );
+
   /** Heads with kernels of their own, and a model of each: rows before NMS in either order, finished rows, queries. */
   const MOVED: readonly (readonly [head: Head, said: Said])[] = [
     [yolo, { output0: tensor("f32", [BATCH, 6, 84], (at) => (at % 504 < 336 ? 2 + random() * 20 : random() ** 2)) }],

@@ -1,5 +1,7 @@
 /** @module FewerLayers: a graph is rewritten so that an engine has fewer kernels to run for the same numbers. */
 
+import { volume } from "../core/tensor.ts";
+import { isOnnxOperator } from "./element-types.ts";
 import { createNode, intOf, intsOf, type OnnxNode, OnnxTensor } from "./messages.ts";
 import type { OnnxGraph, OnnxModel } from "./model.ts";
 
@@ -12,6 +14,9 @@ const CHANNELS = 1;
 
 /** Parts of a map begin where the vectors of FP16 formats do, else they would be copied. */
 const PART_CHANNELS = 8;
+
+/** Largest number of FP16, which engines may hold weights in. */
+const LARGEST_HALF = 65_504;
 
 /** Since this version of the operator set Split reads its sizes from an input. */
 const SIZES_BY_INPUT = 13;
@@ -26,14 +31,22 @@ const SIZES_BY_INPUT = 13;
  *   `(W₁ + W₂)b + W₂c`, so that SiLU and convolution are one kernel where there was a sum behind them;
  * - all parts of a split, concatenated again, are what was split: engines copy each part.
  *
- * Weights that are not FP32, or lie in files beside the model, stay as they are.
+ * Weights that are not FP32, or lie in files beside the model, stay as they are, and so does a model in which another library's
+ * operator has a name of these: ONNX Runtime writes one whose Conv has weights of another order.
  */
 export function fewerLayers({ graph, opsets }: OnnxModel): void {
-  joinSiblings(graph, opsets.get("") ?? 1);
+  if (graph.nodes.some((node) => REWRITTEN.has(node.op) && !isOnnxOperator(node))) return;
+  joinSiblings(graph, opsets.get("") ?? opsets.get("ai.onnx") ?? 1);
   foldSums(graph);
   joinParts(graph);
   graph.removeUnused();
 }
+
+/** What works on each element by itself. */
+const ELEMENTWISE: ReadonlySet<string> = new Set(["Sigmoid", "Mul", "Add", "Relu", "LeakyRelu", "HardSwish"]);
+
+/** Operators that are rewritten, or read on the way. */
+const REWRITTEN: ReadonlySet<string> = new Set(["Conv", "Split", "Concat", ...ELEMENTWISE]);
 
 /** Who reads each tensor; outputs of the graph are nobody's alone. */
 class Readers {
@@ -57,6 +70,23 @@ class Readers {
   }
 }
 
+/** A name that nothing of a graph has. */
+function freeName(graph: OnnxGraph, wanted: string): string {
+  const isTaken = (name: string): boolean =>
+    graph.initializers.has(name) ||
+    graph.inputs.some((input) => input.name === name) ||
+    graph.nodes.some(({ outputs }) => outputs.includes(name));
+  let name = wanted;
+  for (let at = 1; isTaken(name); at += 1) name = `${wanted}:${at}`;
+  return name;
+}
+
+/** FP32 weights that lie in the model; `undefined` for others, and where they are not as many as their shape says. */
+function floatsOf(weights: OnnxTensor | undefined): Float32Array<ArrayBuffer> | undefined {
+  const floats = weights?.floats();
+  return weights !== undefined && floats?.length === volume(weights.shape) ? floats : undefined;
+}
+
 /** A convolution with a SiLU behind it, which alone reads it. */
 interface Activated {
   readonly conv: OnnxNode;
@@ -77,8 +107,9 @@ function activatedBy(conv: OnnxNode, graph: OnnxGraph, readers: Readers): Activa
   if (readers.onlyOf(gate) !== product || !product.inputs.includes(gate)) return undefined;
   const weights = graph.initializers.get(conv.inputs[WEIGHTS]!);
   const bias = graph.initializers.get(conv.inputs[BIAS]!);
-  if (weights?.floats() === undefined || bias?.floats() === undefined) return undefined;
-  return weights.shape[0]! % PART_CHANNELS === 0 ? { conv, sigmoid, product, weights, bias } : undefined;
+  if (weights === undefined || bias === undefined) return undefined;
+  if (floatsOf(weights) === undefined || floatsOf(bias)?.length !== weights.shape[0]) return undefined;
+  return bias.shape[0]! % PART_CHANNELS === 0 ? { conv, sigmoid, product, weights, bias } : undefined;
 }
 
 /** What convolutions must have in common to be one. */
@@ -100,30 +131,33 @@ function joinSiblings(graph: OnnxGraph, opset: number): void {
 function joinGroup(graph: OnnxGraph, group: readonly Activated[], opset: number): void {
   const [{ conv: first, weights, product }] = group as [Activated, ...Activated[]];
   const sizes = group.map(({ bias }) => bias.shape[0]!);
-  const named = `${product.outputs[0]}:joined`;
-  const [made, gate, whole] = [`${named}:conv`, `${named}:gate`, `${named}:whole`] as const;
+  const named = (part: string): string => freeName(graph, `${product.outputs[0]}:joined:${part}`);
+  const [made, gate, whole] = [named("conv"), named("gate"), named("whole")] as const;
   const shape = [sizes.reduce((sum, size) => sum + size), ...weights.shape.slice(1)];
-  addFloats(
-    graph,
-    `${named}:weights`,
-    shape,
-    group.map((one) => one.weights),
-  );
-  addFloats(
-    graph,
-    `${named}:bias`,
-    shape.slice(0, 1),
-    group.map((one) => one.bias),
-  );
-  const conv = createNode("Conv", [first.inputs[0]!, `${named}:weights`, `${named}:bias`], [made]);
+  const names = [
+    addFloats(
+      graph,
+      named("weights"),
+      shape,
+      group.map((one) => one.weights),
+    ),
+    addFloats(
+      graph,
+      named("bias"),
+      shape.slice(0, 1),
+      group.map((one) => one.bias),
+    ),
+  ];
+  const conv = createNode("Conv", [first.inputs[0]!, ...names], [made]);
   for (const [name, message] of first.attributes) conv.attributes.set(name, message);
   const parts = group.map((one) => one.product.outputs[0]!);
   const hasInput = opset >= SIZES_BY_INPUT;
+  const inputs = [whole];
   if (hasInput) {
-    const data = BigInt64Array.from(sizes, BigInt);
-    graph.initializers.set(`${named}:sizes`, OnnxTensor.of(`${named}:sizes`, "i64", [sizes.length], data));
+    const name = named("sizes");
+    graph.initializers.set(name, OnnxTensor.of(name, "i64", [sizes.length], BigInt64Array.from(sizes, BigInt)));
+    inputs.push(name);
   }
-  const inputs = hasInput ? [whole, `${named}:sizes`] : [whole];
   const joined = [
     conv,
     createNode("Sigmoid", [made], [gate]),
@@ -134,8 +168,8 @@ function joinGroup(graph: OnnxGraph, group: readonly Activated[], opset: number)
   graph.nodes = graph.nodes.flatMap((node) => (node === first ? joined : gone.has(node) ? [] : [node]));
 }
 
-/** Tensors one behind the other as one. */
-function addFloats(graph: OnnxGraph, name: string, shape: readonly number[], parts: readonly OnnxTensor[]): void {
+/** Tensors one behind the other as one, of this name. */
+function addFloats(graph: OnnxGraph, name: string, shape: readonly number[], parts: readonly OnnxTensor[]): string {
   const all = new Float32Array(shape.reduce((product, side) => product * side, 1));
   let at = 0;
   for (const part of parts) {
@@ -144,54 +178,62 @@ function addFloats(graph: OnnxGraph, name: string, shape: readonly number[], par
     at += floats.length;
   }
   graph.initializers.set(name, OnnxTensor.of(name, "f32", shape, all));
+  return name;
 }
 
 /** Sums that only a concatenation before a convolution reads are left to the convolution. */
 function foldSums(graph: OnnxGraph): void {
   const maps = new MapReading(graph);
+  let readers = new Readers(graph);
   for (const concat of graph.nodes) {
     if (concat.op !== "Concat" || intOf(concat, "axis") !== CHANNELS) continue;
     // From the last, as each sum may be a part of the next.
-    for (let at = concat.inputs.length - 1; at >= 0; at -= 1) foldSum(graph, maps, concat, at);
+    for (let at = concat.inputs.length - 1; at >= 0; at -= 1) {
+      if (!foldSum(graph, maps, readers, concat, at)) continue;
+      graph.removeUnused();
+      readers = new Readers(graph);
+    }
   }
 }
 
-function foldSum(graph: OnnxGraph, maps: MapReading, concat: OnnxNode, at: number): void {
-  const readers = new Readers(graph);
-  const conv = readers.onlyOf(concat.outputs[0]!);
+/** @returns false where it is none that can be left to the convolution */
+function foldSum(graph: OnnxGraph, maps: MapReading, readers: Readers, concat: OnnxNode, at: number): boolean {
   const sum = maps.producers.get(concat.inputs[at]!);
-  if (conv?.op !== "Conv" || sum?.op !== "Add" || readers.onlyOf(sum.outputs[0]!) !== concat) return;
-  if (concat.inputs.indexOf(sum.outputs[0]!) !== concat.inputs.lastIndexOf(sum.outputs[0]!)) return;
+  if (sum?.op !== "Add" || readers.onlyOf(sum.outputs[0]!) !== concat) return false;
+  const conv = readers.onlyOf(concat.outputs[0]!);
+  if (conv?.op !== "Conv") return false;
+  if (concat.inputs.indexOf(sum.outputs[0]!) !== concat.inputs.lastIndexOf(sum.outputs[0]!)) return false;
   const term = sum.inputs.find((name) => concat.inputs.includes(name));
   const other = sum.inputs.find((name) => name !== term);
-  if (term === undefined || other === undefined || !maps.isAsLarge(other, term)) return;
+  if (term === undefined || other === undefined || !maps.isAsLarge(other, term)) return false;
   const channels = concat.inputs.map((name) => maps.channelsOf(name));
   const counts = channels.filter((count) => count !== undefined);
   const weights = graph.initializers.get(conv.inputs[WEIGHTS]!);
-  const floats = weights?.floats();
-  if (weights === undefined || floats === undefined || counts.length < channels.length) return;
+  const floats = floatsOf(weights);
+  if (weights === undefined || floats === undefined || counts.length < channels.length) return false;
   const [outputs = 0, read = 0, ...kernel] = weights.shape;
   // Of groups each reads a part only, and its weights have no more.
-  if (counts.reduce((total, count) => total + count, 0) !== read) return;
+  if (counts.reduce((total, count) => total + count, 0) !== read) return false;
   const count = counts[at]!;
   const into = concat.inputs.indexOf(term);
-  if (counts[into] !== count || maps.channelsOf(other) !== count) return;
+  if (counts[into] !== count || maps.channelsOf(other) !== count) return false;
   const area = kernel.reduce((product, side) => product * side, 1);
   const startOf = (index: number): number => counts.slice(0, index).reduce((total, one) => total + one, 0) * area;
   const [from, to] = [startOf(at), startOf(into)];
   for (let row = 0; row < outputs; row += 1) {
     const start = row * read * area;
-    for (let k = 0; k < count * area; k += 1) floats[start + to + k]! += floats[start + from + k]!;
+    for (let k = 0; k < count * area; k += 1) {
+      const folded = floats[start + to + k]! + floats[start + from + k]!;
+      if (!(Math.abs(folded) <= LARGEST_HALF)) return false;
+      floats[start + to + k] = folded;
+    }
   }
-  const name = `${conv.outputs[0]}:weights:${at}`;
+  const name = freeName(graph, `${conv.outputs[0]}:weights:${at}`);
   graph.initializers.set(name, OnnxTensor.of(name, "f32", weights.shape, floats));
   conv.inputs[WEIGHTS] = name;
   concat.inputs[at] = other;
-  graph.removeUnused();
+  return true;
 }
-
-/** What works on each element by itself. */
-const ELEMENTWISE: ReadonlySet<string> = new Set(["Sigmoid", "Mul", "Add", "Relu", "LeakyRelu", "HardSwish"]);
 
 /** Reads of a graph how large its maps are. */
 class MapReading {
@@ -205,29 +247,58 @@ class MapReading {
 
   /** Channels of a map; `undefined` where they are not certain. */
   channelsOf(name: string): number | undefined {
-    const node = this.producers.get(name);
-    if (node === undefined) return undefined;
-    if (node.op === "Conv") return this.#graph.initializers.get(node.inputs[WEIGHTS]!)?.shape[0];
-    if (node.op === "Split" && intOf(node, "axis") === CHANNELS) {
-      const sizes = intsOf(node, "split") ?? this.#graph.constant(node.inputs[1] ?? "", this.producers)?.values();
-      return sizes?.[node.outputs.indexOf(name)];
-    }
-    if (!ELEMENTWISE.has(node.op)) return undefined;
-    const counts = node.inputs.map((input) => this.channelsOf(input));
-    return counts.every((count) => count === counts[0]) ? counts[0] : undefined;
+    const counts = new Set<number | undefined>();
+    const isRead = this.#walk(name, (node, output) => {
+      if (ELEMENTWISE.has(node.op)) return node.inputs;
+      if (node.op === "Conv") counts.add(this.#graph.initializers.get(node.inputs[WEIGHTS]!)?.shape[0]);
+      else if (node.op === "Split" && intOf(node, "axis") === CHANNELS)
+        counts.add(this.#sizesOf(node)?.[node.outputs.indexOf(output)]);
+      else return undefined;
+      return [];
+    });
+    return isRead && counts.size === 1 ? [...counts][0] : undefined;
   }
 
-  /** Whether a map was made of another without a change of its sides. @param seen what is known of maps on the way: a SiLU reads each twice */
-  isAsLarge(name: string, as: string, seen: Map<string, boolean> = new Map()): boolean {
-    if (name === as) return true;
-    const known = seen.get(name);
-    if (known !== undefined) return known;
-    const node = this.producers.get(name);
-    const isKept = node !== undefined && (ELEMENTWISE.has(node.op) || (node.op === "Conv" && this.#keepsSides(node)));
-    const read = node?.op === "Conv" ? node.inputs.slice(0, WEIGHTS) : (node?.inputs ?? []);
-    const isAsLarge = isKept && read.every((input) => this.isAsLarge(input, as, seen));
-    seen.set(name, isAsLarge);
-    return isAsLarge;
+  /** Whether a map was made of another without a change of its sides. */
+  isAsLarge(name: string, as: string): boolean {
+    return this.#walk(
+      name,
+      (node) => {
+        if (ELEMENTWISE.has(node.op)) return node.inputs;
+        return node.op === "Conv" && this.#keepsSides(node) ? node.inputs.slice(0, WEIGHTS) : undefined;
+      },
+      as,
+    );
+  }
+
+  /**
+   * Look at what made a map, and at what made that.
+   *
+   * @param inputsOf what to look at behind a node; `undefined` ends it
+   * @param end      what need not be looked at
+   * @returns false where it was ended, or came to an input of the model or a constant
+   */
+  #walk(
+    name: string,
+    inputsOf: (node: OnnxNode, output: string) => readonly string[] | undefined,
+    end?: string,
+  ): boolean {
+    const seen = new Set([end]);
+    // Not by recursion: graphs are deep, and a SiLU reads each map twice.
+    const open = [name];
+    for (let output = open.pop(); output !== undefined; output = open.pop()) {
+      if (seen.has(output)) continue;
+      seen.add(output);
+      const node = this.producers.get(output);
+      const inputs = node && inputsOf(node, output);
+      if (inputs === undefined) return false;
+      open.push(...inputs);
+    }
+    return true;
+  }
+
+  #sizesOf(split: OnnxNode): readonly number[] | undefined {
+    return intsOf(split, "split") ?? this.#graph.constant(split.inputs[1] ?? "", this.producers)?.values();
   }
 
   #keepsSides(conv: OnnxNode): boolean {

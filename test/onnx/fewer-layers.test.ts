@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { tensorOf } from "../../src/core/tensor.ts";
 import { fewerLayers } from "../../src/onnx/fewer-layers.ts";
+import { OnnxTensor } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { type InitializerSpec, type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
@@ -158,3 +159,134 @@ test("what an output of the model is stays, and is not joined", async () => {
   expect(await rewritten(toy.model({ left: WIDTH, "left.silu": WIDTH, "right.silu": WIDTH }))).toEqual({});
   expect((await rewritten(toy.model({ "left.silu": WIDTH, "right.silu": WIDTH }))).Conv).toEqual([2, 1]);
 });
+
+/** A model that is changed as a test wants it. */
+function changed(bytes: Uint8Array, change: (model: OnnxModel) => void): Uint8Array<ArrayBuffer> {
+  const model = OnnxModel.read(bytes);
+  change(model);
+  return model.write();
+}
+
+test("a split of unlike parts has its sizes where the model's version of Split reads them", async () => {
+  const unlike = siblings({ channels: 8 });
+  const of = (domain: string, version: number): Uint8Array =>
+    changed(unlike, ({ opsets }) => {
+      opsets.clear();
+      opsets.set(domain, version);
+    });
+  for (const domain of ["", "ai.onnx"]) {
+    for (const version of [11, 13, 20]) expect((await rewritten(of(domain, version))).Split).toEqual([0, 1]);
+  }
+});
+
+test("names that the model has already are left to it", async () => {
+  // What the rewriting would call its own, made and read by others.
+  const toy = new Toy();
+  for (const name of ["left", "right"]) toy.silu(toy.conv("x", name, WIDTH, WIDTH));
+  toy.conv("x", "left.silu:joined:conv", WIDTH, WIDTH);
+  const own = changed(
+    toy.model({ "left.silu": WIDTH, "right.silu": WIDTH, "left.silu:joined:conv": WIDTH }),
+    ({ graph }) => {
+      const third = graph.nodes.at(-1)!;
+      for (const [at, part] of [
+        [1, "weights"],
+        [2, "bias"],
+      ] as const) {
+        const weights = graph.initializers.get(third.inputs[at]!)!;
+        const name = `left.silu:joined:${part}`;
+        graph.initializers.set(name, OnnxTensor.of(name, "f32", weights.shape, weights.floats()!));
+        third.inputs[at] = name;
+      }
+    },
+  );
+  expect((await rewritten(own)).Conv).toEqual([3, 2]);
+  const sum = block(1, (toy) => toy.conv("x", "y:weights:2", WIDTH, WIDTH));
+  const kept = OnnxModel.read(sum);
+  kept.graph.outputs.push(kept.graph.outputs[0]!.as("y:weights:2", "f32"));
+  expect(await rewritten(kept.write())).toEqual({ Add: [1, 0] });
+});
+
+test("weights that FP16 cannot hold when they are summed, or that are not as many as they say, stay", async () => {
+  const large = changed(block(1), ({ graph }) => {
+    const data = new Float32Array(3 * WIDTH * WIDTH * 9).fill(40_000);
+    graph.initializers.set("y.weight", OnnxTensor.of("y.weight", "f32", [WIDTH, 3 * WIDTH, 3, 3], data));
+  });
+  const short = (bytes: Uint8Array, name: string): Uint8Array =>
+    changed(bytes, ({ graph }) => {
+      const { shape } = graph.initializers.get(name)!;
+      graph.initializers.set(name, OnnxTensor.of(name, "f32", shape, chance(5, 1)));
+    });
+  for (const bytes of [
+    large,
+    short(block(1), "y.weight"),
+    short(siblings(), "left.weight"),
+    short(siblings(), "left.bias"),
+  ]) {
+    const model = OnnxModel.read(bytes);
+    const operators = model.graph.nodes.map(({ op }) => op);
+    fewerLayers(model);
+    expect(model.graph.nodes.map(({ op }) => op)).toEqual(operators);
+  }
+});
+
+test("a model with an operator of another library by one of these names stays as it is", () => {
+  const toy = new Toy();
+  const [a, b] = [toy.silu(toy.conv("x", "left", WIDTH, WIDTH)), toy.silu(toy.conv("x", "right", WIDTH, WIDTH))];
+  toy.nodes.push({ op: "Conv", inputs: [a, "left.weight"], outputs: ["y"], domain: "com.microsoft.nchwc" });
+  const model = OnnxModel.read(toy.model({ y: WIDTH, [b]: WIDTH }));
+  const before = model.write();
+  fewerLayers(model);
+  expect(model.write()).toEqual(before);
+});
+
+test("what a branch reads stays", async () => {
+  const branch = (op: string, read: string) => ({
+    nodes: [{ op, inputs: [read], outputs: [`${op}.out`] }],
+    inputs: [],
+    outputs: [{ name: `${op}.out`, dtype: "f32" }],
+  });
+  for (const [read, channels, changes] of [
+    ["sum0", WIDTH, { Sigmoid: [4, 3], Mul: [4, 3], Conv: [5, 4], Split: [1, 2] }],
+    ["all", 3 * WIDTH, { Sigmoid: [4, 3], Mul: [4, 3], Conv: [5, 4], Split: [1, 2] }],
+    ["left", 2 * WIDTH, { Add: [1, 0] }],
+  ] as const) {
+    const toy = new Toy();
+    const [a, b] = toy.split(toy.silu(toy.conv("x", "first", WIDTH, 2 * WIDTH)), [WIDTH, WIDTH]) as [string, string];
+    toy.silu(toy.conv("x", "left", WIDTH, 2 * WIDTH));
+    const sum = toy.add("Add", [b, toy.bottleneck(b, "m")], "sum0");
+    toy.conv(toy.add("Concat", [a, b, sum], "all", { axis: 1 }), "y", 3 * WIDTH, WIDTH);
+    toy.initializers.push({ name: "yes", dtype: "bool", shape: [], data: Uint8Array.of(1) });
+    const branches = { then_branch: branch("Relu", read), else_branch: branch("Neg", read) };
+    toy.add("If", ["yes"], "z", branches as NodeSpec["attributes"]);
+    expect(await rewritten(toy.model({ y: WIDTH, "left.silu": 2 * WIDTH, z: channels }))).toEqual(changes as never);
+  }
+});
+
+test("a deep graph, one with a SiLU of a SiLU, and one of many concatenations are looked through in little time", () => {
+  const deep = (each: (toy: Toy, map: string) => string, times: number): Uint8Array => {
+    const toy = new Toy();
+    let map = toy.conv("x", "first", WIDTH, WIDTH);
+    for (let at = 0; at < times; at += 1) map = each(toy, map);
+    toy.add("Concat", ["first", toy.add("Add", ["first", map], "sum")], "all", { axis: 1 });
+    toy.conv("all", "y", 2 * WIDTH, WIDTH);
+    return toy.model({ y: WIDTH });
+  };
+  const dense = new Toy();
+  const maps = ["x"];
+  for (let at = 0; at < 300; at += 1) {
+    const read = maps.slice(-20);
+    maps.push(dense.conv(dense.add("Concat", read, `all${at}`, { axis: 1 }), `map${at}`, read.length * WIDTH, WIDTH));
+  }
+  const relu = (toy: Toy, map: string): string => toy.add("Relu", [map], `relu${toy.nodes.length}`);
+  for (const [bytes, sums] of [
+    [deep(relu, 15_000), 0],
+    [deep((toy, map) => toy.silu(map), 60), 0],
+    [dense.model({ [maps.at(-1)!]: WIDTH }), 0],
+  ] as const) {
+    const model = OnnxModel.read(bytes);
+    const start = performance.now();
+    fewerLayers(model);
+    expect(performance.now() - start).toBeLessThan(5000);
+    expect(model.graph.nodes.filter(({ op }) => op === "Add").length).toBe(sums);
+  }
+}, 20_000);

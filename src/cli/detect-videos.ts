@@ -288,7 +288,8 @@ export async function openVideos(
         pinned = stack.adopt(new PinnedFrames(device), (one) => one.close());
       }
       async function* framesOf(one: OpenVideo, line: FrameLine): AsyncGenerator<WritableImage, void, undefined> {
-        if (signal.aborted) return;
+        // A camera may have answered just as the run ended.
+        if (opening.aborted) return;
         try {
           yield* detectFrames(detector, one, line, events, args, signal);
         } catch (error) {

@@ -181,7 +181,9 @@ export class PinnedFrames extends Resource {
   }
 
   protected override release(): void {
-    for (const buffer of this.#buffers) buffer.close();
+    // Each is closed whatever happens to the others.
+    using owned = new DisposableStack();
+    for (const buffer of this.#buffers) owned.use(buffer);
   }
 }
 

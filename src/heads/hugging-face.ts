@@ -4,12 +4,13 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import type { DetrFamily } from "../onnx/beside.ts";
 import { MOST_CHOSEN } from "./dense-reading.ts";
 import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
 import { areBoxes, outputOf } from "./outputs.ts";
 import { decodeQueries } from "./queries.ts";
-import { type DetrFamily, FLOATS, type ModelTraits } from "./traits.ts";
+import { FLOATS, type ModelTraits } from "./traits.ts";
 
 /** Upstream, and the image processors of transformers, resize by Pillow's BILINEAR, or by torchvision's with antialias. */
 export const RTDETR_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };

@@ -1,12 +1,13 @@
 /** @module Heads `mmdet`, `mmrotate` and `mask-rcnn-mmdeploy`: rows of a box and a score, and labels, as mmdeploy exports. */
 
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import type { OpenMmlabFamily } from "../onnx/beside.ts";
 import { defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { mayBePatches } from "./masked.ts";
 import { outputOf } from "./outputs.ts";
 import { decodeParts } from "./parts.ts";
-import { FLOATS, findOutput, type ModelTraits, NUMBERS, type OpenMmlabFamily } from "./traits.ts";
+import { FLOATS, findOutput, type ModelTraits, NUMBERS } from "./traits.ts";
 
 const MEAN = [123.675, 116.28, 103.53] as const;
 const STD = [58.395, 57.12, 57.375] as const;

@@ -4,27 +4,9 @@ import { logger } from "../core/log.ts";
 import { type DType, formatShape, type TensorInfo } from "../core/tensor.ts";
 import { type Literal, namesOfMetadata, parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import type { WeightsFamily } from "../onnx/beside.ts";
 import { type Anchors, type AnchorsTaken, anchorsOf, anchorsSaid } from "./anchors.ts";
 import { findImageInput, type ImageInput } from "./image-input.ts";
-
-/** The DETRs that want ImageNet's mean and deviation, and those that want levels in 0–1. */
-export type DetrFamily = "detr" | "rtdetr";
-
-/** What of OpenMMLab wants another pre-processing than most of MMDetection. */
-export type OpenMmlabFamily =
-  | "rtmdet"
-  | "yolox"
-  | "yolov3"
-  | "yolov3-some"
-  | "fcos"
-  | "ssd"
-  | "ssd-vgg"
-  | "mmyolo"
-  | "mmyolo-rtmdet"
-  | "mmyolo-ppyoloe";
-
-/** What the names of a model's weights tell. */
-export type WeightsFamily = DetrFamily | OpenMmlabFamily | "damo-yolo";
 
 /** What the heads look at. */
 export interface ModelTraits {

@@ -1,16 +1,24 @@
 /** @module ModelFiles: what Hugging Face's files beside a model say, as far as several tasks read it. */
 
-import { readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
 import { logger } from "../core/log.ts";
 import { type AnchorsTaken, anchorsIn } from "../heads/anchors.ts";
 import { type ExporterConfig, mmdeployConfig, paddleConfig } from "../heads/exporter-config.ts";
 import type { RecogniseOptions } from "../heads/head.ts";
-import { evidentMap, type MapTaskName, type WeightsFamily } from "../heads/traits.ts";
+import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
 import { namesIn } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import {
+  anchorFiles,
+  type Beside,
+  labelFiles,
+  MOST_OF_NODES,
+  type ModelFolder,
+  modelFolder,
+  type WeightsFamily,
+  weightsFamily,
+} from "../onnx/beside.ts";
 
 /** An object of a file. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -23,24 +31,25 @@ export interface ModelFiles {
   readonly config: Json | undefined;
 }
 
-/** More than any of these files holds. */
-const MOST_BYTES = 2 ** 24;
-
 /** True for an object that is no list. */
 export function isObject(value: unknown): value is Json {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** @param parse of its text; JSON if left out */
-async function readObject(path: string, parse: (text: string) => unknown = JSON.parse): Promise<Json | undefined> {
-  const file = Bun.file(path);
-  if (!(await file.exists()) || file.size > MOST_BYTES) return undefined;
+function objectIn(
+  { texts }: ModelFolder,
+  name: string,
+  parse: (text: string) => unknown = JSON.parse,
+): Json | undefined {
+  const text = texts[name];
+  if (text === undefined) return undefined;
   try {
-    const value = parse(await file.text());
+    const value = parse(text);
     if (isObject(value)) return value;
-    logger.warn(`Ignoring ${JSON.stringify(path)}: it holds no object`);
+    logger.warn(`Ignoring ${JSON.stringify(name)} beside the model: it holds no object`);
   } catch (error) {
-    logger.warn(`Ignoring ${JSON.stringify(path)}: ${(error as Error).message}`);
+    logger.warn(`Ignoring ${JSON.stringify(name)} beside the model: ${(error as Error).message}`);
   }
   return undefined;
 }
@@ -48,26 +57,32 @@ async function readObject(path: string, parse: (text: string) => unknown = JSON.
 /** What is known of a detector beside what its tensors and its metadata say. */
 type DetectorFiles = Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside" | "weightsOf">;
 
-/** What a plan that was built here carries of its ONNX model: it may lie elsewhere, and names of weights are not in it. */
-interface CarriedFiles {
-  readonly files?: ModelFiles;
-  readonly detector?: DetectorFiles;
-}
-
-/** What is known of an ONNX model beside what is in it, for its plan to carry. @param source path or bytes of the model */
-export async function filesToCarry(source: string | Uint8Array): Promise<Json | undefined> {
-  const [files, detector] = [await modelFiles(source), await detectorFiles(source)];
-  const isKnown = files !== undefined || Object.values(detector).some((value) => value !== undefined);
-  // Without what is not known, as a plan gives it back.
-  return isKnown ? (JSON.parse(JSON.stringify({ files, detector })) as Json) : undefined;
-}
-
-async function carriedFiles(source: string | Uint8Array): Promise<CarriedFiles> {
+/** What a plan that was built here carries of its ONNX model; `undefined` of other models. */
+async function carriedBy(source: string | Uint8Array): Promise<Beside | undefined> {
   // The metadata in front of a plan begin with a brace, behind their length.
   const mayBePlan = typeof source === "string" ? !/\.onnx$/i.test(source) : source[4] === "{".charCodeAt(0);
-  if (!mayBePlan) return {};
+  if (!mayBePlan) return undefined;
   const { readPlanOrigin } = await import("../tensorrt/plan-file.ts");
-  return ((await readPlanOrigin(source))?.beside ?? {}) as CarriedFiles;
+  const origin = await readPlanOrigin(source);
+  return origin && (origin.beside ?? {});
+}
+
+/** The folder that a model lies in, then the one that the ONNX model of a plan lay in, where they have files that are read. */
+async function foldersOf(source: string | Uint8Array, carried: Beside | undefined): Promise<readonly ModelFolder[]> {
+  const own = typeof source === "string" ? await modelFolder(source) : undefined;
+  return [own, carried?.folder].filter((folder) => folder !== undefined);
+}
+
+/** What the first has that has anything. */
+function firstIn<Found>(
+  folders: readonly ModelFolder[],
+  find: (folder: ModelFolder) => Found | undefined,
+): Found | undefined {
+  for (const folder of folders) {
+    const found = find(folder);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /**
@@ -77,20 +92,13 @@ async function carriedFiles(source: string | Uint8Array): Promise<CarriedFiles> 
  * @param source path of the model; bytes have nothing beside them
  */
 export async function modelFiles(source: string | Uint8Array): Promise<ModelFiles | undefined> {
-  return (await filesBeside(source)) ?? (await carriedFiles(source)).files;
+  return firstIn(await foldersOf(source, await carriedBy(source)), filesIn);
 }
 
-async function filesBeside(source: string | Uint8Array): Promise<ModelFiles | undefined> {
-  if (typeof source !== "string") return undefined;
-  const folder = dirname(source);
-  const folders = basename(folder) === "onnx" ? [folder, dirname(folder)] : [folder];
-  for (const one of folders) {
-    const [preprocessor, config] = await Promise.all(
-      ["preprocessor_config.json", "config.json"].map((name) => readObject(join(one, name))),
-    );
-    if (preprocessor !== undefined || config !== undefined) return { preprocessor, config };
-  }
-  return undefined;
+function filesIn(folder: ModelFolder): ModelFiles | undefined {
+  const preprocessor = objectIn(folder, "preprocessor_config.json");
+  const config = objectIn(folder, "config.json");
+  return preprocessor === undefined && config === undefined ? undefined : { preprocessor, config };
 }
 
 /**
@@ -99,66 +107,33 @@ async function filesBeside(source: string | Uint8Array): Promise<ModelFiles | un
  * @param source path or bytes of the model
  */
 export async function detectorFiles(source: string | Uint8Array): Promise<DetectorFiles> {
-  const [anchors, names, exporter, weights, { detector: carried }] = await Promise.all([
-    anchorsBeside(source),
-    namesBeside(source),
-    exporterBeside(source),
-    weightsOf(source),
-    carriedFiles(source),
-  ]);
+  const carried = await carriedBy(source);
+  const folders = await foldersOf(source, carried);
   return {
-    anchorsBeside: anchors ?? carried?.anchorsBeside,
-    namesBeside: names ?? carried?.namesBeside,
-    exporterBeside: exporter ?? carried?.exporterBeside,
-    weightsOf: weights ?? carried?.weightsOf,
+    anchorsBeside: firstIn(folders, anchorsOf),
+    namesBeside: firstIn(folders, namesOf),
+    exporterBeside: firstIn(folders, exporterIn),
+    weightsOf: carried === undefined ? await weightsOf(source) : carried.weightsOf,
   };
 }
 
-/** Bytes at the beginning of an ONNX file in which its nodes are, which name the weights that they read; the weights lie behind them. */
-const MOST_OF_NODES = 2 ** 23;
-
-/** Names that weights of a family have, and what is not among them. */
-const NAMES_OF_WEIGHTS: readonly (readonly [family: WeightsFamily, names: RegExp, others?: RegExp])[] = [
-  // RT-DETR and D-FINE of transformers; then DETR, YOLOS and Conditional DETR, Conditional and DAB-DETR, Deformable DETR.
-  ["rtdetr", /[./]enc_score_head[./]|[./]encoder[./]aifi[./]/],
-  ["detr", /[./](class_labels_classifier|ref_point_head|self_attn[./]sampling_offsets)[./]/],
-  ["rtmdet", /bbox_head[./]rtm_cls[./]/],
-  ["yolox", /bbox_head[./](head_module[./])?multi_level_conv_cls[./]/],
-  // With a backbone other than Darknet it wants what most do; files of an old PyTorch name no layer of a backbone.
-  ["yolov3", /backbone[./]conv_res_block\d/],
-  ["yolov3-some", /bbox_head[./]convs_pred[./]/, /backbone[./](layer|conv_res_block)\d/],
-  ["fcos", /bbox_head[./]conv_centerness[./]/],
-  ["ssd", /bbox_head[./]cls_convs[./]\d[./]1\.weight/],
-  ["ssd-vgg", /backbone[./]features[./]\d+\.weight/],
-  ["mmyolo", /bbox_head[./]head_module[./]/, /[./]head_module[./](rtm_cls|multi_level_conv_cls|cls_stems)[./]/],
-  ["mmyolo-rtmdet", /bbox_head[./]head_module[./]rtm_cls[./]/],
-  ["mmyolo-ppyoloe", /bbox_head[./]head_module[./]cls_stems[./]/],
-  ["damo-yolo", /(^|[^_])head[./]gfl_reg[./]/],
-];
-
-/** The family that the names of an ONNX file's weights are of; `undefined` if of none, or of several. */
-async function weightsOf(source: string | Uint8Array): Promise<RecogniseOptions["weightsOf"]> {
-  if (typeof source === "string" && !/\.onnx$/i.test(source)) return undefined;
-  const file = typeof source === "string" ? Bun.file(source) : undefined;
-  if (file !== undefined && !(await file.exists())) return undefined;
-  const bytes = file === undefined ? (source as Uint8Array) : await file.slice(0, MOST_OF_NODES).bytes();
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MOST_OF_NODES)).toString("latin1");
-  const found = NAMES_OF_WEIGHTS.filter(([, names, others]) => names.test(text) && others?.test(text) !== true);
-  return found.length === 1 ? found[0]![0] : undefined;
+async function weightsOf(source: string | Uint8Array): Promise<WeightsFamily | undefined> {
+  if (typeof source !== "string") return weightsFamily(source);
+  const file = Bun.file(source);
+  if (!/\.onnx$/i.test(source) || !(await file.exists())) return undefined;
+  return weightsFamily(await file.slice(0, MOST_OF_NODES).bytes());
 }
 
-async function exporterBeside(source: string | Uint8Array): Promise<ExporterConfig | undefined> {
-  if (typeof source !== "string") return undefined;
-  const folder = dirname(source);
-  const pipeline = await readObject(join(folder, "pipeline.json"));
+function exporterIn(folder: ModelFolder): ExporterConfig | undefined {
+  const pipeline = objectIn(folder, "pipeline.json");
   const found = pipeline && mmdeployConfig("pipeline.json", pipeline);
   if (found !== undefined) return found;
   for (const name of ["infer_cfg.yml", "inference.yml"]) {
-    const content = await readObject(join(folder, name), Bun.YAML.parse);
+    const content = objectIn(folder, name, Bun.YAML.parse);
     const config = content && paddleConfig(name, content);
     if (config !== undefined) return config;
   }
-  const { preprocessor } = (await modelFiles(source)) ?? {};
+  const preprocessor = objectIn(folder, "preprocessor_config.json");
   return preprocessor && transformersConfig(preprocessor);
 }
 
@@ -207,62 +182,30 @@ function saidInYaml(text: string): Omit<NonNullable<RecogniseOptions["namesBesid
   return names && { names, task: said, keypointShape };
 }
 
-/** Files of a model's own name, and those that exporters write beside the only model of a folder. */
-function labelFiles(stem: string, isOnly: boolean): readonly string[] {
-  const own = [`${stem}.names`, `${stem}.labels`, `${stem}_labels.txt`];
-  return isOnly ? [...own, "labels.txt", "classes.txt", "metadata.yaml", "data.yaml"] : own;
-}
-
-/** Names without the end that says what a file of a model is. */
-function stemsOf(files: readonly string[]): ReadonlySet<string> {
-  const models = files.filter((name) => /\.(onnx|plan|engine|trt)$/i.test(name));
-  return new Set(models.map((name) => name.replace(/\.[^.]*$/, "")));
-}
-
 /**
  * The class names of a file beside a model: one of its own name, `labels.txt`, `classes.txt`, `metadata.yaml` or `data.yaml` where it
  * is the only model in its folder, or the `config.json` of transformers.
- *
- * @param source path of the model; bytes have nothing beside them
  */
-async function namesBeside(source: string | Uint8Array): Promise<RecogniseOptions["namesBeside"]> {
-  if (typeof source !== "string") return undefined;
-  const [folder, stem] = [dirname(source), basename(source).replace(/\.[^.]*$/, "")];
-  const listed = await readdir(folder).catch((): string[] => []);
-  for (const name of labelFiles(stem, stemsOf(listed).size <= 1)) {
-    if (!listed.includes(name)) continue;
-    const file = Bun.file(join(folder, name));
-    if (file.size > MOST_BYTES) continue;
+function namesOf(folder: ModelFolder): RecogniseOptions["namesBeside"] {
+  for (const file of labelFiles(folder)) {
+    const text = folder.texts[file];
+    if (text === undefined) continue;
     try {
-      const text = await file.text();
-      if (name.endsWith(".yaml")) {
-        const said = saidInYaml(text);
-        if (said !== undefined) return { file: name, ...said };
-        continue;
-      }
-      const names = namesOfText(text);
-      if (names !== undefined) return { file: name, names };
+      const said = file.endsWith(".yaml") ? saidInYaml(text) : undefined;
+      const names = file.endsWith(".yaml") ? said?.names : namesOfText(text);
+      if (names !== undefined) return { file, ...said, names };
     } catch (error) {
-      logger.warn(`Ignoring ${JSON.stringify(name)} beside ${source}: ${(error as Error).message}`);
+      logger.warn(`Ignoring ${JSON.stringify(file)} beside the model: ${(error as Error).message}`);
     }
   }
-  const names = labelsOfFiles(await modelFiles(source), undefined);
-  return names && { file: "config.json", names, isOfOne: stemsOf(listed).size <= 1 };
+  const names = labelsOfFiles(filesIn(folder), undefined);
+  return names && { file: "config.json", names, isOfOne: folder.isOnly };
 }
 
-/** Names of files beside a model that may have the anchors of its head, where the model's own has this name without its end. */
-function anchorFiles(stem: string): readonly string[] {
-  return [`${stem}.yaml`, `${stem}.cfg`, `${stem}_anchors.txt`, `anchors_${stem}.txt`, "anchors.txt"];
-}
-
-/** The anchors of a file beside a model: its `.yaml` or `.cfg`, or numbers alone. @param source path of the model */
-async function anchorsBeside(source: string | Uint8Array): Promise<AnchorsTaken | undefined> {
-  if (typeof source !== "string") return undefined;
-  const stem = basename(source).replace(/\.[^.]*$/, "");
-  for (const name of anchorFiles(stem)) {
-    const file = Bun.file(join(dirname(source), name));
-    if (!(await file.exists()) || file.size > MOST_BYTES) continue;
-    const found = anchorsIn(await file.text());
+/** The anchors of a file beside a model: its `.yaml` or `.cfg`, or numbers alone. */
+function anchorsOf(folder: ModelFolder): AnchorsTaken | undefined {
+  for (const name of anchorFiles(folder)) {
+    const found = anchorsIn(folder.texts[name] ?? "");
     if (found !== undefined) return { ...found, from: "file", name };
   }
   return undefined;

@@ -3,6 +3,7 @@
 import { message, OptionError, TensorRtError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { Device } from "../cuda/device.ts";
+import { type Beside, besideOf } from "../onnx/beside.ts";
 import { readOnnxMetadata } from "../onnx/declared.ts";
 import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
 import { nodeName } from "../onnx/messages.ts";
@@ -33,7 +34,10 @@ export interface BuildEnvironment {
   readonly onProgress?: ((event: BuildEvent) => void) | undefined;
   /** What an earlier build on the same GPU returned. One that does not fit is left aside with a line in the log. */
   readonly timingCache?: Uint8Array | undefined;
-  /** Path of the model: its folder is where external weights are looked for. */
+  /**
+   * Path of the model: its folder is where external weights are looked for, and the files that say how it is read (`config.json`,
+   * `labels.txt` and the like), whose text the plan carries.
+   */
   readonly path?: string | undefined;
   /** What to call the model in messages; default the path, else "the model". */
   readonly source?: string | undefined;
@@ -43,6 +47,8 @@ export interface BuildEnvironment {
   readonly isBackground?: boolean | undefined;
   /** @internal The right to build, if the caller has it already. */
   readonly turn?: BuildTurn | undefined;
+  /** @internal What the plan is to carry beside the model, if the caller knows it already. */
+  readonly beside?: Beside | undefined;
   /** @internal Told what a build has measured that was ended. */
   readonly onEnded?: ((timingCache: Uint8Array) => void) | undefined;
 }
@@ -71,7 +77,8 @@ export function targetCapabilities(config: BuildConfig, device: Device | undefin
 
 /**
  * Build a plan from an ONNX model. The JS thread goes on meanwhile; builds on the same GPU take turns, also in several processes,
- * and so do those of the same library in one.
+ * and so do those of the same library in one. The plan is read as the model is, wherever it is moved: it carries the model's metadata,
+ * what the names of its weights tell and, where `path` says where the model lies, the files there that say how it is read.
  *
  * @param model bytes of an `.onnx` file
  * @throws {OptionError} If an option is wrong, or a dynamic input has no range
@@ -95,6 +102,7 @@ export async function buildPlan(
   const library = environment.library ?? openTensorRt();
   const { device, signal } = environment;
   const metadata = readOnnxMetadata(model);
+  const beside = environment.beside ?? (await besideOf(model, environment.path));
   const asked = parseBuildOptions(options);
   const config = { ...asked, precision: builtPrecision(asked, library, metadata) };
   const source = environment.source ?? environment.path ?? "the model";
@@ -138,6 +146,7 @@ export async function buildPlan(
     ...(typed !== undefined && typed.kept === undefined ? { precision: "model" as const } : {}),
     ...(fp32.length === 0 ? {} : { fp32Layers: fp32 }),
     ...(io.format === "model" && io.measuredMs === undefined ? {} : { io }),
+    ...(beside && { beside }),
   };
   return {
     bytes: writePlan(plan, metadata, origin),

@@ -8,6 +8,7 @@ import { cacheFolder } from "../core/paths.ts";
 import { formatDuration } from "../core/units.ts";
 import { discard, writeWhole, writeWholeSync } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
+import { type Beside, besideOf } from "../onnx/beside.ts";
 import { externalDataPaths, readOnnxMetadata } from "../onnx/declared.ts";
 import { fp32NodesOf } from "../onnx/fp32-nodes.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
@@ -21,11 +22,12 @@ import {
 } from "./build-plan.ts";
 import { BuildTurn, FileLock, GIVEN_WAY } from "./build-turn.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { checkPlan, readPlan } from "./plan-file.ts";
+import { checkPlan, readPlan, withBeside } from "./plan-file.ts";
 import { builtPrecision, FLOAT16_VERSION } from "./typed-model.ts";
 
 /** A plan out of the cache. */
 export interface CachedPlan {
+  /** Models of the same name and content in several folders share it: it carries the files beside the one that was obtained last. */
   readonly path: string;
   /** As `Runtime.deserialize` takes them. */
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -34,7 +36,7 @@ export interface CachedPlan {
 }
 
 /** What {@linkcode EngineCache.obtain} runs with, beside the options of the build. */
-export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" | "turn" | "onEnded"> {
+export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" | "turn" | "beside" | "onEnded"> {
   /** File of the timing cache, read and written. Default: one a GPU, version and number of `timingIterations`, in the folder. */
   readonly timingCachePath?: string | undefined;
   /**
@@ -65,6 +67,11 @@ export interface Builds {
   readonly library: TensorRtLibrary;
   readonly device: Device | undefined;
   readonly config: BuildConfig;
+}
+
+/** What a plan is built of, and what it is to carry. */
+interface Wanted extends Builds {
+  readonly beside: Beside | undefined;
 }
 
 /** Digits of a hash in file names: 128 bits. */
@@ -134,7 +141,8 @@ export class EngineCache {
   }
 
   /**
-   * The plan of a model, built if it is not there. While another process builds the same one, it is waited for.
+   * The plan of a model, built if it is not there. While another process builds the same one, it is waited for. Files beside the model
+   * that say how it is read, such as `config.json`, are in the plan as they are now: where they changed, it is not built again.
    *
    * @param model       bytes of an `.onnx` file
    * @param options     of the build; another choice is another plan
@@ -150,7 +158,8 @@ export class EngineCache {
     const library = environment.library ?? openTensorRt();
     using own = environment.device === undefined && library.hasDevice() ? Device.open(0) : undefined;
     const device = environment.device ?? own;
-    const builds: Builds = { library, device, config: parseBuildOptions(options) };
+    const beside = await besideOf(model, environment.path);
+    const builds: Wanted = { library, device, config: parseBuildOptions(options), beside };
     const isWanted = environment.rebuild !== true;
     const { path, plan: found } = await this.#look(model, builds, environment, isWanted);
     if (found !== undefined) return found;
@@ -182,14 +191,15 @@ export class EngineCache {
     environment: Pick<ObtainEnvironment, "library" | "device" | "canVary" | keyof PlanForm>,
   ): Promise<CachedPlan | undefined> {
     const library = environment.library ?? openTensorRt();
-    const builds: Builds = { library, device: environment.device, config: parseBuildOptions(options) };
+    const beside = await besideOf(model, environment.path);
+    const builds: Wanted = { library, device: environment.device, config: parseBuildOptions(options), beside };
     return (await this.#look(model, builds, environment, true)).plan;
   }
 
   /** Where a plan is kept, or will be, and the plan if it is there and wanted. */
   async #look(
     model: Uint8Array,
-    builds: Builds,
+    builds: Wanted,
     environment: Pick<ObtainEnvironment, "canVary" | keyof PlanForm>,
     isWanted: boolean,
   ): Promise<{ readonly path: string; readonly plan: CachedPlan | undefined }> {
@@ -206,9 +216,9 @@ export class EngineCache {
     model: Uint8Array,
     options: BuildOptions,
     environment: ObtainEnvironment,
-    { path, builds, isWanted }: { readonly path: string; readonly builds: Builds; readonly isWanted: boolean },
+    { path, builds, isWanted }: { readonly path: string; readonly builds: Wanted; readonly isWanted: boolean },
   ): Promise<CachedPlan> {
-    const { library, device } = builds;
+    const { library, device, beside } = builds;
     const { isBackground = false, signal } = environment;
     const source = environment.source ?? environment.path ?? "the model";
     using turn = await BuildTurn.take({ ...environment, library, device, source });
@@ -223,6 +233,7 @@ export class EngineCache {
     const built = await buildPlan(model, options, {
       ...environment,
       turn,
+      beside,
       timingCache: known,
       onEnded: (measured) => own !== undefined && keepMeasured(own, measured),
     });
@@ -327,13 +338,23 @@ export class EngineCache {
     }
   }
 
+  /** Whoever obtains the plan has it in memory already. */
+  async #keepCurrent(path: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await writeWhole(path, bytes);
+    } catch (cause) {
+      logger.warn(unwritable("keep what now lies beside the model", path, cause).message);
+    }
+  }
+
   /** What was averaged over fewer runs is no answer to a build that wants more. */
   #timingPath({ library, device, config }: Builds): string {
     const name = `${library.version.text} ${device?.name ?? "no GPU"} average of ${config.timingIterations}`;
     return join(this.folder, `${name.replace(/[^\w.-]+/g, "-")}.timing`);
   }
 
-  async #read(path: string, builds: Builds): Promise<CachedPlan | undefined> {
+  /** A plan that is kept. Files beside the model that have changed since change what it carries, and nothing is built. */
+  async #read(path: string, builds: Wanted): Promise<CachedPlan | undefined> {
     const bytes = await contentOf(path);
     if (bytes === undefined) return undefined;
     try {
@@ -344,7 +365,9 @@ export class EngineCache {
         hardwareCompatible: computeCapabilities.length > 0 || hardwareCompatibility !== "none",
       };
       checkPlan(readPlan(bytes, path), builds.library.version, target, path);
-      return { path, bytes, isHit: true };
+      const current = withBeside(bytes, path, builds.beside);
+      if (current !== bytes) await this.#keepCurrent(path, current);
+      return { path, bytes: current, isHit: true };
     } catch (error) {
       if (!(error instanceof ModelError || error instanceof PlanMismatchError)) throw error;
       logger.warn(`Building again, the cached plan is of no use: ${error.message}`);

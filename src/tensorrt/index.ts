@@ -3,6 +3,7 @@
 export { ModelError, OptionError, PlanMismatchError, ShapeError, TensorRtError } from "../core/errors.ts";
 export type { Filled } from "../core/options.ts";
 export type { LibrarySpec, NpmFolder, Toolkit } from "../ffi/discovery.ts";
+export type { Beside, DetrFamily, ModelFolder, OpenMmlabFamily, WeightsFamily } from "../onnx/beside.ts";
 export type {
   BuildConfig,
   BuildOptions,

@@ -12,6 +12,7 @@
  */
 
 import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
+import { type Beside, isBeside } from "../onnx/beside.ts";
 import type { IoFormat } from "./build-options.ts";
 import type { TensorRtFamily, TensorRtVersion } from "./version.ts";
 
@@ -51,7 +52,7 @@ export interface PlanOrigin {
   /** Nodes of the model that an FP16 engine computes in FP32. */
   readonly fp32Layers?: readonly string[];
   /** What is known of the ONNX model that is not in it, or not in its plan: files that lay beside it, of which family its weights are. */
-  readonly beside?: Readonly<Record<string, unknown>>;
+  readonly beside?: Beside;
 }
 
 /** A plan, taken apart. */
@@ -130,10 +131,6 @@ function isCapability(value: unknown): boolean {
   return Array.isArray(value) && value.length === 2 && value.every(Number.isInteger);
 }
 
-function isFacts(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function isPlanIo(value: unknown): boolean {
   if (value === undefined) return true;
   const { format, measuredMs = {} } = (value ?? {}) as { readonly format?: unknown; readonly measuredMs?: unknown };
@@ -150,7 +147,7 @@ const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolea
   precision: isText,
   io: isPlanIo,
   fp32Layers: (value) => value === undefined || (Array.isArray(value) && value.every((one) => typeof one === "string")),
-  beside: (value) => value === undefined || isFacts(value),
+  beside: (value) => value === undefined || isBeside(value),
 };
 
 function originIn(own: unknown, source: string): PlanOrigin {
@@ -236,7 +233,7 @@ export function writePlan(
 export function withBeside(
   bytes: Uint8Array<ArrayBuffer>,
   source: string,
-  beside: PlanOrigin["beside"] | undefined,
+  beside: Beside | undefined,
 ): Uint8Array<ArrayBuffer> {
   const { metadata, origin, plan } = readPlan(bytes, source);
   if (origin === undefined || Bun.deepEquals(beside, origin.beside)) return bytes;

@@ -27,6 +27,7 @@ import { OnnxTensor } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { detectorFiles, labelsOfFiles, modelFiles } from "../../src/tasks/model-files.ts";
+import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import { FileLock } from "../../src/tensorrt/build-turn.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
@@ -231,7 +232,7 @@ rtxTest(
       outputs: outputs.map(({ name, shape }) => info(name, shape)),
       metadata: {},
     };
-    const reading = async (file: string): Promise<ModelSpec> => {
+    const reading = async (file: string | Uint8Array): Promise<ModelSpec> => {
       const files = await modelFiles(file);
       const beside = { labelsBeside: labelsOfFiles(files, undefined), ...(await detectorFiles(file)) };
       return recogniseModel(described, { isSilent: true, head: "hugging-face", ...beside });
@@ -250,7 +251,11 @@ rtxTest(
       path("detr", "preprocessor_config.json"),
       JSON.stringify({ image_mean: [0.25, 0.5, 0.75], size: { height: 64, width: 64 } }),
     );
-    for (const file of [await built("--output", plan), await built()]) {
+    const environment = { library: openFrom(RTX!), path: onnx };
+    const options = { computeCapabilities: ["8.6"] };
+    const direct = await buildPlan(readFileSync(onnx), options, environment);
+    writeFileSync(path("elsewhere", "direct.plan"), direct.bytes);
+    for (const file of [await built("--output", plan), await built(), path("elsewhere", "direct.plan"), direct.bytes]) {
       const spec = await reading(file);
       expect(spec).toEqual(await reading(onnx));
       expect(spec).toMatchObject({ labels: [..."abcdefg"], preprocessing: { mean: [0.25, 0.5, 0.75] } });

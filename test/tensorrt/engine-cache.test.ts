@@ -1,11 +1,20 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { parseBuildOptions } from "../../src/tensorrt/build-options.ts";
-import { EngineCache, type ObtainEnvironment } from "../../src/tensorrt/engine-cache.ts";
+import { type CachedPlan, EngineCache, type ObtainEnvironment } from "../../src/tensorrt/engine-cache.ts";
 import type { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../src/tensorrt/progress.ts";
@@ -325,5 +334,58 @@ test.skipIf(isAbsent)(
     await new EngineCache(folder).obtain(tinyModel(), AMPERE, { library: openFrom(RTX!), timingCachePath });
     expect(await Bun.file(timingCachePath).text()).toBe("no timings at all");
     expect(warnings.at(-1)).toBe(`Leaving ${timingCachePath} as it is: name another file to keep what was measured`);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.obtain() gives plans that carry the files beside the model as they are now, as TensorRT-RTX has been fetched",
+  async () => {
+    const [models, engines] = [join(folder, "models/onnx"), join(folder, "engines")];
+    mkdirSync(models, { recursive: true });
+    const path = join(models, "tiny.onnx");
+    const [config, labels] = [join(folder, "models/config.json"), join(models, "labels.txt")];
+    writeFileSync(config, '{"id2label": {"0": "a"}}');
+    writeFileSync(join(models, "unknown.txt"), "private");
+    const cache = new EngineCache(engines);
+    const environment = { library: openFrom(RTX!), path };
+    const carriedBy = ({ bytes }: CachedPlan) => readPlan(bytes, "a").origin?.beside?.folder;
+    const texts = { "config.json": '{"id2label": {"0": "a"}}' };
+    const first = await cache.obtain(tinyModel(), AMPERE, environment);
+    expect([first.isHit, carriedBy(first)]).toEqual([false, { stem: "tiny", isOnly: true, texts }]);
+    const settled = statSync(first.path).mtimeMs;
+    expect(await cache.obtain(tinyModel(), AMPERE, environment)).toEqual({ ...first, isHit: true });
+    expect(statSync(first.path).mtimeMs).toBe(settled);
+
+    // Changed, added and removed files: the same engine, and the one that is kept says so as well.
+    const changed = '{"id2label": {"0": "b"}}';
+    writeFileSync(config, changed);
+    writeFileSync(labels, "b");
+    for (const ask of [cache.obtain.bind(cache), cache.find.bind(cache)]) {
+      const found = (await ask(tinyModel(), AMPERE, { ...environment, device: undefined }))!;
+      expect([found.isHit, found.path]).toEqual([true, first.path]);
+      expect(carriedBy(found)?.texts).toEqual({ "config.json": changed, "labels.txt": "b" });
+      expect(readPlan(found.bytes, "a").plan).toEqual(readPlan(first.bytes, "a").plan);
+      expect(new Uint8Array(readFileSync(first.path))).toEqual(found.bytes);
+    }
+    // Of several models in a folder none is named by `labels.txt`; what is too large is told of.
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    writeFileSync(join(models, "other.onnx"), "");
+    writeFileSync(config, " ".repeat(2 ** 22 + 1));
+    const none = await cache.obtain(tinyModel(), AMPERE, environment);
+    expect([none.isHit, readPlan(none.bytes, "a").origin]).toEqual([
+      true,
+      { tensorRt: "TensorRT-RTX 1.7.1.116", precision: "fp16", computeCapabilities: [[8, 6]] },
+    ]);
+    expect(warnings).toEqual([`Ignoring ${JSON.stringify(config)}: it has 4194305 bytes, 4194304 at most are read`]);
+
+    // The plan of an older version, which carries nothing, is brought up to date as well.
+    writeFileSync(config, changed);
+    const older = await cache.obtain(tinyModel(), AMPERE, environment);
+    expect([older.isHit, carriedBy(older)]).toEqual([
+      true,
+      { stem: "tiny", isOnly: false, texts: { "config.json": changed } },
+    ]);
+    expect(await Bun.file(first.path).bytes()).toEqual(older.bytes);
   },
 );

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ModelError, PlanMismatchError } from "../../src/core/errors.ts";
+import type { Beside } from "../../src/onnx/beside.ts";
 import {
   checkPlan,
   type PlanOrigin,
@@ -225,7 +226,8 @@ test("withBeside() has a plan carry what is known of its model, and readPlanOrig
   const origin: PlanOrigin = { tensorRt: "TensorRT 10.6.0", gpu: "A100" };
   const bytes = writePlan(head([10, 6, 0, 26]), { names: "{0: 'ä'}" }, origin);
   expect(withBeside(bytes, "a.plan", undefined)).toBe(bytes);
-  const beside = { files: { config: { id2label: { "0": "ä" } } } };
+  const texts = { "config.json": '{"id2label": {"0": "ä"}}' };
+  const beside: Beside = { folder: { stem: "a", isOnly: true, texts }, weightsOf: "detr" };
   const changed = withBeside(bytes, "a.plan", beside);
   expect(readPlan(changed, "a.plan")).toMatchObject({ metadata: { names: "{0: 'ä'}" }, origin: { ...origin, beside } });
   expect(readPlan(changed, "a.plan").plan).toEqual(head([10, 6, 0, 26]));
@@ -244,6 +246,13 @@ test("withBeside() has a plan carry what is known of its model, and readPlanOrig
     const damaged = writePlan(alien, {}, { ...origin, beside: [] as never });
     expect(await readPlanOrigin(damaged)).toBeUndefined();
     expect(() => readPlan(damaged, "b.plan")).toThrow("its metadata holds [] as bun_tensorrt.beside");
+    for (const wrong of [{ weightsOf: 1 }, { folder: { texts } }, { folder: { ...beside.folder, texts: { a: 1 } } }]) {
+      const plan = writePlan(alien, {}, { ...origin, beside: wrong as never });
+      expect(() => readPlan(plan, "b.plan")).toThrow("as bun_tensorrt.beside");
+    }
+    // What is not known here is another version's.
+    const other = writePlan(alien, {}, { ...origin, beside: { files: { config: {} } } as never });
+    expect(readPlan(other, "b.plan").plan).toEqual(alien);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -17,12 +17,11 @@ import { OnnxModel } from "../../onnx/model.ts";
 import { parseConvertOptions } from "../../precision/convert-config.ts";
 import type { Task } from "../../runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
-import { filesToCarry } from "../../tasks/model-files.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { formatPlanIo } from "../../tensorrt/io-formats.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
-import { type PlanOrigin, readPlan, withBeside } from "../../tensorrt/plan-file.ts";
+import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
@@ -209,12 +208,9 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     throw refuse("model", `${JSON.stringify(word)} is a plan already`, "give the ONNX model");
   }
   const built = await buildFile(await convertedFirst(file, args, context), args, context);
-  const { isHit } = built.plan;
+  const { isHit, bytes } = built.plan;
   const path = args.output ?? built.plan.path;
-  // The plan may be moved away from the files that say how its model is read.
-  const beside = await filesToCarry(file.path ?? file.bytes);
-  const bytes = withBeside(built.plan.bytes, path, beside);
-  if (args.output !== undefined || bytes !== built.plan.bytes) await writeFileWhole(path, bytes);
+  if (args.output !== undefined) await writeFileWhole(path, bytes);
   const { metadata, origin } = readPlan(bytes, path);
   if (!args.isQuiet) terminal.line(terminal.paint("dim", formatBuilt(built, origin)));
   const elapsedMs = Math.round(built.elapsedMs);

@@ -146,6 +146,42 @@ fakeCudaTest(
   },
 );
 
+fakeCudaTest(
+  "a video that is opened while the last one closes is read, and a process that ends then destroys",
+  async (run) => {
+    const code = program(`
+    const first = async () => {
+      const video = await recordedVideo(stream(10));
+      const frame = (await video[Symbol.asyncIterator]().next()).value;
+      tell(valueOf(frame));
+      frame.release();
+      return video;
+    };
+    const listeners = process.listenerCount("exit");
+    // While the thread ends, while its decoder is destroyed, and between.
+    for (const pauseMs of [0, 5, 15]) {
+      const closing = (await first()).close();
+      await Bun.sleep(pauseMs);
+      const next = (await first()).close();
+      await Promise.all([closing, next]);
+      tell(standIn().decoders, process.listenerCount("exit") - listeners);
+    }
+    const last = await Promise.all([first(), first()]);
+    for (const video of last) void video.close();
+    // Until nobody uses the engines.
+    while (standIn().decoders > 0 && process.listenerCount("exit") === listeners) await Bun.sleep(1);
+    process.on("exit", () => {
+      const { made, ...left } = standIn();
+      console.log(JSON.stringify({ told, left: Object.values(left).join(" ") }));
+    });
+    process.exit(0);
+  `);
+    const driver = { FAKE_NVDEC_CREATE_US: "20000", FAKE_NVDEC_DESTROY_US: "20000", FAKE_NVDEC_ONE_AT_A_TIME: "1" };
+    const round = [0, 0, 0, 0];
+    expect(result(await run(code, driver))).toEqual([...round, ...round, ...round, 0, 0]);
+  },
+);
+
 fakeCudaTest("a video whose device is lost closes all the same, and leaves no decoder behind", async (run) => {
   const output = await run(
     program(`

@@ -21,6 +21,14 @@ interface OnnxFile {
   readonly source: string;
 }
 
+/** What is to run the model. */
+interface Runner {
+  /** Why maps that are read by a plan of this kind stay as they were exported; `undefined` where they need not. */
+  readonly whyNot: (plan: MapPlan) => string | undefined;
+  /** Whether convolutions of one input become one. */
+  readonly joinsSiblings: boolean;
+}
+
 /** As tasks look at it. Nothing is run. */
 export function declaredOnly({ bytes, source }: OnnxFile): OpenedModel {
   const model = readOnnxModel(bytes);
@@ -62,19 +70,18 @@ export function canProve(): boolean {
  *
  * @param file   of an ONNX model
  * @param opened the same, with the shapes of its outputs
- * @param whyNot why maps that are read by a plan of this kind stay as they were exported; `undefined` where they need not
  * @returns its bytes; `undefined` for one that is run as it was exported
  */
 export async function shapedBytes(
   { bytes, path, source }: OnnxFile,
   opened: OpenedModel,
   task: ShapingTask,
-  whyNot: (plan: MapPlan) => string | undefined,
+  { whyNot, joinsSiblings }: Runner,
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const found = await task.forShaping?.(opened);
   if (found === undefined) return undefined;
   const { shapeModel } = await import("../heads/shaping.ts");
-  const shaped = await shapeModel(bytes, found.model, found.spec, path);
+  const shaped = await shapeModel(bytes, found.model, found.spec, path, joinsSiblings);
   if ("isUnproved" in shaped) {
     const found = `Building ${source} as it was exported, which runs slower: its head is cut only where ONNX Runtime proves the cut`;
     logger.warn(`${found} (${shaped.reason})\nHint: \`bunx bun-tensorrt install onnxruntime\` fetches it`);

@@ -29,6 +29,7 @@ export type ShapeOutcome =
  * @param model what it declares, as it was recognised
  * @param spec  what it was recognised as
  * @param path  of the model, where it has one: weights in other files are found beside it
+ * @param joinsSiblings whether convolutions of one input become one: see {@linkcode fewerLayers}
  * @throws {ModelError} If the bytes are no ONNX model, or its weights lie outside its folder
  */
 export async function shapeModel(
@@ -36,6 +37,7 @@ export async function shapeModel(
   model: ModelInfo,
   spec: ModelSpec,
   path?: string,
+  joinsSiblings = true,
 ): Promise<ShapeOutcome> {
   const outputs = outputsRead(spec);
   if (spec.unexplained.length > 0 || outputs === undefined)
@@ -54,7 +56,9 @@ export async function shapeModel(
       const { shapesAt } = model;
       const plan = asManyRows(reading.plan, model, spec);
       const shaping = { outputs: model.outputs, ...(shapesAt && { shapesAt }), head: spec.head, ...reading, plan };
-      return { model: cutAt(onnx, cut, spec, shaping), shaping };
+      cutAt(onnx, cut, spec, shaping);
+      fewerLayers(onnx, joinsSiblings);
+      return { model: onnx.write(), shaping };
     }
   } catch (error) {
     // Without ONNX Runtime, or with operators or values that it refuses, the model stays as it is.
@@ -117,8 +121,8 @@ function levelsOf({ maps }: Cut): readonly MapLevel[] | undefined {
   return channels.every((one) => one === channels[0]) ? levels : undefined;
 }
 
-/** The model with the maps that are read in place of the outputs that they stand for. */
-function cutAt(onnx: OnnxModel, cut: Cut, spec: ModelSpec, shaping: Shaping): Uint8Array<ArrayBuffer> {
+/** The maps that are read take the place of the outputs that they stand for. */
+function cutAt(onnx: OnnxModel, cut: Cut, spec: ModelSpec, shaping: Shaping): void {
   const { graph } = onnx;
   const [batch] = graph.inputs.find(({ name }) => name === spec.imageInput)?.shape ?? [];
   const [width, height] = spec.fixedSize ?? [];
@@ -134,7 +138,5 @@ function cutAt(onnx: OnnxModel, cut: Cut, spec: ModelSpec, shaping: Shaping): Ui
     ...kept,
   ];
   graph.removeUnused();
-  fewerLayers(onnx);
   onnx.metadata.set(SHAPED_KEY, JSON.stringify(shaping));
-  return onnx.write();
 }

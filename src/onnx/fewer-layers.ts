@@ -33,10 +33,12 @@ const SIZES_BY_INPUT = 13;
  *
  * Weights that are not FP32, or lie in files beside the model, stay as they are, and so does a model in which another library's
  * operator has a name of these: ONNX Runtime writes one whose Conv has weights of another order.
+ *
+ * @param joinsSiblings whether convolutions of one input become one
  */
-export function fewerLayers({ graph, opsets }: OnnxModel): void {
+export function fewerLayers({ graph, opsets }: OnnxModel, joinsSiblings = true): void {
   if (graph.nodes.some((node) => REWRITTEN.has(node.op) && !isOnnxOperator(node))) return;
-  joinSiblings(graph, opsets.get("") ?? opsets.get("ai.onnx") ?? 1);
+  if (joinsSiblings) joinSiblings(graph, opsets.get("") ?? opsets.get("ai.onnx") ?? 1);
   foldSums(graph);
   joinParts(graph);
   graph.removeUnused();

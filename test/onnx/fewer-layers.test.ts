@@ -153,6 +153,14 @@ test("convolutions of one input, each with a SiLU behind it, become one", async 
   }
 });
 
+test("where siblings are not to be joined, sums and parts of splits are rewritten all the same", () => {
+  const both = OnnxModel.read(siblings());
+  const sums = OnnxModel.read(block(1));
+  for (const model of [both, sums]) fewerLayers(model, false);
+  expect(both.graph.nodes.filter(({ op }) => op === "Conv").length).toBe(4);
+  expect(sums.graph.nodes.some(({ op }) => op === "Add")).toBe(false);
+});
+
 test("what an output of the model is stays, and is not joined", async () => {
   const toy = new Toy();
   for (const name of ["left", "right"]) toy.silu(toy.conv("x", name, WIDTH, WIDTH));

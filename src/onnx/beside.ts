@@ -42,7 +42,7 @@ export interface Beside {
   readonly weightsOf?: WeightsFamily;
 }
 
-/** More than any of these files holds: labels of 21,843 classes are 2 MB. All of them fit into the metadata of a plan. */
+/** More than any of these files holds: the `config.json` of 21,843 classes has 2 MB. */
 const MOST_BYTES = 2 ** 22;
 
 /** What transformers writes, into the folder above where that of the model is called `onnx`, as Hugging Face's repositories have it. */

@@ -1,10 +1,13 @@
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { anyDetector, Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
+import { besideOf } from "../../src/onnx/beside.ts";
+import { detectorFiles, modelFiles } from "../../src/tasks/model-files.ts";
+import { writePlan } from "../../src/tensorrt/plan-file.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 
 const root = mkdtempSync(join(tmpdir(), "names-beside-"));
@@ -98,4 +101,36 @@ test("metadata.yaml and data.yaml tell the task and the points of a model that d
   await using obb = await Model.load(turned, { backend: "cpu" });
   expect(obb).toMatchObject({ task: "obb", labels: ["ship", "plane"] });
   await expect(Detector.load(turned, { backend: "cpu" })).rejects.toThrow('its task is "obb"');
+});
+
+test("a plan carries every file that is read beside its model, whatever its own name and folder", async () => {
+  const pipeline = { module: "Transform", transforms: [{ type: "Normalize", mean: [1, 2, 3], std: [4, 5, 6] }] };
+  const files: readonly (readonly [
+    name: string,
+    text: string,
+    known: keyof Awaited<ReturnType<typeof detectorFiles>>,
+  ])[] = [
+    ["model.names", "bolt\nnut", "namesBeside"],
+    ["model_labels.txt", "bolt\nnut", "namesBeside"],
+    ["labels.txt", "bolt\nnut", "namesBeside"],
+    ["metadata.yaml", "names: [bolt, nut]\ntask: pose\nkpt_shape: [17, 3]", "namesBeside"],
+    ["config.json", '{"id2label": {"0": "bolt", "1": "nut"}}', "namesBeside"],
+    ["model.yaml", "anchors:\n  - [10,13, 16,30, 33,23]\n  - [30,61, 62,45, 59,119]\n", "anchorsBeside"],
+    ["model_anchors.txt", "10,13, 16,30, 33,23, 30,61, 62,45, 59,119", "anchorsBeside"],
+    ["pipeline.json", JSON.stringify({ pipeline: { tasks: [pipeline] } }), "exporterBeside"],
+    ["infer_cfg.yml", "Preprocess: [{type: Resize, keep_ratio: false}]", "exporterBeside"],
+    ["preprocessor_config.json", '{"image_mean": [0.25, 0.5, 0.75]}', "exporterBeside"],
+  ];
+  for (const [name, text, known] of files) {
+    const model = folder({ "model.onnx": CUSTOM_VISION, [name]: text });
+    const beside = (await besideOf(CUSTOM_VISION, model))!;
+    const plan = writePlan(new Uint8Array(64), {}, { tensorRt: "TensorRT 10.6.0", beside });
+    const moved = join(dirname(folder({ "other.plan": plan, "third.plan": plan })), "other.plan");
+    const said = await detectorFiles(model);
+    expect([name, said[known]]).toEqual([name, expect.anything()]);
+    for (const source of [plan, moved]) {
+      expect([name, await detectorFiles(source)]).toEqual([name, said]);
+      expect([name, await modelFiles(source)]).toEqual([name, await modelFiles(model)]);
+    }
+  }
 });

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
+import { message, OptionError } from "../core/errors.ts";
 import { type Filled, parseOptions } from "../core/options.ts";
 import { cString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
@@ -60,12 +61,22 @@ const providerList: z.ZodType<readonly ProviderChoice[]> = z
   .array(z.union([providerName, named], PROVIDER), PROVIDER)
   .min(1, "at least one");
 
+/** Says for every session of a process whether its threads keep their cores between runs. */
+const VARIABLE = "BUN_TENSORRT_SPINNING";
+
+function isSpinning(): boolean {
+  const value = process.env[VARIABLE] || "on";
+  if (value === "on" || value === "off") return value === "on";
+  const found = `${VARIABLE} must be on or off, got ${JSON.stringify(value)}`;
+  throw new OptionError(message("create a session", found, `unset ${VARIABLE}, or set it to one of them`), "spinning");
+}
+
 const schema = z.strictObject({
   intraOpThreads: threads.default(() => physicalCores()),
   interOpThreads: threads.default(1),
   optimization: z.enum(["disable", "basic", "extended", "all"], "disable, basic, extended or all").default("all"),
   arena: z.boolean("true or false").default(true),
-  spinning: z.boolean("true or false").default(() => process.env.BUN_TENSORRT_SPINNING !== "off"),
+  spinning: z.boolean("true or false").default(isSpinning),
   weightsFolder: z.string("a path").min(1, "a path").optional(),
   ignoreUnreadable: z.boolean("true or false").default(false),
   providers: providerList.default([]).transform((choices) => choices.map(providerOf)),

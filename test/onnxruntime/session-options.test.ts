@@ -33,6 +33,7 @@ test("parseSessionOptions() fills in the defaults, of which $BUN_TENSORRT_SPINNI
   try {
     for (const [said, spinning] of [
       ["", true],
+      ["on", true],
       ["off", false],
     ] as const) {
       process.env.BUN_TENSORRT_SPINNING = said;
@@ -47,6 +48,10 @@ test("parseSessionOptions() fills in the defaults, of which $BUN_TENSORRT_SPINNI
       });
     }
     expect(parseSessionOptions({ spinning: true }).spinning).toBe(true);
+    process.env.BUN_TENSORRT_SPINNING = "of";
+    expect(() => parseSessionOptions({})).toThrow(
+      'Cannot create a session: BUN_TENSORRT_SPINNING must be on or off, got "of"\nHint: unset BUN_TENSORRT_SPINNING, or set it to one of them',
+    );
   } finally {
     if (former === undefined) delete process.env.BUN_TENSORRT_SPINNING;
     else process.env.BUN_TENSORRT_SPINNING = former;

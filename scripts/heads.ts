@@ -97,7 +97,7 @@ const FAMILIES: Readonly<Record<string, string>> = {
 
 /** Packages whose real files, or exports by whose exporters, gave the boxes of their own post-processing: test/model/real.py. */
 const REAL: Readonly<Record<string, string>> = {
-  "yolo-objectness": "yolov5 7.0.14",
+  "yolo-objectness": "yolov5 7.0.14; yolov6detect 0.4.1: YOLOv6",
   "hugging-face": "transformers 5.24.0: RT-DETR and v2, D-FINE, Conditional DETR",
   "hugging-face-softmax": "transformers 5.24.0: DETR, YOLOS",
   torchvision: "torchvision 0.29.2: Faster R-CNN, RetinaNet, FCOS, SSD, SSDLite",
@@ -119,12 +119,12 @@ const REAL: Readonly<Record<string, string>> = {
   mmdet:
     "by mmdeploy 1.3.1: mmdet 3.3.0's RTMDet, YOLOX, YOLOv3, SSD, SSDLite, ATSS, RetinaNet, FCOS, GFL, DETR, Faster R-CNN; " +
     "mmyolo 0.6.0's YOLOv5, YOLOv6, YOLOv7, YOLOv8, RTMDet, YOLOX, PP-YOLOE+",
-  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins, Mask R-CNN",
+  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins, Mask R-CNN with its masks",
   "nanodet-plus": "modelscope 1.40.2",
   "damo-yolo": "modelscope 1.40.2; super-gradients 3.7.1: YOLO-NAS without post-processing, named",
   "yolo-nas-flat": "super-gradients 3.7.1",
   "damo-yolo-rows": "modelscope 1.40.2",
-  "efficient-nms": "super-gradients 3.7.1",
+  "efficient-nms": "super-gradients 3.7.1; yolov6detect 0.4.1, with ONNX Runtime's NMS",
   "paddle-detection": "paddledet 2.6.0: PP-YOLOE, PicoDet",
   "ppyoloe-raw": "paddledet 2.6.0: PP-YOLOE",
   "ppyoloe-planes": "paddledet 2.6.0: PP-YOLOE",

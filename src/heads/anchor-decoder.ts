@@ -119,7 +119,7 @@ export function refuseAnchors({ form, activated, levels }: AnchorMapsPlan, value
       isOfYolov2 ? [] : SIGMOID_OF_YOLOV5,
     );
   const found = `${SCORES_ARE_LOGITS} ${value}`;
-  if (activated === "all") refuseRange(found, "yolov5-maps-sigmoid", RAW_OF_YOLOV5);
+  if (activated === "all" && form === "yolov5") refuseRange(found, "yolov5-maps-sigmoid", RAW_OF_YOLOV5);
   // No other head has RKNN's three maps.
   if (form === "yolox")
     refuseRange(found, "yolox-maps", [], "export it with the sigmoid of objectness and classes, as RKNN's script does");

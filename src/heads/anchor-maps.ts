@@ -228,8 +228,9 @@ function tensorflowFamily({ anchors }: ModelTraits): "yolov3" | "yolov4" | undef
 }
 
 /**
- * Levels [N, h, w, 3, 5+classes] of tensorflow-yolov4, whose scores the model has put through the sigmoid. Without their anchors
- * nothing in a file tells the two families apart.
+ * Levels [N, h, w, 3, 5+classes] of tensorflow-yolov4-tflite, whose scores the model has put through the sigmoid; or
+ * [N, h, w, 3×(5+classes)] of tensorflow-yolov4, whose centres it has moved as well. Without their anchors nothing in a file tells
+ * the two families apart.
  */
 function tensorflowParts(
   traits: ModelTraits,
@@ -241,10 +242,13 @@ function tensorflowParts(
   if (maps === undefined || maps.length < 2 || maps[0]!.order !== "cells") return undefined;
   const ofTiny = family === "yolov3" ? "yolov3-tiny-darknet" : "yolov4-tiny";
   const anchors = traits.anchors ?? usualAnchors(maps.length === 2 ? ofTiny : family);
+  const isMoved = maps[0]!.info.shape.length === 4;
   const scales = maps.length === 3 ? YOLOV4_SCALES : YOLOV4_TINY_SCALES;
-  const rule = { form: "darknet", activated: "scores", anchors } as const;
-  const parts = anchorParts(traits, maps, family === "yolov4" ? { ...rule, centreScales: scales } : rule);
-  return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [128, 128, 128] } };
+  const centreScales = isMoved ? maps.map(() => 1) : scales;
+  const rule = { form: "darknet", activated: isMoved ? "all" : "scores", anchors } as const;
+  const parts = anchorParts(traits, maps, family === "yolov4" ? { ...rule, centreScales } : rule);
+  const level = isMoved ? 255 : 128;
+  return parts && { ...parts, preprocessing: { ...YOLO_PREPROCESSING, pad: [level, level, level] } };
 }
 
 /**
@@ -254,7 +258,7 @@ function tensorflowParts(
  */
 const yolov4Maps: Head<AnchorMapsPlan> = defineHead(
   "yolov4-maps",
-  "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities; name it, or its anchors (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
+  "outputs Identity… [N, h, w, 3, 5+classes], one a stride: raw boxes, probabilities; name it, or its anchors; named, also [N, h, w, 3×(5+classes)] with moved centres (YOLOv4 of the ONNX zoo, tensorflow-yolov4)",
   decodeAnchorMaps,
   (traits) => tensorflowParts(traits, "yolov4"),
 );

@@ -524,6 +524,12 @@ for head, scales in (("yolov4-maps", {8: 1.2, 16: 1.1, 32: 1.05}), ("yolov3-maps
     rows = anchored(ts, "cells", a, S, 0.85, darknet(scales), as_given)
     case(head, head, ts, 0.85, rows, forced=True, image="input_1:0")
 
+# tensorflow-yolov4 has moved the centres, and has anchors and numbers on one axis.
+parts = [[2, -0.1, 1.1], [2, -2, -1], [1, 0, 1], [4, 0, 1]] * 3
+ts = [tensor(f"output_{at + 1}", [BATCH, H // s, W // s, 27], parts, seed=75 + s) for at, s in enumerate(S)]
+rows = anchored(ts, "cells", ANCHORS["yolov4"], S, 0.85, lambda v, grid, a, s: ((v[:, :2] + grid) * s, np.exp(v[:, 2:4]) * a), as_given)
+case("yolov4-maps, moved", "yolov4-maps", ts, 0.85, rows, forced=True, image="input_1:0")
+
 for order, forced in (("anchors", False), ("channels", True)):
     ts = anchor_tensors(["output0", "345", "346"], order, S, 3, [*SPREAD, [4, -4, 4]], 80)
     rows = anchored(ts, order, ANCHORS["yolov5"], S, 0.85, yolov5_logits, as_logits)

@@ -357,6 +357,48 @@ def yolov5_models():
     write(version("yolov5"), "yolov5", image, {"threshold": threshold, "iou": 0.45, "maxDetections": 300}, rows)
 
 
+def yolov6_models():
+    """YOLOv6 of yolov6detect, Meituan's code as a package: rows, and with its NMS of ONNX Runtime. pip install yolov6detect addict, without dependencies."""
+    import torch
+    import yolov6
+    from yolov6.layers.common import RepVGGBlock
+    from yolov6.models.end2end import End2End
+    from yolov6.models.yolo import build_model
+    from yolov6.utils.config import Config
+    from yolov6.utils.nms import non_max_suppression
+
+    side = 256
+    for kind in ("yolov6n", "yolov6m", "yolov6n6"):
+        torch.manual_seed(0)
+        config = Config.fromfile(str(beside(yolov6, "configs", f"{kind}.py")))
+        if not hasattr(config, "training_mode"):
+            config.training_mode = "repvgg"
+        model = build_model(config, 80, "cpu").eval()
+        image, array = photograph(side, side)
+        tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+        settled(spread(model), lambda: model(torch.cat([tensor, tensor.flip(3)])))
+        for layer in model.modules():
+            if isinstance(layer, RepVGGBlock):
+                layer.switch_to_deploy()
+        for layer in model.detect.reg_preds:
+            layer.weight.data.normal_(0, 0.01)
+        for layer in model.detect.cls_preds:
+            layer.weight.data.normal_(0, 0.1)
+            layer.bias.data.zero_()
+
+        def read(threshold, several):
+            with torch.no_grad():
+                return non_max_suppression(model(tensor)[0].clone(), threshold, 0.45, multi_label=several, max_det=300)[0].tolist()
+
+        threshold, rows = tuned(list(model.detect.cls_preds), image.size, lambda: read(0.0001, False))
+        options = {"threshold": threshold, "iou": 0.45, "maxDetections": 300}
+        export(model, (tensor,), place(kind), input_names=["images"], output_names=["outputs"])
+        write(version("yolov6detect"), kind, image, options, rows)
+        names = ["num_dets", "det_boxes", "det_scores", "det_classes"]
+        export(End2End(model, 100, 0.45, threshold, ort=True).eval(), (tensor,), place(f"{kind}-nms"), input_names=["images"], output_names=names)
+        write(version("yolov6detect"), f"{kind}-nms", image, options, read(threshold, True))
+
+
 def yolox_models():
     """Of pixeltable-yolox, Megvii's code as a package; it feeds RGB, Megvii's weights want BGR."""
     import torch
@@ -426,6 +468,23 @@ def mmcv_without_operators():
         symbols._cast_Long = lambda g, value, _: g.op("Cast", value, to_i=7)
 
 
+def held(path, inputs, target):
+    """Write a model that gives what the one of `path` gives for `inputs`, whatever it is given: masks of random weights move with the last bit of an image. @returns outputs"""
+    import onnx
+    import onnxruntime
+
+    graph = onnx.load(path).graph
+    names = [output.name for output in graph.output]
+    values = dict(zip(names, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(names, inputs)))
+    constants = [onnx.numpy_helper.from_array(value, f"{name}_held") for name, value in values.items()]
+    nodes = [onnx.helper.make_node("Identity", [f"{name}_held"], [name]) for name in names]
+    # Their rows are counted.
+    outputs = [onnx.helper.make_tensor_value_info(one.name, one.type.tensor_type.elem_type, values[one.name].shape) for one in graph.output]
+    made = onnx.helper.make_graph(nodes, "held", list(graph.input), outputs, constants)
+    onnx.save(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 16)], ir_version=8), target)
+    return values
+
+
 def by_mmdeploy(package, models):
     """@param models configuration, side, last layers of classes, and of boxes their bias"""
     import copy
@@ -434,6 +493,7 @@ def by_mmdeploy(package, models):
     import mmdeploy.apis as apis
     import onnxruntime
     import torch
+    from mmdeploy.codebase.mmdet.deploy.object_detection_model import End2EndModel
     from mmengine import Config
 
     codebase = package.__name__
@@ -489,6 +549,9 @@ def by_mmdeploy(package, models):
                 if isinstance(module, torch.nn.Conv2d) and re.search(distances, layer):
                     module.weight.data.normal_(0, 0.01)
                     module.bias.data.fill_(bias)
+                if layer.endswith("mask_head.conv_logits"):
+                    # Else all of a mask is near one half.
+                    module.weight.data.mul_(50)
                 if hasattr(module, "weight") and re.search(ends, layer):
                     layers.append(module)
 
@@ -511,7 +574,16 @@ def by_mmdeploy(package, models):
             if strays:
                 raise ValueError(f"mmdeploy's file does not find what mmdet does: {strays}")
             options = {"threshold": threshold, "maxDetections": 300}
-            write(f"{version(codebase)}, {version('mmdeploy')}", f"{codebase}-{name}", image, options, rows)
+            said = f"{version(codebase)}, {version('mmdeploy')}"
+            write(said, f"{codebase}-{name}", image, options, rows)
+            if name == "mask-rcnn":
+                values = held(file, {"input": pixels.numpy()}, place(f"{codebase}-{name}-held"))
+                boxes, patches = values["dets"][0], values["masks"][0]
+                pasted = End2EndModel.postprocessing_masks(boxes[:, :4], patches, side, side).numpy()
+                masks = [pasted[abs(boxes[:, 4] - row[4]).argmin()] >= 0.5 for row in rows]
+                # An object without a pixel is none here.
+                seen = [(row, runs(mask)) for row, mask in zip(rows, masks) if mask.any()]
+                write(said, f"{codebase}-{name}-held", image, options, [row for row, _ in seen], masks=[mask for _, mask in seen])
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
         finally:

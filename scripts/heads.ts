@@ -62,7 +62,7 @@ const EXPORTERS: Readonly<Record<string, string>> = {
   "yolov3-onnx": "the ONNX model zoo, by keras2onnx",
   "yolov2-maps": "the ONNX model zoo",
   "yolov3-maps": "tensorflow-yolov4-tflite, by tf2onnx",
-  "yolov4-maps": "the ONNX model zoo; tensorflow-yolov4-tflite, by tf2onnx",
+  "yolov4-maps": "the ONNX model zoo; tensorflow-yolov4-tflite and tensorflow-yolov4, by tf2onnx",
   "yolov5-maps": "YOLOv5 and v7, exported without their grid",
   "yolov5-maps-sigmoid": "RKNN's forks: `python export.py --rknpu`",
   "darknet-maps": "converters of Darknet's weights",
@@ -133,6 +133,7 @@ const REAL: Readonly<Record<string, string>> = {
   "yolo-nas-pose-raw": "super-gradients 3.7.1",
   "tf-detection": "tf-models-research-object-detection 2.8.0.post1 by tf2onnx 1.17.0: SSD MobileNet v2",
   "tflite-detection": "tf-models-research-object-detection 2.8.0.post1 by TFLite and tf2onnx 1.17.0: SSD MobileNet v2",
+  "yolov4-maps": "yolov4 3.2.0 (tensorflow-yolov4) by tf2onnx 1.17.0: YOLOv4-tiny",
   yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",
   qualcomm: "qai-hub-models 0.65.0: YOLOv8, YOLO11",
 };

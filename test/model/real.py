@@ -1072,6 +1072,70 @@ def tensorflow_models():
     write(package, "tflite-ssd", image, {"threshold": threshold}, rows)
 
 
+def tensorflow_yolov4_models():
+    """tensorflow-yolov4 of Darknet's configurations by tf2onnx. pip install tensorflow-cpu==2.15.1 tf2onnx, and without dependencies yolov4 libreyolo."""
+    import importlib.util
+    import os
+    import re
+    import subprocess
+    import tempfile
+
+    # oneDNN fuses no Mish.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    import numpy as np
+    import tensorflow as tf
+    from yolov4.tf import YOLOv4
+
+    side = 224
+    configs = pathlib.Path(importlib.util.find_spec("libreyolo").origin).parent / "models/darknet/cfgs"
+    for kind in ("yolov4-tiny", "yolov4"):
+        tf.keras.utils.set_random_seed(0)
+        one = YOLOv4()
+        said = re.sub(r"(?m)^(width|height)\s*=.*", rf"\1={side}", (configs / f"{kind}.cfg").read_text())
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, f"{kind}.cfg")
+            while True:
+                path.write_text(said)
+                try:
+                    one.config.parse_cfg(str(path))
+                    break
+                except RuntimeError as error:
+                    # Of training, which it does in its own way.
+                    unknown = re.search(r"'(\w+)' is not", str(error))[1]
+                    said = re.sub(rf"(?m)^{unknown}\s*=.*", "", said)
+            one.make_model()
+            image, array = photograph(side, side)
+            # Each normalisation takes the statistics of what it sees.
+            norms = [part for layer in one.model.layers for part in layer.submodules if isinstance(part, tf.keras.layers.BatchNormalization)]
+            for part in norms:
+                part.momentum = 0.0
+            one.model(np.stack([array, array[:, ::-1]]).astype("float32") / 255, training=True)
+            ends = [layer for layer in one.model.trainable_variables if layer.shape[-1] == 255 and len(layer.shape) == 4]
+            own = [layer.numpy() for layer in ends]
+            scores = np.arange(255) % 85 >= 4
+
+            def find(gain, threshold=0.0001):
+                for layer, value in zip(ends, own):
+                    layer.assign(value * np.where(scores, np.float32(gain), np.float32(0.3)))
+                found = one.predict(array, threshold)
+                return [[x - w / 2, y - h / 2, x + w / 2, y + h / 2, score, label] for x, y, w, h, label, score in (found * [side, side, side, side, 1, 1]).tolist() if score > 0]
+
+            def gap(gain):
+                threshold, rows = chosen(find(gain), image.size)
+                return rows[-1][4] - threshold if len(rows) >= 5 and rows[0][4] < 0.999 else 0
+
+            gain = max((3.0**power for power in range(-4, 6)), key=gap)
+            threshold, _ = chosen(find(gain), image.size)
+            rows = cut(find(gain, threshold), image.size)
+            name = f"tensorflow-{kind}"
+            tf.saved_model.save(one.model, folder)
+            convert = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder, "--opset", "16", "--output", place(name)]
+            subprocess.run(convert, check=True)
+        package = f"{version('yolov4')}, {version('tf2onnx')}"
+        options = {"threshold": threshold, "iou": 0.6, "maxDetections": 300, "head": "yolov4-maps"}
+        write(package, name, image, options, rows)
+
+
 def libreyolo_models():
     import torch
     from libreyolo.models.ppyoloe.model import LibrePPYOLOE

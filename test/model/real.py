@@ -984,7 +984,7 @@ def supergradients_pose_models():
 
 
 def tensorflow_models():
-    """SSD MobileNet v2 of the Object Detection API by tf2onnx, of a saved model and of a TFLite file. pip install tensorflow-cpu==2.15.1 tf2onnx tf-slim, and without dependencies
+    """SSD MobileNet v2 of the Object Detection API by tf2onnx, of a saved model and of a TFLite file; Faster R-CNN of a saved model. pip install tensorflow-cpu==2.15.1 tf2onnx tf-slim scipy, and without dependencies
     tf-models-research-object-detection lvis."""
     import os
     import re
@@ -1008,48 +1008,67 @@ def tensorflow_models():
 
     layers = """conv_hyperparams { regularizer { l2_regularizer { weight: 0.00004 } } initializer { random_normal_initializer { stddev: 0.1 } }
         activation: RELU_6 batch_norm { scale: true } }"""
-    config = text_format.Parse(f"""model {{ ssd {{ num_classes: 90 image_resizer {{ fixed_shape_resizer {{ height: 300 width: 300 }} }}
+    after = """batch_non_max_suppression { score_threshold: 1e-8 iou_threshold: 0.6 max_detections_per_class: 100 max_total_detections: 100 }"""
+    ssd = f"""ssd {{ num_classes: 90 image_resizer {{ fixed_shape_resizer {{ height: 300 width: 300 }} }}
         feature_extractor {{ type: "ssd_mobilenet_v2_keras" {layers} override_base_feature_extractor_hyperparams: true }}
         box_coder {{ faster_rcnn_box_coder {{ y_scale: 10 x_scale: 10 height_scale: 5 width_scale: 5 }} }}
         matcher {{ argmax_matcher {{}} }} similarity_calculator {{ iou_similarity {{}} }}
         box_predictor {{ convolutional_box_predictor {{ {layers} kernel_size: 1 box_code_size: 4 }} }}
         anchor_generator {{ ssd_anchor_generator {{ num_layers: 6 min_scale: 0.2 max_scale: 0.95 aspect_ratios: [1, 2, 0.5, 3, 0.3333] }} }}
-        post_processing {{ score_converter: SIGMOID batch_non_max_suppression {{ score_threshold: 1e-8 iou_threshold: 0.6
-            max_detections_per_class: 100 max_total_detections: 100 }} }}
-        loss {{ localization_loss {{ weighted_smooth_l1 {{}} }} classification_loss {{ weighted_sigmoid_focal {{}} }} }} }} }}""",
-        pipeline_pb2.TrainEvalPipelineConfig())
-    tf.keras.utils.set_random_seed(0)
-    module = exporter_lib_v2.DetectionFromImageModule(model_builder.build(config.model, is_training=False))
-    image, array = photograph(300, 300)
-    given = tf.constant(array[None])
-    module.__call__(given)
-    ends = [one for one in module.trainable_variables if re.search("Class.*kernel", one.name)]
-    own = [one.numpy() for one in ends]
-
-    def find(gain):
-        for one, value in zip(ends, own):
-            one.assign(value * np.float32(gain))
-        found = {key: value.numpy()[0] for key, value in module.__call__(given).items()}
-        rows = zip((found["detection_boxes"] * 300).tolist(), found["detection_scores"].tolist(), found["detection_classes"].tolist())
-        return chosen([[x1, y1, x2, y2, score, int(label)] for (y1, x1, y2, x2), score, label in rows], image.size)
-
-    def gap(gain):
-        threshold, rows = find(gain)
-        return rows[-1][4] - threshold if len(rows) >= 5 and rows[0][4] < 0.999 else 0
-
-    threshold, rows = find(max((3.0**power for power in range(-8, 10)), key=gap))
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=module.__call__.get_concrete_function())
-        # tf2onnx is slow with protos read by Python.
-        plain = {key: value for key, value in os.environ.items() if key != "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"}
-        convert = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder, "--opset", "16", "--output", place("tf-ssd")]
-        subprocess.run(convert, env=plain, check=True)
+        post_processing {{ score_converter: SIGMOID {after} }}
+        loss {{ localization_loss {{ weighted_smooth_l1 {{}} }} classification_loss {{ weighted_sigmoid_focal {{}} }} }} }}"""
+    unruled = "regularizer { l2_regularizer { weight: 0 } } initializer { random_normal_initializer { stddev: %s } }"
+    faster = f"""faster_rcnn {{ num_classes: 90
+        image_resizer {{ keep_aspect_ratio_resizer {{ min_dimension: 192 max_dimension: 256 pad_to_max_dimension: true }} }}
+        feature_extractor {{ type: "faster_rcnn_resnet50_keras" batch_norm_trainable: true }}
+        first_stage_anchor_generator {{ grid_anchor_generator {{ scales: [0.25, 0.5, 1] aspect_ratios: [0.5, 1, 2] height_stride: 16 width_stride: 16 }} }}
+        first_stage_box_predictor_conv_hyperparams {{ op: CONV {unruled % 0.05} }}
+        first_stage_nms_score_threshold: 0 first_stage_nms_iou_threshold: 0.7 first_stage_max_proposals: 60
+        initial_crop_size: 14 maxpool_kernel_size: 2 maxpool_stride: 2
+        second_stage_box_predictor {{ mask_rcnn_box_predictor {{ fc_hyperparams {{ op: FC {unruled % 0.02} }} }} }}
+        second_stage_post_processing {{ score_converter: SOFTMAX {after} }} }}"""
+    # tf2onnx is slow with protos read by Python.
+    plain = {key: value for key, value in os.environ.items() if key != "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"}
     package = f"{version('tf-models-research-object-detection')}, {version('tf2onnx')}"
-    write(package, "tf-ssd", image, {"threshold": threshold}, rows)
+
+    def parsed(text):
+        return text_format.Parse(f"model {{ {text} }}", pipeline_pb2.TrainEvalPipelineConfig())
+
+    def by_saved_model(name, text, image, array):
+        tf.keras.utils.set_random_seed(0)
+        module = exporter_lib_v2.DetectionFromImageModule(model_builder.build(parsed(text).model, is_training=False))
+        given = tf.constant(array[None])
+        module.__call__(given)
+        ends = [one for one in module.trainable_variables if re.search("[Cc]lass.*kernel", one.name)]
+        own = [one.numpy() for one in ends]
+        width, height = image.size
+
+        def find(gain):
+            for one, value in zip(ends, own):
+                one.assign(value * np.float32(gain))
+            found = {key: value.numpy()[0] for key, value in module.__call__(given).items()}
+            boxes = found["detection_boxes"] * np.float32([height, width, height, width])
+            rows = zip(boxes.tolist(), found["detection_scores"].tolist(), found["detection_classes"].tolist())
+            return chosen([[x1, y1, x2, y2, score, int(label)] for (y1, x1, y2, x2), score, label in rows], image.size)
+
+        def gap(gain):
+            threshold, rows = find(gain)
+            return rows[-1][4] - threshold if len(rows) >= 5 and rows[0][4] < 0.999 else 0
+
+        threshold, rows = find(max((3.0**power for power in range(-8, 10)), key=gap))
+        with tempfile.TemporaryDirectory() as folder:
+            tf.saved_model.save(module, folder, signatures=module.__call__.get_concrete_function())
+            convert = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder, "--opset", "16", "--output", place(name)]
+            subprocess.run(convert, env=plain, check=True)
+        write(package, name, image, {"threshold": threshold}, rows)
+
+    by_saved_model("tf-faster-rcnn", faster, *photograph(256, 192))
+    image, array = photograph(300, 300)
+    by_saved_model("tf-ssd", ssd, image, array)
 
     # By TFLite, whose interpreter has its own post-processing.
     tf.keras.utils.set_random_seed(0)
-    module = export_tflite_graph_lib_tf2.SSDModule(config, model_builder.build(config.model, is_training=False), 100, True)
+    module = export_tflite_graph_lib_tf2.SSDModule(parsed(ssd), model_builder.build(parsed(ssd).model, is_training=False), 100, True)
     traced = module.inference_fn.get_concrete_function(tf.TensorSpec([1, 300, 300, 3], tf.float32, name="input"))
     for one in module.trainable_variables:
         if re.search("Class.*kernel", one.name):

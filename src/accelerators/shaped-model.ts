@@ -1,10 +1,13 @@
 /** @module Shaped model: a model as it is run: cut at the maps of its head where its task knows the head, and the cut is proved. */
 
-import { LibraryLoadError } from "../core/errors.ts";
+import { BunTensorRtError, inShort, LibraryLoadError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import type { ProofOptions } from "../heads/cut-proof.ts";
+import type { ModelSpec } from "../heads/head.ts";
 import type { MapPlan } from "../heads/map-plan.ts";
 import { SHAPING_VERSION } from "../heads/shaped.ts";
+import type { ShapedModel } from "../heads/shaping.ts";
 import { needsShapes } from "../model/model-info.ts";
 import { readOnnxModel } from "../onnx/declared.ts";
 import { noDevicePart, type OpenedModel, type Task } from "../runtime/task.ts";
@@ -27,6 +30,7 @@ interface Runner {
   readonly whyNot: (plan: MapPlan) => string | undefined;
   /** Whether convolutions of one input become one. */
   readonly joinsSiblings: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** As tasks look at it. Nothing is run. */
@@ -76,7 +80,7 @@ export async function shapedBytes(
   { bytes, path, source }: OnnxFile,
   opened: OpenedModel,
   task: ShapingTask,
-  { whyNot, joinsSiblings }: Runner,
+  { whyNot, joinsSiblings, signal }: Runner,
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const found = await task.forShaping?.(opened);
   if (found === undefined) return undefined;
@@ -93,5 +97,33 @@ export async function shapedBytes(
     return undefined;
   }
   logger.debug(`Cut ${source} at the maps of its head "${shaped.shaping.head}"`);
-  return shaped.model;
+  return provedOf(shaped, source, found.spec, { path, signal });
+}
+
+/**
+ * What is run of a model that was cut: the rewritten one, where it gives the same maps; else the one that was only cut.
+ *
+ * @param source of the model, for the log
+ * @param spec   what the model was recognised as
+ * @throws the signal's reason, if it was aborted
+ */
+export async function provedOf(
+  { model, cut }: Omit<ShapedModel, "shaping">,
+  source: string,
+  spec: ModelSpec,
+  options: ProofOptions,
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (Buffer.compare(model, cut) === 0) return model;
+  let reason: string | undefined;
+  try {
+    const { mapsApart } = await import("../heads/cut-proof.ts");
+    reason = await mapsApart(cut, model, spec, options);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (!(error instanceof BunTensorRtError)) throw error;
+    reason = inShort(error);
+  }
+  if (reason === undefined) return model;
+  logger.warn(`Using ${source} without the rewrite for fewer kernels, which ONNX Runtime did not confirm (${reason})`);
+  return cut;
 }

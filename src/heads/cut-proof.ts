@@ -1,10 +1,15 @@
-/** @module Cut proof: the part of a graph after a cut, run on numbers of chance, gives what the decoder of maps gives. */
+/**
+ * @module Cut proof: run on numbers of chance, the part of a graph after a cut gives what the decoder of maps gives, and the part before
+ * it, rewritten, the maps that it gave.
+ */
 
+import { dirname, resolve } from "node:path";
 import { ModelError } from "../core/errors.ts";
 import { createTensor, type Tensor } from "../core/tensor.ts";
+import { channelsOf } from "../image/preprocessing.ts";
 import { Candidates, type RowExtra } from "../model/rows.ts";
 import { OnnxValue } from "../onnx/messages.ts";
-import { OnnxModel } from "../onnx/model.ts";
+import { isOfHalves, OnnxModel } from "../onnx/model.ts";
 import { Session } from "../onnxruntime/session.ts";
 import type { Cut, CutMap } from "./cut.ts";
 import type { DecodeInput, ModelSpec } from "./head.ts";
@@ -26,13 +31,23 @@ const OPEN_SIZE: readonly [width: number, height: number] = [256, 128];
 const THRESHOLD = 0.01;
 
 /**
- * How far the two may lie apart, of pixels beyond the image in proportion. FP16 has 11 bits, of a score as of a pixel; in FP32 the
- * order of operations shows.
+ * How far the two may lie apart, of pixels beyond the image in proportion, of a map in parts of its largest number. FP16 has 11 bits, of
+ * a score as of a pixel; in FP32 the order of operations shows.
  */
 const TOLERANCES = {
-  f32: { score: 2e-5, pixels: 0.01, number: 1e-4 },
-  f16: { score: 4e-3, pixels: 2, number: 1e-2 },
+  f32: { score: 2e-5, pixels: 0.01, number: 1e-4, map: 1e-3 },
+  f16: { score: 4e-3, pixels: 2, number: 1e-2, map: 1e-2 },
 } as const;
+
+/** Numbers of chance, the same in each process: a model that is cut once is cut always. */
+class Chance {
+  #state = 1;
+
+  between(low: number, high: number): number {
+    this.#state = (Math.imul(this.#state, 1_664_525) + 1_013_904_223) >>> 0;
+    return low + ((high - low) * this.#state) / 2 ** 32;
+  }
+}
 
 /** Numbers of a kind: one for all of a cell, and how far each may lie from it. */
 interface Range {
@@ -75,7 +90,7 @@ export class CutProof implements AsyncDisposable {
   readonly #batch: number;
   readonly #size: readonly [width: number, height: number];
   readonly #tolerance: (typeof TOLERANCES)["f32" | "f16"];
-  #chance = 1;
+  readonly #chance = new Chance();
 
   private constructor(session: Session, cut: Cut, spec: ModelSpec, batch: number) {
     this.#session = session;
@@ -188,31 +203,29 @@ export class CutProof implements AsyncDisposable {
         const tensor = createTensor(elementType as "f32" | "f16", [this.#batch, channels, rows, columns]);
         const cells = rows * columns;
         const every = Math.max(SURE_EVERY, Math.ceil(cells / MOST_SURE));
-        const biases = Float32Array.from({ length: cells }, () => this.#between(0, 1));
+        const biases = Float32Array.from({ length: cells }, () => this.#chance.between(0, 1));
         for (let plane = 0, at = 0; plane < this.#batch * channels; plane++) {
           const channel = plane % channels;
           const { bias, spread, seldom, sure } = rangeOf(map, channel);
           for (let cell = 0; cell < cells; cell++, at++) {
-            const usual = bias[0] + (bias[1] - bias[0]) * biases[cell]! + this.#between(-spread, spread);
-            const isSeldom = seldom !== undefined && this.#between(0, SELDOM) < 1;
+            const usual = bias[0] + (bias[1] - bias[0]) * biases[cell]! + this.#chance.between(-spread, spread);
+            const isSeldom = seldom !== undefined && this.#chance.between(0, SELDOM) < 1;
             const turn = (cell - (cell % every)) / every;
             // The last cell of every few: coarse maps have few.
             const isSure =
               sure !== undefined &&
               cell % every === Math.min(every, cells) - 1 &&
               (sure.each === "channels" || turn % sure.count === channel - sure.first);
-            tensor.data[at] = isSure ? this.#between(...SURE) : isSeldom ? this.#between(...seldom) : usual;
+            tensor.data[at] = isSure
+              ? this.#chance.between(...SURE)
+              : isSeldom
+                ? this.#chance.between(...seldom)
+                : usual;
           }
         }
         return [name, tensor];
       }),
     );
-  }
-
-  /** The same numbers in each process: a model that is cut once is cut always. */
-  #between(low: number, high: number): number {
-    this.#chance = (Math.imul(this.#chance, 1_664_525) + 1_013_904_223) >>> 0;
-    return low + ((high - low) * this.#chance) / 2 ** 32;
   }
 
   #decode(spec: ModelSpec, extras: readonly RowExtra[], outputs: ReadonlyMap<string, Tensor>, index: number): Found {
@@ -307,4 +320,76 @@ function rangeOf(reading: MapReading, { name, stride }: CutMap, channel: number,
 function sidesOf({ boxes }: Candidates, row: number): readonly [width: number, height: number] {
   const [x1 = 0, y1 = 0, x2 = 0, y2 = 0] = boxes.subarray(row * 4, row * 4 + 4);
   return [x2 - x1, y2 - y1];
+}
+
+/** Where a model that was cut comes from, and what ends its runs. */
+export interface ProofOptions {
+  /** Weights in other files are found beside it. */
+  readonly path?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Run a cut model and the same rewritten, each once on one image of chance.
+ *
+ * @returns how a map of theirs differs, as a clause; `undefined` where all are the same but for rounding
+ * @throws {ModelError} If ONNX Runtime cannot load one of them
+ * @throws {OnnxRuntimeError} If a run fails
+ * @throws the signal's reason, if it was aborted
+ */
+export async function mapsApart(
+  cut: Uint8Array,
+  rewritten: Uint8Array,
+  spec: ModelSpec,
+  options: ProofOptions = {},
+): Promise<string | undefined> {
+  const maps = await mapsOfChance(cut, spec, options);
+  const others = await mapsOfChance(rewritten, spec, options);
+  // Quantisers round further than FP16 does.
+  const cutModel = OnnxModel.read(cut);
+  const isRounded = isOfHalves(cutModel) || cutModel.graph.nodes.some(({ op }) => op === "QuantizeLinear");
+  const tolerance = TOLERANCES[isRounded ? "f16" : "f32"].map;
+  for (const [name, { data }] of maps) {
+    const other = others.get(name)?.data;
+    if (other?.length !== data.length) return `its map ${JSON.stringify(name)} has another shape`;
+    let [largest, most] = [0, 0];
+    for (let at = 0; at < data.length; at++) {
+      const [wanted, found] = [Number(data[at]), Number(other[at])];
+      if (Number.isFinite(wanted)) largest = Math.max(largest, Math.abs(wanted));
+      // FP16 may overflow, in both.
+      if (Object.is(wanted, found)) continue;
+      const apart = Math.abs(wanted - found);
+      most = Number.isFinite(apart) ? Math.max(most, apart) : Number.POSITIVE_INFINITY;
+    }
+    const allowed = largest * tolerance;
+    if (most > allowed)
+      return `its map ${JSON.stringify(name)} differs by ${most.toPrecision(2)}, rounding by ${allowed.toPrecision(2)} at most`;
+  }
+  return undefined;
+}
+
+/** What a cut model gives of one image of chance, or of as many as its batch is fixed to. */
+async function mapsOfChance(
+  bytes: Uint8Array,
+  { imageInput, preprocessing, preferredSize }: ModelSpec,
+  { path, signal }: ProofOptions,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const weightsFolder = path === undefined ? undefined : dirname(resolve(path));
+  await using session = await Session.fromBytes(bytes, "the cut model", { spinning: false, weightsFolder });
+  const [width, height] = preferredSize;
+  const { layout, scale, mean, std } = preprocessing;
+  const channels = channelsOf(preprocessing);
+  const open = layout === "NCHW" ? [1, channels, height, width] : [1, height, width, channels];
+  const chance = new Chance();
+  const given = session.inputs.map(({ name, dtype, shape }) => {
+    const tensor = createTensor(
+      dtype,
+      shape.map((side, at) => (side > 0 ? side : name === imageInput ? open[at]! : 1)),
+    );
+    if (name !== imageInput) return [name, tensor];
+    const { data } = tensor;
+    for (let at = 0; at < data.length; at++) data[at] = (chance.between(0, 255) * scale - mean[0]) / std[0];
+    return [name, tensor];
+  });
+  return await session.run(Object.fromEntries(given), { signal });
 }

@@ -15,9 +15,18 @@ import type { CutPlan } from "./map-plan.ts";
 import { type MapLevel, mapReadings, mapsRead } from "./map-readings.ts";
 import { SHAPED_KEY, type Shaping } from "./shaped.ts";
 
+/** A model that was cut. */
+export interface ShapedModel {
+  /** Cut, and rewritten for fewer kernels. */
+  readonly model: Uint8Array<ArrayBuffer>;
+  /** The same without the rewriting. */
+  readonly cut: Uint8Array<ArrayBuffer>;
+  readonly shaping: Shaping;
+}
+
 /** A model that was cut, or why it was not: a clause. */
 export type ShapeOutcome =
-  | { readonly model: Uint8Array<ArrayBuffer>; readonly shaping: Shaping }
+  | ShapedModel
   | { readonly reason: string }
   | { readonly reason: string; readonly isUnproved: true };
 
@@ -57,8 +66,9 @@ export async function shapeModel(
       const plan = asManyRows(reading.plan, model, spec);
       const shaping = { outputs: model.outputs, ...(shapesAt && { shapesAt }), head: spec.head, ...reading, plan };
       cutAt(onnx, cut, spec, shaping);
+      const asCut = onnx.write();
       fewerLayers(onnx, joinsSiblings);
-      return { model: onnx.write(), shaping };
+      return { model: onnx.write(), cut: asCut, shaping };
     }
   } catch (error) {
     // Without ONNX Runtime, or with operators or values that it refuses, the model stays as it is.

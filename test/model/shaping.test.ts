@@ -3,6 +3,8 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
+import { provedOf } from "../../src/accelerators/shaped-model.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { mapsRead } from "../../src/heads/map-readings.ts";
 import { recogniseAny } from "../../src/heads/object-reading.ts";
 import { SHAPED_KEY, shapingOf } from "../../src/heads/shaped.ts";
@@ -344,11 +346,104 @@ test("a model is cut on the CPU where that is asked for, and not where its weigh
     await Bun.write(join(folder, "weights"), Buffer.concat(chunks));
     const declared = readOnnxModel(bytes);
     const outcome = await shapeModel(bytes, declared, recogniseAny(declared, { isSilent: true }), path);
-    expect("shaping" in outcome && outcome.shaping.plan.kind).toBe("distance-maps");
+    if ("reason" in outcome) throw new Error(outcome.reason);
+    expect(outcome.shaping.plan.kind).toBe("distance-maps");
+    // The proof of what is rewritten finds them as well.
+    const same = changed(outcome.cut, withOperator("Identity"));
+    expect(await proved(bytes, outcome.cut, same, path)).toEqual({ isRewritten: true, lines: [] });
   } finally {
     rmSync(folder, { recursive: true });
   }
 });
+
+/** What is run of a cut model and one that is said to be the same, and what the log says. */
+async function proved(
+  bytes: Uint8Array,
+  cut: Uint8Array<ArrayBuffer>,
+  model: Uint8Array<ArrayBuffer>,
+  path?: string,
+): Promise<{ readonly isRewritten: boolean; readonly lines: string[] }> {
+  const spec = recogniseAny(readOnnxModel(bytes), { isSilent: true });
+  const lines: string[] = [];
+  const before = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    return { isRewritten: (await provedOf({ cut, model }, "toy.onnx", spec, { path })) === model, lines };
+  } finally {
+    setLogSink(before);
+  }
+}
+
+/** A model that is changed as a test wants it. */
+function changed(bytes: Uint8Array, change: (model: OnnxModel) => void): Uint8Array<ArrayBuffer> {
+  const model = OnnxModel.read(bytes);
+  change(model);
+  return model.write();
+}
+
+/** Put an operator in front of what makes the first output. */
+function withOperator(op: string, domain?: string): (model: OnnxModel) => void {
+  return ({ graph, opsets }) => {
+    const last = graph.nodes.find(({ outputs }) => outputs[0] === graph.outputs[0]!.name)!;
+    const node = { ...last, op, ...(domain && { domain }), attributes: new Map(), inputs: [last.inputs[0]!] };
+    graph.nodes.splice(graph.nodes.indexOf(last), 0, { ...node, name: "in front", outputs: ["in front"] });
+    last.inputs[0] = "in front";
+    if (domain !== undefined) opsets.set(domain, 1);
+  };
+}
+
+test("a rewritten model is run where its maps are the same, else the one that was only cut, and the log says so", async () => {
+  const differs =
+    /^warn: Using toy\.onnx without the rewrite for fewer kernels, which .* \(its map ".+" differs by [\d.]+, rounding by [\d.]+ at most\)$/;
+  for (const dtype of ["f32", "f16"] as const) {
+    const bytes = toyHead({ family: "yolov8", dtype, batch: "batch" });
+    const whole = await cut(bytes);
+    for (const same of [() => undefined, withOperator("Identity")])
+      expect(await proved(bytes, whole, changed(whole, same))).toEqual({ isRewritten: true, lines: [] });
+    const { isRewritten, lines } = await proved(bytes, whole, changed(whole, withOperator("Neg")));
+    expect([isRewritten, lines]).toEqual([false, [expect.stringMatching(differs)]]);
+    // Numbers that are none, and what ONNX Runtime does not know.
+    const none = await proved(bytes, whole, changed(whole, withOperator("Log")));
+    expect([none.isRewritten, none.lines.length]).toEqual([false, 1]);
+    const unknown = await proved(bytes, whole, changed(whole, withOperator("Plugin", "trt.plugins")));
+    expect(unknown.isRewritten).toBe(false);
+    expect(unknown.lines).toEqual([expect.stringContaining('confirm (Cannot load the model "the cut model": ')]);
+  }
+});
+
+const WITH_BLOCKS = "models/yolov8n_640.onnx";
+test.skipIf(isMissing(WITH_BLOCKS))(
+  "each fault in the rewriting of yolov8n is found, and its own has none",
+  async () => {
+    const bytes = await Bun.file(sharedPath(WITH_BLOCKS)).bytes();
+    const outcome = await outcomeOf(bytes);
+    if ("reason" in outcome) throw new Error(outcome.reason);
+    const { model, cut: before } = outcome;
+    const count = (of: Uint8Array, op: string) =>
+      OnnxModel.read(of).graph.nodes.filter((node) => node.op === op).length;
+    expect(count(model, "Conv")).toBeLessThan(count(before, "Conv"));
+    expect(count(model, "Add")).toBeLessThan(count(before, "Add"));
+    expect(await proved(bytes, before, model)).toEqual({ isRewritten: true, lines: [] });
+    const faults: ((model: OnnxModel) => void)[] = [
+      // A sum that is not added to the weights.
+      ({ graph }) => {
+        const conv = graph.nodes.find(({ inputs }) => inputs[1]?.includes(":weights:"))!;
+        conv.inputs[1] = OnnxModel.read(before).graph.nodes.find(({ outputs }) => outputs[0] === conv.outputs[0])!
+          .inputs[1]!;
+        graph.initializers.set(conv.inputs[1], OnnxModel.read(before).graph.initializers.get(conv.inputs[1])!);
+      },
+      // The bias of one of the convolutions that were joined is that of another.
+      ({ graph }) => {
+        const [name, bias] = [...graph.initializers].find(([one]) => one.endsWith(":joined:bias"))!;
+        graph.initializers.set(name, OnnxTensor.of(name, "f32", bias.shape, bias.floats()!.reverse()));
+      },
+    ];
+    for (const fault of faults) {
+      const { isRewritten, lines } = await proved(bytes, before, changed(model, fault));
+      expect([isRewritten, lines.length]).toEqual([false, 1]);
+    }
+  },
+  30_000,
+);
 
 test.skipIf(RTX === undefined)(
   "an engine is built of the cut model, and its plan tells what it was, as TensorRT-RTX has been fetched",

@@ -137,7 +137,7 @@ async function shapedSession(
   const model =
     externalDataFiles(bytes).length > 0
       ? undefined
-      : await shapedBytes({ bytes, source: name }, openedSession(exported, name, signal), task, RUNNER);
+      : await shapedBytes({ bytes, source: name }, openedSession(exported, name, signal), task, { ...RUNNER, signal });
   if (model !== undefined) return Session.fromBytes(model, name, options);
   owned.move();
   return exported;

@@ -358,7 +358,7 @@ export async function modelToBuild(
   if (shape === false) return undefined;
   const whyNot = (plan: MapPlan): string | undefined =>
     isHostPlan(plan) ? "the GPU does not read its maps" : undefined;
-  return shapedBytes(file, opened ?? declaredOnly(file), task, { whyNot, joinsSiblings: true });
+  return shapedBytes(file, opened ?? declaredOnly(file), task, { whyNot, joinsSiblings: true, signal });
 }
 
 /**

@@ -109,11 +109,13 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     if (file.isPlan)
       return await GpuBackend.#open({ file, plan: file, engine: undefined }, ground, task, options, owned);
     const { build } = options;
+    let built: Promise<Uint8Array | undefined> | undefined;
     const request = planRequest(file, build, {
       options: engineOptions(file, task, build),
       variant: build.shape === false ? undefined : await variantOf(file, task),
       canVary: canProve,
-      beforeBuild: () => modelToBuild(file, task, build),
+      // The quick engine and the full one are built of the same model, which is proved once.
+      beforeBuild: () => (built ??= modelToBuild(file, task, build)),
     });
     const { plan, engine } = await firstPlan(request, ground.device, options.firstEngine);
     const quick = await GpuBackend.#open({ file, plan, engine }, ground, task, options, owned);

@@ -909,7 +909,9 @@ def scores_of(layer):
 
 
 def qualcomm_models():
-    """Qualcomm AI Hub's YOLOs by their own wrappers. pip install qai-hub-models qai-hub, without dependencies."""
+    """Qualcomm AI Hub's YOLOs by their own wrappers. pip install ultralytics transformers onnx onnxruntime pandas qai-hub (with it come h5py and
+    backoff) boto3 mypy-boto3-s3 aiohttp aiofiles beautifulsoup4 gdown inputimeout platformdirs pydantic-yaml ruamel.yaml schema shapely tabulate
+    torchmetrics, and without dependencies qai-hub-models qai-hub-models-cli object-detection-metrics."""
     import torch
     from qai_hub_models.models.yolov8_det.app import YoloV8DetectionApp
     from qai_hub_models.models.yolov8_det.model import YoloV8Detector
@@ -984,8 +986,10 @@ def supergradients_pose_models():
 
 
 def tensorflow_models():
-    """SSD MobileNet v2 of the Object Detection API by tf2onnx, of a saved model and of a TFLite file; Faster R-CNN of a saved model. pip install tensorflow-cpu==2.15.1 tf2onnx tf-slim scipy, and without dependencies
-    tf-models-research-object-detection lvis."""
+    """SSD MobileNet v2 of the Object Detection API by tf2onnx, of a saved model and of a TFLite file; Faster R-CNN of a saved model. With Python 3.11:
+    pip install tensorflow-cpu==2.15.1 tf2onnx==1.17.0 "onnx<1.19" tf-slim scipy matplotlib
+    pillow, and without dependencies tf-models-research-object-detection==2.8.0.post1. It takes some six minutes.
+    TensorFlow 2.15 holds ml_dtypes below what onnx 1.19 reads."""
     import os
     import re
     import subprocess
@@ -1092,7 +1096,8 @@ def tensorflow_models():
 
 
 def tensorflow_yolov4_models():
-    """tensorflow-yolov4 of Darknet's configurations by tf2onnx. pip install tensorflow-cpu==2.15.1 tf2onnx, and without dependencies yolov4 libreyolo."""
+    """tensorflow-yolov4 of Darknet's configurations by tf2onnx. With Python 3.11: pip install tensorflow-cpu==2.15.1 tf2onnx==1.17.0 "onnx<1.19"
+    "opencv-python-headless<4.12" pillow, and without dependencies yolov4 libreyolo."""
     import importlib.util
     import os
     import re

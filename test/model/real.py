@@ -909,7 +909,7 @@ def scores_of(layer):
 
 
 def qualcomm_models():
-    """Qualcomm AI Hub's YOLOs by their own wrappers. pip install ultralytics transformers onnx onnxruntime pandas qai-hub (with it come h5py and
+    """Qualcomm AI Hub's YOLOs by their own wrappers. pip install ultralytics transformers onnx onnxruntime pandas scipy qai-hub (with it come h5py and
     backoff) boto3 mypy-boto3-s3 aiohttp aiofiles beautifulsoup4 gdown inputimeout platformdirs pydantic-yaml ruamel.yaml schema shapely tabulate
     torchmetrics, and without dependencies qai-hub-models qai-hub-models-cli object-detection-metrics."""
     import torch

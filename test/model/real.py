@@ -818,23 +818,49 @@ def paddle_models():
             write(version("paddledet"), target, image, {"threshold": threshold, "maxDetections": 300, **more}, found)
 
 
-def supergradients_models():
-    """YOLO-NAS by super-gradients in its three forms. pip install super-gradients onnx_graphsurgeon, the former without dependencies."""
+YOLO_NAS_SIDE = 256
+
+
+def yolo_nas(kind, classes, is_bgr):
+    """A YOLO-NAS of random weights whose boxes lie about their cells, with an image, its tensor and the layers of its scores."""
     import torch
-    from super_gradients.conversion.conversion_enums import DetectionOutputFormatMode
     from super_gradients.training import models
 
-    side = 256
     torch.manual_seed(0)
-    model = models.get("yolo_nas_s", num_classes=80)
-    image, array = photograph(side, side)
-    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+    model = models.get(kind, num_classes=classes)
+    image, array = photograph(YOLO_NAS_SIDE, YOLO_NAS_SIDE)
+    tensor = torch.from_numpy((array[:, :, ::-1] if is_bgr else array).copy()).permute(2, 0, 1)[None].float() / 255
     settled(model, lambda: model(torch.cat([tensor, tensor.flip(3)])))
     for name, module in model.named_modules():
         if name.endswith("reg_pred"):
             module.weight.data.normal_(0, 0.02)
             module.bias.data = -0.2 * (torch.arange(len(module.bias)) % (len(module.bias) // 4))
-    layers = [module for name, module in model.named_modules() if name.endswith("cls_pred")]
+    return model, image, tensor, [module for name, module in model.named_modules() if name.endswith("cls_pred")]
+
+
+def yolo_nas_forms(model, name, threshold):
+    """Writes the model in its three forms, and gives the name of each once it is written."""
+    import torch
+    from super_gradients.conversion.conversion_enums import DetectionOutputFormatMode
+
+    forms = {
+        "batch": dict(output_predictions_format=DetectionOutputFormatMode.BATCH_FORMAT),
+        "raw": dict(postprocessing=False),
+        "flat": dict(output_predictions_format=DetectionOutputFormatMode.FLAT_FORMAT),
+    }
+    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
+    for form, options in forms.items():
+        model.export(place(f"{name}-{form}"), confidence_threshold=threshold, nms_threshold=0.7, preprocessing=False,
+                     input_image_shape=(YOLO_NAS_SIDE, YOLO_NAS_SIDE), max_predictions_per_image=300, num_pre_nms_predictions=1000,
+                     onnx_simplify=False, **options)
+        yield form
+
+
+def supergradients_models():
+    """YOLO-NAS by super-gradients in its three forms. pip install super-gradients onnx_graphsurgeon, the former without dependencies."""
+    import torch
+
+    model, image, tensor, layers = yolo_nas("yolo_nas_s", 80, False)
     numbers = dict(nms_top_k=2000, max_predictions=300, class_agnostic_nms=False)
 
     def read(several):
@@ -844,16 +870,7 @@ def supergradients_models():
             return after(model(tensor))[0].tolist()
 
     threshold, _ = tuned(layers, image.size, lambda: read(True))
-    forms = {
-        "batch": dict(output_predictions_format=DetectionOutputFormatMode.BATCH_FORMAT),
-        "raw": dict(postprocessing=False),
-        "flat": dict(output_predictions_format=DetectionOutputFormatMode.FLAT_FORMAT),
-    }
-    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
-    for form, options in forms.items():
-        model.export(place(f"yolo-nas-{form}"), confidence_threshold=threshold, nms_threshold=0.7, preprocessing=False,
-                     input_image_shape=(side, side), max_predictions_per_image=300, num_pre_nms_predictions=1000,
-                     onnx_simplify=False, **options)
+    for form in yolo_nas_forms(model, "yolo-nas", threshold):
         rows = [row for row in read(form != "raw") if row[4] >= threshold]
         more = {"head": "damo-yolo", "preprocessing": {"fit": "letterbox", "scale": 1 / 255}} if form == "raw" else {}
         write(version("super-gradients"), f"yolo-nas-{form}", image, {"threshold": threshold, "iou": 0.7, "maxDetections": 300, **more}, cut(rows, image.size))
@@ -948,20 +965,8 @@ def qualcomm_models():
 def supergradients_pose_models():
     """YOLO-NAS-pose by super-gradients in its three forms; its network takes BGR."""
     import torch
-    from super_gradients.conversion.conversion_enums import DetectionOutputFormatMode
-    from super_gradients.training import models
 
-    side = 256
-    torch.manual_seed(0)
-    model = models.get("yolo_nas_pose_n", num_classes=17)
-    image, array = photograph(side, side)
-    tensor = torch.from_numpy(array[:, :, ::-1].copy()).permute(2, 0, 1)[None].float() / 255
-    settled(model, lambda: model(torch.cat([tensor, tensor.flip(3)])))
-    for name, module in model.named_modules():
-        if name.endswith("reg_pred"):
-            module.weight.data.normal_(0, 0.02)
-            module.bias.data = -0.2 * (torch.arange(len(module.bias)) % (len(module.bias) // 4))
-    layers = [module for name, module in model.named_modules() if name.endswith("cls_pred")]
+    model, image, tensor, layers = yolo_nas("yolo_nas_pose_n", 17, True)
 
     def read(threshold):
         after = model.get_post_prediction_callback(conf=threshold, iou=0.7, pre_nms_max_predictions=1000, post_nms_max_predictions=300)
@@ -970,16 +975,7 @@ def supergradients_pose_models():
         return [[*box, score, 0] for box, score in zip(found.bboxes_xyxy.tolist(), found.scores.tolist())], found.poses[:, :, :2].tolist()
 
     threshold, _ = tuned(layers, image.size, lambda: read(0.0001)[0])
-    forms = {
-        "batch": dict(output_predictions_format=DetectionOutputFormatMode.BATCH_FORMAT),
-        "raw": dict(postprocessing=False),
-        "flat": dict(output_predictions_format=DetectionOutputFormatMode.FLAT_FORMAT),
-    }
-    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
-    for form, options in forms.items():
-        model.export(place(f"yolo-nas-pose-{form}"), confidence_threshold=threshold, nms_threshold=0.7, preprocessing=False,
-                     input_image_shape=(side, side), max_predictions_per_image=300, num_pre_nms_predictions=1000,
-                     onnx_simplify=False, **options)
+    for form in yolo_nas_forms(model, "yolo-nas-pose", threshold):
         rows, points = read(threshold)
         options = {"threshold": threshold, "iou": 0.7, "maxDetections": 300}
         write(version("super-gradients"), f"yolo-nas-pose-{form}", image, options, rows, points=points)

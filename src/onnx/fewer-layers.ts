@@ -2,6 +2,7 @@
 
 import { volume } from "../core/tensor.ts";
 import { isOnnxOperator } from "./element-types.ts";
+import { FP16_MAX } from "./float16-choice.ts";
 import { createNode, intOf, intsOf, type OnnxNode, OnnxTensor } from "./messages.ts";
 import type { OnnxGraph, OnnxModel } from "./model.ts";
 
@@ -14,9 +15,6 @@ const CHANNELS = 1;
 
 /** Parts of a map begin where the vectors of FP16 formats do, else they would be copied. */
 const PART_CHANNELS = 8;
-
-/** Largest number of FP16, which engines may hold weights in. */
-const LARGEST_HALF = 65_504;
 
 /** Since this version of the operator set Split reads its sizes from an input. */
 const SIZES_BY_INPUT = 13;
@@ -226,7 +224,8 @@ function foldSum(graph: OnnxGraph, maps: MapReading, readers: Readers, concat: O
     const start = row * read * area;
     for (let k = 0; k < count * area; k += 1) {
       const folded = floats[start + to + k]! + floats[start + from + k]!;
-      if (!(Math.abs(folded) <= LARGEST_HALF)) return false;
+      // Engines may hold weights in FP16.
+      if (!(Math.abs(folded) <= FP16_MAX)) return false;
       floats[start + to + k] = folded;
     }
   }

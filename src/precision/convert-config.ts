@@ -39,8 +39,8 @@ export interface ConvertOptions {
   /**
    * With INT8 and FP8: how much the model may lose, 0–1. Layers that cost most go back to FP16, or blocks of neighbours, until it does
    * not lose more: of the mAP, or of equal classes, with the model of FP32 as the teacher; of a model whose task is not known, of its
-   * outputs' noise. It is measured on a quarter of the images, which are held back from the calibration. Default: all layers are
-   * quantised, and nothing is measured.
+   * outputs' noise. It is measured on a quarter of the images, which are held back from the calibration. Default: the loss is not
+   * measured, and layers stay in float by rule alone.
    */
   readonly maxLoss?: number | undefined;
   /**

@@ -1,5 +1,6 @@
 /** @module Rounding: numbers as INT8 and FP8 (E4M3), to the bit as QuantizeLinear of ONNX rounds them. */
 
+import { FP16_MAX } from "../onnx/float16-choice.ts";
 import type { QuantisedType } from "./placement.ts";
 
 /** Largest number of INT8 that has an opposite. */
@@ -38,7 +39,7 @@ export function scaleOf(largest: number, most: number, isHalf: boolean): number 
   if (largest === 0) return 1;
   if (scale < HALF_NORMAL) return HALF_NORMAL;
   const half = Math.f16round(scale);
-  if (half >= scale) return Math.min(half, 65_504);
+  if (half >= scale) return Math.min(half, FP16_MAX);
   const next = new Uint16Array(Float16Array.of(half).buffer)[0]! + 1;
   return new Float16Array(Uint16Array.of(next).buffer)[0]!;
 }

@@ -152,17 +152,12 @@ export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
 export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";
-export { compare } from "./precision/compare.ts";
+export { compare, convert } from "./precision/precision.ts";
 export type {
+  CalibrationMethod,
   ComparedModel,
   CompareOptions,
   Comparison,
-  TensorDifference,
-  UnmatchedTensor,
-} from "./precision/compare-config.ts";
-export { convert } from "./precision/convert.ts";
-export type {
-  CalibrationMethod,
   Conversion,
   ConversionReport,
   ConvertedLayer,
@@ -170,7 +165,9 @@ export type {
   ConvertOptions,
   ConvertProgress,
   Sensitivity,
-} from "./precision/convert-config.ts";
+  TensorDifference,
+  UnmatchedTensor,
+} from "./precision/precision-config.ts";
 export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
 export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";
 export {

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { kebab, type OptionTable, type ValuesOf } from "../core/options.ts";
-import { CONVERT_OPTIONS, type ConvertOptions } from "../precision/convert-config.ts";
+import { CONVERT_OPTIONS, type ConvertOptions } from "../precision/precision-config.ts";
 import {
   type BuildOptions,
   type InputShapes,

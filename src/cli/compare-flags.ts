@@ -5,7 +5,7 @@ import { ONNXRUNTIME_OPTIONS, TENSORRT_OPTIONS } from "../accelerators/accelerat
 import { LOAD_OPTIONS, machineOf } from "../api/machine-options.ts";
 import type { ModelOptions } from "../api/model.ts";
 import type { OptionTable } from "../core/options.ts";
-import { COMPARE_OPTIONS, type CompareOptions } from "../precision/compare-config.ts";
+import { COMPARE_OPTIONS, type CompareOptions } from "../precision/precision-config.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { imagesFrom } from "./convert-flags.ts";
 import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";

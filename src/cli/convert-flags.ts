@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { OptionTable } from "../core/options.ts";
 import { statsOf } from "../core/paths.ts";
-import { CONVERT_OPTIONS, type ConvertOptions } from "../precision/convert-config.ts";
+import { CONVERT_OPTIONS, type ConvertOptions } from "../precision/precision-config.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { flagsOf, valuesFrom } from "./option-flags.ts";
 import { QUIET, toggle } from "./values.ts";

@@ -1,20 +1,145 @@
-/** @module Calibrated: what a conversion measures before it changes anything: ranges on images, and in FP8 the noise of each layer. */
+/**
+ * @module Calibrated: what a conversion measures before it changes anything: ranges on images, and what each layer that is
+ * quantised adds to the noise at the heads.
+ */
 
 import { modelTask } from "../api/model.ts";
 import { logger } from "../core/log.ts";
+import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
+import { nodeName, type OnnxNode } from "../onnx/messages.ts";
+import { OnnxModel } from "../onnx/model.ts";
 import {
   type Calibration,
   calibrate,
   calibrationImages,
+  evenly,
   foundBy,
   keptRanges,
   splitImages,
   writeCalibration,
 } from "./calibration.ts";
-import type { ConvertConfig } from "./convert-config.ts";
-import { rankLayers } from "./layer-noise.ts";
-import type { ProbedModel } from "./tensor-probe.ts";
+import { tellingTensors } from "./head-layers.ts";
+import type { QuantisedType } from "./placement.ts";
+import type { ConvertConfig } from "./precision-config.ts";
+import { placeIn, quantise } from "./quantise.ts";
+import { describeTensors, ImageFeed, type ProbedModel, probeSession, TensorDifferences } from "./tensor-probe.ts";
+import { readExternalFloats } from "./write-model.ts";
+
+/** The most noise that the layers of a model in FP8 have together at its heads, as a share of the signal: 27 dB. */
+const MOST_NOISE = 10 ** -2.7;
+/** Of the layers, the share that goes back to float for it at most. */
+const MOST_LOUD = 1 / 2;
+
+/** What layers are ranked by. */
+export interface RankingRequest {
+  readonly model: ProbedModel;
+  readonly type: QuantisedType;
+  readonly config: Pick<ConvertConfig, "exclude" | "sensitivityImages" | "signal" | "onProgress">;
+  /** Paths of images that layers are ranked by; they can be read. */
+  readonly images: readonly string[];
+  readonly ranges: ReadonlyMap<string, number>;
+  /** Means of the channels of what convolutions read, where they have been averaged. */
+  readonly means: ReadonlyMap<string, Float32Array>;
+  /** Layers that no conversion quantises, by `nodeName`. */
+  readonly unfit: ReadonlySet<string>;
+}
+
+/**
+ * The layers without which a model in FP8 has no more noise at its heads than 27 dB below the signal: the loudest, as few as will do, and
+ * half of all at most.
+ *
+ * @param noise of each layer by itself, by `nodeName`
+ */
+export function loudLayers(noise: readonly (readonly [name: string, noise: number])[]): Set<string> {
+  const loudest = noise.toSorted(([, a], [, b]) => b - a);
+  const loud = new Set<string>();
+  let left = noise.reduce((sum, [, one]) => sum + one, 0);
+  for (const [name, one] of loudest.slice(0, Math.floor(noise.length * MOST_LOUD))) {
+    if (left <= MOST_NOISE) break;
+    loud.add(name);
+    left -= one;
+  }
+  return loud;
+}
+
+/** The mean noise of outputs, as a share of their signal. */
+export function noiseOf(differences: TensorDifferences): number {
+  const noises = differences.report().map(({ sqnr }) => 10 ** (-sqnr / 10));
+  return noises.reduce((sum, noise) => sum + noise, 0) / Math.max(noises.length, 1);
+}
+
+/** A layer, and the signal to noise at the heads where it is the only one that is quantised. */
+interface RankedLayer {
+  readonly name: string;
+  readonly op: string;
+  readonly sqnr: number;
+  /** The noise as a share of the signal: that of layers together is about the sum. */
+  readonly noise: number;
+}
+
+/** What the layers are ranked with. */
+interface Ranking {
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly layers: readonly OnnxNode[];
+  /** Tensors at the heads. */
+  readonly heads: readonly string[];
+}
+
+/** The layers that are quantised, and where what they cost is seen. */
+export async function rankingOf({ model, type, config, unfit }: RankingRequest): Promise<Ranking> {
+  const onnx = OnnxModel.read(model.bytes, model.name);
+  const tensors = await describeTensors(model);
+  const exclude = (node: OnnxNode): boolean => config.exclude.includes(nodeName(node)) || unfit.has(nodeName(node));
+  const { weights } = placeIn(onnx, { type, tensors, source: model.name, exclude });
+  const layers = [...new Set(weights.flatMap(({ readers }) => readers.map(({ node }) => node)))];
+  const order = new Map(onnx.graph.nodes.map((node, at) => [node, at]));
+  layers.sort((a, b) => order.get(a)! - order.get(b)!);
+  const producers = onnx.graph.producers();
+  const floats = (names: readonly string[]): string[] => names.filter((name) => tensors.get(name)?.dtype === "f32");
+  const heads = floats(tellingTensors(onnx.graph));
+  const outputs = onnx.graph.outputs.map(({ name }) => name).filter((name) => producers.has(name));
+  return { tensors, layers, heads: heads.length > 0 ? heads : floats(outputs) };
+}
+
+/** Quantise one layer after the other by itself, and see what comes of it. @returns the worst first */
+export async function rankLayers(request: RankingRequest, known?: Ranking): Promise<RankedLayer[]> {
+  const { tensors, layers, heads } = known ?? (await rankingOf(request));
+  const { model, type, config, ranges, means } = request;
+  const images = evenly(request.images, config.sensitivityImages);
+  using feed = await ImageFeed.open(model, await modelTask(model.path ?? model.bytes));
+  const seen: { readonly inputs: Record<string, Tensor>; readonly outputs: ReadonlyMap<string, Tensor> }[] = [];
+  await using teacher = await probeSession(model, heads, feed.shapes);
+  for (const image of images) {
+    await feed.read(image, config.signal);
+    const copies = Object.entries(feed.inputs).map(([name, tensor]) => [
+      name,
+      { ...tensor, data: tensor.data.slice() },
+    ]);
+    const inputs: Record<string, Tensor> = Object.fromEntries(copies);
+    seen.push({ inputs, outputs: await teacher.run(inputs) });
+  }
+  const ranked: RankedLayer[] = [];
+  for (const [at, layer] of layers.entries()) {
+    config.signal?.throwIfAborted();
+    const name = nodeName(layer);
+    const onnx = OnnxModel.read(model.bytes, model.name);
+    quantise(onnx, {
+      ...{ type, tensors, ranges, means, source: model.name, forFloat16: true },
+      exclude: (node) => nodeName(node) !== name,
+      behindGrouped: true,
+      ...(model.path === undefined ? {} : { readExternal: (tensor) => readExternalFloats(tensor, model.path!) }),
+    });
+    await using session = await probeSession({ ...model, bytes: onnx.write() }, heads, feed.shapes);
+    const differences = new TensorDifferences();
+    for (const { inputs, outputs } of seen) differences.add(outputs, await session.run(inputs));
+    const noise = noiseOf(differences);
+    ranked.push({ name, op: layer.op, sqnr: -10 * Math.log10(noise), noise });
+    config.onProgress?.({ phase: "rank", done: at + 1, total: layers.length });
+  }
+  // Sorting keeps the order of the graph among equals.
+  return ranked.sort((a, b) => a.sqnr - b.sqnr);
+}
 
 /** What is calibrated, and how. */
 export interface CalibrationRequest {

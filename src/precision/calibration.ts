@@ -9,11 +9,10 @@ import { writeFileWhole } from "../core/whole-file.ts";
 import { externalDataPaths } from "../onnx/declared.ts";
 import type { Task } from "../runtime/task.ts";
 import { imagesBelow, isDirectory } from "../tasks/evaluate/dataset.ts";
-import type { CalibrationMethod } from "./convert-config.ts";
-import { ChannelSums, type ChannelSumsState, Histogram, type HistogramState } from "./histogram.ts";
-import { ImageFeed } from "./image-feed.ts";
 import type { QuantisedType } from "./placement.ts";
-import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
+import type { CalibrationMethod } from "./precision-config.ts";
+import { ChannelSums, type ChannelSumsState, Histogram, type HistogramState } from "./rounding.ts";
+import { describeTensors, ImageFeed, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
 
 /** Raised with what is counted, or how: a file of another version is not read. */
 const VERSION = 3;

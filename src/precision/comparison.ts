@@ -1,13 +1,27 @@
-/** @module Comparison: the steps of `compare`: both models on each image, then the tensors inside them. */
+/**
+ * @module Comparison: the steps of `compare`: both models on each image, then the tensors inside them. A model whose task is not
+ * known is run for its outputs.
+ */
 
 import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
+import { CallParser } from "../api/call-options.ts";
+import { type DetectorConfig, parseDetectorOptions } from "../api/detector-config.ts";
 import { evaluate } from "../api/evaluate.ts";
 import { EVALUATE_THRESHOLD } from "../api/evaluate-config.ts";
+import { LoadedModel, type Opened, openModel, owned } from "../api/loaded-model.ts";
 import { Model, type ModelOptions, modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
 import { ImageError, ModelError, message } from "../core/errors.ts";
 import { fitsShape, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
+import { decodeLimits } from "../image/decode-limits.ts";
+import type { Region } from "../image/geometry.ts";
+import type { Image } from "../image/image.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import { Preprocessor } from "../image/preprocessor.ts";
+import type { Size } from "../runtime/backend.ts";
+import type { EngineShapes, HostTensors, OpenedModel, Task, TaskModel } from "../runtime/task.ts";
+import type { RegionWork } from "../tasks/cuda-host-task.ts";
 import { type Agreement, agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
 import { MOST_CLASSES, type ObjectEvaluation } from "../tasks/evaluate/evaluation.ts";
 import { MEASURES } from "../tasks/evaluate/measures.ts";
@@ -18,14 +32,112 @@ import {
   type Comparison,
   parseCompareOptions,
   type TensorDifference,
-} from "./compare-config.ts";
-import { ImageFeed } from "./image-feed.ts";
-import { PlainModel } from "./plain-model.ts";
-import { TensorDifferences } from "./tensor-difference.ts";
-import { describeTensors, type ProbedModel, probeSession, tensorGroups } from "./tensor-probe.ts";
+} from "./precision-config.ts";
+import {
+  describeTensors,
+  ImageFeed,
+  type PlainImage,
+  type ProbedModel,
+  plainImage,
+  probeSession,
+  TensorDifferences,
+  tensorGroups,
+  USUAL_SIDE,
+} from "./tensor-probe.ts";
 
 /** Bytes of the tensors of one group, of each model. */
 const GROUP_BYTES = 128 * 2 ** 20;
+
+/** One region an image; nothing is read of what comes out. */
+class PlainWork implements RegionWork<undefined, undefined> {
+  readonly #preprocessor: Preprocessor;
+  #images: readonly Image[] = [];
+  placements: readonly Region[] = [];
+
+  constructor(preprocessing: Preprocessing) {
+    this.#preprocessor = new Preprocessor(preprocessing);
+  }
+
+  begin(images: readonly Image[], [width, height]: Size): number {
+    this.#images = images;
+    this.placements = images.map((image) => this.#preprocessor.place(image, width, height));
+    return images.length;
+  }
+
+  fill(tensors: Pick<HostTensors, "fill">, region: number, row: number): void {
+    tensors.fill(this.#preprocessor, this.#images[region]!, row, this.placements[region]!);
+  }
+
+  finish(): void {}
+
+  end(): readonly undefined[] {
+    return this.#images.map(() => undefined);
+  }
+}
+
+class PlainTask implements Task<PlainImage, undefined, undefined> {
+  readonly name = "plain";
+  readonly action = "load a model";
+  readonly #config: DetectorConfig;
+
+  constructor(config: DetectorConfig) {
+    this.#config = config;
+  }
+
+  recognise({ model, source }: OpenedModel): Promise<TaskModel<PlainImage, undefined, undefined>> {
+    const spec = plainImage(model, source, `load ${source}`);
+    const { image, size, preprocessing } = spec;
+    const { name, dtype, layout, channels } = image;
+    return Promise.resolve({
+      task: "plain",
+      spec,
+      input: { name, dtype, layout, channels },
+      sizeInputs: [],
+      outputs: undefined,
+      decodeOptions: decodeLimits(this.#config),
+      rows: 1,
+      mostImages: 1,
+      usualSize: size,
+      idleParams: undefined,
+      sizeFor: () => size,
+      sameParams: () => true,
+      host: async () => ({ createWork: () => new PlainWork(preprocessing) }),
+      device: {
+        async cuda() {
+          const { CudaHostTask } = await import("../tasks/cuda-host-task.ts");
+          return new CudaHostTask(preprocessing, () => new PlainWork(preprocessing));
+        },
+      },
+    });
+  }
+
+  engineShapes(): EngineShapes {
+    return { batch: { min: 1, opt: 1, max: 1 }, size: [USUAL_SIDE, USUAL_SIDE] };
+  }
+}
+
+/** A model that is run for its outputs. */
+class PlainModel extends LoadedModel<PlainImage, undefined, undefined, object> {
+  /** Nobody knows what it is for. */
+  readonly task = undefined;
+
+  /** @internal */
+  constructor(opened: Opened<PlainImage, undefined, undefined, DetectorConfig>) {
+    super(opened, {
+      facade: "PlainModel",
+      params: undefined,
+      calls: new CallParser("run"),
+      paramsOf: () => undefined,
+      read: () => ({}),
+    });
+  }
+
+  /** @throws {ModelError} If it is no model, or takes no image */
+  static async load(model: ModelSource, options: ModelOptions): Promise<PlainModel> {
+    const config = parseDetectorOptions(options);
+    return owned(PlainModel, await openModel(model, config, () => new PlainTask(config)));
+  }
+}
 
 /** Runs an image, and gives what came of it with the outputs. */
 export interface Examined {

@@ -16,7 +16,14 @@ import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { convertedTo, isOfHalves, markConverted, notFinite, OnnxModel } from "../onnx/model.ts";
-import { type CalibrationRequest, calibrated, heldBackOf, isRangesFile, withLayerNoise } from "./calibrated.ts";
+import {
+  type CalibrationRequest,
+  calibrated,
+  heldBackOf,
+  isRangesFile,
+  loudLayers,
+  withLayerNoise,
+} from "./calibrated.ts";
 import { type Calibration, foundBy } from "./calibration.ts";
 import {
   type Conversion,
@@ -26,8 +33,7 @@ import {
   type ConvertOptions,
   parseConvertOptions,
   type Sensitivity,
-} from "./convert-config.ts";
-import { loudLayers } from "./layer-noise.ts";
+} from "./precision-config.ts";
 import { placeIn, type Quantisation, quantise, tensorsToAverage, tensorsToCalibrate, unfitLayers } from "./quantise.ts";
 import type { Measured } from "./report.ts";
 import { describeTensors, type ProbedModel } from "./tensor-probe.ts";

@@ -8,7 +8,7 @@ import { loadSharp } from "../image/sharp.ts";
 import type { ImageAgreement } from "../tasks/evaluate/agreement.ts";
 import type { Drawable, TaskResult } from "../tasks/task-result.ts";
 import { type Examined, openExamined, precisionOf, runComparison } from "./comparison.ts";
-import type { Conversion, ConversionReport, ConvertConfig, Sensitivity } from "./convert-config.ts";
+import type { Conversion, ConversionReport, ConvertConfig, Sensitivity } from "./precision-config.ts";
 
 /** Lowest score of the objects that are matched and drawn. */
 const THRESHOLD = 0.25;

@@ -7,11 +7,11 @@ import { ImageError, ModelError, message } from "../core/errors.ts";
 import { plural } from "../core/units.ts";
 import { nodeName } from "../onnx/messages.ts";
 import { agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
+import { noiseOf, type RankingRequest, rankingOf, rankLayers } from "./calibrated.ts";
 import { evenly } from "./calibration.ts";
 import { type Examined, openExamined, precisionOf } from "./comparison.ts";
-import type { ConvertConfig, Sensitivity } from "./convert-config.ts";
-import { noiseOf, type RankingRequest, rankingOf, rankLayers } from "./layer-noise.ts";
-import { TensorDifferences } from "./tensor-difference.ts";
+import type { ConvertConfig, Sensitivity } from "./precision-config.ts";
+import { TensorDifferences } from "./tensor-probe.ts";
 
 /** Images that a loss is measured on where there are no annotations. */
 const MOST_LOSS_IMAGES = 64;

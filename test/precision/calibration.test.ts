@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { modelTask } from "../../src/api/model.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { loudLayers } from "../../src/precision/calibrated.ts";
 import {
   type CalibrateOptions,
   calibrate,
@@ -12,9 +13,8 @@ import {
   foundBy,
   keptRanges,
 } from "../../src/precision/calibration.ts";
-import { CALIBRATION_METHODS } from "../../src/precision/convert-config.ts";
-import { Histogram } from "../../src/precision/histogram.ts";
-import { loudLayers } from "../../src/precision/layer-noise.ts";
+import { CALIBRATION_METHODS } from "../../src/precision/precision-config.ts";
+import { Histogram } from "../../src/precision/rounding.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "calibration-"));

@@ -22,7 +22,7 @@ import { tensorOf } from "../../src/core/tensor.ts";
 import { externalDataPaths } from "../../src/onnx/declared.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
-import { convert } from "../../src/precision/convert.ts";
+import { convert } from "../../src/precision/precision.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { tinyModel } from "../support/tensorrt.ts";
 

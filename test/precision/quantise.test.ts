@@ -5,8 +5,8 @@ import { toFloat16 } from "../../src/onnx/float16.ts";
 import type { OnnxNode } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
-import { ChannelSums } from "../../src/precision/histogram.ts";
 import { type Quantisation, type QuantiseOptions, quantise } from "../../src/precision/quantise.ts";
+import { ChannelSums } from "../../src/precision/rounding.ts";
 import { describeTensors, probeSession } from "../../src/precision/tensor-probe.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
 

@@ -14,7 +14,7 @@ import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";
 import { externalDataPaths } from "../../onnx/declared.ts";
 import { OnnxModel } from "../../onnx/model.ts";
-import { parseConvertOptions } from "../../precision/convert-config.ts";
+import { parseConvertOptions } from "../../precision/precision-config.ts";
 import type { Task } from "../../runtime/task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";

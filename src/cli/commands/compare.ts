@@ -2,8 +2,8 @@
 
 import { printable, printableJson } from "../../core/shown.ts";
 import { plural } from "../../core/units.ts";
-import { compare } from "../../precision/compare.ts";
-import type { Comparison, TensorDifference, UnmatchedTensor } from "../../precision/compare-config.ts";
+import { compare } from "../../precision/precision.ts";
+import type { Comparison, TensorDifference, UnmatchedTensor } from "../../precision/precision-config.ts";
 import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/agreement.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";

@@ -7,7 +7,7 @@ import { ModelError, OptionError, ShapeError, TensorRtError } from "../../../src
 import { setLogSink } from "../../../src/core/log.ts";
 import { createTensor, type Shape, type Tensor } from "../../../src/core/tensor.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { convert } from "../../../src/precision/convert.ts";
+import { convert } from "../../../src/precision/precision.ts";
 import type { BuildOptions } from "../../../src/tensorrt/build-options.ts";
 import { type BuildEnvironment, type BuiltPlan, buildPlan } from "../../../src/tensorrt/build-plan.ts";
 import { Builder } from "../../../src/tensorrt/builder.ts";

@@ -35,7 +35,7 @@ const INSIDE: readonly (readonly [what: string, from: string, licence: string])[
     "public headers of NVIDIA and Microsoft: facts, written anew; no header is copied",
     "Apache-2.0 (TensorRT), MIT (ONNX Runtime), NVIDIA's EULA (CUDA, nvJPEG, NVML)",
   ],
-  ["names of classes in `src/model/labels.ts`", "COCO, cocodataset.org", "CC BY 4.0"],
+  ["names of classes in `src/model/model-info.ts`", "COCO, cocodataset.org", "CC BY 4.0"],
   [
     "photographs in `docs/images/`",
     "COCO val2017, and a sample of @vladmandic/face-api; addresses beside each in `docs/`",

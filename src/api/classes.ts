@@ -2,7 +2,7 @@
 
 import { OptionError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
-import { idsOf, labelOf } from "../model/labels.ts";
+import { idsOf, labelOf } from "../model/model-info.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 
 /** Class names in a message. */

@@ -7,7 +7,7 @@ import { BunTensorRtError, message } from "../core/errors.ts";
 import { ruleOf } from "../core/options.ts";
 import { printable, printableJson, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
-import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/labels.ts";
+import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/model-info.ts";
 import type { MaskForm, ResultForms, TaskResult } from "../tasks/task-result.ts";
 import type { ZoneEvent } from "../track/zone-events.ts";
 import { alignRows, type Paint } from "./terminal.ts";

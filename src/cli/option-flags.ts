@@ -7,7 +7,7 @@ import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import { OptionError } from "../core/errors.ts";
 import { numberFrom } from "../core/from-text.ts";
 import { kebab, type Option, type OptionTable, ruleOf, shapeOf, type ValuesOf } from "../core/options.ts";
-import { namesIn } from "../model/labels.ts";
+import { namesIn } from "../model/model-info.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 
 /** A flag, and the option it says. */

@@ -3,7 +3,7 @@
 import { message, OptionError } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_80, VOC_20 } from "../model/labels.ts";
+import { COCO_80, VOC_20 } from "../model/model-info.ts";
 import { decodeAnchorMaps } from "./anchor-decoder.ts";
 import { ANCHORS, type AnchorsTaken, anchorsByLevel, usualAnchors } from "./anchors.ts";
 import {

@@ -2,7 +2,7 @@
 
 import { OptionError } from "../core/errors.ts";
 import { unknownWord } from "../core/options.ts";
-import { parseLiteral } from "../model/labels.ts";
+import { parseLiteral } from "../model/model-info.ts";
 
 /** Widths and heights in input pixels, by family, finest level first. YOLOv2 has them in cells of 32 pixels. */
 export const ANCHORS: Readonly<Record<string, readonly number[]>> = {

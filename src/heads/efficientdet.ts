@@ -3,7 +3,7 @@
 import { ModelError, message } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_91 } from "../model/labels.ts";
+import { COCO_91 } from "../model/model-info.ts";
 import type { Candidates } from "../model/rows.ts";
 import { readMaps } from "./anchor-maps.ts";
 import { readDense } from "./dense-reading.ts";

@@ -1,7 +1,7 @@
 /** @module Head `fastestdet`: one grid [N, 5+classes, rows, columns] at stride 16, as FastestDet exports. */
 
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_80 } from "../model/labels.ts";
+import { COCO_80 } from "../model/model-info.ts";
 import type { Candidates } from "../model/rows.ts";
 import { type DecodeInput, defineHead, type FastestDetPlan, type Head } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor, sigmoid } from "./outputs.ts";

@@ -3,7 +3,7 @@
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
-import { COCO_91, labelsFor } from "../model/labels.ts";
+import { COCO_91, labelsFor } from "../model/model-info.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors, AnchorsTaken } from "./anchors.ts";
 import type { ExporterConfig } from "./exporter-config.ts";

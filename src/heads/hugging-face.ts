@@ -2,8 +2,7 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_80, COCO_91 } from "../model/labels.ts";
-import type { ModelInfo } from "../model/model-info.ts";
+import { COCO_80, COCO_91, type ModelInfo } from "../model/model-info.ts";
 import type { DetrFamily } from "../onnx/beside.ts";
 import { MOST_CHOSEN } from "./dense-reading.ts";
 import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";

@@ -3,8 +3,7 @@
 import { formatShape } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { parseLiteral } from "../model/labels.ts";
-import type { ModelInfo } from "../model/model-info.ts";
+import { type ModelInfo, parseLiteral } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
 import {
   type DenseReading,

@@ -2,7 +2,7 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_80, COCO_91, VOC_20 } from "../model/labels.ts";
+import { COCO_80, COCO_91, VOC_20 } from "../model/model-info.ts";
 import { decodeDense } from "./dense.ts";
 import { type ColumnsPlan, type DensePlan, defineHead, type Head, saying } from "./head.ts";
 import { areBoxes, outputOf } from "./outputs.ts";

@@ -2,7 +2,7 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { COCO_91 } from "../model/labels.ts";
+import { COCO_91 } from "../model/model-info.ts";
 import { defineHead, type Head, saying } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
 import { isSingleImage } from "./image-input.ts";

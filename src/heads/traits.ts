@@ -2,8 +2,7 @@
 
 import { logger } from "../core/log.ts";
 import { type DType, formatShape, type TensorInfo } from "../core/tensor.ts";
-import { type Literal, namesOfMetadata, parseLiteral } from "../model/labels.ts";
-import type { ModelInfo } from "../model/model-info.ts";
+import { type Literal, type ModelInfo, namesOfMetadata, parseLiteral } from "../model/model-info.ts";
 import type { WeightsFamily } from "../onnx/beside.ts";
 import { type Anchors, type AnchorsTaken, anchorsOf, anchorsSaid } from "./anchors.ts";
 import { findImageInput, type ImageInput } from "./image-input.ts";

@@ -7,8 +7,7 @@ import type { RecogniseOptions } from "../heads/head.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
-import { namesIn } from "../model/labels.ts";
-import type { ModelInfo } from "../model/model-info.ts";
+import { type ModelInfo, namesIn } from "../model/model-info.ts";
 import {
   anchorFiles,
   type Beside,

@@ -17,7 +17,7 @@ import type { Output } from "../../src/core/whole-file.ts";
 import { ANCHORS } from "../../src/heads/anchors.ts";
 import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
-import { COCO_80, COCO_91 } from "../../src/model/labels.ts";
+import { COCO_80, COCO_91 } from "../../src/model/model-info.ts";
 import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { model as modelInfo } from "../model/model-infos.ts";

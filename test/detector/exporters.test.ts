@@ -6,7 +6,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { Model, servedModel } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { COCO_80 } from "../../src/model/labels.ts";
+import { COCO_80 } from "../../src/model/model-info.ts";
 import { OnnxTensor } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";

@@ -3,7 +3,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { Segmenter } from "../../src/api/object-model.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { COCO_91 } from "../../src/model/labels.ts";
+import { COCO_91 } from "../../src/model/model-info.ts";
 import { type Declared, model, namesMetadata } from "../model/model-infos.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 

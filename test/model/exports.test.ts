@@ -5,8 +5,7 @@ import type { Shape, TensorInfo } from "../../src/core/tensor.ts";
 import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { evidentFacade, recogniseAny } from "../../src/heads/object-reading.ts";
 import { evidentMap, findClassScores, findMap } from "../../src/heads/traits.ts";
-import { COCO_80 } from "../../src/model/labels.ts";
-import { needsShapes, withShapes } from "../../src/model/model-info.ts";
+import { COCO_80, needsShapes, withShapes } from "../../src/model/model-info.ts";
 
 /** What a family's exports are, by their exporter. */
 interface Wanted {

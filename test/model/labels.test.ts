@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type LogSink, setLogSink } from "../../src/core/log.ts";
-import { COCO_80, COCO_91, COCO_CATEGORY_IDS, labelOf, labelsFor, parseNames } from "../../src/model/labels.ts";
+import { COCO_80, COCO_91, COCO_CATEGORY_IDS, labelOf, labelsFor, parseNames } from "../../src/model/model-info.ts";
 
 function logged(action: () => void): string[] {
   const lines: string[] = [];

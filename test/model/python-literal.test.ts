@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseLiteral } from "../../src/model/labels.ts";
+import { parseLiteral } from "../../src/model/model-info.ts";
 
 test("parseLiteral() reads Python's dicts, lists, tuples, numbers and words", () => {
   expect(parseLiteral("{'batch': 1, 'half': False, 'nms': True, 'data': None, 'fraction': 1.0, 'x': -2.5e3}")).toEqual(

@@ -5,7 +5,7 @@ import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { headNamed } from "../../src/heads/registry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, paddingValues } from "../../src/image/preprocessing.ts";
-import { COCO_80 } from "../../src/model/labels.ts";
+import { COCO_80 } from "../../src/model/model-info.ts";
 import { Candidates } from "../../src/model/rows.ts";
 import { noDevicePart } from "../../src/runtime/task.ts";
 import { decodeLaunches } from "../../src/tasks/detect/decode-launches.ts";

@@ -6,7 +6,7 @@ import { recogniseAny, recogniseObjects } from "../../src/heads/object-reading.t
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { HEADS, headNamed } from "../../src/heads/registry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../../src/image/preprocessing.ts";
-import { COCO_80, COCO_91 } from "../../src/model/labels.ts";
+import { COCO_80, COCO_91 } from "../../src/model/model-info.ts";
 import { type Declared, DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
 
 function recognised(outputs: readonly Declared[], parts: Parameters<typeof model>[1] = {}): ModelSpec {

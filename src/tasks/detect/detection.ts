@@ -1,6 +1,6 @@
 /** @module Detection: what a detector hands to its caller. */
 
-import { labelOf } from "../../model/labels.ts";
+import { labelOf } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { FrameResult } from "../../runtime/job.ts";
 import type { TaskResult } from "../task-result.ts";

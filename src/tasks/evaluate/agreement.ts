@@ -1,6 +1,6 @@
 /** @module Agreement: how alike the results of two models are, where the first is the teacher of the second. */
 
-import { labelOf } from "../../model/labels.ts";
+import { labelOf } from "../../model/model-info.ts";
 import type { ClassificationResult } from "../classify/classification.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { boxIou } from "../detect/nms.ts";

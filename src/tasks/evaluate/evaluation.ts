@@ -4,7 +4,7 @@ import { BunTensorRtError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { missingFile, statsOf } from "../../core/paths.ts";
 import { plural } from "../../core/units.ts";
-import { labelOf } from "../../model/labels.ts";
+import { labelOf } from "../../model/model-info.ts";
 import type { ClassificationResult } from "../classify/classification.ts";
 import type { DetectionResult } from "../detect/detection.ts";
 import type { ObjectResult } from "../objects/objects.ts";

@@ -1,7 +1,7 @@
 /** @module Objects: what models that say more than boxes hand to their callers: one result, told apart by `task`. */
 
 import type { ObjectSpec } from "../../heads/object-reading.ts";
-import { labelOf } from "../../model/labels.ts";
+import { labelOf } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { ReadResult } from "../../runtime/batcher.ts";
 import type { Box, Detection, DetectionResult } from "../detect/detection.ts";

@@ -2,7 +2,7 @@
 
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
-import { labelOf } from "../../model/labels.ts";
+import { labelOf } from "../../model/model-info.ts";
 import type { FrameResult } from "../../runtime/job.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
 import { Mask } from "../segment/mask.ts";

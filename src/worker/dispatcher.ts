@@ -5,12 +5,20 @@ import { logger, RepeatedLine } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
 import { type AskedModel, ask } from "../service/served-model.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
-import { type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
-import { Retries } from "./back-off.ts";
-import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
-import { type FrameMessage, imageFrom, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
+import { type Broker, type Destination, type Field, Retries, type StreamEntry } from "./broker.ts";
 import type { WorkerMetrics } from "./health.ts";
 import { FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
+import {
+  type AnswerFormat,
+  type AnswerTimings,
+  answerFields,
+  type FrameMessage,
+  imageFrom,
+  NO_TIMINGS,
+  readFrame,
+  UNREADABLE_FRAME,
+  unreadableFrame,
+} from "./messages.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 
 /** The one thing a worker needs of a model. */

@@ -6,7 +6,7 @@ import { message, OptionError } from "../core/errors.ts";
 import { isOfWhole, type ServedTask } from "../service/served-model.ts";
 import type { ResultFilter } from "../tasks/task-result.ts";
 import type { StreamEntry } from "./broker.ts";
-import type { FrameMessage } from "./frame-message.ts";
+import type { FrameMessage } from "./messages.ts";
 import type { SourceConfig, WorkerConfig } from "./worker-config.ts";
 
 /** A frame this worker is responsible for. */

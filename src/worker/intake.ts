@@ -3,10 +3,9 @@
 import { inShort, message, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { untilAborted } from "../core/settle.ts";
-import { BackOff } from "./back-off.ts";
-import type { Broker } from "./broker.ts";
+import { BackOff, type Broker } from "./broker.ts";
 import type { Dispatcher, DispatcherParts, DispatchRules } from "./dispatcher.ts";
-import { redisAddress } from "./redis/redis-address.ts";
+import { redisAddress } from "./redis/redis-connection.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 
 /** What an intake works with; all of it stays its owner's. */

@@ -10,7 +10,7 @@ import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type Complete, type Filled, givenOf, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { SERVED_DECODING } from "../image/decode-options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
-import { redisAddress } from "./redis/redis-address.ts";
+import { redisAddress } from "./redis/redis-connection.ts";
 
 /** What holds for the frames of one source; what is left out is the worker's own. */
 export interface SourceRules {

@@ -17,8 +17,8 @@ import { Dispatcher, type DispatchRules } from "./dispatcher.ts";
 import { startHealthServer, WorkerMetrics } from "./health.ts";
 import { SourceBook } from "./held-frame.ts";
 import { connect, Intake } from "./intake.ts";
-import { redisAddress } from "./redis/redis-address.ts";
 import { RedisBroker } from "./redis/redis-broker.ts";
+import { redisAddress } from "./redis/redis-connection.ts";
 import { isNormalized, parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
 
 /** What a worker does with its detector. */

@@ -1,6 +1,6 @@
 /** @module A server that speaks Redis' protocol and says what a test wants: for what no server at hand would say. */
 
-import { type Reply, RespParser } from "../../src/worker/redis/redis-reply.ts";
+import { type Reply, RespParser } from "../../src/worker/redis/redis-protocol.ts";
 
 const decoder = new TextDecoder();
 

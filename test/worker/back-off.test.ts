@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { BackOff } from "../../src/worker/back-off.ts";
+import { BackOff } from "../../src/worker/broker.ts";
 
 test("BackOff doubles up to its bound, with a random part, and starts anew after a success", () => {
   const backOff = new BackOff({ firstMs: 100, mostMs: 1000 }, () => 0);

@@ -4,9 +4,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { DetectionsSchema, Encoding, FrameSchema } from "../../src/tasks/messages.js";
-import { redisAddress } from "../../src/worker/redis/redis-address.ts";
-import { RedisConnection } from "../../src/worker/redis/redis-connection.ts";
-import { entriesOf } from "../../src/worker/redis/redis-reply.ts";
+import { RedisConnection, redisAddress } from "../../src/worker/redis/redis-connection.ts";
+import { entriesOf } from "../../src/worker/redis/redis-protocol.ts";
 import type { RedisServer } from "../support/redis-server.ts";
 
 /** What is wrong with a frame, if anything. */

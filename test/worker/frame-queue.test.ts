@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { UNREADABLE_FRAME } from "../../src/worker/frame-message.ts";
 import { FrameQueue, type HeldFrame, isOlder, keyOf } from "../../src/worker/held-frame.ts";
+import { UNREADABLE_FRAME } from "../../src/worker/messages.ts";
 
 function frame(sourceId: string, id: string, policy: "all" | "latest"): HeldFrame {
   const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, askedAt: 0, receiveMs: 0 };

@@ -5,8 +5,7 @@ import type { Image } from "../../src/image/image.ts";
 import type { Detection, DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { DetectionSchema, DetectionsSchema, Encoding, FrameSchema, TimingsSchema } from "../../src/tasks/messages.js";
 import { DETECT_MESSAGES } from "../../src/tasks/result-messages.ts";
-import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
-import { imageFrom, readFrame, unreadableFrame } from "../../src/worker/frame-message.ts";
+import { type Answer, answerFields, imageFrom, readFrame, unreadableFrame } from "../../src/worker/messages.ts";
 import { chance } from "../support/chance.ts";
 
 function resultOf(width: number, height: number, detections: readonly Detection[]): DetectionResult {

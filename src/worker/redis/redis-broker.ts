@@ -3,10 +3,20 @@
 import { message, RedisError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "../broker.ts";
-import type { RedisAddress } from "./redis-address.ts";
-import { type RedisConnection, RedisLink } from "./redis-connection.ts";
-import { entriesOf, listOf, numberOf, type Reply, type ReplyEntry, streamsOf, textOf } from "./redis-reply.ts";
-import { ANSWER, LAG, LEAVE, type Script } from "./redis-scripts.ts";
+import { type RedisAddress, type RedisConnection, RedisLink } from "./redis-connection.ts";
+import {
+  ANSWER,
+  entriesOf,
+  LAG,
+  LEAVE,
+  listOf,
+  numberOf,
+  type Reply,
+  type ReplyEntry,
+  type Script,
+  streamsOf,
+  textOf,
+} from "./redis-protocol.ts";
 
 /** Who reads what, and how. */
 export interface RedisBrokerOptions {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { errorCode } from "../../../src/worker/redis/redis-reply.ts";
+import { errorCode } from "../../../src/worker/redis/redis-protocol.ts";
 
 test("errorCode() is the first word, also of what a script of Redis 6.2 was refused with", () => {
   const script = "ERR Error running script (call to f_46f513ac04af2a7a1318b2043ee8de4c283faa33): @user_script:1:";

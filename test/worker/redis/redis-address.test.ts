@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { OptionError } from "../../../src/core/errors.ts";
-import { redisAddress, withoutPassword } from "../../../src/worker/redis/redis-address.ts";
-import { RedisConnection } from "../../../src/worker/redis/redis-connection.ts";
+import { RedisConnection, redisAddress, withoutPassword } from "../../../src/worker/redis/redis-connection.ts";
 import { ScriptedRedis } from "../../support/scripted-redis.ts";
 
 test("redisAddress() takes a URL apart and hides the password", () => {

@@ -6,9 +6,8 @@ import { RedisClient } from "bun";
 import { RedisError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import type { Destination, StreamEntry } from "../../../src/worker/broker.ts";
-import { redisAddress } from "../../../src/worker/redis/redis-address.ts";
 import { RedisBroker, type RedisBrokerOptions } from "../../../src/worker/redis/redis-broker.ts";
-import { RedisConnection } from "../../../src/worker/redis/redis-connection.ts";
+import { RedisConnection, redisAddress } from "../../../src/worker/redis/redis-connection.ts";
 import { anyRedis, isRedisMissing, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
 import { ScriptedRedis } from "../../support/scripted-redis.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { RedisError } from "../../../src/core/errors.ts";
-import { type Reply, RespParser } from "../../../src/worker/redis/redis-reply.ts";
+import { type Reply, RespParser } from "../../../src/worker/redis/redis-protocol.ts";
 import { chance } from "../../support/chance.ts";
 
 const bytes = Uint8Array.from({ length: 700 }, (_, at) => at % 256);

@@ -8,7 +8,7 @@
 // jpeg_inspect  after it: sets `untouched` to 1 where the pattern is still there
 // jpeg_orient   copies an image pixel by pixel
 // Launch: jpeg_mark and jpeg_inspect block 64, grid N; jpeg_orient block (32, 8), grid (⌈width / 32⌉, ⌈height / 8⌉).
-// Tolerance: none. CPU references: src/image/orientation.ts, test/gpu/nvjpeg/kernels.test.ts
+// Tolerance: none. CPU references: src/image/exif.ts, test/gpu/nvjpeg/kernels.test.ts
 
 #include "common.cuh"
 

@@ -91,7 +91,7 @@ static void blend_plain(const bt_rows *rows, int32_t weight) {
 
 static inline uint32_t cut(int32_t level) { return level < 0 ? 0 : level > 255 ? 255 : (uint32_t)level; }
 
-/* See src/image/yuv.ts: offset, y, vRed, uGreen, vGreen, uBlue. */
+/* See src/image/image.ts: offset, y, vRed, uGreen, vGreen, uBlue. */
 static void nv12_plain(const uint8_t *luma, const uint8_t *chroma, int32_t count, const int32_t *yuv, uint32_t *pixels) {
   for (int32_t x = 0; x < count; x++) {
     const int32_t u = chroma[x & ~1] - 128, v = chroma[x | 1] - 128;

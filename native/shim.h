@@ -241,7 +241,7 @@ typedef struct bt_resize_form {
   int32_t row_elements; /* from row to row */
   int32_t first[3];     /* element of the first pixel, by the image's channels */
   int32_t chroma_pitch; /* of NV12 */
-  int32_t yuv[6];       /* of NV12: offset, y, vRed, uGreen, vGreen, uBlue; see src/image/yuv.ts */
+  int32_t yuv[6];       /* of NV12: offset, y, vRed, uGreen, vGreen, uBlue; see src/image/image.ts */
 } bt_resize_form;
 
 /* The best set that this processor has. */

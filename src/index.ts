@@ -131,10 +131,8 @@ export type {
   OffsetMapsPlan,
 } from "./heads/map-plan.ts";
 export type { ObjectTaskName } from "./heads/traits.ts";
-export { type ByteDecodeOptions, type DecodeOptions, decodeImage } from "./image/decode.ts";
-export { encodeImage } from "./image/encode.ts";
-export type { EncodedFormat, EncodeOptions } from "./image/encode-options.ts";
 export type { CropRounding, Edge, Fit, Rectangle, Region, Resized, Size } from "./image/geometry.ts";
+export type { YuvRange, YuvStandard } from "./image/image.ts";
 export {
   type DevicePlanes,
   type Image,
@@ -146,9 +144,10 @@ export {
   type SampleFormat,
 } from "./image/image.ts";
 export type { DecodedImage } from "./image/image-decoder.ts";
+export { type ByteDecodeOptions, type DecodeOptions, decodeImage, encodeImage } from "./image/image-file.ts";
+export type { EncodedFormat, EncodeOptions } from "./image/image-options.ts";
 export type { Preprocessing, PreprocessingOptions, Quadruple, Resize, Triple } from "./image/preprocessing.ts";
 export type { ImageSource } from "./image/source.ts";
-export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
 export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
 export type { ProviderChoice } from "./onnxruntime/providers.ts";

@@ -3,8 +3,8 @@
 import { z } from "zod";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { GivenOptions, OptionsOf } from "../core/options.ts";
+import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import { RESIZES } from "../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import { ACTIVATIONS, type Activation } from "../tasks/classify/class-scores.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import type { ClassifyParams, ClassifyTaskOptions } from "../tasks/classify/classifier-recognition.ts";

@@ -10,8 +10,8 @@ import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.
 import { ownHeads } from "../heads/own-head.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
+import { PREPROCESSING_OPTIONS, refusePadding } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-options.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import type { RotatedSuppression } from "../tasks/obb/rotated.ts";

@@ -21,7 +21,7 @@ import {
 } from "../core/options.ts";
 import { areAnchors } from "../heads/anchors.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
-import { DECODING_OPTIONS, DEFAULT_MAX_PIXELS } from "../image/decode-options.ts";
+import { DECODING_OPTIONS, DEFAULT_MAX_PIXELS } from "../image/image-options.ts";
 import type { BuildProgress, Size } from "../runtime/backend.ts";
 
 /** Names of accelerators; further ones are registered. */

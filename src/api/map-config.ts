@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { sizeFrom } from "../core/from-text.ts";
 import type { GivenOptions, OptionsOf } from "../core/options.ts";
-import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
+import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import type { DepthKind, DepthTaskOptions } from "../tasks/depth/depth-task.ts";
 import type { MapPreprocessingOptions, MapTaskOptions } from "../tasks/image/map-recognition.ts";
 import type { SemanticTaskOptions } from "../tasks/semantic/semantic-task.ts";

@@ -1,9 +1,9 @@
 /** @module TopDownPoseEstimator: the second stage of a pose: the points of people that a detector has found. */
 
 import { ArgumentError, message, OptionError } from "../core/errors.ts";
-import { decodeImage } from "../image/decode.ts";
 import { type DecodingLimits, decodeLimits } from "../image/decode-limits.ts";
 import { checked, isImage } from "../image/image.ts";
+import { decodeImage } from "../image/image-file.ts";
 import { type ImageSource, isReadOnce } from "../image/source.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";

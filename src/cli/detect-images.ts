@@ -8,10 +8,9 @@ import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts"
 import { logger } from "../core/log.ts";
 import { fileIdentity } from "../core/paths.ts";
 import { allEnded } from "../core/settle.ts";
-import { decodeImage } from "../image/decode.ts";
-import type { DecodingLimits } from "../image/decode-limits.ts";
+import { type DecodingLimits, IMAGE_EXTENSIONS } from "../image/decode-limits.ts";
 import { isImage } from "../image/image.ts";
-import { IMAGE_EXTENSIONS } from "../image/image-kind.ts";
+import { decodeImage } from "../image/image-file.ts";
 import { type ImageSource, readSource } from "../image/source.ts";
 import { peopleIn, withFound } from "../tasks/pose/person-poses.ts";
 import type { TaskResult } from "../tasks/task-result.ts";

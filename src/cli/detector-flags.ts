@@ -1,7 +1,7 @@
 /** @module DetectorFlags: the flags that say which detector is loaded, and how it detects; several commands have them. */
 
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
-import { refusePadding } from "../image/preprocessing-options.ts";
+import { refusePadding } from "../image/image-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { flagsOf, loadOptionsFrom, type OptionFlag, spellingIn } from "./option-flags.ts";
 

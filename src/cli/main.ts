@@ -7,7 +7,7 @@ import { firstError, OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
-import { isImageName } from "../image/image-kind.ts";
+import { isImageName } from "../image/decode-limits.ts";
 import { confineSharp } from "../image/sharp.ts";
 import { parseWords, refuse } from "./args.ts";
 import {

@@ -5,7 +5,7 @@ import { dirname, extname, isAbsolute, join, resolve } from "node:path";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { fileIdentity, missingFile, statsOf } from "../core/paths.ts";
 import { systemReason } from "../core/whole-file.ts";
-import { IMAGE_EXTENSIONS, isImageName } from "../image/image-kind.ts";
+import { IMAGE_EXTENSIONS, isImageName } from "../image/decode-limits.ts";
 import { isAddress } from "../image/source.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
 import { PATTERN, type ParsedArguments, refuse } from "./args.ts";

@@ -1,6 +1,6 @@
 /** @module ServeFlags: the flags of `serve`, and what they stand for. */
 
-import { SERVED_DECODING } from "../image/decode-options.ts";
+import { SERVED_DECODING } from "../image/image-options.ts";
 import { SERVE_OPTIONS, type ServeOptions } from "../serve/serve-config.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./detector-flags.ts";

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../api/image-model-config.ts";
 import type { OptionTable } from "../core/options.ts";
-import type { EncodedFormat } from "../image/encode-options.ts";
+import type { EncodedFormat } from "../image/image-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
 import { count, LIST, path, QUIET, toggle } from "./values.ts";

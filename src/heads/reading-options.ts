@@ -3,8 +3,8 @@
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { parseOptions, shapeOf } from "../core/options.ts";
+import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import type { HeadReading } from "./head-definition.ts";
 
 const { fit, colour, scale, mean, std, pad, levels } = shapeOf(PREPROCESSING_OPTIONS);

@@ -1,9 +1,99 @@
-/** @module DecodeLimits: what decoding an image may cost, looked at before it begins. Pure. */
+/**
+ * @module DecodeLimits: what a file is, whether it is decoded, and what that may cost: pixels, scans and time. All but the time is looked
+ * at before it begins; as many images are decoded at once as there are threads for.
+ */
 
-import { ImageError, ImageSizeError, message } from "../core/errors.ts";
-import { describeBytes, imageKind } from "./image-kind.ts";
+import { availableParallelism } from "node:os";
+import { extname } from "node:path";
+import { DecodeStalledError, DecodeTimeoutError, ImageError, ImageSizeError, message } from "../core/errors.ts";
+import { Fifo } from "../core/fifo.ts";
+import { readTiffBlocks } from "./exif.ts";
 import { hasManyScans, type JpegMarkers, readJpegScans } from "./jpeg-markers.ts";
-import { readTiffBlocks } from "./tiff.ts";
+
+/** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
+export const IMAGE_EXTENSIONS: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff"];
+
+/** True if the name ends as images' do. */
+export function isImageName(name: string): boolean {
+  return IMAGE_EXTENSIONS.includes(extname(name).toLowerCase());
+}
+
+/** What a file was recognised as. */
+export interface ImageKind {
+  /** For messages: `JPEG`, `a PDF document`. */
+  readonly name: string;
+  /** True if this package can decode it. */
+  readonly isDecodable: boolean;
+  /** True for a video, which another part of this package reads. */
+  readonly isVideo?: boolean;
+}
+
+function kind(name: string, what: "image" | "video" | "other"): ImageKind {
+  return { name, isDecodable: what === "image", ...(what === "video" ? { isVideo: true } : {}) };
+}
+
+const JPEG = kind("JPEG", "image");
+
+/** Latin-1 text that a file starts with, what it means, and where the text lies if not at 0. */
+const SIGNATURES: readonly (readonly [text: string, kind: ImageKind, offset?: number])[] = [
+  ["\xff\xd8\xff", JPEG],
+  ["\x89PNG\r\n\x1a\n", kind("PNG", "image")],
+  ["GIF8", kind("GIF", "image")],
+  ["WEBP", kind("WebP", "image"), 8],
+  ["II*\0", kind("TIFF", "image")],
+  ["MM\0*", kind("TIFF", "image")],
+  ["II+\0", kind("TIFF", "image")],
+  ["BM", kind("BMP", "other")],
+  ["\0\0\x01\0", kind("ICO", "other")],
+  ["\xff\x0a", kind("JPEG XL", "other")],
+  ["\0\0\0\x0cJXL ", kind("JPEG XL", "other")],
+  ["\0\0\0\x0cjP  ", kind("JPEG 2000", "other")],
+  ["8BPS", kind("PSD", "other")],
+  ["qoif", kind("QOI", "other")],
+  ["DDS ", kind("DDS", "other")],
+  ["v/1\x01", kind("OpenEXR", "other")],
+  ["%PDF", kind("a PDF document", "other")],
+  ["PK\x03\x04", kind("a ZIP archive", "other")],
+  ["\x1f\x8b", kind("gzip data", "other")],
+  ["\x1aE\xdf\xa3", kind("a Matroska or WebM video", "video")],
+  ["AVI ", kind("an AVI video", "video"), 8],
+  ["\x7fELF", kind("an ELF binary", "other")],
+];
+
+/** The kind behind an ISO base media file, by its brands. */
+function isoKind(head: string): ImageKind {
+  if (/avi[fs]/.test(head)) return kind("AVIF", "image");
+  return /hei[cxms]|hev[cx]|mif1|msf1/.test(head) ? kind("HEIC", "other") : kind("an MP4 or QuickTime video", "video");
+}
+
+/**
+ * Recognise a file by its first bytes.
+ *
+ * @param bytes at least the first 64 bytes, or the whole file where it is shorter
+ * @returns `undefined` for what is not known; sharp may still know it
+ */
+export function imageKind(bytes: Uint8Array): ImageKind | undefined {
+  // The path of nearly every frame: three compares, no text.
+  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return JPEG;
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 256)).toString("latin1");
+  if (head.startsWith("ftyp", 4)) return isoKind(head.slice(8, 64));
+  for (const [text, found, offset = 0] of SIGNATURES) {
+    if (head.startsWith(text, offset)) return found;
+  }
+  if (/^\s*(\xef\xbb\xbf)?\s*<(svg|\?xml[\s\S]*<svg)/i.test(head)) return kind("SVG", "image");
+  if (/^\s*<(!doctype html|html|head|body)/i.test(head)) return kind("an HTML page", "other");
+  return undefined;
+}
+
+/** The size and first bytes of a file, for messages: `31 bytes that start with 7b 22 65 72 72 6f 72 22 ({"error")`. */
+export function describeBytes(bytes: Uint8Array): string {
+  if (bytes.length === 0) return "0 bytes";
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 8));
+  const hex = [...head].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  const text = head.toString("latin1");
+  const readable = /^[\x20-\x7e]+$/.test(text) ? ` (${text})` : "";
+  return `${bytes.length} bytes that start with ${hex}${readable}`;
+}
 
 /** What decoding an image may cost, and what is taken. */
 export interface DecodingLimits {
@@ -177,3 +267,111 @@ export function undecodableError(
     : "copy or download the file again, and see whether another program opens it";
   return imageError(source, `the ${kind.name} is ${state} (${bytes.length} bytes), ${reason}`, hint, options);
 }
+
+/** How the process stands with decoding. */
+interface DecodeLoad {
+  /** Images being decoded; overdue ones count until they have ended. */
+  readonly running: number;
+  /** Images that wait for one of these to end. */
+  readonly waiting: number;
+  /** Native calls whose callers have been told that time has run out, and which have not ended. */
+  readonly overdue: number;
+  /** Images that may be decoded at once. All of them overdue: nothing is decoded any more, until one ends. */
+  readonly places: number;
+}
+
+/** An image that waits. */
+interface Waiting {
+  begin(): void;
+  refuse(error: DecodeStalledError): void;
+}
+
+/**
+ * Lets decodes begin while there are threads for them, so that the time of one that waits does not run. Native code cannot be
+ * stopped: what is overdue keeps its thread, and its caller is told.
+ */
+export class DecodeGate {
+  readonly #places: number;
+  readonly #line = new Fifo<Waiting>();
+  #running = 0;
+  #overdue = 0;
+  /** Since when what holds the last free place has been decoded. */
+  #stalledAt = 0;
+
+  /** @param places as many as there are threads, and as many that are about to begin */
+  constructor(places: number) {
+    this.#places = places;
+  }
+
+  get load(): DecodeLoad {
+    return { running: this.#running, waiting: this.#line.length, overdue: this.#overdue, places: this.#places };
+  }
+
+  /** For how long every place has been held by work that is overdue, in milliseconds; 0 while one is not. */
+  get stalledMs(): number {
+    return this.#overdue < this.#places ? 0 : performance.now() - this.#stalledAt;
+  }
+
+  /**
+   * Decode when it is its turn.
+   *
+   * @param work      settles once no native code uses its memory any more
+   * @param timeoutMs from when it begins
+   * @param onOverdue called in front of the rejection; the work goes on
+   * @throws {DecodeTimeoutError} If it takes longer
+   * @throws {DecodeStalledError} If every thread is held by work that is overdue
+   */
+  run<T>(
+    work: () => Promise<T>,
+    source: string,
+    timeoutMs: number,
+    onOverdue: (ended: Promise<T>) => void,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const begin = (): void => {
+        this.#running += 1;
+        let isOverdue = false;
+        const ended = work();
+        const timer = setTimeout(() => {
+          isOverdue = true;
+          this.#overdue += 1;
+          this.#stalledAt = performance.now() - timeoutMs;
+          onOverdue(ended);
+          reject(timeoutError(source, timeoutMs));
+          this.#refuseAll();
+        }, timeoutMs);
+        const end = (): void => {
+          clearTimeout(timer);
+          this.#running -= 1;
+          if (isOverdue) this.#overdue -= 1;
+          this.#line.shift()?.begin();
+        };
+        ended.finally(end).then(resolve, reject);
+      };
+      if (this.#running < this.#places) begin();
+      else if (this.#overdue < this.#places) this.#line.push({ begin, refuse: reject });
+      else reject(this.#stalled());
+    });
+  }
+
+  #stalled(): DecodeStalledError {
+    const found = `all ${this.#places} places are held by images that take longer than allowed`;
+    return new DecodeStalledError(message("decode an image", found, "start the process anew if none of them ends"));
+  }
+
+  #refuseAll(): void {
+    if (this.#overdue < this.#places) return;
+    for (let waiting = this.#line.shift(); waiting !== undefined; waiting = this.#line.shift()) {
+      waiting.refuse(this.#stalled());
+    }
+  }
+}
+
+function timeoutError(source: string, timeoutMs: number): DecodeTimeoutError {
+  const found = `decoding must end within ${timeoutMs} ms, and has not`;
+  const hint = "raise decodeTimeoutMs if the image can be trusted";
+  return new DecodeTimeoutError(message(`decode ${quoted(source)}`, found, hint), source, timeoutMs);
+}
+
+/** Of the process: its threads are shared. */
+export const decodeGate: DecodeGate = new DecodeGate(availableParallelism() * 2);

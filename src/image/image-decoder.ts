@@ -4,20 +4,20 @@ import { BunTensorRtError, ImageError, LibraryLoadError, message } from "../core
 import { logger, RepeatedLine } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { allocate } from "../core/tensor.ts";
-import type { DevicePtr } from "../core/units.ts";
-import { grownLength } from "../core/units.ts";
+import { type DevicePtr, grownLength } from "../core/units.ts";
 import { findTurboJpeg } from "../ffi/turbojpeg.ts";
-import { decodeGate } from "./decode-gate.ts";
 import {
   assertJpegScans,
   DEFAULT_DECODE_TIMEOUT_MS,
   type DecodingLimits,
+  decodeGate,
+  imageKind,
   tooLargeError,
   undecodableError,
 } from "./decode-limits.ts";
-import { DEFAULT_MAX_PIXELS } from "./decode-options.ts";
+import { LARGEST_ORIENTABLE, orient, swapsSides } from "./exif.ts";
 import { freePixels, type Image } from "./image.ts";
-import { imageKind } from "./image-kind.ts";
+import { DEFAULT_MAX_PIXELS } from "./image-options.ts";
 import {
   JpegDecoder,
   type JpegHeader,
@@ -26,7 +26,6 @@ import {
   type RescuedImage,
   rescuedJpeg,
 } from "./jpeg-decoder.ts";
-import { LARGEST_ORIENTABLE, orient, swapsSides } from "./orientation.ts";
 import { decodeWithSharp } from "./sharp.ts";
 
 /** How one image is decoded. */

@@ -4,7 +4,7 @@ import { LibraryLoadError } from "../core/errors.ts";
 import { addressOf } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { exifOrientation, type Orientation } from "./orientation.ts";
+import { exifOrientation, type Orientation } from "./exif.ts";
 
 /** How the pixels are coded: by the marker of the frame. Baseline has 8 bits; extended is the same with more freedom. */
 export type JpegCoding = "baseline" | "extended" | "progressive" | "lossless" | "arithmetic" | "hierarchical";

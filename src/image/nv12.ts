@@ -9,11 +9,12 @@ import {
   isPacked,
   type PackedImage,
   type PixelFormat,
+  type YuvCoefficients,
+  yuvCoefficients,
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
 import { isOfSamples, rgbOfSamples, SampleRows } from "./samples.ts";
-import { type YuvCoefficients, yuvCoefficients } from "./yuv.ts";
 
 /** Bytes of a pixel in what {@linkcode Nv12Rows} gives. */
 export const NV12_ROW_PIXEL_BYTES = 4;

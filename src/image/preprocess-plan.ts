@@ -18,6 +18,7 @@ import {
   isDeep,
   isPackedFormat,
   type PixelFormat,
+  yuvCoefficients,
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
@@ -26,7 +27,6 @@ import { channelsOf, type InputArray, levelTable, type Preprocessing, paddingVal
 import { BilinearResizer } from "./resize-rows.ts";
 import { bilinearRegionTaps, FILTER_BITS, WEIGHT_BITS } from "./resize-taps.ts";
 import { type FilterTaps, SampleResizer } from "./samples.ts";
-import { yuvCoefficients } from "./yuv.ts";
 
 /** What pre-processing runs on: instructions of the shim, or none for the reference in TypeScript. */
 export type ResizeInstructions = "plain" | "avx2" | "neon" | "none";

@@ -14,15 +14,16 @@ import {
   assertJpegScans,
   assertLongEnough,
   assertTiffBlocks,
+  type ImageKind,
   imageError,
+  imageKind,
   tooLargeError,
   undecodableError,
 } from "./decode-limits.ts";
+import { firstTiffPage } from "./exif.ts";
 import { type Image, imageOf, type PackedImage } from "./image.ts";
-import { type ImageKind, imageKind } from "./image-kind.ts";
 import { DAMAGED_DATA, rescuedJpeg } from "./jpeg-decoder.ts";
 import { isDataDamaged, isGifDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
-import { firstTiffPage } from "./tiff.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {

@@ -3,8 +3,8 @@
 import { ClosedError, inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { allEnded, pause } from "../core/settle.ts";
-import { encodeImage } from "../image/encode.ts";
 import { checked, imageOf, isImage } from "../image/image.ts";
+import { encodeImage } from "../image/image-file.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Backend, Size, Slot, SlotImage } from "./backend.ts";
 import { decodeFiles, type Job, keepUsable } from "./job.ts";

@@ -3,8 +3,8 @@
 import { z } from "zod";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { parseOptions } from "../core/options.ts";
+import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import type { NmsOptions } from "./detect/nms.ts";
 
 /** Which objects `nms` keeps. */

@@ -8,7 +8,7 @@ import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type Complete, type Filled, givenOf, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
-import { SERVED_DECODING } from "../image/decode-options.ts";
+import { SERVED_DECODING } from "../image/image-options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-connection.ts";
 

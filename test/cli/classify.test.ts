@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { decodeImage } from "../../src/image/decode.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, runCli } from "./run-cli.ts";

@@ -6,7 +6,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { closeAfter, detectAll, type ImageStream, imagesOf, withPoints } from "../../src/cli/detect-images.ts";
 import type { OnBadImage } from "../../src/cli/result-target.ts";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
-import { encodeImage } from "../../src/image/encode.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { noiseImage } from "../support/image-models.ts";

@@ -3,8 +3,8 @@
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import type { DetectionBlock } from "../../src/model/rows.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { BackendOptions, DetectBackend, DetectSlot } from "../support/backends.ts";

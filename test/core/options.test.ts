@@ -6,7 +6,7 @@ import { CLASSIFIER_OPTIONS, parseClassifierOptions } from "../../src/api/classi
 import { DETECTOR_OPTIONS, parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import { givenOf, nearestWord, type OptionTable, parseOptions } from "../../src/core/options.ts";
-import { DECODING_OPTIONS, parseDecodeOptions, SERVED_DECODING } from "../../src/image/decode-options.ts";
+import { DECODING_OPTIONS, parseDecodeOptions, SERVED_DECODING } from "../../src/image/image-options.ts";
 import { parseWorkerOptions, WORKER_OPTIONS } from "../../src/worker/worker-config.ts";
 
 const schema = z.strictObject({

@@ -2,7 +2,7 @@ import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
 import { ImageError } from "../../src/core/errors.ts";
-import { encodeImage } from "../../src/image/encode.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import { decodeImage } from "../../src/image/decode.ts";
-import { encodeImage } from "../../src/image/encode.ts";
+import { decodeImage, encodeImage } from "../../src/image/image-file.ts";
 import { noiseImage, tightPixels } from "../support/image-models.ts";
 
 test("encodeImage() and decodeImage() keep the alpha of PNG to the bit where they are asked to, of any pitch", async () => {

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import { canvasOf } from "../../src/image/canvas.ts";
-import { type Concealment, conceal } from "../../src/image/conceal.ts";
+import { type Concealment, canvasOf, conceal } from "../../src/image/canvas.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { paintDetections } from "../../src/tasks/detect/draw.ts";
 

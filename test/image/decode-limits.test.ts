@@ -3,11 +3,10 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { DecodeStalledError, DecodeTimeoutError, ImageError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { decodeImage } from "../../src/image/decode.ts";
-import { DecodeGate } from "../../src/image/decode-gate.ts";
-import { assertLongEnough } from "../../src/image/decode-limits.ts";
+import { assertLongEnough, DecodeGate } from "../../src/image/decode-limits.ts";
+import { firstTiffPage, readTiffBlocks } from "../../src/image/exif.ts";
 import { ImageDecoder } from "../../src/image/image-decoder.ts";
-import { firstTiffPage, readTiffBlocks } from "../../src/image/tiff.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import { bareTiff, blurredSvg, flatWebp, manyScans, pagedTiff, stripTiff, tiledTiff } from "../support/hostile.ts";
 import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/images.ts";
 
@@ -56,7 +55,7 @@ test("decodeImage() renders SVG where vectors are asked for", async () => {
 test("programs of our own have no loader of libvips but those of what is decoded; labels are drawn", async () => {
   const script = `
     import sharp from "sharp";
-    import { decodeImage } from "./src/image/decode.ts";
+    import { decodeImage } from "./src/image/image-file.ts";
     import { drawDetections } from "./src/tasks/detect/draw.ts";
     import { imageOf } from "./src/image/image.ts";
     import { confineSharp } from "./src/image/sharp.ts";

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { decodeImage } from "../../src/image/decode.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import { chance } from "../support/chance.ts";
 import { hasTurboJpeg, largestDifference, paint, paintedJpeg, sharpOf } from "../support/images.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
-import { classColour, readableOn } from "../../src/image/class-colour.ts";
+import { classColour, readableOn } from "../../src/image/canvas.ts";
 import { drawableText, GlyphMasks } from "../../src/image/glyphs.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { drawDetections, type LabelledBox, paintDetections } from "../../src/tasks/detect/draw.ts";

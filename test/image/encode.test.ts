@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
-import { decodeImage } from "../../src/image/decode.ts";
-import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { decodeImage, encodeImage } from "../../src/image/image-file.ts";
 import { tightRgb } from "../../src/image/nv12.ts";
 import { drawDetections } from "../../src/tasks/detect/draw.ts";
 import { largestDifference, paint } from "../support/images.ts";

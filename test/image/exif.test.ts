@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
+import { swapsSides } from "../../src/image/exif.ts";
 import { readJpegMarkers } from "../../src/image/jpeg-markers.ts";
-import { swapsSides } from "../../src/image/orientation.ts";
 import { paintedJpeg, withOrientation, withSegment } from "../support/images.ts";
 
 const plain = await paintedJpeg(9, 5);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
-import { describeBytes, imageKind } from "../../src/image/image-kind.ts";
+import { describeBytes, imageKind } from "../../src/image/decode-limits.ts";
 import { paint, sharpOf } from "../support/images.ts";
 
 test("imageKind() recognises every format that sharp writes", async () => {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
-import { decodeImage } from "../../src/image/decode.ts";
 import type { DecodedImage } from "../../src/image/image-decoder.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import { repairedJpegs } from "../../src/image/jpeg-decoder.ts";
 import { readJpegMarkers, readJpegScans } from "../../src/image/jpeg-markers.ts";
 import { chance } from "../support/chance.ts";

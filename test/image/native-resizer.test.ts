@@ -4,11 +4,17 @@ import { createTensor } from "../../src/core/tensor.ts";
 import { shim } from "../../src/ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
 import { FITS, place, placeCentreCrop, placeRectangle, placeTile, type Region } from "../../src/image/geometry.ts";
-import { byteLengthOf, type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import {
+  byteLengthOf,
+  type Image,
+  imageOf,
+  type PixelFormat,
+  type YuvRange,
+  type YuvStandard,
+} from "../../src/image/image.ts";
 import { bestResizeInstructions, type ResizeInstructions } from "../../src/image/preprocess-plan.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
-import type { YuvRange, YuvStandard } from "../../src/image/yuv.ts";
 import { chance } from "../support/chance.ts";
 import { nv12Pair } from "../support/nv12-images.ts";
 

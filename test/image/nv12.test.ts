@@ -1,15 +1,13 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import { createTensor } from "../../src/core/tensor.ts";
-import { classColour } from "../../src/image/class-colour.ts";
-import { decodeImage } from "../../src/image/decode.ts";
-import { encodeImage } from "../../src/image/encode.ts";
+import { classColour } from "../../src/image/canvas.ts";
 import { FITS } from "../../src/image/geometry.ts";
-import { byteLengthOf, type ImageLayout, imageOf, yuvStandardOf } from "../../src/image/image.ts";
+import { byteLengthOf, type ImageLayout, imageOf, yuvOf, yuvStandardOf } from "../../src/image/image.ts";
+import { decodeImage, encodeImage } from "../../src/image/image-file.ts";
 import { packedImage, tightNv12, tightRgb } from "../../src/image/nv12.ts";
 import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
-import { yuvOf } from "../../src/image/yuv.ts";
 import { drawDetections, paintDetections } from "../../src/tasks/detect/draw.ts";
 import { largestDifference } from "../support/images.ts";
 import { nv12Pair } from "../support/nv12-images.ts";

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { ShapeError } from "../../src/core/errors.ts";
+import { type Orientation, orient } from "../../src/image/exif.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { type Orientation, orient } from "../../src/image/orientation.ts";
 import { paint, sharpOf } from "../support/images.ts";
 
 const SIZES = [

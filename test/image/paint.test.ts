@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { classColour } from "../../src/image/class-colour.ts";
+import { classColour } from "../../src/image/canvas.ts";
 import { imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { drawDetections, paintDetections } from "../../src/tasks/detect/draw.ts";
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
-import { encodeImage } from "../../src/image/encode.ts";
 import type { DecodedImage } from "../../src/image/image-decoder.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { hasTurboJpeg } from "../support/images.ts";
 import { toyDetector } from "../support/toy-detector.ts";

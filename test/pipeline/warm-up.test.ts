@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ImageError, NativeError } from "../../src/core/errors.ts";
-import { encodeImage } from "../../src/image/encode.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import { Pipeline, warmUp } from "../../src/runtime/pipeline.ts";
 import type { DetectPipeline } from "../support/backends.ts";
 import { flatImage } from "../support/flat-image.ts";

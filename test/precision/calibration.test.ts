@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { modelTask } from "../../src/api/model.ts";
-import { encodeImage } from "../../src/image/encode.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import { loudLayers } from "../../src/precision/calibrated.ts";
 import {
   type CalibrateOptions,

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { decodeImage } from "../../src/image/decode.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import type { ResultJson } from "../../src/tasks/detect/detect-forms.ts";
 import { failureOf, ToyServer, WHITE_JPEG, white } from "../support/serving.ts";
 import { TOY_BOXES } from "../support/toy-detector.ts";

@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { createTensor } from "../../src/core/tensor.ts";
-import { decodeImage } from "../../src/image/decode.ts";
 import { place, pointsToSource, type Region, rectangularSize } from "../../src/image/geometry.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";

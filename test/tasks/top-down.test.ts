@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import { Detector, Model, PoseEstimator, TopDownPoseEstimator, type TopDownPoseOptions } from "../../src/index.ts";
 import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/point-maps.ts";
 import { recogniseTopDown } from "../../src/tasks/pose/top-down.ts";

@@ -3,8 +3,8 @@ import { ImageModel } from "../../src/api/image-model.ts";
 import type { ImageModelOptions } from "../../src/api/image-model-config.ts";
 import { ClosedError, ImageError, ModelError, OptionError, ShapeError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { encodeImage } from "../../src/image/encode.ts";
 import type { Image, PixelFormat } from "../../src/image/image.ts";
+import { encodeImage } from "../../src/image/image-file.ts";
 import {
   batchMeanModel,
   blurModel,

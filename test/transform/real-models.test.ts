@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ImageModel } from "../../src/api/image-model.ts";
 import type { ImageModelOptions } from "../../src/api/image-model-config.ts";
-import { decodeImage } from "../../src/image/decode.ts";
 import type { Image } from "../../src/image/image.ts";
+import { decodeImage } from "../../src/image/image-file.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 
 /** An image as golden.py keeps it. */

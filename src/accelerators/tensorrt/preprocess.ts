@@ -5,7 +5,7 @@ import { allocate, formatShape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { Edge, Region } from "../../image/geometry.ts";
-import { isDeep, type PackedFormat, type SampleFormat } from "../../image/image.ts";
+import { isDeep, type PackedFormat, type SampleFormat, type YuvCoefficients } from "../../image/image.ts";
 import {
   channelsOf,
   isBlueFirst,
@@ -17,7 +17,6 @@ import {
   paddingValues,
 } from "../../image/preprocessing.ts";
 import { assertFourthChannel, LARGEST_SAMPLE } from "../../image/samples.ts";
-import type { YuvCoefficients } from "../../image/yuv.ts";
 import { assertDeviceResize, type DeviceResize } from "../../runtime/task.ts";
 import type { LaunchSpec } from "./kernels.ts";
 

@@ -2,7 +2,7 @@
 
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
-import type { Colour } from "../../image/class-colour.ts";
+import type { Colour } from "../../image/canvas.ts";
 import { bytesPerPixel, type Image, imageOf, isPacked, type PackedImage } from "../../image/image.ts";
 import type { FrameResult } from "../../runtime/job.ts";
 import { type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";

@@ -1,9 +1,16 @@
 /** @module Paint: boxes and labels on the pixels of an image, in place or on a copy. */
 
 import { logger } from "../../core/log.ts";
-import { type Canvas, canvasOf, strokeLine } from "../../image/canvas.ts";
-import { type Colour, classColour, colourOfHex, readableOn } from "../../image/class-colour.ts";
-import { conceal } from "../../image/conceal.ts";
+import {
+  type Canvas,
+  type Colour,
+  canvasOf,
+  classColour,
+  colourOfHex,
+  conceal,
+  readableOn,
+  strokeLine,
+} from "../../image/canvas.ts";
 import { drawableText, type GlyphMask, GlyphMasks, LINE_UNITS } from "../../image/glyphs.ts";
 import { type Image, imageOf } from "../../image/image.ts";
 import { rgbCopy } from "../../image/nv12.ts";

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { missingFile, statsOf } from "../../core/paths.ts";
-import { isImageName } from "../../image/image-kind.ts";
+import { isImageName } from "../../image/decode-limits.ts";
 import type { PixelSize } from "../../runtime/task.ts";
 import type { AnnotatedObject, MeasuredTask } from "./measures.ts";
 

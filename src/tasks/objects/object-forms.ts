@@ -2,8 +2,7 @@
 
 import { message, OptionError } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
-import { type Canvas, strokeLine } from "../../image/canvas.ts";
-import type { Colour } from "../../image/class-colour.ts";
+import { type Canvas, type Colour, strokeLine } from "../../image/canvas.ts";
 import { BOX_TENSORS, boxValues, DETECT_FORMS, labelLine, yoloSides } from "../detect/detect-forms.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";

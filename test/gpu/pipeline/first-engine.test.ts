@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { Detector } from "../../../src/api/detector.ts";
 import { setLogSink } from "../../../src/core/log.ts";
-import { encodeImage } from "../../../src/image/encode.ts";
+import { encodeImage } from "../../../src/image/image-file.ts";
 import { EngineCache } from "../../../src/tensorrt/engine-cache.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatImage } from "../../support/flat-image.ts";

@@ -2,7 +2,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { Detector } from "../../../src/api/detector.ts";
 import { Device } from "../../../src/cuda/device.ts";
-import { decodeImage } from "../../../src/image/decode.ts";
+import { decodeImage } from "../../../src/image/image-file.ts";
 import type { DetectionResult } from "../../../src/tasks/detect/detection.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatImage } from "../../support/flat-image.ts";

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { setLogSink } from "../../../src/core/log.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
-import { decodeImage } from "../../../src/image/decode.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
+import { decodeImage } from "../../../src/image/image-file.ts";
 
 import type { FrameRecord } from "../../../src/runtime/backend.ts";
 import { Pipeline } from "../../../src/runtime/pipeline.ts";

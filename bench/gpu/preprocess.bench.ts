@@ -17,8 +17,8 @@ import { copyOnDevice, copyToDevice } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { place } from "../../src/image/geometry.ts";
+import { yuvCoefficients } from "../../src/image/image.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
-import { yuvCoefficients } from "../../src/image/yuv.ts";
 import { GpuTimer } from "./gpu-timer.ts";
 
 interface Case {

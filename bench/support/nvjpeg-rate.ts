@@ -1,8 +1,7 @@
 /** @module NvjpegRate: how many images per second nvJPEG decodes with nothing else to do, by this library and by torchvision. */
 
 import { Device } from "../../src/cuda/device.ts";
-import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
-import { NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
+import { JpegSurface, NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import { ScriptPeer } from "../peers/python-peer.ts";
 import { windowRates } from "./drive.ts";
 

@@ -1,9 +1,8 @@
 /** @module Public surface of `bun-tensorrt/nvdec`. Importing it opens no library. */
 
 export { LibraryLoadError, NativeError, UnsupportedVideoError } from "../core/errors.ts";
-export type { YuvRange, YuvStandard } from "../image/yuv.ts";
-export type { DecodedFrame } from "./decoded-frame.ts";
-export { Nvdec, nvdecUnavailable } from "./nvdec.ts";
+export type { YuvRange, YuvStandard } from "../image/image.ts";
+export { type DecodedFrame, Nvdec, nvdecUnavailable } from "./nvdec.ts";
 export { type NvdecCounts, NvdecDecoder } from "./nvdec-decoder.ts";
 export type { ExpectedVideo, NvdecDecoderOptions, NvdecOptions } from "./nvdec-options.ts";
 export {

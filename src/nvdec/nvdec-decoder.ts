@@ -10,10 +10,8 @@ import { OutCells } from "../ffi/memory.ts";
 import { VIDEO_CALLS } from "../ffi/nvcuvid.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { type DecodedFrame, frameCells, SurfaceFrame } from "./decoded-frame.ts";
-import type { Nvdec } from "./nvdec.ts";
+import { type DecodedFrame, frameCells, type Nvdec, nvdecNews, SurfaceFrame, waitForNvdec } from "./nvdec.ts";
 import { type NvdecDecoderConfig, type NvdecDecoderOptions, parseDecoderOptions } from "./nvdec-options.ts";
-import { nvdecNews, waitForNvdec } from "./nvdec-waits.ts";
 import { CHROMAS, CODEC_NUMBERS, codecOf } from "./video-form.ts";
 
 const {

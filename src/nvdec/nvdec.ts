@@ -1,20 +1,27 @@
-/** @module Nvdec: the video engines of a device: what they decode, and the decoders that they keep for the next stream. */
+/**
+ * @module Nvdec: the video engines of a device: what they decode, the decoders that they keep for the next stream, and the frames that
+ * come of them. One thread watches all decoders of the process; whoever waits for one asks it again when something is new.
+ */
 
 import { BunTensorRtError, inShort, LibraryLoadError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import { type Handle, plural } from "../core/units.ts";
+import { type DevicePtr, type Handle, plural } from "../core/units.ts";
 import { checkDriver } from "../cuda/check.ts";
 import type { Device } from "../cuda/device.ts";
+import type { Event } from "../cuda/event.ts";
+import type { Stream } from "../cuda/stream.ts";
 import { OutCells } from "../ffi/memory.ts";
 import { nvcuvidLibrary } from "../ffi/nvcuvid.ts";
-import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
+import type { YuvRange, YuvStandard } from "../image/image.ts";
 import { type NvdecOptions, parseNvdecOptions } from "./nvdec-options.ts";
-import { nvdecNews } from "./nvdec-waits.ts";
 import {
   CHROMAS,
   CODEC_NUMBERS,
   formTitle,
+  rangeOfSignal,
   refusalOf,
+  standardOfSignal,
   type VideoCodec,
   type VideoDecoderCaps,
   type VideoForm,
@@ -158,5 +165,159 @@ export function nvdecUnavailable(): string | undefined {
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
     return inShort(error);
+  }
+}
+
+/**
+ * How long the thread of the pool is held at most, in milliseconds: others of few cores need it as well, such as the waits for the
+ * frames that hold the surfaces.
+ */
+const WATCH_MS = 10;
+
+/** Something that may be there later. */
+interface NvdecWait {
+  /** Ask whether it is there now, and settle the wait if so. @returns true once it is settled */
+  ask(): boolean;
+  /** Nobody will learn whether it is there. */
+  fail(error: unknown): void;
+}
+
+const pending: NvdecWait[] = [];
+let seen = 0;
+let isWatching = false;
+
+async function watch(): Promise<void> {
+  isWatching = true;
+  try {
+    while (pending.length > 0) {
+      seen = await shimOffThread("bt_nvdec_wait")(seen, WATCH_MS);
+      if (seen < 0) throw new BunTensorRtError(message("watch video decoders", `the shim returned ${seen}`));
+      let kept = 0;
+      for (const wait of [...pending]) if (!wait.ask()) pending[kept++] = wait;
+      pending.length = kept;
+    }
+  } catch (error) {
+    for (const wait of pending.splice(0)) wait.fail(error);
+  } finally {
+    isWatching = false;
+  }
+}
+
+/** Resolves when something is new about any decoder, or after some milliseconds. */
+export function nvdecNews(): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const ask = (): boolean => {
+    resolve();
+    return true;
+  };
+  waitForNvdec({ ask, fail: reject });
+  return promise;
+}
+
+/** Wait: `ask` is called in turn with those of others, until it returns true. */
+export function waitForNvdec(wait: NvdecWait): void {
+  pending.push(wait);
+  if (!isWatching) void watch();
+}
+
+/**
+ * One frame of a video, in a surface of its decoder: a plane of Y and one of interleaved U, V of half the size. The pixels are there:
+ * any stream may read them at once.
+ *
+ * Surfaces are few, and the decoder stops when all of them are held: enqueue what reads the pixels, then `release(stream)`. The
+ * object belongs to its surface and is handed out again with a later frame: keep nothing of it beyond `release`.
+ */
+export interface DecodedFrame extends Disposable {
+  /** `"NV12"`: 8 bits a sample. `"P016"`: 16, of which the video's 10 or 12 are the highest. */
+  readonly format: "NV12" | "P016";
+  /** Of the area that is shown, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** The first sample of Y: u8 or u16 [height, width], rows `pitchBytes` apart. */
+  readonly pixels: DevicePtr;
+  readonly pitchBytes: number;
+  /** The first sample of U: u8 or u16 [⌈height / 2⌉, ⌈width / 2⌉, 2], rows `chromaPitchBytes` apart. */
+  readonly chroma: DevicePtr;
+  readonly chromaPitchBytes: number;
+  /** As it was given with the frame's packet, in microseconds. */
+  readonly timestampUs: number;
+  /** What the stream says of its colours; `undefined` where it says nothing, or names a standard that is neither. */
+  readonly yuvStandard: YuvStandard | undefined;
+  readonly yuvRange: YuvRange;
+  /** True if the data was damaged: the engine concealed it, or some of the frame is not there. */
+  readonly isDamaged: boolean;
+
+  /**
+   * Give the surface back. Calling it again does nothing.
+   *
+   * @param stream what it has been given so far may still read the pixels; without it, nothing does
+   */
+  release(stream?: Stream): void;
+}
+
+/** @internal A `bt_nvdec_frame`, of 64-bit cells. */
+export const frameCells: OutCells = new OutCells(7);
+const words = new Int32Array(frameCells.cells.buffer);
+
+/** @internal A surface of a decoder, and the frame in it. */
+export class SurfaceFrame implements DecodedFrame {
+  format: "NV12" | "P016" = "NV12";
+  width = 0;
+  height = 0;
+  pixels = 0 as DevicePtr;
+  pitchBytes = 0;
+  chroma = 0 as DevicePtr;
+  chromaPitchBytes = 0;
+  timestampUs = 0;
+  yuvStandard: YuvStandard | undefined;
+  yuvRange: YuvRange = "limited";
+  isDamaged = false;
+  #isHeld = false;
+  readonly #on: { stream: Stream };
+  readonly #event: Event;
+  readonly #giveBack: (slot: number, isRecorded: number) => void;
+  readonly #slot: number;
+
+  constructor(slot: number, event: Event, own: Stream, giveBack: (slot: number, isRecorded: number) => void) {
+    this.#slot = slot;
+    this.#event = event;
+    this.#on = { stream: own };
+    this.#giveBack = giveBack;
+  }
+
+  /** Take what the shim wrote into {@linkcode frameCells}. */
+  fill(): this {
+    this.pixels = frameCells.pointer(1) as DevicePtr;
+    this.chroma = frameCells.pointer(2) as DevicePtr;
+    this.timestampUs = words[7]! * 2 ** 32 + frameCells.u32(3);
+    this.pitchBytes = words[8]!;
+    this.chromaPitchBytes = words[8]!;
+    this.width = words[9]!;
+    this.height = words[10]!;
+    this.format = words[11] === 8 ? "NV12" : "P016";
+    this.yuvStandard = standardOfSignal(words[12]!);
+    this.yuvRange = rangeOfSignal(words[12]!);
+    this.isDamaged = words[13] !== 0;
+    this.#isHeld = true;
+    return this;
+  }
+
+  release(stream?: Stream): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    let isRecorded = 0;
+    try {
+      if (stream !== undefined) {
+        this.#on.stream = stream;
+        this.#event.record(this.#on);
+        isRecorded = 1;
+      }
+    } finally {
+      this.#giveBack(this.#slot, isRecorded);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
   }
 }

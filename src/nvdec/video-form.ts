@@ -1,6 +1,6 @@
 /** @module VideoForm: how video is coded, as far as it decides whether a card decodes it; the engines' limits in words. Pure. */
 
-import type { YuvRange, YuvStandard } from "../image/yuv.ts";
+import type { YuvRange, YuvStandard } from "../image/image.ts";
 
 /** Codecs, by ffmpeg's names; which of them a card decodes is for `Nvdec.caps` to say. */
 export type VideoCodec = "mpeg1video" | "mpeg2video" | "mpeg4" | "h264" | "hevc" | "vp8" | "vp9" | "av1";

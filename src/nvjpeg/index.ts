@@ -1,11 +1,16 @@
 /** @module Public surface of `bun-tensorrt/nvjpeg`. Importing it opens no library. */
 
 export { ImageError, LibraryLoadError, NativeError } from "../core/errors.ts";
+export type { Orientation } from "../image/exif.ts";
 export type { ImageDecodeOptions, JpegCounts, ResidentImage } from "../image/image-decoder.ts";
 export type { JpegCoding, JpegFrame, JpegMarkers, JpegSampling } from "../image/jpeg-markers.ts";
-export type { Orientation } from "../image/orientation.ts";
 export { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
-export { JpegSurface, type SurfaceDecodeOptions } from "./jpeg-surface.ts";
-export { type NvJpegDecodeOptions, NvJpegDecoder, nvJpegUnavailable } from "./nvjpeg-decoder.ts";
+export {
+  JpegSurface,
+  type NvJpegDecodeOptions,
+  NvJpegDecoder,
+  nvJpegUnavailable,
+  type SurfaceDecodeOptions,
+} from "./nvjpeg-decoder.ts";
 export type { NvJpegBackend } from "./nvjpeg-handle.ts";
 export type { NvJpegOptions } from "./nvjpeg-options.ts";

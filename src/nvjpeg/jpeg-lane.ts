@@ -10,9 +10,8 @@ import { type OnStream, Stream } from "../cuda/stream.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
 import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg.ts";
 import { shimOffThread } from "../ffi/shim.ts";
-import type { OrientationSteps } from "../image/orientation.ts";
-import { BatchCheck, BatchTable, type StoredImage } from "./batch-check.ts";
-import type { JpegKernels } from "./jpeg-kernels.ts";
+import type { OrientationSteps } from "../image/exif.ts";
+import { BatchCheck, BatchTable, type JpegKernels, type StoredImage } from "./batch-check.ts";
 import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handle.ts";
 
 /** CPU threads that a batch of the hybrid backend may use: its batches are of one image. */

@@ -1,6 +1,6 @@
 /** @module JpegRoute: whether nvJPEG is to decode a file, from its markers alone. Pure. */
 
-import { imageKind } from "../image/image-kind.ts";
+import { imageKind } from "../image/decode-limits.ts";
 import { endOfJpeg, type JpegMarkers, readJpegMarkers } from "../image/jpeg-markers.ts";
 
 /** Why nvJPEG does not decode a file, or is not trusted with what it gave. */

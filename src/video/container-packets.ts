@@ -1,8 +1,7 @@
 /** @module ContainerPackets: the packets of a video file where there is no ffmpeg, read by mediabunny, for a GPU to decode. */
 
 import { inShort, LibraryLoadError, message, VideoError } from "../core/errors.ts";
-import { AnnexB } from "../nvdec/annex-b.ts";
-import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
+import { AnnexB, type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
 import type { VideoCodec } from "../nvdec/video-form.ts";
 import type { VideoAddress } from "./address.ts";
 import type { DecodeJob, RunEnd } from "./decode-run.ts";

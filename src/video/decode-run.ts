@@ -3,8 +3,7 @@
 import { message, VideoError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
-import type { ImageForm } from "../image/image.ts";
-import { usualStandard } from "../image/yuv.ts";
+import { type ImageForm, usualStandard } from "../image/image.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, type FfmpegDialect, ffmpegDialect, findFfmpeg, LOG_LEVEL, linesOf, MessageLog } from "./ffmpeg.ts";
 import { BYTES_FD, type ByteReader, LINES_FD, type ReadingChild, startReading } from "./ffmpeg-pipes.ts";

@@ -12,7 +12,7 @@ import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import { Stream } from "../cuda/stream.ts";
 import type { DevicePlanes } from "../image/image.ts";
 import { resizedNv12 } from "../image/nv12.ts";
-import type { DecodedFrame } from "../nvdec/decoded-frame.ts";
+import type { DecodedFrame } from "../nvdec/nvdec.ts";
 import type { FrameMemory } from "./video-frame.ts";
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };

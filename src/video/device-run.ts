@@ -2,9 +2,8 @@
 
 import { CudaError, inShort, UnsupportedVideoError } from "../core/errors.ts";
 import { logger, RepeatedLine } from "../core/log.ts";
-import type { ImageForm } from "../image/image.ts";
-import { usualStandard, type YuvRange, type YuvStandard } from "../image/yuv.ts";
-import type { DecodedFrame } from "../nvdec/decoded-frame.ts";
+import { type ImageForm, usualStandard, type YuvRange, type YuvStandard } from "../image/image.ts";
+import type { DecodedFrame } from "../nvdec/nvdec.ts";
 import type { NvdecDecoder } from "../nvdec/nvdec-decoder.ts";
 import { arrives, type DecodeJob, type FrameRun, type RunEnd, selectionRules } from "./decode-run.ts";
 import type { DeviceFrames } from "./device-frames.ts";

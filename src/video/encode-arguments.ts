@@ -1,7 +1,7 @@
 /** @module EncodeArguments: the command line of the ffmpeg that encodes. Pure. */
 
 import { extname, resolve } from "node:path";
-import { usualStandard } from "../image/yuv.ts";
+import { usualStandard } from "../image/image.ts";
 import { LOG_LEVEL } from "./ffmpeg.ts";
 import type { VideoSinkConfig } from "./video-options.ts";
 

@@ -1,6 +1,6 @@
 /** @module Matroska: raw frames with their times as a stream that ffmpeg reads. Pure. */
 
-import type { YuvRange, YuvStandard } from "../image/yuv.ts";
+import type { YuvRange, YuvStandard } from "../image/image.ts";
 
 /** Nanoseconds of one tick of the times in the stream. */
 const TICK_NANOSECONDS = 100_000;

@@ -1,7 +1,7 @@
 /** @module Probe: what ffprobe tells of a video before it is decoded. */
 
 import { message, VideoError } from "../core/errors.ts";
-import { usualStandard, type YuvRange } from "../image/yuv.ts";
+import { usualStandard, type YuvRange } from "../image/image.ts";
 import { type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
 import { isVideoCodec } from "../nvdec/video-form.ts";
 import { cameraHint, inputWords, type VideoAddress } from "./address.ts";

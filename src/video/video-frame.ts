@@ -4,8 +4,7 @@ import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import { PinnedBuffer, type PinnedOptions } from "../cuda/pinned-buffer.ts";
 import { imageError } from "../image/decode-limits.ts";
-import type { DevicePlanes, Image, ImageForm, PixelFormat } from "../image/image.ts";
-import type { YuvRange, YuvStandard } from "../image/yuv.ts";
+import type { DevicePlanes, Image, ImageForm, PixelFormat, YuvRange, YuvStandard } from "../image/image.ts";
 
 /** What a frame lies in. It is used again once it has been given back. */
 export interface FrameMemory {

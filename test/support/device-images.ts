@@ -2,8 +2,14 @@
 
 import type { DeviceImage } from "../../src/accelerators/tensorrt/preprocess.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
-import { bytesPerPixel, type Image, imageOf, isDeep } from "../../src/image/image.ts";
-import { type YuvCoefficients, yuvCoefficients } from "../../src/image/yuv.ts";
+import {
+  bytesPerPixel,
+  type Image,
+  imageOf,
+  isDeep,
+  type YuvCoefficients,
+  yuvCoefficients,
+} from "../../src/image/image.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
 

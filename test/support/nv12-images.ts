@@ -1,7 +1,6 @@
 /** @module NV12 images of noise, in any layout, with the RGB that the reference makes of them. */
 
-import { type Image, imageOf } from "../../src/image/image.ts";
-import { type YuvRange, type YuvStandard, yuvCoefficients } from "../../src/image/yuv.ts";
+import { type Image, imageOf, type YuvRange, type YuvStandard, yuvCoefficients } from "../../src/image/image.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
 

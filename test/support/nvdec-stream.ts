@@ -2,7 +2,7 @@
 
 import { dlopen } from "bun:ffi";
 import { nativeView } from "../../src/ffi/memory.ts";
-import type { DecodedFrame } from "../../src/nvdec/decoded-frame.ts";
+import type { DecodedFrame } from "../../src/nvdec/nvdec.ts";
 import type { NvdecDecoder } from "../../src/nvdec/nvdec-decoder.ts";
 
 /** A sequence of the made-up stream. */

@@ -2,8 +2,7 @@
 
 import { BufferView } from "../../src/cuda/device-buffer.ts";
 import { ImageDecoder, type ResidentImage } from "../../src/image/image-decoder.ts";
-import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
-import { NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
+import { JpegSurface, NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import type { NvJpegOptions } from "../../src/nvjpeg/nvjpeg-options.ts";
 import { Gpu, isGpuMissing } from "./gpu.ts";
 

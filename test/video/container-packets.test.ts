@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LibraryLoadError } from "../../src/core/errors.ts";
-import { unitsOf } from "../../src/nvdec/annex-b.ts";
+import { unitsOf } from "../../src/nvdec/sequence-header.ts";
 import { videoAddress } from "../../src/video/address.ts";
 import { ContainerFile } from "../../src/video/container-packets.ts";
 import { frameForm } from "../../src/video/decode-run.ts";

@@ -18,15 +18,14 @@ import {
   type Image,
   type ImageForm,
   isDeep,
+  yuvCoefficients,
   yuvRangeOf,
   yuvStandardOf,
 } from "../../image/image.ts";
 import type { DecodedImage, ImageDecodeOptions, ResidentImage } from "../../image/image-decoder.ts";
 import { packedImage } from "../../image/nv12.ts";
 import type { RowRuns, RowsRead } from "../../image/resize-taps.ts";
-import { yuvCoefficients } from "../../image/yuv.ts";
-import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
-import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
+import { JpegSurface, type NvJpegDecoder, PinnedDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { InputForm } from "../../runtime/task.ts";
 import type { ZeroCopy } from "../accelerator-options.ts";
 import type { Turn } from "./gpu-streams.ts";

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { SHIM_STATUS, shim } from "../../../src/ffi/shim.ts";
-import { BatchCheck, type DataVerdict } from "../../../src/nvjpeg/batch-check.ts";
-import { JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
+import { BatchCheck, type DataVerdict, JpegKernels } from "../../../src/nvjpeg/batch-check.ts";
 import { routeJpeg } from "../../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";

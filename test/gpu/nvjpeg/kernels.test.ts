@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { type Orientation, orient, orientationSteps } from "../../../src/image/exif.ts";
 import { imageOf } from "../../../src/image/image.ts";
-import { type Orientation, orient, orientationSteps } from "../../../src/image/orientation.ts";
-import { BatchTable } from "../../../src/nvjpeg/batch-check.ts";
-import { JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
+import { BatchTable, JpegKernels } from "../../../src/nvjpeg/batch-check.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 

@@ -1,7 +1,6 @@
 /** @module Reference of NV12: the conversion to RGB that the kernels of pre-processing do pixel by pixel, before resizing. */
 
-import { type Image, imageOf } from "../../../src/image/image.ts";
-import type { YuvCoefficients } from "../../../src/image/yuv.ts";
+import { type Image, imageOf, type YuvCoefficients } from "../../../src/image/image.ts";
 
 /** An NV12 image in host memory. */
 export interface Nv12 {

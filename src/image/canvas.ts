@@ -71,7 +71,7 @@ export function readableOn({ red, green, blue }: Colour): Colour {
 }
 
 /** Samples of one kind: red ones, or those of U; in the rows of an image, evenly apart. */
-export interface Plane {
+interface Plane {
   readonly data: Uint8Array;
   /** Of the first sample. */
   readonly offset: number;

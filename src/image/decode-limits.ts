@@ -208,7 +208,7 @@ const CUT_SHORT =
   /premature|unexpected end|not enough data|truncat|bad seek|end of file|unable to parse image|no image|ends before/i;
 
 /** How a source is called inside a sentence: descriptions as they are, paths and URLs in quotes. */
-export function quoted(source: string): string {
+function quoted(source: string): string {
   return source === "bytes" || source.startsWith("a ") ? source : JSON.stringify(source);
 }
 

@@ -7,7 +7,7 @@ import { grownLength } from "../core/units.ts";
 import { CHROMAS, type VideoChroma, type VideoCodec } from "./video-form.ts";
 
 /** True for an `avcC` or `hvcC`, rather than a stream in the Annex B form. */
-export function isRecord(bytes: Uint8Array, isHevc: boolean): boolean {
+function isRecord(bytes: Uint8Array, isHevc: boolean): boolean {
   return bytes[0] === 1 && bytes.length > (isHevc ? 22 : 6);
 }
 

@@ -6,7 +6,7 @@ fakeCudaTest("JpegKernels create() leaves nothing open where a kernel is missing
     `
     const { Device } = await import("./src/cuda/device.ts");
     const { ledger } = await import("./src/core/resource.ts");
-    const { JpegKernels } = await import("./src/nvjpeg/jpeg-kernels.ts");
+    const { JpegKernels } = await import("./src/nvjpeg/batch-check.ts");
     using device = Device.open(0);
     try {
       JpegKernels.create(device);

@@ -9,7 +9,7 @@ fakeCudaTest(
     const sharp = (await import("sharp")).default;
     const { Device } = await import("./src/cuda/device.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
-    const { JpegSurface } = await import("./src/nvjpeg/jpeg-surface.ts");
+    const { JpegSurface } = await import("./src/nvjpeg/nvjpeg-decoder.ts");
     const { nativeView } = await import("./src/ffi/memory.ts");
     const data = new Uint8Array(5 * 3 * 4).map((_, at) => (at % 4 === 3 ? 100 : at));
     const png = await sharp(data, { raw: { width: 5, height: 3, channels: 4 } }).png().toBuffer();

@@ -58,6 +58,8 @@ const EXPORTERS: Readonly<Record<string, string>> = {
   "tf-detection": "tf2onnx: `python -m tf2onnx.convert --saved-model`",
   "tf-detection-masks": "tf2onnx: `python -m tf2onnx.convert --saved-model`",
   "tflite-detection": "tf2onnx: `python -m tf2onnx.convert --tflite`",
+  "combined-nms": "yolov3-tf2; named, YOLOv5's `python export.py --include saved_model --nms`; by tf2onnx",
+  "combined-nms-yx": "who puts TensorFlow's NMS behind a model, by tf2onnx",
   qualcomm: "Qualcomm AI Hub: `python -m qai_hub_models.models.yolov8_det.export`",
   "yolov3-onnx": "the ONNX model zoo, by keras2onnx",
   "yolov2-maps": "the ONNX model zoo",

@@ -27,7 +27,7 @@ import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, damoYoloRows, yolov4 } from "./split.ts";
 import { customVision, ssd, ssdPytorch } from "./ssd.ts";
-import { tfDetection, tfDetectionMasks, tfliteDetection } from "./tensorflow.ts";
+import { combinedNms, combinedNmsYx, tfDetection, tfDetectionMasks, tfliteDetection } from "./tensorflow.ts";
 import { keypointRcnn, maskRcnn, torchvision } from "./torchvision.ts";
 import type { ModelTraits } from "./traits.ts";
 import { yolact } from "./yolact.ts";
@@ -80,6 +80,7 @@ export const PLAIN_HEADS: readonly Head[] = [
   torchvision,
   tfDetection,
   tfliteDetection,
+  ...[combinedNms, combinedNmsYx],
   qualcomm,
   yolov3Onnx,
   ...ANCHOR_MAP_HEADS,

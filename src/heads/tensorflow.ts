@@ -1,6 +1,6 @@
-/** @module Heads `tf-detection`, `tf-detection-masks` and `tflite-detection`: detectors of TensorFlow, NMS and all. */
+/** @module Heads `tf-detection`, `tf-detection-masks`, `tflite-detection` and `combined-nms`: detectors of TensorFlow with their NMS. */
 
-import type { TensorInfo } from "../core/tensor.ts";
+import type { DType, TensorInfo } from "../core/tensor.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_91, type ModelInfo } from "../model/model-info.ts";
 import { defineHead, type Head, type ModelSpecParts, saying } from "./head.ts";
@@ -41,7 +41,7 @@ const ASSUMED_OF_FIT =
 const ASSUMED_NAMES =
   "COCO's class names, as the model does not tell its own: give `labels`, of which the first is that of class ";
 
-/** Boxes as both of them have them, each part in an output of its own. */
+/** Boxes as fractions, each part in an output of its own. */
 function planOf(parts: Readonly<Record<"boxes" | "scores" | "classes" | "count", TensorInfo>>): PartsPlan {
   return {
     kind: "parts",
@@ -163,4 +163,76 @@ export const tfliteDetection: Head<PartsPlan> = defineHead(
       plan: planOf({ boxes, scores, classes, count }),
     };
   },
+);
+
+/** What several outputs of one layer are called: by its name, then `_1`, `_2`, `_3`; those of a node `:0` to `:3`. */
+const NUMBERED = /^(.*?)(?:[_:](\d+))?(?::0)?$/;
+
+/** The layer of `yolov3-tf2`, of its forks and kin, whose boxes have x before y. */
+const YOLO_NMS = "yolo_nms";
+
+/** Layers of the function itself, which takes boxes in either order. */
+const COMBINED_NMS = /combined_?non_?max_?suppression$/i;
+
+/** The layer, and its boxes, scores, classes and count, numbered one after the other. */
+function combinedOutputs({ outputs }: ModelInfo): readonly [layer: string, ...TensorInfo[]] | undefined {
+  const numbered = (info: TensorInfo): readonly [string, number] => {
+    const [, layer = "", number = "0"] = NUMBERED.exec(info.name)!;
+    return [layer, Number(number)];
+  };
+  const boxes = outputs.find((info) => isFloat(info) && info.shape.length === 3 && info.shape[2] === 4);
+  if (boxes === undefined) return undefined;
+  const [layer, first] = numbered(boxes);
+  const find = (step: number, rank: number, dtypes: readonly DType[]): TensorInfo | undefined =>
+    outputs.find((info) => {
+      const [own, number] = numbered(info);
+      return own === layer && number === first + step && info.shape.length === rank && dtypes.includes(info.dtype);
+    });
+  const [scores, classes, count] = [find(1, 2, FLOATS), find(2, 2, NUMBERS), find(3, 1, NUMBERS)];
+  return scores && classes && count && [layer, boxes, scores, classes, count];
+}
+
+const ASSUMED_OF_NMS =
+  "levels in 0 to 1 of an image that is stretched to the input; YOLOv5's exports keep its ratio: give " +
+  saying({ fit: "letterbox" });
+
+/** @param axes left out: x before y @param isOwn true for layers whose boxes have that order, or may have it */
+function combinedNmsOf(
+  name: string,
+  summary: string,
+  axes: PartsPlan["axes"],
+  isOwn: (layer: string) => boolean,
+): Head<PartsPlan> {
+  return defineHead(name, summary, decodeParts, ({ model, forced }) => {
+    const [layer, boxes, scores, classes, count] = combinedOutputs(model) ?? [];
+    if (layer === undefined || !(forced || isOwn(layer))) return undefined;
+    const { axes: _, ...plan } = planOf({ boxes: boxes!, scores: scores!, classes: classes!, count: count! });
+    return {
+      outputs: [boxes!, scores!, classes!, count!],
+      preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
+      assumptions: layer === YOLO_NMS ? [] : [ASSUMED_OF_NMS],
+      ...(layer === YOLO_NMS ? { preferredSize: [416, 416] as const } : {}),
+      needsNms: false,
+      plan: axes === undefined ? plan : { ...plan, axes },
+    };
+  });
+}
+
+/**
+ * TensorFlow's combined NMS over boxes with x before y, as YOLOv3 of `yolov3-tf2` and its kin. The function keeps the order of what it is
+ * given, and boxes with y before x look alike: unless the layer tells, the caller says which.
+ */
+export const combinedNms: Head<PartsPlan> = combinedNmsOf(
+  "combined-nms",
+  "outputs yolo_nms, _1, _2, _3, or named after another layer: boxes [N, n, 4] x1, y1, x2, y2 in 0–1, scores and classes [N, n], count [N] (YOLOv3 of yolov3-tf2)",
+  undefined,
+  (layer) => layer === YOLO_NMS || COMBINED_NMS.test(layer),
+);
+
+/** The same over boxes with y before x, as TensorFlow's own functions have them. */
+export const combinedNmsYx: Head<PartsPlan> = combinedNmsOf(
+  "combined-nms-yx",
+  "as combined-nms, with boxes y1, x1, y2, x2 in 0–1 (TensorFlow's combined_non_max_suppression)",
+  "yx",
+  (layer) => COMBINED_NMS.test(layer),
 );

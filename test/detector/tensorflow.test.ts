@@ -5,7 +5,7 @@ import { recogniseModel } from "../../src/heads/recognition.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { COCO_91 } from "../../src/model/model-info.ts";
 import { type Declared, model, namesMetadata } from "../model/model-infos.ts";
-import { fixedModel } from "../support/fixed-model.ts";
+import { type FixedOutput, fixedModel } from "../support/fixed-model.ts";
 
 const WIDE = imageOf(new Uint8Array(64 * 32 * 3), { width: 64, height: 32 });
 
@@ -147,4 +147,70 @@ test("TFLite's four outputs by their numbers, in either direction; classes from 
   expect(found.assumptions.join()).toContain("mean: 127");
   const named = { ...floats, metadata: { names: namesMetadata(2) } };
   expect(recogniseModel(named, { isSilent: true }).labels).toEqual(["thing 0", "thing 1"]);
+});
+
+/** Boxes, scores, classes and a whole count, as `combined_non_max_suppression` gives them. */
+function ofNms(layer: string, separator = "_") {
+  const [boxes, classes, scores, count] = DETECTIONS;
+  const parts: FixedOutput[] = [boxes!, scores!, classes!, { ...count!, dtype: "i64" }];
+  return parts.map((part, at) => ({ ...part, name: at === 0 ? layer : `${layer}${separator}${at}` })).toReversed();
+}
+
+test("yolov3-tf2's yolo_nms has x before y; a wrong name, number or further output is none of it", async () => {
+  await using detector = await Detector.load(fixedModel(ofNms("yolo_nms"), { isBytes: true, side: "side" }), {
+    backend: "cpu",
+    size: [64, 32],
+  });
+  expect(detector.recognition).toMatchObject({
+    head: "combined-nms",
+    needsNms: false,
+    preferredSize: [416, 416],
+    preprocessing: { fit: "stretch", colour: "RGB", layout: "NHWC" },
+  });
+  const { detections } = await detector.detect(WIDE);
+  expect(detections).toMatchObject([
+    { classId: 1, score: expect.closeTo(0.9, 5), box: [16, 4, 48, 16] },
+    { classId: 18, score: expect.closeTo(0.6, 5), box: [0, 0, 32, 8] },
+  ]);
+  const named = (names: readonly string[]) =>
+    model(
+      [
+        [names[0]!, [1, 100, 4]],
+        [names[1]!, [1, 100]],
+        [names[2]!, [1, 100]],
+        [names[3]!, [1], "i32"],
+        ...names.slice(4).map((name): Declared => [name, [1, 7]]),
+      ],
+      { inputs: [["input", [1, 416, 416, 3]]] },
+    );
+  const own = ["yolo_nms", "yolo_nms_1", "yolo_nms_2", "yolo_nms_3"];
+  const { preprocessing, assumptions } = recogniseModel(named(own), { isSilent: true });
+  expect([preprocessing.scale, assumptions]).toEqual([1 / 255, [expect.stringContaining("COCO's 80 class names")]]);
+  const others = [own.with(3, "yolo_nms_4"), own.with(2, "yolo_2"), [...own, "more"]];
+  for (const names of others)
+    expect(() => recogniseModel(named(names), {})).toThrow("Cannot use the model as a detector");
+});
+
+test("of any other combined NMS the order of a box's numbers is for the caller to say", async () => {
+  for (const [layer, separator, isAmbiguous] of [
+    ["tf.image.combined_non_max_suppression", "_", true],
+    ["tf_op_layer_CombinedNonMaxSuppression", "_", true],
+    ["CombinedNonMaxSuppression", ":", true],
+    ["decode_predictions", "_", false],
+  ] as const) {
+    const bytes = fixedModel(ofNms(layer, separator), { isBytes: true });
+    const load = Detector.load(bytes, { backend: "cpu" });
+    await expect(load).rejects.toThrow(/`head: "combined-nms"` \(`--head combined-nms`\), or "combined-nms-yx"/);
+    if (isAmbiguous) await expect(load).rejects.toThrow(/fit 2 heads.*x1, y1, x2, y2.*y1, x1, y2, x2/s);
+    for (const [head, box] of [
+      ["combined-nms", [8, 4, 24, 16]],
+      ["combined-nms-yx", [4, 8, 16, 24]],
+    ] as const) {
+      await using detector = await Detector.load(bytes, { backend: "cpu", head });
+      expect(detector.recognition.assumptions.join()).toContain('fit: "letterbox"');
+      expect(
+        (await detector.detect(imageOf(new Uint8Array(32 * 32 * 3), { width: 32, height: 32 }))).detections[0]!.box,
+      ).toEqual(box);
+    }
+  }
 });

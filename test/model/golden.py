@@ -384,6 +384,19 @@ for head, first, called in (
     b = (b[:, [1, 0, 3, 2]] * [W, H, W, H])[: int(n)]
     case(head, head, ts, 0.4, kept(b, s[: int(n)], c[: int(n)], 0.4), image=NHWC)
 
+# TensorFlow's combined NMS: boxes in the order that it was given, x before y or y before x, and a whole count.
+for head, called, first in (("combined-nms", "yolo_nms", "xy"), ("combined-nms-yx", "decode_predictions", "yx")):
+    ts = [
+        tensor(called, [BATCH, 20, 4], YX, seed=120),
+        tensor(f"{called}_1", [BATCH, 20], [[20, 0, 1]], seed=121),
+        tensor(f"{called}_2", [BATCH, 20], [[20, 0, 80]], seed=122, whole=list(range(20))),
+        tensor(f"{called}_3", [BATCH], [[BATCH, 10, 20]], dtype="i32", seed=123),
+    ]
+    b, s, c, n = (fill(t)[INDEX] for t in ts)
+    b = (b if first == "xy" else b[:, [1, 0, 3, 2]]) * [W, H, W, H]
+    image = dict(name="input", dtype="f32", shape=[BATCH, H, W, 3])
+    case(head, head, ts, 0.4, kept(b[: int(n)], s[: int(n)], c[: int(n)], 0.4), image=image, forced=first == "yx")
+
 # SSD of the ONNX zoo, and of Azure Custom Vision: finished rows in fractions.
 XY = [[2, 0, 0.5], [2, 0.5, 1]]
 for head, called, forced in (

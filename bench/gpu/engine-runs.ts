@@ -7,8 +7,7 @@ import { isDynamic, type Shape } from "../../src/core/tensor.ts";
 import type { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
-import { Graph, type GraphExec } from "../../src/cuda/graph.ts";
-import { Stream } from "../../src/cuda/stream.ts";
+import { Graph, type GraphExec, Stream } from "../../src/cuda/stream.ts";
 import type { Engine, ExecutionContext } from "../../src/tensorrt/engine.ts";
 import { Spin } from "./spin.ts";
 

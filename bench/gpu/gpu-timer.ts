@@ -4,8 +4,7 @@ import { fill } from "../../src/cuda/copy.ts";
 import type { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
-import { Graph } from "../../src/cuda/graph.ts";
-import { Stream } from "../../src/cuda/stream.ts";
+import { Graph, Stream } from "../../src/cuda/stream.ts";
 
 /** Every L2 cache is smaller than this. */
 const FLUSH_BYTES = 256 << 20;

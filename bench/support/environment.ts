@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { basename, join } from "node:path";
 import { cudaRuntimeVersion, formatCudaVersion } from "../../src/ffi/cuda-runtime.ts";
-import { readBoard } from "../../src/nvml/board.ts";
+import { readBoard } from "../../src/nvml/gpu-usage.ts";
 import type { EnvironmentFacts, FileFacts } from "../result.ts";
 
 type GpuFacts = NonNullable<EnvironmentFacts["gpu"]>;

@@ -2,8 +2,7 @@
 
 import { CudaError, isAsynchronousFault, message, OutOfMemoryError } from "../core/errors.ts";
 import { formatBytes } from "../core/units.ts";
-import { cudaDriver } from "../ffi/cuda-driver.ts";
-import { cudaRuntime } from "../ffi/cuda-runtime.ts";
+import { cudaDriver, cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells, readCString } from "../ffi/memory.ts";
 
 /** `cudaErrorNotReady`, `CUDA_ERROR_NOT_READY`: the work is still running. No failure. */

@@ -7,8 +7,7 @@ import type { DevicePtr } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/memory.ts";
 import { check, checkAllocation } from "./check.ts";
-import type { Device } from "./device.ts";
-import type { PoolView } from "./pool-view.ts";
+import type { Device, PoolView } from "./device.ts";
 import type { Stream } from "./stream.ts";
 
 /** Sizes are rounded up to this, so that a kernel's widest access never crosses the end. */

@@ -4,8 +4,7 @@ export { CudaError, OutOfMemoryError } from "../core/errors.ts";
 export type { Resource } from "../core/resource.ts";
 export type { DevicePtr, Handle, HostPtr } from "../core/units.ts";
 export { cudaRuntimeVersion, formatCudaVersion } from "../ffi/cuda-runtime.ts";
-export type { CompiledPtx } from "../ffi/nvrtc.ts";
-export { type CompileCudaOptions, compileCuda } from "./compile.ts";
+export { type CompileCudaOptions, type CompiledPtx, compileCuda } from "../ffi/nvrtc.ts";
 export {
   type CopyOptions,
   type CopyRectangle,
@@ -18,8 +17,16 @@ export {
   fill,
   fillRectangle,
 } from "./copy.ts";
-export type { DeviceAttribute } from "./device.ts";
-export { cudaUnavailable, Device, type DeviceMemoryInfo } from "./device.ts";
+export {
+  cudaUnavailable,
+  Device,
+  type DeviceAttribute,
+  type DeviceMemoryInfo,
+  MemoryPool,
+  type MemoryPoolOptions,
+  type PoolUsage,
+  PoolView,
+} from "./device.ts";
 export {
   type BufferSource,
   BufferView,
@@ -29,7 +36,6 @@ export {
 } from "./device-buffer.ts";
 export { Event, type EventOptions, type WaitMode, type WaitOptions } from "./event.ts";
 export { type EventBoard, type EventCalls, type EventWait, EventWaits, type HeldEvent } from "./event-waits.ts";
-export { Graph, GraphExec } from "./graph.ts";
 export {
   Kernel,
   KernelArguments,
@@ -40,7 +46,5 @@ export {
   type Parameter,
   type ParameterType,
 } from "./kernel.ts";
-export { MemoryPool, type MemoryPoolOptions } from "./memory-pool.ts";
 export { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
-export { type PoolUsage, PoolView } from "./pool-view.ts";
-export { type OnStream, type RecordedEvent, Stream, type StreamOptions } from "./stream.ts";
+export { Graph, GraphExec, type OnStream, type RecordedEvent, Stream, type StreamOptions } from "./stream.ts";

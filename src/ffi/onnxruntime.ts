@@ -3,9 +3,9 @@
 import { type FFIFunction, linkSymbols } from "bun:ffi";
 import { FULL_INSTALL, nativePart } from "../core/embedded.ts";
 import type { LibrarySpec } from "./discovery.ts";
+import { setNativeVariable } from "./libc.ts";
 import { type NativeCalls, openLibrary, type Prototype, selfTest } from "./library.ts";
 import { addressOf, nativeView, OutCells, readCString } from "./memory.ts";
-import { setNativeVariable } from "./native-environment.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
 
 /**

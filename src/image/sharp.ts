@@ -7,8 +7,8 @@ import { LibraryLoadError } from "../core/errors.ts";
 import { logger, type RepeatedLine } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { writeWhole } from "../core/whole-file.ts";
+import { setNativeDefault } from "../ffi/libc.ts";
 import { preload } from "../ffi/library.ts";
-import { setNativeDefault } from "../ffi/native-environment.ts";
 import { preloadByName } from "../ffi/shim.ts";
 import {
   assertJpegScans,

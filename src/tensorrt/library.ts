@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
-import { cudaDriver } from "../ffi/cuda-driver.ts";
+import { cudaDriver } from "../ffi/cuda-runtime.ts";
 import { type LibrarySpec, TENSORRT_TOOLKIT } from "../ffi/discovery.ts";
 import { libraryFault, type NativeCalls, openLibrary } from "../ffi/library.ts";
 import { addressOf, cString, readCString } from "../ffi/memory.ts";

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { NVRTC_WHEEL, wheelFolder } from "../../scripts/cuda-wheels.ts";
-import { compileCuda } from "../../src/cuda/compile.ts";
+import { compileCuda } from "../../src/ffi/nvrtc.ts";
 
 const folder = wheelFolder(NVRTC_WHEEL);
 const compilerTest = test.skipIf(!existsSync(folder));

@@ -3,8 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NVJPEG_WHEELS, NVRTC_WHEEL, RUNTIME_WHEELS, type Wheel, wheelFolder } from "../../scripts/cuda-wheels.ts";
-import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
-import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
+import { CUDA_DRIVER_SYMBOLS, CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
 import type { SymbolTable } from "../../src/ffi/library.ts";
 import {
   NVJPEG_BACKEND_GPU_HYBRID,

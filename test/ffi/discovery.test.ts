@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { posix, win32 } from "node:path";
-import { CUDA_DRIVER_SPEC } from "../../src/ffi/cuda-driver.ts";
-import { cudaRuntimeSpec } from "../../src/ffi/cuda-runtime.ts";
+import { CUDA_DRIVER_SPEC, cudaRuntimeSpec } from "../../src/ffi/cuda-runtime.ts";
 import { candidatePaths, type LibrarySpec, type Machine } from "../../src/ffi/discovery.ts";
 import { ONNXRUNTIME } from "../../src/ffi/onnxruntime.ts";
 import { tensorRtSpec } from "../../src/tensorrt/library.ts";

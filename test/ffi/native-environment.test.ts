@@ -1,8 +1,8 @@
 import { CString, dlopen, type Pointer } from "bun:ffi";
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { setNativeDefault } from "../../src/ffi/libc.ts";
 import { cString } from "../../src/ffi/memory.ts";
-import { setNativeDefault } from "../../src/ffi/native-environment.ts";
 
 setDefaultTimeout(120_000);
 
@@ -44,7 +44,7 @@ test.skipIf(process.platform === "win32")(
   async () => {
     const script = `
     const { CString, dlopen } = await import("bun:ffi");
-    const { cudaDriver } = await import(${JSON.stringify(join(import.meta.dir, "../../src/ffi/cuda-driver.ts"))});
+    const { cudaDriver } = await import(${JSON.stringify(join(import.meta.dir, "../../src/ffi/cuda-runtime.ts"))});
     try { cudaDriver(); } catch (error) { if (error.name !== "LibraryLoadError") throw error; }
     const { symbols } = dlopen(process.platform === "win32" ? "ucrtbase.dll" : "libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
     const valueOf = (name) => String(new CString(symbols.getenv(Buffer.from(name + "\\0"))));

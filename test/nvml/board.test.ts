@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { boardText, readBoard } from "../../src/nvml/board.ts";
+import { boardText, readBoard } from "../../src/nvml/gpu-usage.ts";
 
 let root = "";
 

@@ -7,8 +7,12 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { root, toolFolder, zig } from "../../scripts/generated.ts";
-import { CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
-import { CUDA_RUNTIME_SYMBOLS, cudaRuntimeSpec } from "../../src/ffi/cuda-runtime.ts";
+import {
+  CUDA_DRIVER_SPEC,
+  CUDA_DRIVER_SYMBOLS,
+  CUDA_RUNTIME_SYMBOLS,
+  cudaRuntimeSpec,
+} from "../../src/ffi/cuda-runtime.ts";
 
 const folder = join(import.meta.dir, "cpu-cuda");
 const kernels = join(root, "kernels");

@@ -9,8 +9,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { toolFolder } from "../../scripts/generated.ts";
-import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
-import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
+import { CUDA_DRIVER_SYMBOLS, CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
 import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg.ts";
 
 const root = join(import.meta.dir, "../..");

@@ -15,8 +15,7 @@ import {
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { Graph, type GraphExec } from "../../cuda/graph.ts";
-import type { OnStream, Stream } from "../../cuda/stream.ts";
+import { Graph, type GraphExec, type OnStream, type Stream } from "../../cuda/stream.ts";
 import type { Size } from "../../runtime/backend.ts";
 import { sizeTensor } from "../../runtime/slots.ts";
 import { inputShape } from "../../runtime/task.ts";

@@ -23,8 +23,14 @@ import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
-import { type Kernel, type KernelArguments, type LaunchConfig, Module } from "../../cuda/kernel.ts";
-import { kernelParameters, type OwnModule } from "../../cuda/manifest.ts";
+import {
+  type Kernel,
+  type KernelArguments,
+  kernelParameters,
+  type LaunchConfig,
+  Module,
+  type OwnModule,
+} from "../../cuda/kernel.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import { refuseOutput } from "../../heads/outputs.ts";
 

@@ -9,8 +9,14 @@ import { readIfThere } from "../../core/paths.ts";
 import { formatBytes } from "../../core/units.ts";
 import { checkDriver, explain } from "../../cuda/check.ts";
 import { cardNames, cudaUnavailable, Device } from "../../cuda/device.ts";
-import { CUDA_DRIVER_SPEC, cudaDriver } from "../../ffi/cuda-driver.ts";
-import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../../ffi/cuda-runtime.ts";
+import {
+  CUDA_DRIVER_SPEC,
+  cudaDriver,
+  cudaRuntimePath,
+  cudaRuntimeSpec,
+  cudaRuntimeVersion,
+  formatCudaVersion,
+} from "../../ffi/cuda-runtime.ts";
 import type { LibrarySpec } from "../../ffi/discovery.ts";
 import { OutCells } from "../../ffi/memory.ts";
 import { NVCUVID_SPEC, nvcuvidLibrary } from "../../ffi/nvcuvid.ts";

@@ -11,8 +11,8 @@ import {
   fillRectangle,
 } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { Graph } from "../../../src/cuda/graph.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { Graph } from "../../../src/cuda/stream.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);

@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { CudaError } from "../../../src/core/errors.ts";
 import { copyOnDevice, copyToHost, fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { Graph } from "../../../src/cuda/graph.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { Graph } from "../../../src/cuda/stream.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);

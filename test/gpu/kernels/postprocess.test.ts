@@ -4,7 +4,7 @@ import { ModelError } from "../../../src/core/errors.ts";
 import { allocate } from "../../../src/core/tensor.ts";
 import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { Graph } from "../../../src/cuda/graph.ts";
+import { Graph } from "../../../src/cuda/stream.ts";
 import type { DensePlan } from "../../../src/heads/head.ts";
 import type { ObjectSpec } from "../../../src/heads/object-reading.ts";
 import { yolo } from "../../../src/heads/yolo.ts";

@@ -4,8 +4,7 @@ import { ShapeError } from "../../../src/core/errors.ts";
 import { volume } from "../../../src/core/tensor.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
-import { KernelArguments } from "../../../src/cuda/kernel.ts";
-import { kernelParameters } from "../../../src/cuda/manifest.ts";
+import { KernelArguments, kernelParameters } from "../../../src/cuda/kernel.ts";
 import { placeLaunch, type TileMemory } from "../../../src/tasks/image/cuda-image.ts";
 import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/image-memory.ts";
 import {

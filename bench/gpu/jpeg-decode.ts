@@ -16,7 +16,7 @@ import { BufferView, DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { addressOf, OutCells } from "../../src/ffi/memory.ts";
-import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvjpeg.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvidia-decoders.ts";
 import { shimOffThread } from "../../src/ffi/shim.ts";
 import { decodeImage } from "../../src/image/image-file.ts";
 import { BatchTable } from "../../src/nvjpeg/batch-check.ts";

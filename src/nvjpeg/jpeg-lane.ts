@@ -8,7 +8,7 @@ import { Event } from "../cuda/event.ts";
 import type { EventWait, EventWaits } from "../cuda/event-waits.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
-import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvidia-decoders.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/exif.ts";
 import { BatchCheck, BatchTable, type JpegKernels, type StoredImage } from "./batch-check.ts";

@@ -11,7 +11,7 @@ import { EventWaits } from "../cuda/event-waits.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
 import type { PinnedBuffer, PinnedOptions } from "../cuda/pinned-buffer.ts";
 import { Stream } from "../cuda/stream.ts";
-import { nvJpegLibrary } from "../ffi/nvjpeg.ts";
+import { nvJpegLibrary } from "../ffi/nvidia-decoders.ts";
 import { tooLargeError } from "../image/decode-limits.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/exif.ts";
 import {

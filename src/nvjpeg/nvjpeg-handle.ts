@@ -12,7 +12,7 @@ import {
   NVJPEG_STATUSES,
   type NvJpegLibrary,
   nvJpegLibrary,
-} from "../ffi/nvjpeg.ts";
+} from "../ffi/nvidia-decoders.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 
 /** What decodes: the engines made for it, or the multiprocessors with a CPU core's help. */

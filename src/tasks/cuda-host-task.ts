@@ -3,7 +3,6 @@
  * leave it as they are, and the task's own part on the host places the regions and finishes them.
  */
 
-import { ChangingTable, deviceTable } from "../accelerators/tensorrt/device-table.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -25,6 +24,7 @@ import {
 import { createTensor, type Tensor, unpackVectors } from "../core/tensor.ts";
 import { copyToHost } from "../cuda/copy.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { ChangingTable, deviceTable } from "../cuda/kept-memory.ts";
 import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import { refuseOutput } from "../heads/outputs.ts";

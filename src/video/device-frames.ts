@@ -7,7 +7,7 @@ import { type CopyRectangle, copyRectangleOnDevice, copyRectangleToHost } from "
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
-import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/kept-memory.ts";
 import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import { Stream } from "../cuda/stream.ts";
 import type { DevicePlanes } from "../image/image.ts";

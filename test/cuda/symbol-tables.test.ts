@@ -14,7 +14,7 @@ import {
   NVJPEG_OUTPUT_RGBI,
   NVJPEG_STATUSES,
   NVJPEG_SYMBOLS,
-} from "../../src/ffi/nvjpeg.ts";
+} from "../../src/ffi/nvidia-decoders.ts";
 import { NVRTC_SYMBOLS } from "../../src/ffi/nvrtc.ts";
 
 const HANDLES =

@@ -6,7 +6,7 @@ import type { DevicePtr } from "../../core/units.ts";
 import { copyHost, copyHostRectangle, copyRectangleToDevice, copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/kept-memory.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
 import {

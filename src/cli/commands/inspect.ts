@@ -6,7 +6,7 @@ import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, LibraryLoadError, ModelError, message, UnavailableError } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
-import { nvJpegLibrary } from "../../ffi/nvjpeg.ts";
+import { nvJpegLibrary } from "../../ffi/nvidia-decoders.ts";
 import { findTurboJpeg } from "../../ffi/turbojpeg.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { ownHeads } from "../../heads/own-head.ts";

@@ -19,8 +19,7 @@ import {
 } from "../../ffi/cuda-runtime.ts";
 import type { LibrarySpec } from "../../ffi/discovery.ts";
 import { OutCells } from "../../ffi/memory.ts";
-import { NVCUVID_SPEC, nvcuvidLibrary } from "../../ffi/nvcuvid.ts";
-import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
+import { NVCUVID_SPEC, nvcuvidLibrary, nvJpegLibrary, nvJpegSpec } from "../../ffi/nvidia-decoders.ts";
 import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
 import { Nvdec } from "../../nvdec/nvdec.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";

@@ -1,6 +1,5 @@
 /** @module Cuda detect: images in, kept boxes out, around an engine, all of it in the frame's graph. */
 
-import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import { readTensor } from "../../accelerators/tensorrt/gpu-binding.ts";
 import type {
   CudaModel,
@@ -17,6 +16,7 @@ import { KernelLaunch } from "../../accelerators/tensorrt/kernels.ts";
 import { preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { deviceTable } from "../../cuda/kept-memory.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { decoderOf } from "../../heads/registry.ts";

@@ -1,6 +1,5 @@
 /** @module GpuPostprocess: decoding and selection of a batch on the device, with their memory, down to the kept rows on the host. */
 
-import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import type { DeviceTensors, LoadedModel } from "../../accelerators/tensorrt/gpu-model.ts";
 import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import {
@@ -14,6 +13,7 @@ import { Owner } from "../../core/resource.ts";
 import { type DType, volume } from "../../core/tensor.ts";
 import { copyToHost, fill } from "../../cuda/copy.ts";
 import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import { deviceTable } from "../../cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";

@@ -1,9 +1,9 @@
 /** @module GpuTables: what changes from frame to frame beside the pixels, packed on the host as one table. */
 
-import { ChangingTable } from "../../accelerators/tensorrt/device-table.ts";
 import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { BufferView } from "../../cuda/device-buffer.ts";
+import { ChangingTable } from "../../cuda/kept-memory.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { NmsOptions } from "./nms.ts";
 

@@ -1,6 +1,5 @@
 /** @module Cuda image: an image in, cut, run and put together on the device, an image out. */
 
-import { deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -16,6 +15,7 @@ import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../
 import { message, ShapeError } from "../../core/errors.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import { deviceTable } from "../../cuda/kept-memory.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import { placeTile, type Region, type Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedFormat, type PackedImage } from "../../image/image.ts";

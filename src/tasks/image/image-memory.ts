@@ -6,7 +6,7 @@ import type { DevicePtr } from "../../core/units.ts";
 import { copyHost, copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer, DeviceMemory } from "../../cuda/device-buffer.ts";
-import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Tile } from "./tile-grid.ts";

@@ -1,6 +1,5 @@
 /** @module Cuda segment: the masks of the kept rows, made in the frame's graph and written as bits to where the host reads them. */
 
-import { ChangingTable, deviceTable } from "../../accelerators/tensorrt/device-table.ts";
 import {
   type DeviceOutputs,
   deviceOutput,
@@ -11,6 +10,7 @@ import { ArgumentError, message } from "../../core/errors.ts";
 import { Owner } from "../../core/resource.ts";
 import { grownLength } from "../../core/units.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import { ChangingTable, deviceTable } from "../../cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";

@@ -1,6 +1,5 @@
 import { expect, spyOn, test } from "bun:test";
 import { openBackends } from "../../../src/accelerators/accelerator.ts";
-import { ChangingTable } from "../../../src/accelerators/tensorrt/device-table.ts";
 import { FrameMemory } from "../../../src/accelerators/tensorrt/frame-memory.ts";
 import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
@@ -9,6 +8,7 @@ import { createTensor, type Tensor, type TensorInfo } from "../../../src/core/te
 import { copyToHost } from "../../../src/cuda/copy.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import type { DeviceMemory } from "../../../src/cuda/device-buffer.ts";
+import { ChangingTable } from "../../../src/cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../../src/cuda/stream.ts";
 import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";

@@ -1,8 +1,11 @@
-/** @module NvJpeg: libnvjpeg 12 or 13, whichever fits the driver, found and opened with the first call to it. */
+/**
+ * @module NvidiaDecoders: libnvjpeg 12 or 13, whichever fits the driver, and libnvcuvid, which comes with the driver: what decodes JPEG
+ * and video on the GPU. Each is found and opened with the first call to it.
+ */
 
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { cudaFile, cudaMajors, cudaPackages } from "./cuda-runtime.ts";
-import { CUDA_TOOLKIT, type LibrarySpec } from "./discovery.ts";
+import { cudaFile, cudaMajors, cudaPackages, cudaRuntime } from "./cuda-runtime.ts";
+import { CUDA_TOOLKIT, DRIVER_FOLDERS, type LibrarySpec } from "./discovery.ts";
 import { type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
@@ -29,9 +32,9 @@ export interface NvJpegLibrary {
   readonly calls: NvJpegCalls;
 }
 
-let known: NvJpegLibrary | undefined;
+let nvJpeg: NvJpegLibrary | undefined;
 
-function open(): NvJpegLibrary {
+function openNvJpeg(): NvJpegLibrary {
   const spec = nvJpegSpec();
   const { path, symbols: calls } = openLibrary(spec, NVJPEG_SYMBOLS);
   const out = new OutCells(1);
@@ -49,8 +52,8 @@ function open(): NvJpegLibrary {
  * @throws {LibraryLoadError} If it is nowhere, or of a version other than 12 and 13
  */
 export function nvJpegLibrary(): NvJpegLibrary {
-  known ??= open();
-  return known;
+  nvJpeg ??= openNvJpeg();
+  return nvJpeg;
 }
 
 /** Values of `nvjpegBackend_t` that are used. */
@@ -92,3 +95,65 @@ export const NVJPEG_SYMBOLS = {
   // handle, jpeg_handle, data, lengths, destinations, stream
   nvjpegDecodeBatched: { args: ["ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
 } as const;
+
+/** Where libnvcuvid may lie: where libcuda does. */
+export const NVCUVID_SPEC: LibrarySpec = {
+  name: "libnvcuvid",
+  variable: "BUN_TENSORRT_NVCUVID",
+  files: process.platform === "win32" ? ["nvcuvid.dll"] : ["libnvcuvid.so.1"],
+  folders: [...DRIVER_FOLDERS, "", "/usr/local/nvidia/lib64"],
+  hint: "NVIDIA's driver brings it; inside a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video",
+};
+
+/** libnvcuvid, from driver 525 on. In the order in which the shim takes them. */
+const NVCUVID_SYMBOLS = {
+  cuvidGetDecoderCaps: { args: ["ptr"], returns: "i32" }, // pdc
+  cuvidCreateDecoder: { args: ["ptr", "ptr"], returns: "i32" }, // phDecoder, pdci
+  cuvidDestroyDecoder: { args: ["ptr"], returns: "i32" }, // hDecoder
+  cuvidDecodePicture: { args: ["ptr", "ptr"], returns: "i32" }, // hDecoder, pPicParams
+  cuvidGetDecodeStatus: { args: ["ptr", "i32", "ptr"], returns: "i32" }, // hDecoder, nPicIdx, pDecodeStatus
+  cuvidReconfigureDecoder: { args: ["ptr", "ptr"], returns: "i32" }, // hDecoder, pDecReconfigParams
+  // hDecoder, nPicIdx, pDevPtr, pPitch, pVPP
+  cuvidMapVideoFrame64: { args: ["ptr", "i32", "ptr", "ptr", "ptr"], returns: "i32" },
+  cuvidUnmapVideoFrame64: { args: ["ptr", "u64"], returns: "i32" }, // hDecoder, DevPtr
+  cuvidCtxLockCreate: { args: ["ptr", "ptr"], returns: "i32" }, // pLock, ctx
+  cuvidCtxLockDestroy: { args: ["ptr"], returns: "i32" }, // lck
+  cuvidCreateVideoParser: { args: ["ptr", "ptr"], returns: "i32" }, // pObj, pParams
+  cuvidParseVideoData: { args: ["ptr", "ptr"], returns: "i32" }, // obj, pPacket
+  cuvidDestroyVideoParser: { args: ["ptr"], returns: "i32" }, // obj
+} as const;
+
+/** Functions that the shim calls to decode, by their places; the last two are libcudart's. */
+export const VIDEO_CALLS: readonly string[] = [
+  ...Object.keys(NVCUVID_SYMBOLS),
+  "cudaStreamSynchronize",
+  "cudaEventSynchronize",
+];
+
+/** libnvcuvid, opened. */
+interface NvcuvidLibrary {
+  readonly path: string;
+  /** Addresses of the {@linkcode VIDEO_CALLS}, as the shim takes them. */
+  readonly functions: OutCells;
+}
+
+let nvcuvid: NvcuvidLibrary | undefined;
+
+function openNvcuvid(): NvcuvidLibrary {
+  const { path, symbols } = openLibrary(NVCUVID_SPEC, NVCUVID_SYMBOLS);
+  const { cudaStreamSynchronize, cudaEventSynchronize } = cudaRuntime();
+  const calls = [...Object.values(symbols), cudaStreamSynchronize, cudaEventSynchronize];
+  const functions = new OutCells(calls.length);
+  for (const [at, call] of calls.entries()) functions.setPointer(at, call.ptr);
+  return { path, functions };
+}
+
+/**
+ * libnvcuvid. The first call opens it; no device is touched.
+ *
+ * @throws {LibraryLoadError} If it is nowhere, as in a container that was not given the video part of the driver
+ */
+export function nvcuvidLibrary(): NvcuvidLibrary {
+  nvcuvid ??= openNvcuvid();
+  return nvcuvid;
+}

@@ -1,12 +1,50 @@
-/** @module DeviceTable: small tables that kernels read: such as never change, and such as change from batch to batch. */
+/**
+ * @module KeptMemory: memory that is kept from batch to batch: buffers that become larger when a larger image comes, and never smaller,
+ * and small tables that kernels read.
+ */
 
-import { Owner } from "../../core/resource.ts";
-import type { DType, DTypeMap } from "../../core/tensor.ts";
-import { copyToDevice } from "../../cuda/copy.ts";
-import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
-import { type OnStream, Stream } from "../../cuda/stream.ts";
+import { Owner } from "../core/resource.ts";
+import type { DType, DTypeMap } from "../core/tensor.ts";
+import { grownLength } from "../core/units.ts";
+import { copyToDevice } from "./copy.ts";
+import type { Device } from "./device.ts";
+import { DeviceBuffer } from "./device-buffer.ts";
+import { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
+import { type OnStream, Stream } from "./stream.ts";
+
+/** True if there is no buffer with so many bytes. */
+function isShort(buffer: DeviceBuffer | PinnedBuffer | undefined, byteLength: number): boolean {
+  return buffer === undefined || buffer.closed || buffer.byteLength < byteLength;
+}
+
+/**
+ * The buffer itself where it has room, else a larger one; the former is closed then, and what it held is lost. Nothing may
+ * be using it. A closed one is as good as none, so that a caller may keep it where this throws.
+ *
+ * @returns at least `byteLength` bytes; its owner is whoever asked
+ * @throws {OutOfMemoryError} If the device has not that much left
+ */
+export function grownDeviceBuffer(
+  buffer: DeviceBuffer<"u8"> | undefined,
+  byteLength: number,
+  device: Device,
+): DeviceBuffer<"u8"> {
+  if (!isShort(buffer, byteLength)) return buffer!;
+  buffer?.close();
+  return DeviceBuffer.create("u8", [grownLength(byteLength)], { device });
+}
+
+/** As {@linkcode grownDeviceBuffer}, in page-locked host memory. */
+export function grownPinnedBuffer(
+  buffer: PinnedBuffer<"u8"> | undefined,
+  byteLength: number,
+  device: Device,
+  options: PinnedOptions = {},
+): PinnedBuffer<"u8"> {
+  if (!isShort(buffer, byteLength)) return buffer!;
+  buffer?.close();
+  return PinnedBuffer.create("u8", [grownLength(byteLength)], device, options);
+}
 
 /** A table on the device that never changes. */
 export function deviceTable<T extends DType>(dtype: T, data: DTypeMap[T], device: Device): DeviceBuffer<T> {

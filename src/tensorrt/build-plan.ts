@@ -11,15 +11,13 @@ import { convertedTo } from "../onnx/model.ts";
 import { type BuildConfig, type BuildOptions, type IoFormat, parseBuildOptions } from "./build-options.ts";
 import { BuildTurn, type BuildWait } from "./build-turn.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
-import { keepFp32 } from "./fp32-layers.ts";
+import { builtPrecision, keepFp32, type TypedModel, typedModel, warnOfSlowFp8 } from "./fp16-network.ts";
 import { choosePlanIo, type FormatPlan, formatsToTry, laidOutBy, progressOf } from "./io-formats.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import type { Network } from "./network.ts";
-import { OnnxParser } from "./onnx-parser.ts";
+import { type Network, OnnxParser } from "./network.ts";
+import { type BuildEvent, ProgressMonitor } from "./observers.ts";
 import { inputProfiles, TimingCache } from "./optimization-profile.ts";
 import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
-import { type BuildEvent, ProgressMonitor } from "./progress.ts";
-import { builtPrecision, type TypedModel, typedModel, warnOfSlowFp8 } from "./typed-model.ts";
 import { leanFault } from "./version.ts";
 
 /** What a build runs with, beside its options. */

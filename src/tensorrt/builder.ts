@@ -6,7 +6,6 @@ import type { Device } from "../cuda/device.ts";
 import { OutCells } from "../ffi/memory.ts";
 import { callMethod, SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { type BuilderFlag, builderFlag, STRONGLY_TYPED_10 } from "./abi.ts";
 import {
   HARDWARE_COMPATIBILITIES,
   type HardwareCompatibility,
@@ -18,8 +17,9 @@ import {
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { createOffThread, HostMemory, NativeObject, withLog } from "./native-object.ts";
 import { Network } from "./network.ts";
+import type { ProgressMonitor } from "./observers.ts";
 import { OptimizationProfile, type TimingCache } from "./optimization-profile.ts";
-import type { ProgressMonitor } from "./progress.ts";
+import { type BuilderFlag, builderFlag, STRONGLY_TYPED_10 } from "./version.ts";
 
 /** What {@linkcode Builder.create} takes. */
 export interface BuilderOptions {

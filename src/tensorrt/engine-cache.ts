@@ -21,9 +21,9 @@ import {
   targetCapabilities,
 } from "./build-plan.ts";
 import { BuildTurn, FileLock, GIVEN_WAY } from "./build-turn.ts";
+import { builtPrecision, FLOAT16_VERSION } from "./fp16-network.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { checkPlan, readPlan, withBeside } from "./plan-file.ts";
-import { builtPrecision, FLOAT16_VERSION } from "./typed-model.ts";
 
 /** A plan out of the cache. */
 export interface CachedPlan {

@@ -1,16 +1,17 @@
-/** @module Engine: a model compiled for one GPU. */
+/** @module Engine: a model compiled for one GPU; the contexts that run it, what its layers are, and how long each of them takes. */
 
 import { ArgumentError, message, ShapeError } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { OutCells, readCString } from "../ffi/memory.ts";
 import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./build-options.ts";
-import { ContextTensor } from "./context-tensor.ts";
-import { EngineInspector } from "./engine-inspector.ts";
 import { createOffThread, HostMemory, NativeObject } from "./native-object.ts";
-import { type EngineTensor, readEngineTensor } from "./tensor-info.ts";
+import { Ring } from "./observers.ts";
+import { ContextTensor, type EngineTensor, readEngineTensor } from "./tensor-info.ts";
 
 /** What an engine was made by: a runtime, of a device. */
 export interface EngineOwner extends NativeObject {
@@ -66,9 +67,8 @@ export class Engine extends NativeObject {
     const found = this.tensors.find((tensor) => tensor.name === name);
     if (found !== undefined) return found;
     const names = this.tensors.map((tensor) => JSON.stringify(tensor.name)).join(", ");
-    throw new ArgumentError(
-      message(`use tensor ${JSON.stringify(name)} of ${this.source}`, `its tensors are ${names}`),
-    );
+    const action = `use tensor ${JSON.stringify(name)} of ${this.source}`;
+    throw new ArgumentError(message(action, `its tensors are ${names}`));
   }
 
   /** Name of the network, as the builder was told. */
@@ -128,7 +128,7 @@ export class Engine extends NativeObject {
   }
 }
 
-/** Where activations live, in the order of nvinfer1::ExecutionContextAllocationStrategy. */
+/** In the order of nvinfer1::ExecutionContextAllocationStrategy. */
 const STRATEGIES = ["static", "on-profile-change", "user-managed"] as const;
 
 /**
@@ -202,9 +202,8 @@ export class ExecutionContext extends NativeObject {
    */
   setProfile(profile: number, stream: Stream): void {
     const status = this.#native.bt_context_set_profile(this.library.handle, this.handle, profile, stream.handle);
-    if (status === SHIM_STATUS.ok) return;
     const action = `use profile ${profile} of ${this.engine.source}`;
-    throw this.library.failure(action, "ExecutionContext.setOptimizationProfileAsync", status);
+    this.library.check(status, "ExecutionContext.setOptimizationProfileAsync", action);
   }
 
   /** The profile in use. */
@@ -230,13 +229,9 @@ export class ExecutionContext extends NativeObject {
   setDeviceMemory(memory: DeviceMemory): void {
     const needed = this.engine.deviceMemoryBytes(this.profile);
     if (memory.byteLength < needed) {
-      const expected = `${needed} bytes`;
-      const actual = `${memory.byteLength} bytes`;
-      throw new ShapeError(message(`give ${this.label} its memory`, `it must have ${expected}, got ${actual}`), {
-        tensor: "device memory",
-        expected,
-        actual,
-      });
+      const [expected, actual] = [`${needed} bytes`, `${memory.byteLength} bytes`];
+      const text = message(`give ${this.label} its memory`, `it must have ${expected}, got ${actual}`);
+      throw new ShapeError(text, { tensor: "device memory", expected, actual });
     }
     if (!this.library.has("ExecutionContext.setDeviceMemoryV2")) {
       this.call("ExecutionContext.setDeviceMemory", memory.pointer);
@@ -255,11 +250,9 @@ export class ExecutionContext extends NativeObject {
   /** Let the engine's parallel branches run on streams of the caller: `engine.auxStreamCount` of them are used. */
   setAuxStreams(streams: readonly Stream[]): void {
     const handles = new OutCells(streams.length);
-    streams.forEach((stream, at) => {
-      handles.setPointer(at, stream.handle);
-    });
-    const { library } = this;
-    const status = this.#native.bt_context_set_aux_streams(library.handle, this.handle, handles.cells, streams.length);
+    for (const [at, stream] of streams.entries()) handles.setPointer(at, stream.handle);
+    const { library, handle } = this;
+    const status = this.#native.bt_context_set_aux_streams(library.handle, handle, handles.cells, streams.length);
     library.check(status, "ExecutionContext.setAuxStreams");
     this.#streams.clear();
     for (const stream of streams) this.#streams.add(stream);
@@ -296,5 +289,111 @@ export class ExecutionContext extends NativeObject {
   protected override release(): void {
     super.release();
     for (const free of this.#retired) free();
+  }
+}
+
+/** nvinfer1::LayerInformationFormat::kJSON. */
+const JSON_FORMAT = 1;
+
+/** What an engine tells of itself, in TensorRT's own form. */
+export interface EngineInformation {
+  /** Names, or objects where the engine was built with `profilingVerbosity: "detailed"`. */
+  readonly Layers: readonly (string | Readonly<Record<string, unknown>>)[];
+  readonly [key: string]: unknown;
+}
+
+/** An inspector of one engine. */
+export class EngineInspector extends NativeObject {
+  /** TensorRT has its address alone. */
+  #context: NativeObject | undefined;
+
+  /** @internal */
+  constructor(engine: Engine, handle: number) {
+    super(`EngineInspector of ${engine.source}`, engine.library, handle, engine);
+  }
+
+  /** Describe shapes as a context has them, instead of as ranges; the context must stay open while it is used. */
+  setContext(context: NativeObject): void {
+    this.callOrFail("inspect with a context", "EngineInspector.setExecutionContext", context.handle);
+    this.#context = context;
+  }
+
+  /** All layers, parsed from TensorRT's JSON. @throws {ClosedError} If the context that was set is closed */
+  information(): EngineInformation {
+    this.#context?.assertOpen("inspect with a context");
+    return JSON.parse(this.text("EngineInspector.getEngineInformation", JSON_FORMAT));
+  }
+
+  /** One layer, as JSON text. @param layer from 0 to `engine.layerCount - 1` */
+  layer(layer: number): string {
+    this.#context?.assertOpen("inspect with a context");
+    return readCString(shim().bt_inspector_layer(this.library.handle, this.handle, layer, JSON_FORMAT));
+  }
+}
+
+/** Times of one layer over the inferences that were profiled. */
+export interface LayerTime {
+  readonly name: string;
+  readonly count: number;
+  readonly totalMs: number;
+  readonly meanMs: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
+const CAPACITY_BYTES = 1024 * 1024;
+
+/** A profiler of one context. While it is attached, TensorRT runs the layers one after the other: the sum is too long. */
+export class LayerProfiler extends Resource {
+  readonly #context: ExecutionContext;
+  readonly #ring = new Ring(CAPACITY_BYTES);
+  readonly #handle: number;
+  readonly #times = new Map<string, { count: number; totalMs: number; minMs: number; maxMs: number }>();
+
+  private constructor(context: ExecutionContext) {
+    super(`LayerProfiler of ${context.engine.source}`, context);
+    this.#context = context;
+    // IProfiler has another object layout since TensorRT 11.
+    this.#handle = shim().bt_profiler_create(context.library.isStronglyTyped ? 11 : 10, this.#ring.handle)!;
+    context.setProfiler(this.#handle);
+  }
+
+  /** Attach a profiler; every enqueue from now on is measured, until it is closed. */
+  static create(context: ExecutionContext): LayerProfiler {
+    return new LayerProfiler(context);
+  }
+
+  /** Take over what was measured. Call it at least every hundred inferences: the queue is bounded. */
+  collect(): void {
+    this.assertOpen("collect layer times");
+    this.#ring.drain((record) => {
+      if (record.kind !== SHIM_CONSTANTS.BT_RECORD_LAYER) return;
+      const time = this.#times.get(record.text) ?? { count: 0, totalMs: 0, minMs: Number.POSITIVE_INFINITY, maxMs: 0 };
+      time.count += 1;
+      time.totalMs += record.value;
+      time.minMs = Math.min(time.minMs, record.value);
+      time.maxMs = Math.max(time.maxMs, record.value);
+      this.#times.set(record.text, time);
+    });
+  }
+
+  /** All layers in the order they ran, with what has been collected. */
+  layers(): LayerTime[] {
+    this.collect();
+    return [...this.#times].map(([name, time]) => ({ name, ...time, meanMs: time.totalMs / time.count }));
+  }
+
+  /** Forget what was collected, after a warm-up. */
+  reset(): void {
+    this.collect();
+    this.#times.clear();
+  }
+
+  protected override release(): void {
+    this.#context.setProfiler(0);
+    this.#context.retire(() => {
+      shim().bt_observer_destroy(this.#handle);
+      this.#ring.destroy();
+    });
   }
 }

@@ -25,16 +25,28 @@ export {
   BuilderConfig,
   type BuilderOptions,
 } from "./builder.ts";
-export { type AllocatingContext, ContextTensor, OutputAllocator } from "./context-tensor.ts";
-export { Engine, type EngineOwner, ExecutionContext, type MemoryStrategy } from "./engine.ts";
+export {
+  Engine,
+  type EngineInformation,
+  EngineInspector,
+  type EngineOwner,
+  ExecutionContext,
+  LayerProfiler,
+  type LayerTime,
+  type MemoryStrategy,
+} from "./engine.ts";
 export { type Builds, type CachedPlan, EngineCache, type ObtainEnvironment, type PlanForm } from "./engine-cache.ts";
-export { type EngineInformation, EngineInspector } from "./engine-inspector.ts";
-export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
 export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";
-export type { LogRing } from "./log-ring.ts";
 export { HostMemory, type NativeObject } from "./native-object.ts";
-export { type LayerTensor, Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
-export { OnnxParser, type ParseOptions } from "./onnx-parser.ts";
+export {
+  type LayerTensor,
+  Network,
+  type NetworkLayer,
+  type NetworkTensor,
+  OnnxParser,
+  type ParseOptions,
+} from "./network.ts";
+export { type BuildEvent, type BuildPhase, type LogRing, ProgressMonitor } from "./observers.ts";
 export { OptimizationProfile, type ShapeRange, TimingCache } from "./optimization-profile.ts";
 export {
   type ComputeCapability,
@@ -45,7 +57,13 @@ export {
   readPlan,
   writePlan,
 } from "./plan-file.ts";
-export { type BuildEvent, type BuildPhase, ProgressMonitor } from "./progress.ts";
 export { type DeserializeOptions, Runtime, type RuntimeOptions } from "./runtime.ts";
-export type { EngineTensor, ProfileShape, TensorFormat } from "./tensor-info.ts";
+export {
+  type AllocatingContext,
+  ContextTensor,
+  type EngineTensor,
+  OutputAllocator,
+  type ProfileShape,
+  type TensorFormat,
+} from "./tensor-info.ts";
 export type { TensorRtFamily, TensorRtVersion } from "./version.ts";

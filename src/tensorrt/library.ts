@@ -22,11 +22,14 @@ import {
   shim,
 } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS, SHIM_METHODS } from "../ffi/shim-symbols.ts";
-import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi.ts";
-import { LogRing, severityOf } from "./log-ring.ts";
+import { LogRing, severityOf } from "./observers.ts";
 import {
+  NO_SLOT,
   parseVersion,
+  resolveSlots,
   runtimeFile,
+  type SlotTable,
+  sinceMinor,
   slotTableOf,
   type TensorRtFamily,
   type TensorRtVersion,

@@ -6,10 +6,10 @@ import type { InputShapes, Precision } from "../../src/tensorrt/build-options.ts
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import type { BuildTurn } from "../../src/tensorrt/build-turn.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
-import { OnnxParser } from "../../src/tensorrt/onnx-parser.ts";
+import { slowFp8Reason, typedModel } from "../../src/tensorrt/fp16-network.ts";
+import type { BuildEvent } from "../../src/tensorrt/observers.ts";
+import { OnnxParser } from "../../src/tensorrt/network.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
-import type { BuildEvent } from "../../src/tensorrt/progress.ts";
-import { slowFp8Reason, typedModel } from "../../src/tensorrt/typed-model.ts";
 import { parseVersion } from "../../src/tensorrt/version.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";

@@ -1,8 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { ClosedError, OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
+import { ProgressMonitor } from "../../src/tensorrt/observers.ts";
 import { TimingCache } from "../../src/tensorrt/optimization-profile.ts";
-import { ProgressMonitor } from "../../src/tensorrt/progress.ts";
 import { BUILD_TEST_MS, openFrom, RTX } from "../support/tensorrt.ts";
 
 setDefaultTimeout(BUILD_TEST_MS);

@@ -8,10 +8,10 @@ import { Resource } from "../../src/core/resource.ts";
 import type { Device } from "../../src/cuda/device.ts";
 import type { DeviceMemory } from "../../src/cuda/device-buffer.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
-import { OutputAllocator } from "../../src/tensorrt/context-tensor.ts";
-import { LayerProfiler } from "../../src/tensorrt/layer-profiler.ts";
+import { LayerProfiler } from "../../src/tensorrt/engine.ts";
 import { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
+import { OutputAllocator } from "../../src/tensorrt/tensor-info.ts";
 import { sharedPath } from "../support/shared.ts";
 
 setDefaultTimeout(120_000);

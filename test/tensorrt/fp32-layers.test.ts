@@ -1,9 +1,8 @@
 import { expect, spyOn, test } from "bun:test";
 import { type Fp32Facts, formatFp32Nodes, fp32NodesOf } from "../../src/onnx/fp32-nodes.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
-import { keepFp32 } from "../../src/tensorrt/fp32-layers.ts";
-import { Network } from "../../src/tensorrt/network.ts";
-import { OnnxParser } from "../../src/tensorrt/onnx-parser.ts";
+import { keepFp32 } from "../../src/tensorrt/fp16-network.ts";
+import { Network, OnnxParser } from "../../src/tensorrt/network.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { openFrom, RTX } from "../support/tensorrt.ts";

@@ -12,10 +12,9 @@ import {
   laidOutBy,
   progressOf,
 } from "../../src/tensorrt/io-formats.ts";
-import type { NetworkTensor } from "../../src/tensorrt/network.ts";
-import { OnnxParser } from "../../src/tensorrt/onnx-parser.ts";
+import type { BuildEvent } from "../../src/tensorrt/observers.ts";
+import { type NetworkTensor, OnnxParser } from "../../src/tensorrt/network.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
-import type { BuildEvent } from "../../src/tensorrt/progress.ts";
 import type { TensorFormat } from "../../src/tensorrt/tensor-info.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
 

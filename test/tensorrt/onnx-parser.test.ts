@@ -1,8 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
-import type { Network } from "../../src/tensorrt/network.ts";
-import { OnnxParser } from "../../src/tensorrt/onnx-parser.ts";
+import { type Network, OnnxParser } from "../../src/tensorrt/network.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";

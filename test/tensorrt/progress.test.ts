@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
 import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
-import type { RingRecord } from "../../src/tensorrt/log-ring.ts";
-import { type BuildEvent, PhaseTree, ProgressMonitor } from "../../src/tensorrt/progress.ts";
+import { type BuildEvent, PhaseTree, ProgressMonitor, type RingRecord } from "../../src/tensorrt/observers.ts";
 
 function record(kind: number, text: string, number = 0, parent = ""): RingRecord {
   return { kind, text, number, parent, severity: 1, value: 0 };

@@ -3,7 +3,7 @@ import { setLogSink } from "../../src/core/log.ts";
 import { cString } from "../../src/ffi/memory.ts";
 import { shim } from "../../src/ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
-import { LogRing, Ring, type RingRecord, severityOf } from "../../src/tensorrt/log-ring.ts";
+import { LogRing, Ring, type RingRecord, severityOf } from "../../src/tensorrt/observers.ts";
 
 afterEach(() => {
   setLogSink(undefined);

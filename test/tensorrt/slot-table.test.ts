@@ -10,7 +10,7 @@ import {
   TENSORRT_10,
   TENSORRT_11,
   TENSORRT_RTX,
-} from "../../src/tensorrt/abi.ts";
+} from "../../src/tensorrt/version.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 
 const isAbsent = isMissing("tensorrt/slots-min.json");

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { LibraryLoadError } from "../../src/core/errors.ts";
-import { TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "../../src/tensorrt/abi.ts";
-import { parseVersion, slotTableOf } from "../../src/tensorrt/version.ts";
+import { parseVersion, slotTableOf, TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "../../src/tensorrt/version.ts";
 
 test("parseVersion() tells families and scales apart", () => {
   const texts = [100600, 101501, 110201, 110400, 10701, 10500, 8601, 90300 / 10].map(

@@ -8,7 +8,6 @@ import { Device } from "../../cuda/device.ts";
 import { convert } from "../../precision/precision.ts";
 import type { Conversion, Sensitivity } from "../../precision/precision-config.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
-import { warnOfSlowFp8 } from "../../tensorrt/typed-model.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { parseConvertFlags } from "../convert-flags.ts";

@@ -1,14 +1,18 @@
-/** @module Typed model: what a strongly typed network is built of: tensors are FP16 there only where the model says so. */
+/**
+ * @module Fp16Network: what is FP16 in an engine, and what keeps FP32: the layers of a network by their settings, and the model that a
+ * strongly typed network is built of by the types of its tensors.
+ */
 
 import { logger } from "../core/log.ts";
 import type { Device } from "../cuda/device.ts";
 import { toFloat16 } from "../onnx/float16.ts";
-import { formatFp32Nodes } from "../onnx/fp32-nodes.ts";
+import { type Fp32Facts, type Fp32Node, formatFp32Nodes, fp32Nodes } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxValue } from "../onnx/messages.ts";
 import { convertedTo, isOfHalves, OnnxModel } from "../onnx/model.ts";
 import type { BuildConfig, Precision } from "./build-options.ts";
 import { SHAPED_KEY } from "./io-formats.ts";
 import type { TensorRtLibrary } from "./library.ts";
+import type { Network } from "./network.ts";
 
 /** Plans of models that another version has converted are built again. */
 export const FLOAT16_VERSION = 1;
@@ -94,4 +98,41 @@ export function typedModel(bytes: Uint8Array, { config, source, shapeOf }: Typed
   const fp32 = kept.length === 0 ? "" : `, but for ${formatFp32Nodes(kept)}`;
   logger.info(`Computing ${source} in FP16${fp32}`);
   return { bytes: onnx.write(), kept: kept.map(({ node }) => nodeName(node)) };
+}
+
+/**
+ * Let the layers of a network compute in FP32 that FP16 would lose in.
+ *
+ * @param model what the network was parsed from
+ * @returns the nodes whose layers were found
+ */
+export function keepFp32(
+  network: Network,
+  model: Uint8Array,
+  facts: Omit<Fp32Facts, "shapeOf" | "opset"> = {},
+): Fp32Node[] {
+  const layers = Array.from({ length: network.layerCount }, (_, index) => network.layerOutputs(index));
+  const shapes = new Map(layers.flatMap((outputs) => outputs.map(({ name, shape }) => [name, shape] as const)));
+  const read = OnnxModel.readIf(model);
+  if (read === undefined) return [];
+  const { graph, opsets } = read;
+  const nodes = fp32Nodes(graph, { ...facts, opset: opsets.get(""), shapeOf: (tensor) => shapes.get(tensor) });
+  const byOutput = new Map(nodes.flatMap((one) => one.node.outputs.map((name) => [name, one] as const)));
+  const names = new Set(graph.nodes.map(({ name }) => name));
+  const byName = new Map(nodes.map((one) => [one.node.name, one] as const));
+  const kept = new Set<Fp32Node>();
+  for (const [index, outputs] of layers.entries()) {
+    // An operator may become several layers: the last has its output, the others its name and a number.
+    const layerName = network.layer(index).name;
+    const last = outputs.map(({ name }) => byOutput.get(name)).find((one) => one !== undefined);
+    const base = names.has(layerName) ? layerName : layerName.replace(/_\d+$/, "");
+    const found = last ?? (base === "" ? undefined : byName.get(base));
+    if (found === undefined) continue;
+    // Shapes and indices are whole numbers, and stay so.
+    if (outputs.length === 0 || !outputs.every(({ isFloat }) => isFloat)) continue;
+    const isStored = last === undefined || found.isInner;
+    network.computeInFp32(index, isStored ? [...outputs.keys()] : []);
+    kept.add(found);
+  }
+  return nodes.filter((one) => kept.has(one));
 }

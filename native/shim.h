@@ -3,7 +3,7 @@
  * TensorRT.
  *
  * Plain C, no NVIDIA header, nothing of TensorRT at link time. TypeScript hands over which vtable slot each method has
- * in the library that was found (src/tensorrt/abi.ts); the signatures are here. src/ffi/shim-symbols.ts is
+ * in the library that was found (src/tensorrt/version.ts); the signatures are here. src/ffi/shim-symbols.ts is
  * this file as a symbol table: `bun run shim` writes it.
  *
  * Conventions

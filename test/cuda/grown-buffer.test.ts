@@ -6,7 +6,7 @@ fakeCudaTest(
   async (runOnFakeCuda) => {
     const output = await runOnFakeCuda(`
     const { Device } = await import("./src/cuda/device.ts");
-    const { grownDeviceBuffer, grownPinnedBuffer } = await import("./src/cuda/grown-buffer.ts");
+    const { grownDeviceBuffer, grownPinnedBuffer } = await import("./src/cuda/kept-memory.ts");
     using device = Device.open(0);
     for (const grown of [grownDeviceBuffer, grownPinnedBuffer]) {
       const first = grown(undefined, 1000, device);

@@ -7,6 +7,7 @@ import { formatBytes, plural } from "../../core/units.ts";
 import { Device } from "../../cuda/device.ts";
 import { convert } from "../../precision/precision.ts";
 import type { Conversion, Sensitivity } from "../../precision/precision-config.ts";
+import { warnOfSlowFp8 } from "../../tensorrt/fp16-network.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";

@@ -8,7 +8,7 @@ import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
 import { EventWaits } from "../cuda/event-waits.ts";
-import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/kept-memory.ts";
 import type { PinnedBuffer, PinnedOptions } from "../cuda/pinned-buffer.ts";
 import { Stream } from "../cuda/stream.ts";
 import { nvJpegLibrary } from "../ffi/nvidia-decoders.ts";

@@ -12,8 +12,8 @@ import {
   laidOutBy,
   progressOf,
 } from "../../src/tensorrt/io-formats.ts";
-import type { BuildEvent } from "../../src/tensorrt/observers.ts";
 import { type NetworkTensor, OnnxParser } from "../../src/tensorrt/network.ts";
+import type { BuildEvent } from "../../src/tensorrt/observers.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { TensorFormat } from "../../src/tensorrt/tensor-info.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";

@@ -13,9 +13,9 @@ import { type BuildEnvironment, type BuiltPlan, buildPlan } from "../../../src/t
 import { Builder } from "../../../src/tensorrt/builder.ts";
 import type { Engine, ExecutionContext } from "../../../src/tensorrt/engine.ts";
 import { EngineCache } from "../../../src/tensorrt/engine-cache.ts";
-import type { BuildEvent } from "../../../src/tensorrt/observers.ts";
 import type { HostMemory } from "../../../src/tensorrt/native-object.ts";
 import { OnnxParser } from "../../../src/tensorrt/network.ts";
+import type { BuildEvent } from "../../../src/tensorrt/observers.ts";
 import { readPlan } from "../../../src/tensorrt/plan-file.ts";
 import { Runtime } from "../../../src/tensorrt/runtime.ts";
 import { OutputAllocator, type TensorFormat } from "../../../src/tensorrt/tensor-info.ts";

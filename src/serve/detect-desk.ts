@@ -1,15 +1,19 @@
-/** @module DetectDesk: requests to results, within the server's limits, counted and measured. */
+/**
+ * @module DetectDesk: requests to results, so many at once and so many waiting, within the server's limits, counted and
+ * measured.
+ */
 
 import type { Classifier } from "../api/classifier.ts";
 import type { Detector } from "../api/detector.ts";
 import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
 import { ClosedError, RequestError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { untilAborted } from "../core/settle.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
 import { type AskedDetector, type AskOptions, ask, isOfWhole, servedForms } from "../service/served-model.ts";
 import type { ResultForms, TaskResult, TensorForm, TensorTraits } from "../tasks/task-result.ts";
-import { Admission } from "./admission.ts";
 import { busyError, closedModelError, drainingError, refusal } from "./failure.ts";
 import type { HandlerConfig } from "./serve-config.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./upload.ts";
@@ -45,6 +49,132 @@ export function labelsOf(model: ServedModel): readonly string[] {
 /** Frames in flight on all devices of a model. */
 export function framesInFlight({ backends }: Pick<ServedModel, "backends">): number {
   return backends.reduce((sum, { inFlight }) => sum + inFlight, 0);
+}
+
+/** How much is let in. */
+interface AdmissionOptions {
+  /** Pieces of work at once, at least 1. */
+  readonly concurrency: number;
+  /** Requests that may wait, 0 or more. */
+  readonly queue: number;
+  /**
+   * How long work may go on after its signal, in milliseconds: if it has not ended then, it may never, and somebody else
+   * gets its place. At most `concurrency` such pieces are let run on, so that what they hold in memory stays bounded.
+   */
+  readonly graceMs: number;
+}
+
+/** Weight of the newest duration in the mean. */
+const NEWEST = 0.1;
+
+/** Lets work in, first come first served. */
+export class Admission {
+  readonly #options: AdmissionOptions;
+  /** What lets those in that wait for their turn. */
+  readonly #waiting: (() => void)[] = [];
+  /** Pieces of work that run. */
+  running = 0;
+  /** Pieces of work whose place was given to others, and that have not ended since. */
+  stray = 0;
+  #endedAt = performance.now();
+  /** Of the recent pieces of work, in milliseconds. */
+  #meanMs = 0;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** For how long all places have been taken without one getting free, in milliseconds; 0 while there is a free one. */
+  get stalledMs(): number {
+    return this.running < this.#options.concurrency ? 0 : performance.now() - this.#endedAt;
+  }
+
+  /** Requests that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /**
+   * Do a piece of work in its turn. When the signal ends the wait for it, the work goes on and keeps its place until it
+   * is done, or for `graceMs`: what is running stays counted.
+   *
+   * @param signal its reason is thrown, whether the turn had come or not
+   * @throws {RequestError} 429 if too many wait already; `Retry-After` says when there may be room
+   */
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    await this.#enter(signal);
+    const started = performance.now();
+    const { graceMs, concurrency } = this.#options;
+    let isStray = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const giveUp = (): void => {
+      if (this.stray >= concurrency) return;
+      isStray = true;
+      this.stray += 1;
+      logger.error(
+        `A request was still running ${Math.round(graceMs / 1000)} s after its time was up, and its place is given to others`,
+      );
+      this.#next();
+    };
+    const onAbort = (): void => {
+      timer = setTimeout(giveUp, graceMs);
+      timer.unref();
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    const running = work().finally(() => {
+      signal.removeEventListener("abort", onAbort);
+      clearTimeout(timer);
+      if (isStray) this.stray -= 1;
+      else this.#leave(performance.now() - started);
+    });
+    return await untilAborted(running, signal);
+  }
+
+  #enter(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { concurrency, queue } = this.#options;
+    if (this.running < concurrency) {
+      this.running += 1;
+      this.#endedAt = performance.now();
+      return Promise.resolve();
+    }
+    if (this.#waiting.length >= queue) {
+      const found = `${concurrency} requests are running and ${this.#waiting.length} are waiting`;
+      return Promise.reject(busyError(found, { "Retry-After": String(this.#retryAfterSeconds()) }));
+    }
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(enter), 1);
+        reject(signal.reason);
+      };
+      const enter = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#waiting.push(enter);
+    });
+  }
+
+  #leave(elapsedMs: number): void {
+    this.#meanMs += (elapsedMs - this.#meanMs) * (this.#meanMs === 0 ? 1 : NEWEST);
+    this.#next();
+  }
+
+  /** Give a place that is free now to who has waited longest. */
+  #next(): void {
+    this.#endedAt = performance.now();
+    const enter = this.#waiting.shift();
+    if (enter === undefined) this.running -= 1;
+    else enter();
+  }
+
+  /** Until half of those that wait now have had their turn, in whole seconds. */
+  #retryAfterSeconds(): number {
+    const rounds = (this.#waiting.length / 2 + 1) / this.#options.concurrency;
+    return Math.min(60, Math.max(1, Math.ceil((rounds * this.#meanMs) / 1000)));
+  }
 }
 
 /** Asks the model about one image while the turn lasts. */

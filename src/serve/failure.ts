@@ -1,5 +1,6 @@
-/** @module Failure: from whatever went wrong with a request to what is answered. */
+/** @module Failure: who may ask, by token, host and origin; and from whatever went wrong with a request to what is answered. */
 
+import { createHash, timingSafeEqual } from "node:crypto";
 import {
   ClosedError,
   DecodeStalledError,
@@ -11,6 +12,7 @@ import {
 } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
+import { ALLOW_HOST_HINT, foreignHostText, type OwnHosts } from "../service/listen.ts";
 
 /** What a client is told. */
 interface Failure {
@@ -103,4 +105,73 @@ export function failureResponse(failure: Failure, path: string): Response {
     return Response.json(body, { status: itsStatus, headers });
   }
   return Response.json({ error: /^\/v2(?:\/|$)/.test(path) ? text : { code, message, hint } }, { status, headers });
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+/** What a request says as `Authorization: Bearer …`. */
+export function bearerOf({ headers }: Request): string | undefined {
+  return /^bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
+/**
+ * Compare what was sent with the token, in a time that does not depend on what was sent.
+ *
+ * @throws {RequestError} 401 if it is another, or none
+ */
+export function checkToken(token: string, sent: string | undefined): void {
+  if (timingSafeEqual(digest(sent ?? ""), digest(token)) && sent !== undefined) return;
+  const found = `Unauthorized: ${sent === undefined ? "a bearer token is required" : "the bearer token does not match"}`;
+  const challenge = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
+  throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", challenge);
+}
+
+/**
+ * Refuse what a page of elsewhere makes a browser send: requests under a name that is not this server's (a name of the
+ * page's owner that leads to this machine), and such from another origin, which a browser sends without asking if they look
+ * like those of a form.
+ *
+ * @param origins of the config: whose pages may ask
+ * @throws {RequestError} 421 for a foreign `Host`, 403 for a foreign `Origin`
+ */
+export function checkSite({ method, headers }: Request, hosts: OwnHosts, origins: readonly string[]): void {
+  const host = headers.get("host");
+  if (!hosts.has(host)) throw refusal(421, "foreign-host", foreignHostText(host), ALLOW_HOST_HINT);
+  const origin = headers.get("origin");
+  if (method !== "POST" || origin === null || origins.includes("*") || origins.includes(origin)) return;
+  // A browser's own word, which no page can set; the host may have been changed on the way by a proxy.
+  if (headers.get("sec-fetch-site") === "same-origin" || hosts.hasOrigin(origin, host)) return;
+  const found = `Pages of ${JSON.stringify(origin.slice(0, 100))} may not send requests to this server`;
+  throw refusal(403, "cross-site", found, "name the origin with --cors (option cors) if they may");
+}
+
+/** Header fields that pages of other origins may read and send. */
+const EXPOSED = "Inference-Header-Content-Length, Retry-After";
+const ALLOWED = "Authorization, Content-Type, Inference-Header-Content-Length";
+
+/** Let pages of the allowed origins read an answer. @param origins of the config; with `"*"` all are */
+export function addCors(headers: Headers, request: Request, origins: readonly string[]): void {
+  if (origins.length === 0) return;
+  const isOpen = origins.includes("*");
+  if (!isOpen) headers.append("Vary", "Origin");
+  const origin = request.headers.get("origin");
+  if (origin === null || !(isOpen || origins.includes(origin))) return;
+  headers.set("Access-Control-Allow-Origin", isOpen ? "*" : origin);
+  headers.set("Access-Control-Expose-Headers", EXPOSED);
+}
+
+/** The answer to a browser's question before a request, or `undefined` if it is none. */
+export function preflight(request: Request, origins: readonly string[], methods: string): Response | undefined {
+  if (origins.length === 0 || request.method !== "OPTIONS") return undefined;
+  if (!request.headers.has("access-control-request-method")) return undefined;
+  return new Response(null, {
+    status: 204,
+    headers: {
+      "Access-Control-Allow-Methods": methods,
+      "Access-Control-Allow-Headers": ALLOWED,
+      "Access-Control-Max-Age": "600",
+    },
+  });
 }

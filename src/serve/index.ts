@@ -9,7 +9,6 @@ export {
 } from "../service/metrics.ts";
 export type { DetectionJson, ResultJson } from "../tasks/detect/detect-forms.ts";
 export type { ServedDetector, ServedModel } from "./detect-desk.ts";
-export { type DetectionServer, serve } from "./detection-server.ts";
-export { createHandler, type DetectionHandler } from "./handler.ts";
+export { createHandler, type DetectionHandler, type DetectionServer, serve } from "./detection-server.ts";
 export type { LiveStream } from "./live-streams.ts";
 export type { HandlerOptions, ServeOptions } from "./serve-config.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { RequestError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { Admission } from "../../src/serve/admission.ts";
+import { Admission } from "../../src/serve/detect-desk.ts";
 
 const NEVER = new AbortController().signal;
 

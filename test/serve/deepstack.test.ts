@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { servedModel } from "../../src/api/model.ts";
-import { createHandler } from "../../src/serve/handler.ts";
+import { createHandler } from "../../src/serve/detection-server.ts";
 import { RawConnection, ToyServer, until, WHITE_JPEG } from "../support/serving.ts";
 import { toyColours, toyPose } from "../support/toy-objects.ts";
 

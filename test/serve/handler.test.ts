@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Elysia } from "elysia";
 import { Hono } from "hono";
 import { Detector } from "../../src/api/detector.ts";
-import { createHandler, type DetectionHandler } from "../../src/serve/handler.ts";
+import { createHandler, type DetectionHandler } from "../../src/serve/detection-server.ts";
 import type { HandlerOptions } from "../../src/serve/serve-config.ts";
 import { failureOf, type HeldDetector, heldDetector, until, WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";

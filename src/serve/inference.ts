@@ -88,7 +88,20 @@ function encodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array |
   if (bytes !== undefined) return onlyElement(name, bytes);
   const [text] = (data ?? []).flat(MOST_SIDES);
   if (typeof text !== "string") throw badInference('input "image" has no data', INPUT_HINT);
-  return Buffer.from(text, "base64");
+  return fromBase64(text);
+}
+
+/** Bytes of base64, in either alphabet. @throws {RequestError} 400 if the text is none */
+function fromBase64(text: string): Uint8Array {
+  try {
+    return Uint8Array.fromBase64(text, { alphabet: /[-_]/.test(text) ? "base64url" : "base64" });
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const found = `input "image" must be base64 in JSON, got ${JSON.stringify(text.slice(0, 40))}`;
+    const hint =
+      "encode the image file as base64, without data: before it, or send it behind the JSON with binary_data_size";
+    throw badInference(found, hint);
+  }
 }
 
 function decodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Image {

@@ -274,6 +274,15 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, `${HEADER} is "-1"`, { inputs: [image] }, "-1"],
     [422, "is not an image", { inputs: [{ ...image, data: [Buffer.from("text").toString("base64")] }] }],
     [422, "is empty", { inputs: [{ ...image, data: [""] }] }],
+    [
+      400,
+      'must be base64 in JSON, got "!!". Hint: encode the image file as base64',
+      { inputs: [{ ...image, data: ["!!"] }] },
+    ],
+    [400, 'got "street.jpg"', { inputs: [{ ...image, data: ["street.jpg"] }] }],
+    [400, "without data: before it", { inputs: [{ ...image, data: [`data:image/jpeg;base64,${image.data[0]}`] }] }],
+    // URL-safe base64 without padding is base64 as well.
+    [422, "is not an image", { inputs: [{ ...image, data: [Buffer.from("text?>~").toString("base64url")] }] }],
   ];
   for (const [status, text, body, header] of cases) {
     const headers: Record<string, string> = header === undefined ? {} : { [HEADER]: header };

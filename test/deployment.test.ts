@@ -7,7 +7,7 @@ import { join } from "node:path";
 import manifest from "../package.json" with { type: "json" };
 import { parseWords } from "../src/cli/args.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
-import { readConfigFile } from "../src/worker/config-file.ts";
+import { readConfigFile } from "../src/worker/worker.ts";
 import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { cliWords } from "./cli/run-cli.ts";
 import { toyDetector } from "./support/toy-detector.ts";

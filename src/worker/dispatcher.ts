@@ -7,9 +7,8 @@ import { type AskedModel, ask } from "../service/served-model.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { type Broker, type Destination, type Field, Retries, type StreamEntry } from "./broker.ts";
 import type { WorkerMetrics } from "./health.ts";
-import { FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
+import { type DispatchRules, FrameQueue, type HeldFrame, keyOf, titleOf } from "./held-frame.ts";
 import {
-  type AnswerFormat,
   type AnswerTimings,
   answerFields,
   type FrameMessage,
@@ -19,24 +18,12 @@ import {
   UNREADABLE_FRAME,
   unreadableFrame,
 } from "./messages.ts";
-import type { WorkerConfig } from "./worker-config.ts";
 
 /** The one thing a worker needs of a model. */
 type FrameModel = AskedModel & {
   /** For how long every slot has been taken without a run ending, milliseconds; left out: not known. */
   readonly stalledMs?: number;
 };
-
-/** What may change while the worker runs. */
-export interface DispatchRules {
-  readonly config: WorkerConfig;
-  readonly book: SourceBook;
-  readonly format: AnswerFormat;
-  /** Frames held at most. */
-  readonly maxHeld: number;
-  /** Frames at the detector at most. */
-  readonly concurrency: number;
-}
 
 /** What a dispatcher works with; all of it stays its owner's. */
 export interface DispatcherParts {

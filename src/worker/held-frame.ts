@@ -1,13 +1,15 @@
-/** @module HeldFrame: a frame from when it was read until it is answered, dropped or left. */
+/** @module HeldFrame: a frame from when it was read until it is answered, dropped or left, and the rules that hold for it. */
 
+import { basename } from "node:path";
 import { nmsOptionsOf } from "../api/classes.ts";
 import type { DetectConfig, DetectOptions } from "../api/detector-config.ts";
 import { message, OptionError } from "../core/errors.ts";
-import { isOfWhole, type ServedTask } from "../service/served-model.ts";
+import type { BackendInfo } from "../runtime/backend.ts";
+import { type AskedModel, isOfWhole, type ServedTask, servedMessages } from "../service/served-model.ts";
 import type { ResultFilter } from "../tasks/task-result.ts";
 import type { StreamEntry } from "./broker.ts";
-import type { FrameMessage } from "./messages.ts";
-import type { SourceConfig, WorkerConfig } from "./worker-config.ts";
+import type { AnswerFormat, FrameMessage } from "./messages.ts";
+import { isNormalized, type SourceConfig, type WorkerConfig } from "./worker-config.ts";
 
 /** A frame this worker is responsible for. */
 export interface HeldFrame {
@@ -92,6 +94,59 @@ export class SourceBook {
   of(sourceId: string): SourceRule {
     return this.#rules.get(sourceId) ?? this.#default;
   }
+}
+
+/** What may change while the worker runs. */
+export interface DispatchRules {
+  readonly config: WorkerConfig;
+  readonly book: SourceBook;
+  readonly format: AnswerFormat;
+  /** Frames held at most. */
+  readonly maxHeld: number;
+  /** Frames at the detector at most. */
+  readonly concurrency: number;
+}
+
+/** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
+const LEAST_HELD = 4;
+
+/** What rules depend on of a model. */
+type RuledModel = AskedModel & {
+  readonly labels?: readonly string[];
+  readonly backends: readonly Pick<BackendInfo, "inFlight" | "maxBatch">[];
+};
+
+/** Frames that keep every slot of the detector at work: with batches, one more is gathered meanwhile. */
+function detectorFrames({ backends }: RuledModel, { inFlight, batch = 1 }: WorkerConfig["detector"]): number {
+  const slots = backends.reduce((sum, backend) => sum + (inFlight ?? backend.inFlight), 0);
+  const frames = Math.min(batch, ...backends.map(({ maxBatch }) => maxBatch));
+  return (frames > 1 ? slots + 1 : slots) * frames;
+}
+
+/** The rules of a worker. @throws {OptionError} If fewer frames may be held than a read gives, or as `SourceBook` does */
+export function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: RuledModel): DispatchRules {
+  const { output, input, model } = config;
+  const concurrency = config.concurrency ?? detectorFrames(detector, config.detector);
+  // A read takes one frame of each stream at least: there is room for one while the detector's next frames wait.
+  const maxHeld = config.maxHeld ?? Math.max(LEAST_HELD, 2 * concurrency + input.length - 1);
+  if (maxHeld < input.length) {
+    const found = `option "maxHeld" must be at least the number of streams, ${input.length}, got ${maxHeld}`;
+    throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "maxHeld");
+  }
+  return {
+    config,
+    book: new SourceBook(config, detect, detector.labels ?? [], detector.task),
+    format: {
+      format: output.format,
+      isNormalized: isNormalized(config),
+      hasMap: output.maps,
+      messages: servedMessages(detector),
+      model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
+      worker: config.consumer,
+    },
+    maxHeld,
+    concurrency,
+  };
 }
 
 function sourceOf({ entry, message }: HeldFrame): string {

@@ -3,8 +3,14 @@
 export type { Depth, Detection, Detections, Frame, Timings } from "../tasks/messages.js";
 export { DetectionSchema, DetectionsSchema, Encoding, FrameSchema } from "../tasks/messages.js";
 export type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "./broker.ts";
-export { readConfigFile } from "./config-file.ts";
-export { Worker, type WorkerDetector, type WorkerModel, type WorkerParts, type WorkerState } from "./worker.ts";
+export {
+  readConfigFile,
+  Worker,
+  type WorkerDetector,
+  type WorkerModel,
+  type WorkerParts,
+  type WorkerState,
+} from "./worker.ts";
 export type {
   ClaimOptions,
   DeadLetterOptions,

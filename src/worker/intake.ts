@@ -4,7 +4,8 @@ import { inShort, message, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { untilAborted } from "../core/settle.ts";
 import { BackOff, type Broker } from "./broker.ts";
-import type { Dispatcher, DispatcherParts, DispatchRules } from "./dispatcher.ts";
+import type { Dispatcher, DispatcherParts } from "./dispatcher.ts";
+import type { DispatchRules } from "./held-frame.ts";
 import { redisAddress } from "./redis/redis-connection.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 

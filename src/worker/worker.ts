@@ -1,6 +1,6 @@
-/** @module Worker: a detector behind the streams of a Redis server, one of several that share them. */
+/** @module Worker: a detector behind the streams of a Redis server, one of several that share them, and its options from a file. */
 
-import { basename } from "node:path";
+import { extname } from "node:path";
 import type { Classifier } from "../api/classifier.ts";
 import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
 import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
@@ -11,15 +11,15 @@ import { pause } from "../core/settle.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
 import type { BackendInfo } from "../runtime/backend.ts";
 import { STALLED_MS } from "../service/metrics.ts";
-import { type AskedDetector, servedMessages, warmStart } from "../service/served-model.ts";
+import { type AskedDetector, warmStart } from "../service/served-model.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
-import { Dispatcher, type DispatchRules } from "./dispatcher.ts";
+import { Dispatcher } from "./dispatcher.ts";
 import { startHealthServer, WorkerMetrics } from "./health.ts";
-import { SourceBook } from "./held-frame.ts";
+import { rulesOf } from "./held-frame.ts";
 import { connect, Intake } from "./intake.ts";
 import { RedisBroker } from "./redis/redis-broker.ts";
 import { redisAddress } from "./redis/redis-connection.ts";
-import { isNormalized, parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
+import { parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
 
 /** What a worker does with its detector. */
 export interface WorkerDetector extends AskedDetector {
@@ -66,8 +66,6 @@ const FIXED = [
   "http",
 ] as const satisfies readonly (keyof WorkerConfig)[];
 
-/** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
-const LEAST_HELD = 4;
 /** How long handing back frames and freeing everything may take after the drain, milliseconds. */
 const LAST_MS = 1200;
 
@@ -339,34 +337,60 @@ async function settlesWithin(promise: Promise<unknown>, milliseconds: number): P
   return settled.signal.aborted;
 }
 
-/** Frames that keep every slot of the detector at work: with batches, one more is gathered meanwhile. */
-function detectorFrames({ backends }: WorkerModel, { inFlight, batch = 1 }: WorkerConfig["detector"]): number {
-  const slots = backends.reduce((sum, backend) => sum + (inFlight ?? backend.inFlight), 0);
-  const frames = Math.min(batch, ...backends.map(({ maxBatch }) => maxBatch));
-  return (frames > 1 ? slots + 1 : slots) * frames;
+/** What reads a configuration, by its extension. */
+const PARSERS: Readonly<Record<string, { parse(text: string): unknown }>> = {
+  ".toml": Bun.TOML,
+  ".yaml": Bun.YAML,
+  ".yml": Bun.YAML,
+  ".json": Bun.JSONC,
+  ".jsonc": Bun.JSONC,
+};
+
+function refusedFile(path: string, found: string, hint: string, options: ErrorOptions = {}): OptionError {
+  return new OptionError(message(`read the configuration ${JSON.stringify(path)}`, found, hint), "config", options);
 }
 
-function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerModel): DispatchRules {
-  const { output, input, model } = config;
-  const concurrency = config.concurrency ?? detectorFrames(detector, config.detector);
-  // A read takes one frame of each stream at least: there is room for one while the detector's next frames wait.
-  const maxHeld = config.maxHeld ?? Math.max(LEAST_HELD, 2 * concurrency + input.length - 1);
-  if (maxHeld < input.length) {
-    const found = `option "maxHeld" must be at least the number of streams, ${input.length}, got ${maxHeld}`;
-    throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "maxHeld");
+/**
+ * Read a file; what is in it is checked by `Worker.create` and `Worker.reload`.
+ *
+ * @param path its extension tells the format
+ * @throws {OptionError} If it is missing, in no known format, or broken
+ *
+ * @example
+ * ```ts
+ * import { readConfigFile } from "bun-tensorrt/worker";
+ *
+ * const options = await readConfigFile("worker.toml");
+ * console.log(options.input, options.threshold);
+ * ```
+ */
+export async function readConfigFile(path: string): Promise<WorkerOptions> {
+  const extension = extname(path).toLowerCase();
+  const parser = PARSERS[extension];
+  if (parser === undefined) {
+    const known = Object.keys(PARSERS).join(", ");
+    throw refusedFile(path, `its extension must be one of ${known}, got ${JSON.stringify(extension)}`, "rename it");
   }
-  return {
-    config,
-    book: new SourceBook(config, detect, "labels" in detector ? detector.labels : [], detector.task),
-    format: {
-      format: output.format,
-      isNormalized: isNormalized(config),
-      hasMap: output.maps,
-      messages: servedMessages(detector),
-      model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
-      worker: config.consumer,
-    },
-    maxHeld,
-    concurrency,
-  };
+  let text: string;
+  try {
+    text = await Bun.file(path).text();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw refusedFile(path, `it cannot be read (${code})`, "check the path and its permissions", { cause: error });
+  }
+  let parsed: unknown;
+  try {
+    parsed = parser.parse(text);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const found = `it is not valid ${extension.slice(1).toUpperCase()} (${error.message})`;
+    throw refusedFile(path, found, "correct it", { cause: error });
+  }
+  // An empty YAML or JSON file stands for no options.
+  const options = parsed ?? {};
+  if (typeof options !== "object" || Array.isArray(options)) {
+    throw refusedFile(path, "it must hold options by name", 'such as model = "yolo11n"');
+  }
+  return options as WorkerOptions;
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OptionError } from "../../src/core/errors.ts";
-import { readConfigFile } from "../../src/worker/config-file.ts";
+import { readConfigFile } from "../../src/worker/worker.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-config-"));

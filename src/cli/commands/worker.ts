@@ -3,8 +3,7 @@
 import { type ServedFacade, servedModel } from "../../api/model.ts";
 import { message, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { readConfigFile } from "../../worker/config-file.ts";
-import { Worker } from "../../worker/worker.ts";
+import { readConfigFile, Worker } from "../../worker/worker.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../worker/worker-config.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";

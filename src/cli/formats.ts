@@ -9,7 +9,7 @@ import { printable, printableJson, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/model-info.ts";
 import type { MaskForm, ResultForms, TaskResult } from "../tasks/task-result.ts";
-import type { ZoneEvent } from "../track/zone-events.ts";
+import type { ZoneEvent } from "../track/zone-shapes.ts";
 import { alignRows, type Paint } from "./terminal.ts";
 
 /** An image's block of lines, ended by a line break. */

@@ -15,7 +15,7 @@ import {
 } from "../core/whole-file.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ResultForms } from "../tasks/task-result.ts";
-import { motLine } from "../track/mot-file.ts";
+import { motLine } from "../track/mot-measures.ts";
 import { objectsOf } from "../track/tracked-stream.ts";
 import { refuse } from "./args.ts";
 import type { DetectArguments } from "./detect-flags.ts";

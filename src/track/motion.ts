@@ -1,4 +1,9 @@
-/** @module Motion: where tracks are and how they move: Kalman filters of constant velocity, one a track, in flat memory. */
+/**
+ * @module Motion: where tracks are and how they move: Kalman filters of constant velocity, one a track, in flat memory; those that are
+ * turned with the camera; and where a track was really seen of late, for OC-SORT, which trusts that more than its filter.
+ */
+
+import type { CameraStep } from "./camera-motion.ts";
 
 /**
  * What a filter follows beside the centre of a box: width over height, and height, as ByteTrack and OC-SORT; or width and
@@ -18,7 +23,7 @@ const ASPECT_MEASURED = 1e-1;
 const STATE = 8;
 const COVARIANCE = 12;
 
-function grown(from: Float64Array, length: number): Float64Array {
+function grown(from: Float64Array, length: number): Float64Array<ArrayBuffer> {
   const to = new Float64Array(length);
   to.set(from);
   return to;
@@ -159,5 +164,223 @@ export class Motion {
       this.#keptCovariances.subarray(slot * COVARIANCE, (slot + 1) * COVARIANCE),
       slot * COVARIANCE,
     );
+  }
+}
+
+/** Of a slot: of the centre and of the size each a matrix of 4 × 4: two places and their velocities. */
+const MATRIX = 16;
+const MATRICES = 2 * MATRIX;
+
+/** A filter of width and height in each slot, of which pairs of places may depend on each other. */
+export class TurnableMotion extends Motion {
+  #covariances = new Float64Array(0);
+  readonly #gain = new Float64Array(8);
+
+  constructor() {
+    super("size");
+  }
+
+  override reserve(slots: number): void {
+    super.reserve(slots);
+    const covariances = new Float64Array(slots * MATRICES);
+    covariances.set(this.#covariances);
+    this.#covariances = covariances;
+  }
+
+  override start(slot: number, cx: number, cy: number, width: number, height: number): void {
+    super.start(slot, cx, cy, width, height);
+    const covariances = this.#covariances;
+    covariances.fill(0, slot * MATRICES, (slot + 1) * MATRICES);
+    for (let pair = 0; pair < 2; pair++) {
+      for (let place = 0; place < 2; place++) {
+        const size = place === 0 ? width : height;
+        const on = slot * MATRICES + pair * MATRIX + place * 5;
+        covariances[on] = (2 * POSITION * size) ** 2;
+        covariances[on + 10] = (10 * VELOCITY * size) ** 2;
+      }
+    }
+  }
+
+  override predict(slot: number, frames: number): void {
+    const { states } = this;
+    const at = slot * STATE;
+    const sizes = [states[at + 2]!, states[at + 3]!] as const;
+    const p = this.#covariances;
+    for (let place = 0; place < 4; place++) states[at + place]! += frames * states[at + 4 + place]!;
+    for (let pair = 0; pair < 2; pair++) {
+      const on = slot * MATRICES + pair * MATRIX;
+      // Places take over what velocities say: first the rows, then the columns.
+      for (let row = 0; row < 2; row++) {
+        for (let column = 0; column < 4; column++)
+          p[on + 4 * row + column]! += frames * p[on + 4 * (row + 2) + column]!;
+      }
+      for (let row = 0; row < 4; row++) {
+        for (let column = 0; column < 2; column++) p[on + 4 * row + column]! += frames * p[on + 4 * row + column + 2]!;
+      }
+      for (let place = 0; place < 2; place++) {
+        p[on + 5 * place]! += frames * (POSITION * sizes[place]!) ** 2;
+        p[on + 5 * place + 10]! += frames * (VELOCITY * sizes[place]!) ** 2;
+      }
+    }
+  }
+
+  override correct(slot: number, cx: number, cy: number, width: number, height: number): void {
+    const at = slot * STATE;
+    const sizes = [this.states[at + 2]!, this.states[at + 3]!] as const;
+    this.#take(slot, 0, cx, cy, sizes);
+    this.#take(slot, 1, width, height, sizes);
+  }
+
+  #take(slot: number, pair: number, first: number, second: number, sizes: readonly [number, number]): void {
+    const { states } = this;
+    const p = this.#covariances;
+    const gain = this.#gain;
+    const at = slot * STATE + 2 * pair;
+    const on = slot * MATRICES + pair * MATRIX;
+    const a = p[on]! + (POSITION * sizes[0]) ** 2;
+    const b = p[on + 1]!;
+    const d = p[on + 5]! + (POSITION * sizes[1]) ** 2;
+    const determinant = a * d - b * b;
+    const offFirst = first - states[at]!;
+    const offSecond = second - states[at + 1]!;
+    for (let row = 0; row < 4; row++) {
+      const [left, right] = [p[on + 4 * row]!, p[on + 4 * row + 1]!];
+      gain[2 * row] = (left * d - right * b) / determinant;
+      gain[2 * row + 1] = (right * a - left * b) / determinant;
+      states[at + (row & 1) + (row < 2 ? 0 : 4)]! += gain[2 * row]! * offFirst + gain[2 * row + 1]! * offSecond;
+    }
+    // P − K S Kᵀ, of which S Kᵀ are the first two rows of P.
+    const top = [0, 1, 2, 3].map((column) => [p[on + column]!, p[on + 4 + column]!] as const);
+    for (let row = 0; row < 4; row++) {
+      for (let column = 0; column < 4; column++) {
+        p[on + 4 * row + column]! -= gain[2 * row]! * top[column]![0] + gain[2 * row + 1]! * top[column]![1];
+      }
+    }
+  }
+
+  /** The camera has moved: so has all that it sees. */
+  warp(slot: number, { a, b, dx, dy }: CameraStep): void {
+    const { states } = this;
+    const at = slot * STATE;
+    for (let pair = 0; pair < STATE; pair += 2) {
+      const [x, y] = [states[at + pair]!, states[at + pair + 1]!];
+      states[at + pair] = a * x - b * y;
+      states[at + pair + 1] = b * x + a * y;
+    }
+    states[at]! += dx;
+    states[at + 1]! += dy;
+    const p = this.#covariances;
+    for (let matrix = 0; matrix < 2; matrix++) {
+      const on = slot * MATRICES + matrix * MATRIX;
+      for (let row = 0; row < 4; row += 2) {
+        for (let column = 0; column < 4; column++) {
+          const [x, y] = [p[on + 4 * row + column]!, p[on + 4 * row + 4 + column]!];
+          p[on + 4 * row + column] = a * x - b * y;
+          p[on + 4 * row + 4 + column] = b * x + a * y;
+        }
+      }
+      for (let row = 0; row < 4; row++) {
+        for (let column = 0; column < 4; column += 2) {
+          const [x, y] = [p[on + 4 * row + column]!, p[on + 4 * row + column + 1]!];
+          p[on + 4 * row + column] = a * x - b * y;
+          p[on + 4 * row + column + 1] = b * x + a * y;
+        }
+      }
+    }
+  }
+}
+
+/** Frame, x1, y1, x2, y2. */
+const ENTRY = 5;
+
+/** The last few boxes that each slot was seen at, and which way it goes by them. */
+export class Observations {
+  /** In frames: how far apart two boxes are of which a direction is made. */
+  readonly #span: number;
+  readonly #room: number;
+  /** By slot: a ring of entries. */
+  #entries = new Float64Array(0);
+  /** By slot: how many entries were written. */
+  #counts = new Int32Array(0);
+  /** By slot: the unit vector that it goes along; 0, 0 for none. */
+  #directions = new Float64Array(0);
+
+  constructor(span: number) {
+    this.#span = span;
+    this.#room = span + 1;
+  }
+
+  /** Make room for more slots. */
+  reserve(slots: number): void {
+    this.#entries = grown(this.#entries, slots * this.#room * ENTRY);
+    const counts = new Int32Array(slots);
+    counts.set(this.#counts);
+    this.#counts = counts;
+    this.#directions = grown(this.#directions, 2 * slots);
+  }
+
+  /** Begin anew. */
+  start(slot: number): void {
+    this.#counts[slot] = 0;
+    this.#directions[2 * slot] = 0;
+    this.#directions[2 * slot + 1] = 0;
+  }
+
+  /** Where the box is in {@linkcode boxes} that was seen last. */
+  last(slot: number): number {
+    return this.#entry(slot, this.#counts[slot]! - 1) + 1;
+  }
+
+  /** Boxes by {@linkcode last}: x1, y1, x2, y2. */
+  get boxes(): Float64Array {
+    return this.#entries;
+  }
+
+  /** The frame it was seen in last. */
+  lastFrame(slot: number): number {
+    return this.#entries[this.#entry(slot, this.#counts[slot]! - 1)]!;
+  }
+
+  #entry(slot: number, count: number): number {
+    return (slot * this.#room + (count % this.#room)) * ENTRY;
+  }
+
+  /** It is seen at a box; the direction is that from the newest box which is at least the span older, else from the oldest that is kept. */
+  add(slot: number, frame: number, boxes: Float64Array, at: number): void {
+    const count = this.#counts[slot]!;
+    const entries = this.#entries;
+    if (count > 0) {
+      const oldest = Math.max(0, count - this.#room);
+      let former = this.#entry(slot, oldest);
+      for (let index = count - 1; index > oldest; index--) {
+        const entry = this.#entry(slot, index);
+        if (entries[entry]! > frame - this.#span) continue;
+        former = entry;
+        break;
+      }
+      const dx = boxes[at]! + boxes[at + 2]! - entries[former + 1]! - entries[former + 3]!;
+      const dy = boxes[at + 1]! + boxes[at + 3]! - entries[former + 2]! - entries[former + 4]!;
+      // In pixels of the sum of two sides: what is no longer than a millionth of one is no direction.
+      const length = Math.sqrt(dx * dx + dy * dy) + 2e-6;
+      this.#directions[2 * slot] = dx / length;
+      this.#directions[2 * slot + 1] = dy / length;
+    }
+    const entry = this.#entry(slot, count);
+    entries[entry] = frame;
+    for (let side = 0; side < 4; side++) entries[entry + 1 + side] = boxes[at + side]!;
+    this.#counts[slot] = count + 1;
+  }
+
+  /** How far off a box lies from where the track was going: the angle over π, 0–1; 0 where it goes nowhere. */
+  turn(slot: number, boxes: Float64Array, at: number): number {
+    const [alongX, alongY] = [this.#directions[2 * slot]!, this.#directions[2 * slot + 1]!];
+    if (alongX === 0 && alongY === 0) return 0;
+    const entries = this.#entries;
+    const last = this.last(slot);
+    const dx = boxes[at]! + boxes[at + 2]! - entries[last]! - entries[last + 2]!;
+    const dy = boxes[at + 1]! + boxes[at + 3]! - entries[last + 1]! - entries[last + 3]!;
+    const length = Math.sqrt(dx * dx + dy * dy) + 2e-6;
+    const cosine = (alongX * dx + alongY * dy) / length;
+    return Math.acos(Math.min(Math.max(cosine, -1), 1)) / Math.PI;
   }
 }

@@ -3,12 +3,10 @@
 import type { Box, Detection } from "../tasks/detect/detection.ts";
 import { probiou, rotatedCorners } from "../tasks/obb/rotated.ts";
 import type { OrientedObject } from "../tasks/objects/objects.ts";
+import { type Candidates, overlap, PLACE } from "./assignment.ts";
 import type { CameraStep } from "./camera-motion.ts";
-import { type Candidates, overlap, PLACE } from "./candidates.ts";
-import { Motion } from "./motion.ts";
-import { Observations } from "./observations.ts";
+import { Motion, Observations, TurnableMotion } from "./motion.ts";
 import type { TrackerConfig } from "./tracker-options.ts";
-import { TurnableMotion } from "./turnable-motion.ts";
 
 /** What a track is: seen in the last frame, looked for, or gone. */
 export const State = { tracked: 1, lost: 2, removed: 3 } as const;

@@ -2,8 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseMot } from "../../src/track/mot-file.ts";
-import { addCounts, countTracks, type TrackScores, trackScores } from "../../src/track/mot-measures.ts";
+import { addCounts, countTracks, parseMot, type TrackScores, trackScores } from "../../src/track/mot-measures.ts";
 import { runCli } from "../cli/run-cli.ts";
 
 setDefaultTimeout(120_000);

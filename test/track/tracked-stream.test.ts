@@ -4,7 +4,7 @@ import { OrientedDetector, PoseEstimator, Segmenter } from "../../src/api/object
 import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
-import { motLine, parseMot } from "../../src/track/mot-file.ts";
+import { motLine, parseMot } from "../../src/track/mot-measures.ts";
 import { trackStream, withIds } from "../../src/track/tracked-stream.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";

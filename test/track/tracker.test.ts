@@ -4,8 +4,7 @@ import { join } from "node:path";
 import type { Detection } from "../../src/tasks/detect/detection.ts";
 import { rotatedCorners } from "../../src/tasks/obb/rotated.ts";
 import type { OrientedObject } from "../../src/tasks/objects/objects.ts";
-import { FrameClock } from "../../src/track/frame-clock.ts";
-import { Tracker } from "../../src/track/tracker.ts";
+import { FrameClock, Tracker } from "../../src/track/tracker.ts";
 import { TRACKERS, type TrackerOptions } from "../../src/track/tracker-options.ts";
 import golden from "../fixtures/track/vtest-60.json" with { type: "json" };
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { Detection } from "../../src/tasks/detect/detection.ts";
-import type { ZoneEvent } from "../../src/track/zone-events.ts";
 import { type Anchor, readZones, type ZonePoint, type ZonesOptions } from "../../src/track/zone-options.ts";
+import type { ZoneEvent } from "../../src/track/zone-shapes.ts";
 import { Zones } from "../../src/track/zones.ts";
 import supervision from "../fixtures/track/supervision.json" with { type: "json" };
 

@@ -12,8 +12,15 @@ import { printable, printableJson } from "../../core/shown.ts";
 import { OBJECT_TASKS } from "../../heads/traits.ts";
 import { isClassFolder } from "../../tasks/evaluate/dataset.ts";
 import type { Evaluation } from "../../tasks/evaluate/evaluation.ts";
-import { type MotRows, parseMot } from "../../track/mot-file.ts";
-import { addCounts, countTracks, type TrackCounts, type TrackScores, trackScores } from "../../track/mot-measures.ts";
+import {
+  addCounts,
+  countTracks,
+  type MotRows,
+  parseMot,
+  type TrackCounts,
+  type TrackScores,
+  trackScores,
+} from "../../track/mot-measures.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter } from "../detect-images.ts";

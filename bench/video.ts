@@ -13,7 +13,7 @@ import { openPipe } from "../src/ffi/libc.ts";
 import { YOLO_PREPROCESSING } from "../src/image/preprocessing.ts";
 import { Preprocessor } from "../src/image/preprocessor.ts";
 import { paintDetections } from "../src/tasks/detect/draw.ts";
-import { transferAll } from "../src/video/frame-queue.ts";
+import { transferAll } from "../src/video/ffmpeg.ts";
 import { VideoSink } from "../src/video/video-sink.ts";
 import { VideoSource } from "../src/video/video-source.ts";
 

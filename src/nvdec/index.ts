@@ -4,11 +4,13 @@ export { LibraryLoadError, NativeError, UnsupportedVideoError } from "../core/er
 export type { YuvRange, YuvStandard } from "../image/image.ts";
 export { type DecodedFrame, Nvdec, nvdecUnavailable } from "./nvdec.ts";
 export { type NvdecCounts, NvdecDecoder } from "./nvdec-decoder.ts";
-export type { ExpectedVideo, NvdecDecoderOptions, NvdecOptions } from "./nvdec-options.ts";
 export {
+  type ExpectedVideo,
   isVideoCodec,
+  type NvdecDecoderOptions,
+  type NvdecOptions,
   type VideoChroma,
   type VideoCodec,
   type VideoDecoderCaps,
   type VideoForm,
-} from "./video-form.ts";
+} from "./nvdec-options.ts";

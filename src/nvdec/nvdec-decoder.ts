@@ -11,8 +11,14 @@ import { VIDEO_CALLS } from "../ffi/nvidia-decoders.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { type DecodedFrame, frameCells, type Nvdec, nvdecNews, SurfaceFrame, waitForNvdec } from "./nvdec.ts";
-import { type NvdecDecoderConfig, type NvdecDecoderOptions, parseDecoderOptions } from "./nvdec-options.ts";
-import { CHROMAS, CODEC_NUMBERS, codecOf } from "./video-form.ts";
+import {
+  CHROMAS,
+  CODEC_NUMBERS,
+  codecOf,
+  type NvdecDecoderConfig,
+  type NvdecDecoderOptions,
+  parseDecoderOptions,
+} from "./nvdec-options.ts";
 
 const {
   BT_RUNNING: RUNNING,

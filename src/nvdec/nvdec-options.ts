@@ -1,9 +1,83 @@
-/** @module NvdecOptions: what callers may say about the engines and a decoder, checked once. */
+/** @module NvdecOptions: how video is coded, as far as it decides whether a card decodes it, and what callers may say about the engines and a decoder, checked once. */
 
 import { z } from "zod";
 import { type Filled, parseOptions } from "../core/options.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { CHROMAS, CODEC_NUMBERS, type VideoChroma, type VideoCodec } from "./video-form.ts";
+
+/** Codecs, by ffmpeg's names; which of them a card decodes is for `Nvdec.caps` to say. */
+export type VideoCodec = "mpeg1video" | "mpeg2video" | "mpeg4" | "h264" | "hevc" | "vp8" | "vp9" | "av1";
+
+/** How much of U and V is coded. */
+export type VideoChroma = "mono" | "4:2:0" | "4:2:2" | "4:4:4";
+
+/** `cudaVideoCodec` */
+export const CODEC_NUMBERS: Readonly<Record<VideoCodec, number>> = {
+  mpeg1video: 0,
+  mpeg2video: 1,
+  mpeg4: 2,
+  h264: 4,
+  hevc: 8,
+  vp8: 9,
+  vp9: 10,
+  av1: 11,
+};
+
+const CODEC_TITLES: Readonly<Record<VideoCodec, string>> = {
+  mpeg1video: "MPEG-1",
+  mpeg2video: "MPEG-2",
+  mpeg4: "MPEG-4",
+  h264: "H.264",
+  hevc: "HEVC",
+  vp8: "VP8",
+  vp9: "VP9",
+  av1: "AV1",
+};
+
+/** `HEVC 10 bits`: a codec, and its bits where they are not 8. */
+export function formTitle(codec: VideoCodec, bits: number): string {
+  return bits === 8 ? CODEC_TITLES[codec] : `${CODEC_TITLES[codec]} ${bits} bits`;
+}
+
+/** In the order of `cudaVideoChromaFormat`. */
+export const CHROMAS: readonly VideoChroma[] = ["mono", "4:2:0", "4:2:2", "4:4:4"];
+
+/** True of a codec's name that {@linkcode VideoCodec} has. */
+export function isVideoCodec(name: string): name is VideoCodec {
+  return Object.hasOwn(CODEC_NUMBERS, name);
+}
+
+/** The codec of a `cudaVideoCodec`. */
+export function codecOf(number: number): VideoCodec | undefined {
+  return (Object.keys(CODEC_NUMBERS) as VideoCodec[]).find((codec) => CODEC_NUMBERS[codec] === number);
+}
+
+/** How a video is coded. */
+export interface VideoForm {
+  readonly codec: VideoCodec;
+  /** Default `"4:2:0"`. */
+  readonly chroma?: VideoChroma | undefined;
+  /** Of a sample; default 8. */
+  readonly bits?: number | undefined;
+  /** In pixels. Default: any. */
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+}
+
+/** What the engines of a card take of a codec, with its chroma and bits. */
+export interface VideoDecoderCaps {
+  readonly isSupported: boolean;
+  /** That decode at the same time; the driver spreads decoders over them. */
+  readonly engines: number;
+  /** What a frame can be given as. */
+  readonly formats: readonly ("NV12" | "P016")[];
+  /** In pixels. */
+  readonly minWidth: number;
+  readonly minHeight: number;
+  readonly maxWidth: number;
+  readonly maxHeight: number;
+  /** Most blocks of 16 × 16 pixels. */
+  readonly maxMacroblocks: number;
+}
 
 const { BT_NVDEC_SURFACES: MOST_SURFACES, BT_VIDEO_IDLE: MOST_IDLE } = SHIM_CONSTANTS;
 

@@ -14,18 +14,16 @@ import { OutCells } from "../ffi/memory.ts";
 import { nvcuvidLibrary } from "../ffi/nvidia-decoders.ts";
 import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
 import type { YuvRange, YuvStandard } from "../image/image.ts";
-import { type NvdecOptions, parseNvdecOptions } from "./nvdec-options.ts";
 import {
   CHROMAS,
   CODEC_NUMBERS,
   formTitle,
-  rangeOfSignal,
-  refusalOf,
-  standardOfSignal,
+  type NvdecOptions,
+  parseNvdecOptions,
   type VideoCodec,
   type VideoDecoderCaps,
   type VideoForm,
-} from "./video-form.ts";
+} from "./nvdec-options.ts";
 
 const out = new OutCells(1);
 /** `bt_video_limits` */
@@ -156,6 +154,45 @@ export class Nvdec extends Resource {
   }
 }
 
+/** Sides of the blocks that videos are coded in, in pixels. */
+const BLOCK = 16;
+
+/**
+ * Why engines do not decode a video, in one clause; `undefined` where they do.
+ *
+ * @param card `NVIDIA H200`
+ */
+export function refusalOf(
+  card: string,
+  { codec, chroma = "4:2:0", bits = 8, width, height }: VideoForm,
+  caps: VideoDecoderCaps,
+): string | undefined {
+  const title = formTitle(codec, 8);
+  const form = `${title} of ${bits} bits in ${chroma}`;
+  if (!caps.isSupported) {
+    return chroma === "4:2:0" && bits === 8 ? `${card} does not decode ${title}` : `${card} does not decode ${form}`;
+  }
+  const isPlain = chroma === "mono" || chroma === "4:2:0";
+  if (!isPlain || !caps.formats.includes(bits === 8 ? "NV12" : "P016")) return `${form} gives neither NV12 nor P016`;
+  if (width === undefined || height === undefined) return undefined;
+  const size = `${width}x${height}`;
+  const { minWidth, minHeight, maxWidth, maxHeight, maxMacroblocks } = caps;
+  if (width < minWidth || height < minHeight) {
+    return `${card} decodes ${title} from ${minWidth}x${minHeight} on, and this is ${size}`;
+  }
+  if (width > maxWidth || height > maxHeight) {
+    return `${card} decodes ${title} up to ${maxWidth}x${maxHeight}, and this is ${size}`;
+  }
+  if (Math.ceil(width / BLOCK) * Math.ceil(height / BLOCK) > maxMacroblocks) {
+    return `${card} decodes ${title} of up to ${maxMacroblocks * BLOCK * BLOCK} pixels, and this is ${size}`;
+  }
+  // Of 321x241 an H200 gave other pixels than libvpx and ffmpeg, of whole blocks the same ones.
+  if (codec === "vp8" && (width % BLOCK !== 0 || height % BLOCK !== 0)) {
+    return `GPUs decode VP8 to the bit only in multiples of ${BLOCK} pixels, and this is ${size}`;
+  }
+  return undefined;
+}
+
 /** Why video engines cannot be used at all, in one line; `undefined` where they can. Opens the library, but no device. */
 export function nvdecUnavailable(): string | undefined {
   try {
@@ -253,6 +290,24 @@ export interface DecodedFrame extends Disposable {
    * @param stream what it has been given so far may still read the pixels; without it, nothing does
    */
   release(stream?: Stream): void;
+}
+
+/** `matrix_coefficients` of H.264, H.265 and ITU-T H.273. */
+const STANDARDS: ReadonlyMap<number, YuvStandard> = new Map([
+  [1, "BT.709"],
+  [5, "BT.601"],
+  [6, "BT.601"],
+  [9, "BT.2020"],
+]);
+
+/** @param signal `video_signal_description`: format and range, primaries, transfer, matrix, a byte each */
+export function standardOfSignal(signal: number): YuvStandard | undefined {
+  return STANDARDS.get(signal >>> 24);
+}
+
+/** @param signal `video_signal_description` */
+export function rangeOfSignal(signal: number): YuvRange {
+  return (signal & 8) !== 0 ? "full" : "limited";
 }
 
 /** @internal A `bt_nvdec_frame`, of 64-bit cells. */

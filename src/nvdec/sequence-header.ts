@@ -4,7 +4,7 @@
  */
 
 import { grownLength } from "../core/units.ts";
-import { CHROMAS, type VideoChroma, type VideoCodec } from "./video-form.ts";
+import { CHROMAS, type VideoChroma, type VideoCodec } from "./nvdec-options.ts";
 
 /** True for an `avcC` or `hvcC`, rather than a stream in the Annex B form. */
 function isRecord(bytes: Uint8Array, isHevc: boolean): boolean {

@@ -1,12 +1,12 @@
 /** @module ContainerPackets: the packets of a video file where there is no ffmpeg, read by mediabunny, for a GPU to decode. */
 
 import { inShort, LibraryLoadError, message, VideoError } from "../core/errors.ts";
+import type { VideoCodec } from "../nvdec/nvdec-options.ts";
 import { AnnexB, type SequenceHeader, sequenceHeaderOf } from "../nvdec/sequence-header.ts";
-import type { VideoCodec } from "../nvdec/video-form.ts";
 import type { VideoAddress } from "./address.ts";
+import { type FilePatch, fileShape, isEncrypted } from "./containers.ts";
 import type { DecodeJob, RunEnd } from "./decode-run.ts";
-import { type FilePatch, fileShape, isEncrypted } from "./file-shape.ts";
-import type { PacketSource, VideoPacket } from "./packet-run.ts";
+import type { PacketSource, VideoPacket } from "./device-run.ts";
 import type { VideoInfo } from "./probe.ts";
 import type { Rational } from "./video-frame.ts";
 

@@ -5,10 +5,21 @@ import { Resource } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
 import { type ImageForm, usualStandard } from "../image/image.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
-import { endWithUs, type FfmpegDialect, ffmpegDialect, findFfmpeg, LOG_LEVEL, linesOf, MessageLog } from "./ffmpeg.ts";
-import { BYTES_FD, type ByteReader, LINES_FD, type ReadingChild, startReading } from "./ffmpeg-pipes.ts";
-import { type SelectionRules, selectionFilters } from "./frame-selection.ts";
-import type { VideoInfo } from "./probe.ts";
+import {
+  BYTES_FD,
+  type ByteReader,
+  endWithUs,
+  type FfmpegDialect,
+  ffmpegDialect,
+  findFfmpeg,
+  LINES_FD,
+  LOG_LEVEL,
+  linesOf,
+  MessageLog,
+  type ReadingChild,
+  startReading,
+} from "./ffmpeg.ts";
+import { type SelectionRules, selectionFilters, type VideoInfo } from "./probe.ts";
 import type { FrameMemory } from "./video-frame.ts";
 import type { VideoConfig } from "./video-options.ts";
 

@@ -6,11 +6,10 @@ import { Device } from "../cuda/device.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { Nvdec, nvdecUnavailable } from "../nvdec/nvdec.ts";
 import { NvdecDecoder } from "../nvdec/nvdec-decoder.ts";
-import { isVideoCodec, type VideoChroma, type VideoCodec, type VideoForm } from "../nvdec/video-form.ts";
+import { isVideoCodec, type VideoChroma, type VideoCodec, type VideoForm } from "../nvdec/nvdec-options.ts";
 import type { DecodeJob } from "./decode-run.ts";
 import { DeviceFrames } from "./device-frames.ts";
-import { DeviceRun } from "./device-run.ts";
-import type { PacketSource } from "./packet-run.ts";
+import { DeviceRun, type PacketSource } from "./device-run.ts";
 import type { VideoInfo } from "./probe.ts";
 import type { VideoConfig } from "./video-options.ts";
 

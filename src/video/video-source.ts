@@ -16,14 +16,11 @@ import {
   type RunEnd,
   seekSecondsOf,
 } from "./decode-run.ts";
-import { refusalBy } from "./device-run.ts";
+import { PacketRun, type PacketSource, refusalBy } from "./device-run.ts";
 import { missingFfmpeg } from "./ffmpeg.ts";
-import { FrameQueue } from "./frame-queue.ts";
-import { expectedFrames, SourceClock } from "./frame-selection.ts";
 import type { GpuDecoding } from "./gpu-decoding.ts";
-import { PacketRun, type PacketSource } from "./packet-run.ts";
-import { probeVideo, type VideoInfo } from "./probe.ts";
-import { type FrameMemory, FramePool, rationalValue, VideoFrame } from "./video-frame.ts";
+import { expectedFrames, probeVideo, SourceClock, type VideoInfo } from "./probe.ts";
+import { type FrameMemory, FramePool, FrameQueue, rationalValue, VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
 
 /** A file that is read without ffmpeg, as there is none, and a GPU may decode it. @throws {LibraryLoadError} If mediabunny is not there */

@@ -3,16 +3,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { VIDEO_CALLS } from "../../src/ffi/nvidia-decoders.ts";
 import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
-import { parseDecoderOptions } from "../../src/nvdec/nvdec-options.ts";
+import { rangeOfSignal, refusalOf, standardOfSignal } from "../../src/nvdec/nvdec.ts";
 import {
   codecOf,
   isVideoCodec,
-  rangeOfSignal,
-  refusalOf,
-  standardOfSignal,
+  parseDecoderOptions,
   type VideoDecoderCaps,
   type VideoForm,
-} from "../../src/nvdec/video-form.ts";
+} from "../../src/nvdec/nvdec-options.ts";
 
 const CARD = "NVIDIA H200";
 

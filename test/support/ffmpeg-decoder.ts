@@ -13,9 +13,8 @@ import type { YuvRange, YuvStandard } from "../../src/image/image.ts";
 import type { DecodedFrame } from "../../src/nvdec/nvdec.ts";
 import type { DecodeJob } from "../../src/video/decode-run.ts";
 import { DeviceFrames } from "../../src/video/device-frames.ts";
-import { DeviceRun, type FrameDecoder } from "../../src/video/device-run.ts";
+import { DeviceRun, type FrameDecoder, type PacketSource } from "../../src/video/device-run.ts";
 import { GpuDecoding } from "../../src/video/gpu-decoding.ts";
-import type { PacketSource } from "../../src/video/packet-run.ts";
 import type { VideoInfo } from "../../src/video/probe.ts";
 
 /** ffmpeg's names of streams of packets. */

@@ -2,7 +2,7 @@
 
 import { sequenceHeaderOf } from "../../src/nvdec/sequence-header.ts";
 import type { RunEnd } from "../../src/video/decode-run.ts";
-import type { PacketSource, VideoPacket } from "../../src/video/packet-run.ts";
+import type { PacketSource, VideoPacket } from "../../src/video/device-run.ts";
 import type { VideoInfo } from "../../src/video/probe.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";

@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { VideoCodec } from "../../src/nvdec/video-form.ts";
+import type { VideoCodec } from "../../src/nvdec/nvdec-options.ts";
 
 /** A stream as it lies in the folder, beside a file of its packets. */
 export interface RecordedStream {

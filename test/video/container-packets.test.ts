@@ -7,7 +7,7 @@ import { unitsOf } from "../../src/nvdec/sequence-header.ts";
 import { videoAddress } from "../../src/video/address.ts";
 import { ContainerFile } from "../../src/video/container-packets.ts";
 import { frameForm } from "../../src/video/decode-run.ts";
-import { PacketRun, type PacketSource } from "../../src/video/packet-run.ts";
+import { PacketRun, type PacketSource } from "../../src/video/device-run.ts";
 import { probeVideo } from "../../src/video/probe.ts";
 import { parseVideoOptions } from "../../src/video/video-options.ts";
 import { fakeCudaTest } from "../support/fake-cuda.ts";

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { $ } from "bun";
+import { FRAME_HEADER_BYTES, matroskaHeader, writeFrameHeader } from "../../src/video/containers.ts";
 import { findFfmpeg } from "../../src/video/ffmpeg.ts";
-import { FRAME_HEADER_BYTES, matroskaHeader, writeFrameHeader } from "../../src/video/matroska.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
 
 interface Packet {

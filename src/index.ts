@@ -192,16 +192,26 @@ export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.t
 export { drawDetections, type LabelledBox } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
 export type { DrawOptions } from "./tasks/draw-options.ts";
-export type { ClassAgreement, ImageAgreement, ObjectAgreement } from "./tasks/evaluate/agreement.ts";
 export type {
   BoxMetricName,
+  BoxMetrics,
   ClassMetrics,
   KeypointMetricName,
+  KeypointMetrics,
+  MeasuredTask,
   Metrics,
+  MetricsOfTask,
   PrecisionReport,
 } from "./tasks/evaluate/average-precision.ts";
-export type { ClassAccuracy, ClassEvaluation, Evaluation, ObjectEvaluation } from "./tasks/evaluate/evaluation.ts";
-export type { BoxMetrics, KeypointMetrics, MeasuredTask, MetricsOfTask } from "./tasks/evaluate/measures.ts";
+export type {
+  ClassAccuracy,
+  ClassAgreement,
+  ClassEvaluation,
+  Evaluation,
+  ImageAgreement,
+  ObjectAgreement,
+  ObjectEvaluation,
+} from "./tasks/evaluate/evaluation.ts";
 export type {
   ImageModelSpec,
   PerChannel,

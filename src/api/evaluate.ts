@@ -2,6 +2,7 @@
 
 import { ArgumentError, ImageError, message } from "../core/errors.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
+import { MEASURES } from "../tasks/evaluate/average-precision.ts";
 import { type Dataset, openClassFolder } from "../tasks/evaluate/dataset.ts";
 import {
   type Classes,
@@ -12,7 +13,6 @@ import {
   objectEvaluator,
   openObjects,
 } from "../tasks/evaluate/evaluation.ts";
-import { MEASURES } from "../tasks/evaluate/measures.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import type { Classifier } from "./classifier.ts";

@@ -22,9 +22,14 @@ import { Preprocessor } from "../image/preprocessor.ts";
 import type { Size } from "../runtime/backend.ts";
 import type { EngineShapes, HostTensors, OpenedModel, Task, TaskModel } from "../runtime/task.ts";
 import type { RegionWork } from "../tasks/cuda-host-task.ts";
-import { type Agreement, agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
-import { MOST_CLASSES, type ObjectEvaluation } from "../tasks/evaluate/evaluation.ts";
-import { MEASURES } from "../tasks/evaluate/measures.ts";
+import { MEASURES } from "../tasks/evaluate/average-precision.ts";
+import {
+  type Agreement,
+  agreementOf,
+  lossOf,
+  MOST_CLASSES,
+  type ObjectEvaluation,
+} from "../tasks/evaluate/evaluation.ts";
 import { calibrationImages } from "./calibration.ts";
 import {
   type CompareConfig,

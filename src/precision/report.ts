@@ -5,7 +5,7 @@ import type { ModelSource } from "../api/model-source.ts";
 import { printable } from "../core/shown.ts";
 import { formatBytes, plural } from "../core/units.ts";
 import { loadSharp } from "../image/sharp.ts";
-import type { ImageAgreement } from "../tasks/evaluate/agreement.ts";
+import type { ImageAgreement } from "../tasks/evaluate/evaluation.ts";
 import type { Drawable, TaskResult } from "../tasks/task-result.ts";
 import { type Examined, openExamined, precisionOf, runComparison } from "./comparison.ts";
 import type { Conversion, ConversionReport, ConvertConfig, Sensitivity } from "./precision-config.ts";

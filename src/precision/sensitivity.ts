@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { ImageError, ModelError, message } from "../core/errors.ts";
 import { plural } from "../core/units.ts";
 import { nodeName } from "../onnx/messages.ts";
-import { agreementOf, lossOf } from "../tasks/evaluate/agreement.ts";
+import { agreementOf, lossOf } from "../tasks/evaluate/evaluation.ts";
 import { noiseOf, type RankingRequest, rankingOf, rankLayers } from "./calibrated.ts";
 import { evenly } from "./calibration.ts";
 import { type Examined, openExamined, precisionOf } from "./comparison.ts";

@@ -3,7 +3,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { Segmenter } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { polygonMask } from "../../src/tasks/evaluate/polygons.ts";
+import { polygonMask } from "../../src/tasks/evaluate/dataset.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
 import { pulled } from "../support/catalogue.ts";

@@ -3,10 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
-import { isClassFolder, openClassFolder } from "../../src/tasks/evaluate/dataset.ts";
+import type { MeasuredTask } from "../../src/tasks/evaluate/average-precision.ts";
+import { isClassFolder, openClassFolder, smallestRectangle } from "../../src/tasks/evaluate/dataset.ts";
 import { matchClasses, openObjects } from "../../src/tasks/evaluate/evaluation.ts";
-import type { MeasuredTask } from "../../src/tasks/evaluate/measures.ts";
-import { smallestRectangle } from "../../src/tasks/evaluate/polygons.ts";
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);

@@ -1,8 +1,11 @@
 import { expect, test } from "bun:test";
-import type { Measure } from "../../src/tasks/evaluate/average-precision.ts";
-import { AveragePrecision } from "../../src/tasks/evaluate/average-precision.ts";
-import { type AnnotatedObject, MEASURES } from "../../src/tasks/evaluate/measures.ts";
-import { polygonMask } from "../../src/tasks/evaluate/polygons.ts";
+import {
+  type AnnotatedObject,
+  AveragePrecision,
+  MEASURES,
+  type Measure,
+} from "../../src/tasks/evaluate/average-precision.ts";
+import { polygonMask } from "../../src/tasks/evaluate/dataset.ts";
 import goldens from "../fixtures/tasks/evaluate.json";
 
 const [WIDTH, HEIGHT, IMAGES, CLASSES] = [320, 240, 24, 4];

@@ -4,7 +4,7 @@ import { printable, printableJson } from "../../core/shown.ts";
 import { plural } from "../../core/units.ts";
 import { compare } from "../../precision/precision.ts";
 import type { Comparison, TensorDifference, UnmatchedTensor } from "../../precision/precision-config.ts";
-import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/agreement.ts";
+import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/evaluation.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { parseCompareFlags } from "../compare-flags.ts";

@@ -7,7 +7,7 @@
 
 #include "common.cuh"
 
-// What a caller asks for; packed by src/tasks/detect/cuda-tables.ts, so that it may change between graph launches.
+// What a caller asks for; packed by src/tasks/detect/device-batch.ts, so that it may change between graph launches.
 struct Selection {
   float threshold;       // rows with a lower score are left out
   float iou;             // boxes that overlap a better one by more are left out

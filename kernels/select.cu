@@ -32,7 +32,7 @@
 #define HEADER_WORDS 4
 
 // Where a region lies in the input and in its image, and what it has of that, in source pixels; packed by
-// src/tasks/detect/cuda-tables.ts.
+// src/tasks/detect/device-batch.ts.
 struct Region {
   double pad_x, pad_y, scale_x, scale_y, x, y, left, top, right, bottom;
 };

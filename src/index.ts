@@ -170,6 +170,7 @@ export type {
 export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
 export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";
 export {
+  type Box,
   type BoxForm,
   type BoxNumbers,
   boxToSource,
@@ -182,13 +183,17 @@ export {
   normalizeBox,
   type ScoredObject,
 } from "./tasks/boxes.ts";
-export type { Activation, ScoreKind } from "./tasks/classify/class-scores.ts";
-export type { ClassificationResult, ImageClass } from "./tasks/classify/classification.ts";
 export type { ClassifierPreprocessing, ClassifierPreprocessingOptions } from "./tasks/classify/classifier-recipe.ts";
-export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts";
-export { type DepthImageOptions, type DepthResult, depthImage } from "./tasks/depth/depth-map.ts";
-export type { DepthKind, DepthMap } from "./tasks/depth/depth-task.ts";
-export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
+export type { Activation, ClassifierSpec, ScoreKind } from "./tasks/classify/classifier-recognition.ts";
+export type { ClassificationResult, ImageClass } from "./tasks/classify/classify-task.ts";
+export {
+  type DepthImageOptions,
+  type DepthKind,
+  type DepthMap,
+  type DepthResult,
+  depthImage,
+} from "./tasks/depth/depth-task.ts";
+export type { Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections, type LabelledBox } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
 export type { DrawOptions } from "./tasks/draw-options.ts";
@@ -223,6 +228,7 @@ export type { MapPreprocessingOptions } from "./tasks/image/map-recognition.ts";
 export type { Padding, Tile, TileGrid } from "./tasks/image/tile-grid.ts";
 export { probiou, type RotatedSuppression, rotatedCorners, rotatedIou } from "./tasks/obb/rotated.ts";
 export type {
+  Keypoint,
   ObjectOfTask,
   ObjectResult,
   ObjectsOf,
@@ -231,15 +237,12 @@ export type {
   PoseObject,
   SegmentedObject,
 } from "./tasks/objects/objects.ts";
-export type { Keypoint } from "./tasks/pose/keypoints.ts";
-export type { PersonBox } from "./tasks/pose/person-poses.ts";
-export type { Refinement, SimccScore } from "./tasks/pose/point-maps.ts";
+export type { Refinement, SimccScore } from "./tasks/pose/person-image.ts";
+export type { PersonBox } from "./tasks/pose/top-down.ts";
 export { Mask, type MaskParts, type PolygonOptions } from "./tasks/segment/mask.ts";
+export type { Polygon, Rle } from "./tasks/segment/mask-forms.ts";
 export type { MaskSize } from "./tasks/segment/mask-plan.ts";
-export type { Polygon } from "./tasks/segment/outline.ts";
-export type { Rle } from "./tasks/segment/rle.ts";
-export { type ClassArea, maskOfClass, type SemanticResult } from "./tasks/semantic/class-map.ts";
-export type { ClassMap } from "./tasks/semantic/semantic-task.ts";
+export { type ClassArea, type ClassMap, maskOfClass, type SemanticResult } from "./tasks/semantic/semantic-task.ts";
 export type { SliceEdges, SliceMerge, SliceMetric } from "./tasks/slices/slice-grid.ts";
 export type {
   Drawable,

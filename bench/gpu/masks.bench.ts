@@ -22,7 +22,7 @@ import { Stream } from "../../src/cuda/stream.ts";
 import { place } from "../../src/image/geometry.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS } from "../../src/tasks/detect/detect-task.ts";
-import { DETECTION_HEADER_WORDS, detectionWords } from "../../src/tasks/detect/detection-reader.ts";
+import { DETECTION_HEADER_WORDS, detectionWords } from "../../src/tasks/detect/device-batch.ts";
 import { ObjectTask } from "../../src/tasks/objects/object-task.ts";
 import type { ObjectsOf } from "../../src/tasks/objects/objects.ts";
 import { MaskReader, MaskTable, maskLaunch } from "../../src/tasks/segment/cuda-segment.ts";

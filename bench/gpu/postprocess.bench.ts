@@ -15,7 +15,7 @@ import type { DensePlan } from "../../src/heads/head.ts";
 import type { DistanceMapsPlan } from "../../src/heads/map-plan.ts";
 import { place } from "../../src/image/geometry.ts";
 import { mapTables, postprocessLaunches, postprocessSizes } from "../../src/tasks/detect/cuda-postprocess.ts";
-import { NmsOptionsTable } from "../../src/tasks/detect/cuda-tables.ts";
+import { NmsOptionsTable } from "../../src/tasks/detect/device-batch.ts";
 import { GpuTimer } from "./gpu-timer.ts";
 
 const ANCHORS = 8400;

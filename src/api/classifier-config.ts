@@ -5,9 +5,13 @@ import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { GivenOptions, OptionsOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import { RESIZES } from "../image/preprocessing.ts";
-import { ACTIVATIONS, type Activation } from "../tasks/classify/class-scores.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
-import type { ClassifyParams, ClassifyTaskOptions } from "../tasks/classify/classifier-recognition.ts";
+import {
+  ACTIVATIONS,
+  type Activation,
+  type ClassifyParams,
+  type ClassifyTaskOptions,
+} from "../tasks/classify/classifier-recognition.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import {
   group,
@@ -18,6 +22,8 @@ import {
   loadingOf,
   SIZE_OPTION,
 } from "./machine-options.ts";
+
+const ACTIVATIONS: readonly [Activation, ...Activation[]] = ["softmax", "sigmoid", "none"];
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface ClassifyOptions {

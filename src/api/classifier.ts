@@ -1,10 +1,13 @@
 /** @module Classifier: a model on a machine, from an image to the classes it is of. */
 
 import type { ImageSource } from "../image/source.ts";
-import type { BestClasses } from "../tasks/classify/class-scores.ts";
-import { CLASSIFY_FORMS, type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
-import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
-import { ClassifyTask } from "../tasks/classify/classify-task.ts";
+import type { BestClasses, ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
+import {
+  CLASSIFY_FORMS,
+  type ClassificationResult,
+  ClassifyTask,
+  classificationOf,
+} from "../tasks/classify/classify-task.ts";
 import { modelFiles } from "../tasks/model-files.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import {

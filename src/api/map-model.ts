@@ -3,17 +3,26 @@
 import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
 import { chosenTask, type Task } from "../runtime/task.ts";
-import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
-import { DEPTH, type DepthMap, type DepthSpec, type DepthTaskOptions } from "../tasks/depth/depth-task.ts";
+import {
+  DEPTH,
+  DEPTH_FORMS,
+  type DepthMap,
+  type DepthResult,
+  type DepthSpec,
+  type DepthTaskOptions,
+  depthResultOf,
+} from "../tasks/depth/depth-task.ts";
 import type { MapSpec, MapTaskOptions } from "../tasks/image/map-recognition.ts";
 import { type MapForm, MapTask } from "../tasks/image/map-task.ts";
 import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
-import { SEMANTIC_FORMS, type SemanticResult, semanticResultOf } from "../tasks/semantic/class-map.ts";
 import {
   type ClassMap,
   SEMANTIC,
+  SEMANTIC_FORMS,
+  type SemanticResult,
   type SemanticSpec,
   type SemanticTaskOptions,
+  semanticResultOf,
 } from "../tasks/semantic/semantic-task.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { CallParser } from "./call-options.ts";

@@ -6,7 +6,7 @@ import { numberWithin } from "../core/number-options.ts";
 import type { OptionsOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
-import type { Refinement, SimccScore } from "../tasks/pose/point-maps.ts";
+import type { Refinement, SimccScore } from "../tasks/pose/person-image.ts";
 import type { TopDownTaskOptions } from "../tasks/pose/top-down.ts";
 import { group, LOAD_OPTIONS, type LoadConfig, type LoadOptions, loadingOf, SIZE_OPTION } from "./machine-options.ts";
 

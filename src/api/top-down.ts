@@ -8,8 +8,14 @@ import { type ImageSource, isReadOnce } from "../image/source.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import type { ObjectsOf } from "../tasks/objects/objects.ts";
 import { type CropRule, type PersonImage, personImages } from "../tasks/pose/person-image.ts";
-import { type PersonBox, type PersonPoints, personPoints, poseResult } from "../tasks/pose/person-poses.ts";
-import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
+import {
+  type PersonBox,
+  type PersonPoints,
+  personPoints,
+  poseResult,
+  type TopDownSpec,
+  TopDownTask,
+} from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { CallParser } from "./call-options.ts";
 import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";

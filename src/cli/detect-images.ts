@@ -12,7 +12,7 @@ import { type DecodingLimits, IMAGE_EXTENSIONS } from "../image/decode-limits.ts
 import { isImage } from "../image/image.ts";
 import { decodeImage } from "../image/image-file.ts";
 import { type ImageSource, readSource } from "../image/source.ts";
-import { peopleIn, withFound } from "../tasks/pose/person-poses.ts";
+import { peopleIn, withFound } from "../tasks/pose/top-down.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { readImages } from "../video/image-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";

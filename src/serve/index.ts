@@ -7,7 +7,7 @@ export {
   type ServiceMetricsOptions,
   type ServiceStage,
 } from "../service/metrics.ts";
-export type { DetectionJson, ResultJson } from "../tasks/detect/detect-forms.ts";
+export type { DetectionJson, ResultJson } from "../tasks/detect/detection.ts";
 export type { ServedDetector, ServedModel } from "./detect-desk.ts";
 export { createHandler, type DetectionHandler, type DetectionServer, serve } from "./detection-server.ts";
 export type { LiveStream } from "./live-streams.ts";

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import type { RequestError } from "../core/errors.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
-import { COCO_KEYPOINTS, COCO_SKELETON, keypointNames } from "../tasks/pose/keypoints.ts";
+import { COCO_KEYPOINTS, COCO_SKELETON, keypointNames } from "../tasks/objects/objects.ts";
 import { type DetectDesk, labelsOf, traitsOf } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { bearerOf, checkToken, closedModelError, drainingError, refusal, stalledError } from "./failure.ts";

@@ -9,8 +9,8 @@ import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { isMapTask, isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
-import { CLASSIFY_FORMS } from "../tasks/classify/classification.ts";
-import { DEPTH_FORMS } from "../tasks/depth/depth-map.ts";
+import { CLASSIFY_FORMS } from "../tasks/classify/classify-task.ts";
+import { DEPTH_FORMS } from "../tasks/depth/depth-task.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import {
   CLASSIFY_MESSAGES,
@@ -19,7 +19,7 @@ import {
   OBJECT_MESSAGES,
   SEMANTIC_MESSAGES,
 } from "../tasks/result-messages.ts";
-import { SEMANTIC_FORMS } from "../tasks/semantic/class-map.ts";
+import { SEMANTIC_FORMS } from "../tasks/semantic/semantic-task.ts";
 import type { ResultForms, ResultMessages, TaskResult } from "../tasks/task-result.ts";
 
 /** A task that services answer for. */

@@ -1,4 +1,7 @@
-/** @module Boxes: what programs do with boxes: other forms of them, which of many are kept, and the pixels in them. */
+/**
+ * @module Boxes: what a box is, and what programs do with boxes: other forms of them, which of many are kept, and the pixels
+ * in them.
+ */
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { createTensor } from "../core/tensor.ts";
@@ -9,9 +12,11 @@ import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { Preprocessor } from "../image/preprocessor.ts";
 import { Candidates, createDetectionBlock } from "../model/rows.ts";
 import { type LetterboxOptions, type NmsChoice, parseLetterboxOptions, parseNmsChoice } from "./box-options.ts";
-import type { Box } from "./detect/detection.ts";
 import { Selector } from "./detect/nms.ts";
 import { RotatedSelector } from "./obb/rotated.ts";
+
+/** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */
+export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
 
 /** Four numbers of a box, in whatever form. */
 export type BoxNumbers = readonly [number, number, number, number];

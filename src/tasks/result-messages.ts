@@ -9,12 +9,12 @@
 import type { DescField } from "@bufbuild/protobuf";
 import { type BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { round } from "../core/units.ts";
-import type { ClassificationResult } from "./classify/classification.ts";
-import { DEPTH_FORMS, type DepthResult } from "./depth/depth-map.ts";
+import type { ClassificationResult } from "./classify/classify-task.ts";
+import { DEPTH_FORMS, type DepthResult } from "./depth/depth-task.ts";
 import type { Detection, DetectionResult } from "./detect/detection.ts";
 import { DepthSchema, DetectionSchema, DetectionsSchema } from "./messages.js";
 import type { ObjectOfTask, ObjectsOf } from "./objects/objects.ts";
-import { type AreaJson, SEMANTIC_FORMS, type SemanticResult } from "./semantic/class-map.ts";
+import { type AreaJson, SEMANTIC_FORMS, type SemanticResult } from "./semantic/semantic-task.ts";
 import type { ResultFilter, ResultMessages, TaskResult } from "./task-result.ts";
 
 const ANSWER = DetectionsSchema.field;

@@ -1,6 +1,7 @@
 /** @module TrackTable: the tracks of one stream, as columns by slot. */
 
-import type { Box, Detection } from "../tasks/detect/detection.ts";
+import type { Box } from "../tasks/boxes.ts";
+import type { Detection } from "../tasks/detect/detection.ts";
 import { probiou, rotatedCorners } from "../tasks/obb/rotated.ts";
 import type { OrientedObject } from "../tasks/objects/objects.ts";
 import { type Candidates, overlap, PLACE } from "./assignment.ts";

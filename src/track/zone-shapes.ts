@@ -3,7 +3,7 @@
  * counted, as values.
  */
 
-import type { Box } from "../tasks/detect/detection.ts";
+import type { Box } from "../tasks/boxes.ts";
 import type { Anchor, ZonePoint, ZonesConfig } from "./zone-options.ts";
 
 /** What every event says of the object that it is of. */

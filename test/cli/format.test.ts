@@ -18,8 +18,7 @@ import { ANCHORS } from "../../src/heads/anchors.ts";
 import type { RecogniseOptions } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
 import { COCO_80, COCO_91 } from "../../src/model/model-info.ts";
-import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
-import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
+import { DETECT_FORMS, type DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { model as modelInfo } from "../model/model-infos.ts";
 
 const RESULT: DetectionResult = {

@@ -4,8 +4,7 @@ import { writeImages } from "../../src/cli/result-target.ts";
 import type { ImageSaver } from "../../src/cli/save.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { ImageError } from "../../src/core/errors.ts";
-import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
-import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
+import { DETECT_FORMS, type DetectionResult } from "../../src/tasks/detect/detection.ts";
 
 const result: DetectionResult = {
   detections: [{ label: "cat", classId: 0, score: 0.5, box: [0, 0, 1, 1] }],

@@ -6,7 +6,8 @@ import { Detector } from "../../src/api/detector.ts";
 import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
-import type { Box, Detection } from "../../src/tasks/detect/detection.ts";
+import type { Box } from "../../src/tasks/boxes.ts";
+import type { Detection } from "../../src/tasks/detect/detection.ts";
 import { type InitializerSpec, type NodeSpec, onnxModel, type ValueSpec } from "../support/onnx-writer.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 

@@ -4,7 +4,7 @@ import { anyDetector, Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { Preprocessing } from "../../src/image/preprocessing.ts";
-import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";
+import { COCO_KEYPOINTS } from "../../src/tasks/objects/objects.ts";
 import { type FixedModelOptions, type FixedOutput, fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { clipped, imagePath, largestDifference, matched, reference } from "./reference.ts";

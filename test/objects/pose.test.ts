@@ -11,7 +11,7 @@ import { createDetectionBlock } from "../../src/model/rows.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { noDevicePart } from "../../src/runtime/task.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
-import { COCO_KEYPOINTS, mapKeypoints } from "../../src/tasks/pose/keypoints.ts";
+import { COCO_KEYPOINTS, mapKeypoints } from "../../src/tasks/objects/objects.ts";
 import { pulled } from "../support/catalogue.ts";
 import { chance } from "../support/chance.ts";
 import { type FixedModelOptions, finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { decodeImage } from "../../src/image/image-file.ts";
-import type { ResultJson } from "../../src/tasks/detect/detect-forms.ts";
+import type { ResultJson } from "../../src/tasks/detect/detection.ts";
 import { failureOf, ToyServer, WHITE_JPEG, white } from "../support/serving.ts";
 import { TOY_BOXES } from "../support/toy-detector.ts";
 

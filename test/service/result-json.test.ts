@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { imageJson } from "../../src/cli/formats.ts";
 import { round } from "../../src/core/units.ts";
-import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
+import { DETECT_FORMS } from "../../src/tasks/detect/detection.ts";
 
 const RESULT = {
   detections: [{ label: "cat", classId: 0, score: 0.12345678, box: [1.23456, 2, 3, 4] as const }],

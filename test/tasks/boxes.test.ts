@@ -3,6 +3,7 @@ import { ArgumentError, OptionError, ShapeError } from "../../src/core/errors.ts
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { tightRgb } from "../../src/image/nv12.ts";
 import {
+  type Box,
   type BoxForm,
   boxToSource,
   convertBox,
@@ -12,7 +13,6 @@ import {
   nms,
   normalizeBox,
 } from "../../src/tasks/boxes.ts";
-import type { Box } from "../../src/tasks/detect/detection.ts";
 import { boxIou, USUAL_SELECTION } from "../../src/tasks/detect/nms.ts";
 import { RotatedSelector, rotatedEnvelope } from "../../src/tasks/obb/rotated.ts";
 import { chance } from "../support/chance.ts";

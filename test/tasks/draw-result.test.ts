@@ -8,14 +8,13 @@ import { ArgumentError, ImageError, OptionError } from "../../src/core/errors.ts
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { decodeImage, encodeImage } from "../../src/image/image-file.ts";
 import { packedImage, tightRgb } from "../../src/image/nv12.ts";
-import { CLASSIFY_FORMS } from "../../src/tasks/classify/classification.ts";
-import { DEPTH_FORMS } from "../../src/tasks/depth/depth-map.ts";
+import { CLASSIFY_FORMS } from "../../src/tasks/classify/classify-task.ts";
+import { DEPTH_FORMS } from "../../src/tasks/depth/depth-task.ts";
 import type { DrawOptions } from "../../src/tasks/draw-options.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
-import type { ObjectResult } from "../../src/tasks/objects/objects.ts";
-import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";
+import { COCO_KEYPOINTS, type ObjectResult } from "../../src/tasks/objects/objects.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
-import { SEMANTIC_FORMS } from "../../src/tasks/semantic/class-map.ts";
+import { SEMANTIC_FORMS } from "../../src/tasks/semantic/semantic-task.ts";
 import { type Drawable, drawable, type ResultForms, type TaskResult } from "../../src/tasks/task-result.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { nv12Pair } from "../support/nv12-images.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
-import type { Polygon } from "../../src/tasks/segment/outline.ts";
+import type { Polygon } from "../../src/tasks/segment/mask-forms.ts";
 import goldens from "../fixtures/tasks/masks.json";
 import { chance } from "../support/chance.ts";
 

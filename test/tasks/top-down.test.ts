@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { encodeImage } from "../../src/image/image-file.ts";
 import { Detector, Model, PoseEstimator, TopDownPoseEstimator, type TopDownPoseOptions } from "../../src/index.ts";
-import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/point-maps.ts";
+import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/person-image.ts";
 import { recogniseTopDown } from "../../src/tasks/pose/top-down.ts";
 import { nv12Pair } from "../support/nv12-images.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";

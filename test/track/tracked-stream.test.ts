@@ -3,7 +3,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { OrientedDetector, PoseEstimator, Segmenter } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
+import { DETECT_FORMS } from "../../src/tasks/detect/detection.ts";
 import { motLine, parseMot } from "../../src/track/mot-measures.ts";
 import { trackStream, withIds } from "../../src/track/tracked-stream.ts";
 import { toyDetector } from "../support/toy-detector.ts";

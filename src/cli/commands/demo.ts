@@ -2,7 +2,7 @@
 
 import { Detector } from "../../api/detector.ts";
 import { findEntry } from "../../catalogue/catalogue.ts";
-import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
+import { DETECT_FORMS } from "../../tasks/detect/detection.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { formatImage } from "../formats.ts";

@@ -3,9 +3,9 @@
 import { Classifier } from "../../api/classifier.ts";
 import type { MachineChoice } from "../../api/machine-options.ts";
 import { DepthEstimator, SemanticSegmenter } from "../../api/map-model.ts";
-import { CLASSIFY_FORMS } from "../../tasks/classify/classification.ts";
-import { DEPTH_FORMS } from "../../tasks/depth/depth-map.ts";
-import { SEMANTIC_FORMS } from "../../tasks/semantic/class-map.ts";
+import { CLASSIFY_FORMS } from "../../tasks/classify/classify-task.ts";
+import { DEPTH_FORMS } from "../../tasks/depth/depth-task.ts";
+import { SEMANTIC_FORMS } from "../../tasks/semantic/semantic-task.ts";
 import type { ResultForms } from "../../tasks/task-result.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import type { CommandContext } from "../command.ts";

@@ -25,12 +25,10 @@ import type { Image } from "../../image/image.ts";
 import { type RowsRead, rowsRead } from "../../image/resize-taps.ts";
 import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
-import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { SlicePlan } from "../slices/slice-grid.ts";
 import { Slicer } from "../slices/slicer.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
-import { GpuTables } from "./cuda-tables.ts";
-import type { DecodeBatch } from "./decode-batch.ts";
+import { type CudaObjects, type DecodeBatch, GpuTables } from "./device-batch.ts";
 import type { NmsOptions } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 

@@ -1,14 +1,11 @@
-/** @module GpuPostprocess: decoding and selection of a batch on the device, with their memory, down to the kept rows on the host. */
+/**
+ * @module CudaPostprocess: decoding and selection of a batch on the device, with their memory, down to the kept rows on the
+ * host; of oriented boxes it is decided by how rotated ones overlap.
+ */
 
 import type { DeviceTensors, LoadedModel } from "../../accelerators/tensorrt/gpu-model.ts";
 import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
-import {
-  type DeviceOutputs,
-  deviceOutput,
-  dtypeCode,
-  KernelLaunch,
-  type LaunchSpec,
-} from "../../accelerators/tensorrt/kernels.ts";
+import { type DeviceOutputs, KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import { Owner } from "../../core/resource.ts";
 import { type DType, volume } from "../../core/tensor.ts";
 import { copyToHost, fill } from "../../cuda/copy.ts";
@@ -17,14 +14,22 @@ import { deviceTable } from "../../cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
-import { FLOATS } from "../../heads/traits.ts";
+import type { ObjectSpec } from "../../heads/object-reading.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
-import type { CudaObjects, ObjectStage } from "../objects/cuda-objects.ts";
-import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";
-import type { DecodeBatch } from "./decode-batch.ts";
+import { orientedToSource } from "../obb/rotated.ts";
 import { decodeLaunches } from "./decode-launches.ts";
-import { DetectionReader, detectionWords, extraStart } from "./detection-reader.ts";
+import {
+  type CudaObjects,
+  type DecodeBatch,
+  DetectionReader,
+  detectionWords,
+  extraStart,
+  extraValues,
+  type GpuTables,
+  type ObjectStage,
+  SELECTION_BYTES,
+} from "./device-batch.ts";
 import { extraTable, mapGathering } from "./map-launches.ts";
 import { MAX_CANDIDATES, mostRows } from "./nms.ts";
 
@@ -92,16 +97,8 @@ export class GpuPostprocess extends Owner {
       const { outputs } = tensors;
       const launches = postprocessLaunches(recognition, outputs, batch, memory, rows, objects.choose);
       this.#launches = launches.map((spec) => new KernelLaunch(model.kernels, spec));
-      const { kept } = memory;
-      this.#stage = objects.createStage?.({
-        model,
-        setup,
-        outputs,
-        shape: batch,
-        rows,
-        detections,
-        kept,
-      });
+      const gathered = { model, setup, outputs, shape: batch, rows, detections, kept: memory.kept };
+      this.#stage = objects.createStage?.(gathered);
       if (this.#stage !== undefined) this.owned.use(this.#stage);
     } catch (error) {
       this.close();
@@ -306,7 +303,7 @@ export function postprocessLaunches(
     const detections = memory.detections.pointer;
     const to = { detections, gathered: memory.host.pointer + extraStart(rows, batch, extras, at) * 4, rows };
     if (extra.maps === undefined) return gatherLaunch(extra, readable, { batch, ...to });
-    return mapGathering(extra, extra.maps, batch, { ...to, levels, words: detectionWords(rows) });
+    return mapGathering(extra, extra.maps, batch, { ...to, levels });
   });
   return [...decoding, ...choosing, selecting, ...gathering];
 }
@@ -314,26 +311,6 @@ export function postprocessLaunches(
 /** Object queries with a sigmoid have a candidate for each of their classes, and a box each; else those of a source share it. */
 function candidatesPerSource(plan: ModelSpec["plan"], perBox: number): number {
   return plan.kind === "queries" && plan.activation === "sigmoid" ? plan.classes : perBox;
-}
-
-/** What kernels read an extra by. @throws {ShapeError} If the output has another shape or dtype */
-export function extraValues(
-  { output: name, order, channels }: RowExtra,
-  outputs: DeviceOutputs,
-  batch: number,
-): Readonly<Record<"output" | "dtype" | "channel_stride" | "source_stride" | "image_stride", number>> {
-  const isPlanar = order === "channel-major";
-  const isFlat = order === "flat";
-  const shape = isFlat ? [-1, channels] : isPlanar ? [batch, channels, -1] : [batch, -1, channels];
-  const output = deviceOutput(outputs, name, FLOATS, shape);
-  const sources = output.shape[isFlat ? 0 : isPlanar ? 2 : 1]!;
-  return {
-    output: output.pointer,
-    dtype: dtypeCode(output),
-    channel_stride: isPlanar ? sources : 1,
-    source_stride: isPlanar ? 1 : channels,
-    image_stride: isFlat ? 0 : sources * channels,
-  };
 }
 
 /** Rows of a block, a warp each. */
@@ -358,5 +335,32 @@ function gatherLaunch(
       first: extra.first,
       length: extra.length,
     },
+  };
+}
+
+/** Candidates of a block, a warp each. */
+const WARPS = 8;
+/** Most blocks of an image: each takes further candidates where there are more. */
+const GROUPS = 256;
+
+/** What a model of oriented boxes has beside a detector's. */
+export function cudaObb({ extras, needsNms }: Pick<ObjectSpec, "extras" | "needsNms">): CudaObjects {
+  // Both are channels of one output.
+  const [sides, angles] = extras;
+  return {
+    mapRows: orientedToSource,
+    choose: (outputs, lists, batch) => ({
+      module: "rotated",
+      kernel: "choose_rotated",
+      config: { grid: [Math.min(Math.ceil(lists.capacity / WARPS), GROUPS), batch, 1], block: [32, WARPS, 1] },
+      values: {
+        ...extraValues(sides!, outputs, batch),
+        ...lists,
+        sides: sides!.first,
+        angle: angles!.first,
+        needs_nms: needsNms ? 1 : 0,
+        max_candidates: MAX_CANDIDATES,
+      },
+    }),
   };
 }

@@ -18,7 +18,7 @@ import { hostReason, type PartsPlan, type RowColumns } from "../../heads/host-pl
 import type { DistanceBinsPlan } from "../../heads/map-plan.ts";
 import { FLOATS, HOST_NUMBERS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 import { noDevicePart } from "../../runtime/task.ts";
-import { type DecodeBatch, type DecodeLaunches, UNLIKE } from "./decode-batch.ts";
+import { type DecodeBatch, type DecodeLaunches, UNLIKE } from "./device-batch.ts";
 import { mapLaunches } from "./map-launches.ts";
 
 const DECODE = "decode the outputs of a model";

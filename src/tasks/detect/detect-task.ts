@@ -25,9 +25,9 @@ import {
 } from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
 import type { RotatedSuppression } from "../obb/rotated.ts";
-import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { MaskSize } from "../segment/mask-plan.ts";
 import { type SlicePlan, slicesOf } from "../slices/slice-grid.ts";
+import type { CudaObjects } from "./device-batch.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 

@@ -1,12 +1,20 @@
-/** @module Detection: what a detector hands to its caller. */
+/** @module Detection: what a detector hands to its caller, and the same as text, JSON, tensors and drawings. */
 
+import { plural, round } from "../../core/units.ts";
 import { labelOf } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { FrameResult } from "../../runtime/job.ts";
-import type { TaskResult } from "../task-result.ts";
-
-/** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */
-export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
+import { type Box, crop } from "../boxes.ts";
+import {
+  type ResultForms,
+  type ResultTensor,
+  type TaskResult,
+  type TensorForm,
+  type Timing,
+  tensorsOf,
+  timingJson,
+} from "../task-result.ts";
+import { drawDetections, paintDetections } from "./draw.ts";
 
 /** One object found in an image. */
 export interface Detection {
@@ -67,3 +75,133 @@ export function resultOf(
     ...(damage === undefined ? {} : { damage }),
   };
 }
+
+/** One object in JSON. */
+export interface DetectionJson {
+  readonly label: string;
+  readonly classId: number;
+  /** 0–1, six digits. */
+  readonly score: number;
+  /** `[x1, y1, x2, y2]` in source pixels, three digits. */
+  readonly box: readonly number[];
+  /** Of its track; absent where objects are not followed. */
+  readonly trackId?: number;
+}
+
+/** What one image becomes in JSON. */
+export interface ResultJson {
+  /** In pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Best score first. */
+  readonly detections: readonly DetectionJson[];
+  /** Rows skipped because a score, a coordinate, a point or a mask was NaN. */
+  readonly dropped: number;
+  /** Detections that cannot be right; see `DetectionResult`. */
+  readonly implausible: number;
+  /** Milliseconds by stage, three digits. */
+  readonly timing: Timing;
+  /** Why some of the image's pixels are not those of its file; absent where all are. */
+  readonly damage?: string;
+}
+
+/** A result as an object for `JSON.stringify`; keys in this order. */
+function resultJson({ width, height, detections, dropped, implausible, timing, damage }: DetectionResult): ResultJson {
+  return {
+    width,
+    height,
+    detections: detections.map(({ label, classId, score, box, trackId }) => ({
+      label,
+      classId,
+      score: round(score, 6),
+      box: box.map((side) => round(side, 3)),
+      ...(trackId === undefined ? {} : { trackId }),
+    })),
+    dropped,
+    implausible,
+    timing: timingJson(timing),
+    ...(damage === undefined ? {} : { damage }),
+  };
+}
+
+/** A box in a label file: x and y of its centre, width and height, as fractions of the image's. */
+export function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height }: TaskResult): number[] {
+  return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
+}
+
+/** A line of a label file; the id of a track comes last. @param numbers what it says between class and score */
+export function labelLine(
+  { classId, score, trackId }: Detection,
+  numbers: readonly number[],
+  hasScore: boolean,
+): string {
+  const texts = [...numbers, ...(hasScore ? [score] : [])].map((number) => number.toFixed(6));
+  return `${[classId, ...texts, ...(trackId === undefined ? [] : [trackId])].join(" ")}\n`;
+}
+
+/** What every task says of its objects. */
+export const BOX_TENSORS: readonly TensorForm[] = [
+  { name: "boxes", datatype: "FP32", shape: [-1, 4] },
+  { name: "scores", datatype: "FP32", shape: [-1] },
+  { name: "classes", datatype: "INT64", shape: [-1] },
+  { name: "labels", datatype: "BYTES", shape: [-1] },
+];
+
+/** The values of {@linkcode BOX_TENSORS}. */
+export function boxValues(detections: readonly Detection[]): ResultTensor["values"][] {
+  return [
+    detections.flatMap(({ box }) => box),
+    detections.map(({ score }) => score),
+    detections.map(({ classId }) => classId),
+    detections.map(({ label }) => label),
+  ];
+}
+
+/** Results of detectors. */
+export const DETECT_FORMS: ResultForms<DetectionResult> = {
+  noun: "object",
+  count: ({ detections }) => detections.length,
+  doubts: ({ dropped, implausible }) => [
+    ...(dropped > 0 ? [`${plural(dropped, "row")} with NaN skipped`] : []),
+    ...(implausible > 0 ? [`${implausible} implausible`] : []),
+  ],
+  columns: ["label", "score", "x1", "y1", "x2", "y2"],
+  rows: ({ detections }) =>
+    detections.map(({ label, score, box }) => [label, score.toFixed(3), ...box.map((side) => side.toFixed(1))]),
+  csvColumns: ["label", "class", "score", "x1", "y1", "x2", "y2"],
+  csvRows: ({ detections }) =>
+    detections.map(({ label, classId, score, box }) => [
+      label,
+      ...[classId, round(score, 6), ...box.map((side) => round(side, 3))].map(String),
+    ]),
+  json: resultJson,
+  yolo: (image, hasScores = true) =>
+    image.detections.map((found) => labelLine(found, yoloSides(found, image), hasScores)).join(""),
+  coco: ({ detections }, image_id, categoryId) =>
+    detections.flatMap(({ classId, score, box: [x1, y1, x2, y2], trackId }) => {
+      const category_id = categoryId(classId);
+      if (category_id === undefined) return [];
+      const bbox = [x1, y1, x2 - x1, y2 - y1].map((side) => round(side, 3));
+      const track = trackId === undefined ? {} : { track_id: trackId };
+      return [{ image_id, category_id, bbox, score: round(score, 6), ...track }];
+    }),
+  *cutOuts(image, { detections, width, height }) {
+    for (const [place, { label, box }] of detections.entries()) {
+      const [x1, y1, x2, y2] = box;
+      const isInside = x1 < width && y1 < height && x2 > 0 && y2 > 0 && x1 < x2 && y1 < y2;
+      if (isInside) yield { label, place, image: crop(image, box) };
+    }
+  },
+  deepstack: ({ detections }) => ({
+    // Its clients take whole pixels.
+    predictions: detections.map(({ label, score, box }) => {
+      const [x_min, y_min, x_max, y_max] = box.map(Math.trunc);
+      return { label, confidence: round(score, 6), x_min, y_min, x_max, y_max };
+    }),
+    count: detections.length,
+  }),
+  tensorForms: () => BOX_TENSORS,
+  tensors: ({ detections }, forms) => tensorsOf(forms, detections.length, boxValues(detections)),
+  draw: (image, { detections }, options) => drawDetections(image, detections, options),
+  paint: (image, { detections }, options) => paintDetections(image, detections, options),
+};

@@ -7,7 +7,14 @@ import { anchorNumbers } from "../../heads/anchor-decoder.ts";
 import type { AnchorLevel, AnchorMapsPlan, DistanceMapsPlan, MapPlan, OffsetMapsPlan } from "../../heads/map-plan.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { RowExtra, RowMaps } from "../../model/rows.ts";
-import { type DecodeBatch, type DecodeLaunches, MOST_CANDIDATES, UNLIKE, type UnlikeScores } from "./decode-batch.ts";
+import {
+  type DecodeBatch,
+  type DecodeLaunches,
+  detectionWords,
+  MOST_CANDIDATES,
+  UNLIKE,
+  type UnlikeScores,
+} from "./device-batch.ts";
 
 /** Bytes of `Map`, `Level` and `Anchor` in kernels/decode_maps.cu. */
 const MAP_BYTES = 32;
@@ -307,7 +314,7 @@ export function mapGathering(
   { length }: RowExtra,
   { levels, rule, numbers = 3, counted }: RowMaps,
   batch: number,
-  to: Readonly<Record<"levels" | "detections" | "gathered" | "rows" | "words", number>>,
+  to: Readonly<Record<"levels" | "detections" | "gathered" | "rows", number>>,
 ): LaunchSpec {
   return {
     module: "decode_maps",
@@ -315,6 +322,7 @@ export function mapGathering(
     config: { grid: [Math.ceil(to.rows / GATHERED_ROWS), batch, 1], block: [32, GATHERED_ROWS, 1] },
     values: {
       ...to,
+      words: detectionWords(to.rows),
       level_count: levels.length,
       length,
       rule: RULES[rule],

@@ -9,7 +9,7 @@ import { ImageError, inShort, message } from "../../core/errors.ts";
 import { statsOf } from "../../core/paths.ts";
 import type { PixelSize } from "../../runtime/task.ts";
 import { Mask } from "../segment/mask.ts";
-import type { Rle } from "../segment/rle.ts";
+import type { Rle } from "../segment/mask-forms.ts";
 import { type AnnotatedObject, type MeasuredTask, rectangleAround } from "./average-precision.ts";
 import {
   type DatasetRequest,

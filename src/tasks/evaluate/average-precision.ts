@@ -6,8 +6,7 @@
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import type { Detection } from "../detect/detection.ts";
 import { probiou } from "../obb/rotated.ts";
-import type { OrientedObject, PoseObject, SegmentedObject } from "../objects/objects.ts";
-import { COCO_KEYPOINTS } from "../pose/keypoints.ts";
+import { COCO_KEYPOINTS, type OrientedObject, type PoseObject, type SegmentedObject } from "../objects/objects.ts";
 import type { Mask } from "../segment/mask.ts";
 
 /** An object that was found, as far as it is ranked. */
@@ -56,7 +55,7 @@ const BOX_METRICS = {
   ARs: { of: "recall", area: "small" },
   ARm: { of: "recall", area: "medium" },
   ARl: { of: "recall", area: "large" },
-} as const satisfies Readonly<Record<string, Metric>>;
+} as const;
 
 /** The figures of key points. */
 const KEYPOINT_METRICS = {
@@ -70,7 +69,7 @@ const KEYPOINT_METRICS = {
   AR75: { of: "recall", at: 5 },
   ARm: { of: "recall", area: "medium" },
   ARl: { of: "recall", area: "large" },
-} as const satisfies Readonly<Record<string, Metric>>;
+} as const;
 
 /** Names of the figures of boxes and masks. */
 export type BoxMetricName = keyof typeof BOX_METRICS;

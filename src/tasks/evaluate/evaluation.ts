@@ -8,7 +8,7 @@ import { logger } from "../../core/log.ts";
 import { missingFile, statsOf } from "../../core/paths.ts";
 import { plural } from "../../core/units.ts";
 import { labelOf } from "../../model/model-info.ts";
-import type { ClassificationResult } from "../classify/classification.ts";
+import type { ClassificationResult } from "../classify/classify-task.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { boxIou } from "../detect/nms.ts";
 import type { ObjectResult, OrientedObject, PoseObject, SegmentedObject } from "../objects/objects.ts";

@@ -119,7 +119,7 @@ class RecognisedImageModel implements ImageTaskModel {
   }
 
   async host(): ReturnType<ImageTaskModel["host"]> {
-    const { HostImage } = await import("./host-image.ts");
+    const { HostImage } = await import("./tile-placer.ts");
     return { createWork: () => new HostImage(this.spec, this.#padding) };
   }
 

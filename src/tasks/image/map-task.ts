@@ -21,7 +21,7 @@ import {
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
-import { ValueGuard } from "../value-guard.ts";
+import { ValueGuard } from "../detect/plausibility.ts";
 import { engineSize, keptSize, type MapSpec, type MapTaskOptions } from "./map-recognition.ts";
 import { checkTiles, type Tile, type TileRules, tileGrid } from "./tile-grid.ts";
 

@@ -1,11 +1,26 @@
-/** @module CubicPhases: the taps of a bicubic enlargement by a whole factor, in integers, so that CPU and GPU agree to the bit. */
+/**
+ * @module TilePlacer: images of images around a model in host memory, the reference for every device: tiles go in, and what is
+ * made of them becomes one image; what a model has no channels for is enlarged by bicubic taps in integers, so that CPU and GPU
+ * agree to the bit.
+ */
 
 import type { Tensor } from "../../core/tensor.ts";
-import type { Size } from "../../image/geometry.ts";
-import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
+import { placeTile, type Region, type Size } from "../../image/geometry.ts";
+import { bytesPerPixel, type Image, type PackedImage } from "../../image/image.ts";
 import { type Line, LUMA_WEIGHTS } from "../../image/preprocessing.ts";
-import { checkOutput, levelLine, type PixelTensor } from "./image-recognition.ts";
-import type { Tile } from "./tile-grid.ts";
+import { Preprocessor } from "../../image/preprocessor.ts";
+import type { HostTensors, HostWork } from "../../runtime/task.ts";
+import {
+  checkOutput,
+  imageFormFor,
+  levelLine,
+  type MadeImage,
+  type PixelTensor,
+  type TiledImageSpec,
+  tilePreprocessing,
+  withMemory,
+} from "./image-recognition.ts";
+import { type Padding, type Tile, type TileGrid, tileGrid } from "./tile-grid.ts";
 
 /** Bits of a weight: 2048 is the whole. */
 const CUBIC_WEIGHT_BITS = 11;
@@ -284,4 +299,53 @@ export class TilePlacer {
 
 function alpha(carried: Int32Array, target: Uint8ClampedArray, to: number, count: number): void {
   for (let at = 3; at < count * 4; at += 4) target[to + at] = (carried[at]! + HALF) >> LEVEL_BITS;
+}
+
+/** What one slot needs to make images. */
+export class HostImage implements HostWork<undefined, MadeImage> {
+  readonly placements: readonly Region[] = [];
+  readonly #recognition: TiledImageSpec;
+  readonly #padding: Padding;
+  readonly #preprocessor: Preprocessor;
+  readonly #placer: TilePlacer;
+  #source: PackedImage | undefined;
+  #grid: TileGrid | undefined;
+  #result: PackedImage | undefined;
+
+  constructor(recognition: TiledImageSpec, padding: Padding) {
+    this.#recognition = recognition;
+    this.#padding = padding;
+    this.#preprocessor = new Preprocessor(tilePreprocessing(recognition.input));
+    this.#placer = new TilePlacer(recognition.output, recognition.scale);
+  }
+
+  begin([image]: readonly Image[]): number {
+    const source = image as PackedImage;
+    const { tiling, scale } = this.#recognition;
+    this.#grid = tileGrid(source.width, source.height, tiling);
+    this.#result = withMemory(imageFormFor(source, scale));
+    this.#source = source;
+    return this.#grid.tiles.length;
+  }
+
+  fill(tensors: HostTensors, region: number, row: number): void {
+    const { size, tiles } = this.#grid!;
+    const { x, y } = tiles[region]!;
+    const source = this.#source!;
+    const tile = placeTile([source.width, source.height], x, y, size, this.#padding);
+    tensors.fill(this.#preprocessor, source, row, tile);
+  }
+
+  finish(tensors: HostTensors, region: number, row: number): void {
+    const { size, tiles } = this.#grid!;
+    const tensor = tensors.outputs.get(this.#recognition.output.name)!;
+    this.#placer.place(tensor, row, size, tiles[region]!, this.#source!, this.#result!);
+  }
+
+  end(): readonly MadeImage[] {
+    const made = [{ image: this.#result!, tiles: this.#grid!.tiles.length }];
+    this.#source = undefined;
+    this.#result = undefined;
+    return made;
+  }
 }

@@ -3,10 +3,16 @@
 import { message, OptionError } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
 import { type Canvas, type Colour, strokeLine } from "../../image/canvas.ts";
-import { BOX_TENSORS, boxValues, DETECT_FORMS, labelLine, yoloSides } from "../detect/detect-forms.ts";
-import type { Detection, DetectionResult } from "../detect/detection.ts";
+import {
+  BOX_TENSORS,
+  boxValues,
+  DETECT_FORMS,
+  type Detection,
+  type DetectionResult,
+  labelLine,
+  yoloSides,
+} from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
-import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE, type Keypoint } from "../pose/keypoints.ts";
 import { type Mask, wordsOf } from "../segment/mask.ts";
 import {
   type MaskForm,
@@ -17,7 +23,15 @@ import {
   type TensorTraits,
   tensorsOf,
 } from "../task-result.ts";
-import type { ObjectOfTask, ObjectsOf, PoseObject } from "./objects.ts";
+import {
+  COCO_KEYPOINTS,
+  COCO_SKELETON,
+  DRAWN_KEYPOINT_SCORE,
+  type Keypoint,
+  type ObjectOfTask,
+  type ObjectsOf,
+  type PoseObject,
+} from "./objects.ts";
 
 /** What one kind of object has beside label, score and box. */
 interface Details<Object extends Detection> {

@@ -18,10 +18,10 @@ import {
   type TaskModel,
 } from "../../runtime/task.ts";
 import { type DetectTaskOptions, engineShapes, forShaping, RecognisedDetector } from "../detect/detect-task.ts";
+import type { CudaObjects } from "../detect/device-batch.ts";
 import type { HostDetect } from "../detect/host-detect.ts";
 import type { NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
-import type { CudaObjects } from "./cuda-objects.ts";
 
 /** What a task is on the host, and on a GPU. */
 interface ObjectParts {
@@ -31,18 +31,18 @@ interface ObjectParts {
 
 const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
   obb: {
-    host: async () => (await import("../obb/host-obb.ts")).HostObb,
-    cuda: async (spec) => (await import("../obb/cuda-obb.ts")).cudaObb(spec),
+    host: async () => (await import("./host-objects.ts")).HostObb,
+    cuda: async (spec) => (await import("../detect/cuda-postprocess.ts")).cudaObb(spec),
   },
   pose: {
-    host: async () => (await import("../pose/host-pose.ts")).HostPose,
+    host: async () => (await import("./host-objects.ts")).HostPose,
     async cuda({ keypoints }) {
-      const { mapKeypoints } = await import("../pose/keypoints.ts");
+      const { mapKeypoints } = await import("./objects.ts");
       return { mapRows: (block, region) => mapKeypoints(block, keypoints!, region) };
     },
   },
   segment: {
-    host: async () => (await import("../segment/host-segment.ts")).HostSegment,
+    host: async () => (await import("./host-objects.ts")).HostSegment,
     cuda: async (spec, { maskSize }) => (await import("../segment/cuda-segment.ts")).cudaSegment(spec, maskSize),
   },
 };

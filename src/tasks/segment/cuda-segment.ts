@@ -17,10 +17,15 @@ import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
 import { type DetectionBlock, moveRow } from "../../model/rows.ts";
-import { extraValues } from "../detect/cuda-postprocess.ts";
-import { DETECTION_HEADER_WORDS, detectionWords } from "../detect/detection-reader.ts";
+import {
+  type CudaObjects,
+  DETECTION_HEADER_WORDS,
+  detectionWords,
+  extraValues,
+  type GatheredRows,
+  type ObjectStage,
+} from "../detect/device-batch.ts";
 import { extraTable, mapGathering } from "../detect/map-launches.ts";
-import type { CudaObjects, GatheredRows, ObjectStage } from "../objects/cuda-objects.ts";
 import { giveMasks, type RowMasks } from "../objects/objects.ts";
 import { Mask, wordsOf } from "./mask.ts";
 import { type MaskSize, type Plan, planOf, type Rule, ruleOf } from "./mask-plan.ts";
@@ -44,11 +49,6 @@ const MOST_CHANNELS = 256;
 
 /** Blocks that walk over the tiles, a multiprocessor: as many as it has registers for. */
 const BLOCKS = 3;
-
-/** Words from the beginning of a mask to that of the next. */
-function stepOf(width: number, height: number): number {
-  return Math.ceil((wordsOf(width) * height) / ALIGNMENT) * ALIGNMENT;
-}
 
 /** Writes where masks go, and what those of each image have in common, into memory that is copied to the device. */
 export class MaskTable {
@@ -83,12 +83,11 @@ export class MaskTable {
   /** @param prototypes their size in cells */
   setPlan(index: number, plan: Plan, [width, height]: Size): void {
     const at = (TABLE_BYTES + index * PLAN_BYTES) / 4;
+    const { cropX, cropY, cropWidth, cropHeight, gridWidth, gridHeight } = plan;
     this.#doubles.set([plan.boxScaleX, plan.boxScaleY, plan.x, plan.y], at / 2);
-    const cells = [plan.cropWidth / plan.spanX, plan.cropHeight / plan.spanY];
-    this.#floats.set([...cells, width / plan.gridWidth, height / plan.gridHeight], at + 8);
-    const { cropX, cropY, cropWidth, cropHeight } = plan;
-    const sizes = [plan.width, plan.height, plan.gridWidth, plan.gridHeight];
-    this.#words.set([...sizes, cropX, cropY, cropWidth, cropHeight], at + 12);
+    const cells = [cropWidth / plan.spanX, cropHeight / plan.spanY];
+    this.#floats.set([...cells, width / gridWidth, height / gridHeight], at + 8);
+    this.#words.set([plan.width, plan.height, gridWidth, gridHeight, cropX, cropY, cropWidth, cropHeight], at + 12);
   }
 }
 
@@ -255,7 +254,7 @@ export class MaskReader {
     for (let row = 0, to = 0; row < count; row++, at += RECTANGLE_WORDS, to += PLACE_LENGTH) {
       for (let part = 0; part < RECTANGLE_WORDS; part++) places[to + part] = integers[at + part]!;
       places[to + RECTANGLE_WORDS] = end - start;
-      end += stepOf(integers[at + 2]!, integers[at + 3]!);
+      end += Math.ceil((wordsOf(integers[at + 2]!) * integers[at + 3]!) / ALIGNMENT) * ALIGNMENT;
     }
     this.#next = end;
     return new MappedMasks(this.#words.subarray(start, end), places, size);
@@ -371,8 +370,7 @@ class MaskStage extends Owner implements ObjectStage {
     if (extra?.maps === undefined) return [undefined, []];
     const levels = this.owned.use(deviceTable("u8", extraTable(extra, extra.maps, outputs, shape), device));
     const memory = this.owned.use(DeviceBuffer.create("f32", [shape.batch, rows, extra.length], { device }));
-    const words = detectionWords(rows);
-    const to = { levels: levels.pointer, detections: detections.pointer, gathered: memory.pointer, rows, words };
+    const to = { levels: levels.pointer, detections: detections.pointer, gathered: memory.pointer, rows };
     return [memory, [mapGathering(extra, extra.maps, shape.batch, to)]];
   }
 

@@ -2,9 +2,8 @@
 
 import { ArgumentError, message } from "../../core/errors.ts";
 import type { Rectangle } from "../../image/geometry.ts";
+import { decodeCounts, edgePolygons, encodeCounts, openCvContours, type Polygon, type Rle } from "./mask-forms.ts";
 import { isEmpty, type Window } from "./mask-plan.ts";
-import { edgePolygons, openCvContours, type Polygon } from "./outline.ts";
-import { decodeCounts, encodeCounts, type Rle } from "./rle.ts";
 
 /** Which polygons are made of a mask. */
 export interface PolygonOptions {

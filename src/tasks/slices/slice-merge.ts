@@ -3,8 +3,7 @@
 import type { Rectangle } from "../../image/geometry.ts";
 import { blockAt, type DetectionBlock, type RowExtra } from "../../model/rows.ts";
 import { growRotated, rotatedEnvelope, rotatedOverlap } from "../obb/rotated.ts";
-import { giveMasks, type MaskedBlock } from "../objects/objects.ts";
-import { MergedMasks } from "./merged-masks.ts";
+import { giveMasks, type MaskedBlock, MergedMasks } from "../objects/objects.ts";
 import type { MergeRules } from "./slice-grid.ts";
 
 const { fround } = Math;

@@ -5,7 +5,7 @@ import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
 import type { RowExtra } from "../../../src/model/rows.ts";
-import { DETECTION_HEADER_WORDS, detectionWords } from "../../../src/tasks/detect/detection-reader.ts";
+import { DETECTION_HEADER_WORDS, detectionWords } from "../../../src/tasks/detect/device-batch.ts";
 import { MaskReader, MaskTable, maskLaunch } from "../../../src/tasks/segment/cuda-segment.ts";
 import { type Mask, wordsOf } from "../../../src/tasks/segment/mask.ts";
 import { type MaskSize, planOf, ruleOf } from "../../../src/tasks/segment/mask-plan.ts";

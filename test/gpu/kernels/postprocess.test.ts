@@ -12,15 +12,17 @@ import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../../src/model/rows.ts";
-import { mapTables, postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
-import { NmsOptionsTable } from "../../../src/tasks/detect/cuda-tables.ts";
-import { DetectionReader } from "../../../src/tasks/detect/detection-reader.ts";
+import {
+  cudaObb,
+  mapTables,
+  postprocessLaunches,
+  postprocessSizes,
+} from "../../../src/tasks/detect/cuda-postprocess.ts";
+import { type CudaObjects, DetectionReader, NmsOptionsTable } from "../../../src/tasks/detect/device-batch.ts";
 import type { HostDetect } from "../../../src/tasks/detect/host-detect.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../../src/tasks/detect/plausibility.ts";
-import { cudaObb } from "../../../src/tasks/obb/cuda-obb.ts";
-import { HostObb } from "../../../src/tasks/obb/host-obb.ts";
-import type { CudaObjects } from "../../../src/tasks/objects/cuda-objects.ts";
+import { HostObb } from "../../../src/tasks/objects/host-objects.ts";
 import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing, isOnCpu, isSanitized } from "../../support/gpu.ts";

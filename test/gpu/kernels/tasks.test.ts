@@ -21,8 +21,7 @@ import type { InputTensor, Preprocessor } from "../../../src/image/preprocessor.
 import type { ModelInfo } from "../../../src/model/model-info.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
 import type { HostTensors, OpenedModel, Task, TaskModel } from "../../../src/runtime/task.ts";
-import type { BestClasses } from "../../../src/tasks/classify/class-scores.ts";
-import type { ClassifyTaskOptions } from "../../../src/tasks/classify/classifier-recognition.ts";
+import type { BestClasses, ClassifyTaskOptions } from "../../../src/tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../../../src/tasks/classify/classify-task.ts";
 import { DEPTH } from "../../../src/tasks/depth/depth-task.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../../src/tasks/detect/detect-task.ts";

@@ -10,7 +10,7 @@ import { Model } from "../../../src/api/model.ts";
 import { OrientedDetector, PoseEstimator } from "../../../src/api/object-model.ts";
 import { TopDownPoseEstimator } from "../../../src/api/top-down.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
-import type { ClassificationResult } from "../../../src/tasks/classify/classification.ts";
+import type { ClassificationResult } from "../../../src/tasks/classify/classify-task.ts";
 import type { Detection } from "../../../src/tasks/detect/detection.ts";
 import { imagePath, largestDifference, matched } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";

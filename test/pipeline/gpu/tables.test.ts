@@ -9,8 +9,14 @@ import { place, placeRectangle, placeTile } from "../../../src/image/geometry.ts
 import { yuvCoefficients } from "../../../src/image/image.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { createDetectionBlock } from "../../../src/model/rows.ts";
-import { NmsOptionsTable, REGION_BYTES, SELECTION_BYTES } from "../../../src/tasks/detect/cuda-tables.ts";
-import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/detection-reader.ts";
+import {
+  DetectionReader,
+  detectionWords,
+  extraStart,
+  NmsOptionsTable,
+  REGION_BYTES,
+  SELECTION_BYTES,
+} from "../../../src/tasks/detect/device-batch.ts";
 
 /** What a message needs to know of a model. */
 function readAs(head: string): Pick<ModelSpec, "head" | "plan"> {

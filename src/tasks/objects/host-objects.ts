@@ -1,20 +1,127 @@
-/** @module Host segment: boxes as a detector's, and the mask of each object, around a model in host memory. */
+/**
+ * @module HostObjects: boxes as a detector's, and what a task has beside them: points, angles by which rotated boxes
+ * overlap, or masks, around a model in host memory.
+ */
 
-import type { DecodeInput } from "../../heads/head.ts";
+import { decodeFacePoints } from "../../heads/face-grid.ts";
+import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import type { MaskSource } from "../../heads/host-plan.ts";
 import { LARGEST_PATCH } from "../../heads/masked.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
-import { NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
+import { gatherRows, NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
+import { decodePartPoints } from "../../heads/parts.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
-import { type DetectionBlock, moveRow } from "../../model/rows.ts";
+import { type Candidates, type DetectionBlock, moveRow } from "../../model/rows.ts";
 import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
+import { appendRow, assertProbability, type NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
-import { giveMasks } from "../objects/objects.ts";
-import type { Mask } from "./mask.ts";
-import { type MaskSize, ruleOf } from "./mask-plan.ts";
-import { ProtoMasks } from "./proto-masks.ts";
+import { orientedToSource, RotatedSelector, type RotatedSuppression } from "../obb/rotated.ts";
+import type { Mask } from "../segment/mask.ts";
+import { type MaskSize, ruleOf } from "../segment/mask-plan.ts";
+import { ProtoMasks } from "../segment/proto-masks.ts";
+import { giveMasks, mapKeypoints } from "./objects.ts";
+
+/** What one slot needs to find objects and their points. */
+export class HostPose extends HostDetect {
+  readonly #plan: ObjectSpec["plan"];
+  readonly #form: KeypointForm;
+
+  constructor(
+    spec: ObjectSpec,
+    guard: PlausibilityGuard,
+    options: Partial<Pick<DetectTaskOptions, "heads" | "slices" | "batch">> = {},
+  ) {
+    const form = spec.keypoints!;
+    super(spec, guard, options, [{ length: form.count * form.numbers }]);
+    this.#plan = spec.plan;
+    this.#form = form;
+  }
+
+  /** Points that are no columns of an output beside the box are worked out. */
+  protected override gather(input: DecodeInput, block: DetectionBlock): void {
+    const plan = this.#plan;
+    const points = block.extras[0]!;
+    if (plan.kind === "parts") decodePartPoints(plan, input, block, points);
+    else if (plan.kind === "faces") decodeFacePoints(plan, input, block, points);
+    else super.gather(input, block);
+  }
+
+  protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {
+    super.mapRows(block, input, region);
+    mapKeypoints(block, this.#form, region);
+  }
+}
+
+/** Numbers of a box but for its angle. */
+const SIDES = 4;
+
+/** What one slot needs to find oriented boxes. */
+export class HostObb extends HostDetect {
+  readonly #spec: ObjectSpec;
+  readonly #suppression: RotatedSuppression;
+  readonly #selector = new RotatedSelector();
+  #sides = new Float32Array(0);
+  #angles = new Float32Array(0);
+  /** f32 [capacity, 5]: cx, cy, w, h in pixels, angle in radians. */
+  #boxes = new Float32Array(0);
+
+  constructor(
+    spec: ObjectSpec,
+    guard: PlausibilityGuard,
+    options: Partial<Pick<DetectTaskOptions, "rotatedNms" | "heads" | "slices" | "batch">> = {},
+  ) {
+    super(spec, guard, options);
+    this.#spec = spec;
+    this.#suppression = options.rotatedNms ?? "any";
+  }
+
+  protected override select(
+    candidates: Candidates,
+    selection: NmsOptions,
+    input: DecodeInput,
+    block: DetectionBlock,
+  ): void {
+    this.#gather(candidates, selection, input);
+    if (!this.#spec.needsNms) {
+      super.select(candidates, selection, input, block);
+      return;
+    }
+    const { count, scores, classIds } = candidates;
+    block.count = 0;
+    block.dropped = candidates.dropped;
+    const kept = this.#selector.select({ count, scores, classIds, boxes: this.#boxes }, selection, this.#suppression);
+    block.hasOnlyInsideOut = candidates.hasInsideOut && kept + block.dropped === 0;
+    for (let at = 0; at < kept; at++) appendRow(block, candidates, this.#selector.kept[at]!);
+    if (kept > 0) assertProbability(block.scores[0]!, this.#spec.head);
+  }
+
+  /** Have the five numbers of every candidate. One of a class asked for whose angle is no number is left out, and counted. */
+  #gather(candidates: Candidates, { classIds }: NmsOptions, input: DecodeInput): void {
+    const [sidesAt, anglesAt] = this.#spec.extras;
+    const { count } = candidates;
+    if (this.#angles.length < count) {
+      const capacity = candidates.scores.length;
+      this.#sides = new Float32Array(capacity * SIDES);
+      this.#angles = new Float32Array(capacity);
+      this.#boxes = new Float32Array(capacity * (SIDES + 1));
+    }
+    gatherRows(sidesAt!, input, candidates, this.#sides);
+    gatherRows(anglesAt!, input, candidates, this.#angles);
+    for (let row = 0, to = 0; row < count; row++, to += SIDES + 1) {
+      for (let side = 0; side < SIDES; side++) this.#boxes[to + side] = this.#sides[row * SIDES + side]!;
+      this.#boxes[to + SIDES] = this.#angles[row]!;
+      if (Number.isFinite(this.#angles[row]!)) continue;
+      candidates.scores[row] = -1;
+      if (classIds === undefined || classIds.has(candidates.classIds[row]!)) candidates.dropped += 1;
+    }
+  }
+
+  protected override mapRows(block: DetectionBlock, _: DecodeInput, region: Region): void {
+    orientedToSource(block, region);
+  }
+}
 
 /** Of planes and patches, which are masks as they are. */
 const ONE = Float32Array.of(1);

@@ -6,12 +6,7 @@ import type { GivenOptions, OptionsOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import { RESIZES } from "../image/preprocessing.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
-import {
-  ACTIVATIONS,
-  type Activation,
-  type ClassifyParams,
-  type ClassifyTaskOptions,
-} from "../tasks/classify/classifier-recognition.ts";
+import type { Activation, ClassifyParams, ClassifyTaskOptions } from "../tasks/classify/classifier-recognition.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import {
   group,

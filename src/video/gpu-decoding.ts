@@ -3,6 +3,8 @@
 import { inShort, LibraryLoadError, message, NativeError, UnsupportedVideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Device } from "../cuda/device.ts";
+import { CUDA_RUNTIME_SYMBOLS, cudaRuntime } from "../ffi/cuda-runtime.ts";
+import { offThread } from "../ffi/off-thread.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { Nvdec, nvdecUnavailable } from "../nvdec/nvdec.ts";
 import { NvdecDecoder } from "../nvdec/nvdec-decoder.ts";
@@ -33,6 +35,19 @@ interface SharedEngines {
 }
 
 const shared = new Map<number, SharedEngines>();
+
+/** By the number of a GPU. */
+const ready = new Map<number, Promise<void>>();
+
+/**
+ * Set a GPU up, once a process, off the JS thread: what uses one first makes its context, which takes half a second in which nothing else
+ * would go on. What is wrong with it is for `Device.open` to say.
+ */
+async function setUp(index: number): Promise<void> {
+  const { cudaSetDevice } = cudaRuntime();
+  const status = await offThread(cudaSetDevice.ptr, CUDA_RUNTIME_SYMBOLS.cudaSetDevice)(index);
+  if (status !== 0) logger.debug(`GPU ${index} is not set up in advance: cudaSetDevice returned ${status}`);
+}
 
 /** @throws {NativeError} If the GPU or its engines cannot be used */
 function openEngines(index: number): SharedEngines {
@@ -129,18 +144,20 @@ export class GpuDecoding {
   }
 
   /** Have a GPU decode a video. @returns why it does not, in one clause, where it does not */
-  static choose(info: VideoInfo, config: VideoConfig, index: number): GpuDecoding | string {
+  static async choose(info: VideoInfo, config: VideoConfig, index: number): Promise<GpuDecoding | string> {
     const form = formRefusal(info, config);
     if (typeof form === "string") return form;
     const reason = nvdecUnavailable();
     if (reason !== undefined) return reason;
     try {
+      await ready.getOrInsertComputed(index, setUp);
       const engines = openEngines(index);
       const refusal = engines.nvdec.refusal(form);
       if (refusal === undefined) return new GpuDecoding(index, engines, form.codec);
       void closeEngines(index);
       return refusal;
     } catch (error) {
+      ready.delete(index);
       if (!(error instanceof NativeError || error instanceof LibraryLoadError)) throw error;
       return inShort(error);
     }

@@ -175,7 +175,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   /** Let a GPU decode, or say why ffmpeg does. @throws {UnsupportedVideoError} If the GPU was asked for, and does not */
   async #chooseGpu(device: number): Promise<void> {
     const { GpuDecoding } = await import("./gpu-decoding.ts");
-    const chosen = GpuDecoding.choose(this.info, this.#config, device);
+    const chosen = await GpuDecoding.choose(this.info, this.#config, device);
     if (typeof chosen !== "string") this.#gpu = chosen;
     else if (this.#config.decode === "gpu") throw GpuDecoding.refusal(this.name, chosen);
     else logger.info(`${this.name} is decoded by ffmpeg: ${chosen}`);

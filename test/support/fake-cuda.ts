@@ -22,7 +22,9 @@ const BODIES: Readonly<Record<string, string>> = {
   cudaRuntimeGetVersion: "(int *out) { *out = 12020; return 0; }",
   cuDriverGetVersion: "(int *out) { *out = 12020; return 0; }",
   cudaGetDeviceCount: "(int *out) { *out = 2; return 0; }",
-  cudaSetDevice: "(int device) { current = device; return 0; }",
+  // The first call makes the context, which takes as long as a test says.
+  cudaSetDevice:
+    '(int device) { static int calls; const char *ms = getenv("FAKE_SET_UP_MS"); if (calls++ == 0 && ms != NULL) usleep(1000 * atoi(ms)); current = device; return 0; }',
   cudaGetErrorName: '(int status) { return status == 600 ? "cudaErrorNotReady" : "cudaErrorFake"; }',
   cudaGetErrorString: '(int status) { (void)status; return "a fake error"; }',
   // Device memory may be short for a while.
@@ -66,6 +68,7 @@ const HEAD = `
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 static int current = -1, freed_on = -1, pinned = 0, is_short = 0;
 void fakeShortage(int now) { is_short = now; }
 int fakeFreedOn(void) { return freed_on; }

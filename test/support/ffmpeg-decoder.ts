@@ -196,7 +196,7 @@ export class FfmpegEngines implements Disposable {
 
   /** @param spare surfaces that readers may not hold */
   constructor(options: FfmpegDecoderOptions, spare = 1) {
-    this.#spy = spyOn(GpuDecoding, "choose").mockImplementation((info) => {
+    this.#spy = spyOn(GpuDecoding, "choose").mockImplementation(async (info) => {
       const start = (job: DecodeJob, packets: PacketSource, onCopy: () => void): DeviceRun => {
         const decoder = new FfmpegDecoder(this.#device, info, options);
         this.decoders.push(decoder);

@@ -182,6 +182,31 @@ fakeCudaTest(
   },
 );
 
+fakeCudaTest("the first videos are opened while the GPU is set up, and nothing waits meanwhile", async (run) => {
+  const output = await run(
+    program(`
+      let last = performance.now(), longestMs = 0;
+      const timer = setInterval(() => {
+        const now = performance.now();
+        longestMs = Math.max(longestMs, now - last);
+        last = now;
+      }, 5);
+      const beginning = last;
+      const videos = await Promise.all([1, 2, 3, 4].map(() => recordedVideo(stream(4))));
+      const tookMs = performance.now() - beginning;
+      await Bun.sleep(20);
+      clearInterval(timer);
+      for (const video of videos) await video.close();
+      tell(longestMs, tookMs);
+    `),
+    { FAKE_SET_UP_MS: "2000" },
+  );
+  const [longestMs, tookMs] = result(output) as [number, number];
+  expect(longestMs).toBeLessThan(1500);
+  // Once for all of them.
+  expect(tookMs).toBeGreaterThanOrEqual(2000);
+});
+
 fakeCudaTest("a video whose device is lost closes all the same, and leaves no decoder behind", async (run) => {
   const output = await run(
     program(`

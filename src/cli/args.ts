@@ -1,10 +1,12 @@
-/** @module Arguments: the words of a command line split into flags and operands. */
+/**
+ * @module Arguments: the words of a command line split into flags and operands. What users of other tools type, those of
+ * Ultralytics and trtexec above all, is read as what it is here; aliases of options stand with the options.
+ */
 
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { OptionError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
-import { assignmentIn, FOREIGN_NAMES, foreignDevice, foreignFlag, foreignSource } from "./foreign.ts";
 
 /** One flag of a command. */
 export interface Flag {
@@ -159,9 +161,11 @@ function said({ flag, name, takesValue, text }: Spelling, given: string | undefi
   return typeof text === "function" ? text(given ?? "") : (text ?? given ?? true);
 }
 
-/** What a flag of other tools is here. */
+/** What to do in place of a flag of other tools; `undefined` where the command has no flag for it. */
 function answerTo(name: string, known: readonly Flag[]): string | undefined {
-  return foreignFlag(name, (flag) => known.some((one) => one.name === flag));
+  const key = name.toLowerCase();
+  const found = Object.entries(ANSWERS).find(([, answers]) => Object.hasOwn(answers, key));
+  return known.some((one) => one.name === found?.[0]) ? found?.[1][key] : undefined;
 }
 
 /** How a message about an unknown flag ends; `undefined` where nothing is like it. */
@@ -200,4 +204,97 @@ export function refuseOperands(command: string, { operands }: ParsedArguments): 
   const [first] = operands;
   if (first === undefined) return;
   throw refuse("file", `Unexpected argument ${JSON.stringify(first)}: ${command} takes no files`, helpHint(command));
+}
+
+/** Commands that others have, and the one here that does it. */
+const COMMANDS: Readonly<Record<string, string>> = {
+  ...{ predict: "detect", run: "detect", track: "detect", segment: "detect", pose: "detect", obb: "detect" },
+  ...{ cls: "classify", export: "build", trtexec: "build", compile: "build", validate: "val", eval: "val" },
+  ...{ info: "inspect", checks: "doctor", check: "doctor", pull: "models", download: "models", list: "models" },
+  ...{ upscale: "transform", enhance: "transform", completion: "completions" },
+};
+
+/** The command that does what one of that name does elsewhere. */
+export function knownCommand(name: string): string | undefined {
+  return Object.hasOwn(COMMANDS, name.toLowerCase()) ? COMMANDS[name.toLowerCase()] : undefined;
+}
+
+const PLACE = "--save DIR names the folder of annotated copies";
+const SHOWN = "nothing is shown on a screen; --save DIR writes annotated copies";
+const SHAPES = "--shapes NAME=LEAST,TYPICAL,LARGEST says all three";
+const COMMAND = "leave it out: the command says it";
+const NONE = "leave it out: there is no such step here";
+
+/** What to do in place of flags of others, by the flag that does it, whose commands the answer holds for. Those of trtexec in lower case. */
+const ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  annotations: {
+    "save-txt": "--format yolo --output DIR writes label files",
+    "save-json": "--format coco --output FILE writes what pycocotools scores",
+  },
+  save: {
+    ...{ project: PLACE, name: PLACE, "exist-ok": PLACE, show: SHOWN, "view-img": SHOWN },
+    nosave: "leave it out: nothing is drawn without --save",
+  },
+  crop: { "save-crop": "--crop DIR writes what was found as images of its own" },
+  "no-boxes": { "show-boxes": "--no-boxes draws none" },
+  "no-labels": { "show-labels": "--no-labels draws none" },
+  "no-scores": {
+    "show-conf": "--no-scores draws none",
+    "save-conf": "label files of --format yolo have scores; --no-scores omits them",
+  },
+  "mask-size": { "retina-masks": "leave it out: masks have the size of the image" },
+  policy: { "stream-buffer": "--policy all queues the frames of live sources" },
+  track: { tracker: "--track bytetrack, or botsort or ocsort" },
+  format: { json: "--format json, or jsonl for one image a line", csv: "--format csv" },
+  backend: {
+    cpu: "--backend cpu",
+    gpu: "--backend gpu, and --device N for another than the first",
+    dnn: "--backend chooses between ONNX Runtime and TensorRT",
+  },
+  precision: {
+    ...Object.fromEntries(["fp32", "fp16", "int8", "fp8"].map((name) => [name, `--precision ${name}`])),
+    best: "--precision names the lowest that is allowed",
+  },
+  shapes: { minshapes: SHAPES, optshapes: SHAPES, maxshapes: SHAPES },
+  pools: { mempoolsize: "--workspace 2GiB limits the workspace, --pools LIST other pools" },
+  "optimization-level": {
+    onnx: "give the model without a flag: bunx bun-tensorrt build model.onnx",
+    saveengine: "--output FILE writes a copy of the plan",
+    builderoptimizationlevel: "--optimization-level 0-5",
+    skipinference: "leave it out: nothing runs after the build",
+  },
+  "timing-cache": { timingcachefile: "--timing-cache FILE" },
+  "timing-iterations": { avgtiming: "--timing-iterations N" },
+  dla: { usedlacore: "--dla CORE" },
+  help: { mode: COMMAND, augment: NONE, visualize: NONE, embed: NONE, update: NONE },
+};
+
+/** Other names of flags that several commands have, each in its own way. */
+const FOREIGN_NAMES: Readonly<Record<string, string>> = { weights: "model" };
+
+/** `conf=0.5`: a flag and its value in one word. */
+function assignmentIn(word: string): { readonly key: string; readonly value: string } | undefined {
+  const found = /^([a-z][\w-]*)=(.*)$/is.exec(word);
+  if (found === null) return undefined;
+  const value = found[2]!.replace(/^\[(.*)\]$/s, "$1").replace(/^(["'])(.*)\1$/s, "$2");
+  return { key: found[1]!.replaceAll("_", "-").toLowerCase(), value };
+}
+
+/** `/dev/video0` of `0`: a camera, where others take a number for one. */
+function foreignSource(source: string): string {
+  return /^\d{1,2}$/.test(source) ? `/dev/video${source}` : source;
+}
+
+/** `0` of `cuda` and `cuda:0`, which ask for a GPU, where a number by itself only says which; `cpu` is no number, but where models run. */
+function foreignDevice(flags: Record<string, string | true>): void {
+  const { device } = flags;
+  if (typeof device !== "string") return;
+  if (/^cpu$/i.test(device)) {
+    delete flags.device;
+    flags.backend ??= "cpu";
+  }
+  const number = /^cuda(?::(\d+))?$/i.exec(device);
+  if (number === null) return;
+  flags.device = number[1] ?? "0";
+  flags.backend ??= "gpu";
 }

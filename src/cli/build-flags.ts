@@ -12,20 +12,21 @@ import {
   PROFILING_VERBOSITIES,
 } from "../tensorrt/build-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { imagesFrom, refuseUncalibrated } from "./convert-flags.ts";
-import { flagsOf, valuesFrom } from "./option-flags.ts";
 import {
   byteCount,
   capabilityList,
   count,
   countRange,
+  flagsOf,
   path,
   QUIET,
   type Range,
   sizeRange,
   toggle,
+  valuesFrom,
   wholeNumber,
-} from "./values.ts";
+} from "./option-flags.ts";
+import { imagesFrom, refuseUncalibrated } from "./precision-flags.ts";
 
 const POOLS: ReadonlyMap<string, MemoryPool> = new Map(MEMORY_POOLS.map((pool) => [kebab(pool), pool]));
 const POOL_RULE = `NAME=SIZE, separated by commas; the names are ${[...POOLS.keys()].join(", ")}`;

@@ -164,7 +164,7 @@ export const COMMANDS: readonly Command[] = [
     name: "transform",
     summary: "Run image-to-image models: super-resolution, enhancement, style.",
     usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],
-    flags: async () => (await import("./transform-flags.ts")).TRANSFORM_FLAGS,
+    flags: async () => (await import("./whole-image-flags.ts")).TRANSFORM_FLAGS,
     notes: [
       "Formats are inferred from the model's shapes: 1 channel is luma, whose colours are carried over, 3 are RGB; the output",
       "may be a whole number of times as large. The range of values is not in the shapes: give it with --range.",
@@ -195,7 +195,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "Convert an ONNX model to FP16, INT8 or FP8, without Python.",
     usage: ["convert <file|name> --precision fp16|int8|fp8 [--calibration DIR|LIST] [flags]"],
     words: () => catalogueNames("model"),
-    flags: async () => (await import("./convert-flags.ts")).CONVERT_FLAGS,
+    flags: async () => (await import("./precision-flags.ts")).CONVERT_FLAGS,
     notes: [
       "TensorRT 11 and TensorRT-RTX compute in the types that a model has. What FP16 would lose stays in FP32: normalisations,",
       "indices, boxes in pixels. int8 and fp8 put Q/DQ nodes around layers; heads and attention stay in FP16. Give them 64 to",
@@ -220,7 +220,7 @@ export const COMMANDS: readonly Command[] = [
       "compare <file|name> --backend cpu,gpu --images DIR|FILE [flags]",
     ],
     words: () => catalogueNames("model"),
-    flags: async () => (await import("./compare-flags.ts")).COMPARE_FLAGS,
+    flags: async () => (await import("./precision-flags.ts")).COMPARE_FLAGS,
     notes: [
       "Outputs of one name are compared element by element: the largest and the mean difference, the cosine, and the signal to",
       "noise in decibels. Of models of objects, boxes of one class that overlap by half are matched, and the second model's mAP",
@@ -262,7 +262,7 @@ export const COMMANDS: readonly Command[] = [
     name: "serve",
     summary: "Serve a detector, or a model of another task, over HTTP.",
     usage: ["serve [flags]"],
-    flags: async () => (await import("./serve-flags.ts")).SERVE_FLAGS,
+    flags: async () => (await import("./service-flags.ts")).SERVE_FLAGS,
     notes: [
       "POST /detect      an image as the body, or files in a form; options in the address: ?threshold=0.5&classes=person",
       "POST /classify    the same for a classifier: ?top=3; /semantic and /depth for models of maps",
@@ -284,7 +284,7 @@ export const COMMANDS: readonly Command[] = [
     name: "worker",
     summary: "Detect objects in frames from Redis streams, or classify them, as one of several workers.",
     usage: ["worker [flags]"],
-    flags: async () => (await import("./worker-flags.ts")).WORKER_FLAGS,
+    flags: async () => (await import("./service-flags.ts")).WORKER_FLAGS,
     notes: [
       "A frame is an entry with a field `frame`, the protobuf message buntensorrt.v1.Frame, or with plain fields:",
       "source_id, frame_id, timestamp, encoding (jpeg, png, rgb, bgr, rgba, nv12), width, height, pitch and data.",

@@ -1,18 +1,71 @@
-/** @module DetectFlags: the flags of `detect`, and what they stand for. */
+/** @module DetectFlags: the flags of a detector, which several commands have, and those of `detect`, and what they stand for. */
 
 import { z } from "zod";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
 import { TOP_DOWN_OPTIONS, type TopDownPoseOptions } from "../api/top-down-config.ts";
 import type { OptionTable } from "../core/options.ts";
+import { refusePadding } from "../image/preprocessing-options.ts";
 import { DRAW_OPTIONS, type DrawOptions } from "../tasks/draw-options.ts";
 import type { MaskForm } from "../tasks/task-result.ts";
 import { parseTrackerOptions, TRACKER_OPTIONS, type TrackerOptions } from "../track/tracker-options.ts";
 import type { ImageFraming } from "../video/image-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./detector-flags.ts";
-import { flagsOf, optionsFrom, valuesFrom } from "./option-flags.ts";
-import { count, LIST, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
+import {
+  count,
+  flagsOf,
+  LIST,
+  loadOptionsFrom,
+  type OptionFlag,
+  optionsFrom,
+  outputFile,
+  path,
+  positiveNumber,
+  QUIET,
+  spellingIn,
+  toggle,
+  valuesFrom,
+  wholeNumber,
+} from "./option-flags.ts";
+
+const OPTION_FLAGS = flagsOf(DETECTOR_OPTIONS);
+
+/** In the order of the help. */
+export const DETECTOR_FLAGS: readonly Flag[] = [
+  {
+    name: "model",
+    short: "m",
+    value: "FILE|NAME",
+    summary: "ONNX file, plan, or a name from `models` (default yolo11n)",
+  },
+  ...OPTION_FLAGS,
+];
+
+/** The flags of a detector, checked. */
+export interface DetectorArguments {
+  /** Path or catalogue name; `undefined` for the default model. */
+  readonly model: string | undefined;
+  /** What was said; the library's own defaults hold for the rest. */
+  readonly detector: DetectorOptions;
+}
+
+/** What a detector is loaded with. @throws {OptionError} If a value is refused, or flags do not go together */
+export function detectorOptionsFrom(parsed: ParsedArguments, flags: readonly OptionFlag[]): DetectorOptions {
+  const options = loadOptionsFrom<DetectorOptions>(parsed, flags);
+  refusePadding(options.preprocessing, spellingIn(flags));
+  return options;
+}
+
+/**
+ * Check the flags that are in {@linkcode DETECTOR_FLAGS}; others are left alone.
+ *
+ * @throws {OptionError} If a value is refused, flags do not go together, or the file of labels cannot be read
+ */
+export function parseDetectorFlags(parsed: ParsedArguments): DetectorArguments {
+  const { model } = parsed.flags;
+  if (model === "") throw refuse("model", '--model is refused, got ""', "a path or a name");
+  return { model: model as string | undefined, detector: detectorOptionsFrom(parsed, OPTION_FLAGS) };
+}
 
 const FORMATS = ["table", "json", "jsonl", "csv", "coco", "yolo", "dota", "mot"] as const;
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bun
+
 /** @module Main: from a command line to an exit code. */
 
 import { existsSync } from "node:fs";
@@ -9,7 +10,7 @@ import { nearestWord, unknownWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
 import { isImageName } from "../image/decode-limits.ts";
 import { confineSharp } from "../image/sharp.ts";
-import { parseWords, refuse } from "./args.ts";
+import { knownCommand, parseWords, refuse } from "./args.ts";
 import {
   type Command,
   type CommandContext,
@@ -20,7 +21,6 @@ import {
   overview,
 } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
-import { knownCommand } from "./foreign.ts";
 import { operandKind } from "./operands.ts";
 import { hasColour, paintOf, standardOutput, Terminal } from "./terminal.ts";
 

@@ -9,8 +9,7 @@ import { type OptionTable, shapeOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, valuesFrom } from "./option-flags.ts";
-import { path, toggle, wholeNumber } from "./values.ts";
+import { flagsOf, path, toggle, valuesFrom, wholeNumber } from "./option-flags.ts";
 
 const samples = catalogue.filter(({ kind }) => kind === "image").map(({ name }) => name);
 

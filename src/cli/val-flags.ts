@@ -5,9 +5,8 @@ import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.t
 import { EVALUATE_OPTIONS } from "../api/evaluate-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import { type Flag, helpHint, type ParsedArguments, refuse } from "./args.ts";
-import { detectorOptionsFrom } from "./detector-flags.ts";
-import { flagsOf, loadOptionsFrom, type OptionFlag, valuesFrom } from "./option-flags.ts";
-import { path, QUIET, toggle } from "./values.ts";
+import { detectorOptionsFrom } from "./detect-flags.ts";
+import { flagsOf, loadOptionsFrom, type OptionFlag, path, QUIET, toggle, valuesFrom } from "./option-flags.ts";
 
 const { images, split, threshold } = EVALUATE_OPTIONS;
 

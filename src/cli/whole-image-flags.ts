@@ -1,7 +1,8 @@
-/** @module WholeImageFlags: the flags of `classify`, `semantic` and `depth`, and what they stand for. */
+/** @module WholeImageFlags: the flags of `classify`, `semantic`, `depth` and `transform`, and what they stand for. */
 
 import { z } from "zod";
 import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
+import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../api/image-model-config.ts";
 import type { MachineChoice } from "../api/machine-options.ts";
 import {
   DEPTH_OPTIONS,
@@ -10,10 +11,10 @@ import {
   type SemanticSegmenterOptions,
 } from "../api/map-config.ts";
 import type { OptionTable } from "../core/options.ts";
+import type { EncodedFormat } from "../image/encode-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { flagsOf, loadOptionsFrom, valuesFrom } from "./option-flags.ts";
-import { LIST, outputFile, path, QUIET } from "./values.ts";
+import { count, flagsOf, LIST, loadOptionsFrom, outputFile, path, QUIET, toggle, valuesFrom } from "./option-flags.ts";
 
 const FORMATS = ["table", "json", "jsonl", "csv"] as const;
 
@@ -79,3 +80,53 @@ export const SEMANTIC_FLAGS: WholeImageFlags<SemanticSegmenterOptions> = flagsFo
 );
 /** Of `depth`. */
 export const DEPTH_FLAGS: WholeImageFlags<DepthEstimatorOptions> = flagsFor(DEPTH_OPTIONS, "depth-anything/model.onnx");
+
+const IMAGE_FLAGS = flagsOf(IMAGE_MODEL_OPTIONS);
+
+const TRANSFORM = {
+  model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of an image-to-image model" },
+  list: LIST,
+  output: { schema: path, short: "o", value: "FILE|DIR", help: "what is written: one file, or a folder for many" },
+  format: {
+    schema: z.enum(["png", "jpeg", "webp"], "png, jpg or webp"),
+    short: "f",
+    value: "png|jpg|webp",
+    fromText: (text) => (text === "jpg" ? "jpeg" : text),
+    help: "of files in a folder (default the source's, else png)",
+  },
+  quality: { schema: count(100), value: "1-100", help: "of JPEG and WebP (default 90)" },
+  isJson: { ...toggle, flag: "json", help: "one array of {file, output, width, height, tiles, timing (ms)}" },
+  isQuiet: QUIET,
+} satisfies OptionTable;
+
+/** In the order of the help. */
+export const TRANSFORM_FLAGS: readonly Flag[] = [...flagsOf(TRANSFORM), ...IMAGE_FLAGS];
+
+/** The flags of `transform`, checked. */
+export interface TransformArguments {
+  /** Path or catalogue name. */
+  readonly model: string;
+  readonly options: ImageModelOptions;
+  readonly list: string | undefined;
+  readonly output: string;
+  readonly format: EncodedFormat | undefined;
+  readonly quality: number | undefined;
+  readonly isJson: boolean;
+  readonly isQuiet: boolean;
+}
+
+/**
+ * Check the flags of `transform`.
+ *
+ * @throws {OptionError} If a value is refused, or the model or the place for what is made is missing
+ */
+export function parseTransformFlags(parsed: ParsedArguments): TransformArguments {
+  const { model, output, ...flags } = valuesFrom(parsed, TRANSFORM);
+  if (model === undefined) {
+    throw refuse("model", "Missing --model", "add --model super-resolution.onnx");
+  }
+  if (output === undefined) {
+    throw refuse("output", "Missing --output", "add --output large.png, or a folder");
+  }
+  return { ...flags, model, options: loadOptionsFrom<ImageModelOptions>(parsed, IMAGE_FLAGS), output };
+}

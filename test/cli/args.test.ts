@@ -6,17 +6,19 @@ import { DEPTH_OPTIONS, SEMANTIC_OPTIONS } from "../../src/api/map-config.ts";
 import { type Flag, parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS } from "../../src/cli/build-flags.ts";
 import { DETECT_FLAGS } from "../../src/cli/detect-flags.ts";
-import { flagsOf, optionsFrom, valuesFrom } from "../../src/cli/option-flags.ts";
 import {
   byteCount,
   capabilityList,
   count,
   countRange,
+  flagsOf,
+  optionsFrom,
   pixelSize,
   sizeRange,
   toggle,
+  valuesFrom,
   wholeNumber,
-} from "../../src/cli/values.ts";
+} from "../../src/cli/option-flags.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import { kebab } from "../../src/core/options.ts";
 import { SERVE_OPTIONS } from "../../src/serve/serve-config.ts";

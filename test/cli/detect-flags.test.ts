@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
 import { parseWords } from "../../src/cli/args.ts";
 import { DETECT_FLAGS, type DetectArguments, parseDetectFlags } from "../../src/cli/detect-flags.ts";
-import { parseServeFlags } from "../../src/cli/serve-flags.ts";
-import { parseTransformFlags } from "../../src/cli/transform-flags.ts";
-import { parseWorkerFlags } from "../../src/cli/worker-flags.ts";
+import { parseServeFlags, parseWorkerFlags } from "../../src/cli/service-flags.ts";
+import { parseTransformFlags } from "../../src/cli/whole-image-flags.ts";
 
 function parse(words: string): DetectArguments {
   return parseDetectFlags(parseWords("detect", ["a.jpg", ...words.split(" ").filter(Boolean)], DETECT_FLAGS));

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseWords } from "../../src/cli/args.ts";
-import { parseWorkerFlags, WORKER_FLAGS } from "../../src/cli/worker-flags.ts";
+import { parseWorkerFlags, WORKER_FLAGS } from "../../src/cli/service-flags.ts";
 import type { WorkerOptions } from "../../src/worker/worker-config.ts";
 import { paintedJpeg } from "../support/images.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";

@@ -7,9 +7,9 @@ import type { Comparison, TensorDifference, UnmatchedTensor } from "../../precis
 import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/evaluation.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { parseCompareFlags } from "../compare-flags.ts";
 import { Complaints } from "../images.ts";
 import { findModel, isPlanFile, modelTitle } from "../load-detector.ts";
+import { parseCompareFlags } from "../precision-flags.ts";
 import { Progress } from "../progress.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
 

@@ -11,9 +11,9 @@ import { warnOfSlowFp8 } from "../../tensorrt/fp16-network.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { parseConvertFlags } from "../convert-flags.ts";
 import { Complaints } from "../images.ts";
 import { findModel, modelTitle } from "../load-detector.ts";
+import { parseConvertFlags } from "../precision-flags.ts";
 import { Progress } from "../progress.ts";
 
 /** `fp16: 12.3 MiB to 6.23 MiB; 223 layers in fp16, 8 in fp32 (8 box arithmetic), 4 casts`. Pure. */

@@ -12,7 +12,7 @@ import { warmStart } from "../../service/served-model.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel, loadModel, modelTitle } from "../load-detector.ts";
-import { parseServeFlags } from "../serve-flags.ts";
+import { parseServeFlags } from "../service-flags.ts";
 
 /** How long freeing everything may take after the drain, in milliseconds. */
 const LAST_MS = 1400;

@@ -18,7 +18,7 @@ import { findModel, loadModel } from "../load-detector.ts";
 import { allOperands, expandOperands } from "../operands.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
-import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";
+import { parseTransformFlags, type TransformArguments } from "../whole-image-flags.ts";
 
 const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg: ".jpg", webp: ".webp" };
 

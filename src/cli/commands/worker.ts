@@ -8,7 +8,7 @@ import { parseWorkerOptions, type WorkerOptions } from "../../worker/worker-conf
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel, loadModel } from "../load-detector.ts";
-import { parseWorkerFlags, type WorkerArguments } from "../worker-flags.ts";
+import { parseWorkerFlags, type WorkerArguments } from "../service-flags.ts";
 
 /** How long handing frames back and freeing everything may take after the drain, in milliseconds. */
 const LAST_MS = 1400;

@@ -3,8 +3,7 @@
 import { join, relative } from "node:path";
 import { gpuUnavailable } from "../src/accelerators/tensorrt/gpu-backend.ts";
 import { Detector } from "../src/api/detector.ts";
-import { formatBar } from "../src/cli/progress.ts";
-import { hasColour, paintOf, Terminal } from "../src/cli/terminal.ts";
+import { formatBar, hasColour, paintOf, Terminal } from "../src/cli/terminal.ts";
 import { message, OptionError } from "../src/core/errors.ts";
 import { setLogSink } from "../src/core/log.ts";
 import { type BenchOptions, HELP, parseBenchArgs } from "./args.ts";

@@ -62,7 +62,7 @@ export const COMMANDS: readonly Command[] = [
       "detect rtsp://camera.local/stream --policy latest --format ndjson",
       "detect val2017 --threshold 0.001 --format coco --annotations instances_val2017.json --output results.json",
     ],
-    load: () => import("./commands/detect.ts"),
+    load: async () => ({ run: (await import("./commands/detect.ts")).detect }),
   },
   {
     name: "classify",
@@ -179,7 +179,7 @@ export const COMMANDS: readonly Command[] = [
       "transform photos --model lowlight.onnx --output out --format webp --quality 80",
       "transform 'photos/**' --model style.onnx --output out --range 0-255 --tile 1024 --json",
     ],
-    load: () => import("./commands/transform.ts"),
+    load: async () => ({ run: (await import("./commands/whole-image.ts")).transform }),
   },
   {
     name: "demo",
@@ -188,7 +188,7 @@ export const COMMANDS: readonly Command[] = [
     flags: async () => (await import("./own-flags.ts")).DEMO_FLAGS,
     notes: [],
     examples: ["demo", "demo --model yolov8n --image sample5 --save /tmp"],
-    load: () => import("./commands/demo.ts"),
+    load: async () => ({ run: (await import("./commands/detect.ts")).demo }),
   },
   {
     name: "convert",
@@ -210,7 +210,7 @@ export const COMMANDS: readonly Command[] = [
       "convert best.onnx --precision int8 --calibration photos --max-loss 0.01 --report report.html",
       "convert best.onnx --precision fp8 --calibration photos.txt --method entropy --samples 256",
     ],
-    load: () => import("./commands/convert.ts"),
+    load: async () => ({ run: (await import("./commands/precision.ts")).convertModel }),
   },
   {
     name: "compare",
@@ -234,7 +234,7 @@ export const COMMANDS: readonly Command[] = [
       "compare best.onnx best.plan --images photos --tolerance 0.01",
       "compare yolo11n --backend cpu,gpu --images photos --json",
     ],
-    load: () => import("./commands/compare.ts"),
+    load: async () => ({ run: (await import("./commands/precision.ts")).compareModels }),
   },
   {
     name: "build",
@@ -365,7 +365,7 @@ export const COMMANDS: readonly Command[] = [
       "file or its folder) first, then where `install` puts them, in Python's packages, and where the system has them.",
     ],
     examples: ["doctor", "doctor --model best.onnx", "doctor --json"],
-    load: () => import("./commands/doctor.ts"),
+    load: async () => ({ run: (await import("./commands/doctor.ts")).doctor }),
   },
   {
     name: "version",
@@ -374,7 +374,7 @@ export const COMMANDS: readonly Command[] = [
     flags: async () => [{ name: "json", summary: "as JSON: {version, bun, platform, libraries}" }],
     notes: [],
     examples: ["version", "version --json"],
-    load: () => import("./commands/version.ts"),
+    load: async () => ({ run: (await import("./commands/doctor.ts")).version }),
   },
   {
     name: "completions",

@@ -20,9 +20,16 @@ import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import type { FramePlace } from "./formats.ts";
-import { type Complaints, formatImages, formatTally, tellEnd } from "./images.ts";
-import { asPath, type Inputs, isReadOnce, STDIN } from "./operands.ts";
-import { Progress } from "./progress.ts";
+import {
+  asPath,
+  type Complaints,
+  formatImages,
+  formatTally,
+  type Inputs,
+  isReadOnce,
+  STDIN,
+  tellEnd,
+} from "./operands.ts";
 import {
   type ImageWriter,
   type OnBadImage,
@@ -30,6 +37,7 @@ import {
   type WritableImage,
   writeImages,
 } from "./result-target.ts";
+import { Progress } from "./terminal.ts";
 
 /** What a run of `detect` reads. Close it, or bind it with `await using`. */
 export interface DetectSource<Model extends ImageStream = Finder> extends Inputs, AsyncDisposable {

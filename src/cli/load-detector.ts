@@ -10,11 +10,12 @@ import { DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
 import type { DownloadOptions } from "../catalogue/download.ts";
 import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
+import { UnavailableError } from "../core/errors.ts";
 import { statsOf } from "../core/paths.ts";
 import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.ts";
 import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
-import { BuildProgressView, Progress } from "./progress.ts";
+import { BuildProgressView, Progress } from "./terminal.ts";
 
 /** The name of a file, perhaps with the name of one of its heads behind it. */
 const HEAD_FILE = /^(.+\.[cm]?[jt]s)(?::([a-z0-9-]+))?$/;
@@ -68,6 +69,16 @@ export function modelTitle(path: string): string {
 /** True if a file is an engine rather than an ONNX model. @throws {ModelError} If it is missing or empty */
 export async function isPlanFile(path: string): Promise<boolean> {
   return !/\.onnx$/i.test(path) && (await readModelFile(path)).isPlan;
+}
+
+/** What is chosen where nothing else is said; `undefined` where the environment asks for what this machine has not. */
+export async function usualChoice(): Promise<Awaited<ReturnType<typeof chooseAccelerator>> | undefined> {
+  try {
+    return await chooseAccelerator("auto");
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return undefined;
+  }
 }
 
 /** Whether an engine may be built for it. Whoever looks on is told why it does not run on the GPU. */

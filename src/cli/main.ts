@@ -1,5 +1,4 @@
 #!/usr/bin/env bun
-
 /** @module Main: from a command line to an exit code. */
 
 import { existsSync } from "node:fs";

@@ -34,11 +34,9 @@ import {
   readAnnotations,
   tableFormat,
 } from "./formats.ts";
-import { type Complaints, type Count, fileStem, isFolder, outputNames, type Tally } from "./images.ts";
-import type { Inputs } from "./operands.ts";
-import type { Progress } from "./progress.ts";
+import { type Complaints, type Count, fileStem, type Inputs, isFolder, outputNames, type Tally } from "./operands.ts";
 import { type ImageSaver, localPath, pixelsOf } from "./save.ts";
-import { paintOf } from "./terminal.ts";
+import { type Progress, paintOf } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
 export interface ResultTarget extends Disposable {

@@ -18,8 +18,7 @@ import { VIDEO_FILE_EXTENSIONS } from "../video/video-sink.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { type FramePlace, frameName, type ImageResult } from "./formats.ts";
-import { fileStem, isFolder, outputNames, withExtension } from "./images.ts";
-import type { Inputs } from "./operands.ts";
+import { fileStem, type Inputs, isFolder, outputNames, withExtension } from "./operands.ts";
 
 /** Writes images that are made of an image and its result. */
 export interface ImageSaver {

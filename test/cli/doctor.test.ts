@@ -2,8 +2,16 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { choiceOf, formatFindings, type GpuFindings, isHealthy } from "../../src/cli/doctor/finding.ts";
-import { driverVersion, faultsOf, installCommand, systemIds, whyUnusable } from "../../src/cli/doctor/gpu.ts";
+import { installCommand, systemIds } from "../../src/cli/commands/doctor.ts";
+import {
+  choiceOf,
+  driverVersion,
+  faultsOf,
+  formatFindings,
+  type GpuFindings,
+  isHealthy,
+  whyUnusable,
+} from "../../src/cli/findings.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { fakeCudaTest } from "../support/fake-cuda.ts";
@@ -223,7 +231,7 @@ test("doctor tells where ffmpeg is, and that videos need it", async () => {
 
 fakeCudaTest("doctor tells which videos a card decodes without ffmpeg", async (run) => {
   const code = `
-    import { findAll } from "./src/cli/doctor/probe.ts";
+    import { findAll } from "./src/cli/commands/doctor.ts";
     const all = await findAll();
     console.log(JSON.stringify(all.find(({ name }) => name === "ffmpeg")));
   `;

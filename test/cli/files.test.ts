@@ -15,8 +15,14 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/formats.ts";
-import { Complaints, outputNames, videoNames } from "../../src/cli/images.ts";
-import { expandOperands, isReadOnce, localOperand } from "../../src/cli/operands.ts";
+import {
+  Complaints,
+  expandOperands,
+  isReadOnce,
+  localOperand,
+  outputNames,
+  videoNames,
+} from "../../src/cli/operands.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { overwritten } from "../../src/core/paths.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";

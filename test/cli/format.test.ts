@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { recognitionLines } from "../../src/cli/format-inspection.ts";
 import {
   categoryNumbers,
   checkImageNumbers,
@@ -11,6 +10,7 @@ import {
   type ResultFormat,
   tableFormat,
 } from "../../src/cli/formats.ts";
+import { recognitionLines } from "../../src/cli/inspection.ts";
 import { textSink } from "../../src/cli/result-target.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import type { Output } from "../../src/core/whole-file.ts";

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type EngineFacts, formatPlan, type PlanInspection, planJson } from "../../src/cli/inspect-plan.ts";
+import { type EngineFacts, formatPlan, type PlanInspection, planJson } from "../../src/cli/commands/inspect.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { writePlan } from "../../src/tensorrt/plan-file.ts";
 import type { EngineTensor } from "../../src/tensorrt/tensor-info.ts";

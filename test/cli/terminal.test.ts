@@ -1,6 +1,14 @@
 import { expect, test } from "bun:test";
-import { BuildProgressView, formatBuild, formatProgress, Progress } from "../../src/cli/progress.ts";
-import { alignRows, hasColour, paintOf, Terminal } from "../../src/cli/terminal.ts";
+import {
+  alignRows,
+  BuildProgressView,
+  formatBuild,
+  formatProgress,
+  hasColour,
+  Progress,
+  paintOf,
+  Terminal,
+} from "../../src/cli/terminal.ts";
 
 interface Screen {
   readonly isTTY: boolean;

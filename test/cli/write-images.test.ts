@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Complaints } from "../../src/cli/images.ts";
+import { Complaints } from "../../src/cli/operands.ts";
 import { writeImages } from "../../src/cli/result-target.ts";
 import type { ImageSaver } from "../../src/cli/save.ts";
 import { Terminal } from "../../src/cli/terminal.ts";

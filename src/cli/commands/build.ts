@@ -25,10 +25,10 @@ import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { lacksBuilder, whyUnusable } from "../doctor/gpu.ts";
-import { Complaints } from "../images.ts";
+import { lacksBuilder, whyUnusable } from "../findings.ts";
 import { findModel, modelTitle } from "../load-detector.ts";
-import { BuildProgressView, Progress } from "../progress.ts";
+import { Complaints } from "../operands.ts";
+import { BuildProgressView, Progress } from "../terminal.ts";
 
 /** What a build came to. */
 interface Built {

@@ -1,22 +1,28 @@
-/** @module Detect command: images and videos in, boxes out. */
+/** @module Detect commands: `detect`, images and videos in, boxes out; `demo`, from nothing to boxes on an image in one go. */
 
+import { Detector } from "../../api/detector.ts";
 import { anyDetector } from "../../api/model.ts";
 import { TopDownPoseEstimator } from "../../api/top-down.ts";
+import { findEntry } from "../../catalogue/catalogue.ts";
 import { OptionError } from "../../core/errors.ts";
 import { plural } from "../../core/units.ts";
-import { decodeLimits, isImageName } from "../../image/decode-limits.ts";
+import { decodeLimits } from "../../image/decode-limits.ts";
+import { isImageName } from "../../image/image-kind.ts";
+import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { withIds } from "../../track/tracked-stream.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
-import type { CommandContext } from "../command.ts";
+import { type ParsedArguments, refuse, refuseOperands } from "../args.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
 import { type DetectArguments, PEOPLE, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
 import { type DetectSource, joined, openFiles, openFolder, openStdin, runModel, withPoints } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
-import { Complaints } from "../images.ts";
-import { findModel, loadModel } from "../load-detector.ts";
-import { allOperands, expandOperands, type Inputs, STDIN } from "../operands.ts";
+import { formatImage } from "../formats.ts";
+import { fetchEntry, findModel, loadModel, modelTitle } from "../load-detector.ts";
+import { allOperands, Complaints, expandOperands, type Inputs, STDIN } from "../operands.ts";
+import { parseDemoFlags } from "../own-flags.ts";
 import { openTarget } from "../result-target.ts";
-import { type ImageSaver, openCutter, openSaver, refuseOneFile } from "../save.ts";
+import { type ImageSaver, openCutter, openSaver, pixelsOf, refuseOneFile } from "../save.ts";
+import { paintOf } from "../terminal.ts";
 
 /** What a run reads: files, or images that come one by one. */
 type Input = Inputs | "stdin" | "folder";
@@ -127,7 +133,7 @@ function refuseUnknownPrivacy({ draw }: DetectArguments, labels: readonly string
 }
 
 /** Run `detect`. @returns the exit code */
-export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+export async function detect(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, output } = context;
   const args = parseDetectFlags(parsed);
   const complaints = new Complaints(terminal);
@@ -163,4 +169,22 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     },
     context,
   );
+}
+
+/** Run `demo`. @returns the exit code */
+export async function demo(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const { output, terminal, signal } = context;
+  const { model, image, backend = "auto", save } = parseDemoFlags(parsed);
+  refuseOperands("demo", parsed);
+  const file = await fetchEntry(findEntry(image)!, context);
+  const saver = openSaver(save, [file]);
+  const path = await findModel(model, context);
+  signal.throwIfAborted();
+  await using detector = await loadModel(Detector, path, { backend }, context, false);
+  const { recognition, backend: machine } = detector;
+  terminal.line(`Running ${modelTitle(path)}, with head ${recognition.head}, on ${machine.description}`);
+  const result = await detector.detect(file);
+  await output.write(formatImage(DETECT_FORMS, { file, result }, paintOf(output.hasColour)));
+  terminal.line(`Boxes drawn: ${await saver.save(DETECT_FORMS, { file, result }, pixelsOf(file))}`);
+  return EXIT_OK;
 }

@@ -23,10 +23,9 @@ import { formatBytes } from "../../core/units.ts";
 import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { driverCuda } from "../doctor/gpu.ts";
+import { driverCuda } from "../findings.ts";
 import { type InstallFlags, parseInstallFlags } from "../own-flags.ts";
-import { Progress } from "../progress.ts";
-import { alignRows, type Paint, paintOf } from "../terminal.ts";
+import { alignRows, type Paint, Progress, paintOf } from "../terminal.ts";
 
 /** A component and the build of it that is meant. */
 interface Chosen {

@@ -24,10 +24,9 @@ import {
 import type { ParsedArguments } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter } from "../detect-images.ts";
-import { Complaints, formatImages, tellEnd } from "../images.ts";
 import { findModel, loadModel, modelTitle } from "../load-detector.ts";
-import { Progress } from "../progress.ts";
-import { alignRows, type Paint, paintOf } from "../terminal.ts";
+import { Complaints, formatImages, tellEnd } from "../operands.ts";
+import { alignRows, type Paint, Progress, paintOf } from "../terminal.ts";
 import {
   classifierOptions,
   detectorOptions,

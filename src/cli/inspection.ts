@@ -1,22 +1,31 @@
-/** @module Inspection: what a model is, as text and as JSON. Pure. */
+/** @module Inspection: what a model is recognised as, whatever its task, and what is told of it as text and as JSON. */
 
+import { parseImageModelOptions } from "../api/image-model-config.ts";
+import { ModelError } from "../core/errors.ts";
 import { printable } from "../core/shown.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
+import { refuseUnreadAnchors } from "../heads/anchor-maps.ts";
 import type { AnchorsTaken } from "../heads/anchors.ts";
-import type { ModelSpec } from "../heads/head.ts";
+import type { ModelSpec, RecogniseOptions } from "../heads/head.ts";
 import { hostReason } from "../heads/host-plan.ts";
 import { mapsRead } from "../heads/map-readings.ts";
-import type { ObjectSpec } from "../heads/object-reading.ts";
-import type { Shaping } from "../heads/shaped.ts";
+import { type ObjectSpec, recogniseAny } from "../heads/object-reading.ts";
+import { ownHeadFor } from "../heads/recognition.ts";
+import { type Shaping, shapingOf } from "../heads/shaped.ts";
+import { shapeModel } from "../heads/shaping.ts";
 import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
-import type { DepthSpec } from "../tasks/depth/depth-task.ts";
+import type { OpenedModel } from "../runtime/task.ts";
+import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
+import { type ClassifierSpec, recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
+import { DEPTH, type DepthSpec } from "../tasks/depth/depth-task.ts";
 import { isImageSized } from "../tasks/detect/detect-task.ts";
-import type { ImageModelSpec, PixelTensor } from "../tasks/image/image-recognition.ts";
+import { declaresImages, type ImageModelSpec, type PixelTensor } from "../tasks/image/image-recognition.ts";
+import { ImageTask } from "../tasks/image/image-task.ts";
+import { detectorFiles, labelsOfFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";
 import { hostOnly } from "../tasks/objects/object-task.ts";
-import type { SemanticSpec } from "../tasks/semantic/semantic-task.ts";
+import { SEMANTIC, type SemanticSpec } from "../tasks/semantic/semantic-task.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** What a model was recognised as. */
@@ -85,18 +94,27 @@ function shorten(text: string): string {
   return line.length <= LONGEST_VALUE ? line : `${line.slice(0, LONGEST_VALUE - 1)}…`;
 }
 
-/** `bilinear, RGB, NCHW f32, levels / 255` */
-function describeLevels(preprocessing: Omit<Preprocessing, "fit" | "pad">): string[] {
-  const { resize, colour, layout, dtype, scale, fourth, levels } = preprocessing;
-  const [mean, std] = [[...preprocessing.mean], [...preprocessing.std]];
-  if (fourth !== undefined) mean.push(fourth.mean);
-  if (fourth !== undefined) std.push(fourth.std);
+/** `NCHW f32, levels / 255`: what a tensor holds of an image. */
+function describeNumbers({
+  layout,
+  dtype,
+  scale,
+  mean,
+  std,
+}: Pick<PixelTensor, "layout" | "dtype" | "scale"> & Readonly<Record<"mean" | "std", readonly number[]>>): string[] {
   const share = scale > 1 ? `levels × ${scale}` : `levels / ${Math.round(10 / scale) / 10}`;
-  const parts = [resize, colour, `${layout} ${dtype}`, scale === 1 ? "levels 0 to 255" : share];
+  const parts = [`${layout} ${dtype}`, scale === 1 ? "levels 0 to 255" : share];
   if (mean.some((value) => value !== 0)) parts.push(`mean ${mean.join(", ")}`);
   if (std.some((value) => value !== 1)) parts.push(`std ${std.join(", ")}`);
-  if (levels !== undefined) parts.push(`16-bit samples ${levels.join(" to ")}`);
   return parts;
+}
+
+/** `bilinear, RGB, NCHW f32, levels / 255` */
+function describeLevels(preprocessing: Omit<Preprocessing, "fit" | "pad">): string[] {
+  const { resize, colour, mean, std, fourth, levels } = preprocessing;
+  const all = fourth === undefined ? { mean, std } : { mean: [...mean, fourth.mean], std: [...std, fourth.std] };
+  const parts = [resize, colour, ...describeNumbers({ ...preprocessing, ...all })];
+  return levels === undefined ? parts : [...parts, `16-bit samples ${levels.join(" to ")}`];
 }
 
 /** `letterbox, RGB, NCHW f32, levels / 255`: what is done to an image, in one line. */
@@ -154,11 +172,8 @@ function mapRows(spec: SemanticSpec | DepthSpec): string[][] {
 }
 
 /** `RGB, NCHW f32, levels / 255` */
-function describePixels({ channels, layout, dtype, scale, mean, std }: PixelTensor): string {
-  const parts = [channels, `${layout} ${dtype}`, scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(1 / scale)}`];
-  if (mean.some((value) => value !== 0)) parts.push(`mean ${mean.join(", ")}`);
-  if (std.some((value) => value !== 1)) parts.push(`std ${std.join(", ")}`);
-  return parts.join(", ");
+function describePixels(tensor: PixelTensor): string {
+  return [tensor.channels, ...describeNumbers(tensor)].join(", ");
 }
 
 function imageRows({ input, output, scale, fixedWidth, fixedHeight, assumptions }: ImageSpec): string[][] {
@@ -275,4 +290,89 @@ export function formatInspection(inspection: Inspection, paint: Paint): string {
     ...section(paint("bold", "In FP16"), fp32 ? [`stays in FP32: ${fp32}`] : []),
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** Where a model was cut, or is when an engine is built of it; or why it is not. @returns also the model that is built */
+export async function shapeOf(
+  bytes: Uint8Array,
+  opened: OpenedModel,
+  spec: ModelSpec,
+  file: string,
+): Promise<{ readonly shape: ShapeTold; readonly built: Uint8Array }> {
+  const done = shapingOf(opened.model, opened.source);
+  if (done !== undefined) return { shape: done, built: bytes };
+  const outcome = await shapeModel(bytes, await opened.described(undefined), spec, file);
+  return "reason" in outcome ? { shape: outcome, built: bytes } : { shape: outcome.shaping, built: outcome.model };
+}
+
+/** What the caller of `inspect` says of a model: its head, and what it wants done to an image. */
+export type SaidOfModel = Pick<RecogniseOptions, "head" | "heads" | "anchors" | "labels" | "preprocessing">;
+
+/** Why a model is not read, as `--json` gives it. */
+interface ModelProblem {
+  /** All of it, as it is printed. */
+  readonly problem: string;
+  readonly hint: string | undefined;
+  /** Heads that may be named for it by `--head`. */
+  readonly readings: readonly string[];
+}
+
+/** The parts of an error: the hint is its last line, where there is one. */
+export function problemOf({ message: problem, readings }: ModelError): ModelProblem {
+  return { problem, hint: /\nHint: (.*)$/s.exec(problem)?.[1], readings };
+}
+
+/** What is said that holds of classifiers as well. */
+function levelsOf({ preprocessing }: SaidOfModel): ClassifierPreprocessingOptions | undefined {
+  if (preprocessing === undefined) return undefined;
+  const { fit: _, pad: __, ...levels } = preprocessing;
+  return levels;
+}
+
+/** What a model is. @param file beside which those of a classifier are looked for @throws {ModelError} If nothing that is known */
+export async function recognitionOf(
+  opened: OpenedModel,
+  file: string | Uint8Array,
+  said: SaidOfModel,
+): Promise<AnySpec> {
+  const files = await modelFiles(file);
+  const isSaid = said.head !== undefined || ownHeadFor(opened.model, said) !== undefined;
+  const map = isSaid ? undefined : mapTaskOf(opened.model, files);
+  if (map !== undefined) {
+    refuseUnreadAnchors({}, { ...said, source: opened.source });
+    const options = { files, preprocessing: said.preprocessing };
+    return map === "depth" ? DEPTH.recognise(opened, options) : SEMANTIC.recognise(opened, options);
+  }
+  const isClassifier = !isSaid && (await seemsClassifier(opened));
+  if (isClassifier) {
+    refuseUnreadAnchors({}, { ...said, source: opened.source });
+    return recogniseClassifier(opened, { files, labels: said.labels, preprocessing: levelsOf(said) });
+  }
+  const labelsBeside = labelsOfFiles(files, undefined);
+  const beside = { labelsBeside, ...(await detectorFiles(file)) };
+  try {
+    return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });
+  } catch (error) {
+    const image = error instanceof ModelError && !isSaid ? await imageSpecOf(opened) : undefined;
+    if (image === undefined) throw error;
+    return image;
+  }
+}
+
+const ASSUMED_OF_RANGE =
+  "values from 0 to 1, as nothing in the model tells; for others give `range` (`--range` of `transform`)";
+
+/** What a model makes of images; `undefined` if it evidently makes none, or what it makes cannot be told. */
+async function imageSpecOf(opened: OpenedModel): Promise<ImageSpec | undefined> {
+  const areAllMaps = opened.model.outputs.every(({ shape }) => shape.length === 4);
+  if (!areAllMaps || !declaresImages(opened.model)) return undefined;
+  try {
+    const { spec } = await new ImageTask(parseImageModelOptions({})).recognise(opened);
+    const { tiling: _, ...image } = spec;
+    const isTold = image.input.dtype === "u8";
+    return { task: "image", ...image, assumptions: isTold ? [] : [ASSUMED_OF_RANGE] };
+  } catch (error) {
+    if (error instanceof ModelError) return undefined;
+    throw error;
+  }
 }

@@ -1,30 +1,157 @@
-/** @module GPU: what `doctor` says of the graphics cards, their driver, and whether the package's kernels run on them. */
+/**
+ * @module Findings: what `doctor` found of one thing, and the report made of all of them: where detection runs, and which gaps are
+ * worth closing. And what it says of the graphics cards, their driver, NVIDIA's libraries, and whether the package's kernels run.
+ */
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import ptx from "../../../ptx/manifest.json" with { type: "json" };
-import { KernelLibrary } from "../../accelerators/tensorrt/kernels.ts";
-import { CudaError, LibraryLoadError } from "../../core/errors.ts";
-import { readIfThere } from "../../core/paths.ts";
-import { formatBytes } from "../../core/units.ts";
-import { checkDriver, explain } from "../../cuda/check.ts";
-import { cardNames, cudaUnavailable, Device } from "../../cuda/device.ts";
-import {
-  CUDA_DRIVER_SPEC,
-  cudaDriver,
-  cudaRuntimePath,
-  cudaRuntimeSpec,
-  cudaRuntimeVersion,
-  formatCudaVersion,
-} from "../../ffi/cuda-runtime.ts";
-import type { LibrarySpec } from "../../ffi/discovery.ts";
-import { OutCells } from "../../ffi/memory.ts";
-import { NVCUVID_SPEC, nvcuvidLibrary, nvJpegLibrary, nvJpegSpec } from "../../ffi/nvidia-decoders.ts";
-import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
-import { Nvdec } from "../../nvdec/nvdec.ts";
-import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
-import type { TensorRtFamily } from "../../tensorrt/version.ts";
-import { type Finding, located, search } from "./finding.ts";
+import ptx from "../../ptx/manifest.json" with { type: "json" };
+import { KernelLibrary } from "../accelerators/tensorrt/kernels.ts";
+import { CudaError, LibraryLoadError } from "../core/errors.ts";
+import { readIfThere } from "../core/paths.ts";
+import { printable } from "../core/shown.ts";
+import { formatBytes } from "../core/units.ts";
+import { checkDriver, explain } from "../cuda/check.ts";
+import { cardNames, cudaUnavailable, Device } from "../cuda/device.ts";
+import { CUDA_DRIVER_SPEC, cudaDriver } from "../ffi/cuda-driver.ts";
+import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../ffi/cuda-runtime.ts";
+import type { LibrarySpec } from "../ffi/discovery.ts";
+import { OutCells } from "../ffi/memory.ts";
+import { NVCUVID_SPEC, nvcuvidLibrary } from "../ffi/nvcuvid.ts";
+import { nvJpegLibrary, nvJpegSpec } from "../ffi/nvjpeg.ts";
+import { SHIM_SPEC, shim } from "../ffi/shim.ts";
+import { Nvdec } from "../nvdec/nvdec.ts";
+import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/library.ts";
+import type { TensorRtFamily } from "../tensorrt/version.ts";
+import { alignRows, type Paint, type Style } from "./terminal.ts";
+
+/** `ok`: there and working. `absent`: not there, and detection works without. `broken`: detection fails because of it. */
+export type FindingState = "ok" | "absent" | "broken";
+
+/** One thing that was looked for. */
+export interface Finding {
+  readonly name: string;
+  readonly state: FindingState;
+  /** What was found: a version and a path, or what is wrong. */
+  readonly found: string;
+  /** Of a library or a program that was found. */
+  readonly version?: string;
+  readonly path?: string;
+  /** Of a library that cannot be used: each path that was tried, in order, with its reason. */
+  readonly tried?: readonly string[];
+  /** A command or sentence that fixes it; `undefined` where nothing needs to be done or nothing can. */
+  readonly fix?: string;
+}
+
+const STYLES: Readonly<Record<FindingState, Style>> = { ok: "green", absent: "yellow", broken: "red" };
+
+/** What was found of a library that works. */
+export function located(version: string, path: string): Omit<Finding, "name"> {
+  return { state: "ok", found: `${version} at ${path}`, version, path };
+}
+
+/** A finding of what opens; `absent` says what is wrong, and what fixes it, where a library cannot be opened. */
+export function search(
+  name: string,
+  find: () => string | Omit<Finding, "name">,
+  absent: (error: LibraryLoadError) => Omit<Finding, "name" | "state"> & Partial<Finding>,
+): Finding {
+  try {
+    const found = find();
+    return typeof found === "string" ? { name, state: "ok", found } : { name, ...found };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return { name, state: "absent", tried: error.tried, ...absent(error) };
+  }
+}
+
+/** True if nothing that is needed is broken. */
+export function isHealthy(findings: readonly Finding[]): boolean {
+  return findings.every(({ state }) => state !== "broken");
+}
+
+/** A line for each finding, with its fix below it. */
+export function formatFindings(findings: readonly Finding[], paint: Paint): string {
+  const rows = alignRows(
+    findings.map(({ name, state, found }) => [paint(STYLES[state], state), paint("bold", name), printable(found)]),
+  );
+  const lines = findings.flatMap(({ fix }, at) =>
+    fix === undefined ? [rows[at]!] : [rows[at]!, `        ${paint("dim", "fix:")} ${printable(fix)}`],
+  );
+  return `${lines.join("\n")}\n`;
+}
+
+/** What was found of everything that a GPU takes. */
+export interface GpuFindings {
+  /** One a GPU, or one that says why there is none. */
+  readonly gpus: readonly Finding[];
+  readonly driver: Finding;
+  readonly runtime: Finding;
+  readonly shim: Finding;
+  /** TensorRT and TensorRT-RTX: one of them is enough. */
+  readonly tensorRt: readonly Finding[];
+  readonly nvJpeg: Finding;
+  readonly videoEngines: Finding;
+}
+
+function withoutFix({ fix: _, ...rest }: Finding): Finding {
+  return rest;
+}
+
+function isOk({ state }: Finding): boolean {
+  return state === "ok";
+}
+
+/** Says where models run, for want of an option. */
+export const BACKEND_VARIABLE = "BUN_TENSORRT_BACKEND";
+const ON_CPU: readonly string[] = ["cpu", "onnxruntime"];
+
+/** Where `--backend auto` runs, and what keeps it from the GPU; or what keeps it from running at all. */
+function verdict(
+  { gpus, driver, runtime, shim, tensorRt }: GpuFindings,
+  hasCard: boolean,
+  host: readonly Finding[],
+  wanted: string,
+): Finding {
+  const name = "detection";
+  const broken = host.filter(({ state }) => state === "broken").map((one) => one.name);
+  if (broken.length > 0) return { name, state: "broken", found: `not ok, because of: ${broken.join(", ")}` };
+  const usable = gpus.find(isOk) ?? gpus[0]!;
+  const library = tensorRt.find(isOk) ?? tensorRt[0]!;
+  // The first gap is the one to close first: what comes later needs what comes before.
+  const needed = hasCard ? [driver, runtime, usable, shim, library] : [usable];
+  const missing = needed.find((one) => !isOk(one));
+  const backend = `${BACKEND_VARIABLE} is ${wanted}`;
+  if (ON_CPU.includes(wanted)) return { name, state: "ok", found: `runs on the CPU, as ${backend}` };
+  if (missing !== undefined && wanted !== "" && wanted !== "auto") {
+    const fix = `unset ${BACKEND_VARIABLE}: detection then runs on the CPU`;
+    return { name, state: "broken", found: `not ok: ${backend}, and there is no: ${missing.name}`, fix };
+  }
+  if (missing !== undefined) return { name, state: "ok", found: `runs on the CPU, for want of: ${missing.name}` };
+  const what = library.fix === undefined ? "" : ": plans alone";
+  return { name, state: "ok", found: `runs on the GPU, with ${library.name}${what}` };
+}
+
+/**
+ * The findings in the order of the report, ended by where detection runs.
+ *
+ * @param hasCard without a card nothing would be won by installing its libraries: they get no fix then
+ * @param host    what detection needs wherever it runs
+ * @param wanted  value of {@linkcode BACKEND_VARIABLE}
+ */
+export function choiceOf(
+  findings: GpuFindings,
+  hasCard: boolean,
+  host: readonly Finding[] = [],
+  wanted = "",
+): readonly Finding[] {
+  const { gpus, driver, runtime, shim, tensorRt, nvJpeg, videoEngines } = findings;
+  const isOne = tensorRt.some(isOk);
+  // One TensorRT is enough; a shortcoming of the one that is there stays.
+  const libraries = tensorRt.map((one) => (isOne && !isOk(one) ? withoutFix(one) : one));
+  const all = [driver, runtime, shim, ...libraries, nvJpeg, videoEngines];
+  return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard, host, wanted)];
+}
 
 /** CUDA 12.2, whose drivers (535) are the first that load PTX of ISA 8.2. */
 const OLDEST_CUDA = 12_020;
@@ -254,42 +381,4 @@ export function whyUnusable(error: LibraryLoadError, { variable }: Pick<LibraryS
   if (faults.length > 0) return `cannot be used: ${faults.join("; ")}`;
   const named = process.env[variable];
   return named === undefined || named === "" ? "was not found" : `was not found at ${variable}=${named}`;
-}
-
-/** Names of one package on the systems that name it in their own way. */
-export interface SystemPackageNames {
-  readonly debian: string;
-  readonly ubuntu: string;
-  readonly fedora: string;
-  readonly arch: string;
-  readonly alpine: string;
-  readonly macos: string;
-  readonly windows: string;
-}
-
-/** The `ID` and `ID_LIKE` words of an os-release file, the most specific first. Pure. */
-export function systemIds(osRelease: string): string[] {
-  const field = (key: string): string => osRelease.match(new RegExp(`^${key}="?([^"\\n]*)"?$`, "m"))?.[1] ?? "";
-  return `${field("ID")} ${field("ID_LIKE")}`.trim().split(/\s+/);
-}
-
-/** The command that installs the package on a system with these ids. Pure. */
-export function installCommand(names: SystemPackageNames, ids: readonly string[]): string | undefined {
-  for (const id of ids) {
-    if (id === "ubuntu") return `sudo apt install ${names.ubuntu}`;
-    if (id === "debian") return `sudo apt install ${names.debian}`;
-    if (["fedora", "rhel", "centos"].includes(id)) return `sudo dnf install ${names.fedora}`;
-    if (id === "arch") return `sudo pacman -S ${names.arch}`;
-    if (id === "alpine") return `apk add ${names.alpine}`;
-    if (id === "macos") return `brew install ${names.macos}`;
-    if (id === "windows") return `winget install ${names.windows}`;
-  }
-  return undefined;
-}
-
-/** Ids of the system this runs on. */
-export function thisSystem(): string[] {
-  if (process.platform === "darwin") return ["macos"];
-  if (process.platform === "win32") return ["windows"];
-  return existsSync("/etc/os-release") ? systemIds(readFileSync("/etc/os-release", "utf8")) : [];
 }

@@ -8,13 +8,10 @@ export type {
   TensorRtOptions,
   ZeroCopy,
 } from "./accelerators/accelerator-options.ts";
-export type { WarmUpOptions } from "./api/call-options.ts";
-export { type Classification, Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
-export type { ClassifierOptions, ClassifyOptions, ClassifyStreamOptions } from "./api/classifier-config.ts";
+export type { SliceOptions, WarmUpOptions } from "./api/call-options.ts";
 export { Detector } from "./api/detector.ts";
-export type { DetectOptions, DetectorOptions, StreamOptions } from "./api/detector-config.ts";
+export type { DetectOptions, DetectorOptions, EvaluateOptions, StreamOptions } from "./api/detector-config.ts";
 export { type EvaluatedModel, evaluate } from "./api/evaluate.ts";
-export type { EvaluateOptions } from "./api/evaluate-config.ts";
 export {
   ImageModel,
   type TransformOptions,
@@ -24,13 +21,6 @@ export {
 } from "./api/image-model.ts";
 export type { ImageModelOptions } from "./api/image-model-config.ts";
 export type { BackendName } from "./api/machine-options.ts";
-export type {
-  DepthEstimatorOptions,
-  MapOptions,
-  MapStreamOptions,
-  SemanticSegmenterOptions,
-} from "./api/map-config.ts";
-export { DepthEstimator, SemanticSegmenter } from "./api/map-model.ts";
 export { Model, type ModelOptions } from "./api/model.ts";
 export type { ModelSource } from "./api/model-source.ts";
 export {
@@ -39,12 +29,28 @@ export {
   OrientedDetector,
   PoseEstimator,
   Segmenter,
+  TopDownPoseEstimator,
+  type TopDownResult,
 } from "./api/object-model.ts";
-export type { SliceOptions } from "./api/slice-options.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
-export { TopDownPoseEstimator, type TopDownResult } from "./api/top-down.ts";
 export type { TopDownPoseOptions } from "./api/top-down-config.ts";
+export type {
+  ClassifierOptions,
+  ClassifyOptions,
+  ClassifyStreamOptions,
+  DepthEstimatorOptions,
+  MapOptions,
+  MapStreamOptions,
+  SemanticSegmenterOptions,
+} from "./api/whole-image-config.ts";
+export {
+  type Classification,
+  Classifier,
+  type ClassifyStreamResult,
+  DepthEstimator,
+  SemanticSegmenter,
+} from "./api/whole-image-models.ts";
 export {
   ArgumentError,
   BunTensorRtError,

@@ -1,11 +1,11 @@
-/** @module Detector config: what callers may set, checked once with zod, and what the internals then rely on. */
+/** @module Detector config: what callers of a detector, and of `evaluate`, may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { numbersFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
-import type { Filled, GivenOptions, OptionsOf } from "../core/options.ts";
+import { type Filled, type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.ts";
 import { ownHeads } from "../heads/own-head.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
@@ -17,8 +17,14 @@ import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
 import { type SlicePlan, USUAL_SLICES } from "../tasks/slices/slice-grid.ts";
-import { CallParser, type StreamRules } from "./call-options.ts";
-import { classesIn } from "./classes.ts";
+import {
+  CALLBACK_OPTION,
+  CallParser,
+  classesIn,
+  SLICE_OPTIONS,
+  type SliceOptions,
+  type StreamRules,
+} from "./call-options.ts";
 import {
   ANCHORS_OPTION,
   group,
@@ -28,7 +34,6 @@ import {
   type MachineChoice,
   SIZE_OPTION,
 } from "./machine-options.ts";
-import { SLICE_OPTIONS, type SliceOptions } from "./slice-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -352,4 +357,42 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
     detect: detectConfig(given, DETECT_DEFAULTS),
     isIouGiven: iou !== undefined,
   };
+}
+
+/** Options of `evaluate`. Those of a call to `detect` hold for every image; a classifier has none of them. */
+export interface EvaluateOptions extends Omit<DetectOptions, "slices"> {
+  /** Lowest score that counts, 0–1. Default 0.001, as average precision needs all that a model finds. */
+  readonly threshold?: number | undefined;
+  /** Names or ids of the classes to score; objects of others are left out of the ground truth. Default: all. */
+  readonly classes?: readonly (string | number)[] | undefined;
+  /** Folder with the images of an annotation file. Default: a folder beside it that has them. */
+  readonly images?: string | undefined;
+  /** Which part of a dataset is scored, where it has several. Default `"val"`. */
+  readonly split?: string | undefined;
+  /** Called after each image. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Called with an image that cannot be read or scored; it is skipped. Without it the first one ends the evaluation. */
+  readonly onError?: ((error: Error, path: string) => void) | undefined;
+}
+
+/** Scores below this say nothing. */
+export const EVALUATE_THRESHOLD = 0.001;
+
+const folder = z.string("a path").min(1, "a path").optional();
+const { threshold, iou, maxDetections, classAgnostic, classes, signal } = DETECTOR_OPTIONS;
+
+/** Every option of `evaluate`. */
+export const EVALUATE_OPTIONS: OptionsOf<EvaluateOptions> = {
+  images: { schema: folder, value: "DIR", help: "folder with the images of an annotation file" },
+  split: { schema: folder, value: "NAME", help: "part of the dataset to score", otherwise: "val" },
+  threshold: { ...threshold, otherwise: `${EVALUATE_THRESHOLD}` },
+  ...{ iou, maxDetections, classAgnostic, classes, signal },
+  onProgress: CALLBACK_OPTION,
+  onError: CALLBACK_OPTION,
+};
+const schema = z.strictObject(shapeOf(EVALUATE_OPTIONS));
+
+/** Check the options of an evaluation. @throws {OptionError} If one is unknown or out of range */
+export function parseEvaluateOptions(options: EvaluateOptions): EvaluateOptions {
+  return parseOptions(schema, options, "evaluate a model", EVALUATE_OPTIONS) as EvaluateOptions;
 }

@@ -15,7 +15,7 @@ import { detectorFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
 import { type TrackedResult, type TrackOptions, trackStream } from "../track/tracked-stream.ts";
-import { nmsOptionsOf } from "./classes.ts";
+import { nmsOptionsOf } from "./call-options.ts";
 import {
   DETECT_CALLS,
   type DetectOptions,

@@ -14,13 +14,17 @@ import {
   openObjects,
 } from "../tasks/evaluate/evaluation.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
-import { nmsOptionsOf } from "./classes.ts";
-import type { Classifier } from "./classifier.ts";
-import type { ClassifyStreamOptions } from "./classifier-config.ts";
-import type { DetectOptions, StreamOptions } from "./detector-config.ts";
-import { EVALUATE_THRESHOLD, type EvaluateOptions, parseEvaluateOptions } from "./evaluate-config.ts";
-import type { AnyDetector } from "./object-model.ts";
-import { TopDownPoseEstimator } from "./top-down.ts";
+import { nmsOptionsOf } from "./call-options.ts";
+import {
+  type DetectOptions,
+  EVALUATE_THRESHOLD,
+  type EvaluateOptions,
+  parseEvaluateOptions,
+  type StreamOptions,
+} from "./detector-config.ts";
+import { type AnyDetector, TopDownPoseEstimator } from "./object-model.ts";
+import type { ClassifyStreamOptions } from "./whole-image-config.ts";
+import type { Classifier } from "./whole-image-models.ts";
 
 /** A model whose results can be scored: one of objects, or a classifier. */
 export type EvaluatedModel = AnyDetector | Classifier;

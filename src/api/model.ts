@@ -16,8 +16,6 @@ import { ImageTask } from "../tasks/image/image-task.ts";
 import { detectorFiles, type ModelFiles, modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { declaresCrops, TopDownTask } from "../tasks/pose/top-down.ts";
-import { Classifier } from "./classifier.ts";
-import { CLASSIFIER_OPTIONS, type ClassifierConfig, parseClassifierOptions } from "./classifier-config.ts";
 import { Detector } from "./detector.ts";
 import {
   DETECTOR_OPTIONS,
@@ -29,11 +27,19 @@ import { ImageModel } from "./image-model.ts";
 import { checkCommonOptions, type ImageModelConfig, parseImageModelOptions } from "./image-model-config.ts";
 import { openModel, owned } from "./loaded-model.ts";
 import type { MachineChoice } from "./machine-options.ts";
-import { DEPTH_OPTIONS, parseDepthOptions, parseSemanticOptions, SEMANTIC_OPTIONS } from "./map-config.ts";
-import { DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./map-model.ts";
 import type { ModelSource } from "./model-source.ts";
 import { type AnyDetector, OrientedDetector, PoseEstimator, Segmenter, withLabelsBeside } from "./object-model.ts";
 import { parseTopDownOptions } from "./top-down-config.ts";
+import {
+  CLASSIFIER_OPTIONS,
+  type ClassifierConfig,
+  DEPTH_OPTIONS,
+  parseClassifierOptions,
+  parseDepthOptions,
+  parseSemanticOptions,
+  SEMANTIC_OPTIONS,
+} from "./whole-image-config.ts";
+import { Classifier, DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./whole-image-models.ts";
 
 /** A loaded model; `task` says which façade it has. */
 export type Model = AnyDetector | SemanticSegmenter | DepthEstimator | Classifier | ImageModel;

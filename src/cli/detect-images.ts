@@ -2,8 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import type { AnyDetector } from "../api/object-model.ts";
-import type { TopDownPoseEstimator } from "../api/top-down.ts";
+import type { AnyDetector, TopDownPoseEstimator } from "../api/object-model.ts";
 import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { fileIdentity } from "../core/paths.ts";

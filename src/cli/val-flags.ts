@@ -1,8 +1,7 @@
 /** @module ValFlags: the flags of `val`, and what they stand for. */
 
-import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
-import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
-import { EVALUATE_OPTIONS } from "../api/evaluate-config.ts";
+import { DETECTOR_OPTIONS, type DetectorOptions, EVALUATE_OPTIONS } from "../api/detector-config.ts";
+import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/whole-image-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import { type Flag, helpHint, type ParsedArguments, refuse } from "./args.ts";
 import { detectorOptionsFrom } from "./detect-flags.ts";

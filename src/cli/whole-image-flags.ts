@@ -1,15 +1,16 @@
 /** @module WholeImageFlags: the flags of `classify`, `semantic`, `depth` and `transform`, and what they stand for. */
 
 import { z } from "zod";
-import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
 import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../api/image-model-config.ts";
 import type { MachineChoice } from "../api/machine-options.ts";
 import {
+  CLASSIFIER_OPTIONS,
+  type ClassifierOptions,
   DEPTH_OPTIONS,
   type DepthEstimatorOptions,
   SEMANTIC_OPTIONS,
   type SemanticSegmenterOptions,
-} from "../api/map-config.ts";
+} from "../api/whole-image-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";

@@ -3,9 +3,8 @@
  * measured.
  */
 
-import type { Classifier } from "../api/classifier.ts";
 import type { Detector } from "../api/detector.ts";
-import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
+import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";
 import { ClosedError, RequestError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { untilAborted } from "../core/settle.ts";

@@ -1,10 +1,9 @@
 /** @module ServedModel: a model of any task behind a service: how it is asked, and what is made of its results. */
 
-import type { Classifier } from "../api/classifier.ts";
-import type { ClassifyOptions } from "../api/classifier-config.ts";
 import type { Detector } from "../api/detector.ts";
 import type { DetectOptions } from "../api/detector-config.ts";
-import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
+import type { ClassifyOptions } from "../api/whole-image-config.ts";
+import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";
 import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { isMapTask, isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";

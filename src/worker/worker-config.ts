@@ -2,8 +2,8 @@
 
 import { hostname } from "node:os";
 import { z } from "zod";
+import type { SliceOptions } from "../api/call-options.ts";
 import { CALL_SLICES, DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
-import type { SliceOptions } from "../api/slice-options.ts";
 import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";

@@ -1,10 +1,9 @@
 /** @module Worker: a detector behind the streams of a Redis server, one of several that share them, and its options from a file. */
 
-import { extname } from "node:path";
-import type { Classifier } from "../api/classifier.ts";
+import { basename } from "node:path";
 import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
-import type { DepthEstimator, SemanticSegmenter } from "../api/map-model.ts";
 import { servedModel } from "../api/model.ts";
+import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { DETECTOR_OPTIONS } from "../../src/api/detector-config.ts";
 import { IMAGE_MODEL_OPTIONS } from "../../src/api/image-model-config.ts";
-import { DEPTH_OPTIONS, SEMANTIC_OPTIONS } from "../../src/api/map-config.ts";
+import { DEPTH_OPTIONS, SEMANTIC_OPTIONS } from "../../src/api/whole-image-config.ts";
 import { type Flag, parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS } from "../../src/cli/build-flags.ts";
 import { DETECT_FLAGS } from "../../src/cli/detect-flags.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { CLASSIFIER_OPTIONS, parseClassifierOptions } from "../../src/api/classifier-config.ts";
+import { CLASSIFIER_OPTIONS, parseClassifierOptions } from "../../src/api/whole-image-config.ts";
 import { DETECTOR_OPTIONS, parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import { givenOf, nearestWord, type OptionTable, parseOptions } from "../../src/core/options.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { z } from "zod";
 import { type Registration, registerAccelerator } from "../../src/accelerators/accelerator.ts";
-import { nmsOptionsOf } from "../../src/api/classes.ts";
+import { nmsOptionsOf } from "../../src/api/call-options.ts";
 import { Detector } from "../../src/api/detector.ts";
 import {
   DETECT_CALLS,

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { Classifier } from "../../src/api/classifier.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { ImageModel } from "../../src/api/image-model.ts";
 import type { Model } from "../../src/api/model.ts";
 import { OrientedDetector, PoseEstimator, Segmenter } from "../../src/api/object-model.ts";
+import { Classifier } from "../../src/api/whole-image-models.ts";
 import { ModelError } from "../../src/core/errors.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";

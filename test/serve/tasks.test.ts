@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
-import { DepthEstimator, SemanticSegmenter } from "../../src/api/map-model.ts";
+import { DepthEstimator, SemanticSegmenter } from "../../src/api/whole-image-models.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
 import type { Rle } from "../../src/tasks/segment/mask-forms.ts";
 import { maskOfClass } from "../../src/tasks/semantic/semantic-task.ts";

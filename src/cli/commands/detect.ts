@@ -2,7 +2,7 @@
 
 import { Detector } from "../../api/detector.ts";
 import { anyDetector } from "../../api/model.ts";
-import { TopDownPoseEstimator } from "../../api/top-down.ts";
+import { TopDownPoseEstimator } from "../../api/object-model.ts";
 import { findEntry } from "../../catalogue/catalogue.ts";
 import { OptionError } from "../../core/errors.ts";
 import { plural } from "../../core/units.ts";

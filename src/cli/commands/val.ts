@@ -2,10 +2,10 @@
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { Classifier } from "../../api/classifier.ts";
 import type { DetectorOptions } from "../../api/detector-config.ts";
 import { type EvaluatedModel, evaluate } from "../../api/evaluate.ts";
 import { anyDetector } from "../../api/model.ts";
+import { Classifier } from "../../api/whole-image-models.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { statsOf } from "../../core/paths.ts";
 import { printable, printableJson } from "../../core/shown.ts";

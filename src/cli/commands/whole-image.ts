@@ -4,10 +4,9 @@
  */
 
 import { dirname, join } from "node:path";
-import { Classifier } from "../../api/classifier.ts";
 import { ImageModel, type TransformStreamResult } from "../../api/image-model.ts";
 import type { MachineChoice } from "../../api/machine-options.ts";
-import { DepthEstimator, SemanticSegmenter } from "../../api/map-model.ts";
+import { Classifier, DepthEstimator, SemanticSegmenter } from "../../api/whole-image-models.ts";
 import { ImageError } from "../../core/errors.ts";
 import { fileIdentity } from "../../core/paths.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";

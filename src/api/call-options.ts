@@ -15,7 +15,7 @@ import {
   parseOptions,
   shapeOf,
 } from "../core/options.ts";
-import { idsOf, labelOf } from "../model/labels.ts";
+import { idsOf, labelOf } from "../model/model-info.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { SliceEdges, SliceMerge, SliceMetric } from "../tasks/slices/slice-grid.ts";
 import { MACHINE_OPTIONS, SIZE_OPTION } from "./machine-options.ts";

@@ -8,8 +8,12 @@ import { LOAD_OPTIONS, machineOf } from "../api/machine-options.ts";
 import type { ModelOptions } from "../api/model.ts";
 import type { OptionTable } from "../core/options.ts";
 import { statsOf } from "../core/paths.ts";
-import { COMPARE_OPTIONS, type CompareOptions } from "../precision/compare-config.ts";
-import { CONVERT_OPTIONS, type ConvertOptions } from "../precision/convert-config.ts";
+import {
+  COMPARE_OPTIONS,
+  CONVERT_OPTIONS,
+  type CompareOptions,
+  type ConvertOptions,
+} from "../precision/precision-config.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { flagsOf, optionsFrom, path, QUIET, spellingIn, toggle, valuesFrom } from "./option-flags.ts";
 

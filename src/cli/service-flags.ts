@@ -1,6 +1,6 @@
 /** @module ServiceFlags: the flags of `serve` and of `worker`, and what they stand for; those of `worker` win over its file. */
 
-import { SERVED_DECODING } from "../image/decode-options.ts";
+import { SERVED_DECODING } from "../image/image-options.ts";
 import { SERVE_OPTIONS, type ServeOptions } from "../serve/serve-config.ts";
 import { WORKER_OPTIONS, type WorkerOptions } from "../worker/worker-config.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";

@@ -12,7 +12,7 @@ import {
   type SemanticSegmenterOptions,
 } from "../api/whole-image-config.ts";
 import type { OptionTable } from "../core/options.ts";
-import type { EncodedFormat } from "../image/encode-options.ts";
+import type { EncodedFormat } from "../image/image-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { count, flagsOf, LIST, loadOptionsFrom, outputFile, path, QUIET, toggle, valuesFrom } from "./option-flags.ts";

@@ -4,8 +4,10 @@
  */
 
 import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
-import { EVALUATE_THRESHOLD } from "../api/detector-config.ts";
+import { CallParser } from "../api/call-options.ts";
+import { type DetectorConfig, EVALUATE_THRESHOLD, parseDetectorOptions } from "../api/detector-config.ts";
 import { evaluate } from "../api/evaluate.ts";
+import { LoadedModel, type Opened, openModel, owned } from "../api/loaded-model.ts";
 import { Model, type ModelOptions, modelTask } from "../api/model.ts";
 import { type ModelSource, modelSource } from "../api/model-source.ts";
 import { ImageError, ModelError, message } from "../core/errors.ts";

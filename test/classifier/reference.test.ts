@@ -1,8 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { ClassifierOptions } from "../../src/api/whole-image-config.ts";
 import { Classifier } from "../../src/api/whole-image-models.ts";
-import { decodeImage } from "../../src/image/decode.ts";
-import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { decodeImage, encodeImage } from "../../src/image/image-file.ts";
 import type { ImageSource } from "../../src/image/source.ts";

@@ -5,10 +5,14 @@ import { BunTensorRtError } from "../../core/errors.ts";
 import { printable, printableJson } from "../../core/shown.ts";
 import { formatBytes, plural } from "../../core/units.ts";
 import { Device } from "../../cuda/device.ts";
-import { compare } from "../../precision/compare.ts";
-import type { Comparison, TensorDifference, UnmatchedTensor } from "../../precision/compare-config.ts";
-import { convert } from "../../precision/convert.ts";
-import type { Conversion, Sensitivity } from "../../precision/convert-config.ts";
+import { compare, convert } from "../../precision/precision.ts";
+import type {
+  Comparison,
+  Conversion,
+  Sensitivity,
+  TensorDifference,
+  UnmatchedTensor,
+} from "../../precision/precision-config.ts";
 import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/agreement.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
 import { warnOfSlowFp8 } from "../../tensorrt/typed-model.ts";

@@ -13,12 +13,17 @@ import { printable } from "../core/shown.ts";
 import { formatBytes } from "../core/units.ts";
 import { checkDriver, explain } from "../cuda/check.ts";
 import { cardNames, cudaUnavailable, Device } from "../cuda/device.ts";
-import { CUDA_DRIVER_SPEC, cudaDriver } from "../ffi/cuda-driver.ts";
-import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../ffi/cuda-runtime.ts";
+import {
+  CUDA_DRIVER_SPEC,
+  cudaDriver,
+  cudaRuntimePath,
+  cudaRuntimeSpec,
+  cudaRuntimeVersion,
+  formatCudaVersion,
+} from "../ffi/cuda-runtime.ts";
 import type { LibrarySpec } from "../ffi/discovery.ts";
 import { OutCells } from "../ffi/memory.ts";
-import { NVCUVID_SPEC, nvcuvidLibrary } from "../ffi/nvcuvid.ts";
-import { nvJpegLibrary, nvJpegSpec } from "../ffi/nvjpeg.ts";
+import { NVCUVID_SPEC, nvcuvidLibrary, nvJpegLibrary, nvJpegSpec } from "../ffi/nvidia-decoders.ts";
 import { SHIM_SPEC, shim } from "../ffi/shim.ts";
 import { Nvdec } from "../nvdec/nvdec.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/library.ts";

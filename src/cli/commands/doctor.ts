@@ -19,7 +19,7 @@ import { isMusl, MUSL_HINT } from "../../ffi/library.ts";
 import { ONNXRUNTIME, openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp.ts";
-import { boardText, readBoard } from "../../nvml/board.ts";
+import { boardText, readBoard } from "../../nvml/gpu-usage.ts";
 import { findFfmpeg } from "../../video/ffmpeg.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";

@@ -14,8 +14,8 @@ import type {
   UnmatchedTensor,
 } from "../../precision/precision-config.ts";
 import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/agreement.ts";
+import { warnOfSlowFp8 } from "../../tensorrt/fp16-network.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
-import { warnOfSlowFp8 } from "../../tensorrt/typed-model.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findModel, isPlanFile, modelTitle } from "../load-detector.ts";

@@ -32,7 +32,7 @@ import { alignRows, type Paint, section } from "./terminal.ts";
 export type AnySpec = ModelSpec | ObjectSpec | ClassifierSpec | SemanticSpec | DepthSpec | ImageSpec;
 
 /** What a model that makes images of images was recognised as. */
-export interface ImageSpec extends ImageModelSpec {
+interface ImageSpec extends ImageModelSpec {
   readonly task: "image";
   readonly assumptions: readonly string[];
 }
@@ -78,7 +78,7 @@ export interface Inspection {
 }
 
 /** How a model was or will be cut, or why not. */
-export type ShapeTold = Pick<Shaping, "plan" | "extras"> | { readonly reason: string };
+type ShapeTold = Pick<Shaping, "plan" | "extras"> | { readonly reason: string };
 
 /** `at 6 maps, strides 8, 16, 32`: where a model is cut. */
 function describeShape(shape: ShapeTold): string {

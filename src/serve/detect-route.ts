@@ -1,8 +1,8 @@
 /** @module DetectRoute: `POST /detect`, and `/classify`, `/semantic` and `/depth` of other models. */
 
 import { classesIn, type SliceOptions } from "../api/call-options.ts";
-import { CLASSIFIER_OPTIONS } from "../api/whole-image-config.ts";
 import { DETECTOR_OPTIONS } from "../api/detector-config.ts";
+import { CLASSIFIER_OPTIONS } from "../api/whole-image-config.ts";
 import { ImageError, OptionError } from "../core/errors.ts";
 import { aliasOf, nearestWord, type OptionTable, unknownWord } from "../core/options.ts";
 import { MAP_TASKS } from "../heads/traits.ts";

@@ -1,5 +1,6 @@
 /** @module HeldFrame: a frame from when it was read until it is answered, dropped or left, and the rules that hold for it. */
 
+import { basename } from "node:path";
 import { nmsOptionsOf } from "../api/call-options.ts";
 import type { DetectConfig, DetectOptions } from "../api/detector-config.ts";
 import { message, OptionError } from "../core/errors.ts";

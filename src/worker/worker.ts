@@ -1,6 +1,6 @@
 /** @module Worker: a detector behind the streams of a Redis server, one of several that share them, and its options from a file. */
 
-import { basename } from "node:path";
+import { extname } from "node:path";
 import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
 import { servedModel } from "../api/model.ts";
 import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";

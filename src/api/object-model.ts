@@ -16,8 +16,14 @@ import { formsFor } from "../tasks/objects/object-forms.ts";
 import { ObjectTask } from "../tasks/objects/object-task.ts";
 import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
 import { type CropRule, type PersonImage, personImages } from "../tasks/pose/person-image.ts";
-import { type PersonBox, type PersonPoints, personPoints, poseResult } from "../tasks/pose/person-poses.ts";
-import { type TopDownSpec, TopDownTask } from "../tasks/pose/top-down.ts";
+import {
+  type PersonBox,
+  type PersonPoints,
+  personPoints,
+  poseResult,
+  type TopDownSpec,
+  TopDownTask,
+} from "../tasks/pose/top-down.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { CallParser } from "./call-options.ts";
 import { DetectingModel, type Detector, type OpenedDetector } from "./detector.ts";

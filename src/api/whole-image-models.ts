@@ -6,12 +6,22 @@
 import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
 import { chosenTask, type Task } from "../runtime/task.ts";
-import type { BestClasses } from "../tasks/classify/class-scores.ts";
-import { CLASSIFY_FORMS, type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
-import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
-import { ClassifyTask } from "../tasks/classify/classify-task.ts";
-import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
-import { DEPTH, type DepthMap, type DepthSpec, type DepthTaskOptions } from "../tasks/depth/depth-task.ts";
+import type { BestClasses, ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
+import {
+  CLASSIFY_FORMS,
+  type ClassificationResult,
+  ClassifyTask,
+  classificationOf,
+} from "../tasks/classify/classify-task.ts";
+import {
+  DEPTH,
+  DEPTH_FORMS,
+  type DepthMap,
+  type DepthResult,
+  type DepthSpec,
+  type DepthTaskOptions,
+  depthResultOf,
+} from "../tasks/depth/depth-task.ts";
 import type { MapSpec, MapTaskOptions } from "../tasks/image/map-recognition.ts";
 import { type MapForm, MapTask } from "../tasks/image/map-task.ts";
 import { type ModelFiles, mapTaskOf, modelFiles } from "../tasks/model-files.ts";

@@ -7,7 +7,7 @@ import { findEntry } from "../../catalogue/catalogue.ts";
 import { OptionError } from "../../core/errors.ts";
 import { plural } from "../../core/units.ts";
 import { decodeLimits, isImageName } from "../../image/decode-limits.ts";
-import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
+import { DETECT_FORMS } from "../../tasks/detect/detection.ts";
 import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { withIds } from "../../track/tracked-stream.ts";
 import { type ParsedArguments, refuse, refuseOperands } from "../args.ts";

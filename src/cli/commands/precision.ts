@@ -13,7 +13,7 @@ import type {
   TensorDifference,
   UnmatchedTensor,
 } from "../../precision/precision-config.ts";
-import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/agreement.ts";
+import type { ClassAgreement, ObjectAgreement } from "../../tasks/evaluate/evaluation.ts";
 import { warnOfSlowFp8 } from "../../tensorrt/fp16-network.ts";
 import { openTensorRt } from "../../tensorrt/library.ts";
 import { type ParsedArguments, refuse } from "../args.ts";

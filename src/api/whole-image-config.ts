@@ -10,7 +10,7 @@ import type { GivenOptions, OptionsOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import { RESIZES } from "../image/preprocessing.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
-import type { ClassifyParams, ClassifyTaskOptions } from "../tasks/classify/classifier-recognition.ts";
+import type { Activation, ClassifyParams, ClassifyTaskOptions } from "../tasks/classify/classifier-recognition.ts";
 import type { DepthKind, DepthTaskOptions } from "../tasks/depth/depth-task.ts";
 import type { MapPreprocessingOptions, MapTaskOptions } from "../tasks/image/map-recognition.ts";
 import type { SemanticTaskOptions } from "../tasks/semantic/semantic-task.ts";

@@ -6,8 +6,8 @@
 import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
-import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
-import { NV12_ROW_PIXEL_BYTES, type RowConverter, rowConverter } from "./nv12.ts";
+import { bytesPerPixel, type Image, isPackedFormat, type PixelFormat } from "./image.ts";
+import { type RowConverter, rowConverter } from "./nv12.ts";
 import type { RowTarget } from "./resize-rows.ts";
 import {
   type AntialiasTaps,
@@ -18,7 +18,7 @@ import {
   type RegionAxis,
   regionAxes,
 } from "./resize-taps.ts";
-import { isOfSamples } from "./samples.ts";
+import { ROW_PIXEL_BYTES } from "./samples.ts";
 
 /** Which taps an axis has. */
 export type Filter = "antialias" | "bicubic" | "lanczos" | "lanczos4";
@@ -67,11 +67,10 @@ export class AntialiasResizer {
         message(`resize a region by the filter "${filter}"`, `its edge must be "pad", got "${region.edge}"`),
       );
     }
-    const isNv12 = format === "NV12" || isOfSamples(format);
     const [across, down] = regionAxes(region);
-    this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
+    this.#pixelBytes = isPackedFormat(format) ? bytesPerPixel(format) : ROW_PIXEL_BYTES;
     this.#low = across.low;
-    this.#nv12 = isNv12 ? rowConverter(format, across.high - across.low) : undefined;
+    this.#nv12 = rowConverter(format, across.high - across.low);
     this.#columns = tapsOf(across, filter);
     this.#rows = tapsOf(down, filter);
     const width = across.to - across.from;

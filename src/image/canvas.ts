@@ -16,7 +16,6 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
-import { isOfSamples } from "./samples.ts";
 
 /** Levels 0–255. */
 export interface Colour {
@@ -327,11 +326,10 @@ class Nv12Canvas implements Canvas {
 
 /** A canvas over the pixels of an image. @throws {ArgumentError} If they have no colours */
 export function canvasOf(image: Image): Canvas {
-  if (isOfSamples(image.format)) {
-    const hint = "draw on a copy of it in RGB, from `decodeImage(image)`";
-    throw new ArgumentError(message("draw on the image", `its pixels have no colours, they are ${image.format}`, hint));
-  }
-  return isPacked(image) ? new PackedCanvas(image) : new Nv12Canvas(image);
+  if (isPacked(image)) return new PackedCanvas(image);
+  if (image.format === "NV12") return new Nv12Canvas(image);
+  const hint = "draw on a copy of it in RGB, from `decodeImage(image)`";
+  throw new ArgumentError(message("draw on the image", `its pixels have no colours, they are ${image.format}`, hint));
 }
 
 /** A place on a canvas, in pixels. */

@@ -7,6 +7,7 @@ import {
   type Image,
   imageOf,
   isPacked,
+  isPackedFormat,
   type PackedImage,
   type PixelFormat,
   type YuvCoefficients,
@@ -14,10 +15,7 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
-import { isOfSamples, rgbOfSamples, SampleRows } from "./samples.ts";
-
-/** Bytes of a pixel in what {@linkcode Nv12Rows} gives. */
-export const NV12_ROW_PIXEL_BYTES = 4;
+import { ROW_PIXEL_BYTES, rgbOfSamples, SampleRows } from "./samples.ts";
 
 const NO_COLUMNS: Int32Array = new Int32Array(0);
 
@@ -104,7 +102,7 @@ export class Nv12Rows {
   constructor(columns: Int32Array | number) {
     this.#columns = typeof columns === "number" ? undefined : columns;
     const length = typeof columns === "number" ? columns : columns.length;
-    const buffer = new ArrayBuffer(length * NV12_ROW_PIXEL_BYTES);
+    const buffer = new ArrayBuffer(length * ROW_PIXEL_BYTES);
     this.#words = new Int32Array(buffer);
     this.#row = new Uint8Array(buffer);
   }
@@ -145,7 +143,7 @@ function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   let at = 0;
   for (let y = 0; y < height; y++) {
     const row = rows.load(image, 0, y);
-    for (let x = 0; x < row.length; x += NV12_ROW_PIXEL_BYTES) {
+    for (let x = 0; x < row.length; x += ROW_PIXEL_BYTES) {
       rgb[at] = row[x]!;
       rgb[at + 1] = row[x + 1]!;
       rgb[at + 2] = row[x + 2]!;
@@ -235,7 +233,7 @@ export function compact(columns: Int32Array): Int32Array {
     wanted.add(columns[k + 1]!);
   }
   const pixels = Int32Array.from(wanted).sort();
-  const places = new Map([...pixels].map((pixel, place) => [pixel, place * NV12_ROW_PIXEL_BYTES]));
+  const places = new Map([...pixels].map((pixel, place) => [pixel, place * ROW_PIXEL_BYTES]));
   for (let k = 0; k < columns.length; k += 3) {
     columns[k] = places.get(columns[k]!)!;
     columns[k + 1] = places.get(columns[k + 1]!)!;
@@ -249,7 +247,7 @@ export type RowConverter = Pick<Nv12Rows, "load">;
 /** What makes rows of images of a format; `undefined` where they are such rows. @param columns as `Nv12Rows` takes them */
 export function rowConverter(format: PixelFormat, columns: Int32Array | number): RowConverter | undefined {
   if (format === "NV12") return new Nv12Rows(columns);
-  return isOfSamples(format) ? new SampleRows(columns) : undefined;
+  return isPackedFormat(format) ? undefined : new SampleRows(columns);
 }
 
 /** The image itself, or RGB in memory of its own where its pixels are no bytes of colours: for code that goes from pixel to pixel. */

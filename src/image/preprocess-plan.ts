@@ -22,11 +22,10 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "./image.ts";
-import { NV12_ROW_PIXEL_BYTES } from "./nv12.ts";
 import { channelsOf, type InputArray, levelTable, type Preprocessing, paddingValues } from "./preprocessing.ts";
 import { BilinearResizer } from "./resize-rows.ts";
 import { bilinearRegionTaps, FILTER_BITS, WEIGHT_BITS } from "./resize-taps.ts";
-import { type FilterTaps, SampleResizer } from "./samples.ts";
+import { type FilterTaps, ROW_PIXEL_BYTES, SampleResizer } from "./samples.ts";
 
 /** What pre-processing runs on: instructions of the shim, or none for the reference in TypeScript. */
 export type ResizeInstructions = "plain" | "avx2" | "neon" | "none";
@@ -112,7 +111,7 @@ class NativeResizer {
 
   constructor(preprocessing: Preprocessing, region: Region, format: PixelFormat, instructions: ResizeInstructions) {
     const isNv12 = format === "NV12";
-    const pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
+    const pixelBytes = isNv12 ? ROW_PIXEL_BYTES : bytesPerPixel(format);
     const [columns, rows] = bilinearRegionTaps(region, pixelBytes);
     let low = Number.POSITIVE_INFINITY;
     let high = Number.NEGATIVE_INFINITY;

@@ -2,8 +2,8 @@
 
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
-import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
-import { compact, NV12_ROW_PIXEL_BYTES, type RowConverter, rowConverter } from "./nv12.ts";
+import { bytesPerPixel, type Image, isPackedFormat, type PixelFormat } from "./image.ts";
+import { compact, type RowConverter, rowConverter } from "./nv12.ts";
 import { type Line, LUMA_WEIGHTS } from "./preprocessing.ts";
 import {
   bilinearRegionTaps,
@@ -14,15 +14,12 @@ import {
   regionAxes,
   WEIGHT_BITS,
 } from "./resize-taps.ts";
-import { isOfSamples } from "./samples.ts";
+import { NO_ROW, ROW_PIXEL_BYTES } from "./samples.ts";
 
 /** A resized row drops this many of its fractional bits, so that its product with a weight has 16 to drop again. */
 const DROPPED_BITS = 4;
 
 const WHOLE = 1 << WEIGHT_BITS;
-
-/** Rows of a region may be counted from below 0, where its image goes on beyond its edges. */
-const NO_ROW = -(2 ** 30);
 
 /** Of every processor Bun runs on; where one has 128, every second read is in vain. */
 const CACHE_LINE_BYTES = 64;
@@ -278,14 +275,14 @@ export class BilinearResizer {
   #start = 0;
 
   constructor(region: Region, format: PixelFormat) {
-    const isNv12 = format === "NV12" || isOfSamples(format);
-    const pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
+    const isPackedBytes = isPackedFormat(format);
+    const pixelBytes = isPackedBytes ? bytesPerPixel(format) : ROW_PIXEL_BYTES;
     const [across] = regionAxes(region);
     this.#pixelBytes = pixelBytes;
     this.#rowBegin = across.low * pixelBytes;
     this.#rowBytes = (across.high - across.low) * pixelBytes;
-    [this.#columns, this.#rows] = bilinearRegionTaps(region, isNv12 ? 1 : pixelBytes);
-    this.#nv12 = isNv12 ? rowConverter(format, compact(this.#columns)) : undefined;
+    [this.#columns, this.#rows] = bilinearRegionTaps(region, isPackedBytes ? pixelBytes : 1);
+    this.#nv12 = isPackedBytes ? undefined : rowConverter(format, compact(this.#columns));
     this.#stride = pointStride(this.#columns);
     this.#isHalf = isHalfSampling(this.#columns);
     this.isPicked = isUnweighted(this.#columns) && isUnweighted(this.#rows);

@@ -3,20 +3,15 @@
 import { message, ShapeError } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
-import { bytesPerPixel, type Image, isDeep, type PixelFormat, type SampleFormat } from "./image.ts";
+import { bytesPerPixel, type Image, type PixelFormat, type SampleFormat } from "./image.ts";
 import { hasFourth, type InputArray, type Line, LUMA_WEIGHTS, type Preprocessing, roundedTo } from "./preprocessing.ts";
 import { type AntialiasTaps, type RegionAxis, regionAxes, tileTaps } from "./resize-taps.ts";
 
-/** Bytes of a pixel in what {@linkcode SampleRows} gives, as `Nv12Rows` has them. */
-const ROW_PIXEL_BYTES = 4;
+/** Bytes of a pixel in what {@linkcode SampleRows} and `Nv12Rows` give. */
+export const ROW_PIXEL_BYTES = 4;
 
 /** The largest sample of 16 bits. */
 export const LARGEST_SAMPLE = 65_535;
-
-/** True for the formats that are told here. */
-export function isOfSamples(format: PixelFormat): format is SampleFormat {
-  return format === "GREY" || isDeep(format);
-}
 
 /** The level of a sample, with its fraction; cut to 0–255. */
 function levelOf(sample: number, { levels }: Image): number {
@@ -95,7 +90,7 @@ export function assertFourthChannel(format: PixelFormat, colour: Preprocessing["
 }
 
 /** Rows of a region may be counted from below 0, where its image goes on beyond its edges. */
-const NO_ROW = -(2 ** 30);
+export const NO_ROW: number = -(2 ** 30);
 
 /** Taps along an axis. */
 interface SampleTaps {

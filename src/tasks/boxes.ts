@@ -7,9 +7,10 @@ import { ArgumentError, message } from "../core/errors.ts";
 import { createTensor } from "../core/tensor.ts";
 import { placeRectangle, pointsToSource, type Region } from "../image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf } from "../image/image.ts";
-import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "../image/nv12.ts";
+import { Nv12Rows } from "../image/nv12.ts";
 import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { Preprocessor } from "../image/preprocessor.ts";
+import { ROW_PIXEL_BYTES } from "../image/samples.ts";
 import { Candidates, createDetectionBlock } from "../model/rows.ts";
 import { type LetterboxOptions, type NmsChoice, parseLetterboxOptions, parseNmsChoice } from "./box-options.ts";
 import { Selector } from "./detect/nms.ts";
@@ -197,7 +198,7 @@ export function crop(image: Image, box: Box, margin = 0): Image {
     if (rows !== undefined) {
       const row = rows.load(complete, left, top + y);
       for (let x = 0; x < width; x++) {
-        data.set(row.subarray(x * NV12_ROW_PIXEL_BYTES, x * NV12_ROW_PIXEL_BYTES + 3), (y * width + x) * 3);
+        data.set(row.subarray(x * ROW_PIXEL_BYTES, x * ROW_PIXEL_BYTES + 3), (y * width + x) * 3);
       }
       continue;
     }

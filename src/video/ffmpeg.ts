@@ -30,7 +30,7 @@ export interface FfmpegDialect {
   readonly hasLateZero: boolean;
 }
 
-let known: { readonly path: string; readonly dialect: FfmpegDialect } | undefined;
+let known: { readonly path: string; readonly dialect: Promise<FfmpegDialect> } | undefined;
 
 /**
  * The path of a program: what its environment variable says, else the first one on the PATH.
@@ -68,16 +68,24 @@ export function missingFfmpeg(): LibraryLoadError | undefined {
   }
 }
 
-/** How to talk to the ffmpeg at this path. */
-export async function ffmpegDialect(path: string): Promise<FfmpegDialect> {
+/** How to talk to the ffmpeg at this path. It is asked once, however many videos are opened meanwhile. */
+export function ffmpegDialect(path: string): Promise<FfmpegDialect> {
   if (known?.path === path) return known.dialect;
+  const dialect = askDialect(path);
+  known = { path, dialect };
+  // What cannot be started now may be later.
+  dialect.catch(() => {
+    known = undefined;
+  });
+  return dialect;
+}
+
+async function askDialect(path: string): Promise<FfmpegDialect> {
   const child = Bun.spawn([path, "-version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
   const found = /^ffmpeg version n?(\d+(?:\.\d+)?)/.exec(await child.stdout.text())?.[1];
   // A build from the development branch has no number, and is newer.
   const version = found === undefined ? Number.POSITIVE_INFINITY : Number(found);
-  const dialect = { passthrough: [version < 5.1 ? "-vsync" : "-fps_mode", "passthrough"], hasLateZero: version >= 6 };
-  known = { path, dialect };
-  return dialect;
+  return { passthrough: [version < 5.1 ? "-vsync" : "-fps_mode", "passthrough"], hasLateZero: version >= 6 };
 }
 
 /** Keeps a list of processes, and kills them when its standard input ends, which it does with this process. */

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ffmpegDialect } from "../../src/video/ffmpeg.ts";
 import { isFfmpegMissing, testVideo } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
@@ -48,5 +49,19 @@ test.skipIf(isFfmpegMissing)(
     expect(own.seen.length).toBe(40);
     expect(own.copied).toBe(40);
     expect(standard).toEqual(own);
+  },
+);
+
+test.skipIf(process.platform === "win32")(
+  "ffmpegDialect() asks a program once, however many want to know",
+  async () => {
+    const program = join(folder, "older");
+    const text = `#!/bin/sh\necho asked >> ${folder}/asked\necho "ffmpeg version 5.0.1"\n`;
+    const older = { passthrough: ["-vsync", "passthrough"], hasLateZero: false };
+    await expect(ffmpegDialect(program)).rejects.toThrow("ENOENT");
+    writeFileSync(program, text, { mode: 0o755 });
+    expect(await Promise.all([1, 2, 3, 4].map(() => ffmpegDialect(program)))).toEqual([older, older, older, older]);
+    expect(await ffmpegDialect(program)).toEqual(older);
+    expect(readFileSync(join(folder, "asked"), "utf8")).toBe("asked\n");
   },
 );

@@ -8,7 +8,7 @@
 //
 // Launch: a stride each; block (32, 8), a warp a cell; grid (⌈cells / 8⌉, N).
 // Tolerance: none but where exp in f64 differs, one f32 in some hundred million by its last bit.
-// CPU reference: src/heads/nanodet.ts
+// CPU reference: src/heads/distance-maps.ts
 
 #include "decode.cuh"
 

@@ -9,7 +9,7 @@
 // Launch: decode_queries_sigmoid block 256, a thread a class of a query, grid (⌈queries · classes / 256⌉, N);
 // decode_queries_softmax block 64, a thread a query, grid (⌈queries / 64⌉, N).
 // Tolerance: none but where exp in f64 differs, one score in some hundred million by its last bit.
-// CPU reference: src/heads/queries.ts
+// CPU reference: src/heads/rows.ts
 
 #include "decode.cuh"
 

@@ -11,7 +11,7 @@
 // counts        [N], of any dtype, or null
 //
 // Launch: block 256, a thread a row; grid (⌈rows / 256⌉, N).
-// Tolerance: none. CPU references: src/heads/rows.ts, src/heads/parts.ts
+// Tolerance: none. CPU reference: src/heads/rows.ts
 
 #include "decode.cuh"
 

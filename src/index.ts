@@ -83,29 +83,7 @@ export {
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
 export type { AnchorsTaken } from "./heads/anchors.ts";
-export type {
-  ColumnsPlan,
-  DecodePlan,
-  DensePlan,
-  FastestDetPlan,
-  GridPlan,
-  KeypointForm,
-  ModelSpec,
-  QueriesPlan,
-  RawBoxForm,
-  RowsPlan,
-  SizeInput,
-} from "./heads/head.ts";
-export {
-  defineHead,
-  type FoundObjects,
-  type HeadDefinition,
-  type HeadMasks,
-  type HeadModel,
-  type HeadOutputs,
-  type HeadPlanes,
-  type HeadReading,
-} from "./heads/head-definition.ts";
+export type { KeypointForm, ModelSpec, SizeInput } from "./heads/head.ts";
 export type {
   AnchorOffsetsLevel,
   AnchorOffsetsPlan,
@@ -125,17 +103,35 @@ export type {
   RowColumns,
 } from "./heads/host-plan.ts";
 export type { ImageInput } from "./heads/image-input.ts";
+export {
+  defineHead,
+  type FoundObjects,
+  type HeadDefinition,
+  type HeadMasks,
+  type HeadModel,
+  type HeadOutputs,
+  type HeadPlanes,
+  type HeadReading,
+} from "./heads/own-head-options.ts";
 export type {
   AnchorLevel,
   AnchorMapsPlan,
+  ColumnsPlan,
+  DecodePlan,
+  DensePlan,
   DistanceBinsLevel,
   DistanceBinsPlan,
   DistanceLevel,
   DistanceMapsPlan,
+  FastestDetPlan,
+  GridPlan,
   MapPlan,
   OffsetLevel,
   OffsetMapsPlan,
-} from "./heads/map-plan.ts";
+  QueriesPlan,
+  RawBoxForm,
+  RowsPlan,
+} from "./heads/plans.ts";
 export type { ObjectTaskName } from "./heads/traits.ts";
 export type { CropRounding, Edge, Fit, Rectangle, Region, Resized, Size } from "./image/geometry.ts";
 export type { YuvRange, YuvStandard } from "./image/image.ts";

@@ -3,7 +3,7 @@
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { refuseUnreadAnchors } from "../heads/anchor-maps.ts";
-import type { HeadDefinition } from "../heads/head-definition.ts";
+import type { HeadDefinition } from "../heads/own-head-options.ts";
 import { ownHeadFor } from "../heads/recognition.ts";
 import { isOfCrops, MAP_TASKS, type MapTaskName, type ObjectTaskName, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";

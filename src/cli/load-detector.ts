@@ -12,7 +12,7 @@ import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { statsOf } from "../core/paths.ts";
-import { type HeadDefinition, isHeadDefinition } from "../heads/head-definition.ts";
+import { type HeadDefinition, isHeadDefinition } from "../heads/own-head-options.ts";
 import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import { BuildProgressView, Progress } from "./terminal.ts";

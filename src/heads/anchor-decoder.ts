@@ -4,8 +4,8 @@ import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
 import { type DecodeInput, naming } from "./head.ts";
 import { HIGHEST, LOWEST, MapSlice, refuseRange, SCORES_ARE_LOGITS, SCORES_ARE_PROBABILITIES } from "./map-decoder.ts";
-import type { AnchorLevel, AnchorMapsPlan, OffsetLevel, OffsetMapsPlan } from "./map-plan.ts";
 import { bestOf, NumberSlice, outputTensor, refuseOutput, sigmoid } from "./outputs.ts";
+import type { AnchorLevel, AnchorMapsPlan, OffsetLevel, OffsetMapsPlan } from "./plans.ts";
 import { FLOATS } from "./traits.ts";
 
 /** Where x, y, w and h are, and where objectness and classes: of one map or of three. */

@@ -15,7 +15,7 @@ import {
   type RecogniseOptions,
   saying,
 } from "./head.ts";
-import type { AnchorLevel, AnchorMapsPlan } from "./map-plan.ts";
+import type { AnchorLevel, AnchorMapsPlan } from "./plans.ts";
 import { customVisionPreprocessing } from "./ssd.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 

@@ -3,7 +3,8 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { DensePlan, ModelSpecParts } from "./head.ts";
+import type { ModelSpecParts } from "./head.ts";
+import type { DensePlan } from "./plans.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
 /** Channels of a box, which come first. */

@@ -2,8 +2,9 @@
 
 import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
-import { type DecodeInput, type DensePlan, naming, type RawBoxForm } from "./head.ts";
+import { type DecodeInput, naming } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import type { DensePlan, RawBoxForm } from "./plans.ts";
 import { FLOATS } from "./traits.ts";
 
 const { fround } = Math;

@@ -1,11 +1,191 @@
-/** @module Heads `dfl-maps` and `dfl-maps-logits`: what YOLOv8 and its kin give before their distances are decoded, two or three maps a stride. */
+/**
+ * @module Heads of distances in maps: `nanodet`, `nanodet-plus` and `picodet`, a class map and a map of distance bins for each stride, or rows
+ * of both; `dfl-maps` and `dfl-maps-logits`, what YOLOv8 and its kin give before their distances are decoded, two or three maps a stride.
+ */
 
-import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import type { Candidates } from "../model/rows.ts";
 import { type GridMap, readMaps } from "./anchor-maps.ts";
-import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
+import { cellCount, isNanodetPlus, readDense, USUAL_STRIDES } from "./dense-reading.ts";
+import { type DecodeInput, defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import { decodeDistanceMaps } from "./map-decoder.ts";
-import type { DistanceMapsPlan } from "./map-plan.ts";
-import type { ModelTraits } from "./traits.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { PADDLE_PREPROCESSING } from "./paddle.ts";
+import type { DistanceBinsLevel, DistanceBinsPlan, DistanceMapsPlan } from "./plans.ts";
+import { FLOATS, isFloat, type ModelTraits } from "./traits.ts";
+
+/** Centred letterbox padded with black, BGR levels with the mean and deviation NanoDet trains with. */
+const NANODET_PREPROCESSING: Preprocessing = {
+  ...YOLO_PREPROCESSING,
+  colour: "BGR",
+  scale: 1,
+  mean: [103.53, 116.28, 123.675],
+  std: [57.375, 57.12, 58.395],
+  pad: [0, 0, 0],
+};
+
+/** Bins a side of NanoDet's published models. */
+const USUAL_BINS = 8;
+
+/** Distances are named so, or else have the usual number of channels, which the classes have not. */
+function isDistances({ name, shape }: TensorInfo, other: TensorInfo): boolean {
+  const named = (text: string): boolean => /dis|reg|box/i.test(text);
+  if (named(name) !== named(other.name)) return named(name);
+  return shape[2] === 4 * USUAL_BINS && other.shape[2] !== shape[2];
+}
+
+/** The maps of so many cells: of classes, then of distances. */
+function findLevel(maps: readonly TensorInfo[], cells: number): readonly [TensorInfo, TensorInfo] | undefined {
+  const [a, b, ...others] = maps.filter((map) => map.shape[1] === cells);
+  if (a === undefined || b === undefined || others.length > 0) return undefined;
+  if (isDistances(a, b)) return [b, a];
+  return isDistances(b, a) ? [a, b] : undefined;
+}
+
+/** The maps of each stride, told apart by their cells. */
+function findMaps(
+  traits: ModelTraits,
+  strides: readonly number[],
+): Pick<ModelSpecParts<DistanceBinsPlan>, "outputs" | "classes" | "needsNms" | "plan"> | undefined {
+  const { outputs } = traits.model;
+  const size = traits.image.fixedSize;
+  if (size === undefined || outputs.length !== 2 * strides.length) return undefined;
+  if (outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
+  const levels: DistanceBinsLevel[] = [];
+  const found: TensorInfo[] = [];
+  for (const stride of strides) {
+    const level = findLevel(outputs, cellCount(size[0], size[1], [stride]));
+    if (level === undefined) return undefined;
+    levels.push({ stride, classMap: level[0].name, distanceMap: level[1].name });
+    found.push(...level);
+  }
+  const classes = found[0]?.shape[2] ?? -1;
+  const channels = found[1]?.shape[2] ?? -1;
+  if (classes < 1 || channels < 8 || channels % 4 !== 0) return undefined;
+  if (found.some((map, at) => map.shape[2] !== (at % 2 === 0 ? classes : channels))) return undefined;
+  if (traits.classes !== undefined && traits.classes !== classes) return undefined;
+  const plan = { kind: "distance-bins", levels, classes, bins: channels / 4 } as const;
+  return { outputs: found, classes, needsNms: true, plan };
+}
+
+/** Three pairs of maps at strides 8, 16 and 32. NanoDet-Plus has one output and is another. */
+export const nanodet: Head<DistanceBinsPlan> = defineHead(
+  "nanodet",
+  "six outputs, strides 8, 16, 32: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (NanoDet)",
+  decodeDistanceBins,
+  (traits) => {
+    const found = findMaps(traits, USUAL_STRIDES);
+    return found && { ...found, preprocessing: NANODET_PREPROCESSING };
+  },
+);
+
+/** Four pairs, at stride 64 as well: PicoDet without its post-processing, as the layout models of PP-Structure are. */
+export const picodet: Head<DistanceBinsPlan> = defineHead(
+  "picodet",
+  "eight outputs, strides 8, 16, 32, 64: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (PicoDet, before NMS)",
+  decodeDistanceBins,
+  (traits) => {
+    const found = findMaps(traits, [...USUAL_STRIDES, 64]);
+    return found && { ...found, preprocessing: PADDLE_PREPROCESSING, usualIou: 0.5 };
+  },
+);
+
+/** Numbers of the distances, which follow the classes. */
+const DISTANCES = 4 * USUAL_BINS;
+
+/**
+ * As NanoDet-Plus exports: stretched, BGR levels with the mean and deviation of NanoDet; distances from the corners of the cells.
+ *
+ * @see https://github.com/RangiLyu/nanodet (nanodet/model/head/nanodet_plus_head.py)
+ */
+export const nanodetPlus: Head<DistanceMapsPlan> = defineHead(
+  "nanodet-plus",
+  "one output [N, cells of strides 8, 16, 32, 64, classes + 32]: a probability a class, then bins of the distances (NanoDet-Plus)",
+  decodeDistanceMaps,
+  (traits) => {
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2 || traits.model.outputs.length > 1) return undefined;
+    if (traits.forced ? reading.rowKind !== "cells" : !isNanodetPlus(reading, traits)) return undefined;
+    const { output, strides } = reading;
+    const classes = reading.channels - DISTANCES;
+    if (classes < 1 || (traits.classes !== undefined && traits.classes !== classes)) return undefined;
+    const levels = strides.map((stride) => ({ stride, classMap: output.name, distanceMap: output.name }));
+    return {
+      outputs: [output],
+      preprocessing: { ...NANODET_PREPROCESSING, fit: "stretch" },
+      classes,
+      needsNms: true,
+      plan: { kind: "distance-maps", levels, classes, bins: USUAL_BINS, order: "rows", areLogits: false, centre: 0 },
+    };
+  },
+);
+
+const { fround } = Math;
+
+const scores: NumberSlice = new NumberSlice();
+const distances: NumberSlice = new NumberSlice();
+
+/** Mean of the bins 0, 1, 2, … weighted by the softmax of their logits, in strides. */
+function meanBin(at: number, bins: number): number {
+  const { data } = distances;
+  let highest = data[at]!;
+  for (let bin = 1; bin < bins; bin++) if (data[at + bin]! > highest) highest = data[at + bin]!;
+  let sum = 0;
+  let weighted = 0;
+  for (let bin = 0; bin < bins; bin++) {
+    const weight = Math.exp(data[at + bin]! - highest);
+    sum += weight;
+    weighted += weight * bin;
+  }
+  return fround(weighted / sum);
+}
+
+/** @param first cells of the levels before it @returns the same for the next level */
+function decodeLevel(
+  level: DistanceBinsLevel,
+  first: number,
+  plan: DistanceBinsPlan,
+  input: DecodeInput,
+  candidates: Candidates,
+): number {
+  const { classes, bins } = plan;
+  const { stride } = level;
+  const columns = Math.ceil(input.inputWidth / stride);
+  const cells = columns * Math.ceil(input.inputHeight / stride);
+  const classMap = outputTensor(input, level.classMap, FLOATS, input.index + 1, cells, classes);
+  const distanceMap = outputTensor(input, level.distanceMap, FLOATS, input.index + 1, cells, 4 * bins);
+  scores.load(classMap, input.index * cells * classes, cells * classes);
+  distances.load(distanceMap, input.index * cells * 4 * bins, cells * 4 * bins);
+  const { data, offset } = scores;
+  const threshold = fround(input.threshold);
+  for (let cell = 0, at = offset; cell < cells; cell++, at += classes) {
+    const classId = bestOf(data, at, classes, 1);
+    const score = data[at + classId]!;
+    if (score < threshold) continue;
+    const x = ((cell % columns) + 0.5) * stride;
+    const y = (Math.floor(cell / columns) + 0.5) * stride;
+    const bin = distances.offset + cell * 4 * bins;
+    candidates.push(
+      x - fround(meanBin(bin, bins) * stride),
+      y - fround(meanBin(bin + bins, bins) * stride),
+      x + fround(meanBin(bin + 2 * bins, bins) * stride),
+      y + fround(meanBin(bin + 3 * bins, bins) * stride),
+      score,
+      classId,
+      first + cell,
+    );
+  }
+  return first + cells;
+}
+
+/** Append the best class of every cell whose score reaches the threshold, level by level, row by row. */
+export function decodeDistanceBins(plan: DistanceBinsPlan, input: DecodeInput, candidates: Candidates): void {
+  let first = 0;
+  for (let level = 0; level < plan.levels.length; level++) {
+    first = decodeLevel(plan.levels[level]!, first, plan, input, candidates);
+  }
+}
 
 /** A stride's maps of distances and classes. */
 interface DistancePair {

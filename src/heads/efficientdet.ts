@@ -7,9 +7,10 @@ import { COCO_91 } from "../model/model-info.ts";
 import type { Candidates } from "../model/rows.ts";
 import { readMaps } from "./anchor-maps.ts";
 import { readDense } from "./dense-reading.ts";
-import { type DecodeInput, defineHead, type Head, type ModelSpecParts, naming, type RowsPlan, saying } from "./head.ts";
+import { type DecodeInput, defineHead, type Head, type ModelSpecParts, naming, saying } from "./head.ts";
 import type { AnchorOffsetsLevel, AnchorOffsetsPlan } from "./host-plan.ts";
 import { bestOf, NumberSlice, outputTensor, sigmoid } from "./outputs.ts";
+import type { RowsPlan } from "./plans.ts";
 import { decodeRows, rowsPlan } from "./rows.ts";
 import { FLOATS, isFloat, type ModelTraits } from "./traits.ts";
 

@@ -3,8 +3,9 @@
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80 } from "../model/model-info.ts";
 import type { Candidates } from "../model/rows.ts";
-import { type DecodeInput, defineHead, type FastestDetPlan, type Head } from "./head.ts";
+import { type DecodeInput, defineHead, type Head } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor, sigmoid } from "./outputs.ts";
+import type { FastestDetPlan } from "./plans.ts";
 import { FLOATS, isFloat } from "./traits.ts";
 
 const STRIDE = 16;

@@ -2,14 +2,13 @@
 
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
-import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
+import type { Preprocessing, PreprocessingOptions, PreprocessingSaid } from "../image/preprocessing.ts";
 import { COCO_91, labelsFor } from "../model/model-info.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import type { Anchors, AnchorsTaken } from "./anchors.ts";
-import type { ExporterConfig } from "./exporter-config.ts";
-import { type HostPlan, type MaskSource, type OwnPlan, withOpenRows } from "./host-plan.ts";
+import { type MaskSource, withOpenRows } from "./host-plan.ts";
 import { assumedOfFourth, preprocessingFor } from "./image-input.ts";
-import type { DistanceBinsPlan, MapPlan } from "./map-plan.ts";
+import type { DecodePlan } from "./plans.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
 /** The points of an object. */
@@ -129,130 +128,6 @@ export interface Head<Plan extends DecodePlan = DecodePlan> {
   decode(plan: Plan, input: DecodeInput, candidates: Candidates): void;
 }
 
-/**
- * One tensor with a row an anchor: four box channels, perhaps objectness, then one probability a class, then channels
- * that are not read. Candidate index: the anchor. Class: the first of the best.
- */
-export interface DensePlan {
-  readonly kind: "dense";
-  /** f32 or f16, [N, channels, anchors] if channel-major, [N, anchors, channels] if anchor-major. */
-  readonly output: string;
-  readonly order: "channel-major" | "anchor-major";
-  /** Channels of the tensor. */
-  readonly channels: number;
-  readonly classes: number;
-  /** Channel of the first class: 4, or 5 after objectness; 0 where the boxes are a tensor of their own. */
-  readonly classChannel: number;
-  /**
-   * `class`: the best class's probability. `product`: that times channel 4, objectness. `objectness`: channel 4 alone.
-   * Channel-major tensors have no objectness.
-   */
-  readonly score: "class" | "product" | "objectness";
-  /** True if objectness is 1 in every row, as YOLOv6 writes it: where it is not, the head is another. */
-  readonly isObjectnessOne?: true;
-  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. */
-  readonly boxUnit: "pixels" | "fraction";
-  /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `centre`. */
-  readonly boxForm?: RawBoxForm;
-  /** Output with the boxes, [N, anchors, 4] or [N, anchors, 1, 4] of the same dtype, where an anchor-major output has none. */
-  readonly boxes?: string;
-}
-
-/** What the four numbers of a box are: its centre, width and height, or its left, upper, right and lower side. */
-export type RawBoxForm = "centre" | "corners";
-
-/** One tensor with finished rows: a box, a score and a class id in columns. Candidate index: the row. */
-export interface RowsPlan {
-  readonly kind: "rows";
-  /** f32 or f16: [N, rows, columns], or [rows of all images, columns] where `batchColumn` or `counts` is set. */
-  readonly output: string;
-  readonly columns: number;
-  /** Column of the box's first number; the other three follow. */
-  readonly boxColumn: number;
-  readonly scoreColumn: number;
-  readonly classColumn: number;
-  /** Column that says which image of the batch a row belongs to. */
-  readonly batchColumn?: number | undefined;
-  /** Name of an i32 or i64 [N] tensor with the number of rows of each image, whose rows follow one another. */
-  readonly counts?: string | undefined;
-  /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `corners`. */
-  readonly boxForm?: RawBoxForm;
-  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
-  readonly boxUnit?: "pixels" | "fraction";
-}
-
-/**
- * Boxes, scores and class ids in tensors of their own. Boxes are x1, y1, x2, y2. Candidate index: the row.
- */
-export interface ColumnsPlan {
-  readonly kind: "columns";
-  /** f32 or f16 [N, rows, 4]. */
-  readonly boxes: string;
-  /** f32 or f16 [N, rows]. */
-  readonly scores: string;
-  /** i64, i32, f32 or f16 [N, rows]. */
-  readonly classes: string;
-  /** i32 or i64 [N] or [N, 1]: number of valid rows; left out if all are. */
-  readonly counts?: string | undefined;
-  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
-  readonly boxUnit?: "pixels" | "fraction";
-}
-
-/**
- * Logits and boxes of object queries; boxes are cx, cy, w, h as fractions of the input.
- *
- * `sigmoid`: every class of every query is a candidate of its own, index query × classes + class.
- * `softmax`: the last class means "no object"; a query is one candidate, of its first best other class.
- */
-export interface QueriesPlan {
-  readonly kind: "queries";
-  /** f32 or f16 [N, queries, classes]. */
-  readonly logits: string;
-  /** f32 or f16 [N, queries, 4]. */
-  readonly boxes: string;
-  /** Classes of the logits, "no object" included. */
-  readonly classes: number;
-  readonly activation: "sigmoid" | "softmax";
-}
-
-/**
- * YOLOX's undecoded grid: tx, ty, tw, th, objectness and one probability a class, for each cell of each stride's grid,
- * row by row, finest grid first. Centre (t + cell) × stride, size exp(t) × stride, score objectness × class.
- * Candidate index: the row.
- */
-export interface GridPlan {
-  readonly kind: "grid";
-  /** f32 or f16 [N, cells, 5 + classes]. */
-  readonly output: string;
-  readonly classes: number;
-  /** Input pixels a cell, finest first. */
-  readonly strides: readonly number[];
-}
-
-/**
- * FastestDet's one grid: objectness, tx, ty, tw, th and one probability a class. Centre (cell + tanh t) / cells, size
- * sigmoid t, both as fractions of the input; score objectness^0.6 × class^0.4. Candidate index: the cell, row by row.
- */
-export interface FastestDetPlan {
-  readonly kind: "fastestdet";
-  /** f32 or f16 [N, 5 + classes, rows, columns]. */
-  readonly output: string;
-  readonly classes: number;
-}
-
-/** What a decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
-export type DecodePlan =
-  | HostPlan
-  | MapPlan
-  | OwnPlan
-  | DensePlan
-  | RowsPlan
-  | ColumnsPlan
-  | QueriesPlan
-  | GridPlan
-  | DistanceBinsPlan
-  | FastestDetPlan;
-
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan>
   extends Pick<ModelSpec<Plan>, "needsNms" | "plan" | "usualIou" | "extras" | "keypoints" | "masks" | "isImageSized">,
@@ -336,6 +211,17 @@ export function defineHead<Plan extends DecodePlan>(
       return parts && specOf(name, traits, parts);
     },
   };
+}
+
+/** What a file that mmdeploy, PaddleDetection or transformers writes beside a model says of an image, and of its classes. */
+export interface ExporterConfig {
+  readonly exporter: "mmdeploy" | "PaddleDetection" | "transformers";
+  /** Its name. */
+  readonly file: string;
+  readonly preprocessing: PreprocessingSaid;
+  readonly labels?: readonly string[] | undefined;
+  /** What is done otherwise than it says. */
+  readonly assumptions: readonly string[];
 }
 
 /** Class names of a file beside a model. */

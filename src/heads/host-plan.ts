@@ -163,6 +163,16 @@ export interface MaskSource {
   readonly rule: MaskRule;
 }
 
+/** Side of the largest patch; most are 28 cells wide. */
+export const LARGEST_PATCH = 64;
+
+/** True for masks that may be patches under boxes, or pasted into the input already; a side may be open. */
+export function mayBePatches({ shape }: TensorInfo, [width, height]: readonly [number, number]): boolean {
+  const [, , down = -1, across = -1] = shape;
+  const isPasted = (down < 0 || down === height) && (across < 0 || across === width);
+  return isPasted || (Math.max(down, across) <= LARGEST_PATCH && (down === across || Math.min(down, across) < 0));
+}
+
 /** One stride's outputs of an {@linkcode AnchorOffsetsPlan}. */
 export interface AnchorOffsetsLevel {
   /** Input pixels a cell; a side that is no multiple has smaller cells. */

@@ -4,8 +4,8 @@ import { ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "../model/rows.ts";
 import { skipFours } from "./dense.ts";
 import { type DecodeInput, naming } from "./head.ts";
-import type { DistanceLevel, DistanceMapsPlan } from "./map-plan.ts";
 import { bestOf, NumberSlice, outputTensor, refuseOutput, sigmoid } from "./outputs.ts";
+import type { DistanceLevel, DistanceMapsPlan } from "./plans.ts";
 import { FLOATS } from "./traits.ts";
 
 /** A map as it is read: where the image's numbers begin, and what lies between them. */

@@ -4,7 +4,7 @@ import type { Tensor } from "../core/tensor.ts";
 import type { RowExtra } from "../model/rows.ts";
 import type { CutMap } from "./cut.ts";
 import type { ModelSpec } from "./head.ts";
-import type { AnchorMapsPlan, CutPlan, DistanceLevel, DistanceMapsPlan } from "./map-plan.ts";
+import type { AnchorMapsPlan, CutPlan, DistanceLevel, DistanceMapsPlan } from "./plans.ts";
 
 /** A stride's maps, in the order in which the head has them; all strides have maps of the same channels. */
 export interface MapLevel {

@@ -1,9 +1,9 @@
 /** @module Masked heads: heads of detectors whose models have masks as well. */
 
-import type { TensorInfo } from "../core/tensor.ts";
 import { MASK_CHANNELS, prototypesOf } from "./dense-reading.ts";
-import type { DecodePlan, DensePlan, Head, ModelSpec } from "./head.ts";
+import type { Head, ModelSpec } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
+import type { DecodePlan, DensePlan } from "./plans.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 import { yoloObjectness, yoloTransposed } from "./yolo.ts";
@@ -60,13 +60,3 @@ export const MASKED_HEADS: readonly Head[] = [
   masked(huggingFace, huggingFaceSoftmax, planes("pred_masks")),
   masked(huggingFaceSoftmax, huggingFace, planes("pred_masks")),
 ];
-
-/** True for masks that may be patches under boxes, or pasted into the input already; a side may be open. */
-export function mayBePatches({ shape }: TensorInfo, [width, height]: readonly [number, number]): boolean {
-  const [, , down = -1, across = -1] = shape;
-  const isPasted = (down < 0 || down === height) && (across < 0 || across === width);
-  return isPasted || (Math.max(down, across) <= LARGEST_PATCH && (down === across || Math.min(down, across) < 0));
-}
-
-/** Side of the largest patch; most are 28 cells wide. */
-export const LARGEST_PATCH = 64;

@@ -13,23 +13,14 @@ import {
   prototypesOf,
   readDense,
 } from "./dense-reading.ts";
-import {
-  type DensePlan,
-  type Head,
-  type KeypointForm,
-  type ModelSpec,
-  naming,
-  type RecogniseOptions,
-  type RowsPlan,
-  specOf,
-} from "./head.ts";
+import { type Head, type KeypointForm, type ModelSpec, naming, type RecogniseOptions, specOf } from "./head.ts";
 import { isOfMasksOnly, OF_MASKS_ONLY } from "./hugging-face.ts";
 import { whyNoImage } from "./image-input.ts";
-import { withNamesBeside } from "./names-beside.ts";
+import type { DensePlan, RowsPlan } from "./plans.ts";
 import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed } from "./recognition.ts";
 import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
-import { withMaps } from "./shaped.ts";
+import { withMaps } from "./shaping-config.ts";
 import {
   evidentMap,
   facadeOf,
@@ -44,9 +35,8 @@ import {
   OF_CROPS,
   readTraits,
 } from "./traits.ts";
-import { withConfig, withSaid } from "./with-said.ts";
-import { yolo } from "./yolo.ts";
-import { yoloEndToEnd } from "./yolo-rows.ts";
+import { withConfig, withNamesBeside, withSaid } from "./with-said.ts";
+import { yolo, yoloEndToEnd } from "./yolo.ts";
 
 /** What a model of objects was recognised as. */
 export interface ObjectSpec extends ModelSpec {

@@ -5,10 +5,16 @@ import { formatTensorInfo, type Shape, type Tensor } from "../core/tensor.ts";
 import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import { type DecodeInput, type Head, specOf } from "./head.ts";
-import type { FoundObjects, HeadDefinition, HeadModel, HeadOutputs, HeadReading } from "./head-definition.ts";
 import type { OwnPlan, PlaneRule } from "./host-plan.ts";
 import { NumberSlice, refuseOutput } from "./outputs.ts";
-import { checkReading } from "./reading-options.ts";
+import {
+  checkReading,
+  type FoundObjects,
+  type HeadDefinition,
+  type HeadModel,
+  type HeadOutputs,
+  type HeadReading,
+} from "./own-head-options.ts";
 import type { ModelTraits, ObjectTaskName } from "./traits.ts";
 
 /** Every rule of masks that are there as they are. */

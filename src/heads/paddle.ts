@@ -5,18 +5,10 @@ import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } f
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense, pushBox } from "./dense.ts";
 import { densePlan, hasGridRows, isOfPaddle, readClasses, stridesOf } from "./dense-reading.ts";
-import {
-  type DecodeInput,
-  type DensePlan,
-  defineHead,
-  type Head,
-  type ModelSpecParts,
-  type RowsPlan,
-  type SizeInput,
-  saying,
-} from "./head.ts";
+import { type DecodeInput, defineHead, type Head, type ModelSpecParts, type SizeInput, saying } from "./head.ts";
 import type { PlanesPlan } from "./host-plan.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import type { DensePlan, RowsPlan } from "./plans.ts";
 import { decodeRows } from "./rows.ts";
 import { FLOATS, INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
 

@@ -5,7 +5,7 @@ import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.t
 import { stridesOf } from "./dense-reading.ts";
 import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import { columnsOf, type PartsPlan } from "./host-plan.ts";
-import { decodeParts } from "./parts.ts";
+import { decodeParts } from "./rows.ts";
 import { FLOATS, findOutput, INTEGERS, type ModelTraits } from "./traits.ts";
 
 /** Points of COCO's people. */

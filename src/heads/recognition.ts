@@ -7,13 +7,12 @@ import { plural } from "../core/units.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { ANCHORED_HEADS, SAY_ANCHORS } from "./anchor-maps.ts";
 import { usualAnchors } from "./anchors.ts";
+import { damoYolo, headOfLibreYolo, libreYolo, libreYoloFamily, sayingOfYoloNas, splitOutputs } from "./corners.ts";
 import { denseOutputs, isTurnedAnchors, MOST_CHOSEN, readDense } from "./dense-reading.ts";
 import { efficientDet } from "./efficientdet.ts";
 import { type Head, type ModelSpec, naming, type RecogniseOptions, saying } from "./head.ts";
 import { isOfMasksOnly, OF_MASKS_ONLY } from "./hugging-face.ts";
 import { whyNoImage } from "./image-input.ts";
-import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
-import { withNamesBeside } from "./names-beside.ts";
 import {
   fitting,
   HEADS,
@@ -25,8 +24,7 @@ import {
   readings,
   refuseTaken,
 } from "./registry.ts";
-import { withMaps } from "./shaped.ts";
-import { damoYolo, sayingOfYoloNas, splitOutputs } from "./split.ts";
+import { withMaps } from "./shaping-config.ts";
 import {
   findClassScores,
   isOfCrops,
@@ -37,7 +35,7 @@ import {
   readTraits,
   shown,
 } from "./traits.ts";
-import { warnOfReading, withConfig, withSaid } from "./with-said.ts";
+import { warnOfReading, withConfig, withNamesBeside, withSaid } from "./with-said.ts";
 import { isOpenToOthers, yolo } from "./yolo.ts";
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */

@@ -1,40 +1,65 @@
-/** @module Registry: every known head, and what they make of a model. */
+/** @module Registry: every known head, those that read boxes as fractions of the input among them, and what they make of a model. */
 
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
 import { decodeAnchorMaps, decodeOffsetMaps } from "./anchor-decoder.ts";
 import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
-import { dflMaps, dflMapsLogits } from "./distance-maps.ts";
-import { efficientNms } from "./efficient-nms.ts";
+import { damoYolo, damoYoloRows, libreYolo, qualcomm, yolov4 } from "./corners.ts";
+import { dflMaps, dflMapsLogits, nanodet, nanodetPlus, picodet } from "./distance-maps.ts";
 import { efficientDet, efficientDetMaps, efficientDetRows } from "./efficientdet.ts";
 import { centerface, retinaface, retinafacePlates, scrfd, scrfdBoxes, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
-import { FRACTIONS } from "./fractions.ts";
+import {
+  combinedNms,
+  combinedNmsYx,
+  keypointRcnn,
+  maskRcnn,
+  tfDetection,
+  tfDetectionMasks,
+  tfliteDetection,
+  torchvision,
+} from "./frameworks.ts";
 import type { Head, ModelSpec } from "./head.ts";
-import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
-import { libreYolo } from "./libreyolo.ts";
+import { huggingFace, huggingFaceSoftmax, mask2former } from "./hugging-face.ts";
 import { decodeDistanceMaps } from "./map-decoder.ts";
-import { mask2former } from "./mask2former.ts";
 import { MASKED_HEADS } from "./masked.ts";
-import { maskRcnnMmdeploy, mmdet, mmrotate } from "./mmdeploy.ts";
-import { nanodet, nanodetPlus, picodet } from "./nanodet.ts";
+import { efficientNms, maskRcnnMmdeploy, mmdet, mmrotate, yolov3Onnx } from "./nms-inside.ts";
 import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
-import { qualcomm } from "./qualcomm.ts";
+import type { ColumnsPlan, DensePlan, RowsPlan } from "./plans.ts";
 import { retinanet, retinanetRounded } from "./retinanet.ts";
 import { rfDetr } from "./rf-detr.ts";
-import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
-import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
-import { damoYolo, damoYoloRows, yolov4 } from "./split.ts";
-import { customVision, ssd, ssdPytorch } from "./ssd.ts";
-import { combinedNms, combinedNmsYx, tfDetection, tfDetectionMasks, tfliteDetection } from "./tensorflow.ts";
-import { keypointRcnn, maskRcnn, torchvision } from "./torchvision.ts";
+import { deimv2Imagenet, rtdetr, rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr.ts";
+import { customVision, ssd, ssdPytorch, yolact } from "./ssd.ts";
 import type { ModelTraits } from "./traits.ts";
-import { yolact } from "./yolact.ts";
-import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
-import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
-import { yolov3Onnx } from "./yolov3-onnx.ts";
+import { deepstream, yolo, yoloEndToEnd, yoloNasFlat, yoloObjectness, yoloTransposed, yolov7Rows } from "./yolo.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
+
+/** The head with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
+function inFractions<Plan extends DensePlan | RowsPlan | ColumnsPlan>(head: Head<Plan>): Head<Plan> {
+  const name = `${head.name}-fractions`;
+  return {
+    name,
+    summary: `as ${head.name}, with boxes as fractions of the input (exports through TensorFlow); never recognised, name it`,
+    recognise(traits: ModelTraits): ModelSpec<Plan> | undefined {
+      const found = traits.forced ? head.recognise(traits) : undefined;
+      return found && { ...found, head: name, plan: { ...found.plan, boxUnit: "fraction" } };
+    },
+    decode: head.decode,
+  };
+}
+
+/** One for each head whose boxes are read in pixels as the model gives them. */
+const FRACTIONS: readonly Head[] = [
+  ...[yolo, yoloTransposed, yoloObjectness, libreYolo, damoYolo, yoloxDecoded, ppyoloeRaw].map(inFractions),
+  ...[yoloEndToEnd, deepstream, yolov7Rows, yoloNasFlat, paddleRtdetr, paddleDetection].map(inFractions),
+  ...[efficientNms, rtdetr, deimv2Imagenet].map(inFractions),
+];
+
+/** Name of the head to read a model by whose boxes turned out to be fractions; `undefined` if there is none. */
+export function headInFractions(head: string): string | undefined {
+  return FRACTIONS.find(({ name }) => name === `${head}-fractions`)?.name;
+}
 
 /** Heads of models that say more of an object than its box, and are told by their outputs. */
 export const OBJECT_HEADS: readonly Head[] = [

@@ -5,7 +5,7 @@ import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } f
 import { decodeOffsetMaps } from "./anchor-decoder.ts";
 import { readMaps } from "./anchor-maps.ts";
 import { defineHead, type Head, type ModelSpecParts, naming } from "./head.ts";
-import type { OffsetLevel, OffsetMapsPlan } from "./map-plan.ts";
+import type { OffsetLevel, OffsetMapsPlan } from "./plans.ts";
 import type { ModelTraits } from "./traits.ts";
 
 /** Height over width of a cell's anchors, and their sizes in strides; the ratio changes first. */

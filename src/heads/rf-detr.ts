@@ -1,10 +1,11 @@
 /** @module Head `rf-detr`: outputs dets and labels, as Roboflow exports RF-DETR. */
 
 import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { defineHead, type Head, type QueriesPlan } from "./head.ts";
+import { defineHead, type Head } from "./head.ts";
 import { logitsOf } from "./hugging-face.ts";
 import { areBoxes, outputOf } from "./outputs.ts";
-import { decodeQueries } from "./queries.ts";
+import type { QueriesPlan } from "./plans.ts";
+import { decodeQueries } from "./rows.ts";
 import { FLOATS } from "./traits.ts";
 
 /**

@@ -11,9 +11,9 @@ import { OnnxModel } from "../onnx/model.ts";
 import { type Cut, GraphReading } from "./cut.ts";
 import { CutProof } from "./cut-proof.ts";
 import type { ModelSpec } from "./head.ts";
-import type { CutPlan } from "./map-plan.ts";
 import { type MapLevel, mapReadings, mapsRead } from "./map-readings.ts";
-import { SHAPED_KEY, type Shaping } from "./shaped.ts";
+import type { CutPlan } from "./plans.ts";
+import { SHAPED_KEY, type Shaping } from "./shaping-config.ts";
 
 /** A model that was cut. */
 export interface ShapedModel {

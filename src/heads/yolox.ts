@@ -14,8 +14,9 @@ import {
   isOfModelScope,
   readClasses,
 } from "./dense-reading.ts";
-import { type DecodeInput, type DensePlan, defineHead, type GridPlan, type Head, naming } from "./head.ts";
+import { type DecodeInput, defineHead, type Head, naming } from "./head.ts";
 import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import type { DensePlan, GridPlan } from "./plans.ts";
 import { FLOATS, type ModelTraits } from "./traits.ts";
 
 /** Top-left letterbox padded with 114, BGR levels 0–255 as they are. */

@@ -2,9 +2,9 @@
 
 import { logger } from "../core/log.ts";
 import { type AnchorsTaken, anchorsIn } from "../heads/anchors.ts";
-import { type ExporterConfig, mmdeployConfig, paddleConfig } from "../heads/exporter-config.ts";
-import type { RecogniseOptions } from "../heads/head.ts";
+import type { ExporterConfig, RecogniseOptions } from "../heads/head.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
+import { mmdeployConfig, paddleConfig } from "../heads/with-said.ts";
 import type { Size } from "../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
 import { type ModelInfo, namesIn } from "../model/model-info.ts";

@@ -18,7 +18,7 @@ import type { PlanIo } from "./plan-file.ts";
 import { Runtime } from "./runtime.ts";
 import type { TensorFormat } from "./tensor-info.ts";
 
-/** Key of the metadata of a model that was cut at the maps of its head: see src/heads/shaped.ts. */
+/** Key of the metadata of a model that was cut at the maps of its head: see src/heads/shaping-config.ts. */
 export const SHAPED_KEY = "bun_tensorrt_shaped";
 
 /** What a build knows of a model when formats are chosen. */

@@ -22,7 +22,7 @@ import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli
 import type { TensorInfo } from "../../src/core/tensor.ts";
 import type { ModelSpec } from "../../src/heads/head.ts";
 import { recogniseModel } from "../../src/heads/recognition.ts";
-import { SHAPED_KEY } from "../../src/heads/shaped.ts";
+import { SHAPED_KEY } from "../../src/heads/shaping-config.ts";
 import { OnnxTensor } from "../../src/onnx/messages.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";

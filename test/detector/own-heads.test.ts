@@ -7,7 +7,7 @@ import { Model } from "../../src/api/model.ts";
 import { OrientedDetector, PoseEstimator, Segmenter } from "../../src/api/object-model.ts";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { defineHead, type HeadDefinition } from "../../src/heads/head-definition.ts";
+import { defineHead, type HeadDefinition } from "../../src/heads/own-head-options.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { type FixedOutput, finalRows, fixedModel } from "../support/fixed-model.ts";
 import { toyDetector } from "../support/toy-detector.ts";

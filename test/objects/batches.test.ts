@@ -3,8 +3,8 @@ import { ShapeError } from "../../src/core/errors.ts";
 import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
 import { decodeFacePoints } from "../../src/heads/face-grid.ts";
 import type { DecodeInput, ModelSpec } from "../../src/heads/head.ts";
-import { decodePartPoints } from "../../src/heads/parts.ts";
 import { headOf, OBJECT_HEADS } from "../../src/heads/registry.ts";
+import { decodePartPoints } from "../../src/heads/rows.ts";
 import { readTraits } from "../../src/heads/traits.ts";
 import { Candidates, createDetectionBlock } from "../../src/model/rows.ts";
 

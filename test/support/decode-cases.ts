@@ -1,7 +1,7 @@
 /** @module Decode cases: outputs of every plan, filled with noise that has ties, overlaps, NaN and infinities in it. */
 
 import { allocate, type DType, type DTypeMap, type Tensor, volume } from "../../src/core/tensor.ts";
-import type { DecodePlan, DensePlan } from "../../src/heads/head.ts";
+import type { DecodePlan, DensePlan } from "../../src/heads/plans.ts";
 import type { RowExtra } from "../../src/model/rows.ts";
 import { chance } from "./chance.ts";
 

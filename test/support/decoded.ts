@@ -1,14 +1,12 @@
 /** @module Decoded: what the CPU makes of a batch of outputs; the reference of the post-processing kernels. */
 
 import { decodeDense } from "../../src/heads/dense.ts";
+import { decodeDistanceBins } from "../../src/heads/distance-maps.ts";
 import { decodeFastestDet } from "../../src/heads/fastestdet.ts";
 import type { DecodeInput } from "../../src/heads/head.ts";
-import { decodeDistanceBins } from "../../src/heads/nanodet.ts";
 import { gatherExtras } from "../../src/heads/outputs.ts";
-import { decodeParts } from "../../src/heads/parts.ts";
-import { decodeQueries } from "../../src/heads/queries.ts";
 import { decoderOf } from "../../src/heads/registry.ts";
-import { decodeColumns, decodeRows } from "../../src/heads/rows.ts";
+import { decodeColumns, decodeParts, decodeQueries, decodeRows } from "../../src/heads/rows.ts";
 import { decodeGrid } from "../../src/heads/yolox.ts";
 import type { Region } from "../../src/image/geometry.ts";
 import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";

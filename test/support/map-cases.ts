@@ -1,7 +1,7 @@
 /** @module Map cases: maps of every plan and vector, filled with noise that has ties, overlaps, NaN and infinities in it. */
 
 import type { Tensor } from "../../src/core/tensor.ts";
-import type { AnchorMapsPlan, DistanceMapsPlan, OffsetMapsPlan } from "../../src/heads/map-plan.ts";
+import type { AnchorMapsPlan, DistanceMapsPlan, OffsetMapsPlan } from "../../src/heads/plans.ts";
 import type { RowExtra, RowMaps } from "../../src/model/rows.ts";
 import { type DecodeCase, Noise, tensor } from "./decode-cases.ts";
 

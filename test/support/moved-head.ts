@@ -1,7 +1,7 @@
 /** @module MovedHead: what a built-in head's author would say of its reading, were the head a caller's. */
 
 import type { Head, ModelSpec, RecogniseOptions } from "../../src/heads/head.ts";
-import { defineHead, type HeadDefinition } from "../../src/heads/head-definition.ts";
+import { defineHead, type HeadDefinition } from "../../src/heads/own-head-options.ts";
 import { readTraits } from "../../src/heads/traits.ts";
 import type { PreprocessingOptions } from "../../src/image/preprocessing.ts";
 import { Candidates } from "../../src/model/rows.ts";

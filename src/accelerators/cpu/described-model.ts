@@ -3,7 +3,7 @@
 import { ModelError, OnnxRuntimeError, ShapeError, TensorRtError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { createTensor, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
-import { declaredModel } from "../../heads/shaped.ts";
+import { declaredModel } from "../../heads/shaping-config.ts";
 import { readTraits } from "../../heads/traits.ts";
 import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
 import type { Session } from "../../onnxruntime/session.ts";

@@ -22,7 +22,7 @@ import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import { nvJpegLibrary } from "../../ffi/nvidia-decoders.ts";
 import { findTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { ownHeads } from "../../heads/own-head.ts";
-import { type Shaping, shapingOf } from "../../heads/shaped.ts";
+import { type Shaping, shapingOf } from "../../heads/shaping-config.ts";
 import { readTraits } from "../../heads/traits.ts";
 import { formatFp32Nodes, fp32NodesOf } from "../../onnx/fp32-nodes.ts";
 import { Session } from "../../onnxruntime/session.ts";

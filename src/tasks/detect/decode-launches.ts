@@ -4,18 +4,18 @@ import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "..
 import type { DType } from "../../core/tensor.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
+import { hostReason, type PartsPlan, type RowColumns } from "../../heads/host-plan.ts";
 import type {
   ColumnsPlan,
   DecodePlan,
   DensePlan,
+  DistanceBinsPlan,
   FastestDetPlan,
   GridPlan,
   QueriesPlan,
   RawBoxForm,
   RowsPlan,
-} from "../../heads/head.ts";
-import { hostReason, type PartsPlan, type RowColumns } from "../../heads/host-plan.ts";
-import type { DistanceBinsPlan } from "../../heads/map-plan.ts";
+} from "../../heads/plans.ts";
 import { FLOATS, HOST_NUMBERS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 import { noDevicePart } from "../../runtime/task.ts";
 import { type DecodeBatch, type DecodeLaunches, UNLIKE } from "./device-batch.ts";

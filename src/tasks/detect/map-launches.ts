@@ -4,7 +4,7 @@ import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "..
 import { bytesPerElement } from "../../core/tensor.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import { anchorNumbers } from "../../heads/anchor-decoder.ts";
-import type { AnchorLevel, AnchorMapsPlan, DistanceMapsPlan, MapPlan, OffsetMapsPlan } from "../../heads/map-plan.ts";
+import type { AnchorLevel, AnchorMapsPlan, DistanceMapsPlan, MapPlan, OffsetMapsPlan } from "../../heads/plans.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { RowExtra, RowMaps } from "../../model/rows.ts";
 import {

@@ -1,8 +1,9 @@
 /** @module NmsOptions: which candidates become detections. */
 
 import { ArgumentError, ModelError, message } from "../../core/errors.ts";
-import type { DecodePlan, ModelSpec } from "../../heads/head.ts";
+import type { ModelSpec } from "../../heads/head.ts";
 import { OTHER_HEAD_HINT } from "../../heads/outputs.ts";
+import type { DecodePlan } from "../../heads/plans.ts";
 import type { Candidates, DetectionBlock } from "../../model/rows.ts";
 import type { SlicePlan } from "../slices/slice-grid.ts";
 

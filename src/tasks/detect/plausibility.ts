@@ -5,12 +5,11 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { headInFractions } from "../../heads/fractions.ts";
 import { type ModelSpec, naming } from "../../heads/head.ts";
-import { refuseProbabilities } from "../../heads/queries.ts";
-import { rtdetrUltralyticsRows } from "../../heads/rtdetr-ultralytics.ts";
-import { yoloObjectness, yoloTransposed } from "../../heads/yolo.ts";
-import { yoloEndToEnd } from "../../heads/yolo-rows.ts";
+import { headInFractions } from "../../heads/registry.ts";
+import { refuseProbabilities } from "../../heads/rows.ts";
+import { rtdetrUltralyticsRows } from "../../heads/rtdetr.ts";
+import { yoloEndToEnd, yoloObjectness, yoloTransposed } from "../../heads/yolo.ts";
 import { yolox, yoloxDecoded } from "../../heads/yolox.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";

@@ -5,11 +5,10 @@
 
 import { decodeFacePoints } from "../../heads/face-grid.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
-import type { MaskSource } from "../../heads/host-plan.ts";
-import { LARGEST_PATCH } from "../../heads/masked.ts";
+import { LARGEST_PATCH, type MaskSource } from "../../heads/host-plan.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { gatherRows, NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
-import { decodePartPoints } from "../../heads/parts.ts";
+import { decodePartPoints } from "../../heads/rows.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
 import { type Candidates, type DetectionBlock, moveRow } from "../../model/rows.ts";

@@ -12,7 +12,7 @@ import { ChangingTable } from "../../../src/cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../../src/cuda/stream.ts";
 import { cudaRuntime } from "../../../src/ffi/cuda-runtime.ts";
-import { SHAPED_KEY, type Shaping } from "../../../src/heads/shaped.ts";
+import { SHAPED_KEY, type Shaping } from "../../../src/heads/shaping-config.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf } from "../../../src/image/image.ts";
 import { type Preprocessing, type PreprocessingOptions, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";

@@ -1,14 +1,140 @@
-/** @module Components: the native libraries that can be installed by name, each file pinned. */
+/** @module Components: the native libraries that can be installed by name, each file pinned, and which of their builds fits a machine. */
 
-import type {
-  Architecture,
-  ArchiveSource,
-  Component,
-  ComponentBuild,
-  CudaMajor,
-  JarSource,
-  WheelSource,
-} from "./component.ts";
+import { CatalogueError, message } from "../core/errors.ts";
+
+/** A wheel in the user's Python package index. */
+export interface WheelSource {
+  readonly kind: "wheel";
+  readonly package: string;
+  /** Exact version. */
+  readonly version: string;
+  /** The wheel's platform tag: `manylinux_2_28_x86_64`. */
+  readonly platform: string;
+}
+
+/** A jar in the user's Maven repositories. */
+export interface JarSource {
+  readonly kind: "jar";
+  readonly group: string;
+  readonly artifact: string;
+  /** Exact version. */
+  readonly version: string;
+  readonly classifier: string;
+}
+
+/** An archive that a package client can find. Plain data. */
+export type ArchiveSource = WheelSource | JarSource;
+
+/** `wheel nvidia-nvjpeg 13.3.2.43 (manylinux2014_x86_64)`: for people, and one for each archive. */
+export function sourceName(source: ArchiveSource): string {
+  if (source.kind === "wheel") return `wheel ${source.package} ${source.version} (${source.platform})`;
+  return `jar ${source.group}:${source.artifact}:${source.version} (${source.classifier})`;
+}
+
+/** A major version of CUDA that there are libraries for. */
+export type CudaMajor = 12 | 13;
+
+/** A processor that there are libraries for, as `process.arch` spells it. */
+export type Architecture = "x64" | "arm64";
+
+/** A machine that libraries are wanted for, as `process` describes it. */
+interface Machine {
+  readonly platform: string;
+  readonly arch: string;
+}
+
+/** One pinned file inside an archive. Its name on this machine is the last part of `member`. */
+export interface ComponentFile {
+  /** Path inside the archive. */
+  readonly member: string;
+  /** SHA-256 of the file, 64 hexadecimal digits. */
+  readonly sha256: string;
+  /** Size of the file in bytes. */
+  readonly byteLength: number;
+}
+
+/** A component for one system and processor, and one CUDA where it needs one. Plain data. */
+export interface ComponentBuild {
+  /** As `process.platform` spells it. */
+  readonly platform: "linux" | "darwin" | "win32";
+  readonly architecture: Architecture;
+  readonly cuda: CudaMajor | undefined;
+  /** Version of the libraries. */
+  readonly version: string;
+  readonly source: ArchiveSource;
+  /** The libraries, and nothing else of the archive. */
+  readonly files: readonly ComponentFile[];
+}
+
+/** Libraries that are installed together. Plain data. */
+export interface Component {
+  /** As the CLI takes it: `cuda-runtime`. */
+  readonly name: string;
+  /** One line for people. */
+  readonly description: string;
+  /** Licence of the libraries and who gives it. */
+  readonly licence: string;
+  /** Where its text lies: not every archive holds that of its libraries. */
+  readonly licenceText: { readonly source: ArchiveSource; readonly file: ComponentFile };
+  readonly builds: readonly ComponentBuild[];
+}
+
+/** Which CUDA is wanted. */
+export interface CudaWish {
+  readonly major: CudaMajor;
+  /** What says so, for messages: `--cuda 12`. `undefined` if nothing does: the other one will do as well. */
+  readonly reason?: string;
+}
+
+/** `windows` of `win32`, for people; others are called as Bun calls them. */
+function systemName(platform: string): string {
+  return platform === "win32" ? "windows" : platform;
+}
+
+/** `nvjpeg 12.4.0.76 for CUDA 12, x64: NVIDIA …, from wheel nvidia-nvjpeg-cu12 12.4.0.76 (…)`: to be shown first. */
+export function componentLine(component: Component, build: ComponentBuild): string {
+  const { version, cuda, platform, architecture, source } = build;
+  const machine = cuda === undefined ? systemName(platform) : `CUDA ${cuda}`;
+  const what = `${component.name} ${version} for ${machine}, ${architecture}`;
+  return `${what}: ${component.licence}, from ${sourceName(source)}`;
+}
+
+/** Size of all files of a build in bytes. */
+export function buildBytes(build: ComponentBuild): number {
+  return build.files.reduce((sum, file) => sum + file.byteLength, 0);
+}
+
+/** The builds of a component that a machine can run, whatever its CUDA. */
+export function buildsFor(component: Component, machine: Machine): readonly ComponentBuild[] {
+  return component.builds.filter(
+    ({ platform, architecture }) => platform === machine.platform && architecture === machine.arch,
+  );
+}
+
+/**
+ * The build for a machine: of the CUDA that is wanted, else of an older one, which newer drivers run as well.
+ *
+ * @throws {CatalogueError} If there is none
+ */
+export function chooseBuild(component: Component, machine: Machine, wish: CudaWish): ComponentBuild {
+  const builds = buildsFor(component, machine).toSorted((a, b) => (b.cuda ?? 0) - (a.cuda ?? 0));
+  const fitting = builds.find((build) => (build.cuda ?? 0) <= wish.major);
+  const newest = builds[0];
+  if (fitting !== undefined) return fitting;
+  const action = `install ${JSON.stringify(component.name)}`;
+  if (newest === undefined) {
+    const known = [...new Set(component.builds.map((one) => `${systemName(one.platform)} ${one.architecture}`))];
+    const found = `there are builds for ${known.join(" and ")} only, not for ${systemName(machine.platform)} ${machine.arch}`;
+    const isForCuda = component.builds.every((build) => build.cuda !== undefined);
+    const hint =
+      "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";
+    throw new CatalogueError(message(action, found, isForCuda ? hint : undefined), component.name);
+  }
+  if (wish.reason === undefined) return newest;
+  const found = `on ${machine.arch} it needs CUDA ${newest.cuda}, and ${wish.reason}`;
+  const hint = "update NVIDIA's driver (CUDA 13 needs 580 or later), or force it with --cuda 13";
+  throw new CatalogueError(message(action, found, hint), component.name);
+}
 
 function wheel(name: string, version: string, platform: string): WheelSource {
   return { kind: "wheel", package: name, version, platform };
@@ -22,6 +148,9 @@ function tensorRtJar(classifier: string): JarSource {
 const X64 = "manylinux2014_x86_64";
 const ARM64 = "manylinux2014_aarch64";
 const WINDOWS = "win_amd64";
+const RTX_PARSER = "libtensorrt_onnxparser_rtx.so.1";
+const RTX_PARSER_DLL = "tensorrt_onnxparser_rtx_1_7.dll";
+const BUILDER_RESOURCE = "libnvinfer_builder_resource.so.10.6.0";
 const TENSORRT_JARS = {
   x64: tensorRtJar("linux-x86_64-redist"),
   arm64: tensorRtJar("linux-arm64-redist"),
@@ -147,43 +276,23 @@ export const components: readonly Component[] = [
     builds: [
       build("x64", 12, wheel("tensorrt-rtx-cu12-libs", "1.7.1.116", "manylinux_2_28_x86_64"), "tensorrt_rtx_libs", [
         ["libtensorrt_rtx.so.1", 220_572_064, "fa73b07d275bd89caee07110122c44702d7ab54a8c915c005e7732a66a6b776e"],
-        [
-          "libtensorrt_onnxparser_rtx.so.1",
-          4_097_984,
-          "27be1f67ef28683b54390b6cbc7ec3efc75b39c8ebc4c683cb8603bcfd0b8896",
-        ],
+        [RTX_PARSER, 4_097_984, "27be1f67ef28683b54390b6cbc7ec3efc75b39c8ebc4c683cb8603bcfd0b8896"],
       ]),
       build("x64", 13, wheel("tensorrt-rtx-cu13-libs", "1.7.1.116", "manylinux_2_28_x86_64"), "tensorrt_rtx_libs", [
         ["libtensorrt_rtx.so.1", 234_013_248, "a74fa3974f1892b65a53b06a14ffcb15758ac51c12135ada84490f53f67e1051"],
-        [
-          "libtensorrt_onnxparser_rtx.so.1",
-          4_097_984,
-          "27be1f67ef28683b54390b6cbc7ec3efc75b39c8ebc4c683cb8603bcfd0b8896",
-        ],
+        [RTX_PARSER, 4_097_984, "27be1f67ef28683b54390b6cbc7ec3efc75b39c8ebc4c683cb8603bcfd0b8896"],
       ]),
       build("arm64", 13, wheel("tensorrt-rtx-cu13-libs", "1.7.1.116", "manylinux_2_35_aarch64"), "tensorrt_rtx_libs", [
         ["libtensorrt_rtx.so.1", 213_748_008, "a7180e0a15a5387d60767ef7133a4fa42fe9f347fbf3c6d613099a609952df0a"],
-        [
-          "libtensorrt_onnxparser_rtx.so.1",
-          3_422_296,
-          "1c8ff39f9d1a2112165b8e2b59708785c9f5de218b60a55df1b8e9139b9d63bf",
-        ],
+        [RTX_PARSER, 3_422_296, "1c8ff39f9d1a2112165b8e2b59708785c9f5de218b60a55df1b8e9139b9d63bf"],
       ]),
       windowsBuild(12, wheel("tensorrt-rtx-cu12-libs", "1.7.1.116", WINDOWS), "tensorrt_rtx_libs", [
         ["tensorrt_rtx_1_7.dll", 219_122_800, "76fa47b594074bc5626244be1f4b6157f7d93474adb2192c7d4b91bd30b6e135"],
-        [
-          "tensorrt_onnxparser_rtx_1_7.dll",
-          2_329_200,
-          "586e27fd31cfc386ed534465e87010f5e59607b2bab38d32af100d14af30f1d4",
-        ],
+        [RTX_PARSER_DLL, 2_329_200, "586e27fd31cfc386ed534465e87010f5e59607b2bab38d32af100d14af30f1d4"],
       ]),
       windowsBuild(13, wheel("tensorrt-rtx-cu13-libs", "1.7.1.116", WINDOWS), "tensorrt_rtx_libs", [
         ["tensorrt_rtx_1_7.dll", 229_312_112, "f0ea0be2fb7d6a06519ef7090869248ab7c39e13d320a24389b85b6ee2d588b4"],
-        [
-          "tensorrt_onnxparser_rtx_1_7.dll",
-          2_329_200,
-          "14beff4494fa3e45cba695ea2a1bb8b69aa55c75b67677a1163357db9d7097c1",
-        ],
+        [RTX_PARSER_DLL, 2_329_200, "14beff4494fa3e45cba695ea2a1bb8b69aa55c75b67677a1163357db9d7097c1"],
       ]),
     ],
   },
@@ -215,18 +324,10 @@ export const components: readonly Component[] = [
     ...TENSORRT_LICENCE,
     builds: [
       build("x64", 12, TENSORRT_JARS.x64, "org/bytedeco/tensorrt/linux-x86_64", [
-        [
-          "libnvinfer_builder_resource.so.10.6.0",
-          1_430_118_240,
-          "a8739cdbf89ade0b3a2e66e4ca5123c46a0ce4be77d38ff5c9ceb1dbb317e00e",
-        ],
+        [BUILDER_RESOURCE, 1_430_118_240, "a8739cdbf89ade0b3a2e66e4ca5123c46a0ce4be77d38ff5c9ceb1dbb317e00e"],
       ]),
       build("arm64", 12, TENSORRT_JARS.arm64, "org/bytedeco/tensorrt/linux-arm64", [
-        [
-          "libnvinfer_builder_resource.so.10.6.0",
-          1_430_175_376,
-          "d1990f98f466c2da0dabadfea02a606856bf796feff2f05095180b990023ff08",
-        ],
+        [BUILDER_RESOURCE, 1_430_175_376, "d1990f98f466c2da0dabadfea02a606856bf796feff2f05095180b990023ff08"],
       ]),
       windowsBuild(12, TENSORRT_JARS.windows, "org/bytedeco/tensorrt/windows-x86_64", [
         [

@@ -15,8 +15,7 @@ import { redact } from "../core/shown.ts";
 import { writeWhole } from "../core/whole-file.ts";
 import { type Attempt, attempt, retry } from "./attempt.ts";
 import { bodyLength, type DownloadOptions } from "./download.ts";
-import { assertRoom } from "./library-folder.ts";
-import { hashOf, sha256, storageError } from "./store.ts";
+import { assertRoom, hashOf, sha256, storageError } from "./store.ts";
 
 /** A server that sends nothing for so long has gone. */
 const STALL_MS = 30_000;

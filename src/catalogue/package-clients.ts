@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Attempt } from "./attempt.ts";
-import type { JarSource, WheelSource } from "./component.ts";
+import type { JarSource, WheelSource } from "./components.ts";
 
 /** How a client is run. */
 export interface ClientOptions {

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { ANCHORS_OPTION, LABELS_OPTION, MACHINE_OPTIONS } from "../api/machine-options.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
-import type { CudaMajor } from "../catalogue/component.ts";
+import type { CudaMajor } from "../catalogue/components.ts";
 import { numberFrom } from "../core/from-text.ts";
 import { type OptionTable, shapeOf } from "../core/options.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/image-options.ts";

@@ -6,10 +6,11 @@ import {
   type Component,
   chooseBuild,
   componentLine,
+  components,
+  findComponent,
   sourceName,
-} from "../../src/catalogue/component.ts";
-import { components, findComponent } from "../../src/catalogue/components.ts";
-import { libraryPath, licencePath } from "../../src/catalogue/library-folder.ts";
+} from "../../src/catalogue/components.ts";
+import { libraryPath, licencePath } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 
 const builds = components.flatMap((component) => component.builds);

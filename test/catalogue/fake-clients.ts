@@ -2,7 +2,7 @@
 
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
+import type { Component, ComponentBuild } from "../../src/catalogue/components.ts";
 import { sha256 } from "../../src/catalogue/store.ts";
 import { makeZip, type ZipFile } from "./make-zip.ts";
 

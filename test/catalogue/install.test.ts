@@ -11,12 +11,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
-import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
-import { fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
-import { buildState, libraryFolder, removeComponent } from "../../src/catalogue/library-folder.ts";
+import type { Component, ComponentBuild } from "../../src/catalogue/components.ts";
+import { ArchiveSet, fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
 import { runClient } from "../../src/catalogue/package-clients.ts";
-import { storageError } from "../../src/catalogue/store.ts";
+import { buildState, libraryFolder, removeComponent, storageError } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { temporaryPath } from "../../src/core/whole-file.ts";

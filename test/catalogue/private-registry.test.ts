@@ -2,9 +2,8 @@ import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
-import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
-import { fetchLicence, install } from "../../src/catalogue/install.ts";
+import type { Component, ComponentBuild } from "../../src/catalogue/components.ts";
+import { ArchiveSet, fetchLicence, install } from "../../src/catalogue/install.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { sha256 } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";

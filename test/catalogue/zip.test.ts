@@ -2,8 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ByteSource, FileSource, readWhole } from "../../src/catalogue/byte-source.ts";
-import { readZip, unpack, type ZipEntry } from "../../src/catalogue/zip.ts";
+import { type ByteSource, FileSource, readWhole, readZip, unpack, type ZipEntry } from "../../src/catalogue/archive.ts";
 import { makeZip } from "./make-zip.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-zip-"));

@@ -1,6 +1,5 @@
 /** @module Install command: the native libraries, fetched from the registries the user has configured, listed, removed. */
 
-import { ArchiveSet } from "../../catalogue/archive-set.ts";
 import {
   buildBytes,
   buildsFor,
@@ -10,11 +9,12 @@ import {
   type CudaWish,
   chooseBuild,
   componentLine,
+  components,
+  findComponent,
   sourceName,
-} from "../../catalogue/component.ts";
-import { components, findComponent } from "../../catalogue/components.ts";
-import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
-import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
+} from "../../catalogue/components.ts";
+import { ArchiveSet, fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
+import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/store.ts";
 import { CatalogueError, CudaError, LibraryLoadError, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { unknownWord } from "../../core/options.ts";

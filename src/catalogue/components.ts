@@ -35,7 +35,7 @@ export function sourceName(source: ArchiveSource): string {
 export type CudaMajor = 12 | 13;
 
 /** A processor that there are libraries for, as `process.arch` spells it. */
-export type Architecture = "x64" | "arm64";
+type Architecture = "x64" | "arm64";
 
 /** A machine that libraries are wanted for, as `process` describes it. */
 interface Machine {

@@ -23,7 +23,7 @@ import { downloadJar, downloadWheel, jarAddresses, wheelAddress } from "./packag
 import { assertRoom, isIntact, libraryFolder, libraryPath, licencePath, Staging, storageError } from "./store.ts";
 
 /** An archive whose directory is known. */
-export interface Archive {
+interface Archive {
   readonly bytes: ByteSource;
   readonly entries: ReadonlyMap<string, ZipEntry>;
 }

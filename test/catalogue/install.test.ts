@@ -390,8 +390,7 @@ test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, 
   const source = join(import.meta.dir, "../../src/catalogue");
   const installOnto = async (component: Component): Promise<string> => {
     const script = `
-      import { ArchiveSet } from ${JSON.stringify(join(source, "archive-set.ts"))};
-      import { install } from ${JSON.stringify(join(source, "install.ts"))};
+      import { ArchiveSet, install } from ${JSON.stringify(join(source, "install.ts"))};
       using archives = new ArchiveSet();
       const component = ${JSON.stringify(component)};
       await install(component, component.builds[0], { archives }).catch((error) => console.log(error.message));`;

@@ -134,6 +134,7 @@ const REAL: Readonly<Record<string, string>> = {
   "yolo-nas-pose-flat": "super-gradients 3.7.1",
   "yolo-nas-pose-raw": "super-gradients 3.7.1",
   "tf-detection": "tf-models-research-object-detection 2.8.0.post1 by tf2onnx 1.17.0: SSD MobileNet v2, Faster R-CNN",
+  "combined-nms": "yolov3-tf2 0.5 and yolov3-tf 0.1.3 by tf2onnx 1.17.0: YOLOv3 and its tiny one",
   "tflite-detection": "tf-models-research-object-detection 2.8.0.post1 by TFLite and tf2onnx 1.17.0: SSD MobileNet v2",
   "yolov4-maps": "yolov4 3.2.0 (tensorflow-yolov4) by tf2onnx 1.17.0: YOLOv4-tiny",
   yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",

@@ -549,6 +549,9 @@ def by_mmdeploy(package, models):
                 if isinstance(module, torch.nn.Conv2d) and re.search(distances, layer):
                     module.weight.data.normal_(0, 0.01)
                     module.bias.data.fill_(bias)
+                if "rtm_kernel" in layer and isinstance(module, torch.nn.Conv2d):
+                    # Else all of a mask is above one half.
+                    module.weight.data.normal_(0, 10)
                 if layer.endswith("mask_head.conv_logits"):
                     # Else all of a mask is near one half.
                     module.weight.data.mul_(50)
@@ -576,10 +579,11 @@ def by_mmdeploy(package, models):
             options = {"threshold": threshold, "maxDetections": 300}
             said = f"{version(codebase)}, {version('mmdeploy')}"
             write(said, f"{codebase}-{name}", image, options, rows)
-            if name == "mask-rcnn":
+            if "masks" in names:
                 values = held(file, {"input": pixels.numpy()}, place(f"{codebase}-{name}-held"))
-                boxes, patches = values["dets"][0], values["masks"][0]
-                pasted = End2EndModel.postprocessing_masks(boxes[:, :4], patches, side, side).numpy()
+                boxes, pasted = values["dets"][0], values["masks"][0]
+                if name == "mask-rcnn":
+                    pasted = End2EndModel.postprocessing_masks(boxes[:, :4], pasted, side, side).numpy()
                 masks = [pasted[abs(boxes[:, 4] - row[4]).argmin()] >= 0.5 for row in rows]
                 # An object without a pixel is none here.
                 seen = [(row, runs(mask)) for row, mask in zip(rows, masks) if mask.any()]
@@ -1106,9 +1110,9 @@ def tensorflow_yolov4_models():
     import tensorflow as tf
     from yolov4.tf import YOLOv4
 
-    side = 224
     configs = pathlib.Path(importlib.util.find_spec("libreyolo").origin).parent / "models/darknet/cfgs"
-    for kind in ("yolov4-tiny", "yolov4"):
+    # Of all of its places its NMS compares each with each.
+    for kind, side in (("yolov4-tiny", 224), ("yolov4", 128)):
         tf.keras.utils.set_random_seed(0)
         one = YOLOv4()
         said = re.sub(r"(?m)^(width|height)\s*=.*", rf"\1={side}", (configs / f"{kind}.cfg").read_text())
@@ -1154,6 +1158,59 @@ def tensorflow_yolov4_models():
         package = f"{version('yolov4')}, {version('tf2onnx')}"
         options = {"threshold": threshold, "iou": 0.6, "maxDetections": 300, "head": "yolov4-maps"}
         write(package, name, image, options, rows)
+
+
+def yolov3_tf_models():
+    """YOLOv3 of yolov3-tf2 and of its fork yolov3-tf, full and tiny, by tf2onnx. With Python 3.11: pip install tensorflow-cpu==2.15.1 tf2onnx==1.17.0
+    "onnx<1.19" "opencv-python-headless<4.12" pillow absl-py, and without dependencies yolov3-tf2==0.5 yolov3-tf==0.1.3."""
+    import subprocess
+    import tempfile
+
+    # For drawing.
+    sys.modules.setdefault("seaborn", SimpleNamespace(color_palette=None))
+    import numpy as np
+    import tensorflow as tf
+    import yolov3_tf.models as fork
+    import yolov3_tf2.models as own
+
+    side, low = 224, 0.0001
+    own.yolo_score_threshold = low
+    # The fork's NMS is soft, which tf2onnx takes for a hard one: here it is.
+    soft = tf.image.non_max_suppression_with_scores
+    tf.image.non_max_suppression_with_scores = lambda **given: soft(**{**given, "soft_nms_sigma": 0.0})
+    for package, module, settings in (("yolov3-tf2", own, {}), ("yolov3-tf", fork, {"score_threshold": low})):
+        for kind, make in (("yolov3", module.YoloV3), ("yolov3-tiny", module.YoloV3Tiny)):
+            tf.keras.utils.set_random_seed(0)
+            model = make(size=side, classes=80, **settings)
+            image, array = photograph(side, side)
+            pixels = array[None].astype("float32") / 255
+            # Each normalisation takes the statistics of what it sees.
+            for part in model.submodules:
+                if isinstance(part, tf.keras.layers.BatchNormalization):
+                    part.momentum = 0.0
+            model(pixels, training=True)
+            ends = [layer for layer in model.trainable_variables if layer.shape[-1] == 255 and len(layer.shape) == 4]
+            kernels = [layer.numpy() for layer in ends]
+            scores = np.arange(255) % 85 >= 4
+
+            def find(gain):
+                for layer, value in zip(ends, kernels):
+                    layer.assign(value * np.where(scores, np.float32(gain), np.float32(0.3)))
+                boxes, found, classes, counts = (part.numpy() for part in model(pixels))
+                rows = zip((boxes[0] * side).tolist(), found[0].tolist(), classes[0].tolist())
+                return chosen([[*box, score, int(label)] for box, score, label in list(rows)[: counts[0]]], image.size)
+
+            def gap(gain):
+                threshold, rows = find(gain)
+                return rows[-1][4] - threshold if len(rows) >= 5 and rows[0][4] < 0.999 else 0
+
+            threshold, rows = find(max((3.0**power for power in range(-4, 6)), key=gap))
+            name = f"{package}-{kind}"
+            with tempfile.TemporaryDirectory() as folder:
+                tf.saved_model.save(model, folder)
+                convert = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder, "--opset", "16", "--output", place(name)]
+                subprocess.run(convert, check=True)
+            write(f"{version(package)}, {version('tf2onnx')}", name, image, {"threshold": threshold, "maxDetections": 100}, rows)
 
 
 def libreyolo_models():

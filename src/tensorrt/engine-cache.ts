@@ -1,7 +1,7 @@
 /** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
 
-import { accessSync, constants, mkdirSync } from "node:fs";
-import { basename, join } from "node:path";
+import { accessSync, constants, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { BunTensorRtError, inShort, ModelError, message, OptionError, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -27,7 +27,7 @@ import { checkPlan, readPlan, withBeside } from "./plan-file.ts";
 
 /** A plan out of the cache. */
 export interface CachedPlan {
-  /** Models of the same name and content in several folders share it: it carries the files beside the one that was obtained last. */
+  /** It carries the files beside its model: a copy of the model in another folder that has such files has a plan of its own. */
   readonly path: string;
   /** As `Runtime.deserialize` takes them. */
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -112,6 +112,16 @@ function keepMeasured(path: string, measured: Uint8Array): void {
   }
 }
 
+/** The end of a plan's name: a hash of the folder, where files of it are in the plan. */
+const OWN_ENDING = /(?:-[0-9a-f]{8})?\.plan$/;
+
+/** The path of a plan that carries files of its model's folder: others may have other files beside the same model. */
+function ownPath(engine: string, model: string | undefined, beside: Beside | undefined): string {
+  if (model === undefined || beside?.folder === undefined) return engine;
+  const folder = new Bun.CryptoHasher("sha256").update(resolve(dirname(model))).digest("hex");
+  return engine.replace(/\.plan$/, `-${folder.slice(0, 8)}.plan`);
+}
+
 /** The error for a folder or file that cannot be written. */
 function unwritable(action: string, place: string, cause: unknown): Error {
   const { code, message: text } = cause as NodeJS.ErrnoException;
@@ -166,14 +176,10 @@ export class EngineCache {
 
     const changed = await environment.beforeBuild?.();
     this.#prepareFolder();
+    const place = { path, builds, isWanted };
     for (;;) {
       try {
-        return await this.#build(
-          changed ?? model,
-          options,
-          { ...environment, library, device },
-          { path, builds, isWanted },
-        );
+        return await this.#build(changed ?? model, options, { ...environment, library, device }, place);
       } catch (error) {
         if (error !== GIVEN_WAY) throw error;
       }
@@ -204,8 +210,8 @@ export class EngineCache {
     isWanted: boolean,
   ): Promise<{ readonly path: string; readonly plan: CachedPlan | undefined }> {
     const look = async (form: PlanForm) => {
-      const path = await this.path(model, builds, form);
-      return { path, plan: isWanted ? await this.#read(path, builds) : undefined };
+      const path = ownPath(await this.#enginePath(model, builds, form), form.path, builds.beside);
+      return { path, plan: isWanted ? await this.#find(path, builds) : undefined };
     };
     const found = await look(environment);
     const isAsItIs = environment.variant === undefined || found.plan !== undefined || environment.canVary?.() !== false;
@@ -224,7 +230,7 @@ export class EngineCache {
     using turn = await BuildTurn.take({ ...environment, library, device, source });
     // One in the background holds nothing that others wait for.
     using _lock = isBackground ? undefined : await this.#lock(path, signal);
-    const meanwhile = isWanted ? ((await environment.instead?.()) ?? (await this.#read(path, builds))) : undefined;
+    const meanwhile = isWanted ? ((await environment.instead?.()) ?? (await this.#find(path, builds))) : undefined;
     if (meanwhile !== undefined) return meanwhile;
     // Without a GPU nothing is measured, and what was measured cannot be read.
     const shared = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
@@ -248,14 +254,17 @@ export class EngineCache {
 
   /**
    * Where the plan of a model is kept: the name of the model, and a hash of the model's bytes (those in files beside it
-   * too), the version of TensorRT, the GPU and the options that change the plan.
+   * too), the version of TensorRT, the GPU and the options that change the plan; and one of the model's folder, where the plan carries
+   * files of it.
    */
   async path(model: Uint8Array, builds: Builds, where: PlanForm): Promise<string> {
+    return ownPath(await this.#enginePath(model, builds, where), where.path, await besideOf(model, where.path));
+  }
+
+  async #enginePath(model: Uint8Array, builds: Builds, where: PlanForm): Promise<string> {
     const { library, device } = builds;
-    const config = {
-      ...builds.config,
-      precision: builtPrecision(builds.config, library, readOnnxMetadata(model)),
-    };
+    const metadata = readOnnxMetadata(model);
+    const config = { ...builds.config, precision: builtPrecision(builds.config, library, metadata) };
     // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
     const {
       maxThreads: _,
@@ -338,24 +347,28 @@ export class EngineCache {
     }
   }
 
-  /** Whoever obtains the plan has it in memory already. */
-  async #keepCurrent(path: string, bytes: Uint8Array): Promise<void> {
-    try {
-      await writeWhole(path, bytes);
-    } catch (cause) {
-      logger.warn(unwritable("keep what now lies beside the model", path, cause).message);
-    }
-  }
-
   /** What was averaged over fewer runs is no answer to a build that wants more. */
   #timingPath({ library, device, config }: Builds): string {
     const name = `${library.version.text} ${device?.name ?? "no GPU"} average of ${config.timingIterations}`;
     return join(this.folder, `${name.replace(/[^\w.-]+/g, "-")}.timing`);
   }
 
-  /** A plan that is kept. Files beside the model that have changed since change what it carries, and nothing is built. */
-  async #read(path: string, builds: Wanted): Promise<CachedPlan | undefined> {
-    const bytes = await contentOf(path);
+  /** A plan that is kept here, or a copy of one with the same engine that is kept for another folder. */
+  async #find(path: string, builds: Wanted): Promise<CachedPlan | undefined> {
+    const own = await this.#read(path, path, builds);
+    if (own !== undefined || !existsSync(this.folder)) return own;
+    const engine = basename(path).replace(OWN_ENDING, "");
+    for (const name of readdirSync(this.folder)) {
+      if (!name.startsWith(engine) || !name.endsWith(".plan") || name === basename(path)) continue;
+      const found = await this.#read(join(this.folder, name), path, builds);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** A plan at `from`, kept at `path` with what now lies beside the model: where that has changed, nothing is built. */
+  async #read(from: string, path: string, builds: Wanted): Promise<CachedPlan | undefined> {
+    const bytes = await contentOf(from);
     if (bytes === undefined) return undefined;
     try {
       const { computeCapabilities, hardwareCompatibility } = builds.config;
@@ -364,9 +377,16 @@ export class EngineCache {
         versionCompatible: false,
         hardwareCompatible: computeCapabilities.length > 0 || hardwareCompatibility !== "none",
       };
-      checkPlan(readPlan(bytes, path), builds.library.version, target, path);
-      const current = withBeside(bytes, path, builds.beside);
-      if (current !== bytes) await this.#keepCurrent(path, current);
+      checkPlan(readPlan(bytes, from), builds.library.version, target, from);
+      const current = withBeside(bytes, from, builds.beside);
+      if (current === bytes && from === path) return { path, bytes, isHit: true };
+      try {
+        await writeWhole(path, current);
+      } catch (cause) {
+        // One of a folder with the same files will do. Else whoever obtains the plan has it in memory.
+        if (current === bytes) return { path: from, bytes, isHit: true };
+        logger.warn(unwritable("keep what now lies beside the model", path, cause).message);
+      }
       return { path, bytes: current, isHit: true };
     } catch (error) {
       if (!(error instanceof ModelError || error instanceof PlanMismatchError)) throw error;

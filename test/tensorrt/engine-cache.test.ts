@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -10,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { parseBuildOptions } from "../../src/tensorrt/build-options.ts";
@@ -387,5 +388,74 @@ test.skipIf(isAbsent)(
       { stem: "tiny", isOnly: false, texts: { "config.json": changed } },
     ]);
     expect(await Bun.file(first.path).bytes()).toEqual(older.bytes);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.obtain() keeps a plan for each folder whose files say another thing of the same model, of one build, as TensorRT-RTX has been fetched",
+  async () => {
+    const engines = join(folder, "engines");
+    const cache = new EngineCache(engines);
+    const library = openFrom(RTX!);
+    const builds = { library, device: undefined, config: parseBuildOptions(AMPERE) };
+    const obtain = async (name: string, label?: string) => {
+      const path = join(folder, name, "tiny.onnx");
+      mkdirSync(dirname(path), { recursive: true });
+      if (label !== undefined) writeFileSync(join(folder, name, "labels.txt"), label);
+      const plan = await cache.obtain(tinyModel(), AMPERE, { library, path });
+      // What is found at the path is what was given, and where it is looked for.
+      expect(new Uint8Array(readFileSync(plan.path))).toEqual(plan.bytes);
+      expect(await cache.path(tinyModel(), builds, { path })).toBe(plan.path);
+      return plan;
+    };
+    const labelsAt = ({ path }: CachedPlan) => readPlan(readFileSync(path), path).origin?.beside?.folder?.texts;
+    const cats = await obtain("cats", "cat");
+    const dogs = await obtain("dogs", "dog");
+    const none = await obtain("none");
+    expect([cats, dogs, none].map(({ isHit }) => isHit)).toEqual([false, true, true]);
+    expect([cats, dogs, none].map(labelsAt)).toEqual([{ "labels.txt": "cat" }, { "labels.txt": "dog" }, undefined]);
+    expect(readPlan(dogs.bytes, "dogs").plan).toEqual(readPlan(cats.bytes, "cats").plan);
+    expect(readdirSync(engines).filter((name) => name.endsWith(".plan")).length).toBe(3);
+
+    // A change in one folder is none in the other, and both are found again.
+    expect(await obtain("cats", "lynx")).toMatchObject({ path: cats.path, isHit: true });
+    expect(await obtain("dogs")).toEqual({ ...dogs, isHit: true });
+    expect([cats, dogs].map(labelsAt)).toEqual([{ "labels.txt": "lynx" }, { "labels.txt": "dog" }]);
+
+    // Where nothing can be written, as in a cache that came with an image, the plan of a folder with the same files is taken; other files are in memory only.
+    const baked = new EngineCache(join(folder, "baked"));
+    mkdirSync(baked.folder);
+    const kept = join(baked.folder, basename(cats.path));
+    copyFileSync(cats.path, kept);
+    const inOthers = ["lynx", "fox"].map((label) => {
+      const path = join(folder, label, "tiny.onnx");
+      mkdirSync(dirname(path));
+      writeFileSync(join(dirname(path), "labels.txt"), label);
+      return path;
+    });
+    const script = `
+    import { setLogSink } from ${JSON.stringify(join(import.meta.dir, "../../src/core/log.ts"))};
+    import { EngineCache } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/engine-cache.ts"))};
+    import { readPlan } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/plan-file.ts"))};
+    import { openFrom, tinyModel } from ${JSON.stringify(join(import.meta.dir, "../support/tensorrt.ts"))};
+    const warnings = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    const library = openFrom(${JSON.stringify(RTX)});
+    for (const path of ${JSON.stringify(inOthers)}) {
+      const plan = await new EngineCache(${JSON.stringify(baked.folder)}).obtain(tinyModel(), ${JSON.stringify(AMPERE)}, { library, path });
+      const { texts } = readPlan(plan.bytes, path).origin.beside.folder;
+      console.log(JSON.stringify([plan.path, plan.isHit, texts["labels.txt"], warnings.length]));
+    }`;
+    const limited = 'trap "" XFSZ; ulimit -f 0; exec "$0" -e "$1"';
+    const child = Bun.spawnSync(["sh", "-c", limited, process.execPath, script], { stdout: "pipe", stderr: "inherit" });
+    const found = child.stdout
+      .toString()
+      .trim()
+      .split("\n")
+      .map((line): unknown => JSON.parse(line));
+    expect(found).toEqual([
+      [kept, true, "lynx", 0],
+      [await baked.path(tinyModel(), builds, { path: inOthers[1] }), true, "fox", 1],
+    ]);
   },
 );

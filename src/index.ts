@@ -152,7 +152,7 @@ export type { Preprocessing, PreprocessingOptions, Quadruple, Resize, Triple } f
 export type { ImageSource } from "./image/source.ts";
 export type { ModelInfo } from "./model/model-info.ts";
 export type { RowExtra, RowMap, RowMaps } from "./model/rows.ts";
-export type { ProviderChoice } from "./onnxruntime/providers.ts";
+export type { ProviderChoice } from "./onnxruntime/session-options.ts";
 export { compare, convert } from "./precision/precision.ts";
 export type {
   CalibrationMethod,

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { listFrom, switchFrom } from "../core/from-text.ts";
 import type { GivenOptions } from "../core/options.ts";
 import type { WaitMode } from "../cuda/event.ts";
-import type { ProviderChoice } from "../onnxruntime/providers.ts";
+import type { ProviderChoice } from "../onnxruntime/session-options.ts";
 import type { IoFormat } from "../tensorrt/build-options.ts";
 
 /**

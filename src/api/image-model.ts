@@ -3,8 +3,8 @@
 import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/nv12.ts";
 import type { ImageSource } from "../image/source.ts";
+import type { FrameResult } from "../runtime/backend.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
-import type { FrameResult } from "../runtime/job.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";

@@ -13,9 +13,8 @@ import { imageOf } from "../image/image.ts";
 import { encodeImage } from "../image/image-file.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { Backend, BackendInfo, Size } from "../runtime/backend.ts";
+import { type Backend, type BackendInfo, hostImages, type Size } from "../runtime/backend.ts";
 import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
-import { hostImages } from "../runtime/job.ts";
 import { Pipeline, warmUp } from "../runtime/pipeline.ts";
 import type { Task } from "../runtime/task.ts";
 import {

@@ -12,8 +12,15 @@ import { addressOf, OutCells, pathString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { Environment, errorOf, SessionHandle } from "./environment.ts";
 import { type BindingParts, type BoundInput, Inference, RunBinding } from "./inference.ts";
-import { describeModel, type ModelDescription } from "./model-description.ts";
-import { inspectModelFile, loadAction, modelError, refusedModel, withRightQuantisers } from "./model-source.ts";
+import {
+  describeModel,
+  inspectModelFile,
+  loadAction,
+  type ModelDescription,
+  modelError,
+  refusedModel,
+  withRightQuantisers,
+} from "./model-source.ts";
 import {
   createNativeSessionOptions,
   parseSessionOptions,

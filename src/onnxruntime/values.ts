@@ -20,7 +20,7 @@ import {
 import { addressOf, nativeView, OutCells } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { check, made } from "./environment.ts";
-import { elementTypeOf } from "./model-description.ts";
+import { elementTypeOf } from "./model-source.ts";
 
 /** OrtDeviceAllocator, OrtMemTypeDefault: plain memory of this machine. */
 const DEVICE_ALLOCATOR = 0;

@@ -4,7 +4,7 @@
  */
 
 import { dirname, resolve } from "node:path";
-import { openedSession } from "../accelerators/cpu/described-model.ts";
+import { openedSession } from "../accelerators/opened-model.ts";
 import { ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";

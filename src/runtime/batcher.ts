@@ -3,8 +3,7 @@
 import type { ClosedError } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Slot } from "./backend.ts";
-import type { FrameResult, Job } from "./job.ts";
+import type { FrameResult, Job, Slot } from "./backend.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Waiter } from "./slots.ts";
 

@@ -6,8 +6,7 @@ import { allEnded, pause } from "../core/settle.ts";
 import { checked, imageOf, isImage } from "../image/image.ts";
 import { encodeImage } from "../image/image-file.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Backend, Size, Slot, SlotImage } from "./backend.ts";
-import { decodeFiles, type Job, keepUsable } from "./job.ts";
+import { type Backend, decodeFiles, type Job, keepUsable, type Size, type Slot, type SlotImage } from "./backend.ts";
 import { SlotPool, type Waiter } from "./slots.ts";
 import type { TaskModel } from "./task.ts";
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
+import { openedSession } from "../../src/accelerators/opened-model.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { ImageModel } from "../../src/api/image-model.ts";
 import { Model } from "../../src/api/model.ts";

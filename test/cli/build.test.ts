@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { variantOf } from "../../src/accelerators/shaped-model.ts";
+import { variantOf } from "../../src/accelerators/opened-model.ts";
 import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { engineTask } from "../../src/api/model.ts";
 import { parseWords } from "../../src/cli/args.ts";

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { declaredOnly } from "../../src/accelerators/shaped-model.ts";
+import { declaredOnly } from "../../src/accelerators/opened-model.ts";
 import { readModelFile } from "../../src/accelerators/tensorrt/model-file.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { createTensor, type Tensor } from "../../src/core/tensor.ts";

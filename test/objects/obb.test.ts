@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
+import { openedSession } from "../../src/accelerators/opened-model.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { OrientedDetector } from "../../src/api/object-model.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { registerAccelerator } from "../../src/accelerators/accelerator.ts";
-import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
+import { openedSession } from "../../src/accelerators/opened-model.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";

@@ -4,9 +4,13 @@ import { OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { createTensor, type Tensor } from "../../src/core/tensor.ts";
 import { CStrings, cString } from "../../src/ffi/memory.ts";
 import { openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
-import { availableProviders } from "../../src/onnxruntime/providers.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
-import { parseSessionOptions, physicalCores, type SessionOptions } from "../../src/onnxruntime/session-options.ts";
+import {
+  availableProviders,
+  parseSessionOptions,
+  physicalCores,
+  type SessionOptions,
+} from "../../src/onnxruntime/session-options.ts";
 import { identityModel } from "../support/onnx-models.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 

@@ -34,8 +34,7 @@ import {
   type TaskModel,
 } from "../../runtime/task.ts";
 import type { OnnxRuntimeOptions } from "../accelerator-options.ts";
-import { shapedBytes } from "../shaped-model.ts";
-import { openedSession } from "./described-model.ts";
+import { openedSession, shapedBytes } from "../opened-model.ts";
 
 /** A model loaded by ONNX Runtime on the CPU. */
 export class CpuBackend<ModelSpec, Params, Output> extends Resource implements Backend<ModelSpec, Params, Output> {

@@ -14,7 +14,7 @@ import type { ModelFile } from "./model-file.ts";
 /**
  * What a quick engine is built with. On an H200 with TensorRT 10.6, yolov8n in FP16 as it was exported is built in 45 s at level 0, 143 s
  * at 1 and 301 s at the usual 3, and runs in 0.669, 0.434 and 0.416 ms; rewritten for fewer kernels, as it is now, it runs in 0.380 ms at
- * 3, and nobody has measured the other levels. Those above 0 keep users waiting for longer than they look on.
+ * 3, the other levels have not been measured again. Those above 0 keep users waiting for longer than they look on.
  */
 const QUICK: Pick<BuildOptions, "optimizationLevel" | "timingIterations"> = {
   optimizationLevel: 0,

@@ -27,14 +27,12 @@ import { openTensorRt } from "../../tensorrt/library.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import { type EngineTensor, vectorOf } from "../../tensorrt/tensor-info.ts";
 import type { FirstEngine, TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
-import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
-import { canProve, declaredOnly, shapedBytes, variantOf } from "../shaped-model.ts";
+import { canProve, declaredOnly, openedSession, shapedBytes, variantOf, withFoundShapes } from "../opened-model.ts";
 import { firstPlan, fullPlan, planRequest } from "./first-plan.ts";
 import { engineBuffer, outputError, readTensor } from "./gpu-binding.ts";
-import { type CudaTask, GpuGround, type GpuModel, type LoadedModel } from "./gpu-model.ts";
+import { assertRoom, type CudaTask, GpuGround, type GpuModel, type LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
-import { assertRoom, GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
-import { GpuTrace } from "./gpu-trace.ts";
+import { GpuStreams, GpuTrace, type StreamLayoutName } from "./gpu-streams.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
 import { chooseStreams } from "./stream-choice.ts";
 

@@ -22,8 +22,7 @@ import { BindingCache, decodeAll } from "../../runtime/slots.ts";
 import { FrameMemory } from "./frame-memory.ts";
 import { GpuBinding } from "./gpu-binding.ts";
 import type { CudaWork, DeviceBatch, GpuModel } from "./gpu-model.ts";
-import type { SlotStreams } from "./gpu-streams.ts";
-import { SlotTrace } from "./gpu-trace.ts";
+import { type SlotStreams, SlotTrace } from "./gpu-streams.ts";
 import type { DeviceImage } from "./preprocess.ts";
 
 /** What a batch is run with; the same object each time. */

@@ -8,8 +8,7 @@ import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import { type Image, imageOf } from "../../image/image.ts";
 import type { MachineOptions, Size } from "../../runtime/backend.ts";
 import type { StreamLayout } from "../accelerator-options.ts";
-import { isOutOfMemory } from "./gpu-jpeg.ts";
-import type { CudaModel, GpuModel, LoadedModel } from "./gpu-model.ts";
+import { type CudaModel, type GpuModel, isOutOfMemory, type LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
 import {

@@ -1,7 +1,7 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
 import { join, resolve } from "node:path";
-import { canProve, variantOf } from "../../accelerators/shaped-model.ts";
+import { canProve, variantOf } from "../../accelerators/opened-model.ts";
 import { waitProgress } from "../../accelerators/tensorrt/first-plan.ts";
 import { engineOptions, modelToBuild } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";

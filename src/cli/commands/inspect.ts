@@ -4,7 +4,7 @@
  */
 
 import { statSync } from "node:fs";
-import { openedSession } from "../../accelerators/cpu/described-model.ts";
+import { openedSession } from "../../accelerators/opened-model.ts";
 import { openedEngine } from "../../accelerators/tensorrt/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import {

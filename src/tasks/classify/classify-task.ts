@@ -15,7 +15,7 @@ import type { Image } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { labelOf } from "../../model/model-info.ts";
-import type { FrameResult } from "../../runtime/job.ts";
+import type { FrameResult } from "../../runtime/backend.ts";
 import {
   assertDeviceResize,
   type DeclaredModel,

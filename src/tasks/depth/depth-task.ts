@@ -8,7 +8,7 @@ import { formatShape, type Tensor } from "../../core/tensor.ts";
 import { round } from "../../core/units.ts";
 import type { Colour } from "../../image/canvas.ts";
 import { bytesPerPixel, type Image, imageOf, isPacked, type PackedImage } from "../../image/image.ts";
-import type { FrameResult } from "../../runtime/job.ts";
+import type { FrameResult } from "../../runtime/backend.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
 import type { ValueGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";

@@ -3,7 +3,7 @@
 import { plural, round } from "../../core/units.ts";
 import { labelOf } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
-import type { FrameResult } from "../../runtime/job.ts";
+import type { FrameResult } from "../../runtime/backend.ts";
 import { type Box, crop } from "../boxes.ts";
 import {
   type ResultForms,

@@ -22,7 +22,7 @@ import {
 } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import type { FrameResult } from "../../runtime/job.ts";
+import type { FrameResult } from "../../runtime/backend.ts";
 import type {
   EngineShapes,
   HostTensors,

@@ -9,7 +9,7 @@ import { plural, round } from "../../core/units.ts";
 import { isClassMap } from "../../heads/traits.ts";
 import type { Image } from "../../image/image.ts";
 import { labelOf } from "../../model/model-info.ts";
-import type { FrameResult } from "../../runtime/job.ts";
+import type { FrameResult } from "../../runtime/backend.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
 import type { ValueGuard } from "../detect/plausibility.ts";

@@ -8,7 +8,7 @@ fakeCudaTest(
       `
     const { Device } = await import("./src/cuda/device.ts");
     const { EventWaits } = await import("./src/cuda/event-waits.ts");
-    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-jpeg.ts");
+    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-model.ts");
     using device = Device.open(0);
     using jpeg = GpuJpeg.open(device, { mode: "gpu", check: true, waits: new EventWaits("auto", device) });
     const both = await Promise.allSettled([jpeg.decoder(), jpeg.decoder()]);
@@ -31,7 +31,7 @@ fakeCudaTest(
     const { Device } = await import("./src/cuda/device.ts");
     const { EventWaits } = await import("./src/cuda/event-waits.ts");
     const { NvJpegDecoder } = await import("./src/nvjpeg/nvjpeg-decoder.ts");
-    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-jpeg.ts");
+    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-model.ts");
     setLogSink((level, text) => level === "info" && text.startsWith("JPEG") && console.log(text));
     using device = Device.open(0);
     using jpeg = GpuJpeg.open(device, { mode: "auto", check: true, waits: new EventWaits("auto", device) });
@@ -52,7 +52,7 @@ fakeCudaTest(
     const output = await runOnFakeCuda(`
     const { Device } = await import("./src/cuda/device.ts");
     const { EventWaits } = await import("./src/cuda/event-waits.ts");
-    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-jpeg.ts");
+    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-model.ts");
     using device = Device.open(0);
     using jpeg = GpuJpeg.open(device, { mode: "auto", check: true, waits: new EventWaits("auto", device), retryMs: 300 });
     console.log(await jpeg.decoder(), await jpeg.decoder());
@@ -73,7 +73,7 @@ fakeCudaTest("GpuJpeg.decode() leaves images to the CPU while the device has no 
     const { EventWaits } = await import("./src/cuda/event-waits.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { FrameMemory } = await import("./src/accelerators/tensorrt/frame-memory.ts");
-    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-jpeg.ts");
+    const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-model.ts");
     const { paintedJpeg } = await import("./test/support/images.ts");
     const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakeShortage: { args: ["i32"], returns: "void" } });
     setLogSink((level, text) => level === "warn" && console.log(text));

@@ -1,4 +1,7 @@
-/** @module NvdecOptions: how video is coded, as far as it decides whether a card decodes it, and what callers may say about the engines and a decoder, checked once. */
+/**
+ * @module NvdecOptions: how video is coded, as far as it decides whether a card decodes it, and what callers may say about the engines and
+ * a decoder, checked once.
+ */
 
 import { z } from "zod";
 import { type Filled, parseOptions } from "../core/options.ts";

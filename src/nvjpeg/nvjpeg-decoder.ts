@@ -1,4 +1,7 @@
-/** @module NvJpegDecoder: JPEG files to images in device memory, one after the other into a surface, and whatever nvJPEG refuses through the CPU. */
+/**
+ * @module NvJpegDecoder: JPEG files to images in device memory, one after the other into a surface, and whatever nvJPEG refuses through
+ * the CPU.
+ */
 
 import { BunTensorRtError, ImageError, inShort, LibraryLoadError, message, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";

@@ -14,8 +14,7 @@ import type { Component, ComponentBuild, ComponentFile } from "./components.ts";
 
 /** The path the entry's file has, or would have, on this machine. */
 export function entryPath(entry: CatalogueEntry): string {
-  const folder = entry.kind === "model" ? "models" : "images";
-  return join(cacheFolder(), folder, entry.name + extname(entry.member));
+  return join(cacheFolder(), entry.kind === "model" ? "models" : "images", entry.name + extname(entry.member));
 }
 
 /** True if a file of the right size lies at the entry's path. The hash is checked by `pull`, not here. */

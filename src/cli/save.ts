@@ -74,15 +74,29 @@ function refuseCopies(
 /** How files of images end that are neither read nor written. */
 const OTHER_IMAGES = /\.(bmp|heic|ico|jp2|jxl|pdf|ppm|svg)$/i;
 
-/** @throws {OptionError} If a place is named like a file, and what is written there is none of that kind. @param found `2 videos` */
-export function refuseOneFile(save: string, found: string): void {
-  if (isFolder(save) || !(isImageName(save) || OTHER_IMAGES.test(save) || isVideoFile(save))) return;
-  throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${found}`, "give a folder");
+/** True for a place that is named like the file of an image, whether such a one can be written or not. */
+export function isImageFile(place: string): boolean {
+  return !isFolder(place) && (isImageName(place) || OTHER_IMAGES.test(place));
+}
+
+/** How files of images end that are written. */
+const WRITTEN_IMAGES = ".jpg, .png or .webp";
+
+/**
+ * @param found  `2 videos`
+ * @param endings of the one file that could be written: `.jpg or .png`
+ * @throws {OptionError} If a place is named like a file, and what is written there is none of that kind
+ */
+export function refuseOneFile(save: string, found: string, endings?: string): void {
+  if (isFolder(save) || !(isImageFile(save) || isVideoFile(save))) return;
+  const hint = endings === undefined ? "give a folder" : `end the name in ${endings}, or give a folder`;
+  throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${found}`, hint);
 }
 
 function copyPaths(save: string, files: readonly string[]): string[] {
   if (formatOf(save) === undefined || isFolder(save)) {
-    refuseOneFile(save, "images, which are written as .jpg, .png or .webp");
+    const endings = files.length === 1 ? WRITTEN_IMAGES : undefined;
+    refuseOneFile(save, `images, which are written as ${WRITTEN_IMAGES}`, endings);
     prepareFolder(save);
     return outputNames(files, copyName).map((name) => join(save, name));
   }
@@ -192,7 +206,9 @@ export function annotatedPaths(save: string, videos: readonly string[], output?:
     throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${videos.length} videos`, "give a folder");
   }
   if (!isFile) {
-    refuseOneFile(save, `${plural(videos.length, "video")}, written as ${VIDEO_FILE_EXTENSIONS.join(", ")}`);
+    const endings = VIDEO_FILE_EXTENSIONS.join(", ");
+    const found = `${plural(videos.length, "video")}, written as ${endings}`;
+    refuseOneFile(save, found, videos.length === 1 ? endings : undefined);
     prepareFolder(save);
   }
   const sources = videos.map(localPath);

@@ -225,13 +225,22 @@ test.skipIf(isFfmpegMissing)("what does not go with images and videos together i
     const { code, errors } = await toy("white.jpg", "halves.mp4", ...words);
     expect([code, errors]).toEqual([2, expect.stringContaining(found)]);
   }
-  for (const [input, save, found] of [
-    ["white.jpg", "one.mp4", '--save "one.mp4" is one file, got images, which are written as .jpg'],
+  copyFileSync(path("white.jpg"), path("second.jpg"));
+  const asImage =
+    "is one file, got images, which are written as .jpg, .png or .webp\nHint: end the name in .jpg, .png or .webp, or";
+  for (const [words, save, found] of [
+    [["white.jpg"], "one.mp4", `--save "one.mp4" ${asImage} give a folder\n`],
     // No folder is made of a kind of image that cannot be written.
-    ["white.jpg", "one.bmp", '--save "one.bmp" is one file, got images, which are written as .jpg'],
-    ["halves.mp4", "one.jpg", '--save "one.jpg" is one file, got 1 video, written as .mp4'],
+    [["white.jpg"], "one.bmp", `--save "one.bmp" ${asImage} give a folder\n`],
+    [["white.jpg", "second.jpg"], "one.bmp", "written as .jpg, .png or .webp\nHint: give a folder\n"],
+    [["halves.mp4"], "one.jpg", '--save "one.jpg" is one file, got 1 video, written as .mp4'],
+    [
+      ["halves.mp4"],
+      "one.jpg",
+      "Hint: end the name in .mp4, .m4v, .mov, .mkv, .ts, .flv, .webm, .avi, .gif, or give a folder\n",
+    ],
   ] as const) {
-    const { code, errors } = await toy(input, "--save", save);
+    const { code, errors } = await toy(...words, "--save", save);
     expect([code, errors, existsSync(path(save))]).toEqual([2, expect.stringContaining(found), false]);
   }
 });

@@ -122,7 +122,16 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
     [[], 2, "Missing input: give a file, a folder or a pattern"],
     [["good/a.jpg"], 2, "Missing --output"],
     [["good", "-o", "x.png"], 2, '--output "x.png" is one file, got 4 images'],
-    [["good/a.jpg", "-o", "x.tif"], 2, '--output must end in .png, .jpg or .webp, got "x.tif"\n'],
+    [
+      ["good/a.jpg", "-o", "x.tif"],
+      2,
+      '--output must end in .png, .jpg or .webp, got "x.tif"\nHint: rename it, or give',
+    ],
+    [
+      ["good/a.jpg", "-o", "x.bmp"],
+      2,
+      '--output must end in .png, .jpg or .webp, got "x.bmp"\nHint: rename it, or give',
+    ],
     [
       ["good/a.jpg", "-o", "x.png", "-f", "webp"],
       2,

@@ -12,7 +12,6 @@ import { fileIdentity } from "../../core/paths.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
 import { formatDuration, plural, round } from "../../core/units.ts";
 import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-file.ts";
-import { isImageName } from "../../image/decode-limits.ts";
 import type { Image } from "../../image/image.ts";
 import { encodeImage } from "../../image/image-file.ts";
 import { type EncodedFormat, formatOf } from "../../image/image-options.ts";
@@ -29,13 +28,12 @@ import {
   Complaints,
   expandOperands,
   formatImages,
-  isFolder,
   outputNames,
   tellEnd,
   withExtension,
 } from "../operands.ts";
 import { openTarget } from "../result-target.ts";
-import { openSaver } from "../save.ts";
+import { isImageFile, openSaver } from "../save.ts";
 import { type Paint, Progress, paintOf } from "../terminal.ts";
 import {
   CLASSIFY_FLAGS,
@@ -106,14 +104,13 @@ function renamed(name: string, format: EncodedFormat | undefined): string {
 /** One path an image: `output` itself where it is named like an image, else a name in that folder. */
 function namesOf({ output, format }: TransformArguments, files: readonly string[]): string[] {
   const named = formatOf(output);
-  const isImageFile = isImageName(output);
-  if (!isImageFile || isFolder(output)) {
+  if (!isImageFile(output)) {
     return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
   }
   if (named === undefined || (format !== undefined && format !== named)) {
     const rule = named === undefined ? ".png, .jpg or .webp" : `${EXTENSIONS[format!]} with --format ${format}`;
     const found = `--output must end in ${rule}, got ${JSON.stringify(output)}`;
-    throw refuse("output", found, "rename it, or omit --format");
+    throw refuse("output", found, `rename it, or ${named === undefined ? "give a folder" : "omit --format"}`);
   }
   if (files.length > 1) {
     const found = `--output ${JSON.stringify(output)} is one file, got ${files.length} images`;

@@ -1,8 +1,7 @@
 /** docs/deployment/: what the files say fits the program and each other. docs/deployment.md tells what was run from them. */
 
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import manifest from "../package.json" with { type: "json" };
 import { parseWords } from "../src/cli/args.ts";
@@ -10,15 +9,14 @@ import { COMMANDS } from "../src/cli/commands.ts";
 import { readConfigFile } from "../src/worker/worker.ts";
 import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { cliWords } from "./cli/run-cli.ts";
+import { fileFolder } from "./support/folder.ts";
 import { toyDetector } from "./support/toy-detector.ts";
 
 setDefaultTimeout(120_000);
 
 const folder = join(import.meta.dir, "../docs/deployment");
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-deployment-"));
+const inFolder = fileFolder("deployment");
 const read = (name: string): string => readFileSync(join(folder, name), "utf8");
-
-afterAll(() => rmSync(scratch, { recursive: true }));
 
 interface Instruction {
   readonly name: string;
@@ -89,7 +87,7 @@ function healthCheck(port: string): string[] {
 }
 
 test("the health check of the images goes by serve's answer, and the unit knows the exit code after SIGTERM", async () => {
-  const model = join(scratch, "toy.onnx");
+  const model = inFolder("toy.onnx");
   writeFileSync(model, toyDetector());
   const child = Bun.spawn(cliWords(["serve", "--model", model, "--port", "0", "--backend", "cpu"]), {
     stdout: "pipe",
@@ -117,7 +115,7 @@ test("the unit of systemd starts serve with flags there are, and waits for it to
   expect(flags.model).toBe("yolo11n");
   expect(Number(value("TimeoutStopSec"))).toBeGreaterThan(15);
   if (Bun.which("systemd-analyze") === null) return;
-  const path = join(scratch, "bun-tensorrt.service");
+  const path = inFolder("bun-tensorrt.service");
   writeFileSync(path, unit.replaceAll("/usr/local/bin/bun", process.execPath));
   const verify = Bun.spawnSync(["systemd-analyze", "verify", path], { stderr: "pipe" });
   expect({ code: verify.exitCode, errors: verify.stderr.toString() }).toEqual({ code: 0, errors: "" });
@@ -133,7 +131,7 @@ function at(value: unknown, ...path: readonly (string | number)[]): unknown {
 test("the workers' manifest: one group, probes of routes there are, a GPU each, and time to drain", async () => {
   const manifests = Bun.YAML.parse(read("workers.yaml")) as Manifest[];
   const of = (kind: string): Manifest => manifests.find((one) => one.kind === kind)!;
-  const file = join(scratch, "worker.toml");
+  const file = inFolder("worker.toml");
   writeFileSync(file, at(of("ConfigMap"), "data", "worker.toml") as string);
   const options = parseWorkerOptions(await readConfigFile(file));
   expect(options).toMatchObject({ group: "detector", http: { host: "0.0.0.0", port: 9464 } });

@@ -2,7 +2,6 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -10,13 +9,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { executionHint } from "../src/core/embedded.ts";
 import { cacheFolder } from "../src/core/paths.ts";
 import { decodeImage, encodeImage } from "../src/image/image-file.ts";
 import { loadSharp } from "../src/image/sharp.ts";
 import { fakeCudaTest } from "./support/fake-cuda.ts";
+import { fileFolder } from "./support/folder.ts";
 import { noiseImage } from "./support/image-models.ts";
 import { RTX, tinyModel } from "./support/tensorrt.ts";
 import { toyDetector } from "./support/toy-detector.ts";
@@ -24,8 +23,7 @@ import { toyDetector } from "./support/toy-detector.ts";
 setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "..");
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-executables-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+const inFolder = fileFolder("executables");
 
 const FORMATS = ["jpeg", "png", "webp"] as const;
 const noise = noiseImage(64, 48);
@@ -85,11 +83,11 @@ afterAll(async () => {
 
 const bun = process.execPath;
 // Types are not run.
-await run([bun, "pm", "pack", "--ignore-scripts", "--destination", scratch], root);
-const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz"))!);
+await run([bun, "pm", "pack", "--ignore-scripts", "--destination", inFolder()], root);
+const tarball = inFolder(readdirSync(inFolder()).find((name) => name.endsWith(".tgz"))!);
 
 async function makeApp(linker: string): Promise<Child & { readonly folder: string }> {
-  const folder = join(scratch, linker);
+  const folder = inFolder(linker);
   mkdirSync(folder);
   writeFileSync(join(folder, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
   writeFileSync(join(folder, "bunfig.toml"), `[install]\nlinker = "${linker}"\n`);
@@ -157,7 +155,7 @@ function mounted(noexec: string, words: readonly string[]): string[] {
   const script = `${Bun.which("mount")} -t tmpfs -o noexec tmpfs "${noexec}" && exec "$@"`;
   return [Bun.which("unshare") ?? "/none", "-m", Bun.which("sh")!, "-c", script, "sh", ...words];
 }
-const canMount = Bun.which("unshare") !== null && Bun.spawnSync(mounted(scratch, [bun, "--version"])).exitCode === 0;
+const canMount = Bun.which("unshare") !== null && Bun.spawnSync(mounted(inFolder(), [bun, "--version"])).exitCode === 0;
 
 test.each([
   [`${cacheFolder()}/lib/libonnxruntime.so.1: failed to map segment from shared object`, CACHE_HINT],
@@ -178,7 +176,7 @@ test("bun-tensorrt/embed names Windows' libvips of the release that sharp brings
 });
 
 fakeCudaTest("a bundle and an executable find their kernels, wherever they are started", async (runOnFakeCuda) => {
-  const folder = join(scratch, "kernels");
+  const folder = inFolder("kernels");
   mkdirSync(folder);
   writeFileSync(join(folder, "kernels.ts"), KERNELS);
   await run([bun, "build", "--target=bun", "--outdir=out", "kernels.ts"], folder);
@@ -197,7 +195,7 @@ describe.skipIf(isOffline).each(Object.keys(apps) as (keyof typeof apps)[])("wit
   const { folder, exitCode, output } = apps[linker];
   /** Another machine has neither the program's folder nor its packages; some are found by where they lay when it was built. */
   const elsewhere = async (name: string, work: (place: string) => Promise<void>): Promise<void> => {
-    const place = join(scratch, `${linker} ${name}`);
+    const place = inFolder(`${linker} ${name}`);
     mkdirSync(place);
     renameSync(join(folder, "node_modules"), join(folder, "hidden"));
     try {

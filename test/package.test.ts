@@ -1,8 +1,7 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -10,30 +9,28 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import manifest from "../package.json" with { type: "json" };
 import { contentFaults } from "../scripts/release.ts";
+import { fileFolder } from "./support/folder.ts";
 import { docstringSnippets, documentSnippets, exampleSnippets } from "./support/snippets.ts";
 import { toyDetector } from "./support/toy-detector.ts";
 
 setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "..");
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-package-"));
-const app = join(scratch, "app");
+const inFolder = fileFolder("package");
+const app = inFolder("app");
 /** The compiler takes seconds, and many more on a busy machine. */
 const TYPE_CHECK_MS = 120_000;
-
-afterAll(() => rmSync(scratch, { recursive: true }));
 
 function bun(args: readonly string[], cwd: string): { exitCode: number; output: string } {
   const child = Bun.spawnSync([process.execPath, ...args], { cwd, stdout: "pipe", stderr: "pipe" });
   return { exitCode: child.exitCode, output: child.stdout.toString() + child.stderr.toString() };
 }
 
-const packed = bun(["pm", "pack", "--destination", scratch], root);
-const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz")) ?? "missing.tgz");
+const packed = bun(["pm", "pack", "--destination", inFolder()], root);
+const tarball = inFolder(readdirSync(inFolder()).find((name) => name.endsWith(".tgz")) ?? "missing.tgz");
 mkdirSync(app);
 writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
 const added = bun(["add", tarball, `bun-types@${manifest.devDependencies["bun-types"]}`], app);

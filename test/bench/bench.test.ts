@@ -1,6 +1,5 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { parseBenchArgs } from "../../bench/args.ts";
@@ -8,13 +7,13 @@ import type { BenchResult } from "../../bench/result.ts";
 import { readResult } from "../../bench/result-config.ts";
 import { STUDIES } from "../../bench/studies/catalogue.ts";
 import { OptionError } from "../../src/core/errors.ts";
+import { fileFolder } from "../support/folder.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { SAMPLE_RESULT } from "./sample-result.ts";
 
 setDefaultTimeout(120_000);
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-bench-test-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("bench-test");
 
 const NAMES = STUDIES.map(({ name }) => name);
 
@@ -29,13 +28,13 @@ async function bench(...words: string[]): Promise<{ code: number; output: string
 }
 
 function write(name: string, text: string): Promise<string> {
-  const path = join(folder, name);
+  const path = inFolder(name);
   return Bun.write(path, text).then(() => path);
 }
 
 async function toyFiles(): Promise<string[]> {
-  const model = join(folder, "toy.onnx");
-  const image = join(folder, "image.jpg");
+  const model = inFolder("toy.onnx");
+  const image = inFolder("image.jpg");
   await Bun.write(model, toyDetector());
   await sharp({ create: { width: 97, height: 61, channels: 3, background: "#fff" } })
     .jpeg()
@@ -78,7 +77,7 @@ test("an earlier result is read back as it was written, and anything else refuse
   expect(await refusal('{"p50": 1}')).toContain("it has no schema");
   expect(await refusal('{"schema": "other/3"}')).toContain('"other/3"');
   expect(await refusal(JSON.stringify({ ...SAMPLE_RESULT, studies: 5 }))).toContain("studies is refused");
-  await expect(readResult(join(folder, "nowhere.json"))).rejects.toThrow("there is no such file");
+  await expect(readResult(inFolder("nowhere.json"))).rejects.toThrow("there is no such file");
 });
 
 test("--compare with a broken file ends with 2 before anything is measured", async () => {
@@ -90,13 +89,13 @@ test("--compare with a broken file ends with 2 before anything is measured", asy
 
 test("--report draws an earlier result again without measuring, beside it or in --out", async () => {
   const path = await write("kept.json", JSON.stringify(SAMPLE_RESULT));
-  const out = join(folder, "drawn");
+  const out = inFolder("drawn");
   const { code, output } = await bench("--report", path, "--out", out, "--compare", path);
   expect(code).toBe(0);
   expect(output).toContain("Compared with the earlier run");
   expect(readdirSync(out).sort()).toEqual(["figures", "report.html", "table.txt", "trace.json"]);
   expect(await Bun.file(join(out, "report.html")).text()).toContain("NVIDIA H200");
-  expect(parseBenchArgs(["--report", path], NAMES).out).toBe(folder);
+  expect(parseBenchArgs(["--report", path], NAMES).out).toBe(inFolder());
 });
 
 test("--report refuses a broken file and studies with 2", async () => {
@@ -113,7 +112,7 @@ test("--list names every study", async () => {
 });
 
 test("a quick run on the CPU writes table, report, JSON and trace, and compares with itself", async () => {
-  const out = join(folder, "run");
+  const out = inFolder("run");
   const words = [
     ...(await toyFiles()),
     "--quick",
@@ -137,25 +136,18 @@ test("a quick run on the CPU writes table, report, JSON and trace, and compares 
   for (const name of NAMES) expect(html).toContain(`id="${name}"`);
   expect(html).not.toMatch(/https?:/);
   expect((await Bun.file(join(out, "trace.json")).json()).traceEvents.length).toBeGreaterThan(0);
-  const second = await bench(
-    "latency",
-    ...words,
-    "--out",
-    join(folder, "second"),
-    "--compare",
-    join(out, "result.json"),
-  );
+  const second = await bench("latency", ...words, "--out", inFolder("second"), "--compare", join(out, "result.json"));
   expect(second.code).toBe(0);
   expect(second.output).toContain("Compared with the earlier run");
 });
 
 test("shapes takes the run's own model where that leaves its size open", async () => {
   const [picture] = (await toyFiles()).filter((word) => word.endsWith(".jpg"));
-  const open = join(folder, "open.onnx");
+  const open = inFolder("open.onnx");
   await Bun.write(open, toyDetector({ side: "height" }));
-  const out = join(folder, "open");
+  const out = inFolder("open");
   const words = ["--backend", "cpu", "--model", open, "--image", picture!, "--quick", "--out", out];
-  process.env.BUN_TENSORRT_SHARED = folder; // where no model lies for this study
+  process.env.BUN_TENSORRT_SHARED = inFolder(); // where no model lies for this study
   try {
     await bench("shapes", ...words);
   } finally {
@@ -168,7 +160,7 @@ test("shapes takes the run's own model where that leaves its size open", async (
 test("a study that fails is named, the others run, and the exit code is 1", async () => {
   const words = await toyFiles();
   const broken = await write("broken.onnx", "no model");
-  const out = join(folder, "failing");
+  const out = inFolder("failing");
   const { code, errors } = await bench(
     "latency",
     "shapes",
@@ -188,7 +180,7 @@ test("a study that fails is named, the others run, and the exit code is 1", asyn
 });
 
 test("what has not begun when the minutes are over is skipped, and written down; the levers take no time", async () => {
-  const out = join(folder, "late");
+  const out = inFolder("late");
   const { code } = await bench("service", "calls", "levers", ...(await toyFiles()), "--max-minutes", "0", "--out", out);
   expect(code).toBe(0);
   const { studies } = await readResult(join(out, "result.json"));
@@ -197,7 +189,7 @@ test("what has not begun when the minutes are over is skipped, and written down;
 });
 
 test("a study that the minutes cut short says that it has fewer samples", async () => {
-  const out = join(folder, "short");
+  const out = inFolder("short");
   const words = ["latency", ...(await toyFiles()), "--frames", "100000", "--max-minutes", "0.01", "--out", out];
   expect((await bench(...words)).code).toBe(0);
   const [study] = (await readResult(join(out, "result.json"))).studies;

@@ -1,9 +1,8 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import sharp from "sharp";
 import { pulled } from "../support/catalogue.ts";
+import { fileFolder } from "../support/folder.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 setDefaultTimeout(120_000);
@@ -11,11 +10,10 @@ setDefaultTimeout(120_000);
 const script = join(import.meta.dir, "../../bench/worker-loop.ts");
 const isModelAbsent = (await pulled("yolo11n")) === undefined;
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-worker-loop-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const path = fileFolder("worker-loop");
 
 test("bench/worker-loop.ts tells every stage in milliseconds, with a stream in memory", async () => {
-  const [image, model] = [join(folder, "image.jpg"), join(folder, "toy.onnx")];
+  const [image, model] = [path("image.jpg"), path("toy.onnx")];
   await Bun.write(model, toyDetector());
   await sharp({ create: { width: 97, height: 61, channels: 3, background: "#fff" } })
     .jpeg()
@@ -45,7 +43,7 @@ test.skipIf(isModelAbsent)(
         "--backend",
         "cpu",
       ],
-      { stdout: "pipe", stderr: "pipe", env: { ...process.env, BUN_TENSORRT_SHARED: join(folder, "nowhere") } },
+      { stdout: "pipe", stderr: "pipe", env: { ...process.env, BUN_TENSORRT_SHARED: path("nowhere") } },
     );
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     expect([errors, code]).toEqual(["", 0]);

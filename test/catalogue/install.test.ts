@@ -1,15 +1,5 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Component, ComponentBuild } from "../../src/catalogue/components.ts";
 import { ArchiveSet, fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
@@ -18,18 +8,18 @@ import { buildState, libraryFolder, removeComponent, storageError } from "../../
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { temporaryPath } from "../../src/core/whole-file.ts";
+import { testFolder } from "../support/folder.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { type FakeClients, type FakeClientsOptions, fakeClients, partOf } from "./fake-clients.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
+const inFolder = testFolder("install");
 const lines: string[] = [];
 const pathBefore = process.env.PATH ?? "";
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-install-"));
-  process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
+  process.env.BUN_TENSORRT_CACHE = inFolder("cache");
   setLogSink((level, text) => lines.push(`${level} ${text}`));
 });
 
@@ -38,11 +28,10 @@ afterEach(() => {
   process.env.PATH = pathBefore;
   setLogSink(undefined);
   lines.length = 0;
-  rmSync(folder, { recursive: true });
 });
 
 function clients(options: FakeClientsOptions = {}): FakeClients {
-  const started = fakeClients(folder, options);
+  const started = fakeClients(inFolder(), options);
   process.env.PATH = started.path;
   return started;
 }
@@ -142,7 +131,7 @@ test("install() reads a jar by ranges from the first repository, and one that is
   await installed(fake, fake.jar);
   expect(fake.ranges[0]).toBe("bytes=0-0");
   removeComponent(fake.component);
-  const jar = join(folder, "m2/org/fake/libs/1.0/libs-1.0-all.jar");
+  const jar = inFolder("m2/org/fake/libs/1.0/libs-1.0-all.jar");
   mkdirSync(join(jar, ".."), { recursive: true });
   writeFileSync(jar, fake.archive);
   const requests = fake.ranges.length;
@@ -231,15 +220,15 @@ test("install() writes nothing outside its folder, whatever names an archive hol
   using fake = clients({ files: evil.map((name) => ({ name, content })) });
   await installed(fake);
   expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
-  expect(readdirSync(join(folder, "cache"))).toEqual(["lib"]);
+  expect(readdirSync(inFolder("cache"))).toEqual(["lib"]);
   const outside = { ...fake.wheel, files: [{ ...fake.wheel.files[0]!, member: "../../libs/../libfake.so.1" }] };
   expect(buildState(fake.component, outside)).toBe("yes");
 });
 
 test("install() without the package client says what to install and which file to put where", async () => {
   using fake = clients();
-  mkdirSync(join(folder, "empty"));
-  process.env.PATH = join(folder, "empty");
+  mkdirSync(inFolder("empty"));
+  process.env.PATH = inFolder("empty");
   const wheel = (await failure(installed(fake))).message;
   expect(wheel).toStartWith('Cannot fetch "fake": python3 with pip was not found\nHint: install Python 3 with pip');
   expect(wheel).toEndWith(
@@ -254,17 +243,17 @@ test("install() gives the client's own reason", async () => {
   using fake = clients();
   const text =
     'case "$*" in *--version*) ;; *) echo "WARNING: slow"; echo "ERROR: No matching distribution found" >&2; exit 1 ;; esac';
-  writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${text}\n`);
+  writeFileSync(inFolder("bin/python3"), `#!/bin/sh\n${text}\n`);
   expect((await failure(installed(fake))).message).toMatch(/\S+python3 failed: No matching distribution found\nHint/);
   const offline =
     "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip>: Failed to connect: " +
     "[Errno 111] Connection refused')': /fake-libs/\nERROR: No matching distribution found";
   const answer = `case "$*" in *--version*) ;; *) cat <<'END' >&2\n${offline}\nEND\nexit 1 ;; esac`;
-  writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${answer}\n`);
+  writeFileSync(inFolder("bin/python3"), `#!/bin/sh\n${answer}\n`);
   expect((await failure(installed(fake))).message).toContain(
     "failed: Failed to connect: [Errno 111] Connection refused\n",
   );
-  writeFileSync(join(folder, "bin/python3"), '#!/bin/sh\necho "not a report"\n');
+  writeFileSync(inFolder("bin/python3"), '#!/bin/sh\necho "not a report"\n');
   expect((await failure(installed(fake))).message).toContain("pip gave no address for fake-libs==1.0");
 });
 
@@ -286,10 +275,10 @@ test("install() ends when its signal does, and leaves nothing behind", async () 
 
 test("install() that is ended ends its package client at once, with all that the client started", async () => {
   using fake = clients();
-  const pid = join(folder, "pid");
+  const pid = inFolder("pid");
   // As version managers have it: a shell in front of the client itself.
   const text = `case "$*" in *--version*) ;; *) sh -c 'echo $$ > ${pid}; exec sleep 20'; exit 1 ;; esac`;
-  writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${text}\n`);
+  writeFileSync(inFolder("bin/python3"), `#!/bin/sh\n${text}\n`);
   const abort = new AbortController();
   using archives = new ArchiveSet();
   const installing = install(fake.component, fake.wheel, { archives, signal: abort.signal }).catch((cause) => cause);
@@ -304,11 +293,11 @@ test("install() that is ended ends its package client at once, with all that the
 
 test("install() asks pip whatever the user has set it to for installing", async () => {
   using fake = clients();
-  const plain = readFileSync(join(folder, "bin/python3"), "utf8");
+  const plain = readFileSync(inFolder("bin/python3"), "utf8");
   const text = `case "$PIP_USER $PIP_REQUIRE_VIRTUALENV $PIP_REQUIRE_HASHES" in *1*) echo "ERROR: no" >&2; exit 1 ;; esac
     [ "$PIP_VERBOSE" = 0 ] || echo "Using pip"
     [ "$PIP_PROGRESS_BAR" = off ] || echo " ━━━━━━"`;
-  writeFileSync(join(folder, "bin/python3"), plain.replace("#!/bin/sh\n", `#!/bin/sh\n${text}\n`));
+  writeFileSync(inFolder("bin/python3"), plain.replace("#!/bin/sh\n", `#!/bin/sh\n${text}\n`));
   const settings = ["PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_REQUIRE_HASHES", "PIP_VERBOSE"];
   const former = settings.map((name) => process.env[name]);
   try {
@@ -357,8 +346,8 @@ test("fetchLicence() puts the text beside the libraries, by ranges alone", async
 
 test("install() finds a folder that cannot be written", async () => {
   using fake = clients();
-  writeFileSync(join(folder, "file"), "");
-  process.env.BUN_TENSORRT_CACHE = join(folder, "file");
+  writeFileSync(inFolder("file"), "");
+  process.env.BUN_TENSORRT_CACHE = inFolder("file");
   const error = await failure(installed(fake));
   expect(error.message).toMatch(/^Cannot store "fake": .*lib cannot be written: .*\nHint: make the folder writable/);
   expect(fake.ranges).toEqual([]);
@@ -385,7 +374,7 @@ function pieceOf(archive: Uint8Array<ArrayBuffer>, controller: ReadableStreamDef
 }
 
 test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, and as it writes", async () => {
-  const disk = join(folder, "disk");
+  const disk = inFolder("disk");
   mkdirSync(disk);
   const source = join(import.meta.dir, "../../src/catalogue");
   const installOnto = async (component: Component): Promise<string> => {

@@ -1,17 +1,8 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { hostname, tmpdir } from "node:os";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { fetchModel } from "../../src/catalogue/model-download.ts";
@@ -19,20 +10,20 @@ import { sha256 } from "../../src/catalogue/store.ts";
 import { CatalogueError, ModelError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { testFolder } from "../support/folder.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 setDefaultTimeout(120_000);
 
 const model = toyDetector();
 const hash = sha256(model);
-let cache = "";
+const inFolder = testFolder("download");
 let downloads = "";
 const lines: string[] = [];
 
 beforeEach(() => {
-  cache = mkdtempSync(join(tmpdir(), "bun-tensorrt-download-"));
-  downloads = join(cache, "downloads");
-  process.env.BUN_TENSORRT_CACHE = cache;
+  downloads = inFolder("downloads");
+  process.env.BUN_TENSORRT_CACHE = inFolder();
   setLogSink((level, text) => lines.push(`${level} ${text}`));
 });
 
@@ -40,7 +31,6 @@ afterEach(() => {
   delete process.env.BUN_TENSORRT_CACHE;
   setLogSink(undefined);
   lines.length = 0;
-  rmSync(cache, { recursive: true });
 });
 
 /** A server with a model, which answers ranges; `answer` replaces an answer by its number, from 0 on. */

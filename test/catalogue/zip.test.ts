@@ -1,13 +1,10 @@
-import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { type ByteSource, FileSource, readWhole, readZip, unpack, type ZipEntry } from "../../src/catalogue/archive.ts";
+import { fileFolder } from "../support/folder.ts";
 import { makeZip } from "./make-zip.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-zip-"));
-
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("zip");
 
 /** Bytes that neither repeat nor compress to nothing. */
 function noise(byteLength: number): Uint8Array {
@@ -195,7 +192,7 @@ test("unpack() that is left early leaves its source", async () => {
 });
 
 test("FileSource reads ranges of a file", async () => {
-  const path = join(folder, "file");
+  const path = inFolder("file");
   writeFileSync(path, noise(1001));
   const source = new FileSource(path);
   expect(source.byteLength).toBe(1001);

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openedSession } from "../../src/accelerators/opened-model.ts";
 import { Detector } from "../../src/api/detector.ts";
@@ -21,6 +20,7 @@ import { MapTask } from "../../src/tasks/image/map-task.ts";
 import { registerFast } from "../support/backends.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { fileFolder } from "../support/folder.ts";
 import { wavy } from "../support/images.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
@@ -45,19 +45,17 @@ const LEVELS: ClassifierOptions = {
   preprocessing: { scale: 1, mean: 0, std: 1, crop: 1 },
 };
 
-let folder = "";
+const inFolder = fileFolder("classifier");
 let warnings: string[] = [];
 let formerSink: ReturnType<typeof setLogSink>;
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-classifier-"));
   formerSink = setLogSink((level, text) => {
     if (level === "warn" || level === "info") warnings.push(text);
   });
 });
 afterAll(() => {
   setLogSink(formerSink);
-  rmSync(folder, { recursive: true });
 });
 
 /** Scores by class id: what the model's output holds. */
@@ -183,12 +181,12 @@ describe("the middle of an image", () => {
   });
 
   test("of an image that is smaller after the resize is padded with black, before it is normalised", async () => {
-    writeFileSync(join(folder, "model.onnx"), toyClassifier());
+    writeFileSync(inFolder("model.onnx"), toyClassifier());
     const config = { size: { shortest_edge: 2 }, do_center_crop: true, crop_size: 4, resample: 2, do_normalize: false };
-    const path = join(folder, "preprocessor_config.json");
+    const path = inFolder("preprocessor_config.json");
     writeFileSync(path, JSON.stringify({ ...config, do_rescale: false }));
     const options = { ...LEVELS, preprocessing: { mean: 1 } };
-    await using classifier = await Classifier.load(join(folder, "model.onnx"), options);
+    await using classifier = await Classifier.load(inFolder("model.onnx"), options);
     const values = valuesOf(await classifier.classify(ramp(3, 2)));
     // The larger part of what is left over lies right.
     expect(values).toEqual(part([3, 2], [0, -1]).map((level) => level - 1));
@@ -276,7 +274,7 @@ describe("values of a model", () => {
 
 describe("what lies beside a model", () => {
   async function specOf(files: Readonly<Record<string, object | string>>, options = {}, below = "") {
-    const place = mkdtempSync(join(folder, "beside-"));
+    const place = mkdtempSync(inFolder("beside-"));
     mkdirSync(join(place, below), { recursive: true });
     writeFileSync(join(place, below, "model.onnx"), toyClassifier({ scores: "means", side: "side" }));
     for (const [name, content] of Object.entries(files)) {
@@ -441,7 +439,7 @@ describe("what lies beside a model", () => {
       ...TRANSFORMERS.map(([size, config, hash]) => [size, "preprocessor_config.json", config, hash] as const),
     ];
     for (const [[width, height], name, content, hash] of cases) {
-      const place = mkdtempSync(join(folder, "golden-"));
+      const place = mkdtempSync(inFolder("golden-"));
       const sides = "pretrained_cfg" in content ? content.pretrained_cfg.input_size : undefined;
       const side = "crop_size" in content ? content.crop_size.height : 7;
       const model = toyClassifier({ side: sides === undefined ? side : [sides[1]!, sides[2]!] });
@@ -484,7 +482,7 @@ describe("the pre-processing of a family", () => {
     expect((await own.classify(imageOf(Uint8Array.of(9, 99, 0), { width: 1, height: 1 }))).classes[0]!.label).toBe(
       "green",
     );
-    const lite = join(folder, "efficientnet_lite4.onnx");
+    const lite = inFolder("efficientnet_lite4.onnx");
     writeFileSync(lite, toyClassifier({ scores: "means", side: 300 }));
     await using named = await Classifier.load(lite, { backend: "cpu" });
     expect(named.recognition.preprocessing).toMatchObject({

@@ -1,19 +1,16 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { variantOf } from "../../src/accelerators/opened-model.ts";
 import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { engineTask } from "../../src/api/model.ts";
@@ -32,6 +29,7 @@ import { FileLock } from "../../src/tensorrt/build-turn.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { blurModel } from "../support/image-models.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
@@ -50,22 +48,18 @@ setDefaultTimeout(BUILD_TEST_MS);
 const rtxTest = test.skipIf(RTX === undefined);
 const AMPERE = ["--compute-capability", "8.6"];
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("build");
 const environment = (library = RTX ?? "/nowhere"): Record<string, string> => ({
   BUN_TENSORRT_CACHE: path("cache"),
   BUN_TENSORRT_TENSORRT: library,
 });
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-build-"));
   writeFileSync(path("tiny.onnx"), tinyModel({ metadata: { stride: "32" } }));
   writeFileSync(path("open.onnx"), tinyModel({ shape: ["batch", 3, "height", "width"] }));
   writeFileSync(path("features.onnx"), tinyModel({ shape: [1, "channels", 8, 8] }));
   writeFileSync(path("toy.onnx"), toyDetector());
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 test("parseBuildFlags() refuses values, and flags that do not go together", () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
@@ -127,7 +121,7 @@ test("parseBuildFlags() turns every flag into the option it stands for", () => {
 });
 
 function build(...words: readonly string[]): Promise<CliResult> {
-  return runCli(["build", ...words], { cwd: folder, env: environment() });
+  return runCli(["build", ...words], { cwd: path(), env: environment() });
 }
 
 /** Plans in the engine cache whose name begins so. */
@@ -192,7 +186,7 @@ rtxTest(
   async () => {
     writeFileSync(path("whole.onnx"), toyHead({ family: "yolov8", task: "pose", batch: "batch" }));
     const whole = await runProcess(["build", "whole.onnx", ...AMPERE], {
-      cwd: folder,
+      cwd: path(),
       env: { ...environment(), BUN_TENSORRT_ONNXRUNTIME: path("none.so") },
     });
     expect(whole.errors).toContain(
@@ -489,7 +483,7 @@ rtxTest("build --output keeps links, and takes what is no file", async () => {
   expect(lstatSync(path("kept.plan")).isSymbolicLink()).toBe(true);
   expect(readPlan(readFileSync(path("target.plan")), "a").header?.family).toBe("TensorRT-RTX");
   expect((await build("tiny.onnx", ...AMPERE, "-o", "/dev/null")).code).toBe(0);
-  expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  expect(readdirSync(path()).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 });
 
 test.skipIf(RTX === undefined || !hasSmallDisk)("build --output on a full disk leaves the former file", async () => {
@@ -497,7 +491,7 @@ test.skipIf(RTX === undefined || !hasSmallDisk)("build --output on a full disk l
   const words = [cliWords(["build", "tiny.onnx", ...AMPERE, "-q", "-o", "/mnt/a.plan"]).join(" ")];
   const shell = `mount -t tmpfs -o size=200k tmpfs /mnt && echo former > /mnt/a.plan && ${words}; ls -A /mnt; cat /mnt/a.plan`;
   const child = Bun.spawn([...SMALL_DISK, shell], {
-    cwd: folder,
+    cwd: path(),
     env: { ...process.env, ...environment() },
     stdout: "pipe",
     stderr: "pipe",
@@ -510,8 +504,8 @@ test.skipIf(RTX === undefined || !hasSmallDisk)("build --output on a full disk l
 test("build names what installs TensorRT where there is none", async () => {
   const env = environment("/nowhere");
   const [any, rtx] = await Promise.all([
-    runCli(["build", "tiny.onnx"], { cwd: folder, env }),
-    runCli(["build", "tiny.onnx", ...AMPERE], { cwd: folder, env }),
+    runCli(["build", "tiny.onnx"], { cwd: path(), env }),
+    runCli(["build", "tiny.onnx", ...AMPERE], { cwd: path(), env }),
   ]);
   expect([any.code, rtx.code]).toEqual([1, 1]);
   expect(any.errors).toContain(
@@ -525,7 +519,7 @@ const PLAIN = testLibrary("10.6");
 test.skipIf(PLAIN === undefined || (RTX !== undefined && openFrom(RTX).hasDevice()))(
   "build with TensorRT 10 says that it needs a GPU, as 10.6 has been fetched",
   async () => {
-    const { code, errors } = await runCli(["build", "tiny.onnx"], { cwd: folder, env: environment(PLAIN) });
+    const { code, errors } = await runCli(["build", "tiny.onnx"], { cwd: path(), env: environment(PLAIN) });
     expect(code).toBe(1);
     expect(errors).toContain("Cannot start the builder of TensorRT 10.6.0: there is no usable CUDA device");
   },
@@ -537,7 +531,7 @@ rtxTest("build on SIGINT stops waiting for another process, and exits with 130",
   const before = statSync(plan).mtimeMs;
   using _lock = FileLock.tryAcquire(`${plan}.lock`)!;
   const child = spawnCli(["build", "tiny.onnx", ...AMPERE, "--force", "--verbose"], {
-    cwd: folder,
+    cwd: path(),
     env: environment(),
   });
   let errors = "";
@@ -557,7 +551,7 @@ test.skipIf(RTX === undefined || isMissing(SLOW))(
   "build on SIGINT cancels TensorRT, leaves no plan, and exits with 130, as DEIM and TensorRT-RTX are there",
   async () => {
     const words = ["build", sharedPath(SLOW), ...AMPERE];
-    const child = spawnCli(words, { cwd: folder, env: environment() });
+    const child = spawnCli(words, { cwd: path(), env: environment() });
     let errors = "";
     for await (const bytes of child.stderr) {
       errors += new TextDecoder().decode(bytes);

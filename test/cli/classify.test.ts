@@ -1,20 +1,17 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { decodeImage } from "../../src/image/image-file.ts";
+import { fileFolder } from "../support/folder.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("classify");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-classify-"));
   mkdirSync(path("images"));
   const metadata = { task: "classify", names: "['red', 'green, or so', 'blue']" };
   writeFileSync(path("toy.onnx"), toyClassifier({ scores: "means", hasSoftmax: true, metadata }));
@@ -26,10 +23,8 @@ beforeAll(async () => {
   }
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function toy(...words: readonly string[]): Promise<CliResult> {
-  return runCli(["classify", "--model", path("toy.onnx"), "--backend", "cpu", ...words], { cwd: folder });
+  return runCli(["classify", "--model", path("toy.onnx"), "--backend", "cpu", ...words], { cwd: path() });
 }
 
 test("classify prints a table, JSON, lines of JSON, and CSV", async () => {

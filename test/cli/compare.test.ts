@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { compare, type ObjectAgreement } from "../../src/index.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -12,10 +11,9 @@ import { type CliResult, runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("compare");
 const run = (words: string): Promise<CliResult> =>
-  runCli(["compare", ...words.split(" ")], { cwd: folder, env: { BUN_TENSORRT_BACKEND: "cpu" } });
+  runCli(["compare", ...words.split(" ")], { cwd: path(), env: { BUN_TENSORRT_BACKEND: "cpu" } });
 
 const metadata = { task: "detect", names: "{0: 'person', 1: 'dog'}" };
 /** Centre, width, height in pixels of the input, scores of both classes. */
@@ -50,7 +48,6 @@ function plain(factor: number, inner = "inside"): Uint8Array {
 }
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-compare-"));
   mkdirSync(path("photos"));
   mkdirSync(path("empty"));
   for (const [name, level] of [
@@ -86,7 +83,6 @@ beforeAll(async () => {
     toyClassifier({ scores: "means", hasSoftmax: true, metadata: { task: "classify", names } }),
   );
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test("compare() matches boxes, and measures the second model by the objects of the first", async () => {
   const seen: number[] = [];

@@ -1,33 +1,28 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { COMMANDS } from "../../src/cli/commands.ts";
+import { fileFolder } from "../support/folder.ts";
 import { runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("completions");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-completions-"));
   mkdirSync(path("here/photos of us"), { recursive: true });
   writeFileSync(path("here/model.onnx"), "");
   writeFileSync(path("here/street 1.jpg"), "");
   for (const shell of SHELLS) writeFileSync(path(shell), (await runCli(["completions", shell])).output);
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 /** What a shell says. */
 function told(shell: string, script: string, env: Readonly<Record<string, string>> = {}): string {
   const { stdout, stderr } = Bun.spawnSync([shell, ...(shell === "fish" ? ["--no-config"] : []), "-c", script], {
     cwd: path("here"),
     stdin: "ignore",
-    env: { ...process.env, HOME: folder, TERM: "xterm", ...env },
+    env: { ...process.env, HOME: path(), TERM: "xterm", ...env },
     timeout: 60_000,
   });
   expect(stderr.toString()).toBe("");

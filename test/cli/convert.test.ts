@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { OnnxModel } from "../../src/onnx/model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { BUILD_TEST_MS, RTX, tinyModel } from "../support/tensorrt.ts";
 import { runCli } from "./run-cli.ts";
@@ -13,17 +12,14 @@ const YOLO = "models/yolov8n_640.onnx";
 const IMAGE = "images/photos/bus.jpg";
 const isAbsent = isMissing(YOLO) || isMissing(IMAGE);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
-const convert = (...words: readonly string[]) => runCli(["convert", ...words], { cwd: folder });
+const path = fileFolder("convert");
+const convert = (...words: readonly string[]) => runCli(["convert", ...words], { cwd: path() });
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-convert-"));
   writeFileSync(path("tiny.onnx"), tinyModel());
   mkdirSync(path("photos"));
   writeFileSync(path("photos/broken.jpg"), "no image");
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test("convert prints the path of the model, and says what it is on standard error", async () => {
   const { code, output, errors } = await convert("tiny.onnx", "--precision", "fp16");
@@ -91,7 +87,7 @@ test.skipIf(isAbsent || RTX === undefined)(
       "--json",
     ];
     const int8 = ["--precision", "int8", "--calibration", "photos"];
-    const first = await runCli([...words, ...int8], { cwd: folder, env });
+    const first = await runCli([...words, ...int8], { cwd: path(), env });
     expect(first.code).toBe(0);
     const built = JSON.parse(first.output);
     expect([built.isHit, built.metadata.bun_tensorrt_precision, built.origin.io]).toEqual([
@@ -100,13 +96,13 @@ test.skipIf(isAbsent || RTX === undefined)(
       { format: "hwc8" },
     ]);
     // The ranges are in the cache, and the same model comes of them.
-    const again = JSON.parse((await runCli([...words, ...int8], { cwd: folder, env })).output);
+    const again = JSON.parse((await runCli([...words, ...int8], { cwd: path(), env })).output);
     expect([again.isHit, again.path]).toEqual([true, built.path]);
-    const bare = await runCli([...words, "--precision", "int8"], { cwd: folder, env });
+    const bare = await runCli([...words, "--precision", "int8"], { cwd: path(), env });
     expect([bare.code, bare.errors.includes("--precision int8 needs --calibration")]).toEqual([2, true]);
-    const stray = await runCli([...words, "--method", "mse"], { cwd: folder, env });
+    const stray = await runCli([...words, "--method", "mse"], { cwd: path(), env });
     expect(stray.errors).toContain("--method needs --calibration");
-    const other = await runCli([...words, "--precision", "fp32", "--calibration", "photos"], { cwd: folder, env });
+    const other = await runCli([...words, "--precision", "fp32", "--calibration", "photos"], { cwd: path(), env });
     expect(other.errors).toContain("--calibration is for fp16, int8 and fp8, and --precision is fp32");
   },
 );

@@ -1,17 +1,5 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-images.ts";
@@ -19,6 +7,7 @@ import { operandKind } from "../../src/cli/operands.ts";
 import { merged } from "../../src/video/detect-video.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
+import { fileFolder } from "../support/folder.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -32,11 +21,9 @@ const model = await pulled("yolo11n");
 const image = await pulled("sample1");
 const isOffline = model === undefined || image === undefined;
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("detect-video");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-detect-video-"));
   writeFileSync(path("toy.onnx"), toyDetector());
   const white = sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } });
   await white.jpeg().toFile(path("white.jpg"));
@@ -48,14 +35,12 @@ beforeAll(async () => {
   await testVideo(path("long.mp4"), "160x120", 3000);
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function toyWords(...words: readonly string[]): string[] {
   return ["detect", "--model", path("toy.onnx"), "--backend", "cpu", "--threshold", "0.5", ...words];
 }
 
 function toy(...words: readonly string[]): Promise<CliResult> {
-  return runCli(toyWords(...words), { cwd: folder });
+  return runCli(toyWords(...words), { cwd: path() });
 }
 
 interface Line {
@@ -134,7 +119,7 @@ test.skipIf(isFfmpegMissing || isOffline)(
       "-f",
       "ndjson",
     ];
-    const { code, output } = await runCli(words, { cwd: folder });
+    const { code, output } = await runCli(words, { cwd: path() });
     expect(code).toBe(0);
     const found = lines(output);
     expect(found.length).toBe(10);
@@ -250,7 +235,7 @@ test("without ffmpeg the images of a mixed folder are done, and its hint is give
   copyFileSync(path("white.jpg"), path("bare/a.jpg"));
   for (const name of ["b.mp4", "c.mp4"]) writeFileSync(path("bare", name), "x");
   const { code, output, errors } = await runCli(toyWords("bare", "-f", "jsonl", "-q"), {
-    cwd: folder,
+    cwd: path(),
     env: { BUN_TENSORRT_FFPROBE: "/nowhere/ffprobe" },
   });
   expect(code).toBe(1);
@@ -314,7 +299,7 @@ test.skipIf(isFfmpegMissing)(
   async () => {
     const words = cliWords(toyWords("long.mp4", "--save", "cut.mp4", "--format", "ndjson", "--output", "cut.ndjson"));
     // In a group of its own, so that the signal reaches all as from a terminal.
-    const child = Bun.spawn(words, { cwd: folder, stdout: "ignore", stderr: "pipe", detached: true });
+    const child = Bun.spawn(words, { cwd: path(), stdout: "ignore", stderr: "pipe", detached: true });
     while (!existsSync(path("cut.ndjson")) || readFileSync(path("cut.ndjson"), "utf8").split("\n").length < 50)
       await Bun.sleep(20);
     process.kill(-child.pid, "SIGINT");
@@ -333,7 +318,7 @@ test.skipIf(isFfmpegMissing)(
     const slow = `#!/bin/sh\nif [ "$1" = -version ]; then touch asked; sleep 1; fi\nexec ffmpeg "$@"\n`;
     writeFileSync(path("slow-ffmpeg"), slow, { mode: 0o755 });
     const words = toyWords("long.mp4", "--save", "early.mp4", "--format", "ndjson", "--output", "early.ndjson");
-    const child = spawnCli(words, { cwd: folder, env: { BUN_TENSORRT_FFMPEG: path("slow-ffmpeg") } });
+    const child = spawnCli(words, { cwd: path(), env: { BUN_TENSORRT_FFMPEG: path("slow-ffmpeg") } });
     while (!existsSync(path("asked"))) await Bun.sleep(10);
     child.kill("SIGINT");
     expect(await child.exited).toBe(130);
@@ -457,7 +442,7 @@ test.skipIf(isFfmpegMissing || !hasSmallDisk).each([
     mkdirSync(path("disk"), { recursive: true });
     const words = cliWords(toyWords("long.mp4", "--duration", "0.4", "--save", `disk/${name}`, "-o", "table", "-q"));
     const shell = `mount -t tmpfs -o size=64k tmpfs disk && head -c ${filled} /dev/zero > disk/fill; "$@"; code=$?; ls -A disk; exit $code`;
-    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: path(), stdout: "pipe", stderr: "pipe" });
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     expect(code).toBe(1);
     expect(output).toBe("fill\n");
@@ -476,7 +461,7 @@ for (const framing of ["jpeg", "length"] as const) {
       return framing === "jpeg" ? [one] : [head, one];
     });
     const words = cliWords(toyWords("-", "--stdin", framing, "--format", "ndjson", "--save", framing, "--quiet"));
-    const child = Bun.spawn(words, { cwd: folder, stdin: Buffer.concat(images), stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn(words, { cwd: path(), stdin: Buffer.concat(images), stdout: "pipe", stderr: "pipe" });
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     expect(code).toBe(1);
     expect(lines(output).map(({ file, index, detections }) => [file, index, detections.length])).toEqual([
@@ -495,7 +480,7 @@ test("detect - answers what came before a broken length, and exits with 1", asyn
   head.writeUInt32LE(jpeg.length);
   const stdin = Buffer.concat([head, jpeg, Buffer.from([0, 0, 0, 0])]);
   const child = Bun.spawn(cliWords(toyWords("-", "--stdin", "length", "-f", "json")), {
-    cwd: folder,
+    cwd: path(),
     stdin,
     stdout: "pipe",
     stderr: "pipe",
@@ -509,7 +494,7 @@ test("detect - answers what came before a broken length, and exits with 1", asyn
 
 test("detect - says what standard input is where it is no stream of images", async () => {
   const line = `${cliWords(toyWords("-", "-f", "json")).join(" ")} < .`;
-  const child = Bun.spawn(["sh", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(["sh", "-c", line], { cwd: path(), stdout: "pipe", stderr: "pipe" });
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
   expect(errors).toMatch(/^error: Cannot read standard input: EISDIR: .*\nHint: send images: /);
   expect(code).toBe(1);
@@ -518,7 +503,7 @@ test("detect - says what standard input is where it is no stream of images", asy
 test("detect --watch answers new images until Ctrl-C", async () => {
   mkdirSync(path("incoming"));
   const words = cliWords(toyWords("--watch", "incoming", "--format", "ndjson", "--save", "drawn"));
-  const child = Bun.spawn(words, { cwd: folder, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(words, { cwd: path(), stdin: "ignore", stdout: "pipe", stderr: "pipe" });
   const reader = child.stdout.getReader();
   const next = async (): Promise<Line> => JSON.parse(new TextDecoder().decode((await reader.read()).value)) as Line;
   const errors = child.stderr.getReader();
@@ -558,7 +543,7 @@ test.skipIf(isFfmpegMissing)("Ctrl-C gives up on a source that does not answer, 
   });
   try {
     const address = `rtsp://127.0.0.1:${deaf.port}/x`;
-    const child = spawnCli(toyWords(address), { cwd: folder });
+    const child = spawnCli(toyWords(address), { cwd: path() });
     await connected.promise;
     child.kill("SIGINT");
     expect(await child.exited).toBe(130);
@@ -579,7 +564,7 @@ test.skipIf(isFfmpegMissing)(
     const deaf = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { open() {}, data() {} } });
     try {
       const addresses = [`rtsp://127.0.0.1:${deaf.port}/x`, `http://127.0.0.1:${server.port}/halves.mp4`];
-      const child = spawnCli(toyWords(...addresses, "-f", "jsonl"), { cwd: folder });
+      const child = spawnCli(toyWords(...addresses, "-f", "jsonl"), { cwd: path() });
       const reader = (child.stdout as ReadableStream<Uint8Array>).getReader();
       // It is waited for 30 seconds.
       const from = performance.now();
@@ -698,7 +683,7 @@ test.skipIf(isFfmpegMissing)(
   async () => {
     copyFileSync(path("halves.mp4"), path("again.mp4"));
     const words = ["detect", "halves.mp4", "again.mp4", "--model", "toy.onnx", "--backend", "cpu", ...tracking];
-    const json = await runCli([...words, "--format", "ndjson", "--save", "tracked"], { cwd: folder });
+    const json = await runCli([...words, "--format", "ndjson", "--save", "tracked"], { cwd: path() });
     expect([json.errors, json.code]).toEqual([expect.not.stringContaining("Cannot"), 0]);
     const found = lines(json.output).filter(({ index }) => index === 5) as unknown as {
       readonly detections: readonly { readonly trackId: number }[];
@@ -708,7 +693,7 @@ test.skipIf(isFfmpegMissing)(
       [1, 2, 3],
     ]);
     expect(await countFrames(path("tracked", "halves.mp4"))).toBe(60);
-    const mot = await runCli([...words, "--format", "mot", "--output", "mot"], { cwd: folder });
+    const mot = await runCli([...words, "--format", "mot", "--output", "mot"], { cwd: path() });
     expect(mot.code).toBe(0);
     for (const name of ["halves.txt", "again.txt"]) {
       const rows = readFileSync(path("mot", name), "utf8").trimEnd().split("\n");
@@ -741,7 +726,7 @@ test.skipIf(isFfmpegMissing)(
     writeFileSync(path("zones.json"), JSON.stringify(zones));
     const words = ["detect", "halves.mp4", "--model", "toy.onnx", "--backend", "cpu", "--zones", "zones.json"];
     const all = ["--format", "ndjson", "--events", "events.ndjson", "--save", "zoned.mp4", "--trace", "5"];
-    const { code, output, errors } = await runCli([...words, ...tracking, ...all], { cwd: folder });
+    const { code, output, errors } = await runCli([...words, ...tracking, ...all], { cwd: path() });
     expect(code).toBe(0);
     expect(errors).toMatch(/^ +in +out +inside +most +mean stay +longest$/m);
     expect(errors).toMatch(/^all +3 +3 +0 +3 +967 ms +967 ms$/m);
@@ -755,7 +740,7 @@ test.skipIf(isFfmpegMissing)(
     expect([frames.length, frames[10]!.occupancy, frames[50]!.occupancy]).toEqual([60, { all: 3 }, { all: 0 }]);
     expect(frames[39]!.events.map(({ event }) => event)).toEqual(["exit", "exit", "exit"]);
     expect(await countFrames(path("zoned.mp4"))).toBe(60);
-    const untracked = await runCli([...words, "--format", "ndjson", "--events", "events.ndjson"], { cwd: folder });
+    const untracked = await runCli([...words, "--format", "ndjson", "--events", "events.ndjson"], { cwd: path() });
     expect(untracked.errors).toContain("Counting only who is inside: entries, exits and crossings need --track");
     expect(errors).not.toContain("Counting only");
     // Not what it was before.
@@ -763,7 +748,7 @@ test.skipIf(isFfmpegMissing)(
     const counted = lines(untracked.output) as unknown as typeof frames;
     expect([counted[10]!.occupancy, counted[10]!.events, counted[50]!.occupancy]).toEqual([{ all: 3 }, [], { all: 0 }]);
     const refused = async (...more: readonly string[]) =>
-      (await runCli([...words.slice(0, -2), ...more], { cwd: folder })).errors;
+      (await runCli([...words.slice(0, -2), ...more], { cwd: path() })).errors;
     expect(await refused("--events", "x")).toContain("--events needs --zones");
     expect(await refused("--zones", "none.json")).toContain(
       'Cannot read the zones of "none.json": it cannot be read (ENOENT)',
@@ -786,7 +771,7 @@ test.skipIf(isFfmpegMissing)(
     const cameras = [first.url, silent, second.url];
     const words = ["detect", ...cameras, "--model", "toy.onnx", "--backend", "cpu", ...tracking];
     const rules = ["--policy", "all", "--reconnect", "0", "--format", "ndjson"];
-    const { code, errors } = await runCli([...words, ...rules, "-o", "cameras/", "--save", "copies"], { cwd: folder });
+    const { code, errors } = await runCli([...words, ...rules, "-o", "cameras/", "--save", "copies"], { cwd: path() });
     expect(errors).toContain('"rtsp://user:***@127.0.0.1:9/live"');
     expect(errors).toMatch(/^\d+ frames, /m);
     expect(code).toBe(1);
@@ -800,7 +785,7 @@ test.skipIf(isFfmpegMissing)(
       expect(new Set(found.map(({ source }) => source))).toEqual(new Set([name]));
       expect(await countFrames(path("copies", `${name}.mp4`))).toBe(found.length);
     }
-    const one = await runCli([...words, ...rules, "-q"], { cwd: folder });
+    const one = await runCli([...words, ...rules, "-q"], { cwd: path() });
     expect(new Set(lines(one.output).map(({ source }) => source))).toEqual(new Set(names));
   },
   120_000,
@@ -821,8 +806,8 @@ test.skipIf(isFfmpegMissing)(
       "--format",
       "ndjson",
     ];
-    const sliced = await runCli([...words, "--threshold", "0.1", "--batch", "3"], { cwd: folder });
-    const tracked = await runCli([...words, ...tracking, "--track-boxes", "detected"], { cwd: folder });
+    const sliced = await runCli([...words, "--threshold", "0.1", "--batch", "3"], { cwd: path() });
+    const tracked = await runCli([...words, ...tracking, "--track-boxes", "detected"], { cwd: path() });
     expect([sliced.code, tracked.code]).toEqual([0, 0]);
     type Frame = { readonly detections: readonly { readonly box: unknown; readonly trackId: number }[] };
     const [want, found] = [sliced, tracked].map(({ output }) => lines(output) as unknown as Frame[]) as [
@@ -857,7 +842,7 @@ test.skipIf(isFfmpegMissing)(
     );
     const words = ["detect", "new.mp4", "--model", "toy.onnx", "--backend", "cpu", ...tracking, "--format", "ndjson"];
     const bare = ["--privacy", "pixelate", "--no-boxes", "--no-labels", "--no-scores", "--save", "hidden.mp4"];
-    const { code, output } = await runCli([...words, ...bare], { cwd: folder });
+    const { code, output } = await runCli([...words, ...bare], { cwd: path() });
     expect(code).toBe(0);
     const results = lines(output) as unknown as readonly {
       readonly detections: readonly { readonly box: number[] }[];
@@ -876,7 +861,7 @@ test.skipIf(isFfmpegMissing)(
     };
     // Neighbours two pixels apart are the same in a square, and differ in the pattern.
     expect([steps(2, 2) < 8, steps(3, 2) < 8]).toEqual([true, true]);
-    const refused = async (...more: readonly string[]) => (await runCli([...words, ...more], { cwd: folder })).errors;
+    const refused = async (...more: readonly string[]) => (await runCli([...words, ...more], { cwd: path() })).errors;
     expect(await refused("--save", "x.mp4", "--privacy-classes", "cat")).toContain("--privacy-classes needs --privacy");
     expect(await refused("--save", "x.mp4", "--privacy", "blur", "--privacy-classes", "Cat")).toContain(
       '--privacy-classes must be names of the model\'s classes, got "Cat"',
@@ -887,7 +872,7 @@ test.skipIf(isFfmpegMissing)(
 
 test("--track: what it cannot be together with", async () => {
   const refused = async (...words: readonly string[]): Promise<string> => {
-    const { code, errors } = await runCli(["detect", "--model", "toy.onnx", ...words], { cwd: folder });
+    const { code, errors } = await runCli(["detect", "--model", "toy.onnx", ...words], { cwd: path() });
     expect(code).toBe(2);
     return errors;
   };

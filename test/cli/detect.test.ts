@@ -1,20 +1,18 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp, { type Sharp } from "sharp";
 import { pulled } from "../support/catalogue.ts";
+import { fileFolder } from "../support/folder.ts";
 import { noiseImage } from "../support/image-models.ts";
 import { sharedPath } from "../support/shared.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
@@ -27,15 +25,13 @@ setDefaultTimeout(120_000);
 /** A photograph that only some machines have. */
 const BUS = sharedPath("images/photos/bus.jpg");
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("detect");
 
 function white(width: number, height: number): Sharp {
   return sharp({ create: { width, height, channels: 3, background: "white" } });
 }
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-detect-"));
   for (const sub of ["good", "mixed", "empty", "many"]) mkdirSync(path(sub));
   writeFileSync(path("toy.onnx"), toyDetector());
   await white(64, 64).jpeg().toFile(path("good/img1.jpg"));
@@ -47,10 +43,8 @@ beforeAll(async () => {
   for (let at = 0; at < 2000; at++) symlinkSync(path("good/img1.jpg"), path("many", `${1000 + at}.jpg`));
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function toy(...words: readonly string[]): Promise<CliResult> {
-  return runCli(["detect", "--model", path("toy.onnx"), "--backend", "cpu", "--quiet", ...words], { cwd: folder });
+  return runCli(["detect", "--model", path("toy.onnx"), "--backend", "cpu", "--quiet", ...words], { cwd: path() });
 }
 
 function jsonLines(text: string): { file: string; detections: { label: string; score: number; box: number[] }[] }[] {
@@ -111,7 +105,7 @@ test("detect --list takes one input a line, seen from here or from the list, and
 test("detect --list - takes names from standard input", async () => {
   const words = cliWords(["detect", "-m", "toy.onnx", "--backend", "cpu", "--list", "-", "-f", "jsonl", "-q"]);
   const line = `find good -name '*.png' | ${words.join(" ")}`;
-  const child = Bun.spawn(["sh", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(["sh", "-c", line], { cwd: path(), stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect([code, errors]).toEqual([0, ""]);
   expect(jsonLines(output).map(({ file }) => file)).toEqual(["good/img2.png"]);
@@ -239,7 +233,7 @@ test("detect finds an output that cannot be written before anything else", async
       ["--output", "nowhere/out.json", "--format", "json"],
       ["--output", "toy.onnx", "--format", "yolo"],
       ["--save", "toy.onnx/out"],
-    ].map((words) => runCli([...start, ...words], { cwd: folder })),
+    ].map((words) => runCli([...start, ...words], { cwd: path() })),
   );
   for (const { code, errors } of results) {
     expect(code).toBe(1);
@@ -255,7 +249,7 @@ test("detect, inspect and build name a model that is a folder, or an empty plan"
       ["inspect", "good"],
       ["build", "good"],
       ["inspect", "empty.plan"],
-    ].map((words) => runCli(words, { cwd: folder })),
+    ].map((words) => runCli(words, { cwd: path() })),
   );
   for (const result of [detected!, inspected!, built!]) {
     expect(result.errors).toBe(
@@ -269,7 +263,7 @@ test("detect, inspect and build name a model that is a folder, or an empty plan"
 test("detect leaves a former output alone when the run fails at its start", async () => {
   writeFileSync(path("former.json"), "[]");
   const words = ["detect", "good", "--model", "missing.onnx", "--format", "json", "--output", "former.json"];
-  const { code, errors } = await runCli(words, { cwd: folder });
+  const { code, errors } = await runCli(words, { cwd: path() });
   expect(code).toBe(1);
   expect(errors).toContain('Cannot load the model "missing.onnx"');
   expect(readFileSync(path("former.json"), "utf8")).toBe("[]");
@@ -295,7 +289,7 @@ test.skipIf(!hasSmallDisk).each(["yolo", "json", "coco"])(
     // What is left of the disk is less than one page.
     const fill = `printf old > ${format}/${name}; cat /dev/zero > ${format}/zero 2> /dev/null`;
     const shell = `mount -t tmpfs -o size=64k tmpfs ${format} && { ${fill}; "$@"; ls -A ${format}; cat ${format}/${name}; }`;
-    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: path(), stdout: "pipe", stderr: "pipe" });
     const [found, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
     expect(errors).toMatch(new RegExp(`error: Cannot write ".*${format}/${name}": ENOSPC`));
     expect(found).toBe(`${name}\nzero\nold`);
@@ -312,7 +306,7 @@ test.skipIf(!hasSmallDisk)(
       .toFile(path("noise.png"));
     const words = cliWords(["detect", "noise.png", "-m", "toy.onnx", "--backend", "cpu", "--save", "disk"]);
     const shell = `mount -t tmpfs -o size=64k tmpfs disk && printf old > disk/noise.png; "$@" > table; ls -A disk; wc -c < disk/noise.png`;
-    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: path(), stdout: "pipe", stderr: "pipe" });
     const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
     expect(errors).toContain('error: Cannot write "disk/noise.png"');
     expect(output).toBe("noise.png\n3\n");
@@ -323,7 +317,7 @@ test.skipIf(!hasSmallDisk)("detect --output on a full disk leaves no empty file 
   mkdirSync(path("full"));
   const words = cliWords(["detect", "good", "-m", "toy.onnx", "--backend", "cpu", "-f", "json", "-o", "full/out.json"]);
   const shell = `mount -t tmpfs -o size=64k tmpfs full && head -c 65536 /dev/zero > full/fill; "$@"; ls -A full`;
-  const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: path(), stdout: "pipe", stderr: "pipe" });
   const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   expect(errors).toContain('error: Cannot write "full/out.json": ENOSPC');
   expect(output).toBe("fill\n");
@@ -377,7 +371,7 @@ test("detect --save draws on the very image it looked at, where an address gives
 test("detect --save draws on what comes through a pipe, and names one that is no image", async () => {
   const words = cliWords(["detect", "--model", "toy.onnx", "--backend", "cpu", "--save", "piped", "-q", "-f", "jsonl"]);
   const line = `${words.join(" ")} <(cat good/img1.jpg) <(echo no image)`;
-  const child = Bun.spawn(["bash", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(["bash", "-c", line], { cwd: path(), stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect(jsonLines(output).map(({ detections }) => detections.length)).toEqual([3]);
   expect(readdirSync(path("piped"))).toHaveLength(1);
@@ -422,7 +416,7 @@ test("detect --format coco refuses images without a number before anything is lo
 test("detect ends quietly when the reader of its output goes", async () => {
   const line = cliWords(["detect", "many", "--model", "toy.onnx", "--format", "jsonl"]).join(" ");
   const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${line} | head -n 1 | cut -c1-8`], {
-    cwd: folder,
+    cwd: path(),
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -439,10 +433,10 @@ test.each([
   "detect on %s finishes what is running, leaves whole lines, and exits with %d",
   async (signal, expected) => {
     const words = ["detect", "many", "--model", "toy.onnx", "--format", "json", "--output", `${signal}.json`];
-    const child = spawnCli(words, { cwd: folder });
+    const child = spawnCli(words, { cwd: path() });
     const isWritten = (name: string): boolean =>
       /^\.bun-tensorrt-.*\.tmp$/.test(name) && statSync(path(name)).size >= 10;
-    while (!readdirSync(folder).some(isWritten)) await Bun.sleep(5);
+    while (!readdirSync(path()).some(isWritten)) await Bun.sleep(5);
     expect(existsSync(path(`${signal}.json`))).toBe(false);
     child.kill(signal);
     const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
@@ -460,7 +454,7 @@ const sample2 = await pulled("sample2");
 test.skipIf(yolo11n === undefined || sample2 === undefined)(
   "demo finds the people of the sample and draws them",
   async () => {
-    const { code, output, errors } = await runCli(["demo"], { cwd: folder });
+    const { code, output, errors } = await runCli(["demo"], { cwd: path() });
     expect(code).toBe(0);
     expect(output.match(/^ {2}person /gm)).toHaveLength(3);
     expect(errors).toContain("Running yolo11n, with head yolo, on ");

@@ -1,10 +1,9 @@
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -12,7 +11,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/formats.ts";
 import {
@@ -26,6 +24,7 @@ import {
 import { Terminal } from "../../src/cli/terminal.ts";
 import { overwritten } from "../../src/core/paths.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
+import { testFolder } from "../support/folder.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { cliWords } from "./run-cli.ts";
 
@@ -33,8 +32,7 @@ setDefaultTimeout(120_000);
 
 const MODULE = JSON.stringify(join(import.meta.dir, "../../src/core/whole-file.ts"));
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = testFolder("files");
 
 /** What was told, a line each. */
 let told: string[] = [];
@@ -46,14 +44,11 @@ function expandImages(operands: readonly string[], action = "detect in"): readon
 }
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-files-"));
   for (const sub of ["a/deep", "b", "empty"]) mkdirSync(path(sub), { recursive: true });
   for (const name of ["a/2.jpg", "a/10.JPG", "a/1.png", "a/notes.txt", "a/deep/3.webp", "b/2.jpg", "b/[x].jpg"]) {
     writeFileSync(path(name), "");
   }
 });
-
-afterEach(() => rmSync(folder, { recursive: true }));
 
 test("expandImages(): a folder stands for its images, by name, and not for those below it", () => {
   expect(expandImages([path("a")])).toEqual([path("a/1.png"), path("a/10.JPG"), path("a/2.jpg")]);
@@ -141,7 +136,7 @@ test("expandImages() names what stands for no file", () => {
 
 test("expandImages() goes on after what stands for no file, and throws where nothing is left", () => {
   expect(expandImages([path("c.jpg"), path("a/2.jpg"), path("empty"), path("*.gif")])).toEqual([path("a/2.jpg")]);
-  expect(told.map((line) => line.replace(`${folder}/`, ""))).toEqual([
+  expect(told.map((line) => line.replace(`${path()}/`, ""))).toEqual([
     'error: Cannot detect in "c.jpg": there is no such file or folder',
     "Hint: check the path",
     'error: Cannot detect in the folder "empty": it holds no image',
@@ -206,7 +201,7 @@ test("openWholeOutput() leaves a file as it was until all is written, and nothin
     await whole.finish();
     whole.close();
     expect(content()).toBe("all of it");
-    expect(readdirSync(folder).toSorted()).toEqual(["a", "b", "empty", "new.json"]);
+    expect(readdirSync(path()).toSorted()).toEqual(["a", "b", "empty", "new.json"]);
   }
 });
 
@@ -230,10 +225,10 @@ test.skipIf(!hasSmallDisk)("openWholeOutput() writes into a file that is mounted
   writeFileSync(path("real.json"), "a former content, longer than the new one");
   writeFileSync(path("out.json"), "");
   const shell = `mount --bind real.json out.json && "$1" script.ts`;
-  const child = Bun.spawn([...SMALL_DISK, shell, "sh", process.execPath], { cwd: folder, stderr: "pipe" });
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", process.execPath], { cwd: path(), stderr: "pipe" });
   expect(await child.stderr.text()).toBe("");
   expect(readFileSync(path("real.json"), "utf8")).toBe("all of it");
-  expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  expect(readdirSync(path()).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 });
 
 test("isReadOnce() and overwritten() leave what cannot be looked at to those that read it", () => {
@@ -266,7 +261,7 @@ describe.each(Object.entries(WAYS))("%s()", (_, write) => {
     expect([path("link"), path("loose")].map((one) => lstatSync(one).isSymbolicLink())).toEqual([true, true]);
     expect([path("file"), path("later")].map((one) => readFileSync(one, "utf8"))).toEqual(["new", "late"]);
     expect(statSync(path("file")).mode & 0o7777).toBe(0o640);
-    expect(readdirSync(folder).toSorted()).toEqual(["a", "b", "empty", "file", "later", "link", "loose"]);
+    expect(readdirSync(path()).toSorted()).toEqual(["a", "b", "empty", "file", "later", "link", "loose"]);
   });
 
   test("writes pipes and devices as they are", async () => {
@@ -284,7 +279,7 @@ describe.each(Object.entries(WAYS))("%s()", (_, write) => {
     async () => {
       writeFileSync(path("file"), "former");
       chmodSync(path("file"), 0o444);
-      chmodSync(folder, 0o777);
+      chmodSync(path(), 0o777);
       const script = `import { openWholeOutput } from ${MODULE};
         import { writeFileWhole } from ${MODULE};
         const write = ${write === writeFileWhole ? "writeFileWhole" : "async (place) => openWholeOutput(place)"};
@@ -307,7 +302,7 @@ test.skipIf(!existsSync("/dev/stdout"))(
     output.close();`;
     writeFileSync(path("script.ts"), script);
     const shell = `(echo first; "$1" "$2"; echo; echo third) >> both`;
-    await Bun.spawn(["sh", "-c", shell, "sh", process.execPath, path("script.ts")], { cwd: folder }).exited;
+    await Bun.spawn(["sh", "-c", shell, "sh", process.execPath, path("script.ts")], { cwd: path() }).exited;
     expect(readFileSync(path("both"), "utf8")).toBe("first\nsecond\nthird\n");
   },
 );
@@ -321,7 +316,7 @@ test.skipIf(!hasSmallDisk)("openOutput() leaves whole lines alone where the disk
   mkdirSync(path("disk"));
   const shell = `mount -t tmpfs -o size=64k tmpfs disk && "$1" "$2"; wc -lc < disk/lines`;
   const child = Bun.spawn([...SMALL_DISK, shell, "sh", process.execPath, path("script.ts")], {
-    cwd: folder,
+    cwd: path(),
     stdout: "pipe",
   });
   const [error, counts] = (await child.stdout.text()).trim().split("\n");

@@ -1,11 +1,10 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { type EngineFacts, formatPlan, type PlanInspection, planJson } from "../../src/cli/commands/inspect.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { writePlan } from "../../src/tensorrt/plan-file.ts";
 import type { EngineTensor } from "../../src/tensorrt/tensor-info.ts";
+import { fileFolder } from "../support/folder.ts";
 import { isGpuMissing } from "../support/gpu.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { RTX, tinyModel } from "../support/tensorrt.ts";
@@ -16,11 +15,9 @@ setDefaultTimeout(120_000);
 
 const PLAN = "engines/yolov8n_640_fp16_trt10.6.0_sm90.plan";
 
-let folder = "";
-const path = (name: string): string => join(folder, name);
+const path = fileFolder("inspect");
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-inspect-"));
   const origin = {
     tensorRt: "TensorRT 10.6.0.26",
     gpu: "NVIDIA H200\x1b[2J",
@@ -34,10 +31,8 @@ beforeAll(() => {
   writeFileSync(path("toy.onnx"), toyDetector());
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function inspect(...words: readonly string[]): Promise<CliResult> {
-  return runCli(["inspect", ...words], { cwd: folder });
+  return runCli(["inspect", ...words], { cwd: path() });
 }
 
 test("inspect shows what a plan's header tells, whoever runs it", async () => {
@@ -87,8 +82,8 @@ test.skipIf(!isGpuMissing)(
 test.skipIf(!isGpuMissing)("inspect and detect refuse what a plan cannot do without a GPU", async () => {
   const [layers, detect, cpu] = await Promise.all([
     inspect("own.plan", "--layers"),
-    runCli(["detect", import.meta.path, "--model", "own.plan"], { cwd: folder }),
-    runCli(["detect", import.meta.path, "--model", "own.plan", "--backend", "cpu"], { cwd: folder }),
+    runCli(["detect", import.meta.path, "--model", "own.plan"], { cwd: path() }),
+    runCli(["detect", import.meta.path, "--model", "own.plan", "--backend", "cpu"], { cwd: path() }),
   ]);
   expect(layers.code).toBe(1);
   expect(layers.errors).toContain('Cannot show the layers of "own.plan": the plan was not loaded on a GPU. ');
@@ -119,8 +114,8 @@ test.skipIf(RTX === undefined)("inspect reads what build made, as TensorRT-RTX h
   writeFileSync(path("tiny.onnx"), tinyModel({ metadata: { task: "detect" } }));
   const env = { BUN_TENSORRT_TENSORRT: RTX!, BUN_TENSORRT_CACHE: path("cache") };
   const words = ["build", "tiny.onnx", "--compute-capability", "8.6,8.9", "-o", "tiny.plan", "--quiet"];
-  expect((await runCli(words, { cwd: folder, env })).code).toBe(0);
-  const { output } = await runCli(["inspect", "tiny.plan", "--json"], { cwd: folder, env });
+  expect((await runCli(words, { cwd: path(), env })).code).toBe(0);
+  const { output } = await runCli(["inspect", "tiny.plan", "--json"], { cwd: path(), env });
   expect(JSON.parse(output)).toMatchObject({
     header: { family: "TensorRT-RTX", release: "1.7.1", build: 116 },
     origin: {

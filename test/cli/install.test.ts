@@ -1,18 +1,16 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { components } from "../../src/catalogue/components.ts";
 import { cacheFolder } from "../../src/core/paths.ts";
+import { fileFolder } from "../support/folder.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-cli-install-"));
-const cache = join(scratch, "cache");
+const inFolder = fileFolder("cli-install");
+const cache = inFolder("cache");
 const src = join(import.meta.dir, "../../src");
-
-afterAll(() => rmSync(scratch, { recursive: true }));
 
 const install = (words: string, env: Record<string, string> = {}): Promise<CliResult> =>
   runCli(["install", ...words.split(" ")], { env: { BUN_TENSORRT_CACHE: cache, ...env } });
@@ -53,7 +51,7 @@ test("install refuses what it cannot do, and exits with 2", async () => {
 });
 
 test("install without pip shows the licence's name and where to read it, and fetches nothing", async () => {
-  const env = { PATH: scratch, BUN_TENSORRT_CACHE: join(scratch, "empty") };
+  const env = { PATH: inFolder(), BUN_TENSORRT_CACHE: inFolder("empty") };
   const { code, output, errors } = await install("cuda-runtime --cuda 12", env);
   expect(code).toBe(2);
   expect(output).toBe("");
@@ -99,7 +97,7 @@ test.skipIf(isOffline)(
       { BUN_TENSORRT_CACHE: cache },
     );
     expect(opened.output).toBe(`${paths[0]} 0 12090\n${paths[1]} 12.4.0\n`);
-    const again = await install("nvjpeg cuda-runtime --cuda 12 --json", { PATH: scratch });
+    const again = await install("nvjpeg cuda-runtime --cuda 12 --json", { PATH: inFolder() });
     expect(JSON.parse(again.output)[0]).toMatchObject({ name: "nvjpeg", receivedBytes: 0 });
     expect((await install("--list")).output).toMatch(/^cuda-runtime +12 .* yes /m);
     const removed = await install("--remove cuda-runtime nvjpeg");
@@ -115,11 +113,11 @@ const rtx = join(cacheFolder(), "test-libraries/rtx");
 test.skipIf(!existsSync(rtx))(
   "install takes TensorRT-RTX that is there by its pinned hashes, and the loader and its parser find it",
   async () => {
-    const other = join(scratch, "rtx");
+    const other = inFolder("rtx");
     mkdirSync(join(other, "lib"), { recursive: true });
     for (const file of readdirSync(rtx)) symlinkSync(join(rtx, file), join(other, "lib", file));
     const { output, errors, code } = await install("tensorrt-rtx --cuda 13", {
-      PATH: scratch,
+      PATH: inFolder(),
       BUN_TENSORRT_CACHE: other,
     });
     expect(errors).toBe("");
@@ -141,10 +139,10 @@ const microsoft = join(cacheFolder(), "test-libraries/onnxruntime");
 test.skipIf(!existsSync(microsoft))(
   "install takes Microsoft's ONNX Runtime that is there, and it is used in place of the one that is bundled",
   async () => {
-    const other = join(scratch, "onnxruntime");
+    const other = inFolder("onnxruntime");
     mkdirSync(join(other, "lib"), { recursive: true });
     for (const file of readdirSync(microsoft)) symlinkSync(join(microsoft, file), join(other, "lib", file));
-    const environment = { PATH: scratch, BUN_TENSORRT_CACHE: other };
+    const environment = { PATH: inFolder(), BUN_TENSORRT_CACHE: other };
     const { output, errors, code } = await install("onnxruntime", environment);
     expect(errors).toBe("");
     expect(code).toBe(0);

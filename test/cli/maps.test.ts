@@ -1,9 +1,8 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { servedModel } from "../../src/api/model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { nearestModel } from "../support/image-models.ts";
 import { toyMap } from "../support/toy-map.ts";
 import { toyTopDown } from "../support/toy-top-down.ts";
@@ -11,11 +10,9 @@ import { type CliResult, runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("maps");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-maps-"));
   mkdirSync(path("images"));
   const metadata = { task: "semantic", names: "['road', 'sky, or so', 'car']" };
   writeFileSync(path("semantic.onnx"), toyMap({ classes: 3, size: [16, 16], metadata }));
@@ -27,10 +24,8 @@ beforeAll(async () => {
   }
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function run(command: "semantic" | "depth", ...words: readonly string[]): Promise<CliResult> {
-  return runCli([command, "--model", path(`${command}.onnx`), "--backend", "cpu", ...words], { cwd: folder });
+  return runCli([command, "--model", path(`${command}.onnx`), "--backend", "cpu", ...words], { cwd: path() });
 }
 
 /** Pixel of a written image. */

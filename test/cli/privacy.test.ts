@@ -1,16 +1,7 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileFolder } from "../support/folder.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
@@ -25,22 +16,19 @@ const BENCH = join(import.meta.dir, "../../bench/main.ts");
 /** Ours, in a home. */
 const CACHE = "home/.cache/bun-tensorrt";
 
-let folder = "";
+const inFolder = fileFolder("privacy");
 let model = "";
 let image = "";
 let labels = "";
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-privacy-"));
-  model = join(folder, "toy.onnx");
-  image = join(folder, "white.jpg");
-  labels = join(folder, "labels.txt");
+  model = inFolder("toy.onnx");
+  image = inFolder("white.jpg");
+  labels = inFolder("labels.txt");
   writeFileSync(labels, "cat\n犬\n");
   writeFileSync(model, toyDetector());
   writeFileSync(image, WHITE_JPEG);
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** A program that runs with a home, a working folder and a folder for temporary files of its own, all of them empty. */
 class Watched {
@@ -51,7 +39,7 @@ class Watched {
   readonly #watching: ReturnType<typeof setInterval>;
 
   constructor(name: string, words: readonly string[]) {
-    this.root = join(folder, name);
+    this.root = inFolder(name);
     for (const place of ["home", "cwd", "tmp"]) mkdirSync(join(this.root, place), { recursive: true });
     // With -D the program itself is our child, so that signals reach it.
     const strace = isStraceMissing
@@ -129,7 +117,7 @@ function contactsOf(trace: string): string[] {
 const CLEAN = { files: [], contacts: [] };
 
 test("contactsOf() sees a name that is looked up, and not what stays on this machine", () => {
-  const trace = join(folder, "trace-example");
+  const trace = inFolder("trace-example");
   const outside = [
     '12 connect(5, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("192.0.2.53")}, 16) = 0',
     '12 connect(5, {sa_family=AF_UNIX, sun_path="/var/run/nscd/socket"}, 110) = -1 ENOENT (No such file or directory)',
@@ -140,12 +128,12 @@ test("contactsOf() sees a name that is looked up, and not what stays on this mac
 });
 
 test("detect and bench write nothing outside our cache and open no socket, with an empty home and without CI", async () => {
-  const out = join(folder, "bench");
+  const out = inFolder("bench");
   const words = ["--quick", "--frames", "3", "--duration", "0.1", "--backend", "cpu", "--no-peers"];
   const runs = [
     new Watched(
       "detect",
-      cliWords(["detect", image, "--model", model, "--quiet", "--labels", labels, "--save", join(folder, "drawn")]),
+      cliWords(["detect", image, "--model", model, "--quiet", "--labels", labels, "--save", inFolder("drawn")]),
     ),
     new Watched("latency", [
       process.execPath,
@@ -197,7 +185,7 @@ test.skipIf(isRedisMissing)(
 const HOSTILE = "\x1b[2J\x9b2J\u202e\u2066\u200f\u200b";
 
 test("nothing of a model, a label or a file's name reaches the terminal as a control, in text or in JSON", async () => {
-  const evil = join(folder, "evil.onnx");
+  const evil = inFolder("evil.onnx");
   const shape = [1, 3, 8, 8];
   const model = onnxModel({
     inputs: [{ name: `in${HOSTILE}`, dtype: "f32", shape }],
@@ -206,11 +194,11 @@ test("nothing of a model, a label or a file's name reaches the terminal as a con
     metadata: { [`key${HOSTILE}`]: `value${HOSTILE}` },
   });
   writeFileSync(evil, model);
-  const classes = join(folder, "evil-labels.txt");
+  const classes = inFolder("evil-labels.txt");
   writeFileSync(classes, `cat${HOSTILE}\ndog\n`);
-  const name = join(folder, `${HOSTILE}\nHint: run this.jpg`);
+  const name = inFolder(`${HOSTILE}\nHint: run this.jpg`);
   writeFileSync(name, WHITE_JPEG);
-  const toy = ["--model", join(folder, "toy.onnx"), "--backend", "cpu"];
+  const toy = ["--model", inFolder("toy.onnx"), "--backend", "cpu"];
   const runs: readonly (readonly string[])[] = [
     ["inspect", evil],
     ["inspect", evil, "--json"],
@@ -237,9 +225,9 @@ test("no password of an address is told: not in results, not in errors, not in t
   const host = `127.0.0.1:${server.port}`;
   const toy = ["--model", model, "--backend", "cpu", "--verbose", "--format", "jsonl"];
   const runs: readonly (readonly string[])[] = [
-    ["detect", `http://me:s3cret@${host}/a.jpg`, ...toy, "--save", join(folder, "s1")],
+    ["detect", `http://me:s3cret@${host}/a.jpg`, ...toy, "--save", inFolder("s1")],
     ["detect", `http://me:s3cret@${host}/a.gif?token=s3cret`, ...toy],
-    ["detect", `http://me:x/s3cret@${host}/a.jpg`, ...toy, "--save", join(folder, "s2")],
+    ["detect", `http://me:x/s3cret@${host}/a.jpg`, ...toy, "--save", inFolder("s2")],
     ["detect", `rtsp://me:x/s3cret@${host}/live`, ...toy],
     ["worker", "--model", model, "--redis", `redis://me:1/s3cret@${host}`],
   ];
@@ -250,6 +238,6 @@ test("no password of an address is told: not in results, not in errors, not in t
   }
   for (const at of [2, 3]) expect(results[at]!.errors).toContain("Hint: in a password write / as %2F");
   expect(JSON.parse(results[0]!.output)).toMatchObject({ file: `http://me:***@${host}/a.jpg` });
-  const saved = ["s1", "s2"].flatMap((name) => (existsSync(join(folder, name)) ? readdirSync(join(folder, name)) : []));
+  const saved = ["s1", "s2"].flatMap((name) => (existsSync(inFolder(name)) ? readdirSync(inFolder(name)) : []));
   expect(saved).toEqual(["a.jpg"]);
 });

@@ -1,27 +1,23 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
+import { fileFolder } from "../support/folder.ts";
 import { isGpuMissing } from "../support/gpu.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { cliWords } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
+const path = fileFolder("pty");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-pty-"));
-  mkdirSync(join(folder, "many"));
-  writeFileSync(join(folder, "toy.onnx"), toyDetector());
+  mkdirSync(path("many"));
+  writeFileSync(path("toy.onnx"), toyDetector());
   const image = await sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } })
     .jpeg()
     .toBuffer();
-  for (let at = 0; at < 100; at++) writeFileSync(join(folder, "many", `${100 + at}.jpg`), image);
+  for (let at = 0; at < 100; at++) writeFileSync(path("many", `${100 + at}.jpg`), image);
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** What a terminal of 90 columns gets to see. */
 async function onTerminal(words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> {
@@ -30,7 +26,7 @@ async function onTerminal(words: readonly string[], env: Readonly<Record<string,
   const { NO_COLOR: _, ...inherited } = process.env;
   const { promise: drained, resolve: onDrained } = Promise.withResolvers<void>();
   const child = Bun.spawn(cliWords(words), {
-    cwd: folder,
+    cwd: path(),
     env: { ...inherited, TERM: "xterm-256color", ...env },
     terminal: {
       cols: 90,

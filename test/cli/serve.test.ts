@@ -1,26 +1,22 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { pulled } from "../support/catalogue.ts";
+import { fileFolder } from "../support/folder.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, spawnCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
+const path = fileFolder("serve");
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-serve-"));
-  writeFileSync(join(folder, "toy.onnx"), toyDetector());
+  writeFileSync(path("toy.onnx"), toyDetector());
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** A serving process, and where it says it listens. */
 async function start(words: string, env: Readonly<Record<string, string>> = {}) {
-  const child = spawnCli(["serve", "--backend", "cpu", ...words.split(" ")], { cwd: folder, env });
+  const child = spawnCli(["serve", "--backend", "cpu", ...words.split(" ")], { cwd: path(), env });
   let errors = "";
   const reader = child.stderr.getReader();
   while (!errors.includes(")\n")) {
@@ -95,7 +91,7 @@ test("serve refuses wrong flags with 2 before it loads anything, and a taken por
   }
   using taken = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
   const words = ["serve", "--model", "toy.onnx", "--backend", "cpu", "--port", String(taken.port)];
-  const { code, errors } = await runCli(words, { cwd: folder });
+  const { code, errors } = await runCli(words, { cwd: path() });
   expect(code).toBe(1);
   expect(errors).toContain(`cannot listen on 127.0.0.1, port ${taken.port} (the port is in use)`);
 });
@@ -103,7 +99,7 @@ test("serve refuses wrong flags with 2 before it loads anything, and a taken por
 test("serve listens on a Unix socket", async () => {
   const { child, line } = await start("--model toy.onnx --unix a.sock");
   expect(line).toStartWith("Serving toy at unix:");
-  const response = await fetch("http://localhost/healthz", { unix: join(folder, "a.sock") });
+  const response = await fetch("http://localhost/healthz", { unix: path("a.sock") });
   expect(await response.json()).toEqual({ status: "ok" });
   child.kill("SIGINT");
   expect(await child.exited).toBe(130);

@@ -1,17 +1,7 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
+import { fileFolder } from "../support/folder.ts";
 import { blurModel, identityImageModel, nearestModel, noiseImage } from "../support/image-models.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -19,11 +9,9 @@ import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("transform");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-transform-"));
   for (const sub of ["good", "mixed", "empty"]) mkdirSync(path(sub));
   writeFileSync(path("twice.onnx"), nearestModel([1, 3, 16, 24], [1, 3, 32, 48]));
   writeFileSync(path("toy.onnx"), toyDetector());
@@ -39,10 +27,8 @@ beforeAll(async () => {
   writeFileSync(path("mixed/aa.jpg"), "no image");
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function twice(...words: readonly string[]): Promise<CliResult> {
-  return runCli(["transform", "--model", path("twice.onnx"), "--backend", "cpu", "--quiet", ...words], { cwd: folder });
+  return runCli(["transform", "--model", path("twice.onnx"), "--backend", "cpu", "--quiet", ...words], { cwd: path() });
 }
 
 async function sizeOf(file: string): Promise<readonly unknown[]> {
@@ -178,7 +164,7 @@ test.skipIf(!hasSmallDisk)("transform on a full disk keeps the image that was th
     .toFile(path("noise.png"));
   const words = cliWords(["transform", "noise.png", "-m", "same.onnx", "--backend", "cpu", "-o", "disk/old.png"]);
   const shell = `mount -t tmpfs -o size=64k tmpfs disk && printf old > disk/old.png; "$@"; ls -A disk; wc -c < disk/old.png`;
-  const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: path(), stdout: "pipe", stderr: "pipe" });
   const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   expect(errors).toContain('error: Cannot write "disk/old.png"');
   expect(output).toBe("old.png\n3\n");

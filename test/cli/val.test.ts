@@ -1,12 +1,12 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import sharp from "sharp";
 import { evaluate } from "../../src/api/evaluate.ts";
 import { PoseEstimator, TopDownPoseEstimator } from "../../src/api/object-model.ts";
 import { Classifier, SemanticSegmenter } from "../../src/api/whole-image-models.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { toyMap } from "../support/toy-map.ts";
@@ -16,8 +16,7 @@ import { type CliResult, runCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("val");
 
 function write(name: string, content: string | object): void {
   mkdirSync(dirname(path(name)), { recursive: true });
@@ -42,7 +41,6 @@ const PERSON = {
 };
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-val-"));
   const metadata = { task: "pose", names: "{0: 'person', 1: 'dog'}", kpt_shape: "[2, 3]" };
   const points = [10, 14, 0.9, 14, 18, 0.8];
   const found = rawGrid(12, [
@@ -70,10 +68,8 @@ beforeAll(async () => {
   }
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function val(...words: readonly string[]): Promise<CliResult> {
-  return runCli(["val", ...words, "--backend", "cpu"], { cwd: folder });
+  return runCli(["val", ...words, "--backend", "cpu"], { cwd: path() });
 }
 
 test("val prints a table for each kind of figures, overall and by class", async () => {
@@ -135,7 +131,7 @@ test.each([
     writeFileSync(path(task, "images/square.png"), await Bun.file(path("square.png")).bytes());
     const detect = (...words: string[]): Promise<CliResult> => {
       const given = ["--model", `own-${task}.onnx`, "--format", "yolo", "--output", `${task}/labels`, ...words];
-      return runCli(["detect", `${task}/images/square.png`, "--backend", "cpu", "--quiet", ...given], { cwd: folder });
+      return runCli(["detect", `${task}/images/square.png`, "--backend", "cpu", "--quiet", ...given], { cwd: path() });
     };
     expect(await detect()).toMatchObject({ code: 0, errors: "" });
     const scored = await val(`own-${task}.onnx`, "--data", task);

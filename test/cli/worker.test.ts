@@ -1,10 +1,9 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { parseWords } from "../../src/cli/args.ts";
 import { parseWorkerFlags, WORKER_FLAGS } from "../../src/cli/service-flags.ts";
 import type { WorkerOptions } from "../../src/worker/worker-config.ts";
+import { fileFolder } from "../support/folder.ts";
 import { paintedJpeg } from "../support/images.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -12,10 +11,9 @@ import { runCli, spawnCli } from "./run-cli.ts";
 
 setDefaultTimeout(120_000);
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-worker-cli-"));
-const model = join(folder, "toy.onnx");
+const inFolder = fileFolder("worker-cli");
+const model = inFolder("toy.onnx");
 writeFileSync(model, toyDetector());
-afterAll(() => rmSync(folder, { recursive: true }));
 
 function overlaid(words: string, file: WorkerOptions): WorkerOptions {
   return parseWorkerFlags(parseWords("worker", words.split(" ").filter(Boolean), WORKER_FLAGS)).over(file);
@@ -46,7 +44,7 @@ test("worker's flags win over the file, and leave alone what they do not say", (
 
 test("worker exits with 2 and names what is wrong, before it loads or connects to anything", async () => {
   const config = (name: string, text: string): string => {
-    const path = join(folder, name);
+    const path = inFolder(name);
     writeFileSync(path, text);
     return path;
   };
@@ -55,7 +53,7 @@ test("worker exits with 2 and names what is wrong, before it loads or connects t
     [["--inptu", "a"], 'Did you mean "--input"?'],
     [["--policy", "newest"], '--policy must be all or latest, got "newest"'],
     [["--redis", "localhost"], 'option "redis" must be the URL'],
-    [["--config", join(folder, "none.toml")], "it cannot be read (ENOENT)"],
+    [["--config", inFolder("none.toml")], "it cannot be read (ENOENT)"],
     [["--config", config("a.toml", "[output]\nstrem = 1\n")], 'Unknown option "output.strem". Did you mean "stream"?'],
     [["--config", config("b.toml", "[detector]\nbatc = 1\n")], 'Did you mean "batch"?'],
     [["--config", config("c.toml", "= 1")], "it is not valid TOML"],
@@ -72,7 +70,7 @@ test.skipIf(isRedisMissing)(
   async () => {
     await using server = await RedisServer.start();
     using client = await server.client();
-    const config = join(folder, "live.toml");
+    const config = inFolder("live.toml");
     const base = `model = "${model}"\nredis = "${server.url}"\noutput = { format = "fields" }\nhttp = { port = 0 }\n`;
     writeFileSync(config, base);
     const child = spawnCli(["worker", "--config", config, "--backend", "cpu", "--threads", "1"]);

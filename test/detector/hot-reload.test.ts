@@ -1,15 +1,14 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encodeImage } from "../../src/image/image-file.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { fileFolder } from "../support/folder.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 setDefaultTimeout(120_000);
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-hot-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("hot");
 
 const RELOADS = 10;
 const WAIT_MS = 20_000;
@@ -31,7 +30,7 @@ function serverOf(port: number, version: number): string {
 import { readFileSync } from "node:fs";
 import { Detector, setLogSink } from ${JSON.stringify(join(import.meta.dir, "../../src/index.ts"))};
 setLogSink((level, text) => level !== "debug" && console.error(text.split("\\n")[0]));
-const detector = await Detector.load(${JSON.stringify(join(folder, "toy.onnx"))}, { backend: "cpu", size: 640 });
+const detector = await Detector.load(${JSON.stringify(inFolder("toy.onnx"))}, { backend: "cpu", size: 640 });
 await detector.warmUp();
 globalThis.loads = (globalThis.loads ?? 0) + 1;
 (globalThis.detectors ??= []).push(new WeakRef(detector));
@@ -57,10 +56,10 @@ test.skipIf(process.platform !== "linux")(
     using free = Bun.serve({ port: 0, fetch: () => new Response() });
     const port = free.port!;
     await free.stop(true);
-    writeFileSync(join(folder, "toy.onnx"), toyDetector({ side: "height" }));
-    const path = join(folder, "server.ts");
+    writeFileSync(inFolder("toy.onnx"), toyDetector({ side: "height" }));
+    const path = inFolder("server.ts");
     writeFileSync(path, serverOf(port, 0));
-    const child = Bun.spawn([process.execPath, "--hot", path], { cwd: folder, stdout: "ignore", stderr: "pipe" });
+    const child = Bun.spawn([process.execPath, "--hot", path], { cwd: inFolder(), stdout: "ignore", stderr: "pipe" });
     const errors = child.stderr.text();
     try {
       const after = async (loads: number): Promise<Stats> => {

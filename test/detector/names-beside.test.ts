@@ -1,6 +1,5 @@
-import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { anyDetector, Model } from "../../src/api/model.ts";
@@ -9,9 +8,9 @@ import { besideOf } from "../../src/onnx/beside.ts";
 import { detectorFiles, modelFiles } from "../../src/tasks/model-files.ts";
 import { writePlan } from "../../src/tensorrt/plan-file.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 
-const root = mkdtempSync(join(tmpdir(), "names-beside-"));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const inFolder = fileFolder("names-beside");
 
 const CUSTOM_VISION = fixedModel([
   { name: "detected_boxes", shape: [1, 1, 4], values: [0.125, 0.25, 0.5, 0.75] },
@@ -21,7 +20,7 @@ const CUSTOM_VISION = fixedModel([
 
 /** A folder with these files; a model's path is that of `model.onnx`. */
 function folder(files: Readonly<Record<string, string | Uint8Array>>): string {
-  const path = mkdtempSync(join(root, "m"));
+  const path = mkdtempSync(inFolder("m"));
   for (const [name, content] of Object.entries(files)) writeFileSync(join(path, name), content);
   return join(path, "model.onnx");
 }

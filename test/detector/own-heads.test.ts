@@ -1,6 +1,5 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
@@ -10,14 +9,14 @@ import { setLogSink } from "../../src/core/log.ts";
 import { defineHead, type HeadDefinition } from "../../src/heads/own-head-options.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { type FixedOutput, finalRows, fixedModel } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 
 setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "../..");
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-heads-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("heads");
 
 const cpu = { backend: "cpu" } as const;
 const white = imageOf(new Uint8Array(64 * 64 * 3).fill(255), { width: 64, height: 64 });
@@ -284,7 +283,7 @@ test("half precision and integers are numbers as well, of each image of a batch"
 /** Run a command in a folder of its own, that has the package. @returns exit code, output, errors */
 function cli(...args: readonly string[]): readonly [number, string, string] {
   const child = Bun.spawnSync([process.execPath, join(root, "src/cli/main.ts"), ...args], {
-    cwd: folder,
+    cwd: inFolder(),
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -292,11 +291,11 @@ function cli(...args: readonly string[]): readonly [number, string, string] {
 }
 
 test("on a command line --head names a file: its only head, one of several, or those that know the model", () => {
-  mkdirSync(join(folder, "node_modules"), { recursive: true });
-  symlinkSync(root, join(folder, "node_modules", "bun-tensorrt"));
-  writeFileSync(join(folder, "things.onnx"), things);
+  mkdirSync(inFolder("node_modules"), { recursive: true });
+  symlinkSync(root, inFolder("node_modules", "bun-tensorrt"));
+  writeFileSync(inFolder("things.onnx"), things);
   writeFileSync(
-    join(folder, "my-head.ts"),
+    inFolder("my-head.ts"),
     `import { defineHead } from "bun-tensorrt";
 export default defineHead({
   name: "mine",
@@ -308,7 +307,7 @@ export default defineHead({
 `,
   );
   writeFileSync(
-    join(folder, "my-heads.ts"),
+    inFolder("my-heads.ts"),
     `import { defineHead } from "bun-tensorrt";
 export const never = defineHead({ name: "never", recognise: () => undefined, decode() {} });
 export const always = defineHead({ name: "always", recognise: () => ({ reason: "always" }), decode() {} });
@@ -348,7 +347,7 @@ test("examples/15-own-head.ts finds what a model of its layout says, by itself a
     { name: "heat", shape: [1, 2, 4, 4], values: heat },
     { name: "size", shape: [1, 2, 4, 4], values: size },
   ]);
-  const path = join(folder, "centres.onnx");
+  const path = inFolder("centres.onnx");
   writeFileSync(path, model);
   const image = join(root, "docs/images/task-detect.jpg");
   const example = join(root, "examples/15-own-head.ts");

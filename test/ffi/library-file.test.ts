@@ -1,19 +1,15 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { libraryFault } from "../../src/ffi/library.ts";
+import { testFolder } from "../support/folder.ts";
 import { LIBM } from "../support/system-library.ts";
 
 setDefaultTimeout(120_000);
 
 const SHIM = join(import.meta.dir, "../../native/prebuilt");
 
-let folder = "";
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "library-file-"));
-});
-afterEach(() => rmSync(folder, { recursive: true }));
+const inFolder = testFolder("library-file");
 
 const isKnown = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
 
@@ -26,15 +22,15 @@ test.skipIf(!isKnown)("libraryFault() finds nothing wrong with a whole library, 
 
 test("libraryFault() leaves what is no ELF file to the dynamic linker", () => {
   for (const [at, content] of ["", "not a library", "x".repeat(100)].entries()) {
-    const path = join(folder, `${at}.so`);
+    const path = inFolder(`${at}.so`);
     writeFileSync(path, content);
     expect(libraryFault(path)).toBeUndefined();
   }
-  expect(() => libraryFault(join(folder, "absent.so"))).toThrow("ENOENT");
+  expect(() => libraryFault(inFolder("absent.so"))).toThrow("ENOENT");
 });
 
 test.skipIf(Bun.which("mkfifo") === null)("openLibrary() ignores a pipe and a folder, and waits for nobody", () => {
-  const [pipe, inner] = [join(folder, "libpipe.so"), join(folder, "libinner.so")];
+  const [pipe, inner] = [inFolder("libpipe.so"), inFolder("libinner.so")];
   Bun.spawnSync(["mkfifo", pipe]);
   mkdirSync(inner);
   const script = `
@@ -46,7 +42,7 @@ test.skipIf(Bun.which("mkfifo") === null)("openLibrary() ignores a pipe and a fo
         console.log(error.message);
       }
     }`;
-  const env = { ...process.env, PIPE: folder, LD_LIBRARY_PATH: folder };
+  const env = { ...process.env, PIPE: inFolder(), LD_LIBRARY_PATH: inFolder() };
   const child = Bun.spawnSync([process.execPath, "-e", script], { env, timeout: 20_000, killSignal: "SIGKILL" });
   const [named = "", onPath = ""] = child.stdout.toString().split(/(?<=Hint: copy it)\n/);
   for (const text of [named, onPath]) {
@@ -63,7 +59,7 @@ test.skipIf(!isKnown || LIBM === undefined)(
   () => {
     const whole = readFileSync(LIBM!);
     for (const share of [0.1, 0.5, 0.9]) {
-      const path = join(folder, "cut.so");
+      const path = inFolder("cut.so");
       writeFileSync(path, whole.subarray(0, Math.floor(whole.length * share)));
       expect(libraryFault(path)).toMatch(/^it is cut short: it must have \d+ bytes and has \d+$/);
       const script = `
@@ -90,7 +86,7 @@ test("libraryFault() finds nothing wrong with the shim of Windows there, and nam
 
 test("libraryFault() sees where a library of Windows is cut short, down to its headers", () => {
   const whole = readFileSync(join(SHIM, "windows-x64", "bun_tensorrt_shim.dll"));
-  const path = join(folder, "cut.dll");
+  const path = inFolder("cut.dll");
   for (const bytes of [whole.length - 1, Math.floor(whole.length / 2), 1000, 300]) {
     writeFileSync(path, whole.subarray(0, bytes));
     expect(libraryFault(path, WINDOWS)).toMatch(

@@ -1,7 +1,4 @@
-import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { describe, expect, test } from "bun:test";
 import sharp from "sharp";
 import { declaredOnly } from "../../src/accelerators/opened-model.ts";
 import { readModelFile } from "../../src/accelerators/tensorrt/model-file.ts";
@@ -21,6 +18,7 @@ import { crop } from "../../src/tasks/boxes.ts";
 import golden from "../fixtures/samples.json";
 import { registerFast } from "../support/backends.ts";
 import { finalRows, fixedModel } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 
 const SIDE = 16;
 const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1 };
@@ -172,8 +170,7 @@ test("a tensor of four channels wants an image of four", () => {
   expect(levelValue({ ...way, mean: [1, 2, 3], fourth: { mean: 4, std: 2, pad: 0 } }, 3, 10)).toBe(3);
 });
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-samples-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const path = fileFolder("samples");
 
 const ROW = [finalRows(6, [[4, 4, 12, 12, 0.9, 1]])];
 
@@ -193,7 +190,7 @@ async function inputBy(bytes: Uint8Array, options: object, source: string | Imag
 
 test("detectors of one channel and four take files of 16 bits as they are, those of three in 8 bits", async () => {
   const samples = Uint16Array.from({ length: 32 * 32 }, (_, at) => at * 61);
-  const grey = join(folder, "thermal.png");
+  const grey = path("thermal.png");
   await sharp(samples, { raw: { width: 32, height: 32, channels: 1 } })
     .toColourspace("grey16")
     .toFile(grey);
@@ -213,7 +210,7 @@ test("detectors of one channel and four take files of 16 bits as they are, those
   expect(whole.data).toEqual(samples as never);
 
   const rgbd = Uint16Array.from({ length: 32 * 32 * 4 }, (_, at) => (at % 4 === 3 ? at * 15 : (at % 256) * 257));
-  const depth = join(folder, "depth.tiff");
+  const depth = path("depth.tiff");
   await sharp(rgbd, { raw: { width: 32, height: 32, channels: 4 } })
     .toColourspace("rgb16")
     .tiff({ compression: "none" })

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { Detector } from "../../src/api/detector.ts";
@@ -20,31 +19,30 @@ import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { fileFolder } from "../support/folder.ts";
 import { wavy } from "../support/images.ts";
 import { isMissing, sharedFile, sharedPath } from "../support/shared.ts";
 import { openFrom, RTX } from "../support/tensorrt.ts";
 import { toyMap } from "../support/toy-map.ts";
 
-let folder = "";
+const inFolder = fileFolder("maps");
 let warnings: string[] = [];
 let formerSink: ReturnType<typeof setLogSink>;
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-maps-"));
   formerSink = setLogSink((level, text) => {
     if (level === "warn") warnings.push(text);
   });
 });
 afterAll(() => {
   setLogSink(formerSink);
-  rmSync(folder, { recursive: true });
 });
 
 const CPU = { backend: "cpu" } as const;
 
 /** A model in a folder with files beside it. */
 function beside(model: Uint8Array, files: Readonly<Record<string, object>>): string {
-  const place = mkdtempSync(join(folder, "model-"));
+  const place = mkdtempSync(inFolder("model-"));
   writeFileSync(join(place, "model.onnx"), model);
   for (const [name, content] of Object.entries(files)) writeFileSync(join(place, name), JSON.stringify(content));
   return join(place, "model.onnx");

@@ -1,6 +1,5 @@
-import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
 import { decodeFacePoints } from "../../src/heads/face-grid.ts";
@@ -13,6 +12,7 @@ import { decoderOf, HEADS, headInFractions, headNamed, OBJECT_HEADS } from "../.
 import { decodePartPoints } from "../../src/heads/rows.ts";
 import type { ObjectTaskName } from "../../src/heads/traits.ts";
 import { Candidates, createDetectionBlock } from "../../src/model/rows.ts";
+import { fileFolder } from "../support/folder.ts";
 import { passed } from "../support/moved-head.ts";
 import { describedTensor, type TensorDescription } from "./described-tensor.ts";
 
@@ -190,14 +190,13 @@ for (const one of cases) {
 }
 
 /** Modules of heads as they are in a folder elsewhere: copies, whose imports lead back to what heads share. */
-const elsewhere = mkdtempSync(join(tmpdir(), "bun-tensorrt-moved-"));
-afterAll(() => rmSync(elsewhere, { recursive: true }));
+const inFolder = fileFolder("moved");
 const folder = join(import.meta.dir, "../../src/heads");
 const moved = new Map<string, Head>();
 for (const file of new Bun.Glob("*.ts").scanSync(folder)) {
   const text = readFileSync(join(folder, file), "utf8");
   if (!/^(export )?const \w+: Head</m.test(text)) continue;
-  const path = join(elsewhere, file);
+  const path = inFolder(file);
   writeFileSync(
     path,
     text.replaceAll(/from "(\.[^"]+)"/g, (_, from: string) => `from ${JSON.stringify(join(folder, from))}`),

@@ -1,15 +1,13 @@
-import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { findGpuUsage, GpuUsage } from "../../src/nvml/gpu-usage.ts";
+import { fileFolder } from "../support/folder.ts";
 
 setDefaultTimeout(120_000);
 
 const isMissing = Bun.which("gcc") === null;
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-nvml-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("nvml");
 
 function withNvml<T>(path: string, work: () => T): T {
   const before = process.env.BUN_TENSORRT_NVML;
@@ -23,7 +21,7 @@ function withNvml<T>(path: string, work: () => T): T {
 }
 
 test.skipIf(isMissing)("GpuUsage reads what GPUs tell and leaves out what they do not, as gcc is there", () => {
-  const library = join(folder, "libnvidia-ml.so.1");
+  const library = inFolder("libnvidia-ml.so.1");
   const source = join(import.meta.dir, "../native/fake-nvml.c");
   const built = Bun.spawnSync(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source]);
   expect(built.stderr.toString()).toBe("");

@@ -1,20 +1,17 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { Mask } from "../../src/tasks/segment/mask.ts";
 import { runCli, spawnCli } from "../cli/run-cli.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("objects");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-objects-"));
   const names = "{0: 'person'}";
   const points = [10, 14, 0.9, 14, 18, 0.8];
   const pose = rawGrid(11, [[1, [12, 16, 16, 12, 0.75, ...points]]]);
@@ -36,11 +33,9 @@ beforeAll(async () => {
     .toFile(path("1.png"));
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 test("detect writes what the model gives in every format, and draws it", async () => {
   const detect = (...words: string[]): ReturnType<typeof runCli> =>
-    runCli(["detect", "--backend", "cpu", "--model", "pose.onnx", "1.png", ...words], { cwd: folder });
+    runCli(["detect", "--backend", "cpu", "--model", "pose.onnx", "1.png", ...words], { cwd: path() });
   const table = await detect();
   expect([table.code, table.output]).toEqual([0, expect.stringMatching(/points\n {2}person +0\.750 .* 2\/2\n$/)]);
   const [json] = JSON.parse((await detect("--format", "json")).output);
@@ -62,23 +57,23 @@ test("detect writes what the model gives in every format, and draws it", async (
 
 test("detect takes a task that the model does not tell, and inspect says the one that it tells", async () => {
   const words = ["detect", "--backend", "cpu", "--format", "json", "1.png", "--model"];
-  const asked = await runCli([...words, "bare.onnx", "--task", "obb"], { cwd: folder });
+  const asked = await runCli([...words, "bare.onnx", "--task", "obb"], { cwd: path() });
   expect(JSON.parse(asked.output)).toMatchObject([
     { task: "obb", objects: [{ angle: expect.closeTo(Math.PI / 2, 5) }] },
   ]);
-  const boxes = await runCli([...words, "pose.onnx", "--task", "detect"], { cwd: folder });
+  const boxes = await runCli([...words, "pose.onnx", "--task", "detect"], { cwd: path() });
   expect(JSON.parse(boxes.output)).toMatchObject([{ detections: [{ label: "person", box: [8, 4, 40, 28] }] }]);
-  const wrong = await runCli([...words, "pose.onnx", "--task", "obb"], { cwd: folder });
+  const wrong = await runCli([...words, "pose.onnx", "--task", "obb"], { cwd: path() });
   expect([wrong.code, wrong.errors]).toEqual([
     1,
     expect.stringContaining('its task is "pose"\nHint: load it with `PoseEstimator`'),
   ]);
-  const { output } = await runCli(["inspect", "obb.onnx"], { cwd: folder });
+  const { output } = await runCli(["inspect", "obb.onnx"], { cwd: path() });
   expect(output).toMatch(/task +obb\n/);
 });
 
 function detect(model: string, ...words: string[]): ReturnType<typeof runCli> {
-  return runCli(["detect", "--backend", "cpu", "--model", model, ...words], { cwd: folder });
+  return runCli(["detect", "--backend", "cpu", "--model", model, ...words], { cwd: path() });
 }
 
 test("detect writes a line of CSV for each object, with what fits into one", async () => {
@@ -255,7 +250,7 @@ test("serve answers with what a pose model gives, or with boxes only", async () 
     ],
   ] as const) {
     const child = spawnCli(["serve", "--backend", "cpu", "--port", "0", "--model", "pose.onnx", ...words], {
-      cwd: folder,
+      cwd: path(),
     });
     try {
       const { value = [] } = await child.stderr.getReader().read();

@@ -1,28 +1,19 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { ModelError, OnnxRuntimeError } from "../../src/core/errors.ts";
 import { createTensor } from "../../src/core/tensor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
+import { testFolder } from "../support/folder.ts";
 import { arithmeticModel } from "../support/onnx-models.ts";
 import { type ModelSpec, onnxModel } from "../support/onnx-writer.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "model-"));
-});
-
-afterEach(() => {
-  rmSync(folder, { recursive: true });
-});
+const inFolder = testFolder("model");
 
 /** Write a file; returns its path. */
 function file(name: string, content: string | Uint8Array): string {
-  const path = join(folder, name);
+  const path = inFolder(name);
   writeFileSync(path, content);
   return path;
 }
@@ -46,14 +37,14 @@ function codeOf(error: ModelError): string {
 }
 
 test("Session.load() names a path where nothing is, a folder, and an empty file", async () => {
-  const path = join(folder, "absent.onnx");
+  const path = inFolder("absent.onnx");
   expect((await refusal(Session.load(path), path)).message).toEndWith("there is no such file\nHint: check the path");
-  const directory = join(folder, "model.onnx");
+  const directory = inFolder("model.onnx");
   mkdirSync(directory);
   expect((await refusal(Session.load(directory), directory)).message).toContain("it is a folder");
   const empty = file("empty.onnx", "");
   expect((await refusal(Session.load(empty), empty)).message).toContain("it is empty");
-  const pipe = join(folder, "pipe.onnx");
+  const pipe = inFolder("pipe.onnx");
   Bun.spawnSync(["mkfifo", pipe]);
   expect((await refusal(Session.load(pipe), pipe)).message).toContain("it is a pipe\nHint: write the model to a file");
   expect((await refusal(Session.load("/dev/zero"), "/dev/zero")).message).toContain("it is a device");
@@ -181,10 +172,10 @@ test("Session.load() finds weights in a file beside the model, wherever the proc
 test("Session.load() takes a relative path, and one that is not ASCII", async () => {
   const name = `modèle-${process.pid}.onnx`;
   file(name, arithmeticModel());
-  using absolute = await Session.load(join(folder, name));
+  using absolute = await Session.load(inFolder(name));
   expect(absolute.inputs).toHaveLength(2);
   const former = process.cwd();
-  process.chdir(folder);
+  process.chdir(inFolder());
   try {
     using relative = await Session.load(name);
     expect(relative.label).toBe(`Session "${name}"`);

@@ -1,22 +1,15 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { physicalCores } from "../../src/onnxruntime/session-options.ts";
+import { fileFolder } from "../support/folder.ts";
 
-let folder = "";
-
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "cores-"));
-});
-
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
+const inFolder = fileFolder("cores");
 
 /** A folder like Linux' list of processors, one text of siblings each. */
 function processors(name: string, siblings: readonly string[]): string {
-  const path = join(folder, name);
+  const path = inFolder(name);
   for (const [index, text] of siblings.entries()) {
     mkdirSync(join(path, `cpu${index}/topology`), { recursive: true });
     writeFileSync(join(path, `cpu${index}/topology/thread_siblings_list`), `${text}\n`);
@@ -28,7 +21,7 @@ function processors(name: string, siblings: readonly string[]): string {
 
 /** A control group's limit. */
 function quota(text: string): string {
-  const path = join(folder, `quota-${text.replace(" ", "-")}`);
+  const path = inFolder(`quota-${text.replace(" ", "-")}`);
   writeFileSync(path, `${text}\n`);
   return path;
 }

@@ -1,23 +1,18 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileFolder } from "../support/folder.ts";
 import { arithmeticModel, countingModel } from "../support/onnx-models.ts";
 
 setDefaultTimeout(120_000);
 
 const ROOT = join(import.meta.dir, "../..");
 
-let folder = "";
+const path = fileFolder("process");
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "process-"));
-  writeFileSync(join(folder, "counting.onnx"), countingModel());
-  writeFileSync(join(folder, "arithmetic.onnx"), arithmeticModel());
-});
-
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+  writeFileSync(path("counting.onnx"), countingModel());
+  writeFileSync(path("arithmetic.onnx"), arithmeticModel());
 });
 
 /** Run a script in a process of its own; `counting(n)` there begins a run of about n · 0.7 µs. */
@@ -26,7 +21,7 @@ async function run(
 ): Promise<{ code: number | null; signal: NodeJS.Signals | number | null; out: string; error: string }> {
   const prelude = `
     import { createTensor, Session, tensorOf } from "bun-tensorrt/onnxruntime";
-    const FOLDER = ${JSON.stringify(folder)};
+    const FOLDER = ${JSON.stringify(path())};
     const session = await Session.load(FOLDER + "/counting.onnx", { intraOpThreads: 3 });
     function counting(rounds) {
       return session.run({ rounds: tensorOf("i64", [], BigInt64Array.of(BigInt(rounds))), start: createTensor("f32", [1]) });

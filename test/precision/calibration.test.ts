@@ -1,7 +1,5 @@
-import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, test } from "bun:test";
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { modelTask } from "../../src/api/model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { encodeImage } from "../../src/image/image-file.ts";
@@ -15,15 +13,15 @@ import {
 } from "../../src/precision/calibration.ts";
 import { CALIBRATION_METHODS } from "../../src/precision/precision-config.ts";
 import { Histogram } from "../../src/precision/rounding.ts";
+import { fileFolder } from "../support/folder.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "calibration-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("calibration");
 
 /** An image of one colour. */
 async function paint(name: string, level: number): Promise<string> {
-  const path = join(folder, "images", name);
-  mkdirSync(join(folder, "images"), { recursive: true });
+  const path = inFolder("images", name);
+  mkdirSync(inFolder("images"), { recursive: true });
   const data = new Uint8Array(32 * 32 * 3).fill(level);
   writeFileSync(path, await encodeImage(imageOf(data, { width: 32, height: 32, format: "RGB" }), { format: "png" }));
   return path;
@@ -59,7 +57,7 @@ test("calibrate() has the largest magnitude of each tensor, inputs included", as
 });
 
 test("calibrate() names an image that cannot be read and skips it; without onError it ends; of none it refuses", async () => {
-  const broken = join(folder, "broken.jpg");
+  const broken = inFolder("broken.jpg");
   writeFileSync(broken, "no image");
   const named: string[] = [];
   const { ranges, skipped } = await run([images[0]!, broken], { onError: (_, path) => named.push(path) });
@@ -76,8 +74,8 @@ test("calibrate() names a tensor whose numbers are not finite, and the image", a
 
 test("a calibration that was ended goes on, to the bit; one that is done is read again; of other images it begins anew", async () => {
   for (const method of CALIBRATION_METHODS) {
-    const whole = join(folder, `${method}.calibration.json`);
-    const parts = join(folder, `${method}.parts.json`);
+    const whole = inFolder(`${method}.calibration.json`);
+    const parts = inFolder(`${method}.parts.json`);
     const averaged = method === "mse" ? ["images", "larger"] : [];
     await run(images, { method, averaged, file: whole });
     const end = new AbortController();
@@ -97,7 +95,7 @@ test("a calibration that was ended goes on, to the bit; one that is done is read
 });
 
 test("keptRanges() has those of a model, and refuses those of others", async () => {
-  const file = join(folder, "kept.json");
+  const file = inFolder("kept.json");
   const { ranges } = await run(images, { method: "mse", file });
   const take = (of = bytes, more: Partial<CalibrateOptions> = {}) =>
     keptRanges(file, { bytes: of, name: "a model" }, { ...options, ...more });
@@ -132,7 +130,7 @@ test("the loudest layers in FP8 stay in float until the noise is 27 dB below the
 });
 
 test("a calibration begins anew where weights in another file have changed", async () => {
-  const [path, file, weights] = ["apart.onnx", "apart.json", "apart.bin"].map((name) => join(folder, name)) as [
+  const [path, file, weights] = ["apart.onnx", "apart.json", "apart.bin"].map((name) => inFolder(name)) as [
     string,
     string,
     string,
@@ -156,9 +154,9 @@ test("a calibration begins anew where weights in another file have changed", asy
 });
 
 test("calibrationImages() has the images of folders, evenly where there are too many, and refuses an empty folder", () => {
-  expect(calibrationImages(join(folder, "images"), 512)).toEqual(images);
-  expect(calibrationImages([join(folder, "images"), "a.jpg"], 2)).toEqual([images[0]!, images[2]!]);
-  const empty = join(folder, "empty");
+  expect(calibrationImages(inFolder("images"), 512)).toEqual(images);
+  expect(calibrationImages([inFolder("images"), "a.jpg"], 2)).toEqual([images[0]!, images[2]!]);
+  const empty = inFolder("empty");
   mkdirSync(empty);
   expect(() => calibrationImages(empty, 512)).toThrow(
     `Cannot calibrate a model: there is no image in ${JSON.stringify(empty)}\nHint: give a folder of images`,

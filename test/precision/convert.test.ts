@@ -1,21 +1,17 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import {
   chmodSync,
   closeSync,
   existsSync,
   ftruncateSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
-  rmSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { tensorOf } from "../../src/core/tensor.ts";
@@ -23,17 +19,16 @@ import { externalDataPaths } from "../../src/onnx/declared.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { convert } from "../../src/precision/precision.ts";
+import { fileFolder } from "../support/folder.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { tinyModel } from "../support/tensorrt.ts";
 
-let folder = "";
-const path = (...names: string[]): string => join(folder, ...names);
+const inFolder = fileFolder("convert");
+const path = (...names: string[]): string => inFolder(...names);
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "convert-"));
   writeFileSync(path("tiny.onnx"), tinyModel({ metadata: { names: "{0: 'a'}" } }));
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function failure(made: Promise<unknown>): Promise<Error> {
   return (await made.then(
@@ -110,7 +105,7 @@ test("convert() streams weights of other files into one of its own", async () =>
 
 test("convert() refuses what cannot be done, and leaves nothing behind", async () => {
   const tiny = path("tiny.onnx");
-  const before = readdirSync(folder);
+  const before = readdirSync(inFolder());
   const missing = await failure(convert(tiny, { precision: "int8" }));
   expect(missing).toBeInstanceOf(OptionError);
   expect(missing.message).toBe(
@@ -143,7 +138,7 @@ test("convert() refuses what cannot be done, and leaves nothing behind", async (
     "enough",
   );
   expect(existsSync(path("no.onnx"))).toBe(false);
-  expect(readdirSync(folder).sort()).toEqual([...before, "empty"].sort());
+  expect(readdirSync(inFolder()).sort()).toEqual([...before, "empty"].sort());
 });
 
 test.skipIf(process.getuid?.() === 0)("convert() says at once that a folder cannot be written", async () => {
@@ -196,7 +191,7 @@ test("convert() refuses weights of other files that FP16 has not", async () => {
     writeFileSync(path("outside.onnx"), model);
     const refused = await failure(convert(path("outside.onnx"), { precision: "fp16", output: path("never.onnx") }));
     expect(refused.message).toContain(`its weights "weights" hold ${value}, which FP16 has not\nHint: `);
-    expect(readdirSync(folder).filter((name) => name.startsWith("never"))).toEqual([]);
+    expect(readdirSync(inFolder()).filter((name) => name.startsWith("never"))).toEqual([]);
   }
 });
 

@@ -1,27 +1,16 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { type Conversion, convert, decodeImage, type ObjectAgreement, OptionError } from "../../src/index.ts";
 import { reportPage } from "../../src/precision/report.ts";
 import { runCli } from "../cli/run-cli.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { fileFolder } from "../support/folder.ts";
 import { tinyModel } from "../support/tensorrt.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("report");
 
 /** Centre, width, height, scores. FP16 rounds the cat's up to the threshold of 0.25. */
 const ROWS = [
@@ -30,7 +19,6 @@ const ROWS = [
 ] as const;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-report-"));
   mkdirSync(path("photos"));
   for (let at = 0; at < 40; at++) {
     const background = { r: at * 6, g: 128, b: 255 - at * 6 };
@@ -47,7 +35,6 @@ beforeAll(async () => {
   writeFileSync(path("a.onnx"), fixedModel([grid], { metadata }));
   writeFileSync(path("tiny.onnx"), tinyModel());
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** What no page may have: another file, or a script. */
 function expectSelfContained(page: string): void {
@@ -170,7 +157,7 @@ test("a page escapes every name, and shows the search, reasons and skipped image
 });
 
 test("a report that cannot be written is refused before any work, and nothing is written", async () => {
-  const before = readdirSync(folder).sort();
+  const before = readdirSync(path()).sort();
   const calibrate = { precision: "fp16", calibration: path("photos"), output: path("none.onnx") } as const;
   const onProgress = (): void => {
     throw new Error("work has begun");
@@ -195,12 +182,12 @@ test("a report that cannot be written is refused before any work, and nothing is
     expect(readFileSync(path("fixed.html"), "utf8")).toBe("mine");
     rmSync(path("fixed.html"), { force: true });
   }
-  expect(readdirSync(folder).sort()).toEqual(before);
+  expect(readdirSync(path()).sort()).toEqual(before);
 });
 
 test("convert --report says where the report is, and has what was measured in its JSON", async () => {
   const words = ["convert", "a.onnx", "-p", "fp16", "--calibration", "photos", "--samples", "4", "-o", "cli.onnx"];
-  const { code, output, errors } = await runCli([...words, "--report", "cli.html", "--json"], { cwd: folder });
+  const { code, output, errors } = await runCli([...words, "--report", "cli.html", "--json"], { cwd: path() });
   expect([code, errors.includes("\nReport: cli.html\n")]).toEqual([0, true]);
   const { report, calibration } = JSON.parse(output);
   expect([report.path, report.heldBack.length, calibration.images]).toEqual(["cli.html", 10, 4]);

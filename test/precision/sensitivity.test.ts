@@ -1,7 +1,5 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { setLogSink } from "../../src/core/log.ts";
 import {
@@ -14,12 +12,12 @@ import {
 } from "../../src/index.ts";
 import { blocksOf } from "../../src/precision/sensitivity.ts";
 import { runCli } from "../cli/run-cli.ts";
+import { fileFolder } from "../support/folder.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("sensitivity");
 
 /** Numbers of chance, the same each time. */
 function chance(length: number, seed: number): Float32Array<ArrayBuffer> {
@@ -78,12 +76,10 @@ async function writeImages(into: string, count: number): Promise<void> {
 }
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sensitivity-"));
   await writeImages("photos", 4);
   await writeImages("many", 20);
   writeFileSync(path("a.onnx"), network(40));
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const OPTIONS: ConvertOptions = { precision: "int8", method: "max", io: "keep" };
 
@@ -281,7 +277,7 @@ test("convert() warns where a loss is measured on the images of the calibration"
 });
 
 test("convert says which layers are in float, and refuses a budget that nothing keeps", async () => {
-  const run = (words: string) => runCli(["convert", "a.onnx", ...words.split(" ")], { cwd: folder });
+  const run = (words: string) => runCli(["convert", "a.onnx", ...words.split(" ")], { cwd: path() });
   const { code, errors } = await run("-p int8 --calibration photos --method max --max-loss 0.03 -o cli.onnx");
   expect(code).toBe(0);
   expect(errors).toMatch(

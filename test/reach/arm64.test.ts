@@ -1,12 +1,12 @@
 /** @module Linux arm64 beside x64: run by `bun scripts/reach.ts arm64`, which prepares the emulated machine. */
 
-import { afterAll, describe, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { fileFolder } from "../support/folder.ts";
 import { embeddedProgram, foundHere, foundIn, makePackedApp, readmeProgram, run } from "../support/packed-app.ts";
 import { sharedFile } from "../support/shared.ts";
 
@@ -14,8 +14,7 @@ const bun = process.env.BUN_TENSORRT_REACH_BUN;
 const tree = process.env.BUN_TENSORRT_REACH_TREE ?? "";
 const emulated = JSON.parse(process.env.BUN_TENSORRT_REACH_ENV ?? "{}") as Record<string, string>;
 const root = join(import.meta.dir, "../..");
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-reach-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+const path = fileFolder("reach");
 
 /** Pixels, and scores: sums of other order differ in the last digits of FP32. */
 const TOLERANCE = 1e-4;
@@ -39,7 +38,7 @@ describe.skipIf(bun === undefined)("on arm64, as scripts/reach.ts has prepared i
   /** In an emulator yolo11n takes half a minute an image. */
   const model = sharedFile("models/FastestDet.onnx") ?? "yolo11n";
   const program = readmeProgram(model);
-  const app = join(scratch, "app");
+  const app = path("app");
 
   const makeApp = (): Promise<void> => makePackedApp(app, program, { cpu: "arm64", os: "linux" });
 
@@ -67,9 +66,9 @@ describe.skipIf(bun === undefined)("on arm64, as scripts/reach.ts has prepared i
   test.skipIf(!existsSync(rtx) || model === "yolo11n")(
     "TensorRT-RTX builds an engine of the small model through the shim, as both have been fetched",
     () => {
-      const plan = join(scratch, "small.plan");
+      const plan = path("small.plan");
       // A cache of its own, in which no engine is.
-      const env = { ...emulated, BUN_TENSORRT_CACHE: join(scratch, "engines"), BUN_TENSORRT_TENSORRT: rtx };
+      const env = { ...emulated, BUN_TENSORRT_CACHE: path("engines"), BUN_TENSORRT_TENSORRT: rtx };
       // Little is tried out: that is the builder's own work, and most of its time in an emulator.
       const words = ["--compute-capability", "8.6", "--optimization-level", "0", "--output", plan];
       run([bun!, "src/cli/main.ts", "build", model, ...words], tree, env);
@@ -88,7 +87,7 @@ describe.skipIf(bun === undefined)("on arm64, as scripts/reach.ts has prepared i
 
   test("an executable made on x64 decodes and finds there what it does here, with nothing beside it", async () => {
     await makeApp();
-    const alone = join(scratch, "alone");
+    const alone = path("alone");
     mkdirSync(alone);
     copyFileSync(join(app, "beach.jpg"), join(alone, "beach.jpg"));
     const file = model === "yolo11n" ? await pull(findEntry(model)!) : model;

@@ -1,13 +1,13 @@
 /** @module Windows beside Linux: run by `bun scripts/reach.ts windows`, which prepares Wine and what runs in it. */
 
-import { afterAll, describe, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
 import { decodeImage, encodeImage } from "../../src/image/image-file.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { fileFolder } from "../support/folder.ts";
 import { noiseImage } from "../support/image-models.ts";
 import { embeddedProgram, foundHere, foundIn, makePackedApp, readmeProgram, run } from "../support/packed-app.ts";
 import { sharedFile } from "../support/shared.ts";
@@ -23,8 +23,7 @@ interface Prepared {
 const prepared = process.env.BUN_TENSORRT_REACH_WINDOWS;
 const { wine, bun, tree, env } = JSON.parse(prepared ?? '{"env":{}}') as Prepared;
 const root = join(import.meta.dir, "../..");
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-windows-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+const inFolder = fileFolder("windows");
 
 /** As programs of Windows see a path of this machine. */
 function windowsPath(path: string): string {
@@ -61,9 +60,9 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
 
   test.skipIf(upscaler === undefined)("transform makes the image of Linux, to the last pixel", async () => {
     // Of several tiles, and no more: an emulator on a busy machine takes a minute for a photograph.
-    const image = join(scratch, "noise.jpg");
+    const image = inFolder("noise.jpg");
     writeFileSync(image, await encodeImage(noiseImage(500, 300), { format: "jpeg", quality: 90 }));
-    const [own, other] = [join(scratch, "own.png"), join(scratch, "other.png")];
+    const [own, other] = [inFolder("own.png"), inFolder("other.png")];
     here("transform", image, "--model", upscaler!, "--output", own);
     there("transform", windowsPath(image), "--model", windowsPath(upscaler!), "--output", windowsPath(other));
     const [expected, made] = [await decodeImage(own), await decodeImage(other)];
@@ -108,8 +107,8 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
   });
 
   test.skipIf(isFfmpegMissing || model === undefined)("a video is decoded, and annotated frame by frame", async () => {
-    const clip = await testVideo(join(scratch, "clip.mp4"), "322x182", 20);
-    const out = join(scratch, "annotated");
+    const clip = await testVideo(inFolder("clip.mp4"), "322x182", 20);
+    const out = inFolder("annotated");
     const words = ["--save", windowsPath(out), "--format", "jsonl"];
     const lines = there("detect", windowsPath(clip), "--model", windowsPath(model!), ...words)
       .trim()
@@ -119,7 +118,7 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
   });
 
   withModel("build makes an engine by TensorRT-RTX, through the slots of MSVC", () => {
-    const plan = join(scratch, "engine.plan");
+    const plan = inFolder("engine.plan");
     const words = [
       "--compute-capability",
       "8.6",
@@ -134,7 +133,7 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
   });
 
   describe("an app of its own", () => {
-    const app = join(scratch, "app");
+    const app = inFolder("app");
     const program = readmeProgram(model === undefined ? "yolo11n" : windowsPath(model));
     const makeApp = (): Promise<void> => makePackedApp(app, program, { cpu: "x64", os: "win32" });
 
@@ -149,7 +148,7 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
       "an executable made on Linux decodes and finds there what it does here, with nothing beside it",
       async () => {
         await makeApp();
-        const alone = join(scratch, "alone");
+        const alone = inFolder("alone");
         mkdirSync(alone);
         copyFileSync(join(app, "beach.jpg"), join(alone, "beach.jpg"));
         copyFileSync(model!, join(app, "model.onnx"));
@@ -176,11 +175,11 @@ describe.skipIf(prepared === undefined)("on Windows, as scripts/reach.ts has pre
     );
 
     withModel("a bundle made on Linux of isolated packages runs there, moved away from them", async () => {
-      const isolated = join(scratch, "isolated");
+      const isolated = inFolder("isolated");
       await makePackedApp(isolated, program, { cpu: "x64", os: "win32", linker: "isolated" });
       copyFileSync(model!, join(isolated, "model.onnx"));
       writeFileSync(join(isolated, "whole.ts"), embeddedProgram("model.onnx"));
-      const moved = join(scratch, "moved");
+      const moved = inFolder("moved");
       run([process.execPath, "build", "--target=bun", `--outdir=${moved}`, "whole.ts"], isolated);
       copyFileSync(join(isolated, "beach.jpg"), join(moved, "beach.jpg"));
       const found = foundIn(run([wine, bun, "--no-install", "whole.js"], moved, env));

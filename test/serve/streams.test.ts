@@ -1,12 +1,11 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Detector } from "../../src/api/detector.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { ServedDetector } from "../../src/serve/detect-desk.ts";
 import { parseServeOptions, SERVE_OPTIONS } from "../../src/serve/serve-config.ts";
+import { fileFolder } from "../support/folder.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { ToyServer } from "../support/serving.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
@@ -14,18 +13,15 @@ import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.
 
 setDefaultTimeout(120_000);
 
-let folder = "";
+const inFolder = fileFolder("streams");
 let clip = new Uint8Array(0);
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-streams-"));
   if (isFfmpegMissing) return;
   const white = ["-f", "lavfi", "-i", "color=white:size=64x64:rate=30", "-frames:v", "30"];
-  await ffmpeg(...white, ...FAST, "-g", "5", "-f", "mpegts", join(folder, "white.ts"));
-  clip = readFileSync(join(folder, "white.ts"));
+  await ffmpeg(...white, ...FAST, "-g", "5", "-f", "mpegts", inFolder("white.ts"));
+  clip = readFileSync(inFolder("white.ts"));
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 interface Event {
   readonly kind: string;
@@ -68,7 +64,7 @@ test.skipIf(isFfmpegMissing)(
           gate: { source: camera.url, reconnect, zones: { units: "fractions", zones: [half] } },
           // A camera that is never there is tried again, and holds up nobody.
           yard: { source: "rtsp://127.0.0.1:9/live", reconnect },
-          lost: join(folder, "missing.mp4"),
+          lost: inFolder("missing.mp4"),
         },
       });
       expect((await toy.get("/streams/gate/events")).status).toBe(401);
@@ -186,7 +182,7 @@ test("streams: names and sources are checked, a file names them, and a classifie
   wrong({ a: 7 }, "an address, or an object with a source");
   wrong("none.json", "cameras by names");
   expect(() => SERVE_OPTIONS.streams!.fromText!("none.json")).toThrow('streams of "none.json": it cannot be read');
-  const path = join(folder, "streams.json");
+  const path = inFolder("streams.json");
   writeFileSync(path, "{ gate: ");
   expect(() => SERVE_OPTIONS.streams!.fromText!(path)).toThrow("it is not valid JSON");
   writeFileSync(path, '{"gate": "rtsp://gate.local/live", "yard": {"source": "yard.mp4", "fps": 5}}');

@@ -1,26 +1,19 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import type { MeasuredTask } from "../../src/tasks/evaluate/average-precision.ts";
 import { isClassFolder, openClassFolder, smallestRectangle } from "../../src/tasks/evaluate/dataset.ts";
 import { matchClasses, openObjects } from "../../src/tasks/evaluate/evaluation.ts";
+import { fileFolder } from "../support/folder.ts";
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("datasets");
 
 function write(name: string, content: string | object = ""): string {
   mkdirSync(dirname(path(name)), { recursive: true });
   writeFileSync(path(name), typeof content === "string" ? content : JSON.stringify(content));
   return path(name);
 }
-
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-datasets-"));
-});
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 const SIZE = { width: 200, height: 100 };
 

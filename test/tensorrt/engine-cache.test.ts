@@ -1,16 +1,14 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -19,6 +17,7 @@ import { type CachedPlan, EngineCache, type ObtainEnvironment } from "../../src/
 import type { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import type { BuildEvent } from "../../src/tensorrt/observers.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { testFolder } from "../support/folder.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
@@ -28,19 +27,15 @@ setDefaultTimeout(BUILD_TEST_MS);
 const isAbsent = RTX === undefined;
 const AMPERE = { computeCapabilities: ["8.6"] } as const;
 
-let folder = "";
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "engine-cache-"));
-});
+const inFolder = testFolder("engine-cache");
 afterEach(() => {
   setLogSink(undefined);
-  rmSync(folder, { recursive: true, force: true });
 });
 
 test.skipIf(isAbsent)(
   "EngineCache.obtain() builds once, and again for another model, GPU or option, as TensorRT-RTX has been fetched",
   async () => {
-    const cache = new EngineCache(join(folder, "new/engines"));
+    const cache = new EngineCache(inFolder("new/engines"));
     const environment = { library: openFrom(RTX!), source: "some/tiny model.onnx" };
     const first = await cache.obtain(tinyModel(), AMPERE, environment);
     expect(first.isHit).toBe(false);
@@ -66,7 +61,7 @@ test.skipIf(isAbsent)(
   async () => {
     const warnings: string[] = [];
     setLogSink((level, text) => level === "warn" && warnings.push(text));
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const environment = { library: openFrom(RTX!) };
     const { path, bytes } = await cache.obtain(tinyModel(), AMPERE, environment);
     await Bun.write(path, bytes.subarray(0, 2000));
@@ -80,10 +75,10 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() builds anew on demand, with the timing cache it is given, as TensorRT-RTX has been fetched",
   async () => {
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const environment = { library: openFrom(RTX!) };
     const first = await cache.obtain(tinyModel(), AMPERE, environment);
-    const timingCachePath = join(folder, "own.timing");
+    const timingCachePath = inFolder("own.timing");
     const anew = await cache.obtain(tinyModel(), AMPERE, { ...environment, rebuild: true, timingCachePath });
     expect([anew.isHit, anew.path]).toEqual([false, first.path]);
     expect(statSync(timingCachePath).size).toBeGreaterThan(16);
@@ -94,7 +89,7 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() keeps apart what was built as it is for want of a variant, and what another soon takes the place of, as TensorRT-RTX has been fetched",
   async () => {
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     let canVary = false;
     const environment = { library: openFrom(RTX!), variant: "cut", canVary: () => canVary };
     const obtain = (rest: Partial<ObtainEnvironment> = {}) =>
@@ -111,7 +106,7 @@ test.skipIf(isAbsent)(
     const full = await obtain({ isInterim: true, instead: () => Promise.resolve(cut) });
     expect(full).toBe(cut);
     expect((await obtain({ isInterim: true, instead: async () => undefined })).isHit).toBe(false);
-    expect(readdirSync(folder).filter((name) => name.endsWith(".plan")).length).toBe(3);
+    expect(readdirSync(inFolder()).filter((name) => name.endsWith(".plan")).length).toBe(3);
   },
 );
 
@@ -120,7 +115,7 @@ test.skipIf(isAbsent)(
   async () => {
     const warnings: string[] = [];
     setLogSink((level, text) => level === "warn" && warnings.push(text));
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const library = openFrom(RTX!);
     const path = await cache.path(
       tinyModel(),
@@ -128,10 +123,10 @@ test.skipIf(isAbsent)(
       { source: "tiny" },
     );
     mkdirSync(`${path}.lock`);
-    const asked = cache.obtain(tinyModel(), AMPERE, { library, source: "tiny", timingCachePath: folder });
+    const asked = cache.obtain(tinyModel(), AMPERE, { library, source: "tiny", timingCachePath: inFolder() });
     const refused = (await asked.catch((error: unknown) => error)) as OptionError;
     expect([refused.name, refused.option]).toEqual(["OptionError", "timingCachePath"]);
-    expect(refused.message).toMatch(`Cannot read ${folder}: `);
+    expect(refused.message).toMatch(`Cannot read ${inFolder()}: `);
     expect(await cache.obtain(tinyModel(), AMPERE, { library, source: "tiny" })).toMatchObject({ path, isHit: false });
     expect(warnings.at(-1)).toMatch(/^Building without a lock, so that other .* same: Cannot lock \S+\.lock: EISDIR$/);
   },
@@ -140,14 +135,14 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() leaves nothing behind where the build fails, as TensorRT-RTX has been fetched",
   async () => {
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const environment = { library: openFrom(RTX!) };
     const failed = cache.obtain(tinyModel(), { ...AMPERE, memoryPools: { workspace: 1 } }, environment);
     await expect(failed).rejects.toThrow(
       /^Cannot build an engine: IBuilder::buildSerializedNetwork: Error Code 1: .* \(TensorRT-RTX 1\.7\.1\)$/,
     );
     await failed.catch(() => {});
-    expect(readdirSync(folder).filter((file) => !file.endsWith(".lock"))).toEqual([]);
+    expect(readdirSync(inFolder()).filter((file) => !file.endsWith(".lock"))).toEqual([]);
   },
 );
 
@@ -157,7 +152,7 @@ test.skipIf(isAbsent)(
     const script = `
     import { EngineCache } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/engine-cache.ts"))};
     import { openFrom, tinyModel } from ${JSON.stringify(join(import.meta.dir, "../support/tensorrt.ts"))};
-    const cache = new EngineCache(${JSON.stringify(folder)});
+    const cache = new EngineCache(${JSON.stringify(inFolder())});
     const environment = { library: openFrom(${JSON.stringify(RTX)}) };
     const { isHit, bytes } = await cache.obtain(tinyModel(), { computeCapabilities: ["8.6"] }, environment);
     console.log(isHit, bytes.length);`;
@@ -178,7 +173,7 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() asks before it builds, and only then, as TensorRT-RTX has been fetched",
   async () => {
-    const cache = new EngineCache(join(folder, "asked"));
+    const cache = new EngineCache(inFolder("asked"));
     const environment = { library: openFrom(RTX!) };
     const refuse = (): Promise<undefined> => Promise.reject(new Error("of no known head"));
     await expect(cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).rejects.toThrow(
@@ -205,22 +200,22 @@ test.skipIf(isAbsent)(
       const obtained = cache.obtain(tinyModel(), AMPERE, { library, ...environment });
       return ((await obtained.catch((error: unknown) => error)) as Error).message;
     };
-    writeFileSync(join(folder, "file"), "");
+    writeFileSync(inFolder("file"), "");
     const phases: string[] = [];
     const onProgress = ({ phase }: BuildEvent): void => void phases.push(phase.name);
-    expect(await told(new EngineCache(join(folder, "file/engines")), { onProgress })).toMatch(
+    expect(await told(new EngineCache(inFolder("file/engines")), { onProgress })).toMatch(
       /^Cannot keep an engine: .*engines cannot be written \(.*\)\nHint: make it writable, or set BUN_TENSORRT_CACHE/,
     );
     expect(phases).toEqual([]);
-    const lost = new EngineCache(join(folder, "lost"));
+    const lost = new EngineCache(inFolder("lost"));
     const replace = (): void => {
       if (!existsSync(lost.folder) || statSync(lost.folder).isFile()) return;
       rmSync(lost.folder, { recursive: true });
       writeFileSync(lost.folder, "");
     };
     expect(await told(lost, { onProgress: replace })).toMatch(/^Cannot keep an engine: \S+lost cannot be written \(/);
-    const whole = new EngineCache(join(folder, "whole"));
-    const timingCachePath = join(folder, "file/own.timing");
+    const whole = new EngineCache(inFolder("whole"));
+    const timingCachePath = inFolder("file/own.timing");
     expect(await told(whole, { timingCachePath })).toMatch(/^Cannot keep the timing cache: \S+own\.timing cannot be/);
     expect((await whole.obtain(tinyModel(), AMPERE, { library })).isHit).toBe(true);
   },
@@ -229,7 +224,7 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() keeps plans whose folder is deleted meanwhile, and of models with long names, as TensorRT-RTX has been fetched",
   async () => {
-    const cache = new EngineCache(join(folder, "engines"));
+    const cache = new EngineCache(inFolder("engines"));
     const environment = { library: openFrom(RTX!), source: `${"n".repeat(250)}.onnx` };
     const onProgress = (): void => rmSync(cache.folder, { recursive: true, force: true });
     const first = await cache.obtain(tinyModel(), AMPERE, { ...environment, onProgress });
@@ -253,12 +248,12 @@ test.skipIf(isAbsent)(
       inputs: [{ name: "c", dtype: "bool", shape: [] }],
       outputs: [{ name: "y", dtype: "f32", shape: [2] }],
     });
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const builds = { library: openFrom(RTX!), device: undefined, config: parseBuildOptions(AMPERE) };
-    const path = (): Promise<string> => cache.path(model, builds, { path: join(folder, "a.onnx") });
+    const path = (): Promise<string> => cache.path(model, builds, { path: inFolder("a.onnx") });
     const paths = [await path()];
     for (const text of ["01234567", "76543210"]) {
-      writeFileSync(join(folder, "weights.bin"), text);
+      writeFileSync(inFolder("weights.bin"), text);
       paths.push(await path());
     }
     expect(new Set(paths).size).toBe(3);
@@ -268,7 +263,7 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.path() changes with the timings that TensorRT averages, as TensorRT-RTX, which takes none, has been fetched",
   async () => {
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const rtx = openFrom(RTX!);
     const tensorRt = { version: { family: "TensorRT", text: "TensorRT 10.6.0" }, isStronglyTyped: false };
     const pathsOf = (library: TensorRtLibrary): Promise<string[]> =>
@@ -288,7 +283,7 @@ const YOLO = "models/yolov8n_640.onnx";
 test.skipIf(isAbsent || isMissing(YOLO))(
   "EngineCache.obtain() in the background gives way to another build of the process and goes on afterwards, as yolov8n and TensorRT-RTX are there",
   async () => {
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const library = openFrom(RTX!);
     const model = await Bun.file(sharedPath(YOLO)).bytes();
     const order: string[] = [];
@@ -306,14 +301,14 @@ test.skipIf(isAbsent || isMissing(YOLO))(
     const { isHit, path } = await behind;
     expect([order, front.isHit, isHit]).toEqual([["front", "behind"], false, false]);
     expect((await cache.find(model, AMPERE, environment))?.path).toBe(path);
-    expect(readdirSync(folder).filter((name) => /^yolo/.test(name) && !name.endsWith(".plan"))).toEqual([]);
+    expect(readdirSync(inFolder()).filter((name) => /^yolo/.test(name) && !name.endsWith(".plan"))).toEqual([]);
   },
 );
 
 test.skipIf(isAbsent || isMissing(YOLO))(
   "EngineCache.obtain() in the background ends by a signal, and keeps what was measured beside no plan, as yolov8n and TensorRT-RTX are there",
   async () => {
-    const cache = new EngineCache(folder);
+    const cache = new EngineCache(inFolder());
     const controller = new AbortController();
     const onProgress = (): void => controller.abort(new Error("closed"));
     const environment = { library: openFrom(RTX!), source: "yolo", isBackground: true, onProgress };
@@ -321,7 +316,7 @@ test.skipIf(isAbsent || isMissing(YOLO))(
     const ended = cache.obtain(model, AMPERE, { ...environment, signal: controller.signal });
     await expect(ended).rejects.toThrow("closed");
     await ended.catch(() => {});
-    expect(readdirSync(folder).map((name) => name.replace(/-[0-9a-f]{32}/, ""))).toEqual(["yolo.timing"]);
+    expect(readdirSync(inFolder()).map((name) => name.replace(/-[0-9a-f]{32}/, ""))).toEqual(["yolo.timing"]);
   },
 );
 
@@ -330,9 +325,9 @@ test.skipIf(isAbsent)(
   async () => {
     const warnings: string[] = [];
     setLogSink((level, text) => level === "warn" && warnings.push(text));
-    const timingCachePath = join(folder, "other.timing");
+    const timingCachePath = inFolder("other.timing");
     writeFileSync(timingCachePath, "no timings at all");
-    await new EngineCache(folder).obtain(tinyModel(), AMPERE, { library: openFrom(RTX!), timingCachePath });
+    await new EngineCache(inFolder()).obtain(tinyModel(), AMPERE, { library: openFrom(RTX!), timingCachePath });
     expect(await Bun.file(timingCachePath).text()).toBe("no timings at all");
     expect(warnings.at(-1)).toBe(`Leaving ${timingCachePath} as it is: name another file to keep what was measured`);
   },
@@ -341,10 +336,10 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() gives plans that carry the files beside the model as they are now, as TensorRT-RTX has been fetched",
   async () => {
-    const [models, engines] = [join(folder, "models/onnx"), join(folder, "engines")];
+    const [models, engines] = [inFolder("models/onnx"), inFolder("engines")];
     mkdirSync(models, { recursive: true });
     const path = join(models, "tiny.onnx");
-    const [config, labels] = [join(folder, "models/config.json"), join(models, "labels.txt")];
+    const [config, labels] = [inFolder("models/config.json"), join(models, "labels.txt")];
     writeFileSync(config, '{"id2label": {"0": "a"}}');
     writeFileSync(join(models, "unknown.txt"), "private");
     const cache = new EngineCache(engines);
@@ -394,14 +389,14 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)(
   "EngineCache.obtain() keeps a plan for each folder whose files say another thing of the same model, of one build, as TensorRT-RTX has been fetched",
   async () => {
-    const engines = join(folder, "engines");
+    const engines = inFolder("engines");
     const cache = new EngineCache(engines);
     const library = openFrom(RTX!);
     const builds = { library, device: undefined, config: parseBuildOptions(AMPERE) };
     const obtain = async (name: string, label?: string) => {
-      const path = join(folder, name, "tiny.onnx");
+      const path = inFolder(name, "tiny.onnx");
       mkdirSync(dirname(path), { recursive: true });
-      if (label !== undefined) writeFileSync(join(folder, name, "labels.txt"), label);
+      if (label !== undefined) writeFileSync(inFolder(name, "labels.txt"), label);
       const plan = await cache.obtain(tinyModel(), AMPERE, { library, path });
       // What is found at the path is what was given, and where it is looked for.
       expect(new Uint8Array(readFileSync(plan.path))).toEqual(plan.bytes);
@@ -423,12 +418,12 @@ test.skipIf(isAbsent)(
     expect([cats, dogs].map(labelsAt)).toEqual([{ "labels.txt": "lynx" }, { "labels.txt": "dog" }]);
 
     // Where nothing can be written, as in a cache that came with an image, the plan of a folder with the same files is taken; other files are in memory only.
-    const baked = new EngineCache(join(folder, "baked"));
+    const baked = new EngineCache(inFolder("baked"));
     mkdirSync(baked.folder);
     const kept = join(baked.folder, basename(cats.path));
     copyFileSync(cats.path, kept);
     const inOthers = ["lynx", "fox"].map((label) => {
-      const path = join(folder, label, "tiny.onnx");
+      const path = inFolder(label, "tiny.onnx");
       mkdirSync(dirname(path));
       writeFileSync(join(dirname(path), "labels.txt"), label);
       return path;

@@ -1,7 +1,6 @@
 import { dlopen } from "bun:ffi";
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { beforeAll, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ClosedError, ShapeError, TensorRtError } from "../../src/core/errors.ts";
 import { Resource } from "../../src/core/resource.ts";
@@ -12,13 +11,14 @@ import { LayerProfiler } from "../../src/tensorrt/engine.ts";
 import { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { OutputAllocator } from "../../src/tensorrt/tensor-info.ts";
+import { fileFolder } from "../support/folder.ts";
 import { sharedPath } from "../support/shared.ts";
 
 setDefaultTimeout(120_000);
 
 const headers = sharedPath("tensorrt/slots-min.json");
 const isAbsent = !existsSync(headers) || Bun.which("gcc") === null;
-const folder = mkdtempSync(join(tmpdir(), "fake-tensorrt-"));
+const inFolder = fileFolder("fake-tensorrt");
 
 /** Class → tag → method names by slot. */
 type Headers = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
@@ -58,7 +58,7 @@ async function compile(tag: string, version: number, layout: number): Promise<st
       if (all.indexOf(name) === slot && /^\w+$/.test(name)) lines.push(`#define ${type}_${name} ${slot}`);
     });
   }
-  const place = join(folder, tag);
+  const place = inFolder(tag);
   await Bun.write(join(place, "slots.h"), `${lines.join("\n")}\n`);
   const library = join(place, "libnvinfer.so.fake");
   const source = join(import.meta.dir, "../native/fake-tensorrt.c");
@@ -77,8 +77,6 @@ async function compile(tag: string, version: number, layout: number): Promise<st
   if (exitCode !== 0) throw new Error(stderr.toString());
   return library;
 }
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const PLAN = new TextEncoder().encode(`fakeplan${" ".repeat(50)}`);
 

@@ -1,7 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { unitsOf } from "../../src/nvdec/sequence-header.ts";
 import { videoAddress } from "../../src/video/address.ts";
@@ -11,6 +8,7 @@ import { PacketRun, type PacketSource } from "../../src/video/device-run.ts";
 import { probeVideo } from "../../src/video/probe.ts";
 import { parseVideoOptions } from "../../src/video/video-options.ts";
 import { fakeCudaTest } from "../support/fake-cuda.ts";
+import { fileFolder } from "../support/folder.ts";
 import { sharedFile } from "../support/shared.ts";
 import { FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
 
@@ -19,12 +17,10 @@ setDefaultTimeout(120_000);
 const bikes = sharedFile("videos/bikes.mp4");
 const config = parseVideoOptions({});
 const missing = new LibraryLoadError("Cannot run ffprobe: it is not on the PATH", "ffprobe", []);
-let folder = "";
-const file = (name: string): string => join(folder, name);
+const file = fileFolder("container");
 const cut = ["front.mp4", "parts.mp4", "late.mkv", "endless.mkv", "vp9.webm"];
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-container-"));
   if (isFfmpegMissing) return;
   const source = ["-f", "lavfi", "-i", "testsrc2=size=192x108:rate=30000/1001", "-frames:v", "75"];
   await ffmpeg(...source, "-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-g", "25", file("h264.mp4"));
@@ -81,8 +77,6 @@ beforeAll(async () => {
     await Bun.write(file(`short-${name}`), whole.subarray(0, Math.floor(whole.length * 0.6)));
   }
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Packets by their times, and their units: start codes have three bytes or four, which decoders do not look at. */
 async function packetsOf(
@@ -199,7 +193,7 @@ test.skipIf(isFfmpegMissing)("what mediabunny does not read is refused with its 
   const refused = async (path: string): Promise<string> => {
     return await ContainerFile.open(videoAddress(path), missing).then(
       () => "nothing",
-      ({ name, message }: Error) => `${name}: ${message.replaceAll(folder, "")}`,
+      ({ name, message }: Error) => `${name}: ${message.replaceAll(file(), "")}`,
     );
   };
   expect(await refused(file("mpeg4.mp4"))).toStartWith(

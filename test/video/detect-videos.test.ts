@@ -1,7 +1,5 @@
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { Detector } from "../../src/api/detector.ts";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -9,14 +7,14 @@ import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { detectInLine, detectVideos, FrameLine, type VideoInput } from "../../src/video/detect-video.ts";
 import type { VideoFrame } from "../../src/video/video-frame.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
+import { fileFolder } from "../support/folder.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (name: string): string => join(folder, name);
+const path = fileFolder("videos");
 
 /** A clip whose brightness, and so the scores of what the toy finds, comes and goes. @param period in frames */
 async function clip(name: string, size: string, period: number): Promise<void> {
@@ -26,12 +24,9 @@ async function clip(name: string, size: string, period: number): Promise<void> {
 }
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-videos-"));
   if (isFfmpegMissing) return;
   await Promise.all([clip("slow.ts", "64x64", 40), clip("quick.ts", "96x80", 13)]);
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 afterEach(() => {
   setLogSink(undefined);

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ffmpegDialect } from "../../src/video/ffmpeg.ts";
+import { fileFolder } from "../support/folder.ts";
 import { isFfmpegMissing, testVideo } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
@@ -27,15 +27,13 @@ const PROGRAM = `
   console.log(JSON.stringify({ seen, copied }));
 `;
 
-let folder = "";
+const path = fileFolder("ffmpeg-pipes");
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "ffmpeg-pipes-"));
-  if (!isFfmpegMissing) await testVideo(join(folder, "clip.mp4"), "322x182", 40);
+  if (!isFfmpegMissing) await testVideo(path("clip.mp4"), "322x182", 40);
 });
-afterAll(() => rmSync(folder, { recursive: true }));
 
 async function run(platform: string): Promise<{ readonly seen: readonly string[][]; readonly copied: number }> {
-  const command = [process.execPath, "-e", PROGRAM, folder, platform];
+  const command = [process.execPath, "-e", PROGRAM, path(), platform];
   const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
   const [text, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect([platform, code, errors]).toEqual([platform, 0, ""]);
@@ -55,13 +53,13 @@ test.skipIf(isFfmpegMissing)(
 test.skipIf(process.platform === "win32")(
   "ffmpegDialect() asks a program once, however many want to know",
   async () => {
-    const program = join(folder, "older");
-    const text = `#!/bin/sh\necho asked >> ${folder}/asked\necho "ffmpeg version 5.0.1"\n`;
+    const program = path("older");
+    const text = `#!/bin/sh\necho asked >> ${path()}/asked\necho "ffmpeg version 5.0.1"\n`;
     const older = { passthrough: ["-vsync", "passthrough"], hasLateZero: false };
     await expect(ffmpegDialect(program)).rejects.toThrow("ENOENT");
     writeFileSync(program, text, { mode: 0o755 });
     expect(await Promise.all([1, 2, 3, 4].map(() => ffmpegDialect(program)))).toEqual([older, older, older, older]);
     expect(await ffmpegDialect(program)).toEqual(older);
-    expect(readFileSync(join(folder, "asked"), "utf8")).toBe("asked\n");
+    expect(readFileSync(path("asked"), "utf8")).toBe("asked\n");
   },
 );

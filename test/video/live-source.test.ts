@@ -1,28 +1,25 @@
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { afterEach, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
+import { fileFolder } from "../support/folder.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing, programsOn, testVideo } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
+const path = fileFolder("live");
 let stream = new Uint8Array(0);
 const warnings: string[] = [];
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-live-"));
   if (isFfmpegMissing) return;
-  await testVideo(join(folder, "clip.mp4"), "64x48", 60);
-  await ffmpeg("-i", join(folder, "clip.mp4"), ...FAST, "-g", "10", "-f", "mpegts", join(folder, "clip.ts"));
-  stream = readFileSync(join(folder, "clip.ts"));
+  await testVideo(path("clip.mp4"), "64x48", 60);
+  await ffmpeg("-i", path("clip.mp4"), ...FAST, "-g", "10", "-f", "mpegts", path("clip.ts"));
+  stream = readFileSync(path("clip.ts"));
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 afterEach(() => {
   setLogSink(undefined);
@@ -145,8 +142,8 @@ test.skipIf(isFfmpegMissing)(
 test.skipIf(isFfmpegMissing)(
   "a stream of JPEGs in parts is a live source by itself, and ends after its duration",
   async () => {
-    await ffmpeg("-i", join(folder, "clip.mp4"), "-frames:v", "1", join(folder, "one.jpg"));
-    const jpeg = readFileSync(join(folder, "one.jpg"));
+    await ffmpeg("-i", path("clip.mp4"), "-frames:v", "1", path("one.jpg"));
+    const jpeg = readFileSync(path("one.jpg"));
     const part = Buffer.concat([
       Buffer.from(`--frame\r\nContent-Type: image/jpeg\r\nContent-Length: ${jpeg.length}\r\n\r\n`),
       jpeg,

@@ -1,7 +1,5 @@
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { $ } from "bun";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -12,19 +10,17 @@ import { findFfmpeg } from "../../src/video/ffmpeg.ts";
 import type { VideoFrame } from "../../src/video/video-frame.ts";
 import { VideoSink } from "../../src/video/video-sink.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
+import { fileFolder } from "../support/folder.ts";
 import { childrenNamed, countFrames, isFfmpegMissing, testVideo } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (name: string): string => join(folder, name);
+const path = fileFolder("sink");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sink-"));
   if (!isFfmpegMissing) await testVideo(path("clip.mp4"), "64x48", 40);
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => expect(childrenNamed("ffmpeg")).toEqual([]));
 
 /** An image of one colour. */

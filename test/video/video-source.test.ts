@@ -1,30 +1,25 @@
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { byteLengthOf } from "../../src/image/image.ts";
 import { tightRgb } from "../../src/image/nv12.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
+import { fileFolder } from "../support/folder.ts";
 import { childrenNamed, countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (name: string): string => join(folder, name);
+const path = fileFolder("video");
 const warnings: string[] = [];
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-video-"));
   if (isFfmpegMissing) return;
   await testVideo(path("cfr.mp4"), "64x48", 90);
   await testVideo(path("large.mp4"), "320x240", 60, 25);
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 afterEach(() => {
   setLogSink(undefined);

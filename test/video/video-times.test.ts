@@ -1,24 +1,18 @@
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { setLogSink } from "../../src/core/log.ts";
 import { tightRgb } from "../../src/image/nv12.ts";
 import { seekSecondsOf } from "../../src/video/decode-run.ts";
 import { findFfmpeg, MessageLog } from "../../src/video/ffmpeg.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
+import { fileFolder } from "../support/folder.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (name: string): string => join(folder, name);
+const path = fileFolder("times");
 
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-times-"));
-});
-afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => expect(childrenNamed("ffmpeg")).toEqual([]));
 
 const isFfmpegNew =

@@ -1,28 +1,13 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import {
-  appendFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { type WatchFolderOptions, watchFolder } from "../../src/video/watch-folder.ts";
+import { testFolder } from "../support/folder.ts";
 
 setDefaultTimeout(120_000);
 
-let folder = "";
-const path = (name: string): string => join(folder, name);
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-watch-"));
-});
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const path = testFolder("watch");
 
 /** How many files have come so far. */
 type UntilFound = (count: number) => Promise<void>;
@@ -36,7 +21,7 @@ async function watched(
   const found: string[] = [];
   const watching = (async () => {
     const wanted = { extensions: [".jpg"], settleMs: 150, signal: abort.signal, ...options };
-    for await (const file of watchFolder(folder, wanted)) found.push(`${basename(file)} ${readFileSync(file).length}`);
+    for await (const file of watchFolder(path(), wanted)) found.push(`${basename(file)} ${readFileSync(file).length}`);
   })();
   await Bun.sleep(20);
   await act(async (count) => {
@@ -110,9 +95,9 @@ test("watchFolder() is not kept busy by a file that stays empty", async () => {
 });
 
 test("watchFolder() ends with a VideoError when the folder goes", async () => {
-  const watching = Array.fromAsync(watchFolder(folder, { extensions: [".jpg"] }));
+  const watching = Array.fromAsync(watchFolder(path(), { extensions: [".jpg"] }));
   await Bun.sleep(20);
-  rmSync(folder, { recursive: true });
+  rmSync(path(), { recursive: true });
   await expect(watching).rejects.toThrow("ENOENT");
   expect(() => watchFolder(path("none"), { extensions: [] })).toThrow("Cannot watch the folder");
 });
@@ -122,7 +107,7 @@ test("watchFolder() says of an image whose name is not UTF-8 that it is left out
   setLogSink((level, text) => level === "warn" && warnings.push(text));
   try {
     const found = await watched(async () => {
-      Bun.spawnSync(["sh", "-c", "printf x > \"$(printf 'caf\\351.jpg')\""], { cwd: folder });
+      Bun.spawnSync(["sh", "-c", "printf x > \"$(printf 'caf\\351.jpg')\""], { cwd: path() });
     });
     expect(found).toEqual([]);
     expect(warnings.length).toBe(1);

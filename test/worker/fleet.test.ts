@@ -1,7 +1,6 @@
-import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { fileFolder } from "../support/folder.ts";
 import { paintedJpeg } from "../support/images.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -21,10 +20,9 @@ const FRAMES = 5_000;
 /** Memory a worker may gain over thousands of frames: what the collector leaves for later. */
 const GROWTH_MIB = 32;
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-fleet-"));
-const model = join(folder, "toy.onnx");
+const path = fileFolder("fleet");
+const model = path("toy.onnx");
 writeFileSync(model, toyDetector());
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Every frame must have an answer that fits it. @returns ids of answers that came twice */
 async function checkAnswers(server: RedisServer, sent: ReadonlyMap<string, number>): Promise<string[]> {
@@ -56,7 +54,7 @@ async function begun(server: RedisServer): Promise<{
   readonly producing: ReturnType<typeof produce>;
 }> {
   const jpeg = await paintedJpeg(64, 48);
-  const config = writeConfig(folder, server.url, model);
+  const config = writeConfig(path(), server.url, model);
   const [killed, stopped, last] = [new WorkerProcess(config), new WorkerProcess(config), new WorkerProcess(config)];
   await untilReaders(server, 3);
   const producing = produce(server, FRAMES, jpeg);

@@ -1,16 +1,13 @@
-import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, test } from "bun:test";
 import { OptionError } from "../../src/core/errors.ts";
 import { readConfigFile } from "../../src/worker/worker.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
+import { fileFolder } from "../support/folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-config-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const inFolder = fileFolder("config");
 
 async function fromFile(name: string, text: string): Promise<WorkerOptions> {
-  const path = join(folder, name);
+  const path = inFolder(name);
   await Bun.write(path, text);
   return readConfigFile(path);
 }
@@ -100,7 +97,7 @@ test("readConfigFile() reads TOML, YAML and JSON with comments alike", async () 
 });
 
 test("readConfigFile() says what is wrong with a file", async () => {
-  await expect(readConfigFile(join(folder, "none.toml"))).rejects.toThrow(/it cannot be read \(ENOENT\)/);
+  await expect(readConfigFile(inFolder("none.toml"))).rejects.toThrow(/it cannot be read \(ENOENT\)/);
   await expect(fromFile("a.ini", "")).rejects.toThrow(
     /extension must be one of .toml, .yaml, .yml, .json, .jsonc, got ".ini"/,
   );

@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { beforeAll, expect, test } from "bun:test";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { type CliResult, cliWords, runCli, spawnCli } from "../../cli/run-cli.ts";
+import { fileFolder } from "../../support/folder.ts";
 import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
@@ -13,20 +13,16 @@ import { gpuEnvironment } from "./gpu-cli.ts";
 const gpuTest = test.skipIf(isTensorRtMissing);
 const YOLO = "models/yolov8n_640.onnx";
 
-let folder = "";
-const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const path = fileFolder("gpu-cli");
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpu-cli-"));
   writeFileSync(path("toy.onnx"), toyDetector());
   const white = sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } });
   await white.png().toFile(path("white.png"));
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function cli(cache: string, ...words: readonly string[]): Promise<CliResult> {
-  return runCli(words, { cwd: folder, env: gpuEnvironment(path(cache)) });
+  return runCli(words, { cwd: path(), env: gpuEnvironment(path(cache)) });
 }
 
 interface Picture {
@@ -103,7 +99,7 @@ gpuTest(
     const decoder = new TextDecoder();
     const { promise: drained, resolve } = Promise.withResolvers<void>();
     const child = Bun.spawn(cliWords(["detect", "white.png", "--model", "toy.onnx"]), {
-      cwd: folder,
+      cwd: path(),
       env: { ...process.env, TERM: "xterm-256color", ...gpuEnvironment(path("bar")) },
       terminal: {
         cols: 100,
@@ -129,7 +125,7 @@ test.skipIf(isTensorRtMissing || isMissing(YOLO)).each([
   "%s on SIGINT cancels the build, leaves no plan, and exits with 130, as yolov8n is there",
   async (name, words) => {
     const cache = path(`cancel-${name}`);
-    const child = spawnCli(words, { cwd: folder, env: gpuEnvironment(cache) });
+    const child = spawnCli(words, { cwd: path(), env: gpuEnvironment(cache) });
     let errors = "";
     for await (const bytes of child.stderr) {
       const before = errors;

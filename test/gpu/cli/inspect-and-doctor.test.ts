@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { type CliResult, runCli } from "../../cli/run-cli.ts";
+import { fileFolder } from "../../support/folder.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { onnxModel } from "../../support/onnx-writer.ts";
@@ -11,18 +10,15 @@ import { gpuEnvironment } from "./gpu-cli.ts";
 
 const gpuTest = test.skipIf(isTensorRtMissing);
 
-let folder = "";
+const path = fileFolder("gpu-inspect");
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpu-inspect-"));
-  writeFileSync(join(folder, "toy.onnx"), toyDetector());
-  writeFileSync(join(folder, "odd.onnx"), oddModel());
+  writeFileSync(path("toy.onnx"), toyDetector());
+  writeFileSync(path("odd.onnx"), oddModel());
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
-
 function cli(...words: readonly string[]): Promise<CliResult> {
-  return runCli(words, { cwd: folder, env: gpuEnvironment(join(folder, "cache")) });
+  return runCli(words, { cwd: path(), env: gpuEnvironment(path("cache")) });
 }
 
 gpuTest(
@@ -70,7 +66,7 @@ gpuTest(
     const odd = await cli("inspect", "odd.plan");
     expect(odd.code).toBe(1);
     expect(odd.output).toContain("Not recognised\n");
-    writeFileSync(join(folder, "junk.plan"), new Uint8Array(5000).fill(7));
+    writeFileSync(path("junk.plan"), new Uint8Array(5000).fill(7));
     const junk = await cli("inspect", "junk.plan");
     expect(junk.code).toBe(1);
     expect(junk.output).toContain("It could not be loaded: Cannot load the engine of junk.plan");

@@ -1,7 +1,4 @@
-import { afterAll, afterEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, expect, test } from "bun:test";
 import { openedEngine } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
 import { ModelError, OptionError, ShapeError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
@@ -19,6 +16,7 @@ import type { BuildEvent } from "../../../src/tensorrt/observers.ts";
 import { readPlan } from "../../../src/tensorrt/plan-file.ts";
 import { Runtime } from "../../../src/tensorrt/runtime.ts";
 import { OutputAllocator, type TensorFormat } from "../../../src/tensorrt/tensor-info.ts";
+import { fileFolder } from "../../support/folder.ts";
 import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { onnxModel } from "../../support/onnx-writer.ts";
@@ -27,7 +25,7 @@ import { tinyModel } from "../../support/tensorrt.ts";
 
 const FAST: BuildOptions = { optimizationLevel: 1 };
 
-const folder = mkdtempSync(join(tmpdir(), "gpu-tensorrt-"));
+const inFolder = fileFolder("gpu-tensorrt");
 
 /** Later builds start with the timings of earlier ones. */
 let timingCache = new Uint8Array();
@@ -35,7 +33,6 @@ let timingCache = new Uint8Array();
 afterEach(() => {
   setLogSink(undefined);
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function buildTest(name: string, run: () => Promise<void>): void {
   test.skipIf(isTensorRtMissing)(name, run, SLOW_TEST_MS);
@@ -276,7 +273,7 @@ buildTest("the timing cache of one build serves the next", async () => {
 
 buildTest("EngineCache builds once a GPU", async () => {
   using gpu = new Gpu();
-  const cache = new EngineCache(folder);
+  const cache = new EngineCache(inFolder());
   const environment = { library: gpuLibrary(), device: gpu.device, source: "tiny.onnx" };
   const first = await cache.obtain(tinyModel(), FAST, environment);
   const second = await cache.obtain(tinyModel(), FAST, environment);
@@ -453,7 +450,7 @@ for (const precision of ["fp16", "int8", "fp8"] as const) {
       using gpu = new Gpu();
       const [major = 0, minor = 0] = gpu.device.computeCapability;
       if (precision === "fp8" && major * 10 + minor < 89) return;
-      const output = join(folder, `yolo.${precision}.onnx`);
+      const output = inFolder(`yolo.${precision}.onnx`);
       const calibration = precision === "fp16" ? undefined : sharedPath(IMAGES);
       const { layers } = await convert(sharedPath(YOLO), { precision, output, calibration });
       expect(layers.filter(({ type }) => type === precision).length).toBeGreaterThan(50);

@@ -1,7 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
 import type { CudaModel, LoadedModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { chooseStreams, fastest, medianFigures } from "../../../src/accelerators/tensorrt/stream-choice.ts";
 import {
@@ -12,19 +10,18 @@ import {
 } from "../../../src/accelerators/tensorrt/stream-choice-config.ts";
 import { CudaError, OutOfMemoryError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
+import { testFolder } from "../../support/folder.ts";
 
-let folder = "";
+const inFolder = testFolder("choice");
 const lines: string[] = [];
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-choice-"));
   lines.length = 0;
   setLogSink((_, text) => lines.push(text));
 });
 
 afterEach(() => {
   setLogSink(undefined);
-  rmSync(folder, { recursive: true });
 });
 
 function figures(streams: TrialFigures["streams"], batchesPerSecond: number, inFlight = 4): TrialFigures {
@@ -44,7 +41,7 @@ test("medianFigures() takes the turn in the middle", () => {
 });
 
 test("stream choices are read as they were written, beside others", async () => {
-  const path = join(folder, "new", "model.streams.json");
+  const path = inFolder("new", "model.streams.json");
   const choice: StreamChoice = { streams: "split", inFlight: 3, figures: [figures("split", 2000, 3)] };
   expect(await readStreamChoices(path)).toEqual({});
   await writeStreamChoices(path, { a: choice });
@@ -59,7 +56,7 @@ test.each([
   ["an unknown layout", '{"format":1,"choices":{"a":{"streams":"all","inFlight":1,"figures":[]}}}'],
   ["nothing", ""],
 ])("a file of stream choices with %s counts as none, with a line in the log", async (_, text) => {
-  const path = join(folder, "model.streams.json");
+  const path = inFolder("model.streams.json");
   await Bun.write(path, text);
   expect(await readStreamChoices(path)).toEqual({});
   expect(lines.length).toBe(1);
@@ -67,8 +64,8 @@ test.each([
 });
 
 test("a folder that cannot be written is told in the log and nothing else", async () => {
-  await Bun.write(join(folder, "file"), "");
-  await writeStreamChoices(join(folder, "file", "model.streams.json"), {});
+  await Bun.write(inFolder("file"), "");
+  await writeStreamChoices(inFolder("file", "model.streams.json"), {});
   expect(lines[0]).toContain("cannot be written");
 });
 
@@ -89,12 +86,12 @@ test("chooseStreams() measures nothing where the caller says it all, or one fram
 });
 
 test("writeStreamChoices() is whole whoever else of this process writes, and leaves nothing behind", async () => {
-  const path = join(folder, "model.streams.json");
+  const path = inFolder("model.streams.json");
   const choice: StreamChoice = { streams: "one", inFlight: 2, figures: [] };
   await Promise.all(["a", "b", "c", "d"].map((key) => writeStreamChoices(path, { [key]: choice })));
   expect(Object.keys(await readStreamChoices(path)).length).toBe(1);
   expect(lines).toEqual([]);
-  expect(readdirSync(folder)).toEqual(["model.streams.json"]);
+  expect(readdirSync(inFolder())).toEqual(["model.streams.json"]);
 });
 
 const ALLOCATION = { status: 2, code: "cudaErrorMemoryAllocation" };
@@ -144,7 +141,7 @@ test.each([
 ])(
   "chooseStreams() takes what needs least memory where there is none for %s, and does not keep it",
   async (_, error) => {
-    const path = join(folder, "model.streams.json");
+    const path = inFolder("model.streams.json");
     const choose = (options: { streams: "auto" | "split"; inFlight: number | undefined }) =>
       chooseStreams(failingModel(error), CUDA, {
         options,
@@ -154,7 +151,7 @@ test.each([
     expect(await choose({ streams: "auto", inFlight: 6 })).toEqual({ streams: "one", inFlight: 6 });
     expect(await choose({ streams: "split", inFlight: undefined })).toEqual({ streams: "split", inFlight: 2 });
     expect(lines.length).toBe(3);
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(inFolder())).toEqual([]);
   },
 );
 
@@ -165,7 +162,7 @@ test("chooseStreams() passes on what is no lack of memory", async () => {
   ];
   const options = { streams: "auto", inFlight: undefined } as const;
   for (const error of errors) {
-    const chosen = chooseStreams(failingModel(error), CUDA, { options, path: () => join(folder, "a.json") });
+    const chosen = chooseStreams(failingModel(error), CUDA, { options, path: () => inFolder("a.json") });
     expect(await chosen.catch((cause: unknown) => cause)).toBe(error);
   }
 });

@@ -7,7 +7,7 @@ import { Device } from "../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import { readOnnxMetadata } from "../../src/onnx/declared.ts";
+import { readOnnxMetadata } from "../../src/onnx/model.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { forUltralytics, type PeerAnswer, type PeerSettings, ScriptPeer } from "../peers/python-peer.ts";
 import { runTrtexec } from "../peers/trtexec.ts";

@@ -22,7 +22,7 @@ import type { ShapedModel } from "../heads/shaping.ts";
 import { declaredModel, SHAPING_VERSION } from "../heads/shaping-config.ts";
 import { readTraits } from "../heads/traits.ts";
 import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../model/model-info.ts";
-import { readOnnxModel } from "../onnx/declared.ts";
+import { readOnnxModel } from "../onnx/model.ts";
 import type { Session } from "../onnxruntime/session.ts";
 import type { Size } from "../runtime/backend.ts";
 import { noDevicePart, type OpenedModel, type Task } from "../runtime/task.ts";

@@ -1,10 +1,10 @@
 /** @module FewerLayers: a graph is rewritten so that an engine has fewer kernels to run for the same numbers. */
 
 import { volume } from "../core/tensor.ts";
-import { isOnnxOperator } from "./element-types.ts";
 import { FP16_MAX } from "./float16-choice.ts";
 import { createNode, intOf, intsOf, type OnnxNode, OnnxTensor } from "./messages.ts";
 import type { OnnxGraph, OnnxModel } from "./model.ts";
+import { isOnnxOperator } from "./operators.ts";
 
 /** Input of a Conv. */
 const WEIGHTS = 1;

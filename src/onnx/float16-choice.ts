@@ -1,6 +1,5 @@
 /** @module Float16 choice: which nodes of a model keep FP32 when its other tensors become FP16, as strongly typed networks need it. */
 
-import { isOnnxOperator, type TensorTypes } from "./element-types.ts";
 import {
   ARITHMETIC,
   type Fp32Facts,
@@ -12,6 +11,7 @@ import {
 } from "./fp32-nodes.ts";
 import { graphsOf, intOf, nodeName, type OnnxNode, type OnnxTensor } from "./messages.ts";
 import type { OnnxGraph, OnnxModel } from "./model.ts";
+import { isOnnxOperator, type TensorTypes } from "./operators.ts";
 
 /** Why a node keeps FP32. */
 export type KeptReason =

@@ -4,10 +4,10 @@
  */
 
 import { ELEMENT_TYPES } from "../core/tensor.ts";
-import { elementTypes, type TensorTypes } from "./element-types.ts";
 import { type Float16Facts, FP16_MAX, type KeptReason, keptInFp32, readsAnyType, staysFp32 } from "./float16-choice.ts";
 import { createNode, floatsOf, intOf, type OnnxNode, OnnxTensor, setAttribute, tensorOf } from "./messages.ts";
 import { type OnnxModel, readWithin } from "./model.ts";
+import { elementTypes, type TensorTypes } from "./operators.ts";
 
 /** The two types between which casts stand. */
 type Float = "f32" | "f16";

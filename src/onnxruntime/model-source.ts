@@ -10,9 +10,9 @@ import { kindOf } from "../core/paths.ts";
 import { DTYPES, type DType, ELEMENT_TYPES, type TensorInfo } from "../core/tensor.ts";
 import { cString, nativeView, OutCells, readCString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { elementTypes, isOnnxOperator } from "../onnx/element-types.ts";
 import { createNode, type OnnxNode, OnnxTensor } from "../onnx/messages.ts";
 import { OnnxModel } from "../onnx/model.ts";
+import { elementTypes, isOnnxOperator } from "../onnx/operators.ts";
 import { call, made } from "./environment.ts";
 
 /** What other kinds of file begin with. */

@@ -6,7 +6,7 @@ import { logger } from "../core/log.ts";
 import { statsOf } from "../core/paths.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { writeFileWhole } from "../core/whole-file.ts";
-import { externalDataPaths } from "../onnx/declared.ts";
+import { externalDataPaths } from "../onnx/model.ts";
 import type { Task } from "../runtime/task.ts";
 import { imagesBelow, isDirectory } from "../tasks/evaluate/dataset.ts";
 import type { QuantisedType } from "./placement.ts";

@@ -10,12 +10,11 @@ import { logger } from "../core/log.ts";
 import { overwritten } from "../core/paths.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { openOutput, writeFileWhole } from "../core/whole-file.ts";
-import { externalDataPaths } from "../onnx/declared.ts";
-import { elementTypes } from "../onnx/element-types.ts";
 import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
-import { convertedTo, isOfHalves, markConverted, notFinite, OnnxModel } from "../onnx/model.ts";
+import { convertedTo, externalDataPaths, isOfHalves, markConverted, notFinite, OnnxModel } from "../onnx/model.ts";
+import { elementTypes } from "../onnx/operators.ts";
 import {
   type CalibrationRequest,
   calibrated,

@@ -4,7 +4,7 @@ import { ModelError, message } from "../core/errors.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { createNode, nodeName, type OnnxNode, OnnxTensor } from "../onnx/messages.ts";
 import type { OnnxGraph, OnnxModel } from "../onnx/model.ts";
-import { raiseOpset } from "../onnx/opset.ts";
+import { raiseOpset } from "../onnx/operators.ts";
 import { type Placement, type PlacementOptions, placePairs, type Reader } from "./placement.ts";
 import { errorsOf, FP8_MOST, INT8_MOST, largestOf, quantiseAlong, scaleOf } from "./rounding.ts";
 

@@ -16,9 +16,8 @@ import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.t
 import { type InputTensor, Preprocessor } from "../image/preprocessor.ts";
 import { readSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import { externalDataFiles } from "../onnx/declared.ts";
 import { OnnxValue } from "../onnx/messages.ts";
-import { OnnxModel } from "../onnx/model.ts";
+import { externalDataFiles, OnnxModel } from "../onnx/model.ts";
 import { Session } from "../onnxruntime/session.ts";
 import type { SessionOptions } from "../onnxruntime/session-options.ts";
 import type { Size } from "../runtime/backend.ts";

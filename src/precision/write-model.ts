@@ -4,11 +4,10 @@ import { closeSync, fstatSync, openSync, readSync, renameSync, writeSync } from 
 import { basename, dirname, join, resolve } from "node:path";
 import { ModelError, message } from "../core/errors.ts";
 import { discard, temporaryPath, writeError, writeFileWhole } from "../core/whole-file.ts";
-import { externalDataFiles, externalDataPaths } from "../onnx/declared.ts";
 import { halvesOf, type PendingWeights } from "../onnx/float16.ts";
 import { FP16_MAX } from "../onnx/float16-choice.ts";
 import { OnnxTensor } from "../onnx/messages.ts";
-import type { OnnxModel } from "../onnx/model.ts";
+import { externalDataFiles, externalDataPaths, type OnnxModel } from "../onnx/model.ts";
 
 /** What is read of weights at once: a multiple of every element's width. */
 const PIECE_BYTES = 16 * 2 ** 20;

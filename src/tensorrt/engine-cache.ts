@@ -9,8 +9,8 @@ import { formatDuration } from "../core/units.ts";
 import { discard, writeWhole, writeWholeSync } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
 import { type Beside, besideOf } from "../onnx/beside.ts";
-import { externalDataPaths, readOnnxMetadata } from "../onnx/declared.ts";
 import { fp32NodesOf } from "../onnx/fp32-nodes.ts";
+import { externalDataPaths, readOnnxMetadata } from "../onnx/model.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
 import {
   type BuildEnvironment,

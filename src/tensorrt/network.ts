@@ -5,7 +5,7 @@ import { oneLine } from "../core/shown.ts";
 import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import { addressOf, cString } from "../ffi/memory.ts";
 import { callMethod, SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { externalDataFiles, externalDataPaths } from "../onnx/declared.ts";
+import { externalDataFiles, externalDataPaths } from "../onnx/model.ts";
 import { NativeObject, runOffThread, stableBytes } from "./native-object.ts";
 import { dtypeNumber, dtypeOf, formatBit, ShapeCells, type TensorFormat } from "./tensor-info.ts";
 

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type DType, type Tensor, tensorOf } from "../../src/core/tensor.ts";
-import { elementTypes } from "../../src/onnx/element-types.ts";
 import { type Float16Options, halvesOf, toFloat16 } from "../../src/onnx/float16.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
+import { elementTypes } from "../../src/onnx/operators.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { describeTensors } from "../../src/precision/tensor-probe.ts";
 import { type InitializerSpec, type ModelSpec, onnxModel } from "../support/onnx-writer.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { tensorOf } from "../../src/core/tensor.ts";
 import { OnnxModel } from "../../src/onnx/model.ts";
-import { type RaisedOpset, raiseOpset } from "../../src/onnx/opset.ts";
+import { type RaisedOpset, raiseOpset } from "../../src/onnx/operators.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
 

@@ -15,8 +15,7 @@ import {
 import { ModelError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { tensorOf } from "../../src/core/tensor.ts";
-import { externalDataPaths } from "../../src/onnx/declared.ts";
-import { OnnxModel } from "../../src/onnx/model.ts";
+import { externalDataPaths, OnnxModel } from "../../src/onnx/model.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { convert } from "../../src/precision/precision.ts";
 import { fileFolder } from "../support/folder.ts";

@@ -10,7 +10,7 @@ import { type DecodedImage, ImageDecoder } from "../../image/image-decoder.ts";
 import type { InputTensor, Preprocessor } from "../../image/preprocessor.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import { externalDataFiles } from "../../onnx/declared.ts";
+import { externalDataFiles } from "../../onnx/model.ts";
 import type { Inference } from "../../onnxruntime/inference.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { SessionOptions } from "../../onnxruntime/session-options.ts";

@@ -16,7 +16,7 @@ import { declaredModel } from "../../heads/shaping-config.ts";
 import { readTraits } from "../../heads/traits.ts";
 import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
-import { readOnnxModel } from "../../onnx/declared.ts";
+import { readOnnxModel } from "../../onnx/model.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
 import { noDevicePart, type OpenedModel, type Task, type TaskModel } from "../../runtime/task.ts";

@@ -221,3 +221,14 @@ function createBuffer(byteLength: number): ArrayBuffer {
 export function allocate<T extends DType>(dtype: T, length: number): DTypeMap[T] {
   return viewOf(dtype, createBuffer(length * bytesPerElement(dtype)), 0, length);
 }
+
+/** Numbers of chance, the same in each process: what a model is found to be by a run on them it is always. */
+export class Chance {
+  #state = 1;
+
+  /** The next one from `low` up to `high`. */
+  between(low: number, high: number): number {
+    this.#state = (Math.imul(this.#state, 1_664_525) + 1_013_904_223) >>> 0;
+    return low + ((high - low) * this.#state) / 2 ** 32;
+  }
+}

@@ -5,7 +5,7 @@
 
 import { dirname, resolve } from "node:path";
 import { ModelError } from "../core/errors.ts";
-import { createTensor, type Tensor } from "../core/tensor.ts";
+import { Chance, createTensor, type Tensor } from "../core/tensor.ts";
 import { channelsOf } from "../image/preprocessing.ts";
 import { Candidates, type RowExtra } from "../model/rows.ts";
 import { OnnxValue } from "../onnx/messages.ts";
@@ -38,16 +38,6 @@ const TOLERANCES = {
   f32: { score: 2e-5, pixels: 0.01, number: 1e-4, map: 1e-3 },
   f16: { score: 4e-3, pixels: 2, number: 1e-2, map: 1e-2 },
 } as const;
-
-/** Numbers of chance, the same in each process: a model that is cut once is cut always. */
-class Chance {
-  #state = 1;
-
-  between(low: number, high: number): number {
-    this.#state = (Math.imul(this.#state, 1_664_525) + 1_013_904_223) >>> 0;
-    return low + ((high - low) * this.#state) / 2 ** 32;
-  }
-}
 
 /** Numbers of a kind: one for all of a cell, and how far each may lie from it. */
 interface Range {

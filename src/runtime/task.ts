@@ -65,6 +65,8 @@ export interface OpenedModel {
    * @throws {OnnxRuntimeError} If it does not take it
    */
   sample?(input: string, tensor: Tensor): Promise<ReadonlyMap<string, Tensor>>;
+  /** What the model was recognised as of the engine whose place this one takes: what was reported then is not reported again. */
+  readonly former?: Pick<TaskModel<unknown, unknown, unknown>, "guard"> | undefined;
 }
 
 /** A model that a task has recognised: everything an accelerator needs to know to run it. */
@@ -98,6 +100,8 @@ export interface TaskModel<ModelSpec, Params, Output> {
   mostWith?(params: Params): number;
   /** Parameters like these, of images that are made up; left out where the task makes nothing of the difference. */
   madeUp?(params: Params): Params;
+  /** What looks at the model's values and reports what is odd of them once; left out where nothing does. */
+  readonly guard?: object;
   /** True if two calls may share a run. */
   sameParams(a: Params, b: Params): boolean;
   /** What is done around the model where its tensors lie in host memory. */

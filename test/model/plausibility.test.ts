@@ -2,6 +2,12 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { place } from "../../src/image/geometry.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import type { OpenedModel } from "../../src/runtime/task.ts";
+import {
+  DEFAULT_DETECT_TASK_OPTIONS,
+  DetectTask,
+  type RecognisedDetector,
+} from "../../src/tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../src/tasks/detect/plausibility.ts";
 
@@ -195,4 +201,31 @@ test("no objects in the first image of a model whose rows may be another head's 
     USUAL_SELECTION,
   );
   expect(lines).toEqual([]);
+});
+
+test("what was reported of a model is not reported again of the engine that takes the place of its first one", async () => {
+  const model = {
+    inputs: [{ name: "images", dtype: "f32", shape: [1, 3, 640, 640] }],
+    outputs: [{ name: "output", dtype: "f32", shape: [1, 8400, 85] }],
+    metadata: {},
+  } as const;
+  const task = new DetectTask(DEFAULT_DETECT_TASK_OPTIONS);
+  const reportsOf = async (engine: Pick<OpenedModel, "former">) => {
+    lines = [];
+    const recognised = await task.recognise({
+      model,
+      source: "a.onnx",
+      described: () => Promise.resolve(model),
+      rangeOf: () => undefined,
+      outputsFor: () => Promise.resolve(model.outputs),
+      ...engine,
+    });
+    (recognised as RecognisedDetector).guard.check(blockOf([]), PLACEMENT, USUAL_SELECTION);
+    (recognised as RecognisedDetector).guard.check(blockOf([[1, 2, 30, 40, 1.5]]), PLACEMENT, USUAL_SELECTION);
+    return { recognised, reports: lines.map((line) => line.split(" ", 3).join(" ")) };
+  };
+  const first = await reportsOf({});
+  expect(first.reports).toEqual(["warn: No objects", "warn: Implausible detections"]);
+  expect((await reportsOf({ former: first.recognised })).reports).toEqual([]);
+  expect((await reportsOf({})).reports).toEqual(first.reports);
 });

@@ -48,7 +48,7 @@ interface OpenedPlan {
   readonly plan: ModelFile | CachedPlan;
   readonly engine: FirstEngine | undefined;
   /** What it is to take the place of. */
-  readonly former?: Pick<GpuBackend<unknown, unknown, unknown>, "streams" | "inFlight" | "reruns"> | undefined;
+  readonly former?: Pick<GpuBackend<unknown, unknown, unknown>, "streams" | "inFlight" | "reruns" | "task"> | undefined;
 }
 
 /** A model loaded on a GPU. */
@@ -142,7 +142,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertReadableTensors(engine);
     if (former !== undefined) assertRoom(engine, device, former.streams === "parallel" ? former.inFlight : 1);
-    const recognised = await task.recognise(openedEngine(engine, file.source));
+    const recognised = await task.recognise({ ...openedEngine(engine, file.source), former: former?.task });
     const part = await cudaPart<Params, Output>(recognised, task.action);
     const input = engine.tensor(recognised.input.name);
     const fixedBatch = input.shape[0]! > 0 ? input.shape[0]! : undefined;

@@ -4,7 +4,7 @@
  */
 
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
-import { createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { Chance, createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
 import { plural } from "../../core/units.ts";
 import { findImageInput, type ImageInput } from "../../heads/image-input.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
@@ -244,11 +244,8 @@ const SAMPLES = 2;
 function noise(image: ImageInput, batch: number, size: Size): Tensor {
   const tensor = createTensor(image.dtype, inputShape({ ...image, channels: 3 }, batch, size));
   const most = image.dtype === "u8" ? 255 : 1;
-  let state = 1;
-  for (let at = 0; at < tensor.data.length; at++) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    tensor.data[at] = (state / 2 ** 32) * most;
-  }
+  const chance = new Chance();
+  for (let at = 0; at < tensor.data.length; at++) tensor.data[at] = chance.between(0, most);
   return tensor;
 }
 

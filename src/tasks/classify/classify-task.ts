@@ -4,7 +4,6 @@
  */
 
 import { BunTensorRtError, message, ShapeError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
 import { formatShape, type Tensor } from "../../core/tensor.ts";
 import { round } from "../../core/units.ts";
 import { findImageInput } from "../../heads/image-input.ts";
@@ -56,7 +55,6 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
   /** @throws {ModelError} If it is no classifier */
   async recognise(opened: OpenedModel): Promise<ClassifierModel> {
     const spec = await recogniseClassifier(opened, this.#options);
-    for (const assumption of spec.assumptions) logger.warn(`Assuming for ${opened.source} ${assumption}`);
     return classifierModel(spec, opened, this.#options);
   }
 
@@ -73,13 +71,9 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
   }
 }
 
-function classifierModel(
-  spec: ClassifierSpec,
-  { model, source }: OpenedModel,
-  options: ClassifyTaskOptions,
-): ClassifierModel {
-  const guard = new ValueGuard(source, "class scores");
-  const { name, dtype, layout } = findImageInput(model)!;
+function classifierModel(spec: ClassifierSpec, opened: OpenedModel, options: ClassifyTaskOptions): ClassifierModel {
+  const guard = ValueGuard.begin(opened, "class scores", spec.assumptions);
+  const { name, dtype, layout } = findImageInput(opened.model)!;
   return {
     task: "classify",
     spec,
@@ -91,6 +85,7 @@ function classifierModel(
     mostImages: Number.POSITIVE_INFINITY,
     usualSize: spec.size,
     idleParams: { top: 1 },
+    guard,
     sizeFor: () => spec.size,
     sameParams: (a, b) => a.top === b.top,
     host: async () => ({ createWork: () => new HostClassify(spec, guard) }),

@@ -92,8 +92,9 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   async recognise(opened: OpenedModel): Promise<DetectModel> {
     const model = await opened.described(this.#options.size);
     await this.#refuseOther(opened, model);
-    const recognition = recogniseModel(model, { ...this.#options, source: opened.source });
-    return new RecognisedDetector(recognition, opened.source, this.#options);
+    const { source, former } = opened;
+    const recognition = recogniseModel(model, { ...this.#options, source, isSilent: former !== undefined });
+    return new RecognisedDetector(recognition, opened, this.#options);
   }
 
   async check(opened: OpenedModel): Promise<void> {
@@ -178,13 +179,13 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
   /** True if inputs are as large as their images. */
   readonly #isImageSized: boolean;
   /** Looks at the kept rows of all slots. */
-  protected readonly guard: PlausibilityGuard;
+  readonly guard: PlausibilityGuard;
 
-  constructor(spec: Spec, source: string, options: DetectTaskOptions) {
+  constructor(spec: Spec, { source, former }: Pick<OpenedModel, "source" | "former">, options: DetectTaskOptions) {
     const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = spec;
     const { dtype, layout, levels } = preprocessing;
     this.spec = spec;
-    this.guard = new PlausibilityGuard(source, spec);
+    this.guard = former?.guard instanceof PlausibilityGuard ? former.guard : new PlausibilityGuard(source, spec);
     this.input = { name, dtype, layout, channels: channelsOf(preprocessing), levels };
     this.sizeInputs = sizeInputs;
     this.outputs = spec.plan.kind === "own" ? spec.plan.outputs : undefined;

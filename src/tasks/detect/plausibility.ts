@@ -13,6 +13,7 @@ import { yoloEndToEnd, yoloObjectness, yoloTransposed } from "../../heads/yolo.t
 import { yolox, yoloxDecoded } from "../../heads/yolox.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
+import type { OpenedModel } from "../../runtime/task.ts";
 import type { NmsOptions } from "./nms.ts";
 
 /** A probability, with room for the rounding of f16 and of products. */
@@ -309,13 +310,24 @@ export class ValueGuard {
   readonly #noun: string;
   #hasReported = false;
 
-  /**
-   * @param source the model, for messages
-   * @param noun   what the numbers are
-   */
-  constructor(source: string, noun: "map" | "class scores") {
+  private constructor(source: string, noun: "map" | "class scores") {
     this.#source = source;
     this.#noun = noun;
+  }
+
+  /**
+   * The guard of a model: that of the engine whose place another takes, or a new one, and then what was assumed is reported.
+   *
+   * @param noun what the numbers are
+   */
+  static begin(
+    { source, former }: Pick<OpenedModel, "source" | "former">,
+    noun: "map" | "class scores",
+    assumptions: readonly string[],
+  ): ValueGuard {
+    if (former?.guard instanceof ValueGuard) return former.guard;
+    for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
+    return new ValueGuard(source, noun);
   }
 
   /** @param values of which `length` from `start` on are those of an image */

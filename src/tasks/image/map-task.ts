@@ -1,7 +1,6 @@
 /** @module MapTask: models that say something of every pixel: how images are cut for them, and how they are run. */
 
 import { message, ShapeError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
 import { formatShape, type Shape } from "../../core/tensor.ts";
 import { MAP_TASKS, type MapTaskName } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
@@ -77,8 +76,7 @@ export class MapTask<Spec extends MapSpec, Map, Options extends MapTaskOptions> 
   /** @throws {ModelError} If it is of another task */
   async recognise(opened: OpenedModel): Promise<TaskModel<Spec, undefined, Map>> {
     const spec = await this.#form.recognise(opened, this.#options);
-    for (const assumption of spec.assumptions) logger.warn(`Assuming for ${opened.source} ${assumption}`);
-    const guard = new ValueGuard(opened.source, "map");
+    const guard = ValueGuard.begin(opened, "map", spec.assumptions);
     return mapModel(this.#form, spec, this.#options, guard, opened.rangeOf(spec.imageInput));
   }
 
@@ -116,6 +114,7 @@ function mapModel<Spec extends MapSpec, Map, Options extends MapTaskOptions>(
     mostImages: multiple === undefined ? Number.POSITIVE_INFINITY : 1,
     usualSize: size,
     idleParams: undefined,
+    guard,
     sizeFor([image]) {
       if (multiple === undefined) return size;
       const [[{ width, height }]] = rectanglesOf(options, image!) as [readonly [Rectangle, Tile]];

@@ -82,8 +82,9 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
   /** @throws {ModelError} If it is of another task, or its outputs fit none that are known */
   async recognise(opened: OpenedModel): Promise<TaskModel<ObjectSpec, NmsOptions, DetectionBlock>> {
     const model = await opened.described(this.#options.size);
-    const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source });
-    return new RecognisedObjects(spec, opened.source, this.#options);
+    const { source, former } = opened;
+    const spec = recogniseObjects(model, this.name, { ...this.#options, source, isSilent: former !== undefined });
+    return new RecognisedObjects(spec, opened, this.#options);
   }
 
   /** @throws {UnavailableError} If there is no part of it for the device that an engine would be built for */
@@ -109,8 +110,8 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
   override readonly task: string;
   override readonly device: TaskModel<unknown, unknown, unknown>["device"];
 
-  constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
-    super(spec, source, options);
+  constructor(spec: ObjectSpec, opened: OpenedModel, options: DetectTaskOptions) {
+    super(spec, opened, options);
     const { cuda } = PARTS[spec.task];
     const isOwn = spec.plan.kind === "own";
     this.task = options.task === "detect" ? "detect" : spec.task;

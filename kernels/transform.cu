@@ -30,7 +30,7 @@ struct __align__(16) Frame {
   int unused[2];
 };
 
-// 32 bytes, packed by the same: places in source pixels; see Tile of src/tasks/image/tile-grid.ts.
+// 32 bytes, packed by the same: places in source pixels; see Tile of src/tasks/image-grid.ts.
 struct __align__(16) Tile {
   int x, y, left, top, right, bottom, unused[2];
 };

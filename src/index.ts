@@ -134,7 +134,6 @@ export type {
 } from "./heads/plans.ts";
 export type { ObjectTaskName } from "./heads/traits.ts";
 export type { CropRounding, Edge, Fit, Rectangle, Region, Resized, Size } from "./image/geometry.ts";
-export type { YuvRange, YuvStandard } from "./image/image.ts";
 export {
   type DevicePlanes,
   type Image,
@@ -144,6 +143,8 @@ export {
   type PackedImage,
   type PixelFormat,
   type SampleFormat,
+  type YuvRange,
+  type YuvStandard,
 } from "./image/image.ts";
 export type { DecodedImage } from "./image/image-decoder.ts";
 export { type ByteDecodeOptions, type DecodeOptions, decodeImage, encodeImage } from "./image/image-file.ts";
@@ -227,7 +228,7 @@ export type {
   PixelTensor,
 } from "./tasks/image/image-recognition.ts";
 export type { MapPreprocessingOptions } from "./tasks/image/map-recognition.ts";
-export type { Padding, Tile, TileGrid } from "./tasks/image/tile-grid.ts";
+export type { Padding, SliceEdges, SliceMerge, SliceMetric, Tile, TileGrid } from "./tasks/image-grid.ts";
 export { probiou, type RotatedSuppression, rotatedCorners, rotatedIou } from "./tasks/obb/rotated.ts";
 export type {
   Keypoint,
@@ -245,7 +246,6 @@ export { Mask, type MaskParts, type PolygonOptions } from "./tasks/segment/mask.
 export type { Polygon, Rle } from "./tasks/segment/mask-forms.ts";
 export type { MaskSize } from "./tasks/segment/mask-plan.ts";
 export { type ClassArea, type ClassMap, maskOfClass, type SemanticResult } from "./tasks/semantic/semantic-task.ts";
-export type { SliceEdges, SliceMerge, SliceMetric } from "./tasks/slices/slice-grid.ts";
 export type {
   Drawable,
   DrawResultOptions,

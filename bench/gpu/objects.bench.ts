@@ -59,7 +59,7 @@ const boxesTask: Task<ModelSpec, NmsOptions, DetectionBlock> = {
     } = recogniseObjects(model, evidentTask(model)! as "obb" | "pose", {
       source: opened.source,
     });
-    return new RecognisedDetector<ModelSpec>(spec, opened.source, DEFAULT_DETECT_TASK_OPTIONS);
+    return new RecognisedDetector<ModelSpec>(spec, opened, DEFAULT_DETECT_TASK_OPTIONS);
   },
   engineShapes: ({ model }) => engineShapes(model.metadata, DEFAULT_DETECT_TASK_OPTIONS),
 };

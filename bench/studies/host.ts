@@ -194,7 +194,7 @@ export class HostRun implements HostTensors, Disposable {
 export class HostReadTask extends DetectTask {
   override async recognise(opened: OpenedModel): Promise<DetectModel> {
     const { spec } = await super.recognise(opened);
-    return new HostReadDetector(spec, opened.source, DEFAULT_DETECT_TASK_OPTIONS);
+    return new HostReadDetector(spec, opened, DEFAULT_DETECT_TASK_OPTIONS);
   }
 }
 

@@ -17,7 +17,7 @@ import {
 } from "../core/options.ts";
 import { idsOf, labelOf } from "../model/model-info.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
-import type { SliceEdges, SliceMerge, SliceMetric } from "../tasks/slices/slice-grid.ts";
+import type { SliceEdges, SliceMerge, SliceMetric } from "../tasks/image-grid.ts";
 import { MACHINE_OPTIONS, SIZE_OPTION } from "./machine-options.ts";
 
 /** What every call may be told. */

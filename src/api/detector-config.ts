@@ -14,9 +14,9 @@ import { PREPROCESSING_OPTIONS, refusePadding } from "../image/image-options.ts"
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
+import { type SlicePlan, USUAL_SLICES } from "../tasks/image-grid.ts";
 import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
-import { type SlicePlan, USUAL_SLICES } from "../tasks/slices/slice-grid.ts";
 import {
   CALLBACK_OPTION,
   CallParser,

@@ -9,7 +9,7 @@ import type { DecodingLimits } from "../image/decode-limits.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
-import type { Padding } from "../tasks/image/tile-grid.ts";
+import type { Padding } from "../tasks/image-grid.ts";
 import { DETECTOR_OPTIONS } from "./detector-config.ts";
 import { LOAD_OPTIONS, loadingOf, type MachineChoice, SIDES_TEXT, sides, withAccelerators } from "./machine-options.ts";
 

@@ -7,7 +7,7 @@ import type { FrameResult } from "../runtime/backend.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
-import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";
+import { type TileGrid, tileGrid } from "../tasks/image-grid.ts";
 import type { Timing } from "../tasks/task-result.ts";
 import { CallParser, type StreamRules } from "./call-options.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";

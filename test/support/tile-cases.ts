@@ -15,8 +15,8 @@ import {
   pixelShape,
   tilePreprocessing,
 } from "../../src/tasks/image/image-recognition.ts";
-import { type Padding, type Tile, tileGrid } from "../../src/tasks/image/tile-grid.ts";
 import { cubicPhases, TilePlacer } from "../../src/tasks/image/tile-placer.ts";
+import { type Padding, type Tile, tileGrid } from "../../src/tasks/image-grid.ts";
 import { chance } from "./chance.ts";
 import { noiseImage } from "./image-models.ts";
 

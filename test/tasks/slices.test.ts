@@ -3,11 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Rectangle } from "../../src/image/geometry.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { type MergeRules, type SliceMerge, type SliceMetric, slicesOf } from "../../src/tasks/image-grid.ts";
 import { rotatedEnvelope } from "../../src/tasks/obb/rotated.ts";
 import { giveMasks, type MaskedBlock } from "../../src/tasks/objects/objects.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
-import type { MergeRules, SliceMerge, SliceMetric } from "../../src/tasks/slices/slice-grid.ts";
-import { slicesOf } from "../../src/tasks/slices/slice-grid.ts";
 import { SliceMerger } from "../../src/tasks/slices/slice-merge.ts";
 import { sharedFile } from "../support/shared.ts";
 

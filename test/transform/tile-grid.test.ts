@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import { sourceIndex } from "../../src/image/geometry.ts";
-import { type TileRules, tileGrid } from "../../src/tasks/image/tile-grid.ts";
+import { type TileRules, tileGrid } from "../../src/tasks/image-grid.ts";
 
 const RULES: TileRules = {
   fixedWidth: undefined,

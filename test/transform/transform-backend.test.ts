@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { probeSize, tileRules } from "../../src/tasks/image/image-task.ts";
-import { tileGrid } from "../../src/tasks/image/tile-grid.ts";
+import { tileGrid } from "../../src/tasks/image-grid.ts";
 
 const OPEN = { fixedWidth: undefined, fixedHeight: undefined, fixedBatch: undefined } as const;
 

@@ -25,7 +25,7 @@ import type { Image } from "../../image/image.ts";
 import { type RowsRead, rowsRead } from "../../image/resize-taps.ts";
 import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
-import type { SlicePlan } from "../slices/slice-grid.ts";
+import type { SlicePlan } from "../image-grid.ts";
 import { Slicer } from "../slices/slicer.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
 import { type CudaObjects, type DecodeBatch, GpuTables } from "./device-batch.ts";

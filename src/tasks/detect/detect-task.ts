@@ -24,9 +24,9 @@ import {
   type TaskModel,
 } from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
+import { type SlicePlan, slicesOf } from "../image-grid.ts";
 import type { RotatedSuppression } from "../obb/rotated.ts";
 import type { MaskSize } from "../segment/mask-plan.ts";
-import { type SlicePlan, slicesOf } from "../slices/slice-grid.ts";
 import type { CudaObjects } from "./device-batch.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";

@@ -8,7 +8,7 @@ import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { blockAt, Candidates, type DetectionBlock, type RowExtra } from "../../model/rows.ts";
 import type { HostTensors, HostWork, PixelSize } from "../../runtime/task.ts";
-import { type SlicePlan, USUAL_SLICES } from "../slices/slice-grid.ts";
+import { type SlicePlan, USUAL_SLICES } from "../image-grid.ts";
 import { Slicer } from "../slices/slicer.ts";
 import { type NmsOptions, Selector, USUAL_SELECTION } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";

@@ -5,7 +5,7 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { OTHER_HEAD_HINT } from "../../heads/outputs.ts";
 import type { DecodePlan } from "../../heads/plans.ts";
 import type { Candidates, DetectionBlock } from "../../model/rows.ts";
-import type { SlicePlan } from "../slices/slice-grid.ts";
+import type { SlicePlan } from "../image-grid.ts";
 
 /** Which rows are kept. */
 export interface NmsOptions {

@@ -21,6 +21,7 @@ import { placeTile, type Region, type Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedFormat, type PackedImage } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
+import { type Padding, type Tile, tileGrid } from "../image-grid.ts";
 import {
   type DeviceFrame,
   FRAME_BYTES,
@@ -42,7 +43,6 @@ import {
   tilePreprocessing,
   withMemory,
 } from "./image-recognition.ts";
-import { type Padding, type Tile, tileGrid } from "./tile-grid.ts";
 import { cubicPhases } from "./tile-placer.ts";
 
 /** What all parts of a loaded image model share. */

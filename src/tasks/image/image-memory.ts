@@ -9,7 +9,7 @@ import type { DeviceBuffer, DeviceMemory } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/kept-memory.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
-import type { Tile } from "./tile-grid.ts";
+import type { Tile } from "../image-grid.ts";
 
 /** Bytes of `struct Frame`. */
 export const FRAME_BYTES = 48;

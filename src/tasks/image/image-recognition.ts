@@ -16,7 +16,7 @@ import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
 import { type Line, type Preprocessing, triple } from "../../image/preprocessing.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
 import { inputShape } from "../../runtime/task.ts";
-import type { TileRules } from "./tile-grid.ts";
+import type { TileRules } from "../image-grid.ts";
 
 /** What the caller knows better than the shapes tell; `undefined` is worked out. */
 export interface ImageHints {

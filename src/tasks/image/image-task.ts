@@ -7,6 +7,7 @@ import { loadHint } from "../../heads/traits.ts";
 import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
+import { checkTiles, type Padding, type TileRules, tileGrid } from "../image-grid.ts";
 import {
   channelCount,
   type ImageHints,
@@ -18,7 +19,6 @@ import {
   recogniseOutput,
   type TiledImageSpec,
 } from "./image-recognition.ts";
-import { checkTiles, type Padding, type TileRules, tileGrid } from "./tile-grid.ts";
 
 /** What a caller may say of an image model. */
 export interface ImageTaskOptions extends DecodingLimits {

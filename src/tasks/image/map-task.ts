@@ -21,8 +21,8 @@ import {
   type TaskModel,
 } from "../../runtime/task.ts";
 import { ValueGuard } from "../detect/plausibility.ts";
+import { checkTiles, type Tile, type TileRules, tileGrid } from "../image-grid.ts";
 import { engineSize, keptSize, type MapSpec, type MapTaskOptions } from "./map-recognition.ts";
-import { checkTiles, type Tile, type TileRules, tileGrid } from "./tile-grid.ts";
 
 type ShapeRange = NonNullable<ReturnType<OpenedModel["rangeOf"]>>;
 

@@ -10,6 +10,7 @@ import { bytesPerPixel, type Image, type PackedImage } from "../../image/image.t
 import { type Line, LUMA_WEIGHTS } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { HostTensors, HostWork } from "../../runtime/task.ts";
+import { type Padding, type Tile, type TileGrid, tileGrid } from "../image-grid.ts";
 import {
   checkOutput,
   imageFormFor,
@@ -20,7 +21,6 @@ import {
   tilePreprocessing,
   withMemory,
 } from "./image-recognition.ts";
-import { type Padding, type Tile, type TileGrid, tileGrid } from "./tile-grid.ts";
 
 /** Bits of a weight: 2048 is the whole. */
 const CUBIC_WEIGHT_BITS = 11;

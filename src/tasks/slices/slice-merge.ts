@@ -2,9 +2,9 @@
 
 import type { Rectangle } from "../../image/geometry.ts";
 import { blockAt, type DetectionBlock, type RowExtra } from "../../model/rows.ts";
+import type { MergeRules } from "../image-grid.ts";
 import { growRotated, rotatedEnvelope, rotatedOverlap } from "../obb/rotated.ts";
 import { giveMasks, type MaskedBlock, MergedMasks } from "../objects/objects.ts";
-import type { MergeRules } from "./slice-grid.ts";
 
 const { fround } = Math;
 

@@ -4,7 +4,7 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { placeRectangle, type Rectangle, type Region, type Size } from "../../image/geometry.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { PixelSize } from "../../runtime/task.ts";
-import { type MergeRules, type SlicePlan, type SliceRules, slicesOf } from "./slice-grid.ts";
+import { type MergeRules, type SlicePlan, type SliceRules, slicesOf } from "../image-grid.ts";
 import { type MergeSelection, SliceMerger } from "./slice-merge.ts";
 
 /** Cuts the images of one slot. */

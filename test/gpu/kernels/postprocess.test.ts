@@ -21,7 +21,7 @@ import { type CudaObjects, DetectionReader, NmsOptionsTable } from "../../../src
 import type { HostDetect } from "../../../src/tasks/detect/host-detect.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../../src/tasks/detect/plausibility.ts";
-import { HostObb } from "../../../src/tasks/objects/host-objects.ts";
+import { HostObb } from "../../../src/tasks/objects/object-task.ts";
 import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing, isOnCpu, isSanitized } from "../../support/gpu.ts";

@@ -5,8 +5,7 @@
 
 import { decodeFacePoints } from "../../heads/face-grid.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
-import { hostReason, type MaskSource } from "../../heads/host-plan.ts";
-import { LARGEST_PATCH } from "../../heads/masked.ts";
+import { hostReason, LARGEST_PATCH, type MaskSource } from "../../heads/host-plan.ts";
 import { evidentHead, evidentTask, type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
 import { gatherRows, NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
 import { OBJECT_HEADS } from "../../heads/registry.ts";

@@ -1,11 +1,12 @@
 /**
  * @module Accuracy of every reference model, beside the published figure: through `detect --format coco`, or `val`.
  *
- * Usage: `bun bench/accuracy.ts [--shared DIR] [--python PATH] [--backend cpu|gpu] [--only NAME,NAME] [--json FILE] [--val]
- * [--level N] [--compare-fp32-layers]`.
- * Needs the folder with the reference models and images, and a Python with pycocotools; with `--val` none. `--level` builds
- * the engines at that optimisation level first; `--compare-fp32-layers` builds those that keep layers in FP32 without them
- * as well.
+ * Usage: `bun bench/accuracy.ts [--shared DIR] [--python PATH] [--backend cpu|gpu|cpu,gpu] [--only NAME,NAME] [--json FILE]
+ * [--val] [--level N] [--build FLAGS] [--compare-fp32-layers]`.
+ * Needs the folder with the reference models and images, and a Python with pycocotools; with `--val` none. `--backend cpu,gpu` scores each model
+ * on both, and says how far the GPU's engine is from the CPU. `--level` builds the GPU's engines at that optimisation level first, with what
+ * `--build "--io-format model --timing-iterations 1"` says more;
+ * `--compare-fp32-layers` builds those that keep layers in FP32 without them as well.
  */
 
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -22,9 +23,12 @@ const { values } = parseArgs({
     json: { type: "string" },
     val: { type: "boolean", default: false },
     level: { type: "string" },
+    build: { type: "string", default: "" },
     "compare-fp32-layers": { type: "boolean", default: false },
   },
 });
+
+const backends = values.backend.split(",");
 
 /** Largest difference to the reference mAP50-95. */
 const TOLERANCE = 0.003;
@@ -79,8 +83,8 @@ if (!values.val && Bun.spawnSync([values.python, "-c", "import pycocotools"]).ex
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-accuracy-"));
 
 /** Score what `detect` finds by pycocotools, or what `val` says. */
-function score(model: string, name: string): Score {
-  const machine = ["--backend", values.backend];
+function score(model: string, name: string, backend: string): Score {
+  const machine = ["--backend", backend];
   const kept = ["--threshold", "0.001", "--iou", "0.65", "--max-detections", "300"];
   if (values.val) {
     const told = tool(
@@ -116,6 +120,7 @@ function build(model: string, name: string, flags: readonly string[]): { plan: s
     plan,
     "--json",
     "--quiet",
+    ...values.build.split(" ").filter(Boolean),
     ...flags,
   );
   const { origin, elapsedMs } = JSON.parse(told);
@@ -126,19 +131,23 @@ const results: unknown[] = [];
 let failed = 0;
 
 /** Score a model and print its line. */
-function report(row: Row, name: string, model: string, facts: Readonly<Record<string, unknown>>): void {
+function report(
+  { row, name, backend }: { row: Row; name: string; backend: string },
+  model: string,
+  facts: Readonly<Record<string, unknown>>,
+): Score {
   const started = performance.now();
-  const found = score(model, name);
+  const found = score(model, name, backend);
   const elapsed = performance.now() - started;
   const difference = found.map - row.map;
   const isWithin = Math.abs(difference) <= TOLERANCE;
   if (!isWithin) failed += 1;
   const reference = { map: row.map, map50: row.map50 };
-  results.push({ ...row, name, reference, backend: values.backend, ...facts, ...found });
+  results.push({ ...row, name, reference, backend, ...facts, ...found });
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
   console.log(
     [
-      name.padEnd(22),
+      `${name}${backends.length > 1 ? `, ${backend}` : ""}`.padEnd(22),
       found.map.toFixed(4).padStart(8),
       row.map.toFixed(4).padStart(10),
       `${difference >= 0 ? "+" : ""}${difference.toFixed(4)}`.padStart(11),
@@ -149,6 +158,21 @@ function report(row: Row, name: string, model: string, facts: Readonly<Record<st
       isWithin ? "" : `  off by more than ${TOLERANCE}`,
     ].join(" "),
   );
+  return found;
+}
+
+/** Score a model on one backend, of the level that was asked for. @returns the score of the model as it is */
+function measure(row: Row, model: string, backend: string): Score {
+  const of = { row, name: row.name, backend };
+  if (values.level === undefined || backend === "cpu") return report(of, model, {});
+  const { plan, fp32, ms } = build(model, row.name, []);
+  const found = report(of, plan, { fp32, buildMs: ms });
+  if (fp32 > 0 && values["compare-fp32-layers"]) {
+    const name = `${row.name}_all_fp16`;
+    const bare = build(model, name, ["--no-fp32-layers"]);
+    report({ row, name, backend }, bare.plan, { fp32: bare.fp32, buildMs: bare.ms });
+  }
+  return found;
 }
 
 console.log("model                  mAP50-95  reference  difference     mAP50  reference   ms/image");
@@ -156,16 +180,11 @@ const only = values.only?.split(",");
 for (const row of ROWS.filter(({ name }) => only === undefined || only.includes(name))) {
   const model = row.model.includes("/") ? join(values.shared, row.model) : row.model;
   try {
-    if (values.level === undefined) {
-      report(row, row.name, model, {});
-      continue;
+    const [first, ...others] = backends.map((backend) => measure(row, model, backend));
+    for (const { map, map50 } of others) {
+      const apart = [map - first!.map, map50 - first!.map50].map((by) => `${by >= 0 ? "+" : ""}${by.toFixed(4)}`);
+      console.log(`  beside ${backends[0]}: mAP50-95 ${apart[0]}, mAP50 ${apart[1]}`);
     }
-    const { plan, fp32, ms } = build(model, row.name, []);
-    report(row, row.name, plan, { fp32, buildMs: ms });
-    if (fp32 === 0 || !values["compare-fp32-layers"]) continue;
-    const name = `${row.name}_all_fp16`;
-    const bare = build(model, name, ["--no-fp32-layers"]);
-    report(row, name, bare.plan, { fp32: bare.fp32, buildMs: bare.ms });
   } catch (error) {
     // One that cannot be fetched or built leaves the others.
     failed += 1;

@@ -121,7 +121,7 @@ const REAL: Readonly<Record<string, string>> = {
   mmdet:
     "by mmdeploy 1.3.1: mmdet 3.3.0's RTMDet, YOLOX, YOLOv3, SSD, SSDLite, ATSS, RetinaNet, FCOS, GFL, DETR, Faster R-CNN; " +
     "mmyolo 0.6.0's YOLOv5, YOLOv6, YOLOv7, YOLOv8, RTMDet, YOLOX, PP-YOLOE+",
-  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: boxes of RTMDet-Ins, Mask R-CNN with its masks",
+  "mask-rcnn-mmdeploy": "mmdet 3.3.0 by mmdeploy 1.3.1: RTMDet-Ins and Mask R-CNN with their masks",
   "nanodet-plus": "modelscope 1.40.2",
   "damo-yolo": "modelscope 1.40.2; super-gradients 3.7.1: YOLO-NAS without post-processing, named",
   "yolo-nas-flat": "super-gradients 3.7.1",
@@ -136,7 +136,7 @@ const REAL: Readonly<Record<string, string>> = {
   "tf-detection": "tf-models-research-object-detection 2.8.0.post1 by tf2onnx 1.17.0: SSD MobileNet v2, Faster R-CNN",
   "combined-nms": "yolov3-tf2 0.5 and yolov3-tf 0.1.3 by tf2onnx 1.17.0: YOLOv3 and its tiny one",
   "tflite-detection": "tf-models-research-object-detection 2.8.0.post1 by TFLite and tf2onnx 1.17.0: SSD MobileNet v2",
-  "yolov4-maps": "yolov4 3.2.0 (tensorflow-yolov4) by tf2onnx 1.17.0: YOLOv4-tiny",
+  "yolov4-maps": "yolov4 3.2.0 (tensorflow-yolov4) by tf2onnx 1.17.0: YOLOv4 and its tiny one",
   yolov4: "wf-pytorch-yolo-v4 0.2.2 and darknet2any 0.7.6: YOLOv3, v4 and their tiny ones",
   qualcomm: "qai-hub-models 0.65.0: YOLOv8, YOLO11",
 };

@@ -4,6 +4,7 @@ import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { decodeImage } from "../../src/image/image-file.ts";
 import { chance } from "../support/chance.ts";
+import { bareTiff } from "../support/hostile.ts";
 import { hasTurboJpeg, largestDifference, paint, paintedJpeg, sharpOf } from "../support/images.ts";
 
 test("decodeImage() decodes files of any kind into memory of their own", async () => {
@@ -74,7 +75,7 @@ const PIXELS_AT = 8 + 2 + 10 * 12 + 4;
 
 /** A TIFF of 2 x 1 grey pixels, all zeros. @param format SampleFormat: 1 unsigned, 2 signed, 3 float */
 function greyTiff(bits: number, format: number): Uint8Array {
-  const tags = [
+  const head = bareTiff([
     [256, 2],
     [257, 1],
     [258, bits],
@@ -85,18 +86,8 @@ function greyTiff(bits: number, format: number): Uint8Array {
     [278, 1],
     [279, bits / 4],
     [339, format],
-  ] as const;
-  const file = Buffer.alloc(PIXELS_AT + bits / 4);
-  file.write("II*\0\x08\0\0\0", 0, "latin1");
-  file.writeUInt16LE(tags.length, 8);
-  for (const [index, [tag, value]] of tags.entries()) {
-    const at = 10 + index * 12;
-    file.writeUInt16LE(tag, at);
-    file.writeUInt16LE(3, at + 2);
-    file.writeUInt32LE(1, at + 4);
-    file.writeUInt16LE(value, at + 8);
-  }
-  return file;
+  ]);
+  return Buffer.concat([head, Buffer.alloc(bits / 4)]);
 }
 
 test("decodeImage() refuses samples whose black and white nobody knows: float, signed and 32-bit TIFF", async () => {

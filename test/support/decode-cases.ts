@@ -103,10 +103,21 @@ function rowValue(noise: Noise, column: number): number {
   return column === 4 ? noise.score(1) : noise.below(40);
 }
 
+/** Rows of x1, y1, x2, y2, score and class. */
+export const SIX_COLUMNS = {
+  kind: "rows",
+  output: "rows",
+  columns: 6,
+  boxColumn: 0,
+  scoreColumn: 4,
+  classColumn: 5,
+  batchColumn: undefined,
+  counts: undefined,
+} as const;
+
 function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
   const noise = new Noise(11);
   const size = { batch: 3, inputWidth: 320, inputHeight: 256, needsNms };
-  const plan = { kind: "rows", output: "rows", boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
   const image = tensor(dtype, [3, 70, 6], (at) => rowValue(noise, at % 6));
   const flat = tensor(dtype, [100, 7], (at) => (at % 7 === 6 ? noise.below(3) : rowValue(noise, at % 7)));
   const counted = tensor(dtype, [90, 6], (at) => rowValue(noise, at % 6));
@@ -114,20 +125,20 @@ function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
     {
       ...size,
       name: `rows ${dtype}, NMS ${needsNms}`,
-      plan: { ...plan, columns: 6, batchColumn: undefined, counts: undefined },
+      plan: SIX_COLUMNS,
       outputs: new Map([["rows", image]]),
     },
     {
       ...size,
       name: `rows of all images ${dtype}, NMS ${needsNms}`,
-      plan: { ...plan, columns: 7, batchColumn: 6, counts: undefined },
+      plan: { ...SIX_COLUMNS, columns: 7, batchColumn: 6 },
       extras: [{ name: "row", output: "rows", order: "flat", channels: 7, first: 4, length: 3 }],
       outputs: new Map([["rows", flat]]),
     },
     ...(["i32", "i64"] as const).map((type) => ({
       ...size,
       name: `counted rows ${dtype} ${type}, NMS ${needsNms}`,
-      plan: { ...plan, columns: 6, batchColumn: undefined, counts: "counts" },
+      plan: { ...SIX_COLUMNS, counts: "counts" },
       extras: [{ name: "row", output: "rows", order: "flat", channels: 6, first: 3, length: 2 } as const],
       outputs: new Map([
         ["rows", counted],
@@ -146,18 +157,7 @@ function centredRows(dtype: FloatType): DecodeCase {
   };
   return {
     name: `centred rows in fractions ${dtype}`,
-    plan: {
-      kind: "rows",
-      output: "rows",
-      columns: 6,
-      boxColumn: 0,
-      scoreColumn: 4,
-      classColumn: 5,
-      batchColumn: undefined,
-      counts: undefined,
-      boxForm: "centre",
-      boxUnit: "fraction",
-    },
+    plan: { ...SIX_COLUMNS, boxForm: "centre", boxUnit: "fraction" },
     outputs: new Map([["rows", tensor(dtype, [3, 70, 6], (at) => value(at % 6))]]),
     batch: 3,
     inputWidth: 320,

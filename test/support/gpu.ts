@@ -1,5 +1,6 @@
 /** @module Gpu: a device and a stream for tests that need a card; `isGpuMissing` is the one reason such a test is skipped. */
 
+import { SPIN_PTX } from "../../bench/gpu/spin.ts";
 import { allocate, type DType, packVectors, type Tensor, vectorVolume } from "../../src/core/tensor.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
@@ -103,23 +104,3 @@ export function spin(kernel: Kernel, milliseconds: number, stream: Stream): void
   args.setPointer(0, Math.round(milliseconds * 1e6) as DevicePtr);
   kernel.launch({ grid: [1, 1, 1], block: [1, 1, 1] }, args, { stream });
 }
-
-/** One thread that reads the clock until enough nanoseconds have passed. */
-const SPIN_PTX = `
-.version 7.0
-.target sm_75
-.address_size 64
-.visible .entry spin(.param .u64 nanoseconds)
-{
-  .reg .u64 %limit, %start, %now, %passed;
-  .reg .pred %more;
-  ld.param.u64 %limit, [nanoseconds];
-  mov.u64 %start, %globaltimer;
-again:
-  mov.u64 %now, %globaltimer;
-  sub.u64 %passed, %now, %start;
-  setp.lt.u64 %more, %passed, %limit;
-  @%more bra again;
-  ret;
-}
-`;

@@ -22,7 +22,7 @@ import type { HostDetect } from "../../../src/tasks/detect/host-detect.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../../src/tasks/detect/plausibility.ts";
 import { HostObb } from "../../../src/tasks/objects/object-task.ts";
-import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
+import { type DecodeCase, decodeCases, manyCandidates, SIX_COLUMNS } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing, isOnCpu, isSanitized } from "../../support/gpu.ts";
 import { mapCases, orientedMapCases } from "../../support/map-cases.ts";
@@ -289,16 +289,7 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   const library = gpu.own(KernelLibrary.create(gpu.device));
   const rowsOf = (score: number, classId: number): DecodeCase => ({
     name: "made-up",
-    plan: {
-      kind: "rows",
-      output: "rows",
-      columns: 6,
-      boxColumn: 0,
-      scoreColumn: 4,
-      classColumn: 5,
-      batchColumn: undefined,
-      counts: undefined,
-    },
+    plan: SIX_COLUMNS,
     outputs: new Map([
       ["rows", { dtype: "f32", shape: [1, 1, 6], data: Float32Array.of(1, 2, 30, 40, score, classId) }],
     ]),

@@ -5,7 +5,7 @@
  * [--val] [--level N] [--build FLAGS] [--compare-fp32-layers]`.
  * Needs the folder with the reference models and images, and a Python with pycocotools; with `--val` none. `--backend cpu,gpu` scores each model
  * on both, and says how far the GPU's engine is from the CPU. `--level` builds the GPU's engines at that optimisation level first, with what
- * `--build "--io-format model --timing-iterations 1"` says more;
+ * `--build="--io-format model --timing-iterations 1"` says more;
  * `--compare-fp32-layers` builds those that keep layers in FP32 without them as well.
  */
 

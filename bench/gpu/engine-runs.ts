@@ -4,8 +4,8 @@
  */
 
 import { isDynamic, type Shape } from "../../src/core/tensor.ts";
+import { DeviceBuffer } from "../../src/cuda/buffers.ts";
 import type { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Graph, type GraphExec, Stream } from "../../src/cuda/stream.ts";
 import type { Engine, ExecutionContext } from "../../src/tensorrt/engine.ts";

@@ -1,8 +1,8 @@
 /** @module GpuTimer: GPU time of enqueued work by events, with a cold L2 cache and with many runs back to back. */
 
+import { DeviceBuffer } from "../../src/cuda/buffers.ts";
 import { fill } from "../../src/cuda/copy.ts";
 import type { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Graph, Stream } from "../../src/cuda/stream.ts";
 

@@ -10,13 +10,13 @@
 import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { Detector } from "../../src/api/detector.ts";
+import { BufferView, DeviceBuffer } from "../../src/cuda/buffers.ts";
 import { copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { BufferView, DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { addressOf, OutCells } from "../../src/ffi/memory.ts";
-import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvidia-decoders.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvidia-libraries.ts";
 import { shimOffThread } from "../../src/ffi/shim.ts";
 import { decodeImage } from "../../src/image/image-file.ts";
 import { BatchTable } from "../../src/nvjpeg/batch-check.ts";

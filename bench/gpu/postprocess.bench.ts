@@ -7,10 +7,9 @@
 
 import { KernelLaunch, KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
 import { allocate, type DType, packVectors, type Tensor, vectorVolume } from "../../src/core/tensor.ts";
+import { DeviceBuffer, PinnedBuffer } from "../../src/cuda/buffers.ts";
 import { copyToDevice, fill } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { DensePlan, DistanceMapsPlan } from "../../src/heads/plans.ts";
 import { place } from "../../src/image/geometry.ts";
 import { mapTables, postprocessLaunches, postprocessSizes } from "../../src/tasks/detect/cuda-postprocess.ts";

@@ -13,9 +13,9 @@ import {
   valueTable,
 } from "../../src/accelerators/tensorrt/preprocess.ts";
 import { allocate, type DType } from "../../src/core/tensor.ts";
+import { DeviceBuffer } from "../../src/cuda/buffers.ts";
 import { copyOnDevice, copyToDevice } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { place } from "../../src/image/geometry.ts";
 import { yuvCoefficients } from "../../src/image/image.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";

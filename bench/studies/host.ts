@@ -3,10 +3,9 @@
 import { openBackends } from "../../src/accelerators/accelerator.ts";
 import { openedEngine } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { createTensor, isDynamic, type Tensor } from "../../src/core/tensor.ts";
+import { DeviceBuffer, PinnedBuffer } from "../../src/cuda/buffers.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Graph, type GraphExec, Stream } from "../../src/cuda/stream.ts";
 import type { Region } from "../../src/image/geometry.ts";
 import type { Image } from "../../src/image/image.ts";

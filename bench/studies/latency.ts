@@ -1,10 +1,9 @@
 /** @module Latency: one frame at a time, from pixels, bytes and a file, and what its time is made of. */
 
 import type { Detector } from "../../src/api/detector.ts";
+import { DeviceBuffer, PinnedBuffer } from "../../src/cuda/buffers.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";

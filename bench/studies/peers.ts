@@ -3,8 +3,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PinnedBuffer } from "../../src/cuda/buffers.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { readOnnxMetadata } from "../../src/onnx/model.ts";

@@ -5,10 +5,9 @@
 
 import { Detector } from "../../src/api/detector.ts";
 import type { DetectorOptions } from "../../src/api/detector-config.ts";
+import { DeviceBuffer, PinnedBuffer } from "../../src/cuda/buffers.ts";
 import { copyToDevice } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { decodeImage } from "../../src/image/image-file.ts";

@@ -1,7 +1,7 @@
 /** @module PageLocked: a frame in page-locked memory, as a decoder or a camera would hand it over. */
 
+import { PinnedBuffer, type PinnedOptions } from "../../src/cuda/buffers.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { PinnedBuffer, type PinnedOptions } from "../../src/cuda/pinned-buffer.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 
 /**

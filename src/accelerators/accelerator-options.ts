@@ -1,8 +1,8 @@
 /** @module Accelerator options: what may be said of each accelerator, under its name; here, so that none is loaded for it. */
 
 import { z } from "zod";
-import { listFrom, switchFrom } from "../core/from-text.ts";
 import type { GivenOptions } from "../core/options.ts";
+import { listFrom, switchFrom } from "../core/value-options.ts";
 import type { WaitMode } from "../cuda/event.ts";
 import type { ProviderChoice } from "../onnxruntime/session-options.ts";
 import type { IoFormat } from "../tensorrt/build-options.ts";

@@ -5,7 +5,6 @@
 
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import {
   type Complete,
   nearestWord,
@@ -15,6 +14,7 @@ import {
   parseOptions,
   shapeOf,
 } from "../core/options.ts";
+import { numberWithin, wholeWithin } from "../core/value-options.ts";
 import { idsOf, labelOf } from "../model/model-info.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { SliceEdges, SliceMerge, SliceMetric } from "../tasks/image-grid.ts";

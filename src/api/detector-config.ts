@@ -3,9 +3,8 @@
 import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
-import { numbersFrom } from "../core/from-text.ts";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type Filled, type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { numbersFrom, numberWithin, wholeWithin } from "../core/value-options.ts";
 import { ownHeads } from "../heads/own-head.ts";
 import { type HeadDefinition, isHeadDefinition } from "../heads/own-head-options.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";

@@ -2,9 +2,8 @@
 
 import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
-import { sizeFrom } from "../core/from-text.ts";
-import { wholeWithin } from "../core/number-options.ts";
 import { type GivenOptions, type OptionsOf, type OptionTable, parseOptions, shapeOf } from "../core/options.ts";
+import { sizeFrom, wholeWithin } from "../core/value-options.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";

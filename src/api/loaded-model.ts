@@ -6,7 +6,7 @@
 import { type OpenOptions, openBackends } from "../accelerators/accelerator.ts";
 import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { allEnded } from "../core/settle.ts";
+import { allEnded } from "../core/resource.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { decodeGate } from "../image/decode-limits.ts";
 import { imageOf } from "../image/image.ts";

@@ -8,8 +8,6 @@ import {
   TENSORRT_OPTIONS,
   type TensorRtOptions,
 } from "../accelerators/accelerator-options.ts";
-import { anchorsFrom, sizeFrom } from "../core/from-text.ts";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import {
   type GivenOptions,
   type Option,
@@ -19,6 +17,7 @@ import {
   type UsualOptions,
   type ValuesOf,
 } from "../core/options.ts";
+import { anchorsFrom, numberWithin, sizeFrom, wholeWithin } from "../core/value-options.ts";
 import { areAnchors } from "../heads/anchors.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS, DEFAULT_MAX_PIXELS } from "../image/image-options.ts";

@@ -2,8 +2,8 @@
 
 import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
-import { numberWithin } from "../core/number-options.ts";
 import type { OptionsOf } from "../core/options.ts";
+import { numberWithin } from "../core/value-options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { Refinement, SimccScore } from "../tasks/pose/person-image.ts";

@@ -4,9 +4,8 @@
  */
 
 import { z } from "zod";
-import { sizeFrom } from "../core/from-text.ts";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import type { GivenOptions, OptionsOf } from "../core/options.ts";
+import { numberWithin, sizeFrom, wholeWithin } from "../core/value-options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import { RESIZES } from "../image/preprocessing.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";

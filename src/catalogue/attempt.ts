@@ -2,7 +2,7 @@
 
 import { CatalogueError, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 
 /** What was wrong with a step of a download. */
 interface Problem {

@@ -10,7 +10,7 @@ import { basename, dirname, extname, join } from "node:path";
 import { CatalogueError, inShort, ModelError, message, TransferError } from "../core/errors.ts";
 import { logger, warnAloud } from "../core/log.ts";
 import { cacheFolder, readIfThere, statsOf } from "../core/paths.ts";
-import { untilAborted } from "../core/settle.ts";
+import { untilAborted } from "../core/resource.ts";
 import { redact } from "../core/shown.ts";
 import { writeWhole } from "../core/whole-file.ts";
 import { type Attempt, attempt, retry } from "./attempt.ts";

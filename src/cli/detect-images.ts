@@ -6,7 +6,7 @@ import type { AnyDetector, TopDownPoseEstimator } from "../api/object-model.ts";
 import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { fileIdentity } from "../core/paths.ts";
-import { allEnded } from "../core/settle.ts";
+import { allEnded } from "../core/resource.ts";
 import { type DecodingLimits, IMAGE_EXTENSIONS } from "../image/decode-limits.ts";
 import { isImage } from "../image/image.ts";
 import { decodeImage } from "../image/image-file.ts";

@@ -3,7 +3,7 @@
 import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/paths.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 import { printable, printableJson } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { openOutput } from "../core/whole-file.ts";

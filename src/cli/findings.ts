@@ -23,7 +23,7 @@ import {
 } from "../ffi/cuda-runtime.ts";
 import type { LibrarySpec } from "../ffi/discovery.ts";
 import { OutCells } from "../ffi/memory.ts";
-import { NVCUVID_SPEC, nvcuvidLibrary, nvJpegLibrary, nvJpegSpec } from "../ffi/nvidia-decoders.ts";
+import { NVCUVID_SPEC, nvcuvidLibrary, nvJpegLibrary, nvJpegSpec } from "../ffi/nvidia-libraries.ts";
 import { SHIM_SPEC, shim } from "../ffi/shim.ts";
 import { Nvdec } from "../nvdec/nvdec.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/library.ts";

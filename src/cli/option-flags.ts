@@ -8,9 +8,8 @@ import { z } from "zod";
 import { refuseStrays } from "../accelerators/accelerator.ts";
 import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import { OptionError } from "../core/errors.ts";
-import { bytesFrom, numberFrom, sizeFrom } from "../core/from-text.ts";
-import { wholeWithin } from "../core/number-options.ts";
 import { kebab, type Option, type OptionTable, ruleOf, shapeOf, type ValuesOf } from "../core/options.ts";
+import { bytesFrom, numberFrom, sizeFrom, wholeWithin } from "../core/value-options.ts";
 import { namesIn } from "../model/model-info.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 

@@ -7,9 +7,8 @@ import { ArgumentError, message } from "../core/errors.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { addressOf } from "../ffi/memory.ts";
 import { shim } from "../ffi/shim.ts";
+import { type DeviceMemory, PinnedBuffer } from "./buffers.ts";
 import { check } from "./check.ts";
-import type { DeviceMemory } from "./device-buffer.ts";
-import { PinnedBuffer } from "./pinned-buffer.ts";
 import type { OnStream, Stream } from "./stream.ts";
 
 /** Values of `enum cudaMemcpyKind`. */

@@ -6,6 +6,15 @@ export type { DevicePtr, Handle, HostPtr } from "../core/units.ts";
 export { cudaRuntimeVersion, formatCudaVersion } from "../ffi/cuda-runtime.ts";
 export { type CompileCudaOptions, type CompiledPtx, compileCuda } from "../ffi/nvrtc.ts";
 export {
+  type BufferSource,
+  BufferView,
+  DeviceBuffer,
+  type DeviceMemory,
+  PinnedBuffer,
+  type PinnedOptions,
+  type TypedDeviceMemory,
+} from "./buffers.ts";
+export {
   type CopyOptions,
   type CopyRectangle,
   copyOnDevice,
@@ -27,13 +36,6 @@ export {
   type PoolUsage,
   PoolView,
 } from "./device.ts";
-export {
-  type BufferSource,
-  BufferView,
-  DeviceBuffer,
-  type DeviceMemory,
-  type TypedDeviceMemory,
-} from "./device-buffer.ts";
 export { Event, type EventOptions, type WaitMode, type WaitOptions } from "./event.ts";
 export { type EventBoard, type EventCalls, type EventWait, EventWaits, type HeldEvent } from "./event-waits.ts";
 export {
@@ -46,5 +48,4 @@ export {
   type Parameter,
   type ParameterType,
 } from "./kernel.ts";
-export { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
 export { Graph, GraphExec, type OnStream, type RecordedEvent, Stream, type StreamOptions } from "./stream.ts";

@@ -6,10 +6,9 @@
 import { Owner } from "../core/resource.ts";
 import type { DType, DTypeMap } from "../core/tensor.ts";
 import { grownLength } from "../core/units.ts";
+import { DeviceBuffer, PinnedBuffer, type PinnedOptions } from "./buffers.ts";
 import { copyToDevice } from "./copy.ts";
 import type { Device } from "./device.ts";
-import { DeviceBuffer } from "./device-buffer.ts";
-import { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
 import { type OnStream, Stream } from "./stream.ts";
 
 /** True if there is no buffer with so many bytes. */

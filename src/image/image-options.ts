@@ -3,8 +3,8 @@
 import { extname } from "node:path";
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
-import { fractionFrom, numbersFrom, secondsFlag } from "../core/from-text.ts";
 import { type Filled, type GivenOptions, parseOptions } from "../core/options.ts";
+import { fractionFrom, numbersFrom, secondsFlag } from "../core/value-options.ts";
 import type { DecodingLimits } from "./decode-limits.ts";
 import { FITS, type Fit } from "./geometry.ts";
 import { type PreprocessingOptions, type Quadruple, RESIZES, type Resize, type Triple } from "./preprocessing.ts";

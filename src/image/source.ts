@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { isEmbedded } from "../core/embedded.ts";
 import { ArgumentError, ImageError, message } from "../core/errors.ts";
 import { missingFile, pathOfBlob } from "../core/paths.ts";
-import { untilAborted } from "../core/settle.ts";
+import { untilAborted } from "../core/resource.ts";
 import { passwordHint, redact } from "../core/shown.ts";
 import { formatBytes } from "../core/units.ts";
 import { imageError, VIDEO_HINT } from "./decode-limits.ts";

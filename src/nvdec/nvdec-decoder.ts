@@ -7,7 +7,7 @@ import { checkDriver } from "../cuda/check.ts";
 import { Event } from "../cuda/event.ts";
 import { Stream } from "../cuda/stream.ts";
 import { OutCells } from "../ffi/memory.ts";
-import { VIDEO_CALLS } from "../ffi/nvidia-decoders.ts";
+import { VIDEO_CALLS } from "../ffi/nvidia-libraries.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { type DecodedFrame, frameCells, type Nvdec, nvdecNews, SurfaceFrame, waitForNvdec } from "./nvdec.ts";

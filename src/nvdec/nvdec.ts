@@ -11,7 +11,7 @@ import type { Device } from "../cuda/device.ts";
 import type { Event } from "../cuda/event.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { OutCells } from "../ffi/memory.ts";
-import { nvcuvidLibrary } from "../ffi/nvidia-decoders.ts";
+import { nvcuvidLibrary } from "../ffi/nvidia-libraries.ts";
 import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
 import type { YuvRange, YuvStandard } from "../image/image.ts";
 import {

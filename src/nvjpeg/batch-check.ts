@@ -3,27 +3,26 @@
  * its pixels while it decodes, and turn images upright.
  */
 
-/// <reference path="../core/files.d.ts" />
-
 import { readFileSync } from "node:fs";
 import jpegPtx from "../../ptx/jpeg.ptx" with { type: "file" };
 import checkPtx from "../../ptx/jpeg_check.ptx" with { type: "file" };
 import { importedFile } from "../core/embedded.ts";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { Owner, Resource } from "../core/resource.ts";
+import { DeviceBuffer, type DeviceMemory, PinnedBuffer } from "../cuda/buffers.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
-import { DeviceBuffer, type DeviceMemory } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/kept-memory.ts";
 import { type Kernel, type KernelArguments, kernelParameters, type LaunchConfig, Module } from "../cuda/kernel.ts";
-import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
-import { NVJPEG_IMAGE_BYTES, NVJPEG_IMAGE_PITCH } from "../ffi/nvidia-decoders.ts";
+import { NVJPEG_IMAGE_BYTES, NVJPEG_IMAGE_PITCH } from "../ffi/nvidia-libraries.ts";
 import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { OrientationSteps } from "../image/exif.ts";
+
+/// <reference path="../core/files.d.ts" />
 
 const TABLE_THREADS = 64;
 const TILE_WIDTH = 32;

@@ -3,12 +3,12 @@
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { Owner } from "../core/resource.ts";
 import type { Handle } from "../core/units.ts";
-import type { DeviceMemory } from "../cuda/device-buffer.ts";
+import type { DeviceMemory } from "../cuda/buffers.ts";
 import { Event } from "../cuda/event.ts";
 import type { EventWait, EventWaits } from "../cuda/event-waits.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
-import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvidia-decoders.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvidia-libraries.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/exif.ts";
 import { BatchCheck, BatchTable, type JpegKernels, type StoredImage } from "./batch-check.ts";

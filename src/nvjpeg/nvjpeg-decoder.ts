@@ -6,15 +6,14 @@
 import { BunTensorRtError, ImageError, inShort, LibraryLoadError, message, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Owner, Resource } from "../core/resource.ts";
+import type { DeviceBuffer, PinnedBuffer, PinnedOptions } from "../cuda/buffers.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
-import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
 import { EventWaits } from "../cuda/event-waits.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/kept-memory.ts";
-import type { PinnedBuffer, PinnedOptions } from "../cuda/pinned-buffer.ts";
 import { Stream } from "../cuda/stream.ts";
-import { nvJpegLibrary } from "../ffi/nvidia-decoders.ts";
+import { nvJpegLibrary } from "../ffi/nvidia-libraries.ts";
 import { tooLargeError } from "../image/decode-limits.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/exif.ts";
 import {

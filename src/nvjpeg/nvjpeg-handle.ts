@@ -12,7 +12,7 @@ import {
   NVJPEG_STATUSES,
   type NvJpegLibrary,
   nvJpegLibrary,
-} from "../ffi/nvidia-decoders.ts";
+} from "../ffi/nvidia-libraries.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 
 /** What decodes: the engines made for it, or the multiprocessors with a CPU core's help. */

@@ -17,7 +17,7 @@ import {
   NVML_ERROR_NOT_SUPPORTED,
   type Nvml,
   nvml,
-} from "../ffi/nvml.ts";
+} from "../ffi/nvidia-libraries.ts";
 
 /** One GPU at one moment, of all processes. */
 interface GpuReading {

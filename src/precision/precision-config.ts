@@ -4,8 +4,8 @@ import { z } from "zod";
 import { CALLBACK_OPTION } from "../api/call-options.ts";
 import { MACHINE_OPTIONS } from "../api/machine-options.ts";
 import type { ModelOptions } from "../api/model.ts";
-import { numberWithin } from "../core/number-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { numberWithin } from "../core/value-options.ts";
 import type { ClassAgreement, ObjectAgreement } from "../tasks/evaluate/evaluation.ts";
 
 const path = z.string("a path").min(1, "a path");

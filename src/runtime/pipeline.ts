@@ -2,7 +2,7 @@
 
 import { ClosedError, inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { allEnded, pause } from "../core/settle.ts";
+import { allEnded, pause } from "../core/resource.ts";
 import { checked, imageOf, isImage } from "../image/image.ts";
 import { encodeImage } from "../image/image-file.ts";
 import type { ImageSource } from "../image/source.ts";

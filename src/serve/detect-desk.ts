@@ -7,7 +7,7 @@ import type { Detector } from "../api/detector.ts";
 import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";
 import { ClosedError, RequestError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { untilAborted } from "../core/settle.ts";
+import { untilAborted } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";

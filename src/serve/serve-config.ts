@@ -3,9 +3,8 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
-import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
-import { wholeWithin } from "../core/number-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { bytesFrom, listFrom, secondsFlag, wholeWithin } from "../core/value-options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
 import type { LiveStream } from "./live-streams.ts";

@@ -7,7 +7,7 @@ import {
   MultipartParser,
   type MultipartPart,
 } from "@remix-run/multipart-parser";
-import { untilAborted } from "../core/settle.ts";
+import { untilAborted } from "../core/resource.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import { busyError, refusal } from "./failure.ts";
 

@@ -1,8 +1,8 @@
 /** @module BoxOptions: what callers may say to the helpers for boxes, checked once. */
 
 import { z } from "zod";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { parseOptions } from "../core/options.ts";
+import { numberWithin, wholeWithin } from "../core/value-options.ts";
 import { PREPROCESSING_OPTIONS } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { NmsOptions } from "./detect/nms.ts";

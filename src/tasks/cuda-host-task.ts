@@ -22,10 +22,9 @@ import {
   valueTable,
 } from "../accelerators/tensorrt/preprocess.ts";
 import { createTensor, type Tensor, unpackVectors } from "../core/tensor.ts";
+import { type DeviceBuffer, PinnedBuffer } from "../cuda/buffers.ts";
 import { copyToHost } from "../cuda/copy.ts";
-import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { ChangingTable, deviceTable } from "../cuda/kept-memory.ts";
-import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import { refuseOutput } from "../heads/outputs.ts";
 import type { Region, Size } from "../image/geometry.ts";

@@ -1,8 +1,8 @@
 /** @module DrawOptions: what callers may say about drawing, checked once. */
 
 import { z } from "zod";
-import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type Filled, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { numberWithin, wholeWithin } from "../core/value-options.ts";
 
 /** How what was found is drawn. */
 export interface DrawOptions {

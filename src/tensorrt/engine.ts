@@ -2,8 +2,8 @@
 
 import { ArgumentError, message, ShapeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
+import type { DeviceMemory } from "../cuda/buffers.ts";
 import type { Device } from "../cuda/device.ts";
-import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { OutCells, readCString } from "../ffi/memory.ts";
 import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";

@@ -6,7 +6,7 @@
 import { ArgumentError, ClosedError, ModelError, message, ShapeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { type DType, formatShape, type Shape, type TensorInfo } from "../core/tensor.ts";
-import type { DeviceMemory } from "../cuda/device-buffer.ts";
+import type { DeviceMemory } from "../cuda/buffers.ts";
 import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";

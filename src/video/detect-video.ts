@@ -5,7 +5,7 @@ import { isDeviceFrameSource } from "../api/stream.ts";
 import { inShort, UnsupportedVideoError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { givenOf } from "../core/options.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
 import type { BackendInfo } from "../runtime/backend.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";

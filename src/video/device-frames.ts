@@ -3,12 +3,11 @@
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { Owner } from "../core/resource.ts";
 import type { DevicePtr } from "../core/units.ts";
+import type { DeviceBuffer, PinnedBuffer } from "../cuda/buffers.ts";
 import { type CopyRectangle, copyRectangleOnDevice, copyRectangleToHost } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
-import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/kept-memory.ts";
-import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import { Stream } from "../cuda/stream.ts";
 import type { DevicePlanes } from "../image/image.ts";
 import { resizedNv12 } from "../image/nv12.ts";

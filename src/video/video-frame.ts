@@ -4,8 +4,8 @@
  */
 
 import { Resource } from "../core/resource.ts";
+import { PinnedBuffer, type PinnedOptions } from "../cuda/buffers.ts";
 import type { Device } from "../cuda/device.ts";
-import { PinnedBuffer, type PinnedOptions } from "../cuda/pinned-buffer.ts";
 import { imageError } from "../image/decode-limits.ts";
 import type { DevicePlanes, Image, ImageForm, PixelFormat, YuvRange, YuvStandard } from "../image/image.ts";
 

@@ -2,7 +2,7 @@
 
 import { ClosedError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";

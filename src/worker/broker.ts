@@ -5,7 +5,7 @@
 
 import { RedisError } from "../core/errors.ts";
 import type { Filled } from "../core/options.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 import type { ReconnectOptions } from "./worker-config.ts";
 
 /** One field of an entry. */

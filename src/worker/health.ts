@@ -2,7 +2,7 @@
 
 import { Counter, Gauge } from "prom-client";
 import { logger } from "../core/log.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
 import { ALLOW_HOST_HINT, foreignHostText, listenError, OwnHosts } from "../service/listen.ts";
 import { gpuSampler, ServiceMetrics, type ServiceMetricsOptions } from "../service/metrics.ts";

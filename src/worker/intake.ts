@@ -2,7 +2,7 @@
 
 import { inShort, message, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { untilAborted } from "../core/settle.ts";
+import { untilAborted } from "../core/resource.ts";
 import { BackOff, type Broker } from "./broker.ts";
 import type { Dispatcher, DispatcherParts } from "./dispatcher.ts";
 import type { DispatchRules } from "./held-frame.ts";

@@ -6,7 +6,7 @@ import { servedModel } from "../api/model.ts";
 import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { pause } from "../core/settle.ts";
+import { pause } from "../core/resource.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
 import type { BackendInfo } from "../runtime/backend.ts";
 import { STALLED_MS } from "../service/metrics.ts";

@@ -88,7 +88,7 @@ test.skipIf(isOffline)(
     const opened = program(
       `import { cudaRuntimeSpec } from ${JSON.stringify(join(src, "ffi/cuda-runtime.ts"))};
        import { openLibrary } from ${JSON.stringify(join(src, "ffi/library.ts"))};
-       import { nvJpegLibrary } from ${JSON.stringify(join(src, "ffi/nvidia-decoders.ts"))};
+       import { nvJpegLibrary } from ${JSON.stringify(join(src, "ffi/nvidia-libraries.ts"))};
        const runtime = openLibrary(cudaRuntimeSpec(["libcudart.so.12"]), { cudaRuntimeGetVersion: { args: ["ptr"], returns: "i32" } });
        const nvjpeg = nvJpegLibrary();
        const out = new Int32Array(new ArrayBuffer(16));

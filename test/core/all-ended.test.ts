@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { allEnded } from "../../src/core/settle.ts";
+import { allEnded } from "../../src/core/resource.ts";
 
 test("allEnded() gives the values in order", async () => {
   expect(await allEnded([Bun.sleep(3).then(() => 1), Promise.resolve(2)])).toEqual([1, 2]);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { getEventListeners } from "node:events";
-import { pause } from "../../src/core/settle.ts";
+import { pause } from "../../src/core/resource.ts";
 
 test("pause() takes its time, ends with its signal, and leaves no listener", async () => {
   const abort = new AbortController();

@@ -6,7 +6,7 @@ fakeCudaTest("DeviceBuffer.close() frees on the buffer's own device, whichever i
     `
     const { dlopen } = await import("bun:ffi");
     const { Device } = await import("./src/cuda/device.ts");
-    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
+    const { DeviceBuffer } = await import("./src/cuda/buffers.ts");
     const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakeFreedOn: { args: [], returns: "i32" } });
     using own = Device.open(1);
     const buffer = DeviceBuffer.create("u8", [5], { device: own });
@@ -22,7 +22,7 @@ fakeCudaTest("DeviceBuffer counts what fills the last vector of channels", async
   const output = await runOnFakeCuda(
     `
     const { Device } = await import("./src/cuda/device.ts");
-    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
+    const { DeviceBuffer } = await import("./src/cuda/buffers.ts");
     using device = Device.open(0);
     using plain = DeviceBuffer.create("f16", [1, 3, 5, 7], { device });
     using padded = DeviceBuffer.create("f16", [1, 3, 5, 7], { device }, 8);

@@ -8,7 +8,7 @@ fakeCudaTest(
       `
     const { dlopen } = await import("bun:ffi");
     const { Device } = await import("./src/cuda/device.ts");
-    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { PinnedBuffer } = await import("./src/cuda/buffers.ts");
     const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakePinned: { args: [], returns: "i32" } });
     using device = Device.open(0);
     try {
@@ -32,7 +32,7 @@ fakeCudaTest(
   async (runOnFakeCuda) => {
     const output = await runOnFakeCuda(`
     const { Device } = await import("./src/cuda/device.ts");
-    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { PinnedBuffer } = await import("./src/cuda/buffers.ts");
     const { PinnedFrames } = await import("./src/video/video-frame.ts");
     const isMapped = (canMap) => {
       using device = Device.open(0);

@@ -8,8 +8,8 @@ fakeCudaTest("Stream that is closed takes no more work: CUDA would follow its ha
     const { Event } = await import("./src/cuda/event.ts");
     const { Module } = await import("./src/cuda/kernel.ts");
     const { Graph } = await import("./src/cuda/stream.ts");
-    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
-    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { DeviceBuffer } = await import("./src/cuda/buffers.ts");
+    const { PinnedBuffer } = await import("./src/cuda/buffers.ts");
     const { copyOnDevice, copyToDevice, copyToHost, fill } = await import("./src/cuda/copy.ts");
     const { layOut } = await import("./src/cuda/kernel.ts");
     using device = Device.open(0);

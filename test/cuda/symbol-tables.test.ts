@@ -14,7 +14,7 @@ import {
   NVJPEG_OUTPUT_RGBI,
   NVJPEG_STATUSES,
   NVJPEG_SYMBOLS,
-} from "../../src/ffi/nvidia-decoders.ts";
+} from "../../src/ffi/nvidia-libraries.ts";
 import { NVRTC_SYMBOLS } from "../../src/ffi/nvrtc.ts";
 
 const HANDLES =

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { VIDEO_CALLS } from "../../src/ffi/nvidia-decoders.ts";
+import { VIDEO_CALLS } from "../../src/ffi/nvidia-libraries.ts";
 import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
 import { rangeOfSignal, refusalOf, standardOfSignal } from "../../src/nvdec/nvdec.ts";
 import {

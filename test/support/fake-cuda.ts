@@ -10,7 +10,7 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:
 import { join } from "node:path";
 import { toolFolder } from "../../scripts/generated.ts";
 import { CUDA_DRIVER_SYMBOLS, CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
-import { NVJPEG_SYMBOLS } from "../../src/ffi/nvidia-decoders.ts";
+import { NVJPEG_SYMBOLS } from "../../src/ffi/nvidia-libraries.ts";
 
 const root = join(import.meta.dir, "../..");
 

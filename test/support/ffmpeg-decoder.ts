@@ -5,9 +5,9 @@
 
 import { spyOn } from "bun:test";
 import type { DevicePtr } from "../../src/core/units.ts";
+import { DeviceBuffer } from "../../src/cuda/buffers.ts";
 import { copyToDevice } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import type { YuvRange, YuvStandard } from "../../src/image/image.ts";
 import type { DecodedFrame } from "../../src/nvdec/nvdec.ts";

@@ -3,9 +3,9 @@
 import { SPIN_PTX } from "../../bench/gpu/spin.ts";
 import { allocate, type DType, packVectors, type Tensor, vectorVolume } from "../../src/core/tensor.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
+import { DeviceBuffer, type TypedDeviceMemory } from "../../src/cuda/buffers.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
 import { cudaUnavailable, Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer, type TypedDeviceMemory } from "../../src/cuda/device-buffer.ts";
 import { type Kernel, layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { useCpuCuda } from "./cpu-cuda.ts";

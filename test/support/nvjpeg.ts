@@ -1,6 +1,6 @@
 /** @module nvJPEG for tests that need a card; `isNvJpegMissing` is the one reason such a test is skipped. */
 
-import { BufferView } from "../../src/cuda/device-buffer.ts";
+import { BufferView } from "../../src/cuda/buffers.ts";
 import { ImageDecoder, type ResidentImage } from "../../src/image/image-decoder.ts";
 import { JpegSurface, NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import type { NvJpegOptions } from "../../src/nvjpeg/nvjpeg-options.ts";

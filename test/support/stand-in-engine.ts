@@ -15,11 +15,10 @@ import {
   vectorVolume,
   volume,
 } from "../../src/core/tensor.ts";
+import { type DeviceMemory, PinnedBuffer } from "../../src/cuda/buffers.ts";
 import { copyOnDevice, copyToDevice } from "../../src/cuda/copy.ts";
 import type { Device } from "../../src/cuda/device.ts";
-import type { DeviceMemory } from "../../src/cuda/device-buffer.ts";
 import { EventWaits } from "../../src/cuda/event-waits.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
 import type { TaskModel } from "../../src/runtime/task.ts";
 import type { Engine } from "../../src/tensorrt/engine.ts";

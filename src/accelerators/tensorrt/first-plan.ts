@@ -1,7 +1,7 @@
 /** @module FirstPlan: the plan that an ONNX model runs with first: the full one if it is there, else one that is built quickly. */
 
 import { logger } from "../../core/log.ts";
-import { pause } from "../../core/settle.ts";
+import { pause } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { BuildProgress, EngineBuild } from "../../runtime/backend.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";

@@ -3,11 +3,10 @@
 import { Resource } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
+import { type DeviceBuffer, PinnedBuffer, type PinnedOptions } from "../../cuda/buffers.ts";
 import { copyHost, copyHostRectangle, copyRectangleToDevice, copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
-import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/kept-memory.ts";
-import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
 import {
   byteLengthOf,

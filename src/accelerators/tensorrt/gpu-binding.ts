@@ -12,9 +12,9 @@ import {
   type Tensor,
   unpackVectors,
 } from "../../core/tensor.ts";
+import { DeviceBuffer } from "../../cuda/buffers.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { Graph, type GraphExec, type OnStream, type Stream } from "../../cuda/stream.ts";
 import type { Size } from "../../runtime/backend.ts";
 import { sizeTensor } from "../../runtime/slots.ts";

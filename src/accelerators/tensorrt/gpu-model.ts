@@ -14,9 +14,9 @@ import {
 import { logger, RepeatedLine } from "../../core/log.ts";
 import { Owner, Resource } from "../../core/resource.ts";
 import { formatBytes } from "../../core/units.ts";
+import type { DeviceBuffer } from "../../cuda/buffers.ts";
 import { MEMORY_ALLOCATION } from "../../cuda/check.ts";
 import { Device } from "../../cuda/device.ts";
-import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import { imageKind } from "../../image/decode-limits.ts";

@@ -4,8 +4,8 @@
  */
 
 import { Owner, type Resource } from "../../core/resource.ts";
+import { DeviceBuffer, type DeviceMemory } from "../../cuda/buffers.ts";
 import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { Event } from "../../cuda/event.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
 import type { FrameTrace, Span } from "../../runtime/backend.ts";

@@ -21,8 +21,8 @@ import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
+import type { TypedDeviceMemory } from "../../cuda/buffers.ts";
 import type { Device } from "../../cuda/device.ts";
-import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import {
   type Kernel,
   type KernelArguments,

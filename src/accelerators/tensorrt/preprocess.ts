@@ -3,7 +3,7 @@
 import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
 import { allocate, formatShape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
-import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/buffers.ts";
 import type { Edge, Region } from "../../image/geometry.ts";
 import { isDeep, type PackedFormat, type SampleFormat, type YuvCoefficients } from "../../image/image.ts";
 import {

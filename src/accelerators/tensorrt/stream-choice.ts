@@ -1,10 +1,9 @@
 /** @module StreamChoice: which stream layout and how many batches in flight suit an engine on a GPU, measured once and kept. */
 
 import { logger } from "../../core/log.ts";
-import { Owner } from "../../core/resource.ts";
-import { allEnded } from "../../core/settle.ts";
+import { allEnded, Owner } from "../../core/resource.ts";
 import { formatDuration } from "../../core/units.ts";
-import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import { PinnedBuffer } from "../../cuda/buffers.ts";
 import { type Image, imageOf } from "../../image/image.ts";
 import type { MachineOptions, Size } from "../../runtime/backend.ts";
 import type { StreamLayout } from "../accelerator-options.ts";

@@ -19,7 +19,7 @@ import { printable, printableJson } from "../../core/shown.ts";
 import { formatShape, formatTensorInfo, isDynamic } from "../../core/tensor.ts";
 import { formatBytes } from "../../core/units.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
-import { nvJpegLibrary } from "../../ffi/nvidia-decoders.ts";
+import { nvJpegLibrary } from "../../ffi/nvidia-libraries.ts";
 import { findTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { ownHeads } from "../../heads/own-head.ts";
 import { type Shaping, shapingOf } from "../../heads/shaping-config.ts";

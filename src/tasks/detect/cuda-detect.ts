@@ -15,7 +15,7 @@ import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import { KernelLaunch } from "../../accelerators/tensorrt/kernels.ts";
 import { preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { DeviceBuffer } from "../../cuda/buffers.ts";
 import { deviceTable } from "../../cuda/kept-memory.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";

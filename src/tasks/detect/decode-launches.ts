@@ -2,7 +2,7 @@
 
 import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import type { DType } from "../../core/tensor.ts";
-import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import type { TypedDeviceMemory } from "../../cuda/buffers.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import { hostReason, type PartsPlan, type RowColumns } from "../../heads/host-plan.ts";
 import type {

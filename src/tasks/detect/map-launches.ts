@@ -2,7 +2,7 @@
 
 import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import { bytesPerElement } from "../../core/tensor.ts";
-import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import type { TypedDeviceMemory } from "../../cuda/buffers.ts";
 import { anchorNumbers } from "../../heads/anchor-decoder.ts";
 import type { AnchorLevel, AnchorMapsPlan, DistanceMapsPlan, MapPlan, OffsetMapsPlan } from "../../heads/plans.ts";
 import { FLOATS } from "../../heads/traits.ts";

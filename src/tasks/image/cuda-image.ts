@@ -14,7 +14,7 @@ import { assertLinear, KernelLaunch, type LaunchSpec } from "../../accelerators/
 import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
 import type { DevicePtr } from "../../core/units.ts";
-import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/buffers.ts";
 import { deviceTable } from "../../cuda/kept-memory.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import { placeTile, type Region, type Size } from "../../image/geometry.ts";

@@ -3,11 +3,10 @@
 import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { Resource } from "../../core/resource.ts";
 import type { DevicePtr } from "../../core/units.ts";
+import { type DeviceBuffer, type DeviceMemory, PinnedBuffer } from "../../cuda/buffers.ts";
 import { copyHost, copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
-import type { DeviceBuffer, DeviceMemory } from "../../cuda/device-buffer.ts";
 import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/kept-memory.ts";
-import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Tile } from "../image-grid.ts";
 

@@ -9,9 +9,8 @@ import {
 import { ArgumentError, message } from "../../core/errors.ts";
 import { Owner } from "../../core/resource.ts";
 import { grownLength } from "../../core/units.ts";
-import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import { DeviceBuffer, type DeviceMemory, PinnedBuffer } from "../../cuda/buffers.ts";
 import { ChangingTable, deviceTable } from "../../cuda/kept-memory.ts";
-import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { FLOATS } from "../../heads/traits.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../../src/core/errors.ts";
+import { DeviceBuffer, PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import {
   copyOnDevice,
   copyRectangleOnDevice,
@@ -10,8 +11,6 @@ import {
   fill,
   fillRectangle,
 } from "../../../src/cuda/copy.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Graph } from "../../../src/cuda/stream.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import { CudaError } from "../../../src/core/errors.ts";
+import { DeviceBuffer, PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import { copyOnDevice, copyToHost, fill } from "../../../src/cuda/copy.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Graph } from "../../../src/cuda/stream.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 

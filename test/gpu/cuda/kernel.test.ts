@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { CudaError } from "../../../src/core/errors.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { layOut, Module } from "../../../src/cuda/kernel.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 

@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
 import { ArgumentError, ClosedError, OutOfMemoryError } from "../../../src/core/errors.ts";
+import { BufferView, DeviceBuffer, PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import { copyToDevice, copyToHost, fill } from "../../../src/cuda/copy.ts";
 import { MemoryPool } from "../../../src/cuda/device.ts";
-import { BufferView, DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../../src/cuda/stream.ts";
 import { Gpu, isGpuMissing, leastLost } from "../../support/gpu.ts";
 

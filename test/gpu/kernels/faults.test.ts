@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { layOut, Module } from "../../../src/cuda/kernel.ts";
 import { Gpu, isOnCpu } from "../../support/gpu.ts";
 

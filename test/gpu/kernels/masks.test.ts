@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { allocate, packVectors, type Tensor } from "../../../src/core/tensor.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { fill } from "../../../src/cuda/copy.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
 import type { RowExtra } from "../../../src/model/rows.ts";
 import { DETECTION_HEADER_WORDS, detectionWords } from "../../../src/tasks/detect/device-batch.ts";

@@ -8,7 +8,7 @@ import {
   valueTable,
 } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { allocate, createTensor, packVectors } from "../../../src/core/tensor.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { FITS, place, placeCentreCrop, placeRectangle, placeTile, type Region } from "../../../src/image/geometry.ts";
 import type { Image } from "../../../src/image/image.ts";
 import {

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UnsupportedVideoError } from "../../../src/core/errors.ts";
+import { BufferView } from "../../../src/cuda/buffers.ts";
 import { copyToHost } from "../../../src/cuda/copy.ts";
-import { BufferView } from "../../../src/cuda/device-buffer.ts";
 import { type DecodedFrame, Nvdec, nvdecUnavailable } from "../../../src/nvdec/nvdec.ts";
 import { NvdecDecoder } from "../../../src/nvdec/nvdec-decoder.ts";
 import { sequenceHeaderOf } from "../../../src/nvdec/sequence-header.ts";

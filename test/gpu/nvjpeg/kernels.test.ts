@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { type Orientation, orient, orientationSteps } from "../../../src/image/exif.ts";
 import { imageOf } from "../../../src/image/image.ts";
 import { BatchTable, JpegKernels } from "../../../src/nvjpeg/batch-check.ts";

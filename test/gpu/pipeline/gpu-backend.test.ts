@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Detector } from "../../../src/api/detector.ts";
 import { setLogSink } from "../../../src/core/log.ts";
-import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import { imageOf } from "../../../src/image/image.ts";
 import { encodeImage } from "../../../src/image/image-file.ts";
 import type { BuildProgress } from "../../../src/runtime/backend.ts";

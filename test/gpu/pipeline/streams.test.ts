@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setLogSink } from "../../../src/core/log.ts";
+import { PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import { Device } from "../../../src/cuda/device.ts";
-import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import { decodeImage } from "../../../src/image/image-file.ts";
 

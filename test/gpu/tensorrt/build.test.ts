@@ -3,7 +3,7 @@ import { openedEngine } from "../../../src/accelerators/tensorrt/gpu-backend.ts"
 import { ModelError, OptionError, ShapeError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import { createTensor, type Shape, type Tensor } from "../../../src/core/tensor.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { convert } from "../../../src/precision/precision.ts";
 import type { BuildOptions } from "../../../src/tensorrt/build-options.ts";
 import { type BuildEnvironment, type BuiltPlan, buildPlan } from "../../../src/tensorrt/build-plan.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { PlanMismatchError, ShapeError } from "../../../src/core/errors.ts";
 import { createTensor, type Tensor } from "../../../src/core/tensor.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { Graph, Stream } from "../../../src/cuda/stream.ts";
 import { Session } from "../../../src/onnxruntime/session.ts";
 import { type Engine, type ExecutionContext, LayerProfiler } from "../../../src/tensorrt/engine.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ImageModel } from "../../../src/api/image-model.ts";
 import type { ImageModelOptions } from "../../../src/api/image-model-config.ts";
-import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import { decodeImage, encodeImage } from "../../../src/image/image-file.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";

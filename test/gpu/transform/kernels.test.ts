@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { preprocessLaunch } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { allocate, packVectors, type Tensor, vectorVolume } from "../../../src/core/tensor.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { DeviceBuffer } from "../../../src/cuda/buffers.ts";
 import { placeLaunch } from "../../../src/tasks/image/cuda-image.ts";
 import { tilePreprocessing } from "../../../src/tasks/image/image-recognition.ts";
 import { Gpu, isGpuMissing, isOnCpu } from "../../support/gpu.ts";

@@ -7,7 +7,7 @@ fakeCudaTest(
     const output = await runOnFakeCuda(`
     const { FrameMemory } = await import("./src/accelerators/tensorrt/frame-memory.ts");
     const { Device } = await import("./src/cuda/device.ts");
-    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { PinnedBuffer } = await import("./src/cuda/buffers.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { imageOf } = await import("./src/image/image.ts");
 

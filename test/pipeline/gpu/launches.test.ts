@@ -9,7 +9,7 @@ import { preprocessLaunch } from "../../../src/accelerators/tensorrt/preprocess.
 import { ShapeError } from "../../../src/core/errors.ts";
 import { allocate } from "../../../src/core/tensor.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
-import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
+import type { TypedDeviceMemory } from "../../../src/cuda/buffers.ts";
 import { KernelArguments, kernelParameters } from "../../../src/cuda/kernel.ts";
 import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { cudaObb, postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";

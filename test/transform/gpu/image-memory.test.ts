@@ -28,8 +28,8 @@ fakeCudaTest(
     const output = await runOnFakeCuda(`
     const { copyToHost } = await import("./src/cuda/copy.ts");
     const { Device } = await import("./src/cuda/device.ts");
-    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
-    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { DeviceBuffer } = await import("./src/cuda/buffers.ts");
+    const { PinnedBuffer } = await import("./src/cuda/buffers.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { cudaRuntime } = await import("./src/ffi/cuda-runtime.ts");
     const { placeTile } = await import("./src/image/geometry.ts");

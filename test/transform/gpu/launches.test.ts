@@ -3,7 +3,7 @@ import { type LaunchSpec, writeArguments } from "../../../src/accelerators/tenso
 import { ShapeError } from "../../../src/core/errors.ts";
 import { volume } from "../../../src/core/tensor.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
-import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
+import type { TypedDeviceMemory } from "../../../src/cuda/buffers.ts";
 import { KernelArguments, kernelParameters } from "../../../src/cuda/kernel.ts";
 import { placeLaunch, type TileMemory } from "../../../src/tasks/image/cuda-image.ts";
 import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/image-memory.ts";

@@ -1,4 +1,24 @@
-/** @module FromText: values out of the text of a flag. What cannot be read comes back as it is, for a schema to refuse. */
+/** @module ValueOptions: numbers within bounds, refused by one rule that names both; and values out of the text of a flag: what cannot be read comes back as it is. */
+
+import { z } from "zod";
+
+/** A whole number. @param rule what it must be, for the error */
+export function wholeWithin(
+  least: number,
+  most: number,
+  rule: string = `a whole number from ${least} to ${most}`,
+): z.ZodInt {
+  return z.int(rule).min(least, rule).max(most, rule);
+}
+
+/** A number with or without a fraction. @param rule what it must be, for the error */
+export function numberWithin(
+  least: number,
+  most: number,
+  rule: string = `a number from ${least} to ${most}`,
+): z.ZodNumber {
+  return z.number(rule).min(least, rule).max(most, rule);
+}
 
 /** `0.25`; `NaN` for what is no number. */
 export function numberFrom(text: string): number {

@@ -69,6 +69,17 @@ export function matched<Found extends Detection, Wanted extends Pick<ReferenceOb
   return { pairs, lost: wanted.length - pairs.length, extra: left.size };
 }
 
+/**
+ * How many of so many objects of a model may be others than its reference: of trained weights none.
+ *
+ * A fixture of random weights gives boxes that lie apart by its stride, with scores that differ in their last bit or
+ * not at all. Which of them are among its best 300, and which suppress the others, is then up to the order in which
+ * the processor sums: with AVX2 up to one in eight was another than with AVX-512. All others must be alike, box by box.
+ */
+export function mostOthers(model: string, count: number): number {
+  return model.startsWith("layouts/") ? Math.ceil(count / 5) : 0;
+}
+
 /** The largest difference of two lists of numbers. */
 export function largestDifference(a: readonly number[], b: readonly number[]): number {
   return a.reduce((most, value, at) => Math.max(most, Math.abs(value - b[at]!)), 0);

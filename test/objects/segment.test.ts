@@ -9,7 +9,7 @@ import { Mask } from "../../src/tasks/segment/mask.ts";
 import { pulled } from "../support/catalogue.ts";
 import { type FixedModelOptions, type FixedOutput, finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { isMissing, sharedFile } from "../support/shared.ts";
-import { imagePath, largestDifference, matched, reference } from "./reference.ts";
+import { imagePath, largestDifference, matched, mostOthers, reference } from "./reference.ts";
 
 const METADATA = { task: "segment", names: "{0: 'cat', 1: 'dog'}", stride: "32", imgsz: "[32, 32]" };
 
@@ -243,13 +243,14 @@ for (const [model, ...path] of REFERENCES) {
       const options = { backend: "cpu", rectangular: model.includes("dynamic") } as const;
       await using segmenter = await Segmenter.load(file!, options);
       const ious: number[] = [];
-      for (const [name, { native }] of reference(...path)!) {
+      for (const [name, { native, width, height }] of reference(...path)!) {
         const { objects } = await segmenter.detect(imagePath(name));
         const distance = (found: (typeof objects)[0], wanted: NonNullable<typeof native>[0]): number =>
           Math.max(largestDifference(found.box, wanted.box), 100 * Math.abs(found.score - wanted.score));
-        // Boxes within 0.1 px, and scores within 0.001.
-        const { pairs, lost, extra } = matched(objects, native!, distance, 0.1);
-        expect([name, lost, extra]).toEqual([name, 0, 0]);
+        // Boxes within 0.1 px, and scores within 0.001; in FP16 a pixel of the input has steps of half a pixel.
+        const most = model.includes("fp16") ? 0.5 * Math.max(1, width / 640, height / 640) : 0.1;
+        const { pairs, lost, extra } = matched(objects, native!, distance, most);
+        expect(Math.max(lost, extra), name).toBeLessThanOrEqual(mostOthers(model, native!.length));
         for (const [found, wanted] of pairs) ious.push(found.mask.iou(Mask.fromRle(wanted.mask)));
       }
       expect(Math.min(...ious)).toBeGreaterThanOrEqual(0.99);

@@ -63,19 +63,24 @@ test.skipIf(isAbsent)(
     expect(found.blocks).toBeLessThan(0.1);
     expect(found.points).toBeLessThanOrEqual(2);
   },
+  60_000,
 );
 
-test.skipIf(isAbsent)("low light in 4 tiles is NumPy's of the whole photograph, as ../shared is there", async () => {
-  await using model = await load("lowLight");
-  expect(model.recognition).toMatchObject({ scale: 1, fixedWidth: 640, fixedHeight: 480, fixedBatch: 1 });
-  const source = await photo();
-  const dark = { ...source, data: source.data.map((level) => level >> 2) };
-  const { image, tiles } = await model.transform(dark);
-  expect(tiles).toBe(4);
-  const found = differences(image, golden.lowLight);
-  expect(found.blocks).toBeLessThan(0.1);
-  expect(found.points).toBeLessThanOrEqual(2);
-});
+test.skipIf(isAbsent)(
+  "low light in 4 tiles is NumPy's of the whole photograph, as ../shared is there",
+  async () => {
+    await using model = await load("lowLight");
+    expect(model.recognition).toMatchObject({ scale: 1, fixedWidth: 640, fixedHeight: 480, fixedBatch: 1 });
+    const source = await photo();
+    const dark = { ...source, data: source.data.map((level) => level >> 2) };
+    const { image, tiles } = await model.transform(dark);
+    expect(tiles).toBe(4);
+    const found = differences(image, golden.lowLight);
+    expect(found.blocks).toBeLessThan(0.1);
+    expect(found.points).toBeLessThanOrEqual(2);
+  },
+  60_000,
+);
 
 test.skipIf(isAbsent)(
   "no seam is left between tiles that share twice the receptive radius, as ../shared is there",
@@ -90,17 +95,22 @@ test.skipIf(isAbsent)(
     const differing = a.image.data.reduce((count, level, at) => count + Number(level !== b.image.data[at]), 0);
     expect(differing / a.image.data.length).toBeLessThan(1e-5);
   },
+  60_000,
 );
 
-test.skipIf(isAbsent)("1x1, 2x3 and 225x1 images become three times as large, as ../shared is there", async () => {
-  await using model = await load("superResolution");
-  const source = await photo();
-  for (const [width, height] of [
-    [1, 1],
-    [2, 3],
-    [225, 1],
-  ] as const) {
-    const { image } = await model.transform({ ...source, width, height });
-    expect(image).toMatchObject({ width: width * 3, height: height * 3, pitchBytes: width * 9 });
-  }
-});
+test.skipIf(isAbsent)(
+  "1x1, 2x3 and 225x1 images become three times as large, as ../shared is there",
+  async () => {
+    await using model = await load("superResolution");
+    const source = await photo();
+    for (const [width, height] of [
+      [1, 1],
+      [2, 3],
+      [225, 1],
+    ] as const) {
+      const { image } = await model.transform({ ...source, width, height });
+      expect(image).toMatchObject({ width: width * 3, height: height * 3, pitchBytes: width * 9 });
+    }
+  },
+  60_000,
+);

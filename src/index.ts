@@ -171,7 +171,6 @@ export type {
   UnmatchedTensor,
 } from "./precision/precision-config.ts";
 export type { BackendInfo, BuildProgress, StageTimings } from "./runtime/backend.ts";
-export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";
 export {
   type Box,
   type BoxForm,
@@ -199,7 +198,7 @@ export {
 export type { Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections, type LabelledBox } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
-export type { DrawOptions } from "./tasks/draw-options.ts";
+export type { DrawOptions, LetterboxOptions, NmsChoice } from "./tasks/draw-options.ts";
 export type {
   BoxMetricName,
   BoxMetrics,

@@ -1,10 +1,9 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies and what zones and lines counted. */
 
 import { LibraryLoadError, UnsupportedVideoError, VideoError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
+import { logger, printable, printableJson } from "../core/log.ts";
 import { overwritten } from "../core/paths.ts";
 import { pause } from "../core/resource.ts";
-import { printable, printableJson } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { openOutput } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";

@@ -2,7 +2,7 @@
 
 import { parseImageModelOptions } from "../api/image-model-config.ts";
 import { ModelError } from "../core/errors.ts";
-import { printable } from "../core/shown.ts";
+import { printable } from "../core/log.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import { refuseUnreadAnchors } from "../heads/anchor-maps.ts";
 import type { AnchorsTaken } from "../heads/anchors.ts";

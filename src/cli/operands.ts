@@ -6,8 +6,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { BunTensorRtError, message } from "../core/errors.ts";
+import { printable, redact } from "../core/log.ts";
 import { fileIdentity, missingFile, statsOf } from "../core/paths.ts";
-import { printable, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { systemReason } from "../core/whole-file.ts";
 import { IMAGE_EXTENSIONS, isImageName } from "../image/decode-limits.ts";

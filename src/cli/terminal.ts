@@ -3,7 +3,7 @@
  * and time left.
  */
 
-import { printable, shown, shownInColour } from "../core/shown.ts";
+import { printable, shown, shownInColour } from "../core/log.ts";
 import { formatBytes } from "../core/units.ts";
 import { isClosedPipe, type Output, writeError } from "../core/whole-file.ts";
 import type { BuildProgress } from "../runtime/backend.ts";

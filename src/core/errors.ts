@@ -1,6 +1,6 @@
 /** @module The only file that defines error classes, and the one form every message takes. All messages are safe to look at. */
 
-import { shown } from "./shown.ts";
+import { shown } from "./log.ts";
 
 /** What a failed call into a native library carries. */
 export interface NativeErrorOptions extends ErrorOptions {

@@ -1,7 +1,7 @@
 /** @module Tensor: an array in host memory with its dtype and shape, and the declaration of one by a model. */
 
 import { ArgumentError, message, ShapeError } from "./errors.ts";
-import { printable } from "./shown.ts";
+import { printable } from "./log.ts";
 import { formatBytes } from "./units.ts";
 
 /** What a model declares of one of its inputs or outputs. */

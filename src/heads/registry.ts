@@ -1,10 +1,14 @@
-/** @module Registry: every known head, those that read boxes as fractions of the input among them, and what they make of a model. */
+/**
+ * @module Registry: every known head, those that read boxes as fractions of the input and those whose models have masks as
+ * well among them, and what they make of a model.
+ */
 
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
 import { decodeAnchorMaps, decodeOffsetMaps } from "./anchor-decoder.ts";
 import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
 import { damoYolo, damoYoloRows, libreYolo, qualcomm, yolov4 } from "./corners.ts";
+import { MASK_CHANNELS, prototypesOf } from "./dense-reading.ts";
 import { dflMaps, dflMapsLogits, nanodet, nanodetPlus, picodet } from "./distance-maps.ts";
 import { efficientDet, efficientDetMaps, efficientDetRows } from "./efficientdet.ts";
 import { centerface, retinaface, retinafacePlates, scrfd, scrfdBoxes, yunet } from "./faces.ts";
@@ -22,18 +26,70 @@ import {
 import type { Head, ModelSpec } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax, mask2former } from "./hugging-face.ts";
 import { decodeDistanceMaps } from "./map-decoder.ts";
-import { MASKED_HEADS } from "./masked.ts";
 import { efficientNms, maskRcnnMmdeploy, mmdet, mmrotate, yolov3Onnx } from "./nms-inside.ts";
 import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
 import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
-import type { ColumnsPlan, DensePlan, RowsPlan } from "./plans.ts";
+import type { ColumnsPlan, DecodePlan, DensePlan, RowsPlan } from "./plans.ts";
 import { retinanet, retinanetRounded } from "./retinanet.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr, rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr.ts";
 import { customVision, ssd, ssdPytorch, yolact } from "./ssd.ts";
-import type { ModelTraits } from "./traits.ts";
+import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 import { deepstream, yolo, yoloEndToEnd, yoloNasFlat, yoloObjectness, yoloTransposed, yolov7Rows } from "./yolo.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
+
+type Masks = Pick<ModelSpec, "extras" | "masks">;
+
+/**
+ * A head with the masks of its models.
+ *
+ * @param other that such models may have as well: one that both fit has neither by itself
+ */
+function masked<Plan extends DecodePlan>(
+  head: Head<Plan>,
+  other: Head | undefined,
+  find: (traits: ModelTraits, plan: Plan) => Masks | undefined,
+): Head<Plan> {
+  return {
+    ...head,
+    task: "segment",
+    recognise(traits) {
+      const spec = head.recognise(traits);
+      const masks = spec && find(traits, spec.plan);
+      if (spec === undefined || masks === undefined) return undefined;
+      return !traits.forced && other?.recognise(traits) !== undefined ? undefined : { ...spec, ...masks };
+    },
+  };
+}
+
+/** Masks of prototypes, whose coefficients come after the classes of a row. */
+function prototypes(rule: "ultralytics" | "yolov5") {
+  return ({ model }: ModelTraits, plan: DensePlan): Masks | undefined => {
+    const { output, order, channels } = plan;
+    const first = plan.classChannel + plan.classes;
+    const info = prototypesOf(model);
+    if (info === undefined || channels !== first + MASK_CHANNELS) return undefined;
+    const extra = { name: "coefficients", output, order, channels, first, length: MASK_CHANNELS } as const;
+    return { extras: [extra], masks: { output: info.name, rule } };
+  };
+}
+
+/** Masks of queries, a plane each. */
+function planes(name: string) {
+  return ({ model }: ModelTraits): Masks | undefined => {
+    const info = findOutput(model, name, 4, FLOATS);
+    return info && { masks: { output: info.name, rule: "logits" } };
+  };
+}
+
+/** Heads of detectors for models that have masks as well. */
+const MASKED_HEADS: readonly Head[] = [
+  masked(yoloObjectness, yoloTransposed, prototypes("yolov5")),
+  masked(yoloTransposed, yoloObjectness, prototypes("ultralytics")),
+  masked(rfDetr, undefined, planes("masks")),
+  masked(huggingFace, huggingFaceSoftmax, planes("pred_masks")),
+  masked(huggingFaceSoftmax, huggingFace, planes("pred_masks")),
+];
 
 /** The head with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
 function inFractions<Plan extends DensePlan | RowsPlan | ColumnsPlan>(head: Head<Plan>): Head<Plan> {

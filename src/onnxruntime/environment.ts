@@ -1,8 +1,8 @@
 /** @module Environment: a share of the process's OrtEnv, which ONNX Runtime needs before any session. */
 
 import { message, OnnxRuntimeError } from "../core/errors.ts";
+import { oneLine } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
-import { oneLine } from "../core/shown.ts";
 import { returnFreedMemory } from "../ffi/libc.ts";
 import { cString, OutCells, readCString } from "../ffi/memory.ts";
 import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";

@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import type { ModelSource } from "../api/model-source.ts";
-import { printable } from "../core/shown.ts";
+import { printable } from "../core/log.ts";
 import { formatBytes, plural } from "../core/units.ts";
 import { loadSharp } from "../image/sharp.ts";
 import type { ImageAgreement } from "../tasks/evaluate/evaluation.ts";

@@ -86,7 +86,11 @@ function encodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array |
     throw badInference(`input "image" must have one element, got the shape [${shape.join(", ")}]`, INPUT_HINT);
   }
   if (bytes !== undefined) return onlyElement(name, bytes);
-  const [text] = (data ?? []).flat(MOST_SIDES);
+  const elements = (data ?? []).flat(MOST_SIDES);
+  if (elements.length > 1) {
+    throw badInference(`input "image" must have one element, got ${elements.length} in data`, INPUT_HINT);
+  }
+  const [text] = elements;
   if (typeof text !== "string") throw badInference('input "image" has no data', INPUT_HINT);
   return fromBase64(text);
 }

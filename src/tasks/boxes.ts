@@ -12,8 +12,8 @@ import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { Preprocessor } from "../image/preprocessor.ts";
 import { ROW_PIXEL_BYTES } from "../image/samples.ts";
 import { Candidates, createDetectionBlock } from "../model/rows.ts";
-import { type LetterboxOptions, type NmsChoice, parseLetterboxOptions, parseNmsChoice } from "./box-options.ts";
 import { Selector } from "./detect/nms.ts";
+import { type LetterboxOptions, type NmsChoice, parseLetterboxOptions, parseNmsChoice } from "./draw-options.ts";
 import { RotatedSelector } from "./obb/rotated.ts";
 
 /** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */

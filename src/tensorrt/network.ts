@@ -1,7 +1,7 @@
 /** @module Network: the layers that the ONNX parser makes of a model, before an engine is built from them; and which node it stumbled over. */
 
 import { ModelError, message } from "../core/errors.ts";
-import { oneLine } from "../core/shown.ts";
+import { oneLine } from "../core/log.ts";
 import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import { addressOf, cString } from "../ffi/memory.ts";
 import { callMethod, SHIM_STATUS, shim } from "../ffi/shim.ts";

@@ -4,9 +4,8 @@
  */
 
 import { ArgumentError, message } from "../core/errors.ts";
-import { type LogLevel, logger } from "../core/log.ts";
+import { type LogLevel, logger, oneLine } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
-import { oneLine } from "../core/shown.ts";
 import { shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 

@@ -4,8 +4,8 @@ import { extname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openablePath } from "../core/embedded.ts";
 import { message, VideoError } from "../core/errors.ts";
+import { passwordHint, redact } from "../core/log.ts";
 import { missingFile, statsOf } from "../core/paths.ts";
-import { passwordHint, redact } from "../core/shown.ts";
 
 /** Where a video comes from. */
 export interface VideoAddress {

@@ -1,15 +1,16 @@
 import { expect, test } from "bun:test";
 import * as errors from "../../src/core/errors.ts";
-import { logger, setLogSink } from "../../src/core/log.ts";
 import {
+  logger,
   passwordHint,
   printable,
   printableJson,
   redact,
   redactWithin,
+  setLogSink,
   shown,
   shownInColour,
-} from "../../src/core/shown.ts";
+} from "../../src/core/log.ts";
 import { formatTensorInfo } from "../../src/core/tensor.ts";
 
 /** ESC, a C1 CSI, DEL, bidirectional controls, zero-width characters, a line separator, half a character, a tag. */

@@ -243,6 +243,7 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, 'Input "images" is unknown', { inputs: [{ ...image, name: "images" }] }],
     [400, 'Input "image" is BYTES, got "FP32"', { inputs: [{ ...image, datatype: "FP32" }] }],
     [400, 'Input "image" must have one element', { inputs: [{ ...image, shape: [2] }] }],
+    [400, 'Input "image" must have one element', { inputs: [{ ...image, data: ["AAAA", "AAAA"] }] }],
     [400, 'Input "image" has no data', { inputs: [IMAGE] }],
     [400, "must be [height, width, 3]", { inputs: [{ ...pixels, shape: [3] }] }],
     [400, "must be [height, width, 3]", { inputs: [{ ...pixels, shape: [0, 1, 3] }] }],

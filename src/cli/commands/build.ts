@@ -7,8 +7,8 @@ import { engineOptions, modelToBuild } from "../../accelerators/tensorrt/gpu-bac
 import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { engineTask } from "../../api/model.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
+import { printableJson } from "../../core/log.ts";
 import { cacheFolder, overwritten } from "../../core/paths.ts";
-import { printableJson } from "../../core/shown.ts";
 import { formatBytes, formatDuration, plural } from "../../core/units.ts";
 import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";

@@ -15,7 +15,7 @@ import {
   PlanMismatchError,
   TensorRtError,
 } from "../../core/errors.ts";
-import { printable, printableJson } from "../../core/shown.ts";
+import { printable, printableJson } from "../../core/log.ts";
 import { formatShape, formatTensorInfo, isDynamic } from "../../core/tensor.ts";
 import { formatBytes } from "../../core/units.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";

@@ -16,9 +16,8 @@ import {
 import { ArchiveSet, fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/store.ts";
 import { CatalogueError, CudaError, LibraryLoadError, OptionError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
+import { logger, printableJson } from "../../core/log.ts";
 import { unknownWord } from "../../core/options.ts";
-import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import { type ParsedArguments, refuse } from "../args.ts";

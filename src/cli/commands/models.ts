@@ -3,8 +3,8 @@
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
 import { type CatalogueEntry, entryPath, isInstalled } from "../../catalogue/store.ts";
 import { CatalogueError, message, OptionError } from "../../core/errors.ts";
+import { printableJson } from "../../core/log.ts";
 import { unknownWord } from "../../core/options.ts";
-import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { BunTensorRtError } from "../../core/errors.ts";
-import { printable, printableJson } from "../../core/shown.ts";
+import { printable, printableJson } from "../../core/log.ts";
 import { formatBytes, plural } from "../../core/units.ts";
 import { Device } from "../../cuda/device.ts";
 import { compare, convert } from "../../precision/precision.ts";

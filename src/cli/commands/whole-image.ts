@@ -8,8 +8,8 @@ import { ImageModel, type TransformStreamResult } from "../../api/image-model.ts
 import type { MachineChoice } from "../../api/machine-options.ts";
 import { Classifier, DepthEstimator, SemanticSegmenter } from "../../api/whole-image-models.ts";
 import { ImageError } from "../../core/errors.ts";
+import { printable, printableJson, redact } from "../../core/log.ts";
 import { fileIdentity } from "../../core/paths.ts";
-import { printable, printableJson, redact } from "../../core/shown.ts";
 import { formatDuration, plural, round } from "../../core/units.ts";
 import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-file.ts";
 import type { Image } from "../../image/image.ts";

@@ -7,7 +7,7 @@
 
 import type { Socket } from "bun";
 import { message, OptionError, RedisError } from "../../core/errors.ts";
-import { redact } from "../../core/shown.ts";
+import { redact } from "../../core/log.ts";
 import { type Reply, RespParser, type Script } from "./redis-protocol.ts";
 
 /** Where a server is, and how to get in. */

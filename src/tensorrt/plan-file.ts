@@ -290,7 +290,8 @@ export function checkPlan(file: PlanFile, version: TensorRtVersion, target: Plan
   if (built.length === 0 || built.some((one) => formatCapability(one) === found)) return;
   const expected = `compute capability ${built.map(formatCapability).join(" or ")}`;
   const gpu = origin?.gpu === undefined ? "" : ` (${origin.gpu})`;
-  const hint = "build it on this machine; if it was built hardware-compatible, say `hardwareCompatible: true`";
+  const hint =
+    "build it on this machine; if it was built hardware-compatible, load it by `Runtime.deserialize` with `hardwareCompatible: true`";
   const text = message(`load ${source}`, `it was built for ${expected}${gpu}, this GPU has ${found}`, hint);
   throw new PlanMismatchError(text, { built: expected, found: `compute capability ${found}` });
 }

@@ -56,7 +56,8 @@ export async function connect(
     }
   }
   signal?.throwIfAborted();
-  const hint = "start the server, correct the address, or wait for it without end by connectTimeoutMs: 0";
+  const hint =
+    "start the server, correct the address, or wait for it without end: `connectTimeoutMs: 0` (`--connect-timeout-ms 0`)";
   const text =
     last === undefined
       ? message(

@@ -164,7 +164,7 @@ test("worker names the address of a server that is not there, before it loads a 
   expect(errors).toMatch(
     /^error: Cannot use the Redis server redis:\/\/me:\*\*\*@127.0.0.1:1: it cannot be reached .*, tried for 50 ms\n/,
   );
-  expect(errors).toContain("or wait for it without end by connectTimeoutMs: 0");
+  expect(errors).toContain("or wait for it without end: `connectTimeoutMs: 0` (`--connect-timeout-ms 0`)");
   const child = spawnCli([...words, "60000"]);
   const started = performance.now();
   await Bun.sleep(300);

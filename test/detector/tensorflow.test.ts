@@ -149,6 +149,18 @@ test("TFLite's four outputs by their numbers, in either direction; classes from 
   expect(recogniseModel(named, { isSilent: true }).labels).toEqual(["thing 0", "thing 1"]);
 });
 
+test("outputs without names whose numbers do not run from the boxes to the count are refused, named head or not", () => {
+  const [boxes, row, count]: number[][] = [[1, 10, 4], [1, 10], [1]];
+  const alphabetical = [row!, boxes!, count!, row!];
+  for (const nameOf of [(at: number) => `StatefulPartitionedCall:${at}`, (at: number) => `Identity_${at}:0`]) {
+    const outputs = alphabetical.map((shape, at): Declared => [nameOf(at), shape]);
+    const unnamed = model(outputs, { inputs: [["input", [1, 320, 320, 3]]] });
+    for (const head of [undefined, "tflite-detection", "tf-detection"] as const) {
+      expect(() => recogniseModel(unnamed, { head })).toThrow("Cannot use the model as a detector");
+    }
+  }
+});
+
 /** Boxes, scores, classes and a whole count, as `combined_non_max_suppression` gives them. */
 function ofNms(layer: string, separator = "_") {
   const [boxes, classes, scores, count] = DETECTIONS;

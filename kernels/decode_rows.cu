@@ -88,9 +88,13 @@ extern "C" __global__ void __launch_bounds__(256) decode_columns(
   if (row >= length) return;
   const u64 at = (u64)image * rows + row;
   const float score = number_at(score_tensor, score_dtype, at * score_width + score_first);
-  if (score < selection->threshold) return;
   const float class_number =
       class_tensor == nullptr ? 0.0f : class_at(class_tensor, class_dtype, at * class_width + class_first);
+  if (score < selection->threshold) {
+    // Classes and scores were taken for each other: of objects of class 0 no row would ever pass.
+    if (class_number > 0.0f && class_number - floorf(class_number) > 0.0f) note_class(counters + image, class_number);
+    return;
+  }
   // As mmdeploy fills up rows.
   if (class_number == -1.0f && score == 0.0f) return;
   const u64 x = at * box_width + box_first + y_first;

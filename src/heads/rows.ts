@@ -90,6 +90,11 @@ function isFilling(id: number, score: number): boolean {
   return id === -1 && score === 0;
 }
 
+/** Classes and scores that were taken for each other: of objects of class 0 no row would ever pass. */
+function refuseScore(id: number, output: string): void {
+  if (id > 0) refuseBetween(id, output);
+}
+
 /** Append the valid rows whose score reaches the threshold, in their order. */
 export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates: Candidates): void {
   const { index } = input;
@@ -104,9 +109,12 @@ export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates:
   const { data } = boxes;
   for (let row = 0; row < count; row++) {
     const score = scores.data[scores.offset + row]!;
-    if (score < threshold) continue;
-    const at = boxes.offset + row * 4;
     const id = classes.data[classes.offset + row]!;
+    if (score < threshold) {
+      refuseScore(id, plan.classes);
+      continue;
+    }
+    const at = boxes.offset + row * 4;
     if (isFilling(id, score)) continue;
     const classId = Number.isNaN(score) ? 0 : classIdOf(id, plan.classes);
     pushBox("corners", boxUnit, input, candidates, data, at, 1, score, classId, row);
@@ -147,12 +155,16 @@ export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Can
   for (let row = 0; row < count; row++) {
     const score = scores.data[scores.offset + row * plan.scores.width + plan.scores.first]!;
     const at = boxes.offset + row * plan.boxes.width;
-    if (score < threshold || (plan.isNumbered && boxes.data[at] !== input.index)) continue;
+    if (plan.isNumbered && boxes.data[at] !== input.index) continue;
+    const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
+    if (score < threshold) {
+      if (id !== undefined) refuseScore(id, plan.classes!.output);
+      continue;
+    }
     for (let side = 0; side < 4; side += 2) {
       box[side] = boxes.data[at + plan.boxes.first + side + x]!;
       box[side + 1] = boxes.data[at + plan.boxes.first + side + 1 - x]!;
     }
-    const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
     if (id !== undefined && isFilling(id, score)) continue;
     const classId = id === undefined || Number.isNaN(score) ? 0 : classIdOf(id, plan.classes!.output);
     pushBox(boxForm, boxUnit, input, candidates, box, 0, 1, score, classId, row);

@@ -161,6 +161,31 @@ test("outputs without names whose numbers do not run from the boxes to the count
   }
 });
 
+test("scores that are numbered before the classes are refused, of class 0 alone as well, and read by the head of their order", async () => {
+  const [boxes, classes, scores, count] = DETECTIONS;
+  for (const ids of [
+    [0, 0, 0],
+    [1, 18, 3],
+  ]) {
+    const parts: FixedOutput[] = [boxes!, scores!, { ...classes!, values: ids }, count!];
+    const outputs = parts.map((part, at) => ({ ...part, name: `StatefulPartitionedCall:${at}` }));
+    const bytes = fixedModel(outputs, { isBytes: true });
+    await using taken = await Detector.load(bytes, { backend: "cpu" });
+    // What the hint names is among them.
+    expect(taken.recognition.head).toBe("tflite-detection");
+    expect(taken.recognition.alternatives).toContain("combined-nms-yx");
+    const detecting = taken.detect(WIDE);
+    await expect(detecting).rejects.toThrow("class ids are whole numbers from 0 on, got 0.8999");
+    await expect(detecting).rejects.toThrow("name one of the other heads that `bunx bun-tensorrt inspect` lists");
+    await using detector = await Detector.load(bytes, { backend: "cpu", head: "combined-nms-yx" });
+    const { detections } = await detector.detect(WIDE);
+    expect(detections).toMatchObject([
+      { classId: ids[0], score: expect.closeTo(0.9, 5), box: [8, 8, 32, 24] },
+      { classId: ids[1], score: expect.closeTo(0.6, 5), box: [0, 0, 16, 16] },
+    ]);
+  }
+});
+
 /** Boxes, scores, classes and a whole count, as `combined_non_max_suppression` gives them. */
 function ofNms(layer: string, separator = "_") {
   const [boxes, classes, scores, count] = DETECTIONS;

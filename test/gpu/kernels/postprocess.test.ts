@@ -312,16 +312,20 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   expect(read(rowsOf(0.05, -1))[0]!.count).toBe(0);
   expect(() => read(rowsOf(0.9, -1))).toThrow("from 0 on, got -1\nHint: rows that only fill an output up have score 0");
   expect(() => read(rowsOf(7, 1))).toThrow("scores are from 0 to 1, got 7");
-  const filled: DecodeCase = {
-    ...rowsOf(0, -1),
+  const partsOf = (score: number, classId: number): DecodeCase => ({
+    ...rowsOf(score, classId),
     plan: {
       kind: "parts",
       boxes: { output: "rows", width: 6, first: 0 },
       scores: { output: "rows", width: 6, first: 4 },
       classes: { output: "rows", width: 6, first: 5 },
     },
-  };
-  expect(read(filled, 0)[0]!.count).toBe(0);
+  });
+  expect(read(partsOf(0, -1), 0)[0]!.count).toBe(0);
+  // Parts that were taken for each other: an object of class 0 has score 0 then.
+  expect(() => read(partsOf(0, 0.875))).toThrow("class ids are whole numbers from 0 on, got 0.875");
+  expect(read(partsOf(0, 3))[0]!.count).toBe(0);
+  expect(read(partsOf(0, -7.5))[0]!.count).toBe(0);
   const gridOf = (...cell: number[]): DecodeCase => {
     const data = new Float32Array(84 * 6);
     data.set(cell);

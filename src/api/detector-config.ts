@@ -7,7 +7,6 @@ import { type Filled, type GivenOptions, type OptionsOf, parseOptions, shapeOf }
 import { numbersFrom, numberWithin, wholeWithin } from "../core/value-options.ts";
 import { ownHeads } from "../heads/own-head.ts";
 import { type HeadDefinition, isHeadDefinition } from "../heads/own-head-options.ts";
-import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
@@ -27,11 +26,13 @@ import {
 import {
   ANCHORS_OPTION,
   group,
+  KEYPOINT_SHAPE_OPTION,
   LABELS_OPTION,
   LOAD_OPTIONS,
   loadingOf,
   type MachineChoice,
   SIZE_OPTION,
+  TASK_OPTION,
 } from "./machine-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
@@ -238,17 +239,12 @@ const oneDevice = deviceNumber.transform((number): readonly number[] => [number]
 const ROTATED_SUPPRESSIONS = ["any", "greedy"] as const satisfies readonly RotatedSuppression[];
 const MASK_SIZES = ["image", "input", "proto"] as const satisfies readonly MaskSize[];
 
-/** Tasks that a caller may name. */
-const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as const;
-
 /** Heads of the caller's. */
 const HEADS_OPTION = {
   schema: z
     .array(z.custom<HeadDefinition>(isHeadDefinition, "a head, of `defineHead`"), "a list of heads, of `defineHead`")
     .optional(),
 };
-
-const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
 
 const { batch, batchWaitMs, inFlight: __, device: ___, ...common } = LOAD_OPTIONS;
 
@@ -271,16 +267,7 @@ const loadTable = {
     schema: z.enum(MASK_SIZES, `one of ${MASK_SIZES.join(", ")}`).default("image"),
     help: "size of masks; proto: as the model gives them",
   },
-  keypointShape: {
-    schema: z
-      .tuple([wholeWithin(1, 1000, KEYPOINT_RULE), z.union([z.literal(2), z.literal(3)], KEYPOINT_RULE)], KEYPOINT_RULE)
-      .optional(),
-    value: "N,N",
-    fromText: numbersFrom,
-    textRule: "points, and 2 or 3 numbers a point, such as 17,3",
-    help: "points of a pose model that does not tell them: 17,3",
-    aliases: ["kptShape"],
-  },
+  keypointShape: KEYPOINT_SHAPE_OPTION,
   anchors: { ...ANCHORS_OPTION, schema: ANCHORS_OPTION.schema.optional() },
   rotatedNms: {
     schema: z.enum(ROTATED_SUPPRESSIONS, `one of ${ROTATED_SUPPRESSIONS.join(", ")}`).optional(),
@@ -299,11 +286,7 @@ const loadTable = {
     help: "decode large JPEGs smaller: faster, scores differ a little",
   },
   labels: LABELS_OPTION,
-  task: {
-    schema: z.enum(TASKS, `one of ${TASKS.join(", ")}`).optional(),
-    value: "NAME",
-    help: "task of a model that does not tell it; detect: boxes only",
-  },
+  task: TASK_OPTION,
   head: {
     schema: z.string("the name of a head").min(1, "the name of a head").optional(),
     value: "NAME|FILE",

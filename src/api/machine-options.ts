@@ -17,8 +17,9 @@ import {
   type UsualOptions,
   type ValuesOf,
 } from "../core/options.ts";
-import { anchorsFrom, numberWithin, sizeFrom, wholeWithin } from "../core/value-options.ts";
+import { anchorsFrom, numbersFrom, numberWithin, sizeFrom, wholeWithin } from "../core/value-options.ts";
 import { areAnchors } from "../heads/anchors.ts";
+import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS, DEFAULT_MAX_PIXELS } from "../image/image-options.ts";
 import type { BuildProgress, Size } from "../runtime/backend.ts";
@@ -123,6 +124,29 @@ export const LABELS_OPTION: Option<z.ZodOptional<z.ZodType<readonly string[]>>> 
   value: "FILE",
   help: "class names, one per line or JSON, if the model has none or others",
   aliases: ["names", "classNames"],
+};
+
+/** Tasks that a caller may name. */
+const TASKS: readonly ("detect" | ObjectTaskName)[] = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])];
+
+/** The task of a model of objects that does not tell it. */
+export const TASK_OPTION: Option<z.ZodOptional<z.ZodType<"detect" | ObjectTaskName>>> = {
+  schema: z.enum(TASKS, `one of ${TASKS.join(", ")}`).optional(),
+  help: "task of a model that does not tell it; detect: boxes only",
+};
+
+const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
+
+/** The points of a pose model that does not tell them. */
+export const KEYPOINT_SHAPE_OPTION: Option<z.ZodOptional<z.ZodType<readonly [count: number, numbers: 2 | 3]>>> = {
+  schema: z
+    .tuple([wholeWithin(1, 1000, KEYPOINT_RULE), z.union([z.literal(2), z.literal(3)], KEYPOINT_RULE)], KEYPOINT_RULE)
+    .optional(),
+  value: "N,N",
+  fromText: numbersFrom,
+  textRule: "points, and 2 or 3 numbers a point, such as 17,3",
+  help: "points of a pose model that does not tell them: 17,3",
+  aliases: ["kptShape"],
 };
 
 const ANCHORS_RULE = "a family, such as yolov5, or widths and heights in pixels";

@@ -4,7 +4,7 @@
  */
 
 import { ArgumentError, message, OptionError } from "../core/errors.ts";
-import type { ObjectSpec } from "../heads/object-reading.ts";
+import { type ObjectSpec, refuseHeadOf } from "../heads/object-reading.ts";
 import { OBJECT_HEADS } from "../heads/registry.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import { type DecodingLimits, decodeLimits } from "../image/decode-limits.ts";
@@ -54,13 +54,10 @@ type OpenedObjects = OpenedDetector<ObjectSpec>;
 async function open(task: ObjectTaskName, model: ModelSource, options: ObjectModelOptions): Promise<OpenedObjects> {
   const config = parseDetectorOptions(options);
   const heads = [...(config.heads ?? []), ...OBJECT_HEADS].filter((head) => head.task === task).map(({ name }) => name);
-  const isOtherHead = config.head !== undefined && !heads.includes(config.head);
-  if (isOtherHead || (config.task ?? task) !== task) {
-    const option = isOtherHead ? "head" : "task";
-    const { facade } = OBJECT_TASKS[task];
-    const hint =
-      isOtherHead && heads.length > 0 ? `leave it out, or choose one of ${heads.join(", ")}` : "leave it out";
-    throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: ${hint}`, option);
+  if (config.head !== undefined && !heads.includes(config.head)) refuseHeadOf(task, config.heads);
+  if ((config.task ?? task) !== task) {
+    const found = `Option "task" is for a Detector, and this is a ${OBJECT_TASKS[task].facade}`;
+    throw new OptionError(`${found}\nHint: leave it out`, "task");
   }
   return openModel(model, config, async (source) => {
     const beside = await detectorFiles(source);

@@ -329,7 +329,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "install",
-    summary: "Install NVIDIA's libraries: cuda-runtime, nvjpeg, tensorrt-rtx, tensorrt, tensorrt-builder.",
+    summary: "Install NVIDIA's libraries, or Microsoft's own ONNX Runtime: `install --list` names them.",
     usage: [
       "install <name>... --accept-licence [--cuda 12|13] [--json]",
       "install --list [--json]",
@@ -354,7 +354,7 @@ export const COMMANDS: readonly Command[] = [
   {
     name: "doctor",
     summary: "Show what was found on this machine, and the command that fixes what is missing.",
-    usage: ["doctor [--model FILE|NAME [--anchors FAMILY|NUMBERS]] [--json]"],
+    usage: ["doctor [--model FILE|NAME [flags]] [--json]"],
     flags: async () => (await import("./own-flags.ts")).DOCTOR_FLAGS,
     notes: [
       "ok: found and working. absent: not found, detection works without. broken: detection fails because of it.",

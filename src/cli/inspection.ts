@@ -13,6 +13,7 @@ import { type ObjectSpec, recogniseAny } from "../heads/object-reading.ts";
 import { ownHeadFor } from "../heads/recognition.ts";
 import { shapeModel } from "../heads/shaping.ts";
 import { type Shaping, shapingOf } from "../heads/shaping-config.ts";
+import type { ObjectTaskName } from "../heads/traits.ts";
 import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -28,8 +29,14 @@ import { hostOnly } from "../tasks/objects/object-task.ts";
 import { SEMANTIC, type SemanticSpec } from "../tasks/semantic/semantic-task.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
-/** What a model was recognised as. */
-export type AnySpec = ModelSpec | ObjectSpec | ClassifierSpec | SemanticSpec | DepthSpec | ImageSpec;
+/** What a model was recognised as. Of one of oriented boxes the upright ones around them may be wanted. */
+export type AnySpec =
+  | ModelSpec
+  | (ObjectSpec & { readonly isUpright?: true })
+  | ClassifierSpec
+  | SemanticSpec
+  | DepthSpec
+  | ImageSpec;
 
 /** What a model that makes images of images was recognised as. */
 interface ImageSpec extends ImageModelSpec {
@@ -50,7 +57,7 @@ export interface ModelRuns {
 /** The task of a model. */
 export function taskOf(spec: AnySpec): string {
   if ("activation" in spec) return "classify";
-  return "task" in spec ? spec.task : "detect";
+  return "task" in spec && !("isUpright" in spec) ? spec.task : "detect";
 }
 
 /**
@@ -305,8 +312,11 @@ export async function shapeOf(
   return "reason" in outcome ? { shape: outcome, built: bytes } : { shape: outcome.shaping, built: outcome.model };
 }
 
-/** What the caller of `inspect` says of a model: its head, and what it wants done to an image. */
-export type SaidOfModel = Pick<RecogniseOptions, "head" | "heads" | "anchors" | "labels" | "preprocessing">;
+/** What the caller of `inspect` says of a model: its head or task, and what it wants done to an image. */
+export type SaidOfModel = Pick<
+  RecogniseOptions,
+  "head" | "heads" | "anchors" | "labels" | "keypointShape" | "preprocessing"
+> & { readonly task: "detect" | ObjectTaskName | undefined };
 
 /** Why a model is not read, as `--json` gives it. */
 interface ModelProblem {
@@ -336,7 +346,8 @@ export async function recognitionOf(
   said: SaidOfModel,
 ): Promise<AnySpec> {
   const files = await modelFiles(file);
-  const isSaid = said.head !== undefined || ownHeadFor(opened.model, said) !== undefined;
+  const { task, ...named } = said;
+  const isSaid = (said.head ?? task) !== undefined || ownHeadFor(opened.model, said) !== undefined;
   const map = isSaid ? undefined : mapTaskOf(opened.model, files);
   if (map !== undefined) {
     refuseUnreadAnchors({}, { ...said, source: opened.source });
@@ -351,7 +362,9 @@ export async function recognitionOf(
   const labelsBeside = labelsOfFiles(files, undefined);
   const beside = { labelsBeside, ...(await detectorFiles(file)) };
   try {
-    return recogniseAny(await opened.described(undefined), { ...said, ...beside, source: opened.source });
+    const options = { ...named, ...beside, source: opened.source };
+    const spec = recogniseAny(await opened.described(undefined), options, task);
+    return task === "detect" && "task" in spec ? { ...spec, isUpright: true } : spec;
   } catch (error) {
     const image = error instanceof ModelError && !isSaid ? await imageSpecOf(opened) : undefined;
     if (image === undefined) throw error;

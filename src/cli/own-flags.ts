@@ -1,11 +1,18 @@
 /** @module OwnFlags: the flags of commands that have few. */
 
 import { z } from "zod";
-import { ANCHORS_OPTION, LABELS_OPTION, MACHINE_OPTIONS } from "../api/machine-options.ts";
+import {
+  ANCHORS_OPTION,
+  KEYPOINT_SHAPE_OPTION,
+  LABELS_OPTION,
+  MACHINE_OPTIONS,
+  TASK_OPTION,
+} from "../api/machine-options.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
 import type { CudaMajor } from "../catalogue/components.ts";
-import { type OptionTable, shapeOf } from "../core/options.ts";
+import { kebab, type OptionTable, shapeOf } from "../core/options.ts";
 import { numberFrom } from "../core/value-options.ts";
+import type { ObjectTaskName } from "../heads/traits.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/image-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
@@ -71,6 +78,8 @@ const INSPECT = {
     help: "take it for this head, or for one of a file",
     aliases: ["layout"],
   },
+  task: { ...TASK_OPTION, value: "NAME", help: "take it for a model of this task; detect: for its boxes only" },
+  keypointShape: KEYPOINT_SHAPE_OPTION,
   anchors: ANCHORS_OPTION,
   labels: LABELS_OPTION,
   preprocessing: {
@@ -83,13 +92,19 @@ const INSPECT = {
 /** Of `inspect`, in the order of the help. */
 export const INSPECT_FLAGS: readonly Flag[] = flagsOf(INSPECT);
 
-/** The flags of `inspect`, checked. */
-export interface InspectFlags {
-  readonly json: boolean;
+/** What is said of a model, checked. */
+interface SaidFlags {
   readonly head: string | undefined;
+  readonly task: "detect" | ObjectTaskName | undefined;
+  readonly keypointShape: readonly [count: number, numbers: 2 | 3] | undefined;
   readonly anchors: string | readonly number[] | undefined;
   readonly labels: readonly string[] | undefined;
   readonly preprocessing: PreprocessingOptions | undefined;
+}
+
+/** The flags of `inspect`, checked. */
+export interface InspectFlags extends SaidFlags {
+  readonly json: boolean;
   readonly layers: boolean;
   readonly device: number;
   readonly allowHostCode: boolean;
@@ -112,6 +127,8 @@ const DOCTOR = {
     help: "tell of this model, too: what it is, and what runs where",
   },
   head: INSPECT.head,
+  task: INSPECT.task,
+  keypointShape: KEYPOINT_SHAPE_OPTION,
   anchors: ANCHORS_OPTION,
   labels: INSPECT.labels,
   json: { ...toggle, help: "as JSON: [{name, state, found, version, path, fix}]; with --model {findings, model}" },
@@ -123,13 +140,15 @@ export const DOCTOR_FLAGS: readonly Flag[] = flagsOf(DOCTOR);
 /** Check the flags of `doctor`. @throws {OptionError} If a value is refused, or something is said of a model that is not given */
 export function parseDoctorFlags(
   parsed: ParsedArguments,
-): Pick<InspectFlags, "head" | "anchors" | "labels" | "json"> & { readonly model: string | undefined } {
+): Omit<SaidFlags, "preprocessing"> & { readonly json: boolean; readonly model: string | undefined } {
   const flags = valuesFrom(parsed, DOCTOR);
-  const ofModels = ["head", "anchors", "labels"] as const;
+  const ofModels = ["head", "task", "keypointShape", "anchors", "labels"] as const;
   const lone = flags.model === undefined ? ofModels.find((name) => flags[name] !== undefined) : undefined;
   if (lone !== undefined) {
-    const value = { head: "yolov5-maps", anchors: "yolov7", labels: "names.txt" }[lone];
-    throw refuse(lone, `--${lone} is for a model, and none is given`, `doctor --model yolov7.onnx --${lone} ${value}`);
+    const values = { head: "yolov5-maps", task: "pose", keypointShape: "17,3", anchors: "yolov7", labels: "names.txt" };
+    const flag = `--${kebab(lone)}`;
+    const hint = `bunx bun-tensorrt doctor --model best.onnx ${flag} ${values[lone]}`;
+    throw refuse(lone, `${flag} is for a model, and none is given`, hint);
   }
   return flags;
 }

@@ -1,5 +1,6 @@
 /** @module Object reading: which models say more of an object than its box, and where that lies in their outputs. */
 
+import { OptionError } from "../core/errors.ts";
 import { formatShape } from "../core/tensor.ts";
 import { plural } from "../core/units.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
@@ -293,10 +294,41 @@ function completed(spec: ObjectSpec, model: ModelInfo, options: RecogniseOptions
   return withMaps(withSaid(withConfig(spec, options.exporterBeside, true), options), model, options.source);
 }
 
-/** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */
-export function recogniseAny(model: ModelInfo, options: RecogniseOptions): ModelSpec | ObjectSpec {
+/** @throws {OptionError} That says that the head that was named is not one of the task */
+export function refuseHeadOf(task: ObjectTaskName, own: readonly Head[] | undefined): never {
+  const names = headsOf(undefined, task, own).map(({ name }) => name);
+  const found = `Option "head" is for a Detector, and this is a ${OBJECT_TASKS[task].facade}`;
+  const hint = names.length === 0 ? "leave it out" : `leave it out, or choose one of ${names.join(", ")}`;
+  throw new OptionError(`${found}\nHint: ${hint}`, "head");
+}
+
+/**
+ * The task of objects that a model is run for: the one that is named, else the one that it evidently has.
+ *
+ * @param named `detect` for boxes only; those around oriented ones are kept as the model's own task keeps them
+ * @returns `undefined` for a detector, and where the head is one of a detector's
+ * @throws {OptionError} If the head is one of a detector's, and another task is named
+ */
+export function objectTaskOf(
+  model: ModelInfo,
+  options: RecogniseOptions,
+  named: "detect" | ObjectTaskName | undefined,
+): ObjectTaskName | undefined {
   const { head, heads = [] } = options;
-  const isOfObjects = head === undefined || [...heads, ...OBJECT_HEADS].some(({ name }) => name === head);
-  const task = isOfObjects ? evidentTask(model, options) : undefined;
+  if (head !== undefined && ![...heads, ...OBJECT_HEADS].some(({ name }) => name === head)) {
+    if (named !== undefined && named !== "detect") refuseHeadOf(named, heads);
+    return undefined;
+  }
+  const task = named === undefined || named === "detect" ? evidentTask(model, options) : named;
+  return named === "detect" && task !== "obb" ? undefined : task;
+}
+
+/** Recognise a model by the task that is named, or by what it evidently is, or as a detector. @throws {ModelError} As either does */
+export function recogniseAny(
+  model: ModelInfo,
+  options: RecogniseOptions,
+  named?: "detect" | ObjectTaskName,
+): ModelSpec | ObjectSpec {
+  const task = objectTaskOf(model, options, named);
   return task === undefined ? recogniseModel(model, options) : recogniseObjects(model, task, options);
 }

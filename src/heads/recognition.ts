@@ -26,6 +26,7 @@ import {
 } from "./registry.ts";
 import { withMaps } from "./shaping-config.ts";
 import {
+  facadeOf,
   findClassScores,
   isOfCrops,
   loadHint,
@@ -129,6 +130,23 @@ function refuseOpenChannels(traits: ModelTraits, options: RecogniseOptions): voi
     "give its `task` (`--task obb`, `--task pose`), or its class names by `labels` (`--labels FILE`); if all are classes, name the " +
     `head by ${naming([yolo.name])}`;
   refuse(options, found, hint, [yolo.name]);
+}
+
+/** More channels than a box and the classes that are named: what the others are is for the caller to say. */
+function refuseFurtherChannels(traits: ModelTraits, options: RecogniseOptions): void {
+  const reading = readDense(traits);
+  const { classes } = traits;
+  if (reading?.channelAxis !== 1 || reading.hasMasks || classes === undefined || traits.task !== undefined) return;
+  const further = reading.channels - 4 - classes;
+  if (further < 1) return;
+  const found =
+    `its output ${shown(reading.output)} has ${plural(further, "channel")} behind a box and ${plural(classes, "class")}, and nothing tells ` +
+    "what they are";
+  refuse(
+    options,
+    found,
+    "give its `task` (`--task obb` for an angle, `--task pose` for points), or a name for each class",
+  );
 }
 
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
@@ -259,6 +277,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
     refuseUnexplained(traits, options, heads);
     refuseUnfed(traits, options, heads);
     refuseLabels(traits, options, heads);
+    refuseFurtherChannels(traits, options);
     const names = nameable(traits, options.heads);
     refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(names, model), names);
   }
@@ -314,8 +333,12 @@ function refuseTask(traits: ModelTraits, options: RecogniseOptions): void {
   if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
   const names = nameable(traits);
   const otherwise = names.length === 0 ? "" : `; if it gives boxes, name its head by ${naming(names)}`;
-  const hint = `only detection is supported, and the boxes of segmentation and pose models${otherwise}`;
-  refuse(options, `its task is ${JSON.stringify(model.metadata.task ?? task)}`, hint);
+  const facade = facadeOf(task);
+  const hint =
+    facade === undefined
+      ? "tasks known are detect, segment, pose, obb, classify, semantic and depth"
+      : loadHint(facade);
+  refuse(options, `its task is ${JSON.stringify(model.metadata.task ?? task)}`, `${hint}${otherwise}`);
 }
 
 /** A model without the outputs that may be a dense head, but for one. */

@@ -175,6 +175,21 @@ test("transform needs a model", async () => {
   expect([code, errors.split("\n", 1)[0]]).toEqual([2, "error: Missing --model"]);
 });
 
+test("detect says of a model that makes images of images what runs it", async () => {
+  const { code, errors } = await runCli([
+    "detect",
+    path("good/b.png"),
+    "--backend",
+    "cpu",
+    "--model",
+    path("twice.onnx"),
+  ]);
+  expect([code, errors]).toEqual([
+    1,
+    expect.stringMatching(/ is an image\nHint: load it with `ImageModel`; on a command line run `transform`\n$/),
+  ]);
+});
+
 test("inspect says what a model makes of images, and what is assumed of it", async () => {
   const { code, output } = await runCli(["inspect", path("twice.onnx"), "--json"]);
   const { task, confidence, recognition } = JSON.parse(output);

@@ -511,7 +511,9 @@ describe("models of maps", () => {
     await expect(DepthEstimator.load("a.onnx", { kind: "far" } as never)).rejects.toThrow("metric or relative");
     await expect(DepthEstimator.load("a.onnx", { labels: [] } as never)).rejects.toThrow(OptionError);
     const several = toyMap({ form: "depth", name: "depth", size: [8, 8] });
-    await expect(SemanticSegmenter.load(several, CPU)).rejects.toThrow(/its task is "depth"\nHint: .*DepthEstimator/);
+    await expect(SemanticSegmenter.load(several, CPU)).rejects.toThrow(
+      /its task is "depth"\ninputs:\n(.*\n)+Hint: .*DepthEstimator/,
+    );
     const coarse = toyMap({ form: "depth", name: "depth", size: [8, 8], pool: 2 });
     await expect(SemanticSegmenter.load(coarse, CPU)).rejects.toThrow(/must have one output with logits/);
     await expect(DepthEstimator.load(several, { ...CPU, output: "far" })).rejects.toThrow(/named "far"/);

@@ -462,6 +462,11 @@ test("a pose model without metadata is refused rather than read as 52 classes", 
   expect(recogniseModel(pose, { head: "yolo" }).plan).toMatchObject({ classes: 52 });
   expect(recogniseModel(pose, { labels: new Array(52).fill("x") }).plan).toMatchObject({ classes: 52 });
   expect(() => recogniseModel(model([["output0", [1, 300, 57]]]), {})).toThrow(/fit 2 heads/);
+  // With the name that the refusal asks for, the task is what it still wants.
+  expect(() => recogniseModel(pose, { labels: ["person"] })).toThrow(
+    /has 51 channels behind a box and 1 class, and nothing tells what they are\nHint: give its `task` \(.*--task pose/,
+  );
+  expect(recogniseObjects(pose, "pose", { labels: ["person"] }).keypoints).toMatchObject({ count: 17 });
 });
 
 test("models of other tasks are refused by their task", () => {
@@ -471,6 +476,10 @@ test("models of other tasks are refused by their task", () => {
       `Cannot use "a.onnx" as a detector: its task is "${task}"`,
     );
   }
+  const hintFor = (task: string): string =>
+    refusal(() => recogniseModel(model([["output0", [1, 19, 80, 80]]], { metadata: { task } }), {}));
+  expect(hintFor("semantic")).toContain("Hint: load it with `SemanticSegmenter`; on a command line run `semantic`");
+  expect(hintFor("world")).toContain("Hint: tasks known are detect, segment, pose, obb, ");
 });
 
 test("the word for the task may be written otherwise, or be empty, and naming the head decides", () => {

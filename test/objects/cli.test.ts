@@ -72,6 +72,43 @@ test("detect takes a task that the model does not tell, and inspect says the one
   expect(output).toMatch(/task +obb\n/);
 });
 
+test("inspect shows what --task and --keypoint-shape make of a model that tells neither, as detect takes it", async () => {
+  writeFileSync(
+    path("points.onnx"),
+    fixedModel([rawGrid(11, [[1, [12, 16, 16, 12, 0.75, 10, 14, 0.9, 14, 18, 0.8]]])]),
+  );
+  const inspect = async (...words: string[]): Promise<{ code: number; errors: string; output: string }> =>
+    await runCli(["inspect", ...words], { cwd: path() });
+  const json = async (...words: string[]): Promise<unknown> => JSON.parse((await inspect(...words, "--json")).output);
+  expect(await json("bare.onnx")).toMatchObject({ task: "detect" });
+  expect(await json("bare.onnx", "--task", "obb")).toMatchObject({ task: "obb", recognition: { head: "yolo" } });
+  expect(await json("obb.onnx", "--task", "detect")).toMatchObject({ task: "detect" });
+  const points = ["--task", "pose", "--keypoint-shape", "2,3"];
+  expect(await json("points.onnx", ...points)).toMatchObject({
+    task: "pose",
+    recognition: { keypoints: { count: 2, numbers: 3 } },
+  });
+  const wrong = await inspect("pose.onnx", "--task", "obb");
+  expect([wrong.code, wrong.output]).toEqual([1, expect.stringContaining('its task is "pose"')]);
+  expect((await inspect("pose.onnx", "--task", "poses")).code).toBe(2);
+});
+
+test("a detector's head beside the task of poses is refused: what was found were classes, not points", async () => {
+  const said = ["bare.onnx", "--task", "pose", "--head", "yolo"];
+  for (const words of [
+    ["detect", "1.png", "--backend", "cpu", "--model", ...said],
+    ["inspect", ...said],
+  ]) {
+    const { code, errors } = await runCli(words, { cwd: path() });
+    expect([code, errors]).toEqual([
+      2,
+      expect.stringMatching(
+        /Option "head" is for a Detector, .* a PoseEstimator\nHint: leave it out, or choose one of yolo-nas-pose/,
+      ),
+    ]);
+  }
+});
+
 function detect(model: string, ...words: string[]): ReturnType<typeof runCli> {
   return runCli(["detect", "--backend", "cpu", "--model", model, ...words], { cwd: path() });
 }

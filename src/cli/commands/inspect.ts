@@ -344,13 +344,9 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
   const paint = paintOf(context.output.hasColour);
   const own = await ownHeadsOf(flags.head);
   const heads = own.heads && ownHeads(own.heads);
-  const said = {
-    head: heads === undefined ? flags.head : own.head,
-    heads,
-    anchors: flags.anchors,
-    labels: flags.labels,
-    preprocessing: flags.preprocessing,
-  };
+  const { task, keypointShape, anchors, labels, preprocessing } = flags;
+  const head = heads === undefined ? flags.head : own.head;
+  const said = { head, heads, task, keypointShape, anchors, labels, preprocessing };
   if (await isPlanFile(path)) {
     const plan = await inspectPlan(await readModelFile(path), said, flags);
     if (flags.layers) checkLayers(plan);

@@ -1,6 +1,7 @@
 /** @module Detect task: objects in images: which head a model has, and what goes into it. */
 
 import { ModelError, message } from "../../core/errors.ts";
+import { formatShape } from "../../core/tensor.ts";
 import type { ModelSpec, RecogniseOptions } from "../../heads/head.ts";
 import { hostReason } from "../../heads/host-plan.ts";
 import { evidentTask, recogniseAny } from "../../heads/object-reading.ts";
@@ -24,6 +25,7 @@ import {
   type TaskModel,
 } from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
+import { declaresImages } from "../image/image-recognition.ts";
 import { type SlicePlan, slicesOf } from "../image-grid.ts";
 import type { RotatedSuppression } from "../obb/rotated.ts";
 import type { MaskSize } from "../segment/mask-plan.ts";
@@ -93,7 +95,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const model = await opened.described(this.#options.size);
     await this.#refuseOther(opened, model);
     const { source, former } = opened;
-    const recognition = recogniseModel(model, { ...this.#options, source, isSilent: former !== undefined });
+    const recognition = this.#read(model, { ...this.#options, source, isSilent: former !== undefined });
     return new RecognisedDetector(recognition, opened, this.#options);
   }
 
@@ -101,7 +103,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
     await this.#refuseOther(opened, model);
-    const spec = recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
+    const spec = this.#read(model, { ...this.#options, source: opened.source, isSilent: true });
     assertDevicePart(spec, this.action);
   }
 
@@ -112,6 +114,21 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
 
   engineShapes({ model }: DeclaredModel): EngineShapes {
     return engineShapes(model.metadata, this.#options);
+  }
+
+  /** @throws {ModelError} If its outputs fit no known head; where it makes images of images, with what loads it */
+  #read(model: ModelInfo, options: RecogniseOptions): ModelSpec {
+    try {
+      return recogniseModel(model, options);
+    } catch (error) {
+      const isOfImages = options.head === undefined && model.outputs.length === 1 && declaresImages(model);
+      if (!(error instanceof ModelError) || error.readings.length > 0 || !isOfImages) throw error;
+      const { source = "the model" } = options;
+      const { name, dtype, shape } = model.outputs[0]!;
+      const found = `its output ${JSON.stringify(name)} (${dtype} ${formatShape(shape)}) is an image`;
+      const hint = "load it with `ImageModel`; on a command line run `transform`";
+      throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+    }
   }
 
   /** @throws {ModelError} If a model is a classifier or says more than boxes, and neither its task nor its head was named */

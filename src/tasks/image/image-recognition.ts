@@ -53,8 +53,10 @@ const LARGEST_SCALE = 16384;
 const DTYPES: readonly DType[] = ["f32", "f16", "u8"];
 
 function refuse(source: string, found: string, hint: string, model: ModelInfo): never {
-  const text = message(`use ${source} to transform images`, found, hint);
-  throw new ModelError(`${text}\n${formatModelInfo(model)}`, source);
+  throw new ModelError(
+    message(`use ${source} to transform images`, `${found}\n${formatModelInfo(model)}`, hint),
+    source,
+  );
 }
 
 function isChannelCount(dim: number | undefined): boolean {

@@ -148,7 +148,7 @@ export async function recogniseMap(
 ): Promise<FoundMap> {
   const { facade, noun } = MAP_TASKS[task];
   const refuse = (found: string, hint: string): never => {
-    throw new ModelError(`${message(`use ${source} as ${noun}`, found, hint)}\n${formatModelInfo(model)}`, source);
+    throw new ModelError(message(`use ${source} as ${noun}`, `${found}\n${formatModelInfo(model)}`, hint), source);
   };
   const image = findImageInput(model);
   if (image === undefined || model.inputs.length > 1) {

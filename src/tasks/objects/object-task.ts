@@ -6,9 +6,8 @@
 import { decodeFacePoints } from "../../heads/face-grid.ts";
 import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import { hostReason, LARGEST_PATCH, type MaskSource } from "../../heads/host-plan.ts";
-import { evidentHead, evidentTask, type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
+import { evidentHead, type ObjectSpec, objectTaskOf, recogniseObjects } from "../../heads/object-reading.ts";
 import { gatherRows, NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
-import { OBJECT_HEADS } from "../../heads/registry.ts";
 import { decodePartPoints } from "../../heads/rows.ts";
 import { FLOATS, OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import type { Region, Size } from "../../image/geometry.ts";
@@ -366,12 +365,8 @@ export function orObjects(
   otherwise: Task<unknown, unknown, unknown>,
   options: DetectTaskOptions,
 ): Task<unknown, unknown, unknown> {
-  const { task, head, heads = [] } = options;
-  const isOther = head !== undefined && ![...heads, ...OBJECT_HEADS].some(({ name }) => name === head);
   return chosenTask(otherwise, ({ model }) => {
-    if (isOther) return otherwise;
-    const name = task === undefined || task === "detect" ? evidentTask(model, options) : task;
-    if (name === undefined || (task === "detect" && name !== "obb")) return otherwise;
-    return new ObjectTask(name, options) as never;
+    const name = objectTaskOf(model, options, options.task);
+    return name === undefined ? otherwise : (new ObjectTask(name, options) as never);
   });
 }

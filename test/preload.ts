@@ -17,8 +17,11 @@ function leftOpen(): readonly string[] {
   return ledger.labels().filter((label) => !known.includes(label));
 }
 
-/** What ends by itself, and nobody waits for but tests: builds in the background at their next step, and decoders on their threads. */
-const STOPPING = /\.background\.lock|^Nvdec/;
+/**
+ * What ends by itself, and nobody waits for but tests: what makes a full engine in the background ends at its next step, be it a build or
+ * the proof of a model that comes before, and decoders on their threads.
+ */
+const STOPPING = /\.background\.lock|held for .* in the background|^Nvdec/;
 const STOPPING_MS = 60_000;
 
 afterEach(async () => {

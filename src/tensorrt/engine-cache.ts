@@ -41,9 +41,9 @@ export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache" 
   readonly timingCachePath?: string | undefined;
   /**
    * Called where a build is due, before it begins; what it throws is thrown, and nothing is built. A model that it returns is built
-   * in the place of the one that was given: of a {@linkcode ObtainEnvironment.variant}.
+   * in the place of the one that was given: of a {@linkcode ObtainEnvironment.variant}. Told the signal that ends the build.
    */
-  readonly beforeBuild?: (() => Promise<Uint8Array | undefined>) | undefined;
+  readonly beforeBuild?: ((signal: AbortSignal | undefined) => Promise<Uint8Array | undefined>) | undefined;
   /** What tells plans apart that are built of one model in different forms. Default: the form as it is. */
   readonly variant?: string | undefined;
   /**
@@ -174,7 +174,7 @@ export class EngineCache {
     const { path, plan: found } = await this.#look(model, builds, environment, isWanted);
     if (found !== undefined) return found;
 
-    const changed = await environment.beforeBuild?.();
+    const changed = await environment.beforeBuild?.(environment.signal);
     this.#prepareFolder();
     const place = { path, builds, isWanted };
     for (;;) {

@@ -183,8 +183,20 @@ test.skipIf(isAbsent)(
     await cache.obtain(tinyModel(), AMPERE, environment);
     expect((await cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).isHit).toBe(true);
     // A variant is another plan, of the model that is given back.
-    const beforeBuild = (): Promise<Uint8Array> => Promise.resolve(tinyModel({ metadata: { is: "changed" } }));
-    const changed = await cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild, variant: "changed" });
+    // What ends the build ends its making as well.
+    const { signal } = new AbortController();
+    const ends: unknown[] = [];
+    const beforeBuild = (end: AbortSignal | undefined): Promise<Uint8Array> => {
+      ends.push(end);
+      return Promise.resolve(tinyModel({ metadata: { is: "changed" } }));
+    };
+    const changed = await cache.obtain(tinyModel(), AMPERE, {
+      ...environment,
+      signal,
+      beforeBuild,
+      variant: "changed",
+    });
+    expect(ends).toEqual([signal]);
     expect(changed.isHit).toBe(false);
     expect(readPlan(changed.bytes, "a plan").metadata.is).toBe("changed");
     const again = { ...environment, beforeBuild: refuse, variant: "changed" };

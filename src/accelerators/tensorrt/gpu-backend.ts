@@ -103,7 +103,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     using owned = new DisposableStack();
     const file = typeof source === "object" && "isPlan" in source ? source : await readModelFile(source);
     const ground = GpuGround.open(options);
-    owned.use(ground.hold());
+    owned.use(ground.hold("a model"));
     if (file.isPlan)
       return await GpuBackend.#open({ file, plan: file, engine: undefined }, ground, task, options, owned);
     const { build } = options;
@@ -112,15 +112,15 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
       options: engineOptions(file, task, build),
       variant: build.shape === false ? undefined : await variantOf(file, task),
       canVary: canProve,
-      // The quick engine and the full one are built of the same model, which is proved once.
-      beforeBuild: () => (built ??= modelToBuild(file, task, build)),
+      // The quick engine and the full one are built of the same model, which is proved once, for the first of them.
+      beforeBuild: (signal) => (built ??= modelToBuild(file, task, { ...build, signal })),
     });
     const { plan, engine } = await firstPlan(request, ground.device, options.firstEngine);
     const quick = await GpuBackend.#open({ file, plan, engine }, ground, task, options, owned);
     if (engine === "full") return quick;
     quick.#better = async (signal) => {
       using own = new DisposableStack();
-      own.use(ground.hold());
+      own.use(ground.hold("a full engine in the background"));
       const full = { file, plan: await fullPlan(request, ground.device, signal), engine: "full" } as const;
       // Nobody begins with it any more.
       for (const path of [plan.path, choicePath(file, plan)]) discard(path);

@@ -77,8 +77,8 @@ export class GpuGround extends Owner {
     return new GpuGround({ device, kernels, waits, jpeg }, owned.move());
   }
 
-  /** Keep it open. @returns what lets go of it */
-  hold(): Disposable {
+  /** Keep it open. @param purpose as the ledger names it. @returns what lets go of it */
+  hold(purpose: string): Disposable {
     this.assertOpen("run a model");
     this.#holders += 1;
     const held = new DisposableStack();
@@ -86,7 +86,14 @@ export class GpuGround extends Owner {
       this.#holders -= 1;
       if (this.#holders === 0) this.close();
     });
-    return held;
+    return new GroundHold(`${this.label}, held for ${purpose}`, held);
+  }
+}
+
+/** One that needs a ground. */
+class GroundHold extends Owner {
+  constructor(label: string, owned: DisposableStack) {
+    super(label, undefined, owned);
   }
 }
 

@@ -57,7 +57,7 @@ async function backendOf(
     rangeOf: () => undefined,
     outputsFor: () => Promise.resolve(outputs),
   });
-  owned.use(ground.hold());
+  owned.use(ground.hold("a test"));
   const { device, kernels, waits } = ground;
   const stand = owned.use(new StandInEngine(device, outputs));
   stand.give(said);

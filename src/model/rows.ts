@@ -151,8 +151,8 @@ export interface DetectionBlock {
   dropped: number;
   /** Rows that cannot be right: scores above 1, boxes outside the image, all rows alike. See `PlausibilityGuard`. */
   implausible: number;
-  /** True if nothing was selected or dropped, and a box of which the model was sure was inside out: of any class. */
-  hasOnlyInsideOut: boolean;
+  /** True if a box of which the model was sure was inside out: of any class. It is not among the rows. */
+  hasInsideOut: boolean;
   /** f32 [capacity, 4]: x1, y1, x2, y2. */
   readonly boxes: Float32Array<ArrayBuffer>;
   /** f32 [capacity]. */
@@ -174,7 +174,7 @@ export function createDetectionBlock(
     count: 0,
     dropped: 0,
     implausible: 0,
-    hasOnlyInsideOut: false,
+    hasInsideOut: false,
     boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
     scores: new Float32Array(new ArrayBuffer(capacity * 4)),
     classIds: new Int32Array(new ArrayBuffer(capacity * 4)),

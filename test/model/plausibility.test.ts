@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { place } from "../../src/image/geometry.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
 import type { OpenedModel } from "../../src/runtime/task.ts";
 import {
   DEFAULT_DETECT_TASK_OPTIONS,
   DetectTask,
   type RecognisedDetector,
 } from "../../src/tasks/detect/detect-task.ts";
-import { USUAL_SELECTION } from "../../src/tasks/detect/nms.ts";
+import { Selector, USUAL_SELECTION } from "../../src/tasks/detect/nms.ts";
 import { PlausibilityGuard } from "../../src/tasks/detect/plausibility.ts";
 
 /** Rows of YOLOv5, three a cell, which no other head has. */
@@ -136,6 +136,30 @@ test("PlausibilityGuard counts scores above 1, boxes outside the image and rows 
     ]),
   ).toBe(3);
   expect(lines.pop()).toContain("all 3 boxes of an image are alike");
+});
+
+test("PlausibilityGuard reports boxes that are inside out beside others, on the way from the rows", () => {
+  const guard = new PlausibilityGuard("a.onnx");
+  const selection = { ...USUAL_SELECTION, threshold: 0.1 };
+  const read = (rows: readonly number[][]): number => {
+    const candidates = new Candidates();
+    for (const [at, [x1, y1, x2, y2, score]] of rows.entries()) candidates.push(x1!, y1!, x2!, y2!, score!, 0, at);
+    const block = createDetectionBlock(selection.maxDetections);
+    new Selector().select(candidates, selection, { needsNms: false, head: "qualcomm" }, block);
+    guard.check(block, PLACEMENT, selection);
+    return block.count;
+  };
+  const wide = [10, 10, 60, 50, 0.9];
+  // Of what it is not sure, and of rows without area, as fill models up, nothing is said.
+  expect(read([wide, [60, 10, 10, 50, 0.15], [20, 20, 20, 20, 0.9]])).toBe(1);
+  expect(lines).toEqual([]);
+  expect(read([wide, [60, 10, 10, 50, 0.3]])).toBe(1);
+  expect(lines).toEqual([
+    "warn: Implausible detections of a.onnx: further boxes of an image are inside out: their right or lower side comes before the " +
+      "other; the head or the pre-processing may be another: `bunx bun-tensorrt inspect` shows what is assumed, and how to say otherwise",
+  ]);
+  expect(read([wide, [60, 10, 10, 50, 0.3]])).toBe(1);
+  expect(lines).toHaveLength(1);
 });
 
 test("PlausibilityGuard reports once a model, and goes on counting", () => {

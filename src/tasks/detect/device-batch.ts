@@ -316,7 +316,7 @@ export class DetectionReader {
     if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
     if (fault === FAULT_RANGE) refuseScores(plan, floats[start + 3]!, integers[start + 3]!);
     if (fault === FAULT_FULL) refuseFull(head);
-    block.hasOnlyInsideOut = fault === FAULT_BOX && count + block.dropped === 0;
+    block.hasInsideOut = fault === FAULT_BOX;
     const boxes = start + DETECTION_HEADER_WORDS;
     const scores = boxes + this.#rows * 4;
     const classIds = scores + this.#rows;

@@ -112,7 +112,7 @@ export class Selector {
     block.dropped = candidates.dropped;
     this.#order.fill(candidates, selection);
     const { rows, count } = this.#order;
-    block.hasOnlyInsideOut = candidates.hasInsideOut && count + block.dropped === 0;
+    block.hasInsideOut = candidates.hasInsideOut;
     if (count === 0) return;
     assertProbability(candidates.scores[rows[0]!]!, recognition.head);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);

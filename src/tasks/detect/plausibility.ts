@@ -46,7 +46,8 @@ const HINT =
 
 /**
  * Looks at the kept rows of each image. A row cannot be right if its score is above 1, if its box lies outside the image,
- * or if all rows are alike. Keep one for a model: it reports once. Nothing is allocated for an image.
+ * or if all rows are alike. Boxes inside out are not among the rows: they are reported. Keep one for a model: it reports once.
+ * Nothing is allocated for an image.
  */
 export class PlausibilityGuard {
   readonly #source: string;
@@ -96,11 +97,13 @@ export class PlausibilityGuard {
     block.implausible = high + outside;
     const isAlike = count >= FEWEST_TO_TELL && scores[0]! > 0 && areAlike(block, placement);
     if (isAlike) block.implausible = count;
-    if (block.implausible === 0 || this.#hasReported) return;
+    if (this.#hasReported) return;
     if (high > 0) this.#report(`${high} of ${count} scores of an image are above 1, up to ${scores[0]}`);
     else if (isAlike) this.#report(`all ${count} boxes of an image are alike`);
     else if (outside >= FEWEST_TO_TELL && outside * 2 >= count) {
       this.#report(`${outside} of ${count} boxes of an image lie outside it`);
+    } else if (block.hasInsideOut) {
+      this.#report("further boxes of an image are inside out: their right or lower side comes before the other");
     }
   }
 
@@ -192,8 +195,8 @@ export class PixelCheck {
     spec: NamedHead,
     { classIds }: Partial<Pick<NmsOptions, "classIds">> = {},
   ): void {
-    const { boxes, scores, count } = block;
-    if (block.hasOnlyInsideOut && classIds === undefined && !this.#hasPixels) refuseInsideOut(spec);
+    const { boxes, scores, count, dropped, hasInsideOut } = block;
+    if (hasInsideOut && count + dropped === 0 && classIds === undefined && !this.#hasPixels) refuseInsideOut(spec);
     if (count === 0) return;
     if (spec.plan?.kind === "queries" && spec.plan.activation === "sigmoid") refuseSquashed(block);
     if (!this.#isToBeLookedAt(scores, count)) return;

@@ -104,7 +104,7 @@ export class HostObb extends HostDetect {
     block.count = 0;
     block.dropped = candidates.dropped;
     const kept = this.#selector.select({ count, scores, classIds, boxes: this.#boxes }, selection, this.#suppression);
-    block.hasOnlyInsideOut = candidates.hasInsideOut && kept + block.dropped === 0;
+    block.hasInsideOut = candidates.hasInsideOut;
     for (let at = 0; at < kept; at++) appendRow(block, candidates, this.#selector.kept[at]!);
     if (kept > 0) assertProbability(block.scores[0]!, this.#spec.head);
   }

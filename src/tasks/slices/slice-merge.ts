@@ -112,7 +112,7 @@ export class SliceMerger {
     merged.count = 0;
     merged.dropped = 0;
     merged.implausible = 0;
-    merged.hasOnlyInsideOut = false;
+    merged.hasInsideOut = false;
     this.#count = 0;
     for (let view = 0; view < views.length; view++) {
       const block = blocks[view]!;

@@ -278,7 +278,8 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
  *
  * @param data   u8 [height, width, channels], rows `pitchBytes` apart, or u16 of formats of 16 bits; NV12 as {@linkcode Image} says
  * @param layout size, pixel format and row pitch
- * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, a pitch too small or the data too short
+ * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, a pitch too small, the data too short, or as long as
+ *   that of another format, such as RGBA where nothing is said
  *
  * @example
  * ```ts
@@ -308,10 +309,36 @@ export function imageOf(given: Uint8Array | Uint16Array, layout: ImageLayout): I
   const image: Image = format === "NV12" ? nv12Image(data, layout, pitchBytes) : form;
   const needed = byteLengthOf(image);
   if (!(data instanceof Uint8Array) || data.length < needed) {
-    const actual = data instanceof Uint8Array ? `${data.length} bytes` : typeof data;
+    const actual = data instanceof Uint8Array ? `${data.length} bytes` : kindOf(data);
     refuse(`${width}x${height} ${format} needs ${needed} bytes`, actual, "check width, height, format and pitch");
   }
+  if (data.length > needed && layout.pitchBytes === undefined) checkSurplus(data.length, layout, needed);
   return image;
+}
+
+/** What is there in the place of bytes. */
+function kindOf(data: unknown): string {
+  return typeof data === "object" && data !== null ? (data.constructor?.name ?? "an object") : typeof data;
+}
+
+const FORMATS = Object.keys(BYTES_PER_PIXEL) as readonly (PackedFormat | SampleFormat)[];
+
+/** Names that others have for `pitchBytes`. */
+const OTHER_PITCHES = ["pitch", "stride"] as const;
+
+/** Refuses pixels whose length, or a name that means nothing here, tells that they lie in memory otherwise than was said. */
+function checkSurplus(length: number, layout: ImageLayout, needed: number): void {
+  const { width, height, format = "RGB" } = layout;
+  for (const name of OTHER_PITCHES) {
+    if (!(name in layout)) continue;
+    refuse("the distance between two rows must be pitchBytes", name, `write pitchBytes in the place of ${name}`);
+  }
+  if (layout.chromaOffset !== undefined) return;
+  for (const other of FORMATS) {
+    if (length !== width * height * BYTES_PER_PIXEL[other]) continue;
+    const hint = `say format: "${other}", or pitchBytes if rows lie further apart; give a subarray of a longer buffer`;
+    refuse(`${width}x${height} ${format} needs ${needed} bytes`, `${length}, as ${other} has`, hint);
+  }
 }
 
 /** True if two images are the same pixels in the same memory: one copy does for both. */

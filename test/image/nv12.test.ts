@@ -90,6 +90,30 @@ test("imageOf() refuses a format that is none, though every object has a propert
   }
 });
 
+test("imageOf() refuses pixels that are as many as another format has, or whose rows were told by another name", () => {
+  const attempt = (bytes: number, layout: object = {}) => {
+    return () => imageOf(new Uint8Array(bytes), { width: 4, height: 3, ...layout });
+  };
+  const other = (name: string) => `say format: "${name}", or pitchBytes if rows lie further apart`;
+  expect(attempt(48)).toThrow(
+    `Cannot use the pixels as an image: 4x3 RGB needs 36 bytes, got 48, as RGBA has\nHint: ${other("RGBA")}`,
+  );
+  expect(attempt(36, { format: "GREY" })).toThrow(other("RGB"));
+  expect(attempt(36, { format: "NV12" })).toThrow(other("RGB"));
+  expect(attempt(24, { format: "GREY" })).toThrow(other("GREY16"));
+  expect(attempt(96, { format: "RGBA" })).toThrow(other("RGBA16"));
+  expect(attempt(60, { stride: 20 })).toThrow("must be pitchBytes, got stride");
+  expect(attempt(60, { pitch: 20 })).toThrow("must be pitchBytes, got pitch");
+  // The plane of Y of NV12, a longer buffer, and rows that lie further apart, as is said.
+  expect(attempt(18, { format: "GREY" })).not.toThrow();
+  expect(attempt(40)).not.toThrow();
+  expect(attempt(48, { pitchBytes: 16 })).not.toThrow();
+  expect(attempt(36, { format: "NV12", chromaOffset: 24 })).not.toThrow();
+  expect(() => imageOf(new Uint8ClampedArray(48) as never, { width: 4, height: 4 })).toThrow(
+    "needs 48 bytes, got Uint8ClampedArray",
+  );
+});
+
 test("imageOf() refuses NV12 whose planes overlap, are too short or of unknown colours", () => {
   const data = new Uint8Array(27);
   const attempt = (layout: Partial<ImageLayout>, bytes = data) => {

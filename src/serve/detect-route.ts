@@ -118,10 +118,10 @@ export async function detectRoute(request: Request, desk: DetectDesk, route: Ask
         throw refusal(400, "too-many-images", found, "send one, or leave format out");
       }
       // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
-      return await annotated(bytes, await detect(bytes, options), desk, signal);
+      return await annotated(bytes, await inRequestWords(detect(bytes, options)), desk, signal);
     }
     const jsonOf = async (one: Uint8Array): Promise<object> => {
-      const result = await detect(one, options);
+      const result = await inRequestWords(detect(one, options));
       return { ...desk.forms.json(result, masks), ...(map === "f32" && desk.forms.mapJson?.(result)) };
     };
     const json = isForm ? await detectForm(images, jsonOf) : await jsonOf(bytes);
@@ -181,6 +181,23 @@ const SLICE_READERS: Readonly<Record<string, readonly [option: keyof SliceOption
   sliceThreshold: ["threshold", numberOf],
   sliceEdges: ["edges", wordOf],
 };
+
+/**
+ * A result, or what the model says of an option by the name that a request has for it: `sliceMerge`, not `slices.merge`.
+ *
+ * @throws {OptionError} what it is rejected with, in a request's words
+ */
+export async function inRequestWords(result: Promise<TaskResult>): Promise<TaskResult> {
+  try {
+    return await result;
+  } catch (error) {
+    const [, option] = error instanceof OptionError ? (/^slices\.(\w+)/.exec(error.option) ?? []) : [];
+    if (option === undefined) throw error;
+    const { option: former, message: text } = error as OptionError;
+    const [name = "slice"] = Object.entries(SLICE_READERS).find(([, [own]]) => own === option) ?? [];
+    throw new OptionError(text.replace(JSON.stringify(former), JSON.stringify(name)), name, { cause: error });
+  }
+}
 
 /** What a request may say of each route's images, and how its value is read. */
 const READERS: Readonly<Record<AskRoute, Readonly<Record<string, Reader>>>> = {

@@ -9,7 +9,7 @@ import { type Image, imageOf } from "../image/image.ts";
 import type { AskOptions } from "../service/served-model.ts";
 import type { ResultTensor, TaskResult } from "../tasks/task-result.ts";
 import type { AskRoute, DetectDesk } from "./detect-desk.ts";
-import { askOptionsOf } from "./detect-route.ts";
+import { askOptionsOf, inRequestWords } from "./detect-route.ts";
 import { refusal } from "./failure.ts";
 import {
   badInference,
@@ -72,7 +72,8 @@ function jsonUint8(name: string, data: readonly unknown[], length: number): Uint
   for (let at = 0; at < length; at++) {
     const value = values[at];
     if (!(Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255)) {
-      const shown = typeof value === "object" ? "a list or an object" : JSON.stringify(value).slice(0, 40);
+      const isHolder = typeof value === "object" && value !== null;
+      const shown = isHolder ? "a list or an object" : JSON.stringify(value).slice(0, 40);
       const found = `input ${JSON.stringify(name)} must hold whole numbers from 0 to 255, got ${shown}`;
       throw badInference(found, "send pixels as UINT8");
     }
@@ -90,9 +91,10 @@ function encodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array |
   if (elements.length > 1) {
     throw badInference(`input "image" must have one element, got ${elements.length} in data`, INPUT_HINT);
   }
+  if (elements.length === 0) throw badInference('input "image" has no data', INPUT_HINT);
   const [text] = elements;
-  if (typeof text !== "string") throw badInference('input "image" has no data', INPUT_HINT);
-  return fromBase64(text);
+  if (typeof text === "string") return fromBase64(text);
+  throw notBase64(typeof text === "object" && text !== null ? "a list or an object" : JSON.stringify(text));
 }
 
 /** Bytes of base64, in either alphabet. @throws {RequestError} 400 if the text is none */
@@ -101,11 +103,14 @@ function fromBase64(text: string): Uint8Array {
     return Uint8Array.fromBase64(text, { alphabet: /[-_]/.test(text) ? "base64url" : "base64" });
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    const found = `input "image" must be base64 in JSON, got ${JSON.stringify(text.slice(0, 40))}`;
-    const hint =
-      "encode the image file as base64, without data: before it, or send it behind the JSON with binary_data_size";
-    throw badInference(found, hint);
+    throw notBase64(JSON.stringify(text.slice(0, 40)));
   }
+}
+
+function notBase64(shown: string): Error {
+  const hint =
+    "encode the image file as base64, without data: before it, or send it behind the JSON with binary_data_size";
+  return badInference(`input "image" must be base64 in JSON, got ${shown}`, hint);
 }
 
 function decodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Image {
@@ -137,7 +142,8 @@ function inputBytes(input: InferenceInput, rest: Uint8Array): Uint8Array | undef
   const size = input.parameters.binary_data_size;
   if (size === undefined && rest.length === 0) return undefined;
   if (size === rest.length && input.data === undefined) return rest;
-  const found = `binary_data_size of input ${JSON.stringify(input.name)} is ${size ?? "missing"}, and ${rest.length} bytes follow`;
+  const said = size === undefined ? "says no binary_data_size" : `has the binary_data_size ${JSON.stringify(size)}`;
+  const found = `input ${JSON.stringify(input.name)} ${said}${input.data === undefined ? "" : " and data"}, and ${rest.length} bytes follow`;
   throw badInference(found, `check binary_data_size and ${HEADER_LENGTH}`);
 }
 
@@ -149,10 +155,34 @@ function headerLength(header: string | null, byteLength: number): number {
   throw badInference(found, "it is the length of the JSON in bytes");
 }
 
-function wantedOutputs({ outputs, parameters }: InferenceJson): Map<string, boolean> | undefined {
+/** Whether an output is wanted as bytes. @throws {RequestError} 400 if the parameter says neither */
+function isBinaryBy(name: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  throw badInference(`${name} must be true or false, got ${JSON.stringify(value)}`, "without it outputs come as JSON");
+}
+
+/** What Triton makes of a tensor that has it: another one, or one elsewhere. Whoever asks for that would misread the answer. */
+const NOT_TAKEN = /^(?:classification|shared_memory_.*)$/;
+
+function checkTaken({ inputs, outputs = [] }: InferenceJson): void {
+  for (const { name, parameters } of [...inputs, ...outputs]) {
+    const other = Object.keys(parameters).find((key) => NOT_TAKEN.test(key));
+    if (other === undefined) continue;
+    throw badInference(
+      `parameter ${JSON.stringify(other)} of ${JSON.stringify(name)} is not supported`,
+      "leave it out",
+    );
+  }
+}
+
+function wantedOutputs({ outputs }: InferenceJson, isBinary: boolean): Map<string, boolean> | undefined {
   if (outputs === undefined || outputs.length === 0) return undefined;
-  const isBinary = parameters.binary_data_output === true;
-  return new Map(outputs.map((one) => [one.name, (one.parameters.binary_data ?? isBinary) === true]));
+  return new Map(
+    outputs.map(({ name, parameters }) => {
+      const where = `parameter "binary_data" of ${JSON.stringify(name)}`;
+      return [name, isBinaryBy(where, parameters.binary_data ?? isBinary)];
+    }),
+  );
 }
 
 /**
@@ -179,14 +209,16 @@ async function parseInferenceRequest(
   if (input === undefined || others.length > 0) {
     throw badInference(`a request takes one input, got ${json.inputs.length}`, INPUT_HINT);
   }
-  const { binary_data_output: isBinary, ...said } = json.parameters;
+  checkTaken(json);
+  const { binary_data_output: asBytes = false, ...said } = json.parameters;
+  const isBinary = isBinaryBy('parameter "binary_data_output"', asBytes);
   const options = Object.entries(said).filter(([name]) => !WITHOUT_EFFECT.includes(name));
   return {
     id: json.id,
     image: imageFrom(input, inputBytes(input, body.subarray(length))),
     options: askOptionsOf(route, new Map(options)),
-    outputs: wantedOutputs(json),
-    isBinary: isBinary === true,
+    outputs: wantedOutputs(json, isBinary),
+    isBinary,
   };
 }
 
@@ -286,7 +318,7 @@ export async function inferRoute(request: Request, desk: DetectDesk): Promise<Re
   return await desk.serve(request, async (body, detect) => {
     const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH), desk.route);
     checkOutputs(wanted, desk);
-    const result = await detect(wanted.image, wanted.options);
+    const result = await inRequestWords(detect(wanted.image, wanted.options));
     const serialising = performance.now();
     const response = inferenceResponse(result, wanted, desk);
     desk.metrics.observe("serialise", performance.now() - serialising);

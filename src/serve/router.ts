@@ -280,10 +280,15 @@ async function deepstackRoute(
   kind: DeepstackKind,
   model: string | undefined,
 ): Promise<Response> {
-  if (model !== undefined) checkModel(desk, model, undefined);
-  checkKind(desk, kind);
+  const check = (): void => {
+    if (model !== undefined) checkModel(desk, model, undefined);
+    checkKind(desk, kind);
+  };
+  // What the model is, and its name, is for those who have the token; whether they have it the form may say.
+  if (desk.config.token === undefined) check();
   return await desk.serve(request, async (body, detect) => {
     const { images, fields } = await formOf(request, body, desk);
+    check();
     const [image] = images;
     if (images.length > 1) {
       const hint = "ask once for each image, or send several to /detect";

@@ -67,6 +67,17 @@ test("custom/list gives the names of models, to who has the key", async () => {
   expect(bearer.status).toBe(200);
 });
 
+test("what the model is, and its name, is told to nobody without the key", async () => {
+  await using toy = await ToyServer.open({ token: "secret" });
+  for (const path of ["custom/other", "scene", "face"]) {
+    const refused = await toy.post(`/v1/vision/${path}`, formWith(undefined, { api_key: "another" }));
+    const text = await refused.text();
+    expect([path, refused.status, text.includes("toy"), text.includes("activated")]).toEqual([path, 401, false, false]);
+    const { status } = await toy.post(`/v1/vision/${path}`, formWith(undefined, { api_key: "secret" }));
+    expect([path, status]).toEqual([path, path === "custom/other" ? 404 : 403]);
+  }
+});
+
 /** A form as a client of DeepStack makes it. */
 function formWith(file: Blob | undefined, fields: Readonly<Record<string, string>> = {}): FormData {
   const form = new FormData();

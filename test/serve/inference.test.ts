@@ -251,9 +251,33 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, "whole numbers from 0 to 255, got 256", { inputs: [{ ...pixels, data: [1, 2, 256] }] }],
     [400, 'whole numbers from 0 to 255, got "1"', { inputs: [{ ...pixels, data: ["1", 2, 3] }] }],
     [400, "whole numbers from 0 to 255, got a list", nestedPixels(9)],
+    [400, "whole numbers from 0 to 255, got null", { inputs: [{ ...pixels, data: [1, 2, null] }] }],
+    [400, 'Input "image" must be base64 in JSON, got 5', { inputs: [{ ...image, data: [5] }] }],
+    [400, 'Input "image" must be base64 in JSON, got null', { inputs: [{ ...image, data: [null] }] }],
     [413, "at most 16 lists within lists", nestedPixels(100_000)],
     [400, 'Field "inputs.0.data" must be a list', { inputs: [{ ...pixels, data: "AAAA" }] }],
     [400, 'Output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],
+    [
+      400,
+      'Parameter "binary_data_output" must be true or false, got "yes"',
+      { inputs: [image], parameters: { binary_data_output: "yes" } },
+    ],
+    [
+      400,
+      'Parameter "binary_data" of "scores" must be true or false, got 1',
+      { inputs: [image], outputs: [{ name: "scores", parameters: { binary_data: 1 } }] },
+    ],
+    // Triton would answer with other tensors, or put them elsewhere.
+    [
+      400,
+      'Parameter "classification" of "labels" is not supported',
+      { inputs: [image], outputs: [{ name: "labels", parameters: { classification: 3 } }] },
+    ],
+    [
+      400,
+      'Parameter "shared_memory_region" of "image" is not supported',
+      { inputs: [{ ...IMAGE, parameters: { shared_memory_region: "a" } }] },
+    ],
     [400, 'Unknown option "__proto__". Hint: choose one of threshold', ofParameters('{"__proto__": 1}')],
     [400, 'Unknown option "__proto__"', ofParameters('{"iou": 0.5, "__proto__": {"threshold": 1}}')],
     [400, 'Unknown option "constructor"', ofParameters('{"constructor": 1}')],
@@ -294,7 +318,7 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
   }
   const wrongSize = { ...IMAGE, parameters: { binary_data_size: 3 } };
   for (const [bytes, text] of [
-    [withLength(WHITE_JPEG), "binary_data_size"],
+    [withLength(WHITE_JPEG), 'Input "image" has the binary_data_size 3, and'],
     [Buffer.from("abc"), "must be one element"],
   ] as const) {
     const { body, headers } = inBytes({ inputs: [wrongSize] }, bytes);

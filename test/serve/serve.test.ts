@@ -85,10 +85,10 @@ test("POST /detect takes slices from the address, as many as the server allows",
   for (const [query, text] of Object.entries({
     "slice=32&overlap=0": "has 8 slices of 32x32, and 3 are allowed",
     "slice=6.5": "a size such as 640 or 1280x720, or false",
-    "slice=100000x64": "a whole number",
-    "overlap=0.95": "a number from 0 to 0.9",
+    "slice=100000x64": 'Option "slice" must be a whole number',
+    "overlap=0.95": 'Option "overlap" must be a number from 0 to 0.9, got 0.95',
     "slice=0&overlap=0.2": "left out where slice is false",
-    "sliceMerge=max": "one of nms, nmm, greedy-nmm",
+    "sliceMerge=max": 'Option "sliceMerge" must be one of nms, nmm, greedy-nmm',
     "sliceEdge=drop": 'Did you mean "sliceEdges"?',
   })) {
     const response = await toy.post(`/detect?${query}`, wide);

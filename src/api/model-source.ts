@@ -106,6 +106,14 @@ export async function refuseForeign(path: string): Promise<void> {
 /** Names that Ultralytics gives its weights. */
 const OF_ULTRALYTICS = /^(?:yolo|rtdetr)[\w-]*$/i;
 
+/** Ends of the names that Ultralytics gives weights of tasks that the catalogue has no model of. */
+const OF_OTHER_TASKS = /-(cls|depth|obb|sem)$/i;
+
+/** The entry that a name is like; `undefined` also for one of another task than any of them, however few letters differ. */
+function nearestEntry(name: string, names: readonly string[]): string | undefined {
+  return OF_OTHER_TASKS.test(name) ? undefined : nearestWord(name, names);
+}
+
 /** The error for text that is neither a file nor a name of the catalogue. */
 export function unknownModel(text: string): ModelError {
   const names = catalogue.filter(({ kind }) => kind === "model").map(({ name }) => name);
@@ -119,11 +127,13 @@ export function unknownModel(text: string): ModelError {
         text,
       );
     }
-    const near = nearestWord(basename(text).replace(/\.onnx$/i, ""), names);
-    const other = near === undefined ? "" : `; or did you mean the catalogue's ${near}?`;
+    const stem = basename(text).replace(/\.onnx$/i, "");
+    const near = nearestEntry(stem, names);
+    const exported = OF_ULTRALYTICS.test(stem) ? `; to export it: ${yoloExport(stem)}` : "";
+    const other = near === undefined ? exported : `; or did you mean the catalogue's ${near}?`;
     return new ModelError(message(`load the model ${JSON.stringify(text)}`, found, hint + other), text);
   }
-  const near = nearestWord(text, names);
+  const near = nearestEntry(text, names);
   const meant = near === undefined ? "" : `. Did you mean ${JSON.stringify(near)}?`;
   const others = OF_ULTRALYTICS.test(text)
     ? `export others to ONNX: ${yoloExport(text)}`

@@ -141,13 +141,18 @@ export function parseWords(command: string, words: readonly string[], flags: rea
       if (/^false$/i.test(value) && answerTo(key, known) !== undefined) continue;
       const isMistaken = key !== "" && !PATTERN.test(word) && suggestionFor(key, known) !== undefined;
       if (isMistaken) throw unknownFlag(command, key, known);
-      operands.push(word);
+      if (!isMode(word, operands, source)) operands.push(word);
     } else if (!/^false$/i.test(value)) {
       take(spelling, /^true$/i.test(value) ? undefined : value);
     }
   }
   if (known.some(({ name }) => name === "backend")) foreignDevice(found);
   return { flags: found, operands };
+}
+
+/** `predict` of `detect predict`, as Ultralytics' command line has it, where no file is called so: what the command does anyway. */
+function isMode(word: string, operands: readonly string[], source: Flag): boolean {
+  return word === "predict" && operands.length === 0 && source === SOURCE && !existsSync(word);
 }
 
 /** What a flag stands for, said by one of its names. @throws {OptionError} If it lacks its value, or has one that it does not take */

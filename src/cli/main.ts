@@ -23,7 +23,7 @@ import { COMMANDS } from "./commands.ts";
 import { operandKind } from "./operands.ts";
 import { hasColour, paintOf, standardOutput, Terminal } from "./terminal.ts";
 
-const HELP = "bun-tensorrt --help lists the commands";
+const HELP = "bunx bun-tensorrt --help lists the commands";
 
 /** Exit codes of a process ended by a signal, as shells count them. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;

@@ -118,9 +118,7 @@ export function cudaRuntimeSpec(files: readonly string[]): LibrarySpec {
     files,
     python: cudaPackages("cuda_runtime"),
     toolkit: CUDA_TOOLKIT,
-    hint:
-      "install the CUDA toolkit or, alone, the Python package nvidia-cuda-runtime (CUDA 13) or " +
-      "nvidia-cuda-runtime-cu12 (CUDA 12), or set BUN_TENSORRT_CUDART to the path of the file",
+    hint: "run `bunx bun-tensorrt install cuda-runtime`, or install the CUDA toolkit, or set BUN_TENSORRT_CUDART to the path of the file",
   };
 }
 

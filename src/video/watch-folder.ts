@@ -36,9 +36,9 @@ class FolderState {
   constructor(folder: string, options: WatchFolderOptions) {
     this.#folder = folder;
     this.#options = options;
-    if (options.existing !== true) {
-      for (const [name, stats] of this.#images()) this.#seen.set(name, stampOf(stats));
-    }
+    const found = this.#images();
+    if (options.existing === true) return;
+    for (const [name, stats] of found) this.#seen.set(name, stampOf(stats));
   }
 
   /** True while a file is still being written. An empty one may stay so: what is written into it will be news. */

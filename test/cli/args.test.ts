@@ -19,6 +19,7 @@ import {
   valuesFrom,
   wholeNumber,
 } from "../../src/cli/option-flags.ts";
+import { INSPECT_FLAGS } from "../../src/cli/own-flags.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import { kebab } from "../../src/core/options.ts";
 import { SERVE_OPTIONS } from "../../src/serve/serve-config.ts";
@@ -167,6 +168,9 @@ test("words of Ultralytics' command lines are understood", () => {
     flags: { model: "yolo11n.pt", threshold: "0.5", size: "640", precision: "fp16" },
     operands: ["bus.jpg"],
   });
+  expect(parse("predict", "source=bus.jpg")).toEqual({ flags: {}, operands: ["bus.jpg"] });
+  expect(parse("bus.jpg", "predict")).toEqual({ flags: {}, operands: ["bus.jpg", "predict"] });
+  expect(parseWords("inspect", ["predict"], INSPECT_FLAGS).operands).toEqual(["predict"]);
   expect(parse("--weights", "a.onnx", "--source", "0", "--conf-thres=0.3", "classes=[0, 2]", "vid_stride=2")).toEqual({
     flags: { model: "a.onnx", threshold: "0.3", classes: "0, 2", every: "2" },
     operands: ["/dev/video0"],

@@ -38,7 +38,7 @@ test("install --list shows every build for this machine, as a table and as JSON"
 
 test("install refuses what it cannot do, and exits with 2", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
-    ["--json", "Missing name of a component\nHint: `install --list` shows the names"],
+    ["--json", "Missing name of a component\nHint: bunx bun-tensorrt install --list shows the names"],
     ["nvjpg", 'Unknown component "nvjpg". Did you mean "nvjpeg"?'],
     ["--cuda 11 nvjpeg", '--cuda must be 12 or 13, got "11"'],
     ["--list --remove nvjpeg", "--list and --remove cannot be combined"],

@@ -66,7 +66,7 @@ test("flags may stand before the command, and a missing or foreign command is an
   expect([first.code, first.errors]).toEqual([1, expect.stringContaining('Cannot detect in "none.jpg"')]);
   for (const [words, found] of [
     [["street.jpg"], 'Missing command before "street.jpg"\nHint: bunx bun-tensorrt detect street.jpg'],
-    [["--conf", "0.5"], 'Missing command before "--conf"\nHint: bun-tensorrt --help lists the commands'],
+    [["--conf", "0.5"], 'Missing command before "--conf"\nHint: bunx bun-tensorrt --help lists the commands'],
     [["predict", "model=a.onnx"], 'Unknown command "predict". Did you mean "detect"?'],
     [["export"], 'Unknown command "export". Did you mean "build"?'],
     [["detetc"], 'Unknown command "detetc". Did you mean "detect"?'],

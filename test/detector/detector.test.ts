@@ -221,6 +221,10 @@ test("Detector.load() suggests a name, and the way to ONNX from other formats", 
     `Unknown model "yolo11s". Did you mean "yolo11n"?\n` +
       `Hint: the catalogue has ${names}; export others to ONNX: yolo export model=yolo11s.pt format=onnx`,
   );
+  // One of another task is not what was meant, however few letters differ.
+  expect(await load("yolo11n-obb")).toStartWith('Unknown model "yolo11n-obb"\nHint: the catalogue has ');
+  expect(await load("none/yolo11n-cls.onnx")).toEndWith("; to export it: yolo export model=yolo11n-cls.pt format=onnx");
+  expect(await load("none/yolo11n-sg.onnx")).toEndWith("; or did you mean the catalogue's yolo11n-seg?");
   expect(await load("street-signs")).toBe(
     `Unknown model "street-signs"\nHint: the catalogue has ${names}; else give the path of an ONNX file or a plan`,
   );

@@ -99,7 +99,8 @@ test("watchFolder() ends with a VideoError when the folder goes", async () => {
   await Bun.sleep(20);
   rmSync(path(), { recursive: true });
   await expect(watching).rejects.toThrow("ENOENT");
-  expect(() => watchFolder(path("none"), { extensions: [] })).toThrow("Cannot watch the folder");
+  for (const existing of [false, true])
+    expect(() => watchFolder(path("none"), { extensions: [], existing })).toThrow("Cannot watch the folder");
 });
 
 test("watchFolder() says of an image whose name is not UTF-8 that it is left out", async () => {

@@ -180,7 +180,8 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     throw refuse("remove", "--list and --remove cannot be combined", "run one after the other");
   }
   if (flags.list) return await list(flags.json, context);
-  if (found.length === 0) throw refuse("name", "Missing name of a component", "`install --list` shows the names");
+  if (found.length === 0)
+    throw refuse("name", "Missing name of a component", "bunx bun-tensorrt install --list shows the names");
   if (flags.remove) return await remove(found, context);
   const wish = cudaWish(flags.cuda);
   const chosen = found.map((component) => ({ component, build: chooseBuild(component, process, wish) }));

@@ -82,10 +82,14 @@ export async function run({ flags, operands }: ParsedArguments, context: Command
   }
   if (action === "list" && names.length > 0) {
     const found = `Unexpected argument ${JSON.stringify(names[0])}: models list takes no names`;
-    throw refuse(action, found, "`models list` shows all of them");
+    throw refuse(action, found, "bunx bun-tensorrt models list shows all of them");
   }
   if (action === "list") return await list(flags.json === true, context);
   if (names.length === 0)
-    throw refuse(action, `Missing name: models ${action} takes one or more`, "`models list` shows the names");
+    throw refuse(
+      action,
+      `Missing name: models ${action} takes one or more`,
+      "bunx bun-tensorrt models list shows the names",
+    );
   return action === "pull" ? await pullAll(names, context) : await path(names, context);
 }

@@ -153,6 +153,8 @@ export interface DetectionBlock {
   implausible: number;
   /** True if a box of which the model was sure was inside out: of any class. It is not among the rows. */
   hasInsideOut: boolean;
+  /** Of oriented boxes of which the model was sure: the angle that is furthest from 0, where that is more than a whole turn; else 0. */
+  furthestAngle: number;
   /** f32 [capacity, 4]: x1, y1, x2, y2. */
   readonly boxes: Float32Array<ArrayBuffer>;
   /** f32 [capacity]. */
@@ -175,6 +177,7 @@ export function createDetectionBlock(
     dropped: 0,
     implausible: 0,
     hasInsideOut: false,
+    furthestAngle: 0,
     boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
     scores: new Float32Array(new ArrayBuffer(capacity * 4)),
     classIds: new Int32Array(new ArrayBuffer(capacity * 4)),

@@ -613,6 +613,16 @@ describe("calls", () => {
     await expect(Classifier.load(model, { backend: "cpu", labels: ["one"] })).rejects.toThrow(
       "it has 3 classes, got 1 class name",
     );
+    // The model's own that are too many or too few may be of another model: they are left out, which is said.
+    const metadata = { task: "classify", names: "{0: 'red', 1: 'green'}" };
+    warnings = [];
+    await using misnamed = await Classifier.load(toyClassifier({ scores: "means", metadata }), { backend: "cpu" });
+    expect(misnamed.labels).toEqual([]);
+    expect(warnings.filter((text) => text.startsWith("Ignoring the class"))).toEqual([
+      expect.stringMatching(
+        /^Ignoring the class names of the model.*: it has 3 classes, and its metadata 2 class names; give one for each class/,
+      ),
+    ]);
     warnings = [];
     await using classifier = await Classifier.load(toyClassifier({ scores: "means", batch: 1 }), {
       backend: "cpu",

@@ -188,6 +188,30 @@ test("corners beyond the edge stay there, and an angle that is no number is drop
   }
 });
 
+test("angles beyond a turn may be degrees, which is reported where the model is sure", async () => {
+  const metadata = { ...METADATA, end2end: "True" };
+  const reported = async (angle: number, score = 0.9): Promise<string[]> => {
+    const lines: string[] = [];
+    const former = setLogSink((_level, text) => void lines.push(text));
+    try {
+      const rows = finalRows(7, [[16, 16, 12, 4, score, 0, angle]]);
+      const options = { backend: "cpu", threshold: 0.1 } as const;
+      await using detector = await OrientedDetector.load(fixedModel([rows], { metadata }), options);
+      const [object] = (await detector.detect(WIDE)).objects;
+      expect(Math.cos(2 * (object!.angle - angle))).toBeCloseTo(1, 4);
+      return lines.filter((line) => line.includes("Implausible"));
+    } finally {
+      setLogSink(former);
+    }
+  };
+  const found = "angles of an image are further than a whole turn, up to";
+  expect(await reported(57.29578)).toEqual([expect.stringContaining(`${found} 57.3, and may be degrees`)]);
+  expect(await reported(-20)).toEqual([expect.stringContaining(`${found} -20, and may be degrees`)]);
+  // Nearly a turn is none, and what one is not sure of tells nothing.
+  expect(await reported(6.2)).toEqual([]);
+  expect(await reported(20, 0.15)).toEqual([]);
+});
+
 test("a model of oriented boxes is no detector, and one without metadata needs the caller's word", async () => {
   const model = cases[0]![1];
   const refusal = Detector.load(model, { backend: "cpu" });

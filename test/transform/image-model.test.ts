@@ -15,6 +15,7 @@ import {
   tightPixels,
 } from "../support/image-models.ts";
 import { paintedJpeg } from "../support/images.ts";
+import { onnxModel } from "../support/onnx-writer.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const SIZES = [
@@ -74,6 +75,46 @@ describe.each(["f32", "f16", "u8"] as const)("an identity of %s", (dtype) => {
         }
       }
     });
+  }
+});
+
+test("ImageModel reports values that are no numbers, or far outside the range that is assumed, once a model", async () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    const source = noiseImage(40, 20);
+    const model = identityImageModel([1, 3, 16, 24]);
+    // Goes in as 0 to 255, or as -1 to 1, and comes out so: that it is 0 to 1 is a mistake.
+    for (const [range, share] of [
+      ["0-255", 99],
+      ["-1-1", 25],
+    ] as const) {
+      await using wrong = await load(model, { range, outputRange: "0-1" });
+      await wrong.transform(source);
+      await wrong.transform(source);
+      const found =
+        /^warn: Implausible image of .*: (\d+) % of its values lie far outside 0 to 1; say what black and white are by/;
+      expect(lines).toHaveLength(1);
+      expect(Math.abs(Number(found.exec(lines.pop()!)?.[1]) - share)).toBeLessThan(4);
+    }
+    // The root of what is below 0.
+    const shape = [1, 3, 16, 24];
+    const roots = onnxModel({
+      nodes: [{ op: "Sqrt", inputs: ["pixels"], outputs: ["image"] }],
+      inputs: [{ name: "pixels", dtype: "f32", shape }],
+      outputs: [{ name: "image", dtype: "f32", shape }],
+    });
+    await using broken = await load(roots, { range: "-1-1" });
+    await broken.transform(source);
+    expect(lines).toEqual([
+      expect.stringMatching(/^warn: Implausible image of .* of 1152 numbers are NaN or infinite; FP16/),
+    ]);
+    lines.length = 0;
+    await using right = await load(roots);
+    await right.transform(source);
+    expect(lines).toEqual([]);
+  } finally {
+    setLogSink(former);
   }
 });
 

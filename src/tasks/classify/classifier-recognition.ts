@@ -4,6 +4,7 @@
  */
 
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
 import { Chance, createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
 import { plural } from "../../core/units.ts";
 import { findImageInput, type ImageInput } from "../../heads/image-input.ts";
@@ -334,5 +335,13 @@ function labelsOf(
     );
   }
   const own = readTraits(model)?.names;
-  return own?.length === classes ? own : (labelsOfFiles(files, classes) ?? []);
+  if (own?.length === classes) return own;
+  const beside = labelsOfFiles(files, classes);
+  if (beside === undefined && own !== undefined) {
+    logger.warn(
+      `Ignoring the class names of ${source}: it has ${plural(classes, "class")}, and its metadata ${plural(own.length, "class name")}; ` +
+        "give one for each class by `labels` (`--labels FILE`)",
+    );
+  }
+  return beside ?? [];
 }

@@ -26,8 +26,8 @@ import {
   type TaskModel,
 } from "../../runtime/task.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
-import { ValueGuard } from "../detect/plausibility.ts";
 import { type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";
+import { ValueGuard } from "../value-guard.ts";
 import { recipeOfFiles, USUAL_SIDE } from "./classifier-recipe.ts";
 import {
   type BestClasses,

@@ -10,12 +10,12 @@ import type { Colour } from "../../image/canvas.ts";
 import { bytesPerPixel, type Image, imageOf, isPacked, type PackedImage } from "../../image/image.ts";
 import type { FrameResult } from "../../runtime/backend.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
-import type { ValueGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { type MapFilter, MapResizer, type MapValues, mapAxes, mapTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
 import type { Json } from "../model-files.ts";
 import { type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";
+import type { ValueGuard } from "../value-guard.ts";
 
 /** `metric`: metres, larger is farther. `relative`: of no unit and from no zero, and larger is nearer. */
 export type DepthKind = "metric" | "relative";

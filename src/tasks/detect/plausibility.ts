@@ -1,7 +1,4 @@
-/**
- * @module Plausibility: kept rows that cannot be right, and maps and class scores that hold what is no number, are reported, the
- * first ones of a model, with what they may mean.
- */
+/** @module Plausibility: kept rows that cannot be right are reported, the first ones of a model, with what they may mean. */
 
 import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
@@ -13,7 +10,6 @@ import { yoloEndToEnd, yoloObjectness, yoloTransposed } from "../../heads/yolo.t
 import { yolox, yoloxDecoded } from "../../heads/yolox.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
-import type { OpenedModel } from "../../runtime/task.ts";
 import type { NmsOptions } from "./nms.ts";
 
 /** A probability, with room for the rounding of f16 and of products. */
@@ -102,6 +98,9 @@ export class PlausibilityGuard {
     else if (isAlike) this.#report(`all ${count} boxes of an image are alike`);
     else if (outside >= FEWEST_TO_TELL && outside * 2 >= count) {
       this.#report(`${outside} of ${count} boxes of an image lie outside it`);
+    } else if (block.furthestAngle !== 0) {
+      const angle = Number(block.furthestAngle.toPrecision(3));
+      this.#report(`angles of an image are further than a whole turn, up to ${angle}, and may be degrees`);
     } else if (block.hasInsideOut) {
       this.#report("further boxes of an image are inside out: their right or lower side comes before the other");
     }
@@ -302,57 +301,4 @@ function refuseInsideOut(spec: NamedHead): never {
   const way = others.length === 0 ? "export it with boxes as corners" : `name the head by ${naming(others)}`;
   const found = "the right side of each box comes before its left one";
   refuse(spec, found, `the numbers of its boxes may be others, such as centre and size; ${way}`);
-}
-
-/**
- * Looks at maps and class scores: a NaN is the lowest logit, and no depth. Keep one for a model: it reports once. Nothing is allocated for
- * an image.
- */
-export class ValueGuard {
-  readonly #source: string;
-  readonly #noun: string;
-  #hasReported = false;
-
-  private constructor(source: string, noun: "map" | "class scores") {
-    this.#source = source;
-    this.#noun = noun;
-  }
-
-  /**
-   * The guard of a model: that of the engine whose place another takes, or a new one, and then what was assumed is reported.
-   *
-   * @param noun what the numbers are
-   */
-  static begin(
-    { source, former }: Pick<OpenedModel, "source" | "former">,
-    noun: "map" | "class scores",
-    assumptions: readonly string[],
-  ): ValueGuard {
-    if (former?.guard instanceof ValueGuard) return former.guard;
-    for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
-    return new ValueGuard(source, noun);
-  }
-
-  /** @param values of which `length` from `start` on are those of an image */
-  check(values: Float32Array | Float16Array, start: number, length: number): void {
-    if (this.#hasReported) return;
-    const end = start + length;
-    let sum = 0;
-    for (let at = start; at < end; at++) sum += values[at]!;
-    if (Number.isFinite(sum)) return;
-    let finite = 0;
-    let infinite = 0;
-    for (let at = start; at < end; at++) {
-      if (Number.isFinite(values[at]!)) finite += 1;
-      else if (!Number.isNaN(values[at]!)) infinite += 1;
-    }
-    // What is infinitely far away, or never chosen, may be meant.
-    if (finite > 0 && finite + infinite === length) return;
-    this.#hasReported = true;
-    const unknown = length - finite;
-    const found = `${unknown} of ${length} numbers are NaN or infinite`;
-    logger.warn(
-      `Implausible ${this.#noun} of ${this.#source}: ${found}; FP16 may overflow, or the pre-processing may be another`,
-    );
-  }
 }

@@ -8,6 +8,7 @@ import { type DecodingLimits, decodeLimits } from "../../image/decode-limits.ts"
 import type { Size } from "../../image/geometry.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import { checkTiles, type Padding, type TileRules, tileGrid } from "../image-grid.ts";
+import { ValueGuard } from "../value-guard.ts";
 import {
   channelCount,
   type ImageHints,
@@ -71,7 +72,7 @@ export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
     const size = probeSize(tiling);
     const outputs = needsProbe(model) ? await probe(opened, input, size) : model.outputs;
     const recognition = recogniseOutput(model, source, input, size, outputs, hints);
-    return new RecognisedImageModel({ ...recognition, tiling }, this.#options);
+    return new RecognisedImageModel({ ...recognition, tiling }, this.#options, ValueGuard.begin(opened, "image"));
   }
 
   engineShapes(): EngineShapes {
@@ -96,12 +97,14 @@ class RecognisedImageModel implements ImageTaskModel {
   readonly mostImages = 1;
   readonly usualSize: Size;
   readonly idleParams = undefined;
+  readonly guard: ValueGuard;
   readonly #padding: Padding;
 
-  constructor(spec: TiledImageSpec, options: ImageTaskOptions) {
+  constructor(spec: TiledImageSpec, options: ImageTaskOptions, guard: ValueGuard) {
     const { name, dtype, layout, channels } = spec.input;
     const { alpha } = options;
     this.spec = spec;
+    this.guard = guard;
     this.input = { name, dtype, layout, channels: channelCount(channels) };
     this.outputs = [spec.output.name];
     this.decodeOptions = { ...decodeLimits(options), alpha };
@@ -120,7 +123,7 @@ class RecognisedImageModel implements ImageTaskModel {
 
   async host(): ReturnType<ImageTaskModel["host"]> {
     const { HostImage } = await import("./tile-placer.ts");
-    return { createWork: () => new HostImage(this.spec, this.#padding) };
+    return { createWork: () => new HostImage(this.spec, this.#padding, this.guard) };
   }
 
   readonly device = {

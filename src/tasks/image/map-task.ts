@@ -20,8 +20,8 @@ import {
   type Task,
   type TaskModel,
 } from "../../runtime/task.ts";
-import { ValueGuard } from "../detect/plausibility.ts";
 import { checkTiles, type Tile, type TileRules, tileGrid } from "../image-grid.ts";
+import { ValueGuard } from "../value-guard.ts";
 import { engineSize, keptSize, type MapSpec, type MapTaskOptions } from "./map-recognition.ts";
 
 type ShapeRange = NonNullable<ReturnType<OpenedModel["rangeOf"]>>;

@@ -11,6 +11,7 @@ import { type Line, LUMA_WEIGHTS } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { HostTensors, HostWork } from "../../runtime/task.ts";
 import { type Padding, type Tile, type TileGrid, tileGrid } from "../image-grid.ts";
+import type { ValueGuard } from "../value-guard.ts";
 import {
   checkOutput,
   imageFormFor,
@@ -312,9 +313,19 @@ export class HostImage implements HostWork<undefined, MadeImage> {
   #grid: TileGrid | undefined;
   #result: PackedImage | undefined;
 
-  constructor(recognition: TiledImageSpec, padding: Padding) {
+  /** What becomes black and white in the channels that reach furthest. */
+  readonly #lowest: number;
+  readonly #highest: number;
+  readonly #guard: ValueGuard;
+
+  constructor(recognition: TiledImageSpec, padding: Padding, guard: ValueGuard) {
     this.#recognition = recognition;
     this.#padding = padding;
+    this.#guard = guard;
+    const { output } = recognition;
+    const lines = [0, 1, 2].map((channel) => levelLine(output, channel));
+    this.#lowest = Math.min(...lines.map(({ slope, offset }) => -offset / slope));
+    this.#highest = Math.max(...lines.map(({ slope, offset }) => (255 - offset) / slope));
     this.#preprocessor = new Preprocessor(tilePreprocessing(recognition.input));
     this.#placer = new TilePlacer(recognition.output, recognition.scale);
   }
@@ -340,6 +351,10 @@ export class HostImage implements HostWork<undefined, MadeImage> {
     const { size, tiles } = this.#grid!;
     const tensor = tensors.outputs.get(this.#recognition.output.name)!;
     this.#placer.place(tensor, row, size, tiles[region]!, this.#source!, this.#result!);
+    const { data, shape } = tensor;
+    if (!(data instanceof Float32Array || data instanceof Float16Array)) return;
+    const length = data.length / shape[0]!;
+    this.#guard.checkRange(data, row * length, length, this.#lowest, this.#highest);
   }
 
   end(): readonly MadeImage[] {

@@ -1,7 +1,7 @@
 /** @module Rotated: oriented boxes: corners, envelopes, how much two overlap, and which of many are kept. */
 
 import type { Region } from "../../image/geometry.ts";
-import type { DetectionBlock } from "../../model/rows.ts";
+import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
 import { MAX_CANDIDATES, type NmsOptions, ScoreOrder } from "../detect/nms.ts";
 
 const { fround } = Math;
@@ -81,14 +81,15 @@ const LOWEST_ANGLE = -Math.PI / 4;
 /** One box in source pixels. */
 const mapped = new Float32Array(new ArrayBuffer(STRIDE * 4));
 
-/**
- * Map the kept rows of oriented boxes to source pixels, and write the upright boxes around them. Neither is clipped: corners may
- * lie outside of the image.
- */
-export function orientedToSource({ count, extras, boxes }: DetectionBlock, region: Region): void {
-  const [sides, angles] = extras as [Float32Array, Float32Array];
+/** Map the kept rows of oriented boxes to source pixels, and write the upright boxes around them. Neither is clipped to the image. */
+export function orientedToSource(block: DetectionBlock, region: Region): void {
+  const [sides, angles] = block.extras as [Float32Array, Float32Array];
+  const { count, boxes, scores } = block;
   const { x, y, padX, padY, scaleX, scaleY } = region;
+  block.furthestAngle = 0;
   for (let row = 0, at = 0; row < count; row++, at += 4) {
+    const sure = scores[row]! >= SURE_SCORE ? angles[row]! : 0;
+    if (Math.abs(sure) > Math.max(2 * Math.PI, Math.abs(block.furthestAngle))) block.furthestAngle = sure;
     const turns = Math.floor((angles[row]! - LOWEST_ANGLE) / Math.PI);
     mapped[0] = sides[at] = (sides[at]! - padX) / scaleX + x;
     mapped[1] = sides[at + 1] = (sides[at + 1]! - padY) / scaleY + y;

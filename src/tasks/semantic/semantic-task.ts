@@ -12,7 +12,6 @@ import { labelOf } from "../../model/model-info.ts";
 import type { FrameResult } from "../../runtime/backend.ts";
 import type { HostTensors, OpenedModel } from "../../runtime/task.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
-import type { ValueGuard } from "../detect/plausibility.ts";
 import { type MapSpec, type MapTaskOptions, recogniseMap } from "../image/map-recognition.ts";
 import { MapResizer, type MapValues, mapAxes, mapTaps, nearestTaps } from "../image/map-resize.ts";
 import { HostMap, type MapForm, type View } from "../image/map-task.ts";
@@ -20,6 +19,7 @@ import { labelsOfFiles } from "../model-files.ts";
 import { Mask } from "../segment/mask.ts";
 import { encodeCounts, type Rle } from "../segment/mask-forms.ts";
 import { type MaskForm, type ResultForms, type TaskResult, tensorsOf, timingJson } from "../task-result.ts";
+import type { ValueGuard } from "../value-guard.ts";
 
 /** What a caller may say of a model. */
 export interface SemanticTaskOptions extends MapTaskOptions {

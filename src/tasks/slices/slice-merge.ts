@@ -113,6 +113,7 @@ export class SliceMerger {
     merged.dropped = 0;
     merged.implausible = 0;
     merged.hasInsideOut = false;
+    merged.furthestAngle = 0;
     this.#count = 0;
     for (let view = 0; view < views.length; view++) {
       const block = blocks[view]!;

@@ -83,7 +83,8 @@ interface Choice {
 }
 
 /** What to do where what was asked for cannot be used. */
-const ANY_MODEL_HINT = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
+const ANY_MODEL_HINT =
+  'bunx bun-tensorrt doctor says what is missing; `backend: "cpu"` (`--backend cpu`) runs anywhere';
 const COMPILED_HINT = "bunx bun-tensorrt doctor says what is missing; the ONNX model it was built from runs anywhere";
 
 const UNUSED_HINT =
@@ -110,7 +111,8 @@ export async function chooseAccelerator(
     const accelerator = await registration.load();
     const reason = accelerator.unavailable();
     if (reason === undefined) return { registration, accelerator, fault: undefined };
-    throw new UnavailableError(message(`${action} on the ${registration.machine}`, reason, hint), "backend");
+    const asked = backend === "auto" ? `${VARIABLE}=${wanted} asks for it; ` : "";
+    throw new UnavailableError(message(`${action} on the ${registration.machine}`, reason, asked + hint), "backend");
   }
   let fault: Choice["fault"];
   for (const registration of registered.toSorted((a, b) => b.preference - a.preference)) {

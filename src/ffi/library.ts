@@ -319,9 +319,11 @@ export function preload(path: string, symbol: string): void {
 }
 
 /** A bundle is mostly where npm's packages are not; a file that may not be executed needs no other. */
-function hintOf({ npm, own, hint }: LibrarySpec, tried: readonly string[]): string {
+function hintOf({ npm, own, hint, variable }: LibrarySpec, tried: readonly string[]): string {
   const execution = executionHint(tried.join("\n"));
   if (execution !== undefined) return execution;
+  // What it names wins over every other place, where the library may well be.
+  if (process.env[variable]) return `unset ${variable}, or let it name the file of such a library`;
   return IS_BUNDLED && npm !== undefined ? embedHint(own?.() !== undefined) : hint;
 }
 

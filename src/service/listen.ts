@@ -25,7 +25,7 @@ export function listenError(action: string, { host, port, unix }: ListenAddress,
   const hint =
     isUnix && isTaken
       ? "stop the server that listens there, remove the file if it is none of a server's, or choose another path"
-      : `choose another ${isUnix ? "path" : "address with host and port"}`;
+      : `choose another ${isUnix ? "path by `unix` (`--unix`)" : "address by `host` and `port` (`--host`, `--port`)"}`;
   const found = `it cannot listen on ${where} (${reason ?? (cause as Error).message})`;
   return new BunTensorRtError(message(action, found, hint), { cause });
 }

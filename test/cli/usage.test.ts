@@ -125,6 +125,7 @@ test("a library that is missing prints each path once, also with --verbose", asy
       expect(code).toBe(1);
       expect(errors).toContain("error: Cannot load the library onnxruntime: it was found at none of these paths:\n");
       expect(errors.split(library)).toHaveLength(2);
+      expect(errors).toContain("\nHint: unset BUN_TENSORRT_ONNXRUNTIME, or let it name the file of such a library");
     }
   } finally {
     rmSync(cwd, { recursive: true });
@@ -249,9 +250,15 @@ test.skipIf(gpuUnavailable() === undefined)("what this machine has not is a fail
     runCli([...words, "--backend", "gpu"]),
     runCli([...words, "--backend", "tpu"]),
   ]);
-  rmSync(dirname(model), { recursive: true });
   expect([gpu.code, wrong.code]).toEqual([1, 2]);
   expect(gpu.errors).toContain("Cannot load a detector on the GPU: ");
+  expect(gpu.errors).toContain('`backend: "cpu"` (`--backend cpu`) runs anywhere');
+  expect(gpu.errors).not.toContain("BUN_TENSORRT_BACKEND");
+  // Who has not asked on the command line is told who has.
+  const env = { BUN_TENSORRT_BACKEND: "gpu" };
+  const { code, errors } = await runProcess(words, { cwd: dirname(model), env });
+  expect([code, errors]).toEqual([1, expect.stringContaining("\nHint: BUN_TENSORRT_BACKEND=gpu asks for it; ")]);
+  rmSync(dirname(model), { recursive: true });
 });
 
 test("an error shows its stack to those who ask alone", async () => {

@@ -14,7 +14,9 @@ test("findTurboJpeg() returns an error with the path tried, and finds the librar
     const absent = findTurboJpeg();
     expect(absent).toBeInstanceOf(LibraryLoadError);
     expect((absent as LibraryLoadError).tried).toEqual(["/nowhere/libturbojpeg.so.0: no such file"]);
-    expect((absent as LibraryLoadError).message).toContain("Hint: install it");
+    expect((absent as LibraryLoadError).message).toContain(
+      "Hint: unset BUN_TENSORRT_TURBOJPEG, or let it name the file",
+    );
     expect(findTurboJpeg()).toBe(absent);
   });
   expect("path" in findTurboJpeg()).toBe(hasTurboJpeg);

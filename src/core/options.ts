@@ -110,7 +110,8 @@ const SECRET = /(?:^|\.)(?:token|password|secret)$/;
 function received(path: string, value: unknown): string {
   if (SECRET.test(path)) return typeof value === "string" ? "a text that is not shown" : typeof value;
   if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : `a list of ${value.length}`;
+  if (typeof value === "object" && value !== null) return "an object";
   return String(value);
 }
 

@@ -155,7 +155,7 @@ test("draw() draws what its options ask for", async () => {
   for (const [options, text] of [
     [{ opacity: 2 }, 'Option "opacity" must be a number from 0 to 1, got 2'],
     [{ palette: ["red"] }, 'Option "palette.0" must be a colour such as "#ff8800", got "red"'],
-    [{ palette: [] }, 'Option "palette" must be a list of at least one colour, got an array'],
+    [{ palette: [] }, 'Option "palette" must be a list of at least one colour, got an empty list'],
     [{ lineWidth: 1.5 }, 'Option "lineWidth" must be a whole number from 1 to 1000, got 1.5'],
     [{ lable: true }, 'Unknown option "lable". Did you mean "labels"?'],
   ] as const) {

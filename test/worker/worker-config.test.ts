@@ -74,13 +74,13 @@ test("parseWorkerOptions() names the option that is misspelt or out of range", (
   expect(refused({ sources: { gate: { treshold: 0.3 } } })).toContain('Unknown option "sources.gate.treshold"');
   expect(refused({ threshold: 2 })).toContain('Option "threshold" must be a number from 0 to 1, got 2');
   expect(refused({ claim: { idleMs: 0 } })).toContain('Option "claim.idleMs" must be at least 1 ms, got 0');
-  expect(refused({ input: [] })).toContain('Option "input" must be a list of at least one stream, got an array');
+  expect(refused({ input: [] })).toContain('Option "input" must be a list of at least one stream, got an empty list');
   expect(refused({ redis: "localhost" })).toContain('option "redis" must be the URL');
   expect(refused({ input: "a", output: { stream: "a" } })).toContain(
     'Option "output.stream" must be none of the streams',
   );
   expect(refused({ http: { port: 70_000 } })).toContain('Option "http.port" must be a port from 0 to 65535, got 70000');
-  expect(refused([])).toContain("The options to run a worker must be an object, got an array");
+  expect(refused([])).toContain("The options to run a worker must be an object, got an empty list");
 });
 
 test("readConfigFile() reads TOML, YAML and JSON with comments alike", async () => {

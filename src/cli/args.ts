@@ -170,7 +170,11 @@ function said({ flag, name, takesValue, text }: Spelling, given: string | undefi
 function answerTo(name: string, known: readonly Flag[]): string | undefined {
   const key = name.toLowerCase();
   const found = Object.entries(ANSWERS).find(([, answers]) => Object.hasOwn(answers, key));
-  return known.some((one) => one.name === found?.[0]) ? found?.[1][key] : undefined;
+  const flag = known.find((one) => one.name === found?.[0]);
+  // Commands that run a model take it as it was converted.
+  if (flag?.name === "precision" && /^(int|fp)8$/.test(key) && flag.values?.includes(key) !== true)
+    return `bunx bun-tensorrt convert MODEL --precision ${key} --calibration DIR makes such a model`;
+  return flag && found?.[1][key];
 }
 
 /** How a message about an unknown flag ends; `undefined` where nothing is like it. */
@@ -211,9 +215,10 @@ export function refuseOperands(command: string, { operands }: ParsedArguments): 
   throw refuse("file", `Unexpected argument ${JSON.stringify(first)}: ${command} takes no files`, helpHint(command));
 }
 
-/** Commands that others have, and the one here that does it. */
+/** Commands that others have, and the one here that does it, with the flag that it takes for that. */
 const COMMANDS: Readonly<Record<string, string>> = {
-  ...{ predict: "detect", run: "detect", track: "detect", segment: "detect", pose: "detect", obb: "detect" },
+  ...{ predict: "detect", run: "detect", obb: "detect", track: "detect --track bytetrack" },
+  ...{ segment: "detect --model yolo11n-seg", pose: "detect --model yolo11n-pose" },
   ...{ cls: "classify", export: "build", trtexec: "build", compile: "build", validate: "val", eval: "val" },
   ...{ info: "inspect", checks: "doctor", check: "doctor", pull: "models", download: "models", list: "models" },
   ...{ upscale: "transform", enhance: "transform", completion: "completions" },
@@ -237,7 +242,7 @@ const ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "save-json": "--format coco --output FILE writes what pycocotools scores",
   },
   save: {
-    ...{ project: PLACE, name: PLACE, "exist-ok": PLACE, show: SHOWN, "view-img": SHOWN },
+    ...{ project: PLACE, name: PLACE, "save-dir": PLACE, "exist-ok": PLACE, show: SHOWN, "view-img": SHOWN },
     nosave: "leave it out: nothing is drawn without --save",
   },
   crop: { "save-crop": "--crop DIR writes what was found as images of its own" },
@@ -258,6 +263,7 @@ const ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   precision: {
     ...Object.fromEntries(["fp32", "fp16", "int8", "fp8"].map((name) => [name, `--precision ${name}`])),
+    half: "--precision fp16",
     best: "--precision names the lowest that is allowed",
   },
   shapes: { minshapes: SHAPES, optshapes: SHAPES, maxshapes: SHAPES },
@@ -267,11 +273,16 @@ const ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     saveengine: "--output FILE writes a copy of the plan",
     builderoptimizationlevel: "--optimization-level 0-5",
     skipinference: "leave it out: nothing runs after the build",
+    format: "leave it out: an engine is built",
   },
   "timing-cache": { timingcachefile: "--timing-cache FILE" },
   "timing-iterations": { avgtiming: "--timing-iterations N" },
   dla: { usedlacore: "--dla CORE" },
-  help: { mode: COMMAND, augment: NONE, visualize: NONE, embed: NONE, update: NONE },
+  help: {
+    ...{ mode: COMMAND, augment: NONE, visualize: NONE, embed: NONE, update: NONE, plots: NONE, workers: NONE },
+    persist: "leave it out: a tracker keeps its tracks to the end of the video",
+    stream: "leave it out: results come one by one anyway",
+  },
 };
 
 /** Other names of flags that several commands have, each in its own way. */

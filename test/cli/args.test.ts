@@ -190,6 +190,10 @@ test("words of Ultralytics' command lines are understood", () => {
     ["save_crop=True", 'Unknown flag "save-crop"\nHint: --crop DIR'],
     ["--project runs", 'Unknown flag "--project"\nHint: --save DIR names the folder'],
     ["tracker=botsort.yaml", 'Unknown flag "tracker"\nHint: --track bytetrack, or botsort or ocsort'],
+    ["stream=True", 'Unknown flag "stream"\nHint: leave it out: results come one by one anyway'],
+    ["save_dir=out", 'Unknown flag "save-dir"\nHint: --save DIR names the folder'],
+    // What `detect` refuses by --precision is no answer to it.
+    ["int8=True", 'Unknown flag "int8"\nHint: bunx bun-tensorrt convert MODEL --precision int8'],
     ["--json", 'Unknown flag "--json"\nHint: --format json, or jsonl'],
     ["--out a.json", 'Unknown flag "--out". Did you mean "--output"?'],
     ["--xyz", 'Unknown flag "--xyz"\nHint: bunx bun-tensorrt detect --help lists the flags'],
@@ -210,6 +214,7 @@ test("flags of trtexec are answered with those of build", () => {
     ["--saveEngine=a.plan", "--output FILE writes a copy of the plan"],
     ["--fp16", "--precision fp16"],
     ["--int8", "--precision int8"],
+    ["--half", "--precision fp16"],
     ["--minShapes=images:1x3x8x8", "--shapes NAME=LEAST,TYPICAL,LARGEST says all three"],
     ["--memPoolSize=workspace:1024", "--workspace 2GiB limits the workspace, --pools LIST other pools"],
     ["--builderOptimizationLevel=3", "--optimization-level 0-5"],

@@ -69,6 +69,8 @@ test("flags may stand before the command, and a missing or foreign command is an
     [["--conf", "0.5"], 'Missing command before "--conf"\nHint: bunx bun-tensorrt --help lists the commands'],
     [["predict", "model=a.onnx"], 'Unknown command "predict". Did you mean "detect"?'],
     [["export"], 'Unknown command "export". Did you mean "build"?'],
+    [["track"], 'Unknown command "track". Did you mean "detect --track bytetrack"?'],
+    [["segment"], 'Unknown command "segment". Did you mean "detect --model yolo11n-seg"?'],
     [["detetc"], 'Unknown command "detetc". Did you mean "detect"?'],
   ] as const) {
     const { code, errors, output } = await runCli(words);

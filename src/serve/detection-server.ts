@@ -173,7 +173,8 @@ export class DetectionHandler implements AsyncDisposable {
     try {
       checkSite(request, this.#hosts, cors);
       const found = isBelow ? this.#router.find(path) : undefined;
-      if (found === undefined) throw noRoute(full, this.#router.paths, basePath, name);
+      // Whoever asks for nothing has not shown the token.
+      if (found === undefined) throw noRoute(full, this.#router.paths, basePath, token === undefined ? name : "NAME");
       route = found.route;
       const asked = preflight(request, cors, allowedMethods(route));
       if (asked === undefined) {

@@ -69,6 +69,8 @@ test("custom/list gives the names of models, to who has the key", async () => {
 
 test("what the model is, and its name, is told to nobody without the key", async () => {
   await using toy = await ToyServer.open({ token: "secret" });
+  const nowhere = await (await toy.get("/nowhere")).text();
+  expect([nowhere.includes("toy"), nowhere.includes("/v2/models/NAME/infer")]).toEqual([false, true]);
   for (const path of ["custom/other", "scene", "face"]) {
     const refused = await toy.post(`/v1/vision/${path}`, formWith(undefined, { api_key: "another" }));
     const text = await refused.text();

@@ -13,7 +13,7 @@ import { type ObjectSpec, recogniseAny } from "../heads/object-reading.ts";
 import { ownHeadFor } from "../heads/recognition.ts";
 import { shapeModel } from "../heads/shaping.ts";
 import { type Shaping, shapingOf } from "../heads/shaping-config.ts";
-import type { ObjectTaskName } from "../heads/traits.ts";
+import { isByUltralytics, type ObjectTaskName } from "../heads/traits.ts";
 import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -62,7 +62,7 @@ export function taskOf(spec: AnySpec): string {
 
 /**
  * How sure a recognition is: `certain`; `assumed`, where nothing in the model tells what is done to an image; `likely`, where its
- * tensors fit other heads as well.
+ * tensors fit other heads as well, and its metadata do not tell who exported it.
  */
 export function confidenceOf(spec: AnySpec): "certain" | "assumed" | "likely" {
   if ("alternatives" in spec && spec.alternatives.length > 0) return "likely";
@@ -363,7 +363,9 @@ export async function recognitionOf(
   const beside = { labelsBeside, ...(await detectorFiles(file)) };
   try {
     const options = { ...named, ...beside, source: opened.source };
-    const spec = recogniseAny(await opened.described(undefined), options, task);
+    const found = recogniseAny(await opened.described(undefined), options, task);
+    // Whose tensors may be another's is told by the name of who exported it.
+    const spec = !isSaid && isByUltralytics(opened.model.metadata) ? { ...found, alternatives: [] } : found;
     return task === "detect" && "task" in spec ? { ...spec, isUpright: true } : spec;
   } catch (error) {
     const image = error instanceof ModelError && !isSaid ? await imageSpecOf(opened) : undefined;

@@ -104,12 +104,16 @@ function literal(metadata: Readonly<Record<string, string>>, key: string): Liter
   return value;
 }
 
+/** True for metadata that name Ultralytics as their author. */
+export function isByUltralytics({ author = "", description = "" }: Readonly<Record<string, string>>): boolean {
+  return /^ultralytics\b/i.test(author) || /^ultralytics\b/i.test(description);
+}
+
 /**
  * True for metadata that only Ultralytics' exporters write, and those of YOLOv5, v7 and v9: class names alone, or a task, are anyone's.
  */
-function isOfUltralytics({ author, description, stride, names }: Readonly<Record<string, string>>): boolean {
-  const isSigned = /^ultralytics\b/i.test(author ?? "") || /^ultralytics\b/i.test(description ?? "");
-  return isSigned || (stride !== undefined && names !== undefined);
+function isOfUltralytics(metadata: Readonly<Record<string, string>>): boolean {
+  return isByUltralytics(metadata) || (metadata.stride !== undefined && metadata.names !== undefined);
 }
 
 function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["family"] {

@@ -474,6 +474,18 @@ test.skipIf(yolo11n === undefined)("inspect tells a model's head and why, as tex
   expect(metadata.task).toBe("detect");
 });
 
+test("inspect is certain of a model whose metadata name Ultralytics, and names other heads of one that any may have exported", async () => {
+  const tell = async (metadata: Readonly<Record<string, string>>): Promise<unknown[]> => {
+    writeFileSync(path("told.onnx"), toyDetector({ metadata }));
+    const { confidence, recognition } = JSON.parse((await runCli(["inspect", path("told.onnx"), "--json"])).output);
+    return [recognition.head, confidence, recognition.alternatives];
+  };
+  const names = "{0: 'cat', 1: 'dog'}";
+  expect(await tell({ names })).toEqual(["yolo", "likely", expect.arrayContaining(["libreyolo"])]);
+  for (const by of [{ author: "Ultralytics" }, { description: "Ultralytics YOLO11n model" }])
+    expect(await tell({ names, ...by } as Readonly<Record<string, string>>)).toEqual(["yolo", "certain", []]);
+});
+
 test("inspect exits with 1 for a model of no known head, and tells why", async () => {
   writeFileSync(path("odd.onnx"), toyDetector({ metadata: { task: "classify" } }));
   const { code, output } = await runCli(["inspect", path("odd.onnx")]);

@@ -450,8 +450,11 @@ for (const memory of ["page-locked", "ordinary"] as const) {
 
 gpuTest("a model of four channels refuses an image of three", async () => {
   using segmenting = await Segmenting.open("image", "one", {}, 4);
-  for (const format of ["RGB", "GREY16"] as const) {
-    const image = imageOf(new Uint8Array(30 * 20 * 3), { width: 30, height: 20, format });
+  for (const [format, bytes] of [
+    ["RGB", 3],
+    ["GREY16", 2],
+  ] as const) {
+    const image = imageOf(new Uint8Array(30 * 20 * bytes), { width: 30, height: 20, format });
     await expect(segmenting.slot.preprocess([image], SIZE)).rejects.toThrow(
       `its input has four channels, and the image is ${format}`,
     );

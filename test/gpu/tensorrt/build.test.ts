@@ -362,11 +362,13 @@ buildTest("every format of TensorRT lies as `vector` says: engines make the same
   using gpu = new Gpu();
   const library = gpuLibrary();
   const [height, width] = [33, 47];
-  const image = createTensor("f16", [2, 3, height, width]);
-  image.data.set(noise(image.shape).data);
-  const wanted = reference({ dtype: "f32", shape: image.shape, data: Float32Array.from(image.data) });
   const seen: TensorFormat[] = [];
   for (const format of ["linear", "chw2", "chw4", "hwc", "hwc8", "chw16", "chw32", "hwc16"] as const) {
+    // TensorRT has it of FP32 alone.
+    const dtype = format === "hwc" ? "f32" : "f16";
+    const image = createTensor(dtype, [2, 3, height, width]);
+    image.data.set(noise(image.shape).data);
+    const wanted = reference({ dtype: "f32", shape: image.shape, data: Float32Array.from(image.data) });
     using builder = await Builder.create({ library, device: gpu.device });
     using network = builder.createNetwork();
     using _parser = await OnnxParser.parse(network, halfModel({ shape: ["n", 3, height, width] }), {});
@@ -377,13 +379,13 @@ buildTest("every format of TensorRT lies as `vector` says: engines make the same
     const shape = (batch: number): Shape => [batch, 3, height, width];
     profile.setShapes("images", { min: shape(1), opt: shape(2), max: shape(4) });
     settings.addProfile(profile);
-    network.setFormat("input", 0, "f16", format);
-    network.setFormat("output", 0, "f16", format);
+    network.setFormat("input", 0, dtype, format);
+    network.setFormat("output", 0, dtype, format);
     let plan: HostMemory;
     try {
       plan = await builder.build(network, settings);
     } catch (error) {
-      // Which formats a version has kernels for is its own affair, but for the four below.
+      // Which formats a version has kernels for is its own affair, but for the three below.
       if (!(error instanceof TensorRtError)) throw error;
       continue;
     }
@@ -396,7 +398,7 @@ buildTest("every format of TensorRT lies as `vector` says: engines make the same
       expect(Math.abs((made.data[at]! as number) - value), `${format}, element ${at}`).toBeLessThan(0.02);
     }
   }
-  expect(seen).toEqual(expect.arrayContaining(["linear", "chw4", "hwc", "hwc8"]));
+  expect(seen).toEqual(expect.arrayContaining(["linear", "chw4", "hwc8"]));
 });
 
 buildTest("images and maps of a model that was cut are built in several formats, and the fastest is kept", async () => {
@@ -409,7 +411,8 @@ buildTest("images and maps of a model that was cut are built in several formats,
   expect(measured.length).toBe(gpuLibrary().isStronglyTyped ? 2 : 3);
   for (const [, milliseconds] of measured) expect(milliseconds).toBeGreaterThan(0);
   expect(readPlan(bytes, "the built plan").origin?.io).toEqual(origin.io);
-  const engine = await load(gpu, bytes);
+  // Without its metadata, which says that it was cut and not how.
+  const engine = await load(gpu, readPlan(bytes, "the built plan").plan);
   const form = { model: "linear", fp16: "linear", hwc8: "hwc8" }[origin.io!.format];
   expect(engine.tensors.map((one) => one.format as string)).toEqual([form, form]);
 

@@ -176,6 +176,8 @@ export abstract class LoadedModel<ModelSpec, Params, Output, Result extends obje
   ) {
     const { inFlight, batchWaitMs, maxPixels } = config;
     tellBatchMisfits(config, backends, name);
+    // They are handed out: a caller that sorts them would rename what every later image shows.
+    for (const { task } of backends) Object.freeze((task.spec as { readonly labels?: readonly string[] }).labels);
     const batch = Math.min(config.batch, backends[0]!.task.mostImages, ...backends.map(({ maxBatch }) => maxBatch));
     this.#pipeline = new Pipeline(backends, { inFlight, batch });
     this.#batcher = new MicroBatcher(this.#pipeline, { wait: batchWaitMs, read: options.read });

@@ -30,6 +30,17 @@ test("Detector.detect() names the classes and gives boxes in source pixels", asy
   expect(timing.total).toBeGreaterThanOrEqual(timing.preprocess + timing.infer + timing.postprocess);
 });
 
+test("Detector.labels cannot be changed: what is sorted for a menu would rename what every later image shows", async () => {
+  await using detector = await Detector.load(toyDetector(), { backend: "cpu" });
+  const labels = [...detector.labels];
+  expect(() => (detector.labels as string[]).reverse()).toThrow(TypeError);
+  expect(detector.labels).toEqual(labels);
+  const own = ["c", "b"];
+  await using named = await Detector.load(toyDetector(), { backend: "cpu", labels: own });
+  own.sort();
+  expect(named.labels).toEqual(["c", "b"]);
+});
+
 test("Detector.detect() takes pixels without a format and a pitch for tight RGB, as imageOf() does", async () => {
   await using detector = await Detector.load(toyDetector(), { backend: "cpu" });
   const { data, width, height } = white;

@@ -75,7 +75,8 @@ function tellMisfits({ backends, config, name }: OpenedDetector<ModelSpec>): voi
     if (isIgnored) logger.warn(`Ignoring \`${option}\`: ${reason}`);
   }
   if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
-    const rule = `most models take only multiples of their stride, here ${stride}`;
+    const next = size.map((side) => Math.ceil(side / stride) * stride);
+    const rule = `most models take only multiples of their stride, here ${stride}, such as ${next.join("x")}`;
     logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
   }
 }

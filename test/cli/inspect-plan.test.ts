@@ -106,6 +106,7 @@ test("inspect refuses layers of a model, and plans that are cut short or empty",
   expect([none.code, layers.code, cut.code, empty.code]).toEqual([2, 2, 1, 1]);
   expect(none.errors).toEndWith("Hint: bunx bun-tensorrt inspect yolo11n\n"); // a name that works as it stands
   expect(layers.errors).toContain('--layers is for plans: "toy.onnx" is a model');
+  expect(layers.errors).toContain("bunx bun-tensorrt build toy.onnx --profiling-verbosity detailed\n");
   expect(cut.errors).toContain("it is cut short");
   expect(empty.errors).toContain("it is empty");
 });

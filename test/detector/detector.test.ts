@@ -133,7 +133,7 @@ test("Detector.load() tells of options that a model of fixed size or batch has n
   expect(await told(open, { size: 96, rectangular: true, batch: 4 })).toEqual([]);
   expect(await told(open, { size: [97, 64], rectangular: true })).toEqual([]); // made into a multiple
   expect(await told(open, { size: [97, 64] })).toEqual([
-    "Using 97x64 for `size`, with which the model from bytes may fail: most models take only multiples of their stride, here 32",
+    "Using 97x64 for `size`, with which the model from bytes may fail: most models take only multiples of their stride, here 32, such as 128x64",
   ]);
   expect(await told(open, { batchWaitMs: 5 })).toEqual(["Ignoring `batchWaitMs`: it needs a `batch` above 1"]);
 });

@@ -355,7 +355,7 @@ export async function reportOf(path: string, flags: InspectFlags, context: Comma
   const { ofPlans } = flags;
   if (ofPlans !== undefined) {
     const found = `--${ofPlans} is for plans: ${JSON.stringify(path)} is a model`;
-    throw refuse(ofPlans, found, "build it first: bunx bun-tensorrt build --profiling-verbosity detailed");
+    throw refuse(ofPlans, found, `build it first: bunx bun-tensorrt build ${path} --profiling-verbosity detailed`);
   }
   const inspection = await inspectModel(path, said, context.signal);
   const { file, byteLength, model, recognition, runs, shape, fp32 } = inspection;

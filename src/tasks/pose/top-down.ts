@@ -115,7 +115,7 @@ export function recogniseTopDown(model: ModelInfo, source: string, options: TopD
     const shapes = model.outputs.map(formatTensorInfo).join(", ");
     const known = "two outputs [N, points, bins] (SimCC), or one [N, points, height, width] (heat maps)";
     const found = `its outputs are ${shapes}, for an input of ${size.join("x")}`;
-    const hint = `a model of crops has ${known}; load one that takes whole images with \`PoseEstimator\``;
+    const hint = `a model of crops has ${known}; load one that takes whole images with \`PoseEstimator\`; on a command line give it by \`--model\``;
     throw new ModelError(message(`use ${source} as a top-down pose model`, found, hint), source);
   }
   const isUnbiased = map?.name === "heatmaps";

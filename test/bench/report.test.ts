@@ -308,9 +308,10 @@ const QUOTED_RECORD: typeof QUOTED = [
   ...[4, 8, 16, 32].map((count) => ["record", `rate-${count}`] as const),
 ];
 
-const QUOTED_PEERS: typeof QUOTED = ["ours-pinned", "ours", "ultralytics", "ultralytics-torch", "onnxruntime"].map(
-  (id) => ["peers", id, ["p50", "p99"]],
-);
+const QUOTED_PEERS: typeof QUOTED = [
+  ...["ours-pinned", "ours", "ultralytics", "trtutils-complete", "trtutils"],
+  ...["ultralytics-torch", "onnxruntime"],
+].map((id) => ["peers", id, ["p50", "p99"]]);
 
 test.each([
   ["docs/where-the-time-goes.md", "h200", QUOTED],

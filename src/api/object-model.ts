@@ -54,7 +54,7 @@ type OpenedObjects = OpenedDetector<ObjectSpec>;
 async function open(task: ObjectTaskName, model: ModelSource, options: ObjectModelOptions): Promise<OpenedObjects> {
   const config = parseDetectorOptions(options);
   const heads = [...(config.heads ?? []), ...OBJECT_HEADS].filter((head) => head.task === task).map(({ name }) => name);
-  if (config.head !== undefined && !heads.includes(config.head)) refuseHeadOf(task, config.heads);
+  if (config.head !== undefined && !heads.includes(config.head)) refuseHeadOf(task, config.head, config.heads);
   if ((config.task ?? task) !== task) {
     const found = `Option "task" is for a Detector, and this is a ${OBJECT_TASKS[task].facade}`;
     throw new OptionError(`${found}\nHint: leave it out`, "task");

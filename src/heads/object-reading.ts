@@ -295,9 +295,9 @@ function completed(spec: ObjectSpec, model: ModelInfo, options: RecogniseOptions
 }
 
 /** @throws {OptionError} That says that the head that was named is not one of the task */
-export function refuseHeadOf(task: ObjectTaskName, own: readonly Head[] | undefined): never {
+export function refuseHeadOf(task: ObjectTaskName, head: string, own: readonly Head[] | undefined): never {
   const names = headsOf(undefined, task, own).map(({ name }) => name);
-  const found = `Option "head" is for a Detector, and this is a ${OBJECT_TASKS[task].facade}`;
+  const found = `Option "head" must be one of ${OBJECT_TASKS[task].facade}'s, got ${JSON.stringify(head)}`;
   const hint = names.length === 0 ? "leave it out" : `leave it out, or choose one of ${names.join(", ")}`;
   throw new OptionError(`${found}\nHint: ${hint}`, "head");
 }
@@ -307,7 +307,7 @@ export function refuseHeadOf(task: ObjectTaskName, own: readonly Head[] | undefi
  *
  * @param named `detect` for boxes only; those around oriented ones are kept as the model's own task keeps them
  * @returns `undefined` for a detector, and where the head is one of a detector's
- * @throws {OptionError} If the head is one of a detector's, and another task is named
+ * @throws {OptionError} If the head is one of another task than the one that is named
  */
 export function objectTaskOf(
   model: ModelInfo,
@@ -315,9 +315,11 @@ export function objectTaskOf(
   named: "detect" | ObjectTaskName | undefined,
 ): ObjectTaskName | undefined {
   const { head, heads = [] } = options;
-  if (head !== undefined && ![...heads, ...OBJECT_HEADS].some(({ name }) => name === head)) {
-    if (named !== undefined && named !== "detect") refuseHeadOf(named, heads);
-    return undefined;
+  if (head !== undefined) {
+    const known = [...heads, ...OBJECT_HEADS].filter(({ name }) => name === head);
+    const isOther = named !== undefined && named !== "detect" && !known.some((one) => one.task === named);
+    if (isOther) refuseHeadOf(named, head, heads);
+    if (known.length === 0) return undefined;
   }
   const task = named === undefined || named === "detect" ? evidentTask(model, options) : named;
   return named === "detect" && task !== "obb" ? undefined : task;

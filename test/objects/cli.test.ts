@@ -93,7 +93,7 @@ test("inspect shows what --task and --keypoint-shape make of a model that tells 
   expect((await inspect("pose.onnx", "--task", "poses")).code).toBe(2);
 });
 
-test("a detector's head beside the task of poses is refused: what was found were classes, not points", async () => {
+test("a head of another task than the one that is named is refused: what was found were classes, not points", async () => {
   const said = ["bare.onnx", "--task", "pose", "--head", "yolo"];
   for (const words of [
     ["detect", "1.png", "--backend", "cpu", "--model", ...said],
@@ -103,10 +103,14 @@ test("a detector's head beside the task of poses is refused: what was found were
     expect([code, errors]).toEqual([
       2,
       expect.stringMatching(
-        /Option "head" is for a Detector, .* a PoseEstimator\nHint: leave it out, or choose one of yolo-nas-pose/,
+        /Option "head" must be one of PoseEstimator's, got "yolo"\nHint: leave it out, or choose one of yolo-nas-pose/,
       ),
     ]);
   }
+  const { code, errors } = await runCli(["inspect", "bare.onnx", "--task", "segment", "--head", "scrfd"], {
+    cwd: path(),
+  });
+  expect([code, errors]).toEqual([2, expect.stringMatching(/must be one of Segmenter's, got "scrfd"\nHint: .*yolact/)]);
 });
 
 function detect(model: string, ...words: string[]): ReturnType<typeof runCli> {

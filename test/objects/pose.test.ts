@@ -127,7 +127,9 @@ test("what a model's tensors do not tell needs the caller's word, and no word ma
   const shape = fixedModel([RAW], { metadata: { ...METADATA, kpt_shape: "[5, 3]" } });
   const misfit = PoseEstimator.load(shape, { backend: "cpu" });
   await expect(misfit).rejects.toThrow(/its outputs are "output0" f32 \[1, 56, 21\], with 1 class name\n/);
-  await expect(PoseEstimator.load(pose, { head: "yolo" } as object)).rejects.toThrow(/"head" is for a Detector/);
+  await expect(PoseEstimator.load(pose, { head: "yolo" } as object)).rejects.toThrow(
+    /"head" must be one of PoseEstimator's, got "yolo"/,
+  );
   await expect(Detector.load(pose, { task: "pose" } as object)).rejects.toThrow(/must be "detect" for a detector/);
 });
 

@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { Detector } from "../src/api/detector.ts";
 import { setLogSink } from "../src/core/log.ts";
 import { findImage } from "./subject.ts";
-import { type FrameTime, swapFigures } from "./support/swap-figures.ts";
+import { type FrameTime, type Hold, swapFigures } from "./support/swap-figures.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -37,6 +37,16 @@ const started = performance.now();
 setLogSink((_, text) => log.push(`${((performance.now() - started) / 1000).toFixed(2)} s: ${text.split("\n", 1)[0]}`));
 
 const image = await findImage({ image: values.image });
+/** Below this a turn of the event loop is as long as others. */
+const LEAST_HOLD_MS = 20;
+const holds: Hold[] = [];
+let turned = performance.now();
+const watch = setInterval(() => {
+  const now = performance.now();
+  if (now - turned > LEAST_HOLD_MS) holds.push([turned - started, now - started]);
+  turned = now;
+}, 5);
+
 const frames: FrameTime[] = [];
 let given = 0;
 let hasOrder = true;
@@ -61,7 +71,7 @@ try {
     hasOrder &&= index === frames.length;
     frames.push({ ms: now - started, isFull });
   }
-  const figures = swapFigures(frames);
+  const figures = swapFigures(frames, holds);
   const lost = given - frames.length;
   const result = { model, first, last: detector.backend.engine, loadedMs, given, lost, hasOrder, ...figures, log };
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
@@ -69,12 +79,15 @@ try {
     `loaded after ${seconds(loadedMs)} with the engine "${first}", first boxes after ${seconds(figures.firstMs)}`,
   );
   console.log(`"${result.last}" at the end; frames ${given}, lost ${lost}, in order: ${hasOrder ? "yes" : "no"}`);
-  for (const { name, frames: count, perSecond, p50Ms, longestMs } of figures.spans) {
+  for (const { name, frames: count, perSecond, p50Ms, longestMs, longestAtMs, heldMs } of figures.spans) {
     const rate = `${count} frames, ${perSecond.toFixed(0)}/s`;
-    console.log(`${name}: ${rate}, between two results p50 ${p50Ms.toFixed(3)} ms, longest ${longestMs.toFixed(1)} ms`);
+    const longest = `longest ${longestMs.toFixed(1)} ms from ${seconds(longestAtMs)} on`;
+    const held = `the JS thread held for ${heldMs.toFixed(1)} ms of it`;
+    console.log(`${name}: ${rate}, between two results p50 ${p50Ms.toFixed(3)} ms, ${longest}, ${held}`);
   }
   if (values.json !== undefined) await Bun.write(values.json, `${JSON.stringify(result, undefined, 1)}\n`);
   process.exitCode = lost === 0 && hasOrder ? 0 : 1;
 } finally {
+  clearInterval(watch);
   rmSync(folder, { recursive: true });
 }

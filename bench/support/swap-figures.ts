@@ -16,13 +16,27 @@ export interface SwapSpan {
   /** Between two results, as is the next. */
   readonly p50Ms: number;
   readonly longestMs: number;
+  /** When the longest gap began. */
+  readonly longestAtMs: number;
+  /** How much of it the JS thread was held up for, by what took it longest there. */
+  readonly heldMs: number;
 }
+
+/** When the JS thread took no turn of its event loop. */
+export type Hold = readonly [fromMs: number, toMs: number];
 
 /** Results so long before and after the first one of the full engine belong to the swap. */
 const AROUND_MS = 1000;
 
-/** What a run shows: the time of the first result and of the full engine's first, and the gaps of each part. */
-export function swapFigures(frames: readonly FrameTime[]): {
+/**
+ * What a run shows: the time of the first result and of the full engine's first, and the gaps of each part.
+ *
+ * @param holds of the JS thread, on the clock of the frames
+ */
+export function swapFigures(
+  frames: readonly FrameTime[],
+  holds: readonly Hold[] = [],
+): {
   readonly firstMs: number;
   readonly swapMs: number | undefined;
   readonly spans: readonly SwapSpan[];
@@ -37,11 +51,20 @@ export function swapFigures(frames: readonly FrameTime[]): {
   ] as const;
   const spans = parts.flatMap(([name, from, to]): SwapSpan[] => {
     // A gap belongs to the part in which it ends.
-    const gaps = frames.flatMap(({ ms }, at) => (at > 0 && ms > from && ms <= to ? [ms - frames[at - 1]!.ms] : []));
-    if (gaps.length === 0) return [];
+    const ends = frames.flatMap(({ ms }, at) => (at > 0 && ms > from && ms <= to ? [at] : []));
+    if (ends.length === 0) return [];
+    const gapOf = (at: number): number => frames[at]!.ms - frames[at - 1]!.ms;
+    const gaps = ends.map(gapOf);
     const total = gaps.reduce((sum, gap) => sum + gap, 0);
-    const [frameCount, longestMs] = [gaps.length, gaps.reduce((most, gap) => Math.max(most, gap), 0)];
-    return [{ name, frames: frameCount, perSecond: (frameCount / total) * 1000, p50Ms: medianOf(gaps), longestMs }];
+    const longest = ends.reduce((most, at) => (gapOf(at) > gapOf(most) ? at : most));
+    const [longestAtMs, endMs] = [frames[longest - 1]!.ms, frames[longest]!.ms];
+    const held = holds.map(([start, end]) => Math.min(end, endMs) - Math.max(start, longestAtMs));
+    return [
+      {
+        ...{ name, frames: gaps.length, perSecond: (gaps.length / total) * 1000, p50Ms: medianOf(gaps) },
+        ...{ longestMs: gapOf(longest), longestAtMs, heldMs: Math.max(0, ...held) },
+      },
+    ];
   });
   return { firstMs: frames[0]!.ms, swapMs, spans };
 }

@@ -34,7 +34,6 @@ export {
 } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
-export type { TopDownPoseOptions } from "./api/top-down-config.ts";
 export type {
   ClassifierOptions,
   ClassifyOptions,
@@ -43,6 +42,7 @@ export type {
   MapOptions,
   MapStreamOptions,
   SemanticSegmenterOptions,
+  TopDownPoseOptions,
 } from "./api/whole-image-config.ts";
 export {
   type Classification,

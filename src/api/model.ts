@@ -29,7 +29,6 @@ import { openModel, owned } from "./loaded-model.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import type { ModelSource } from "./model-source.ts";
 import { type AnyDetector, OrientedDetector, PoseEstimator, Segmenter, withLabelsBeside } from "./object-model.ts";
-import { parseTopDownOptions } from "./top-down-config.ts";
 import {
   CLASSIFIER_OPTIONS,
   type ClassifierConfig,
@@ -37,6 +36,7 @@ import {
   parseClassifierOptions,
   parseDepthOptions,
   parseSemanticOptions,
+  parseTopDownOptions,
   SEMANTIC_OPTIONS,
 } from "./whole-image-config.ts";
 import { Classifier, DepthEstimator, type MapConfigs, orMaps, SemanticSegmenter } from "./whole-image-models.ts";

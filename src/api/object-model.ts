@@ -30,7 +30,7 @@ import { DetectingModel, type Detector, type OpenedDetector } from "./detector.t
 import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
 import { LoadedModel, type Opened, openModel, owned } from "./loaded-model.ts";
 import type { ModelSource } from "./model-source.ts";
-import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./top-down-config.ts";
+import { parseTopDownOptions, type TopDownConfig, type TopDownPoseOptions } from "./whole-image-config.ts";
 
 /** Options of models of objects: those of a detector. */
 export type ObjectModelOptions = Omit<DetectorOptions, "task">;

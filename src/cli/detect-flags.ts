@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
-import { TOP_DOWN_OPTIONS, type TopDownPoseOptions } from "../api/top-down-config.ts";
+import { TOP_DOWN_OPTIONS, type TopDownPoseOptions } from "../api/whole-image-config.ts";
 import type { OptionTable } from "../core/options.ts";
 import { refusePadding } from "../image/image-options.ts";
 import { DRAW_OPTIONS, type DrawOptions } from "../tasks/draw-options.ts";

@@ -1,9 +1,9 @@
 /**
  * @module Containers: how far the parts of an MP4 or Matroska file go, whether it stops before its end, and what is whole in front of
- * that; and raw frames with their times as a stream of Matroska that ffmpeg reads.
+ * that; whether an AVI stops before its end; and raw frames with their times as a stream of Matroska that ffmpeg reads.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import type { YuvRange, YuvStandard } from "../image/image.ts";
 
 /** IDs of Matroska, whose elements lie in each other: all but these have as long ones where they are no part of a cluster. */
@@ -193,6 +193,27 @@ export function fileShape(path: string): FileShape {
     if (place > file.size) return { isCutShort: /^(?:moov|moof|mdat)$/.test(atom.type), patch: undefined };
   }
   return { isCutShort: false, patch: undefined };
+}
+
+/** What stands for the length of a part whose writer never came to say it. */
+const UNTOLD_RIFF_LENGTH = 0xffffffff;
+
+/** True for an AVI whose parts go beyond the end of the file: ffmpeg reads what there is, and takes that for the whole. */
+export function isCutAvi(path: string): boolean {
+  // Opening a pipe would wait for a writer, and the file may be gone by now.
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
+  using file = new OpenFile(path);
+  for (let place = 0; place < file.size; ) {
+    const head = file.head(place);
+    // A second part follows beyond 1 GB, and anything behind the last one.
+    if (head.length < 12 || head.toString("latin1", 0, 4) !== "RIFF" || !/^AVI/.test(head.toString("latin1", 8, 11)))
+      break;
+    const length = head.readUInt32LE(4);
+    if (length === UNTOLD_RIFF_LENGTH) break;
+    place += 8 + length;
+    if (place > file.size) return true;
+  }
+  return false;
 }
 
 /** True for an MP4 file whose images are encrypted. */

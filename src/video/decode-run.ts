@@ -5,6 +5,7 @@ import { Resource } from "../core/resource.ts";
 import { formatDuration } from "../core/units.ts";
 import { type ImageForm, usualStandard } from "../image/image.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
+import { isCutAvi } from "./containers.ts";
 import {
   BYTES_FD,
   type ByteReader,
@@ -94,15 +95,18 @@ export class FfmpegRun extends Resource {
   readonly #bytes: ByteReader;
   readonly #lines: AsyncGenerator<string, void, undefined>;
   readonly #log: MessageLog;
+  /** The path of an AVI; `undefined` for any other source. */
+  readonly #avi: string | undefined;
   #killTimer: Timer | undefined;
 
   private constructor(
     { child, bytes, lines, messages }: ReadingChild,
-    { address: { name, input }, seekSeconds }: DecodeJob,
+    { address: { name, input, kind }, info, seekSeconds }: DecodeJob,
     zeroMs: number,
   ) {
     super(`FfmpegRun ${JSON.stringify(name)}`);
     this.zeroMs = zeroMs;
+    this.#avi = kind === "file" && info.container === "avi" ? input.replace(/^file:/, "") : undefined;
     this.#child = child;
     this.#bytes = bytes;
     this.#lines = linesOf(lines);
@@ -155,7 +159,8 @@ export class FfmpegRun extends Resource {
     const code = await this.#child.exited;
     clearTimeout(this.#killTimer);
     await this.#log.ended;
-    return { code, error: this.#log.errors.at(-1), isTruncated: this.#log.isTruncated };
+    const isTruncated = this.#log.isTruncated || (this.#avi !== undefined && isCutAvi(this.#avi));
+    return { code, error: this.#log.errors.at(-1), isTruncated };
   }
 
   protected override release(): void {

@@ -284,20 +284,39 @@ test.skipIf(isFfmpegMissing)(
   "VideoSource reads a truncated file as far as it goes, then throws a VideoError",
   async () => {
     await ffmpeg("-i", path("large.mp4"), "-c", "copy", "-movflags", "+faststart", path("fast.mp4"));
-    const bytes = readFileSync(path("fast.mp4"));
-    writeFileSync(path("cut.mp4"), bytes.subarray(0, Math.floor(bytes.length * 0.6)));
-    let frames = 0;
-    const read = async (): Promise<void> => {
-      await using video = await VideoSource.open(path("cut.mp4"));
-      for await (using _ of video) frames += 1;
-    };
-    const error = await read().catch((reason: unknown) => reason as Error);
-    expect(error).toBeInstanceOf(VideoError);
-    expect((error as Error).message).toMatch(
-      /^Cannot read the video ".*cut.mp4" to its end: the file stops before its end/,
-    );
-    expect(frames).toBeGreaterThan(10);
-    expect(frames).toBeLessThan(60);
+    await ffmpeg("-i", path("large.mp4"), "-c:v", "mjpeg", path("fast.avi"));
+    for (const extension of ["mp4", "avi"]) {
+      const bytes = readFileSync(path(`fast.${extension}`));
+      const cut = path(`cut.${extension}`);
+      writeFileSync(cut, bytes.subarray(0, Math.floor(bytes.length * 0.6)));
+      let frames = 0;
+      const read = async (): Promise<void> => {
+        await using video = await VideoSource.open(cut);
+        for await (using _ of video) frames += 1;
+      };
+      const error = await read().catch((reason: unknown) => reason as Error);
+      expect(error).toBeInstanceOf(VideoError);
+      expect((error as Error).message).toStartWith(
+        `Cannot read the video ${JSON.stringify(cut)} to its end: the file stops before its end, after ${frames} of about`,
+      );
+      expect(frames).toBeGreaterThan(10);
+      expect(frames).toBeLessThan(60);
+    }
+  },
+);
+
+test.skipIf(isFfmpegMissing)(
+  "VideoSource takes an AVI whose writer could not say how long it is for whole",
+  async () => {
+    await ffmpeg("-i", path("large.mp4"), "-c:v", "mjpeg", path("whole.avi"));
+    const bytes = readFileSync(path("whole.avi"));
+    const { times } = await readAll(path("whole.avi"));
+    for (const untold of [0, 0xffffffff]) {
+      bytes.writeUInt32LE(untold, 4);
+      writeFileSync(path("untold.avi"), bytes);
+      expect((await readAll(path("untold.avi"))).times).toEqual(times);
+    }
+    expect(times.length).toBeGreaterThan(30);
   },
 );
 

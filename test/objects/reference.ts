@@ -49,20 +49,26 @@ export function imagePath(name: string): string {
   return folders.map((folder) => sharedPath(...folder, name)).find((path) => existsSync(path))!;
 }
 
-/** Pairs of objects of a class that are alike, each once; those that are left over on either side. @param most distance */
+/**
+ * Pairs of objects of a class that are alike, each once; those that are left over on either side.
+ *
+ * @param most  distance
+ * @param apart tells those apart that are as near, such as boxes with one score and the same edges of the image; default: `distance`
+ */
 export function matched<Found extends Detection, Wanted extends Pick<ReferenceObject, "classId">>(
   found: readonly Found[],
   wanted: readonly Wanted[],
   distance: (found: Found, wanted: Wanted) => number,
   most: number = Number.POSITIVE_INFINITY,
+  apart: (found: Found, wanted: Wanted) => number = distance,
 ): { readonly pairs: readonly (readonly [Found, Wanted])[]; readonly lost: number; readonly extra: number } {
   const left = new Set(found);
   const pairs: (readonly [Found, Wanted])[] = [];
   for (const one of wanted) {
     const near = [...left]
-      .filter(({ classId }) => classId === one.classId)
-      .sort((a, b) => distance(a, one) - distance(b, one))[0];
-    if (near === undefined || distance(near, one) > most) continue;
+      .filter((other) => other.classId === one.classId && distance(other, one) <= most)
+      .sort((a, b) => apart(a, one) - apart(b, one))[0];
+    if (near === undefined) continue;
     left.delete(near);
     pairs.push([near, one]);
   }

@@ -70,7 +70,8 @@ describe.skipIf(isTensorRtMissing)("masks on a GPU", () => {
       // Rows near the threshold may be on either side of it.
       const found = (await gpu.detect(imagePath(name), { threshold: 0.24 })).objects;
       const wanted = (await cpu.detect(imagePath(name))).objects;
-      const { pairs, lost } = matched(found, wanted, (a, b) => largestDifference(a.box, b.box), 2);
+      const distance = (a: (typeof found)[0], b: (typeof wanted)[0]): number => largestDifference(a.box, b.box);
+      const { pairs, lost } = matched(found, wanted, distance, 2, (a, b) => -a.mask.iou(b.mask));
       expect([name, lost]).toEqual([name, 0]);
       for (const [on, off] of pairs) ious.push(on.mask.iou(off.mask));
     }

@@ -125,6 +125,10 @@ export class JpegDecoder extends Resource {
   readHeader(bytes: Uint8Array, source: string): JpegHeader {
     this.#assertIdle();
     if (bytes.length === 0) throw undecodableError(bytes, source, "no data");
+    // A handle keeps the size and the tables of the file before, and gives them to one that lacks its own: a camera's frame without
+    // Huffman tables would be garbage, and one that ends early an image of another size. A new one takes 0.3 µs.
+    this.#renew();
+    this.#out.clear();
     const { symbols } = this.#library;
     const status = symbols.tjDecompressHeader3(
       this.#handle,
@@ -136,11 +140,9 @@ export class JpegDecoder extends Resource {
       this.#outColours,
     );
     if (status !== 0) {
-      const error = undecodableError(bytes, source, this.#lastError());
-      this.#renew();
-      throw error;
+      throw undecodableError(bytes, source, this.#lastError());
     }
-    // A file that ends before its images begin is no failure to libturbojpeg: it may hold tables for other files.
+    // A file that ends before its image begins is no failure to libturbojpeg, which then writes nothing: it may hold tables for others.
     if (this.#out.i32(0) < 1 || this.#out.i32(1) < 1) throw undecodableError(bytes, source, "it ends before any image");
     const colours = this.#out.i32(3);
     const markers = readJpegMarkers(bytes);

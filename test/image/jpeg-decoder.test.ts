@@ -40,6 +40,36 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
     }
   });
 
+  test("a file without tables of its own, or without an image, gives what it gives alone, whatever came before", async () => {
+    const image = paint(40, 24);
+    const whole = await sharpOf(image).jpeg({ optimiseCoding: false }).toBuffer();
+    const before = await sharpOf(paint(64, 48)).jpeg({ quality: 20, optimiseCoding: true }).toBuffer();
+    const without = (marker: number): Buffer => {
+      const parts = [whole.subarray(0, 2)];
+      let at = 2;
+      for (let end = at; whole[at + 1] !== 0xda; at = end) {
+        end = at + 2 + whole.readUInt16BE(at + 2);
+        if (whole[at + 1] !== marker) parts.push(whole.subarray(at, end));
+      }
+      return Buffer.concat([...parts, whole.subarray(at)]);
+    };
+    using decoder = JpegDecoder.create();
+    const decode = async (jpeg: Uint8Array): Promise<readonly [string, Uint8Array]> => {
+      const header = decoder.readHeader(jpeg, "a test");
+      const pixels = new Uint8Array(header.width * header.height * 3);
+      return [(await decoder.decode(jpeg, header, pixels)).outcome, pixels];
+    };
+    const [, wanted] = await decode(whole);
+    await decode(before);
+    // Those of Motion JPEG are the usual ones.
+    expect(await decode(without(0xc4))).toEqual(["whole", wanted]);
+    await decode(before);
+    expect((await decode(without(0xdb)))[0]).toBe("failed");
+    await decode(before);
+    // Comment, quantisation, and no frame.
+    expect(() => decoder.readHeader(whole.subarray(0, 20), "cut")).toThrow(ImageError);
+  });
+
   test("JpegDecoder.readHeader() reports the stored size, the orientation and the colours", async () => {
     using decoder = JpegDecoder.create();
     const jpeg = withOrientation(await paintedJpeg(33, 17), 6);

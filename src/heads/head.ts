@@ -253,6 +253,8 @@ export interface RecogniseOptions extends Pick<ModelTraits, "weightsOf"> {
   readonly anchorsBeside?: AnchorsTaken | undefined;
   /** What a file of mmdeploy's or PaddleDetection's beside the model says. */
   readonly exporterBeside?: ExporterConfig | undefined;
+  /** Inputs whose levels the model scales itself. */
+  readonly levelsIn?: readonly string[] | undefined;
   /** Class names of a file beside the model, where neither the caller nor the model gives any, and they fit. */
   readonly namesBeside?: NamesBeside | undefined;
   /** True: nothing is logged of what was assumed. */

@@ -36,7 +36,7 @@ import {
   OF_CROPS,
   readTraits,
 } from "./traits.ts";
-import { withConfig, withNamesBeside, withSaid } from "./with-said.ts";
+import { withConfig, withLevels, withNamesBeside, withSaid } from "./with-said.ts";
 import { yolo, yoloEndToEnd } from "./yolo.ts";
 
 /** What a model of objects was recognised as. */
@@ -291,7 +291,11 @@ function completed(spec: ObjectSpec, model: ModelInfo, options: RecogniseOptions
     const found = `it has ${keypoints.count} points of ${keypoints.numbers} numbers, and \`keypointShape\` is [${said.join(", ")}]`;
     refuse(options, found, "leave `keypointShape` out: the model tells its points");
   }
-  return withMaps(withSaid(withConfig(spec, options.exporterBeside, true), options), model, options.source);
+  return withMaps(
+    withSaid(withLevels(withConfig(spec, options.exporterBeside, true), options.levelsIn), options),
+    model,
+    options.source,
+  );
 }
 
 /** @throws {OptionError} That says that the head that was named is not one of the task */

@@ -36,7 +36,7 @@ import {
   readTraits,
   shown,
 } from "./traits.ts";
-import { warnOfReading, withConfig, withNamesBeside, withSaid } from "./with-said.ts";
+import { warnOfReading, withConfig, withLevels, withNamesBeside, withSaid } from "./with-said.ts";
 import { isOpenToOthers, yolo } from "./yolo.ts";
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
@@ -390,10 +390,8 @@ function recogniseOnce(given: ModelInfo, options: RecogniseOptions): ModelSpec {
   const alternatives = nameable(traits).filter((name) => name !== found.head);
   // Of a model that says more than boxes these are all that is asked for.
   const { extras: _, keypoints: __, masks: ___, ...boxesOnly } = found;
-  const spec = withSaid(
-    withConfig({ ...boxesOnly, alternatives }, options.exporterBeside, traits.names !== undefined),
-    options,
-  );
+  const told = withConfig({ ...boxesOnly, alternatives }, options.exporterBeside, traits.names !== undefined);
+  const spec = withSaid(withLevels(told, options.levelsIn), options);
   if (options.isSilent !== true) warnOfReading(spec, traits, options);
   return withMaps(spec, given, options.source);
 }

@@ -172,6 +172,14 @@ export function withConfig<Spec extends ModelSpec>(
   };
 }
 
+/** A model as its graph says: one that scales levels itself gets them as they are. */
+export function withLevels<Spec extends ModelSpec>(spec: Spec, levelsIn: readonly string[] = []): Spec {
+  const { dtype, scale } = spec.preprocessing;
+  if (!levelsIn.includes(spec.imageInput) || (dtype !== "f32" && dtype !== "f16") || scale === 1) return spec;
+  const preprocessing = withOptions(spec.preprocessing, { scale: 1, mean: 0, std: 1 });
+  return { ...spec, reason: `${spec.reason}; levels as they are, which the model scales itself`, preprocessing };
+}
+
 /**
  * What the caller says of the pre-processing counts, and is assumed no longer; what is assumed is logged, class names included. Heads
  * of anchors assume something of the boxes.

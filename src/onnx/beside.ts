@@ -1,9 +1,15 @@
-/** @module Beside: what is known of an ONNX model that its plan would lose: small files in its folder, and the family of its weights. */
+/**
+ * @module Beside: what is known of an ONNX model that its plan would lose: small files in its folder, the family of its weights, and inputs
+ * whose levels it scales itself.
+ */
 
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { logger } from "../core/log.ts";
 import { statsOf } from "../core/paths.ts";
+import { OnnxTensor, readNode, tensorOf } from "./messages.ts";
+import { contentsOf } from "./wire.ts";
 
 /** The DETRs that want ImageNet's mean and deviation, and those that want levels in 0–1. */
 export type DetrFamily = "detr" | "rtdetr";
@@ -40,6 +46,8 @@ export interface Beside {
   readonly folder?: ModelFolder;
   /** Left out where the names of the weights tell none. */
   readonly weightsOf?: WeightsFamily;
+  /** See {@linkcode inputsOfLevels}; left out where there are none. */
+  readonly levelsIn?: readonly string[];
 }
 
 /** More than any of these files holds: the `config.json` of 21,843 classes has 2 MB. */
@@ -137,6 +145,89 @@ export function weightsFamily(model: Uint8Array): WeightsFamily | undefined {
   return found.length === 1 ? found[0]![0] : undefined;
 }
 
+/** Fields of ModelProto and GraphProto. */
+const MODEL_GRAPH = 7;
+const GRAPH = { node: 1, initializer: 5 } as const;
+
+/** The graph of a model, as far as it goes in the bytes. */
+function graphIn(model: Uint8Array): Uint8Array {
+  const reader = new BinaryReader(model);
+  try {
+    while (reader.pos < reader.len) {
+      const [number, type] = reader.tag();
+      if (number === MODEL_GRAPH && type === WireType.LengthDelimited) {
+        const length = reader.uint32();
+        return model.subarray(reader.pos, reader.pos + length);
+      }
+      reader.skip(type);
+    }
+  } catch (error) {
+    // Bytes that are no model are the loader's to refuse.
+    if (!(error instanceof Error)) throw error;
+  }
+  return model.subarray(0, 0);
+}
+
+/** Operators that leave the values of an image as they are, or take some of them. */
+const KEEPING: ReadonlySet<string> = new Set(
+  "Cast Clip Gather Identity Pad Reshape Resize Slice Squeeze Transpose Unsqueeze".split(" "),
+);
+
+/** A mean, a deviation or a range from here on is one of levels 0–255: those of values in 0–1 are at most 1. */
+const LEAST_OF_LEVELS = 16;
+
+/** What a constant does that only makes sense of levels in 0–255, by the operator. */
+const OF_LEVELS: Readonly<Record<string, (value: number) => boolean>> = {
+  Div: (value) => value >= LEAST_OF_LEVELS,
+  Mul: (value) => value > 0 && value <= 1 / LEAST_OF_LEVELS,
+  Sub: (value) => value >= LEAST_OF_LEVELS,
+  Add: (value) => value <= -LEAST_OF_LEVELS,
+};
+
+/**
+ * Inputs whose levels a model scales itself: the first that it does with their values is to divide by a range of 0–255, or to take a mean
+ * from them that is one of such levels.
+ *
+ * @param model   bytes of an ONNX file, or its first {@linkcode MOST_OF_NODES}
+ * @param isWhole false for those
+ * @returns `undefined` where what decides lies further on
+ */
+export function inputsOfLevels(model: Uint8Array, isWhole = true): readonly string[] | undefined {
+  const graph = graphIn(model);
+  const constants = new Map<string, OnnxTensor | undefined>();
+  /** Of tensors that hold what an input holds, its name; of others that nodes make, nothing. */
+  const inputOf = new Map<string, string | undefined>();
+  const found = new Set<string>();
+  let hasWeights = false;
+  let isOpen = false;
+  const valuesOf = (name: string): readonly number[] => {
+    if (inputOf.has(name)) return constants.get(name)?.values() ?? [];
+    if (!hasWeights) {
+      for (const tensor of [...contentsOf(graph, GRAPH.initializer)].map((bytes) => new OnnxTensor(bytes)))
+        constants.set(tensor.name, tensor);
+      hasWeights = true;
+    }
+    isOpen ||= !isWhole && !constants.has(name);
+    return constants.get(name)?.values() ?? [];
+  };
+  for (const bytes of contentsOf(graph, GRAPH.node)) {
+    const { op, inputs, outputs, ...node } = readNode(bytes);
+    const [first = "", second = ""] = inputs;
+    const held = (name: string): string | undefined => (inputOf.has(name) ? inputOf.get(name) : name);
+    for (const output of outputs) inputOf.set(output, KEEPING.has(op) ? held(first) : undefined);
+    if (op === "Constant") constants.set(outputs[0]!, tensorOf({ op, inputs, outputs, ...node }, "value"));
+    const isOfLevels = OF_LEVELS[op];
+    if (isOfLevels === undefined) continue;
+    const orders = op === "Mul" || op === "Add" ? [inputs, [second, first]] : [inputs];
+    for (const [operand = "", constant = ""] of orders) {
+      const image = held(operand);
+      const values = image === undefined ? [] : valuesOf(constant);
+      if (image !== undefined && values.length > 0 && values.every(isOfLevels)) found.add(image);
+    }
+  }
+  return isOpen ? undefined : [...found];
+}
+
 /**
  * What is known of an ONNX model that its plan would lose, for the plan to carry: it may be moved away from the files.
  *
@@ -147,15 +238,18 @@ export function weightsFamily(model: Uint8Array): WeightsFamily | undefined {
 export async function besideOf(model: Uint8Array, path: string | undefined): Promise<Beside | undefined> {
   const folder = path === undefined ? undefined : await modelFolder(path);
   const weightsOf = weightsFamily(model);
-  if (folder === undefined && weightsOf === undefined) return undefined;
-  return { ...(folder && { folder }), ...(weightsOf && { weightsOf }) };
+  const levelsIn = inputsOfLevels(model) ?? [];
+  if (folder === undefined && weightsOf === undefined && levelsIn.length === 0) return undefined;
+  return { ...(folder && { folder }), ...(weightsOf && { weightsOf }), ...(levelsIn.length > 0 && { levelsIn }) };
 }
 
 /** True for what {@linkcode besideOf} gives; facts of another form beside it are no matter. */
 export function isBeside(value: unknown): value is Beside {
   if (!isRecord(value)) return false;
-  const { folder, weightsOf } = value;
+  const { folder, weightsOf, levelsIn } = value;
   if (weightsOf !== undefined && typeof weightsOf !== "string") return false;
+  if (levelsIn !== undefined && !(Array.isArray(levelsIn) && levelsIn.every((name) => typeof name === "string")))
+    return false;
   if (folder === undefined) return true;
   if (!isRecord(folder) || typeof folder.stem !== "string" || typeof folder.isOnly !== "boolean") return false;
   return isRecord(folder.texts) && Object.values(folder.texts).every((text) => typeof text === "string");

@@ -11,11 +11,11 @@ import { type ModelInfo, namesIn } from "../model/model-info.ts";
 import {
   anchorFiles,
   type Beside,
+  inputsOfLevels,
   labelFiles,
   MOST_OF_NODES,
   type ModelFolder,
   modelFolder,
-  type WeightsFamily,
   weightsFamily,
 } from "../onnx/beside.ts";
 
@@ -54,7 +54,10 @@ function objectIn(
 }
 
 /** What is known of a detector beside what its tensors and its metadata say. */
-type DetectorFiles = Pick<RecogniseOptions, "anchorsBeside" | "namesBeside" | "exporterBeside" | "weightsOf">;
+type DetectorFiles = Pick<
+  RecogniseOptions,
+  "anchorsBeside" | "namesBeside" | "exporterBeside" | "weightsOf" | "levelsIn"
+>;
 
 /** What a plan that was built here carries of its ONNX model; `undefined` of other models. */
 async function carriedBy(source: string | Uint8Array): Promise<Beside | undefined> {
@@ -101,26 +104,35 @@ function filesIn(folder: ModelFolder): ModelFiles | undefined {
 }
 
 /**
- * What a detector's own files say: its anchors, its class names, how it was exported, and of which family its weights are.
+ * What a detector's own files say: its anchors, its class names, how it was exported, of which family its weights are, and which levels it
+ * scales itself.
  *
  * @param source path or bytes of the model
  */
 export async function detectorFiles(source: string | Uint8Array): Promise<DetectorFiles> {
   const carried = await carriedBy(source);
   const folders = await foldersOf(source, carried);
+  const { weightsOf, levelsIn } = carried ?? (await toldByGraph(source));
   return {
     anchorsBeside: firstIn(folders, anchorsOf),
     namesBeside: firstIn(folders, namesOf),
     exporterBeside: firstIn(folders, exporterIn),
-    weightsOf: carried === undefined ? await weightsOf(source) : carried.weightsOf,
+    weightsOf,
+    levelsIn,
   };
 }
 
-async function weightsOf(source: string | Uint8Array): Promise<WeightsFamily | undefined> {
-  if (typeof source !== "string") return weightsFamily(source);
+/** What the nodes of a model tell. */
+async function toldByGraph(source: string | Uint8Array): Promise<Pick<RecogniseOptions, "weightsOf" | "levelsIn">> {
+  const told = (nodes: Uint8Array, levelsIn: readonly string[] = []) => ({
+    weightsOf: weightsFamily(nodes),
+    levelsIn: levelsIn.length === 0 ? undefined : levelsIn,
+  });
+  if (typeof source !== "string") return told(source, inputsOfLevels(source));
   const file = Bun.file(source);
-  if (!/\.onnx$/i.test(source) || !(await file.exists())) return undefined;
-  return weightsFamily(await file.slice(0, MOST_OF_NODES).bytes());
+  if (!/\.onnx$/i.test(source) || !(await file.exists())) return {};
+  const nodes = await file.slice(0, MOST_OF_NODES).bytes();
+  return told(nodes, inputsOfLevels(nodes, file.size <= MOST_OF_NODES) ?? inputsOfLevels(await file.bytes()));
 }
 
 function exporterIn(folder: ModelFolder): ExporterConfig | undefined {

@@ -1,6 +1,6 @@
 /** @module A detector small enough to be made by a test: fixed boxes, whose scores are the image's brightness. */
 
-import { type NodeSpec, onnxModel } from "./onnx-writer.ts";
+import { type InitializerSpec, type NodeSpec, onnxModel } from "./onnx-writer.ts";
 
 /** One box of the toy: corners in pixels of its 64x64 input. */
 export interface ToyBox {
@@ -23,6 +23,10 @@ export interface ToyOptions {
   readonly hasDataShape?: boolean;
   /** Every run goes on for days, in a `Loop`. */
   readonly isEndless?: boolean;
+  /** What is done to the input first, from `images` to `scaled`. */
+  readonly before?:
+    | { readonly nodes: readonly NodeSpec[]; readonly initializers?: readonly InitializerSpec[] }
+    | undefined;
 }
 
 /** `same = sum + 0 + 0 …`, for days. */
@@ -75,7 +79,7 @@ export const TOY_BOXES: readonly ToyBox[] = [
  * multiplied by the mean of the input, which is 1 for a white image.
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
-  const { batch = "batch", side = 64, channels = 3, hasDataShape = false, isEndless = false } = options;
+  const { batch = "batch", side = 64, channels = 3, hasDataShape = false, isEndless = false, before } = options;
   // Value = mean × slope + offset: boxes are all offset, scores all slope.
   const slope = new Float32Array(6 * ANCHORS);
   const offset = new Float32Array(6 * ANCHORS);
@@ -100,9 +104,11 @@ export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
         ? [{ name: "rounds", dtype: "i64", shape: [], data: new BigInt64Array([1n << 50n]) } as const]
         : []),
       { name: "rows", dtype: "i64", shape: [3], data: new BigInt64Array([0n, 6n, BigInt(ANCHORS)]) },
+      ...(before?.initializers ?? []),
     ],
     nodes: [
-      { op: "GlobalAveragePool", inputs: ["images"], outputs: ["channels"] },
+      ...(before?.nodes ?? []),
+      { op: "GlobalAveragePool", inputs: [before === undefined ? "images" : "scaled"], outputs: ["channels"] },
       { op: "ReduceMean", inputs: ["channels"], outputs: ["mean"], attributes: { axes: [1], keepdims: 1 } },
       { op: "Mul", inputs: ["mean", "slope"], outputs: ["product"] },
       { op: "Add", inputs: ["product", "offset"], outputs: ["sum"] },

@@ -46,6 +46,7 @@ export interface DetectTaskOptions
       | "exporterBeside"
       | "namesBeside"
       | "weightsOf"
+      | "levelsIn"
       | "preprocessing"
       | "keypointShape"
     >,

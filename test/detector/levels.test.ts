@@ -1,10 +1,16 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
+import { Model } from "../../src/api/model.ts";
+import { Classifier, DepthEstimator, SemanticSegmenter } from "../../src/api/whole-image-models.ts";
 import { besideOf, inputsOfLevels, isBeside } from "../../src/onnx/beside.ts";
+import { createNode, OnnxTensor } from "../../src/onnx/messages.ts";
+import { OnnxModel } from "../../src/onnx/model.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { fileFolder } from "../support/folder.ts";
 import type { InitializerSpec, NodeSpec } from "../support/onnx-writer.ts";
+import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import { toyMap } from "../support/toy-map.ts";
 
 const inFolder = fileFolder("levels");
 const WHITE = flatImage(64, 64, 255);
@@ -93,4 +99,37 @@ test("a plan carries which levels its model scales itself, and what is behind th
   const behind = Buffer.from(bytes).indexOf("range", Buffer.from(bytes).indexOf("range") + 5);
   expect(inputsOfLevels(bytes.subarray(0, behind), false)).toBeUndefined();
   expect(inputsOfLevels(bytes.subarray(0, behind), true)).toEqual([]);
+});
+
+/** The same model, which divides its input by 255 first. */
+function dividing(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const model = OnnxModel.read(bytes);
+  const { graph } = model;
+  for (const { inputs } of graph.nodes)
+    for (const [at, name] of inputs.entries()) if (name === "images") inputs[at] = "shares";
+  graph.initializers.set("range", OnnxTensor.of("range", "f32", [], Float32Array.of(255)));
+  graph.nodes = [createNode("Div", ["images", "range"], ["shares"]), ...graph.nodes];
+  return model.write();
+}
+
+test("classifiers and models of maps that divide by 255 themselves get the levels as they are, without what their family assumes", async () => {
+  const map = { size: [32, 32], classes: 3 } as const;
+  const cases = [
+    [Classifier, dividing(toyClassifier({ scores: "means", repeats: 4, side: 8 }))],
+    // As Keras has it.
+    [Classifier, dividing(toyClassifier({ scores: "means", repeats: 4, side: 8, layout: "NHWC" }))],
+    [SemanticSegmenter, dividing(toyMap(map))],
+    [DepthEstimator, dividing(toyMap({ size: [32, 32], form: "depth" }))],
+  ] as const;
+  for (const [facade, bytes] of cases) {
+    for (const { load } of [facade, Model]) {
+      await using model = await load(bytes, { backend: "cpu" });
+      const { preprocessing, reason, assumptions } = model.recognition as Classifier["recognition"];
+      expect([facade.name, preprocessing]).toMatchObject([facade.name, { scale: 1, mean: [0, 0, 0], std: [1, 1, 1] }]);
+      expect(reason).toContain("levels as they are, which the model scales itself");
+      expect(assumptions.join()).not.toMatch(/deviation|from -1 to 1/);
+    }
+    await using said = await facade.load(bytes, { backend: "cpu", preprocessing: { scale: 1 / 255 } });
+    expect(said.recognition.preprocessing.scale).toBe(1 / 255);
+  }
 });

@@ -25,6 +25,7 @@ import {
   type ModelFiles,
   sizeOf,
   tripleOf,
+  withOwnLevels,
 } from "../model-files.ts";
 
 /** ConvNeXt's share of the shorter side, where its file does not say. */
@@ -222,7 +223,13 @@ const BYTES: Recipe = { ...TORCHVISION, assumptions: ["the middle 7/8; where it 
  *
  * @param source the model as messages call it
  */
-export function recipeOf(model: ModelInfo, source: string, image: ImageInput, files: Recipe | undefined): Recipe {
+export function recipeOf(model: ModelInfo, source: string, image: ImageInput, files: ModelFiles | undefined): Recipe {
+  const found = recipeBefore(model, source, image, recipeOfFiles(files));
+  const own = withOwnLevels(found, files, image);
+  return own !== found && (found === KERAS || found === TORCHVISION) ? { ...own, assumptions: BYTES.assumptions } : own;
+}
+
+function recipeBefore(model: ModelInfo, source: string, image: ImageInput, files: Recipe | undefined): Recipe {
   if (isNamedClassifier(model)) return { ...ULTRALYTICS, size: exportedSize(model.metadata) };
   if (files !== undefined) return files;
   if (/efficientnet[-_]?lite/i.test(source)) return EFFICIENTNET_LITE;

@@ -186,7 +186,7 @@ export async function recogniseClassifier(opened: OpenedModel, options: Classify
   const image = findImageInput(model)!;
   const { files, activation: wanted, preprocessing: said } = options;
   const classes = output.shape[1]!;
-  const recipe = recipeOf(model, source, image, recipeOfFiles(files));
+  const recipe = recipeOf(model, source, image, files);
   const size = inputSize(image, recipe, options.size);
   if (size.some((side) => side < 1)) refuse(source, "its input has room for no image", "export it with its size");
   const values = await sampleScores(opened, image, output, size);

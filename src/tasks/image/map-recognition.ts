@@ -27,7 +27,7 @@ import {
 } from "../../image/preprocessing.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
 import type { EngineShapes, OpenedModel } from "../../runtime/task.ts";
-import { isSide, type Json, levelsOf, type ModelFiles, sizeOf } from "../model-files.ts";
+import { isSide, type Json, levelsOf, type ModelFiles, sizeOf, withOwnLevels } from "../model-files.ts";
 
 /** What a caller says of the pre-processing; the rest stays as it was found. */
 export interface MapPreprocessingOptions extends Omit<PreprocessingOptions, "resize"> {
@@ -81,6 +81,11 @@ type Recipe = Pick<MapSpec, "reason" | "multiple" | "assumptions"> &
 /** Sides of the input where nothing tells. */
 const USUAL_SIDE: Readonly<Record<MapTaskName, number>> = { semantic: 512, depth: 518 };
 
+const ASSUMED = [
+  "that an image is stretched, with ImageNet's mean and deviation; where it is another, say the `preprocessing`",
+];
+const ASSUMED_OF_LEVELS = ["that an image is stretched; where it is another, say the `preprocessing`"];
+
 const IMAGENET = { scale: 1 / 255, mean: IMAGENET_MEAN, std: IMAGENET_STD };
 
 /** Of transformers' `preprocessor_config.json`; `undefined` where it does not say the size of an image. */
@@ -121,10 +126,8 @@ function recipeOf(metadata: ModelInfo["metadata"], task: MapTaskName, files: Mod
   }
   const found = files?.preprocessor && recipeOfTransformers(files.preprocessor, task);
   if (found !== undefined) return found;
-  const assumed =
-    "that an image is stretched, with ImageNet's mean and deviation; where it is another, say the `preprocessing`";
   const values = { fit: "stretch", resize: "bilinear", colour: "RGB", ...IMAGENET } as const;
-  return { reason: "its tensors", size, multiple: undefined, ...values, assumptions: [assumed] };
+  return { reason: "its tensors", size, multiple: undefined, ...values, assumptions: ASSUMED };
 }
 
 /** What is known of a model of any map, and its output. */
@@ -174,10 +177,12 @@ export async function recogniseMap(
       model.outputs.length > 1 ? `name it: ${facade}'s \`output\`` : FINDS_OUT,
     );
   }
-  const recipe = recipeOf(model.metadata, task, options.files);
+  const before = recipeOf(model.metadata, task, options.files);
+  const recipe = withOwnLevels(before, options.files, image);
   const usual: Size = [USUAL_SIDE[task], USUAL_SIDE[task]];
   const size = sizeFor(image, options.size ?? recipe.size ?? usual);
-  const { reason, multiple, assumptions, size: _, ...values } = recipe;
+  const { reason, multiple, size: _, ...values } = recipe;
+  const assumptions = recipe !== before && before.assumptions === ASSUMED ? ASSUMED_OF_LEVELS : before.assumptions;
   const { resize = values.resize, ...said } = options.preprocessing ?? {};
   const preprocessing = withOptions(preprocessingFor(image, { ...YOLO_PREPROCESSING, ...values }), said);
   const isOpen = info.shape.slice(1).some((side) => side < 0) && info.shape.length === 4 && info.shape[1]! < 0;

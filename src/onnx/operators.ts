@@ -208,6 +208,23 @@ const CHANGES: readonly { readonly version: number; readonly rules: Readonly<Rec
   },
 ];
 
+/** The domain of ONNX's own operators, and their version in a model. */
+function opsetOf(model: OnnxModel): readonly [domain: string, version: number] {
+  const domain = model.opsets.has("") ? "" : "ai.onnx";
+  return [domain, model.opsets.get(domain) ?? 1];
+}
+
+function refuseRaise(model: OnnxModel, to: RaisedOpset, source: string, found: string): never {
+  const least = Math.max(to, 17);
+  const hint = `export it with opset ${least}: yolo export … opset=${least}, or torch.onnx.export(…, opset_version=${least})`;
+  throw new ModelError(message(`raise ${source} from opset ${opsetOf(model)[1]} to ${to}`, found, hint), source);
+}
+
+/** For those who work for minutes before they raise a model. @throws {ModelError} If it is older than opset 11 */
+export function refuseTooOld(model: OnnxModel, to: RaisedOpset, source: string): void {
+  if (opsetOf(model)[1] < LEAST) refuseRaise(model, to, source, `rules are known from opset ${LEAST} on`);
+}
+
 /**
  * Raise a model to a version of ONNX's operators, where it has an older one. It is changed where it stands.
  *
@@ -221,16 +238,11 @@ export function raiseOpset(
   rankOf: (tensor: string) => number | undefined,
   source: string,
 ): void {
-  const domain = model.opsets.has("") ? "" : "ai.onnx";
-  const from = model.opsets.get(domain) ?? 1;
+  const [domain, from] = opsetOf(model);
   model.irVersion = Math.max(model.irVersion, IR_VERSIONS[to]);
   if (from >= to) return;
-  const refuse = (found: string): never => {
-    const least = Math.max(to, 17);
-    const hint = `export it with opset ${least}: yolo export … opset=${least}, or torch.onnx.export(…, opset_version=${least})`;
-    throw new ModelError(message(`raise ${source} from opset ${from} to ${to}`, found, hint), source);
-  };
-  if (from < LEAST) refuse(`rules are known from opset ${LEAST} on`);
+  refuseTooOld(model, to, source);
+  const refuse = (found: string): never => refuseRaise(model, to, source, found);
   const { graph } = model;
   const raise: Raise = { graph, rankOf };
   for (const { version, rules } of CHANGES) {

@@ -14,7 +14,7 @@ import { type Float16Conversion, toFloat16 } from "../onnx/float16.ts";
 import { FP32_REASONS } from "../onnx/fp32-nodes.ts";
 import { nodeName, type OnnxNode } from "../onnx/messages.ts";
 import { convertedTo, externalDataPaths, isOfHalves, markConverted, notFinite, OnnxModel } from "../onnx/model.ts";
-import { elementTypes } from "../onnx/operators.ts";
+import { elementTypes, refuseTooOld } from "../onnx/operators.ts";
 import {
   type CalibrationRequest,
   calibrated,
@@ -33,7 +33,15 @@ import {
   parseConvertOptions,
   type Sensitivity,
 } from "./precision-config.ts";
-import { placeIn, type Quantisation, quantise, tensorsToAverage, tensorsToCalibrate, unfitLayers } from "./quantise.ts";
+import {
+  PAIRS_OPSET,
+  placeIn,
+  type Quantisation,
+  quantise,
+  tensorsToAverage,
+  tensorsToCalibrate,
+  unfitLayers,
+} from "./quantise.ts";
 import type { Measured } from "./report.ts";
 import { describeTensors, type ProbedModel } from "./tensor-probe.ts";
 import { readExternalFloats, writeModel } from "./write-model.ts";
@@ -103,6 +111,8 @@ export async function convertInMemory(request: ConversionRequest): Promise<Conve
   const { precision, exclude } = config;
   refuseConverted(onnx, model, precision);
   refuseNotFinite(onnx, model, precision);
+  // A calibration takes minutes.
+  if (precision !== "fp16") refuseTooOld(onnx, PAIRS_OPSET, model.name);
   const before = [...onnx.graph.nodes];
   refuseUnknown(exclude, before, model);
   const tensors = await describeTensors(model);

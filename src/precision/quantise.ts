@@ -99,6 +99,9 @@ export function unfitLayers({ activations }: Placement, noise: Readonly<Record<s
   return new Set(unfit.flatMap(({ readers }) => readers.map(({ node }) => node)));
 }
 
+/** The version of ONNX's operators in which a model is quantised that becomes FP16 afterwards. */
+export const PAIRS_OPSET = 19;
+
 /** Where pairs stand in a model. @throws {ModelError} If it is quantised already, or nothing of it can be */
 export function placeIn(
   { graph }: OnnxModel,
@@ -125,7 +128,7 @@ export function quantise(model: OnnxModel, options: QuantiseOptions): Quantisati
   const isHalf = [...tensors.values()].some(({ dtype }) => dtype === "f16");
   const rankOf = (name: string): number | undefined =>
     tensors.get(name)?.shape.length ?? model.graph.inputs.find((input) => input.name === name)?.shape?.length;
-  raiseOpset(model, type === "fp8" || forFloat16 || isHalf ? 19 : 13, rankOf, source);
+  raiseOpset(model, type === "fp8" || forFloat16 || isHalf ? PAIRS_OPSET : 13, rankOf, source);
   return new Writer(model, placement, options).write();
 }
 

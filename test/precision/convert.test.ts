@@ -140,6 +140,24 @@ test("convert() refuses what cannot be done, and leaves nothing behind", async (
   expect(readdirSync(inFolder()).sort()).toEqual([...before, "empty"].sort());
 });
 
+test("convert() refuses a model that is too old to be quantised before it reads an image", async () => {
+  const weights = Float32Array.from({ length: 8 }, (_, at) => Math.sin(at));
+  const old = onnxModel({
+    nodes: [{ op: "MatMul", inputs: ["x", "weights"], outputs: ["y"] }],
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 4] }],
+    outputs: [{ name: "y", dtype: "f32", shape: [1, 2] }],
+    initializers: [{ name: "weights", dtype: "f32", shape: [4, 2], data: weights }],
+    opset: 9,
+  });
+  writeFileSync(path("old.onnx"), old);
+  // The folder is not there: whoever looks into it says so.
+  const error = await failure(convert(path("old.onnx"), { precision: "int8", calibration: path("nowhere") }));
+  expect(error).toBeInstanceOf(ModelError);
+  expect(error.message).toContain(
+    "from opset 9 to 19: rules are known from opset 11 on\nHint: export it with opset 19",
+  );
+});
+
 test.skipIf(process.getuid?.() === 0)("convert() says at once that a folder cannot be written", async () => {
   mkdirSync(path("fixed"));
   chmodSync(path("fixed"), 0o500);

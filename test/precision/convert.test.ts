@@ -141,12 +141,18 @@ test("convert() refuses what cannot be done, and leaves nothing behind", async (
 });
 
 test("convert() refuses a model that is too old to be quantised before it reads an image", async () => {
-  const weights = Float32Array.from({ length: 8 }, (_, at) => Math.sin(at));
+  const data = Float32Array.from({ length: 32 * 32 * 9 }, (_, at) => Math.sin(at));
+  const names = ["x", "a", "b", "c", "y"];
   const old = onnxModel({
-    nodes: [{ op: "MatMul", inputs: ["x", "weights"], outputs: ["y"] }],
-    inputs: [{ name: "x", dtype: "f32", shape: [1, 4] }],
-    outputs: [{ name: "y", dtype: "f32", shape: [1, 2] }],
-    initializers: [{ name: "weights", dtype: "f32", shape: [4, 2], data: weights }],
+    nodes: names.slice(1).map((output, at) => ({
+      op: "Conv",
+      inputs: [names[at]!, "weights"],
+      outputs: [output],
+      attributes: { pads: [1, 1, 1, 1], strides: at === 0 ? [8, 8] : [1, 1] },
+    })),
+    inputs: [{ name: "x", dtype: "f32", shape: [1, 32, 64, 64] }],
+    outputs: [{ name: "y", dtype: "f32", shape: [1, 32, 8, 8] }],
+    initializers: [{ name: "weights", dtype: "f32", shape: [32, 32, 3, 3], data }],
     opset: 9,
   });
   writeFileSync(path("old.onnx"), old);

@@ -93,7 +93,7 @@ const toggle = z.boolean("true or false").optional();
 /** Of {@linkcode TensorRtOptions}. */
 export const TENSORRT_OPTIONS: GivenOptions<TensorRtOptions> = {
   precision: {
-    schema: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
+    schema: z.enum(["fp32", "fp16"], "fp32 or fp16 (`convert` makes models of int8 and fp8)").optional(),
     help: "lowest precision an engine is built with",
     otherwise: "fp16",
     aliases: [

@@ -229,6 +229,13 @@ export function knownCommand(name: string): string | undefined {
   return Object.hasOwn(COMMANDS, name.toLowerCase()) ? COMMANDS[name.toLowerCase()] : undefined;
 }
 
+/** How the refusal of a command ends that several commands here do a part of; empty for others. */
+export function commandHint(name: string): string {
+  if (name.toLowerCase() !== "export") return "";
+  const others = "`convert` a model of FP16, INT8 or FP8; the ONNX file itself comes of `yolo export format=onnx`";
+  return `\nHint: \`build\` makes an engine of an ONNX file, ${others}`;
+}
+
 const PLACE = "--save DIR names the folder of annotated copies";
 const SHOWN = "nothing is shown on a screen; --save DIR writes annotated copies";
 const SHAPES = "--shapes NAME=LEAST,TYPICAL,LARGEST says all three";

@@ -9,7 +9,7 @@ import { nearestWord, unknownWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
 import { isImageName } from "../image/decode-limits.ts";
 import { confineSharp } from "../image/sharp.ts";
-import { knownCommand, parseWords, refuse } from "./args.ts";
+import { commandHint, knownCommand, parseWords, refuse } from "./args.ts";
 import {
   type Command,
   type CommandContext,
@@ -62,7 +62,8 @@ function findCommand(name: string): Command {
     throw refuse("command", `Missing command before ${JSON.stringify(name)}`, `bunx bun-tensorrt detect ${name}`);
   }
   const names = COMMANDS.map((one) => one.name);
-  throw new OptionError(unknownWord("command", name, names, knownCommand(name) ?? nearestWord(name, names)), name);
+  const text = unknownWord("command", name, names, knownCommand(name) ?? nearestWord(name, names));
+  throw new OptionError(text + commandHint(name), name);
 }
 
 /** The words with the command first: flags may stand before it. */

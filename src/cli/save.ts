@@ -71,12 +71,12 @@ function refuseCopies(
   throw refuse("save", `--save would overwrite ${noun} that is read: ${own}`, "give another place");
 }
 
-/** How files of images end that are neither read nor written. */
-const OTHER_IMAGES = /\.(bmp|heic|ico|jp2|jxl|pdf|ppm|svg)$/i;
+/** How files end that are neither read nor written here: other images, and results as text. */
+const OTHER_FILES = /\.(bmp|heic|ico|jp2|jxl|pdf|ppm|svg|txt|jsonl?|ndjson|csv|xml|ya?ml|html?|zip|np[yz])$/i;
 
-/** True for a place that is named like the file of an image, whether such a one can be written or not. */
-export function isImageFile(place: string): boolean {
-  return !isFolder(place) && (isImageName(place) || OTHER_IMAGES.test(place));
+/** True for a place that is named like a file, of an image or of results, whether such a one can be written or not. */
+export function isNamedFile(place: string): boolean {
+  return !isFolder(place) && (isImageName(place) || OTHER_FILES.test(place));
 }
 
 /** How files of images end that are written. */
@@ -88,7 +88,7 @@ const WRITTEN_IMAGES = ".jpg, .png or .webp";
  * @throws {OptionError} If a place is named like a file, and what is written there is none of that kind
  */
 export function refuseOneFile(save: string, found: string, endings?: string): void {
-  if (isFolder(save) || !(isImageFile(save) || isVideoFile(save))) return;
+  if (isFolder(save) || !(isNamedFile(save) || isVideoFile(save))) return;
   const hint = endings === undefined ? "give a folder" : `end the name in ${endings}, or give a folder`;
   throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${found}`, hint);
 }

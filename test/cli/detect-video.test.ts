@@ -215,8 +215,9 @@ test.skipIf(isFfmpegMissing)("what does not go with images and videos together i
     "is one file, got images, which are written as .jpg, .png or .webp\nHint: end the name in .jpg, .png or .webp, or";
   for (const [words, save, found] of [
     [["white.jpg"], "one.mp4", `--save "one.mp4" ${asImage} give a folder\n`],
-    // No folder is made of a kind of image that cannot be written.
+    // No folder is made of a kind of image that cannot be written, nor of what is no image.
     [["white.jpg"], "one.bmp", `--save "one.bmp" ${asImage} give a folder\n`],
+    [["white.jpg"], "one.txt", `--save "one.txt" ${asImage} give a folder\n`],
     [["white.jpg", "second.jpg"], "one.bmp", "written as .jpg, .png or .webp\nHint: give a folder\n"],
     [["halves.mp4"], "one.jpg", '--save "one.jpg" is one file, got 1 video, written as .mp4'],
     [

@@ -114,6 +114,11 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
       '--output must end in .png, .jpg or .webp, got "x.tif"\nHint: rename it, or give',
     ],
     [
+      ["good/a.jpg", "-o", "x.json"],
+      2,
+      '--output must end in .png, .jpg or .webp, got "x.json"\nHint: rename it, or give',
+    ],
+    [
       ["good/a.jpg", "-o", "x.bmp"],
       2,
       '--output must end in .png, .jpg or .webp, got "x.bmp"\nHint: rename it, or give',

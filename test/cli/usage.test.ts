@@ -68,7 +68,10 @@ test("flags may stand before the command, and a missing or foreign command is an
     [["street.jpg"], 'Missing command before "street.jpg"\nHint: bunx bun-tensorrt detect street.jpg'],
     [["--conf", "0.5"], 'Missing command before "--conf"\nHint: bunx bun-tensorrt --help lists the commands'],
     [["predict", "model=a.onnx"], 'Unknown command "predict". Did you mean "detect"?'],
-    [["export"], 'Unknown command "export". Did you mean "build"?'],
+    [
+      ["export"],
+      'Unknown command "export". Did you mean "build"?\nHint: `build` makes an engine of an ONNX file, `convert` a model',
+    ],
     [["track"], 'Unknown command "track". Did you mean "detect --track bytetrack"?'],
     [["segment"], 'Unknown command "segment". Did you mean "detect --model yolo11n-seg"?'],
     [["detetc"], 'Unknown command "detetc". Did you mean "detect"?'],
@@ -162,7 +165,10 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect a.jpg --format yolo", "--format yolo needs a folder"],
     ["detect a.jpg --annotations b.json", "--annotations needs --format coco"],
     ["detect", "Missing input: give a file, a folder or a pattern"],
-    ["detect a.jpg --precision int8", '--precision must be fp32 or fp16, got "int8"'],
+    [
+      "detect a.jpg --precision int8",
+      '--precision must be fp32 or fp16 (`convert` makes models of int8 and fp8), got "int8"',
+    ],
     ["detect a.jpg --device -1", "--device must be a number from 0 to 1023, or a list of 1 to 64 different ones"],
     ["detect a.jpg --device 0,0", 'different ones, got "0,0"'],
     ["detect a.jpg --batch-wait -1", "--batch-wait-ms must be 0 to 60000 milliseconds"],

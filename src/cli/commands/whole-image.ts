@@ -33,7 +33,7 @@ import {
   withExtension,
 } from "../operands.ts";
 import { openTarget } from "../result-target.ts";
-import { isImageFile, openSaver } from "../save.ts";
+import { isNamedFile, openSaver } from "../save.ts";
 import { type Paint, Progress, paintOf } from "../terminal.ts";
 import {
   CLASSIFY_FLAGS,
@@ -104,7 +104,7 @@ function renamed(name: string, format: EncodedFormat | undefined): string {
 /** One path an image: `output` itself where it is named like an image, else a name in that folder. */
 function namesOf({ output, format }: TransformArguments, files: readonly string[]): string[] {
   const named = formatOf(output);
-  if (!isImageFile(output)) {
+  if (!isNamedFile(output)) {
     return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
   }
   if (named === undefined || (format !== undefined && format !== named)) {

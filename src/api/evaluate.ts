@@ -78,6 +78,17 @@ function objectRun(model: AnyDetector, data: string, { images, split, selection 
   };
 }
 
+/** @throws {ArgumentError} If it is no model that was loaded, or no path */
+function refuseOthers(model: unknown, data: unknown): void {
+  const isModel = typeof model === "object" && model !== null && "task" in model;
+  if (isModel && typeof data === "string") return;
+  const [noun, value, hint] = isModel
+    ? ["the dataset", data, "give the path of its annotations, of its `data.yaml`, or of its folder"]
+    : ["the model", model, "load it first: `await Detector.load(path)`"];
+  const found = typeof value === "string" ? JSON.stringify(value) : value === null ? "null" : typeof value;
+  throw new ArgumentError(message("evaluate a model", `${noun} is ${found}`, hint));
+}
+
 /** @throws {ArgumentError} If a model is of a task that has no figures, or does not find its objects itself */
 function refuseUnscored(model: EvaluatedModel | TopDownPoseEstimator): void {
   const isTopDown = model instanceof TopDownPoseEstimator;
@@ -120,6 +131,7 @@ export async function evaluate<Task extends EvaluatedModel["task"]>(
   data: string,
   options: EvaluateOptions = {},
 ): Promise<Extract<Evaluation, { readonly task: Task }>> {
+  refuseOthers(model, data);
   const { images, split, onProgress, onError, signal, ...selection } = parseEvaluateOptions(options);
   const asked = { images, split, selection };
   const scored: EvaluatedModel = model;

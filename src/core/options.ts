@@ -186,14 +186,14 @@ function tableAt(table: OptionTable, path: readonly PropertyKey[]): OptionTable 
 }
 
 /**
- * The option that a former or foreign name stands for, in whatever spelling.
+ * The option that a former or foreign name stands for, in whatever spelling, or one within another that has the name.
  *
  * @param path of the object within the options that has the name
  */
 export function aliasOf(key: string, table: OptionTable, path: readonly PropertyKey[] = []): string | undefined {
   for (const [name, { aliases = [], options = {} }] of Object.entries(tableAt(table, path))) {
     if (aliases.some((alias) => kebab(typeof alias === "string" ? alias : alias[0]) === kebab(key))) return name;
-    const inner = aliasOf(key, options);
+    const inner = Object.keys(options).find((own) => kebab(own) === kebab(key)) ?? aliasOf(key, options);
     if (inner !== undefined) return `${name}.${inner}`;
   }
   return undefined;

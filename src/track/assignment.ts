@@ -3,6 +3,7 @@
  * of them, at the lowest total cost, where most pairs are out of the question.
  */
 
+import { ArgumentError, message } from "../core/errors.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import type { OrientedObject } from "../tasks/objects/objects.ts";
 
@@ -252,4 +253,17 @@ export class Assignment {
     while (this.#pairColumn[at] !== column) at += 1;
     return this.#pairCost[at]!;
   }
+}
+
+/**
+ * Refuse what is no list of detections: a tracker would find nothing in a whole result, which has none of a list's places.
+ *
+ * @param action what they are for: `track objects`
+ * @throws {ArgumentError} If it is none
+ */
+export function assertDetections(objects: unknown, action: string): void {
+  if (Array.isArray(objects)) return;
+  const isObject = typeof objects === "object" && objects !== null;
+  const found = isObject ? ("detections" in objects ? "a whole result" : "an object") : String(objects);
+  throw new ArgumentError(message(action, `got ${found}`, "give a list of detections, such as `result.detections`"));
 }

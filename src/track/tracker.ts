@@ -5,7 +5,7 @@
 
 import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
-import { Assignment, Candidates, overlap } from "./assignment.ts";
+import { Assignment, assertDetections, Candidates, overlap } from "./assignment.ts";
 import { CameraMotion, type CameraStep } from "./camera-motion.ts";
 import { State, TrackTable } from "./track-table.ts";
 import { parseTrackerOptions, type TrackerConfig, type TrackerName, type TrackerOptions } from "./tracker-options.ts";
@@ -96,9 +96,10 @@ export class Tracker {
    * @param objects what was found in the frame, of scores down to `lowThreshold`
    * @param frame   its time; a `VideoFrame` says it. Without it each frame is one further on. With `cameraMotion` its pixels, too
    * @returns those of them that belong to a track that is confirmed, by the order of their tracks
-   * @throws {ArgumentError} If `cameraMotion` needs pixels and the frame has none in host memory
+   * @throws {ArgumentError} If the objects are no list, or `cameraMotion` needs pixels and the frame has none in host memory
    */
   update<Object extends Detection>(objects: readonly Object[], frame: TrackedFrame = {}): Tracked<Object>[] {
+    assertDetections(objects, "track objects");
     const camera = this.#camera?.step(frame);
     this.#step(objects, this.#config.clock === "time" ? this.#clock.step(frame) : 1, camera);
     const tracks = this.#tracks;

@@ -9,6 +9,7 @@ import type { Image } from "../image/image.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import { type CaptionedLine, paintLines } from "../tasks/detect/draw.ts";
 import type { DrawOptions } from "../tasks/draw-options.ts";
+import { assertDetections } from "./assignment.ts";
 import { parseZones, type ZonesConfig, type ZonesOptions } from "./zone-options.ts";
 import {
   type EnterEvent,
@@ -70,8 +71,10 @@ export class Zones {
    * @param objects with the ids of their tracks; those without one count for occupancy alone
    * @param frame   which they were found in
    * @returns what happened in it, by zone and line in the order of the options
+   * @throws {ArgumentError} If the objects are no list
    */
   update(objects: readonly Detection[], frame: ZoneFrame): ZoneEvent[] {
+    assertDetections(objects, "see who is in a zone");
     const events: ZoneEvent[] = [];
     if (frame.width !== this.#width || frame.height !== this.#height) this.#resize(frame);
     for (const zone of this.#zones) zone.update(objects, frame, events);

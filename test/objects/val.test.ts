@@ -61,3 +61,12 @@ test.skipIf(isElsewhere || estimator === undefined)(
   },
   300_000,
 );
+
+test("evaluate() refuses what is no model that was loaded, and what is no path", async () => {
+  const refused = (model: unknown, data: unknown) => evaluate(model as never, data as never);
+  await expect(refused("yolo11n", "data.yaml")).rejects.toThrow(
+    'Cannot evaluate a model: the model is "yolo11n"\nHint: load it first',
+  );
+  await expect(refused(null, "data.yaml")).rejects.toThrow("the model is null");
+  await expect(refused({ task: "detect" }, undefined)).rejects.toThrow("the dataset is undefined\nHint: give the path");
+});

@@ -323,3 +323,16 @@ test("options are checked, in others' words, too", () => {
   expect(() => new Tracker({ buffer: 0 })).toThrow('Option "buffer" must be a whole number from 1 to 100000, got 0');
   expect(new Tracker().options.tracker).toBe("bytetrack");
 });
+
+test("what is no list of detections is refused, a whole result among it, of which a tracker would find nothing", () => {
+  const tracker = new Tracker();
+  const result = { detections: [at(100, 100)], width: 640, height: 480 };
+  for (const [given, found] of [
+    [result, "got a whole result\nHint: give a list of detections, such as `result.detections`"],
+    [null, "got null"],
+    [{}, "got an object"],
+  ] as const) {
+    expect(() => tracker.update(given as never)).toThrow(`Cannot track objects: ${found}`);
+  }
+  expect(tracker.update(result.detections)).toBeArray();
+});

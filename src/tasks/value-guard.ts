@@ -3,6 +3,7 @@
  */
 
 import { logger } from "../core/log.ts";
+import type { Tensor } from "../core/tensor.ts";
 import type { OpenedModel } from "../runtime/task.ts";
 
 /** What a guard's numbers are. */
@@ -70,16 +71,15 @@ export class ValueGuard {
   /**
    * The same of an image, whose values may also be of another range than is assumed: what lies far outside is cut off.
    *
+   * @param tensor  [N, …]; whole numbers are as they are meant
+   * @param row     of it, that is looked at
    * @param lowest  the value that becomes black
    * @param highest the value that becomes white
    */
-  checkRange(
-    values: Float32Array | Float16Array,
-    start: number,
-    length: number,
-    lowest: number,
-    highest: number,
-  ): void {
+  checkRange({ data: values, shape }: Tensor, row: number, lowest: number, highest: number): void {
+    if (!(values instanceof Float32Array || values instanceof Float16Array)) return;
+    const length = values.length / shape[0]!;
+    const start = row * length;
     this.check(values, start, length);
     if (this.#hasReported) return;
     const beyond = (highest - lowest) / 2;

@@ -44,6 +44,7 @@ const BODIES: Readonly<Record<string, string>> = {
   cudaEventCreateWithFlags: "(void **out, unsigned flags) { (void)flags; *out = handle(); return 0; }",
   // An event of a test's own making is its status.
   cudaEventQuery: "(void *event) { return (uintptr_t)event < 1000 ? (int)(uintptr_t)event : 0; }",
+  cudaStreamIsCapturing: "(void *stream, int *out) { (void)stream; *out = 0; return 0; }",
   cudaStreamEndCapture: "(void *stream, void **out) { (void)stream; *out = handle(); return 0; }",
   cudaGraphInstantiateWithFlags:
     "(void **out, void *graph, unsigned long long flags) { (void)graph; (void)flags; *out = handle(); return 0; }",

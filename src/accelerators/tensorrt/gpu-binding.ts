@@ -291,15 +291,20 @@ export function engineBuffer({ dtype, format }: EngineTensor, shape: Shape, devi
   return DeviceBuffer.create(dtype, shape, { device }, vectorOf(format, shape));
 }
 
-/** A tensor on the device, row-major whatever its format. Blocks. */
-export function readTensor(buffer: DeviceBuffer, stream: Stream): Tensor {
-  const tensor = createTensor(buffer.dtype, buffer.shape);
+/**
+ * A tensor on the device, row-major whatever its format. Blocks.
+ *
+ * @param rows of its batch that are read, from the first on. Default: all
+ */
+export function readTensor(buffer: DeviceBuffer, stream: Stream, rows?: number): Tensor {
+  const [batch = 1, ...row] = buffer.shape;
+  const tensor = createTensor(buffer.dtype, rows === undefined ? buffer.shape : [rows, ...row]);
   if (buffer.vector === 1) {
-    copyToHost(tensor.data, buffer, { stream });
+    copyToHost(tensor.data, buffer, { stream, byteLength: tensor.data.byteLength });
     return tensor;
   }
-  const packed = allocate(buffer.dtype, buffer.length);
-  copyToHost(packed, buffer, { stream });
+  const packed = allocate(buffer.dtype, (buffer.length / batch) * (rows ?? batch));
+  copyToHost(packed, buffer, { stream, byteLength: packed.byteLength });
   unpackVectors(tensor, packed, buffer.vector);
   return tensor;
 }

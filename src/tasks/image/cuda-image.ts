@@ -1,5 +1,6 @@
 /** @module Cuda image: an image in, cut, run and put together on the device, an image out. */
 
+import { readTensor } from "../../accelerators/tensorrt/gpu-binding.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -22,6 +23,7 @@ import { bytesPerPixel, type PackedFormat, type PackedImage } from "../../image/
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import { type Padding, type Tile, tileGrid } from "../image-grid.ts";
+import type { ValueGuard } from "../value-guard.ts";
 import {
   type DeviceFrame,
   FRAME_BYTES,
@@ -37,8 +39,10 @@ import {
   type ImageModelSpec,
   imageFormFor,
   levelLine,
+  levelRange,
   type MadeImage,
   type PixelChannels,
+  type PixelTensor,
   type TiledImageSpec,
   tilePreprocessing,
   withMemory,
@@ -55,26 +59,50 @@ interface Shared {
   readonly values: DeviceBuffer<"f32">;
   /** On the device: i32 [scale, 5], what `cubicPhases` gave. */
   readonly phases: DeviceBuffer<"i32">;
+  readonly first: FirstLook;
+}
+
+/** Shows a tile of the model's first image to its guard, once a load: kernels write levels, and cut off what is outside. */
+class FirstLook {
+  readonly #guard: ValueGuard;
+  readonly #range: readonly [lowest: number, highest: number];
+  #isDone = false;
+
+  constructor(guard: ValueGuard, output: PixelTensor) {
+    this.#guard = guard;
+    this.#range = levelRange(output);
+  }
+
+  /** @param made what the model made of the last run, which has been waited for. Blocks the first time */
+  look(made: DeviceBuffer, { stream }: OnStream): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.#guard.checkRange(readTensor(made, stream, 1), 0, ...this.#range);
+  }
 }
 
 /** Images of images around an engine. */
 export class CudaImage implements CudaTask<undefined, MadeImage> {
   readonly #recognition: TiledImageSpec;
   readonly #padding: Padding;
+  readonly #guard: ValueGuard;
 
-  constructor(recognition: TiledImageSpec, padding: Padding) {
+  constructor(recognition: TiledImageSpec, padding: Padding, guard: ValueGuard) {
     this.#recognition = recognition;
     this.#padding = padding;
+    this.#guard = guard;
   }
 
   load(model: LoadedModel, owned: DisposableStack): CudaModel<undefined, MadeImage> {
     const { device } = model;
-    const { input, scale } = this.#recognition;
+    const recognition = this.#recognition;
+    const { input, output, scale } = recognition;
     const preprocessing = tilePreprocessing(input);
     const values = owned.use(deviceTable("f32", valueTable(preprocessing), device));
     const phases = owned.use(deviceTable("i32", cubicPhases(scale), device));
-    const shared = { model, recognition: this.#recognition, padding: this.#padding, preprocessing, values, phases };
-    return { createWork: () => new CudaImageWork(shared) };
+    const first = new FirstLook(this.#guard, output);
+    const shared = { model, recognition, padding: this.#padding, preprocessing, values, phases, first };
+    return { createWork: ({ setup }) => new CudaImageWork(shared, setup) };
   }
 }
 
@@ -96,9 +124,11 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   #image: ImageInWork | undefined;
   /** Its memory is made while the device works: 6 MB take some tenths of a millisecond. */
   #result: PackedImage | undefined;
+  readonly #setup: OnStream;
 
-  constructor(shared: Shared) {
+  constructor(shared: Shared, setup: OnStream) {
     this.#shared = shared;
+    this.#setup = setup;
     this.#memory = new ImageMemory(shared.model.device);
   }
 
@@ -155,7 +185,8 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
     this.#result = withMemory(result);
   }
 
-  read(): readonly MadeImage[] {
+  read({ made }: TileStages): readonly MadeImage[] {
+    this.#shared.first.look(made, this.#setup);
     const image = this.#result!;
     const tiles = this.#image!.tiles.length;
     this.#image = undefined;
@@ -171,6 +202,8 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
 
 /** The launches of one batch and size of tiles. Which tiles they are is in a table on the device. */
 class TileStages implements CudaStages<undefined> {
+  /** What the model makes. */
+  readonly made: DeviceBuffer;
   readonly #work: CudaImageWork;
   readonly #batch: number;
   readonly #table: DeviceBuffer<"u8">;
@@ -196,9 +229,10 @@ class TileStages implements CudaStages<undefined> {
     const frame = part(0, FRAME_BYTES);
     const images = part(FRAME_BYTES, batch * IMAGE_BYTES);
     const tiles = part(FRAME_BYTES + batch * IMAGE_BYTES, batch * TILE_BYTES);
-    const made = { frame, tiles, phases, made: outputs.get(recognition.output.name)! };
+    this.made = outputs.get(recognition.output.name)!;
+    const memory = { frame, tiles, phases, made: this.made };
     this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, { output, images, table: values }));
-    this.#place = new KernelLaunch(kernels, placeLaunch(recognition, shape, made));
+    this.#place = new KernelLaunch(kernels, placeLaunch(recognition, shape, memory));
     this.#owned = owned.move();
   }
 

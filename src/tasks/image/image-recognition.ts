@@ -309,6 +309,15 @@ export function levelLine({ scale, mean, std }: Pick<PixelTensor, "scale" | "mea
   return { slope: Math.fround(std[channel]! / scale), offset: Math.fround(mean[channel]! / scale) };
 }
 
+/** The values that become black and white, in the channels where they reach furthest. */
+export function levelRange(form: PixelTensor): readonly [lowest: number, highest: number] {
+  const lines = [0, 1, 2].map((channel) => levelLine(form, channel));
+  return [
+    Math.min(...lines.map(({ slope, offset }) => -offset / slope)),
+    Math.max(...lines.map(({ slope, offset }) => (255 - offset) / slope)),
+  ];
+}
+
 /** What is done to tiles, whose pixels are taken as they are, on their way into an input. */
 export function tilePreprocessing({ layout, dtype, scale, mean, std, channels }: PixelTensor): Preprocessing {
   const colour = channels === "grey" ? "luma" : channels;

@@ -129,7 +129,7 @@ class RecognisedImageModel implements ImageTaskModel {
   readonly device = {
     cuda: async (): Promise<unknown> => {
       const { CudaImage } = await import("./cuda-image.ts");
-      return new CudaImage(this.spec, this.#padding);
+      return new CudaImage(this.spec, this.#padding, this.guard);
     },
   };
 }

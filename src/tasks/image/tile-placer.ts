@@ -16,6 +16,7 @@ import {
   checkOutput,
   imageFormFor,
   levelLine,
+  levelRange,
   type MadeImage,
   type PixelTensor,
   type TiledImageSpec,
@@ -312,20 +313,14 @@ export class HostImage implements HostWork<undefined, MadeImage> {
   #source: PackedImage | undefined;
   #grid: TileGrid | undefined;
   #result: PackedImage | undefined;
-
-  /** What becomes black and white in the channels that reach furthest. */
-  readonly #lowest: number;
-  readonly #highest: number;
+  readonly #range: readonly [lowest: number, highest: number];
   readonly #guard: ValueGuard;
 
   constructor(recognition: TiledImageSpec, padding: Padding, guard: ValueGuard) {
     this.#recognition = recognition;
     this.#padding = padding;
     this.#guard = guard;
-    const { output } = recognition;
-    const lines = [0, 1, 2].map((channel) => levelLine(output, channel));
-    this.#lowest = Math.min(...lines.map(({ slope, offset }) => -offset / slope));
-    this.#highest = Math.max(...lines.map(({ slope, offset }) => (255 - offset) / slope));
+    this.#range = levelRange(recognition.output);
     this.#preprocessor = new Preprocessor(tilePreprocessing(recognition.input));
     this.#placer = new TilePlacer(recognition.output, recognition.scale);
   }
@@ -351,10 +346,7 @@ export class HostImage implements HostWork<undefined, MadeImage> {
     const { size, tiles } = this.#grid!;
     const tensor = tensors.outputs.get(this.#recognition.output.name)!;
     this.#placer.place(tensor, row, size, tiles[region]!, this.#source!, this.#result!);
-    const { data, shape } = tensor;
-    if (!(data instanceof Float32Array || data instanceof Float16Array)) return;
-    const length = data.length / shape[0]!;
-    this.#guard.checkRange(data, row * length, length, this.#lowest, this.#highest);
+    this.#guard.checkRange(tensor, row, ...this.#range);
   }
 
   end(): readonly MadeImage[] {

@@ -1,6 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ImageModel } from "../../../src/api/image-model.ts";
 import type { ImageModelOptions } from "../../../src/api/image-model-config.ts";
+import { setLogSink } from "../../../src/core/log.ts";
 import { PinnedBuffer } from "../../../src/cuda/buffers.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import { decodeImage, encodeImage } from "../../../src/image/image-file.ts";
@@ -85,6 +86,20 @@ describe.skipIf(isGpuMissing)("ImageModel on a GPU", () => {
           expect(distance(a.image, b.image).worst).toBeLessThanOrEqual(1);
         }
       }
+    }
+  });
+
+  test("reports of the first image that its values lie far outside the range that is assumed", async () => {
+    const lines: string[] = [];
+    const former = setLogSink((level, text) => level === "warn" && lines.push(text));
+    try {
+      await using wrong = await load(identityImageModel([1, 3, 16, 24]), { range: "0-255", outputRange: "0-1" });
+      for (let round = 0; round < 2; round++) await wrong.transform(noiseImage(40, 20));
+      expect(lines.filter((line) => line.startsWith("Implausible"))).toEqual([
+        expect.stringMatching(/^Implausible image of .* lie far outside 0 to 1; say what black and white are/),
+      ]);
+    } finally {
+      setLogSink(former);
     }
   });
 

@@ -74,3 +74,57 @@ fakeCudaTest(
     ]);
   },
 );
+
+fakeCudaTest(
+  "CudaImage shows a tile of the first image of a load to its guard, in either format",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { KernelLibrary } = await import("./src/accelerators/tensorrt/kernels.ts");
+    const { setLogSink } = await import("./src/core/log.ts");
+    const { DeviceBuffer } = await import("./src/cuda/buffers.ts");
+    const { copyToDevice } = await import("./src/cuda/copy.ts");
+    const { Device } = await import("./src/cuda/device.ts");
+    const { Stream } = await import("./src/cuda/stream.ts");
+    const { CudaImage } = await import("./src/tasks/image/cuda-image.ts");
+    const { normalisation } = await import("./src/tasks/image/image-recognition.ts");
+    const { ValueGuard } = await import("./src/tasks/value-guard.ts");
+
+    const lines = [];
+    setLogSink((level, text) => level === "warn" && lines.push(text));
+    using device = Device.open(0);
+    using stream = Stream.create(device);
+    using kernels = KernelLibrary.create(device);
+    const form = { name: "x", layout: "NCHW", channels: "RGB", dtype: "f32", ...normalisation("0-1") };
+    const sides = { fixedWidth: 8, fixedHeight: 8, smallest: [8, 8], largest: [8, 8], multiple: 8, overlap: 0 };
+    const spec = { input: form, output: form, scale: 1, fixedWidth: 8, fixedHeight: 8, fixedBatch: 2, tiling: sides };
+    const shape = [2, 3, 8, 8];
+    // Of the first row so many values are 100, and the second one is a tile that nobody looks at.
+    const run = (vector, white, images = 1) => {
+      using owned = new DisposableStack();
+      const guard = ValueGuard.begin({ source: "toy" }, "image");
+      const loaded = new CudaImage(spec, "reflect", guard).load({ device, kernels, rows: 2 }, owned);
+      using work = loaded.createWork({ setup: { stream } });
+      using input = DeviceBuffer.create("f32", shape, { device });
+      using made = DeviceBuffer.create("f32", shape, { device }, vector);
+      const values = new Float32Array(made.length).fill(100);
+      const cells = made.length / 2;
+      // Row-major: the first channel. Vectors of four: their fourth channel is none.
+      for (let at = 0; at < cells; at++) values[at] = vector === 1 ? (at < white ? 100 : 0.5) : at % 4 === 3 || at < white ? 100 : 0.5;
+      copyToDevice(made, values, { stream });
+      using stages = work.createStages({ images: input, outputs: new Map([["x", made]]) }, { batch: 2, size: [8, 8] });
+      for (let image = 0; image < images; image++) {
+        const source = { width: 8, height: 8, format: "RGB", pitchBytes: 24, pixels: input.pointer };
+        work.begin({ images: [source], deviceImages: [source], size: [8, 8], params: undefined }, { stream });
+        work.enqueueCopyOut({ stream });
+        work.read(stages);
+      }
+      return lines.splice(0);
+    };
+    console.log(JSON.stringify([run(1, 0), run(1, 96, 2), run(4, 0), run(4, 128)]));
+    `);
+    const half = expect.stringMatching(
+      /^Implausible image of toy: 50 % of its values lie far outside 0 to 1; say what/,
+    );
+    expect(JSON.parse(output)).toEqual([[], [half], [], [half]]);
+  },
+);

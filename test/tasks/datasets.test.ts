@@ -164,6 +164,26 @@ test("what is wrong with annotations is named", () => {
       /annotation 7 .*read/,
     ],
     [coco("corners_val.json", [annotation]), "obb", /annotation 7 has no segmentation with the corners/],
+    [coco("turn_val.json", [{ ...annotation, bbox: [1, 2, 3, 4, 0.5] }]), "detect", /7 has no bbox of four numbers: x/],
+    [coco("side_val.json", [{ ...annotation, bbox: [1, 2, -3, 4] }]), "detect", /7 has no bbox of four numbers: x/],
+    [coco("area_val.json", [{ ...annotation, area: "large" }]), "detect", /annotation 7 has the area "large"/],
+    [coco("less_val.json", [{ ...annotation, area: -1 }]), "segment", /annotation 7 has the area -1/],
+    [coco("crowd_val.json", [{ ...annotation, iscrowd: "no" }]), "detect", /annotation 7 has an iscrowd of "no"/],
+    [
+      coco("odd_val.json", [{ ...annotation, segmentation: [[0, 0, 9, 0, 9, 9, 0]] }]),
+      "segment",
+      /annotation 7 has no polygons/,
+    ],
+    [
+      coco("odd_turned_val.json", [{ ...annotation, segmentation: [[0, 0, 9, 0, 9, 9, 0]] }]),
+      "obb",
+      /annotation 7 has no segmentation with the corners/,
+    ],
+    [
+      coco("points_val.json", [{ ...annotation, keypoints: [1, 2, 2, 3] }], [{ id: 9, name: "dog", keypoints: ["a"] }]),
+      "pose",
+      /annotation 7 has keypoints that are no list of x, y and visibility/,
+    ],
   ];
   for (const [file, task, text] of cases) expect(() => open(file, task).truth(0, SIZE)).toThrow(text);
   write("coco/annotations/list.json", "[]");
@@ -174,6 +194,46 @@ test("what is wrong with annotations is named", () => {
   expect(() => open("far/instances.json")).toThrow(
     /its first image "one.jpg" was not found beside it\nHint: .*--images/,
   );
+});
+
+test("annotations that score as something else are refused: ids that are there twice, images that are not", () => {
+  const lists = { annotations: [], categories: [{ id: 1, name: "cat" }] };
+  const image = { id: 1, file_name: "one.jpg" };
+  write("twice/one.jpg");
+  write("twice/images.json", { ...lists, images: [image, { ...image, file_name: "two.jpg" }] });
+  expect(() => open("twice/images.json")).toThrow(/two of its "images" have the id 1\nHint: /);
+  write("twice/classes.json", { ...lists, images: [image], categories: [...lists.categories, { id: 1, name: "dog" }] });
+  expect(() => open("twice/classes.json")).toThrow(/two of its "categories" have the id 1/);
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    const stray = { ...annotation, image_id: 4 };
+    const file = coco("stray_val.json", [annotation, stray]);
+    expect(open(file).truth(0, SIZE)).toHaveLength(1);
+    expect(lines).toEqual([
+      expect.stringMatching(/^warn: Ignoring .* 1 of its 2 annotations .*, such as that of image 4$/),
+    ]);
+    expect(() => open(coco("strays_val.json", [stray]))).toThrow(/1 of its 1 annotation .*such as that of image 4/);
+  } finally {
+    setLogSink(former);
+  }
+});
+
+test("what other tools write for no crowd, no area and no key points is read as that", () => {
+  const none = { ...annotation, area: null, keypoints: null };
+  const dog = { id: 9, name: "dog", keypoints: ["a"] };
+  const given = [false, null, 0, 1, true].map((iscrowd) => ({ ...none, iscrowd }));
+  const objects = open(coco("crowds_val.json", given, [dog]), "pose").truth(0, SIZE);
+  expect(objects.map(({ isCrowd }) => isCrowd)).toEqual([false, false, false, true, true]);
+  expect(objects[0]).toEqual({ classId: 0, box: [10, 20, 30, 40], area: 1200, isCrowd: false, keypoints: [] });
+});
+
+test("names of classes by something else than their ids are refused", () => {
+  write("named/images/1.jpg");
+  for (const names of ["{cat: 0, dog: 1}", "{-1: cat}", "{0.5: cat}", "{1000000000: cat}"]) {
+    write("named/data.yaml", `val: images\nnames: ${names}\n`);
+    expect(() => open("named")).toThrow(/its names have ".*" in place of a class id\nHint: give a data\.yaml/);
+  }
 });
 
 test("a folder of folders is one of classes, in val where there is one", () => {

@@ -6,7 +6,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { ImageError, inShort, message } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
 import { statsOf } from "../../core/paths.ts";
+import { plural } from "../../core/units.ts";
 import type { PixelSize } from "../../runtime/task.ts";
 import { Mask } from "../segment/mask.ts";
 import type { Rle } from "../segment/mask-forms.ts";
@@ -35,8 +37,8 @@ interface CocoAnnotation {
   readonly image_id: number;
   readonly category_id: number;
   readonly bbox?: unknown;
-  readonly area?: number;
-  readonly iscrowd?: number;
+  readonly area?: unknown;
+  readonly iscrowd?: unknown;
   readonly segmentation?: unknown;
   readonly keypoints?: unknown;
 }
@@ -69,7 +71,26 @@ function readCoco(path: string): CocoFile {
     const isFit = Array.isArray(list) && list.every((one) => typeof one === "object" && one !== null && check(one));
     if (!isFit) throw datasetError(path, `"${key}" must be a list of objects with ${rule}`, COCO_HINT);
   }
-  return content as unknown as CocoFile;
+  const file = content as unknown as CocoFile;
+  for (const key of ["images", "categories"] as const) {
+    const ids = new Set<number>();
+    const twice = file[key].find(({ id }) => ids.size === ids.add(id).size);
+    if (twice !== undefined) throw datasetError(path, `two of its "${key}" have the id ${twice.id}`, COCO_HINT);
+  }
+  return file;
+}
+
+/** Annotations by the id of their image. @throws {BunTensorRtError} If none is of an image that is there; some are reported */
+function annotationsByImage(path: string, { images, annotations }: CocoFile): ReadonlyMap<number, CocoAnnotation[]> {
+  const byImage = Map.groupBy(annotations, ({ image_id }) => image_id);
+  const known = new Set(images.map(({ id }) => id));
+  const stray = annotations.filter(({ image_id }) => !known.has(image_id));
+  if (stray.length === 0) return byImage;
+  const found = `${stray.length} of its ${plural(annotations.length, "annotation")} are of images that it does not list`;
+  const example = `such as that of image ${stray[0]!.image_id}`;
+  if (stray.length === annotations.length) throw datasetError(path, `${found}, ${example}`, COCO_HINT);
+  logger.warn(`Ignoring annotations of ${JSON.stringify(path)}: ${found}, ${example}`);
+  return byImage;
 }
 
 /** The folder that holds the first image: the one that is named, or one beside the file. */
@@ -88,9 +109,16 @@ function imageFolder(path: string, { file_name }: CocoImage, named: string | und
   throw datasetError(path, found, "give the folder of the images with --images (`images`)");
 }
 
-/** @returns the value, if it is a list of at least so many numbers */
-function numbersIn(value: unknown, least: number): readonly number[] | undefined {
-  return Array.isArray(value) && value.length >= least && value.every(Number.isFinite) ? value : undefined;
+/** @returns the value, if it is a list of at least so many numbers, in groups of some */
+function numbersIn(value: unknown, least: number, group: number): readonly number[] | undefined {
+  const isFit = Array.isArray(value) && value.length >= least && value.length % group === 0;
+  return isFit && value.every(Number.isFinite) ? value : undefined;
+}
+
+/** @returns the value, if it is x, y and two sides that are not negative */
+function boxIn(value: unknown): AnnotatedObject["box"] | undefined {
+  const box = numbersIn(value, 4, 4);
+  return box?.length === 4 && box[2]! >= 0 && box[3]! >= 0 ? (box as AnnotatedObject["box"]) : undefined;
 }
 
 /** x and y of three corners. */
@@ -99,12 +127,12 @@ const LEAST_POLYGON = 6;
 /** A segmentation as a mask. @returns `undefined` if it is none */
 function maskIn(segmentation: unknown, width: number, height: number): Mask | undefined {
   if (Array.isArray(segmentation)) {
-    const polygons = segmentation.map((polygon) => numbersIn(polygon, LEAST_POLYGON));
+    const polygons = segmentation.map((polygon) => numbersIn(polygon, LEAST_POLYGON, 2));
     if (polygons.length === 0 || polygons.includes(undefined)) return undefined;
     return polygonMask(polygons as number[][], width, height);
   }
   const { size, counts } = (segmentation ?? {}) as { readonly size?: unknown; readonly counts?: unknown };
-  if (numbersIn(size, 2) === undefined || !(typeof counts === "string" || Array.isArray(counts))) return undefined;
+  if (numbersIn(size, 2, 2) === undefined || !(typeof counts === "string" || Array.isArray(counts))) return undefined;
   return Mask.fromRle(segmentation as Rle);
 }
 
@@ -115,7 +143,8 @@ function maskIn(segmentation: unknown, width: number, height: number): Mask | un
  * @throws {BunTensorRtError} If the file cannot be read, or has another form
  */
 export function openCoco(path: string, { task, images: folder }: DatasetRequest): ObjectDataset {
-  const { images, annotations, categories } = readCoco(path);
+  const file = readCoco(path);
+  const { images, categories } = file;
   if (images.length === 0) throw datasetError(path, "it has no images", COCO_HINT);
   const ordered = images.toSorted((a, b) => a.id - b.id);
   const root = imageFolder(path, ordered[0]!, folder);
@@ -127,7 +156,7 @@ export function openCoco(path: string, { task, images: folder }: DatasetRequest)
   const classes = kept.toSorted((a, b) => a.id - b.id);
   const classIds = new Map(classes.map(({ id }, at) => [id, at]));
   const known = new Set(categories.map(({ id }) => id));
-  const byImage = Map.groupBy(annotations, ({ image_id }) => image_id);
+  const byImage = annotationsByImage(path, file);
   return {
     names: classes.map(({ name }) => name),
     images: ordered.map(({ file_name }) => join(root, file_name)),
@@ -155,12 +184,16 @@ function annotatedObject(
   task: MeasuredTask,
   { width, height }: PixelSize,
 ): AnnotatedObject {
-  const { id, iscrowd = 0, segmentation, keypoints } = annotation;
+  const { id, segmentation } = annotation;
+  const iscrowd = annotation.iscrowd ?? false;
+  const keypoints = annotation.keypoints ?? [];
   const refuse = (found: string): Error => datasetError(path, `annotation ${id} ${found}`, COCO_HINT);
-  const box = numbersIn(annotation.bbox, 4) as AnnotatedObject["box"] | undefined;
-  if (box === undefined) throw refuse("has no bbox of four numbers");
+  const box = boxIn(annotation.bbox);
+  if (box === undefined) throw refuse("has no bbox of four numbers: x, y, width and height");
   const area = annotation.area ?? box[2] * box[3];
-  const object = { classId, box, area, isCrowd: iscrowd !== 0 };
+  if (!(typeof area === "number" && area >= 0)) throw refuse(`has the area ${JSON.stringify(area)}`);
+  if (![0, 1, true, false].includes(iscrowd as number)) throw refuse(`has an iscrowd of ${JSON.stringify(iscrowd)}`);
+  const object = { classId, box, area, isCrowd: Boolean(iscrowd) };
   if (task === "segment") {
     let mask: Mask | undefined;
     try {
@@ -170,11 +203,15 @@ function annotatedObject(
     }
     if (mask?.width !== width || mask.height !== height)
       throw refuse("has no polygons and no run lengths of its image");
-    return { ...object, area: annotation.area ?? mask.area, mask };
+    return { ...object, area: annotation.area == null ? mask.area : area, mask };
   }
-  if (task === "pose") return { ...object, keypoints: numbersIn(keypoints, 3) ?? [] };
+  if (task === "pose") {
+    const points = numbersIn(keypoints, 0, 3);
+    if (points === undefined) throw refuse("has keypoints that are no list of x, y and visibility");
+    return { ...object, keypoints: points };
+  }
   if (task === "obb") {
-    const corners = Array.isArray(segmentation) ? numbersIn(segmentation.flat(), LEAST_POLYGON) : undefined;
+    const corners = Array.isArray(segmentation) ? numbersIn(segmentation.flat(), LEAST_POLYGON, 2) : undefined;
     // Crowds have run lengths.
     if (corners === undefined && !object.isCrowd) throw refuse("has no segmentation with the corners of its box");
     const [x, y, w, h] = box;
@@ -212,14 +249,17 @@ function describe(path: string, split: string): Description {
     // What Ultralytics looks for in its own folder of datasets may lie beside the description.
     folder: isDirectory(folder) ? folder : beside,
     places,
-    names: typeof names === "object" && names !== null ? namesIn(names) : undefined,
+    names: typeof names === "object" && names !== null ? namesIn(path, names) : undefined,
     keypoints: isShape ? (shape as [number, number]) : undefined,
   };
 }
 
 /** Names by class id: a list, or a map from ids. */
-function namesIn(names: object): string[] {
+function namesIn(path: string, names: object): string[] {
   const entries = Object.entries(names).map(([id, name]) => [Number(id), String(name)] as const);
+  const odd = Object.keys(names).find((id) => !/^\d{1,6}$/.test(id));
+  if (odd !== undefined)
+    throw datasetError(path, `its names have ${JSON.stringify(odd)} in place of a class id`, YOLO_HINT);
   const byId: string[] = new Array(Math.max(0, ...entries.map(([id]) => id + 1))).fill("");
   for (const [id, name] of entries) byId[id] = name;
   return byId;

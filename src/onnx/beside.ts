@@ -46,7 +46,7 @@ export interface Beside {
   readonly folder?: ModelFolder;
   /** Left out where the names of the weights tell none. */
   readonly weightsOf?: WeightsFamily;
-  /** See {@linkcode inputsOfLevels}; left out where there are none. */
+  /** Inputs whose levels the model scales itself; left out where there are none. */
   readonly levelsIn?: readonly string[];
 }
 

@@ -19,7 +19,7 @@ import { isOfMasksOnly, OF_MASKS_ONLY } from "./hugging-face.ts";
 import { whyNoImage } from "./image-input.ts";
 import type { DensePlan, RowsPlan } from "./plans.ts";
 import { ownHeadFor, ownHeadOf, recogniseModel, refuse, refuseLabels, refuseUnfed } from "./recognition.ts";
-import { fitting, headOf, OBJECT_HEADS } from "./registry.ts";
+import { fitting, headOf, likelyHeads, OBJECT_HEADS } from "./registry.ts";
 import { rowsPlan } from "./rows.ts";
 import { withMaps } from "./shaping-config.ts";
 import {
@@ -225,13 +225,19 @@ function refuseOutputs(traits: ModelTraits, task: ObjectTaskName, options: Recog
   );
   const names = traits.classes === undefined ? "no class names" : plural(traits.classes, "class name");
   const which = said === undefined ? "" : `, and \`keypointShape\` is [${said.join(", ")}]`;
-  const known = headsOf(head, task, heads).map(({ name, summary }) => `${name}: ${summary}`);
+  const all = headsOf(head, task, heads);
+  const known = likelyHeads(all, traits.model);
+  const isShort = known.length < all.length;
   if (head === undefined) {
     known.unshift(
       "[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them",
     );
   }
-  refuse(options, `its outputs are ${shapes.join(", ")}, with ${names}${which}`, `they must be ${known.join("; or ")}`);
+  refuse(
+    options,
+    `its outputs are ${shapes.join(", ")}, with ${names}${which}`,
+    `they must be ${known.join("; or ")}${isShort ? "; docs/models.md lists the other heads" : ""}`,
+  );
 }
 
 /**

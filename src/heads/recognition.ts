@@ -17,10 +17,10 @@ import {
   fitting,
   HEADS,
   headNamed,
+  headRows,
   isFedBy,
   nameable,
   nameableBeside,
-  PLAIN_HEADS,
   readings,
   refuseTaken,
 } from "./registry.ts";
@@ -61,12 +61,9 @@ function refuseTensors(
   hint: string,
   named: readonly string[],
 ): never {
-  const list = heads.length === 1 ? heads : heads.filter((head) => PLAIN_HEADS.includes(head));
-  const rows = list.map(({ name, summary }) => `  ${name}: ${summary}`);
-  if (list.length < heads.length)
-    rows.push("  …-fractions: as the head of that name, with boxes as fractions of the input");
   const title = heads === HEADS ? "heads known" : "heads";
-  refuse(options, `${found}\n${formatModelInfo(model)}\n${title}:\n${rows.join("\n")}`, hint, named);
+  const rows = headRows(heads, model, named);
+  refuse(options, `${found}\n${formatModelInfo(model)}\n${title}:\n  ${rows.join("\n  ")}`, hint, named);
 }
 
 /** What helps where no head fits by itself. */

@@ -5,6 +5,8 @@
 
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, unknownWord } from "../core/options.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import type { ModelInfo } from "../model/model-info.ts";
 import { decodeAnchorMaps, decodeOffsetMaps } from "./anchor-decoder.ts";
 import { ANCHOR_MAP_HEADS } from "./anchor-maps.ts";
 import { damoYolo, damoYoloRows, libreYolo, qualcomm, yolov4 } from "./corners.ts";
@@ -249,4 +251,41 @@ export function nameableBeside(found: readonly ModelSpec[], traits: ModelTraits)
     .filter(isLike)
     .map(({ head }) => head);
   return names.filter((name) => !found.some(({ head }) => head === name));
+}
+
+/** Most heads that a message shows, but for those that may be named. */
+const MOST_SHOWN = 8;
+
+/** True where a head's summary has shapes of as many axes as the outputs have, and one output if that is all there is. */
+function hasLikeOutputs({ summary }: Head, outputs: readonly TensorInfo[]): boolean {
+  const axes = [...summary.replace(/; input .*/, "").matchAll(/\[([^\]]*)\]/g)].map(
+    ([, shape = ""]) => shape.split(",").length,
+  );
+  const isAlone = /^one (raw map|output)\b/.test(summary);
+  return isAlone === (outputs.length === 1) && outputs.every(({ shape }) => axes.includes(shape.length));
+}
+
+/**
+ * What a message shows of the heads that a model was compared with, so that it stays on a screen: `yolo: one output …`, those that may
+ * be named first, then those of like outputs. docs/models.md has all of them.
+ */
+export function likelyHeads(heads: readonly Head[], { outputs }: ModelInfo, names: readonly string[] = []): string[] {
+  const named = heads.filter(({ name }) => names.includes(name));
+  const like = heads.filter((head) => !named.includes(head) && (heads.length === 1 || hasLikeOutputs(head, outputs)));
+  return [...named, ...like]
+    .slice(0, Math.max(MOST_SHOWN, named.length))
+    .map(({ name, summary }) => `${name}: ${summary}`);
+}
+
+/** A message's rows of the heads that a model was compared with: of all that are known those that {@linkcode likelyHeads} shows. */
+export function headRows(heads: readonly Head[], model: ModelInfo, names: readonly string[]): string[] {
+  if (heads !== HEADS) {
+    const list = heads.length === 1 ? heads : heads.filter((head) => PLAIN_HEADS.includes(head));
+    const rows = list.map(({ name, summary }) => `${name}: ${summary}`);
+    if (list.length === heads.length) return rows;
+    return [...rows, "…-fractions: as the head of that name, with boxes as fractions of the input"];
+  }
+  const likely = likelyHeads(PLAIN_HEADS, model, names);
+  const before = likely.length > 0 ? "… and " : "none with such outputs; ";
+  return [...likely, `${before}${PLAIN_HEADS.length - likely.length} more in docs/models.md`];
 }

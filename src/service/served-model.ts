@@ -4,7 +4,7 @@ import type { Detector } from "../api/detector.ts";
 import type { DetectOptions } from "../api/detector-config.ts";
 import type { ClassifyOptions } from "../api/whole-image-config.ts";
 import type { Classifier, DepthEstimator, SemanticSegmenter } from "../api/whole-image-models.ts";
-import { inShort, NativeError } from "../core/errors.ts";
+import { inShort, NativeError, OnnxRuntimeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { isMapTask, isObjectTask, type MapTaskName, type ObjectTaskName } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -76,17 +76,23 @@ export function servedMessages({ task = "detect" }: AskedModel): ResultMessages 
   return isObjectTask(task) ? OBJECT_MESSAGES[task] : DETECT_MESSAGES;
 }
 
+/** True of a run that ONNX Runtime refused for another reason than memory: of a model that every image fails in, at this size. */
+function isOfModel(error: NativeError): boolean {
+  return error instanceof OnnxRuntimeError && !/alloc|memory/i.test(error.message);
+}
+
 /**
  * Warm a detector up. What the machine has no room for now it may have for the frames to come, which may be smaller: that is
- * a warning. A model that gives what its head rules out is not worth starting with.
+ * a warning. A model that gives what its head rules out, or that cannot be run at its size, is not worth starting with.
  *
  * @throws {ModelError} If the model's output cannot be what its head says
+ * @throws {OnnxRuntimeError} If the model cannot be run, and not for want of memory
  */
 export async function warmStart(detector: Pick<Detector, "warmUp">): Promise<void> {
   try {
     await detector.warmUp();
   } catch (error) {
-    if (!(error instanceof NativeError)) throw error;
+    if (!(error instanceof NativeError) || isOfModel(error)) throw error;
     logger.warn(`The first frames take longer, as the warm-up failed: ${inShort(error)}`);
   }
 }

@@ -105,6 +105,21 @@ test("serve listens on a Unix socket", async () => {
   expect(await child.exited).toBe(130);
 });
 
+test("serve ends with the reason where the model fails at its warm-up, as it would at every image", async () => {
+  // Adds a row of 63 to one of the image's own width, which fits none.
+  const before = {
+    nodes: [{ op: "Add", inputs: ["images", "row"], outputs: ["scaled"] }],
+    initializers: [{ name: "row", dtype: "f32" as const, shape: [63], data: new Float32Array(63) }],
+  };
+  writeFileSync(path("unfit.onnx"), toyDetector({ side: "side", before }));
+  const { code, errors } = await runCli(["serve", "--backend", "cpu", "--model", "unfit.onnx", "--port", "0"], {
+    cwd: path(),
+  });
+  expect(errors).toMatch(/error: Cannot run "unfit\.onnx": /);
+  expect(errors).not.toContain("Serving");
+  expect(code).toBe(1);
+});
+
 const model = await pulled("yolo11n");
 const image = await pulled("sample1");
 

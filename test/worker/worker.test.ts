@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import type { DetectOptions } from "../../src/api/detector-config.ts";
-import { ImageError, NativeError, OptionError, RedisError } from "../../src/core/errors.ts";
+import { ImageError, NativeError, OnnxRuntimeError, OptionError, RedisError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
@@ -618,6 +618,14 @@ describe("Worker", () => {
     short.warmUp = () => Promise.reject(new NativeError("Cannot copy: it is full", { code: "FULL", call: "copy" }));
     await (await Worker.create({}, { ...parts, detector: short })).stop();
     expect(log).toContain("warn: The first frames take longer, as the warm-up failed: Cannot copy: it is full");
+    // A model that ONNX Runtime cannot run at its size cannot be run for any frame; memory may come back.
+    const unfit = new StubDetector();
+    const ofModel = new OnnxRuntimeError("Cannot run: axis 2 has 41 and 42", { code: "ORT_FAIL", call: "Run" });
+    unfit.warmUp = () => Promise.reject(ofModel);
+    await expect(Worker.create({}, { ...parts, detector: unfit })).rejects.toBe(ofModel);
+    const ofMemory = new OnnxRuntimeError("Cannot run: Failed to allocate memory", { code: "ORT_FAIL", call: "Run" });
+    short.warmUp = () => Promise.reject(ofMemory);
+    await (await Worker.create({}, { ...parts, detector: short })).stop();
     await expect(Worker.create({ input: ["a", "b", "c"], maxHeld: 2 }, parts)).rejects.toThrow(
       /"maxHeld" must be at least/,
     );

@@ -1,6 +1,7 @@
 /** @module Evaluate: how well a model does on a dataset. */
 
 import { ArgumentError, ImageError, message } from "../core/errors.ts";
+import { received } from "../core/options.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import { MEASURES } from "../tasks/evaluate/average-precision.ts";
 import { type Dataset, openClassFolder } from "../tasks/evaluate/dataset.ts";
@@ -85,8 +86,7 @@ function refuseOthers(model: unknown, data: unknown): void {
   const [noun, value, hint] = isModel
     ? ["the dataset", data, "give the path of its annotations, of its `data.yaml`, or of its folder"]
     : ["the model", model, "load it first: `await Detector.load(path)`"];
-  const found = typeof value === "string" ? JSON.stringify(value) : value === null ? "null" : typeof value;
-  throw new ArgumentError(message("evaluate a model", `${noun} is ${found}`, hint));
+  throw new ArgumentError(message("evaluate a model", `${noun} is ${received("", value)}`, hint));
 }
 
 /** @throws {ArgumentError} If a model is of a task that has no figures, or does not find its objects itself */

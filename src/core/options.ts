@@ -107,7 +107,8 @@ export function ruleOf({ message: text }: z.core.$ZodIssue): string {
 /** Options whose values let somebody in. */
 const SECRET = /(?:^|\.)(?:token|password|secret)$/;
 
-function received(path: string, value: unknown): string {
+/** What a caller gave in the place of something else, for messages. @param path of the option; what is secret by its name is not shown */
+export function received(path: string, value: unknown): string {
   if (SECRET.test(path)) return typeof value === "string" ? "a text that is not shown" : typeof value;
   if (typeof value === "string") return JSON.stringify(value);
   if (Array.isArray(value)) return value.length === 0 ? "an empty list" : `a list of ${value.length}`;

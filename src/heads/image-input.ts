@@ -84,6 +84,26 @@ export function preprocessingFor(image: ImageInput, family: Preprocessing): Prep
   return { ...three, colour: isBlueFirst(family.colour) ? "BGRA" : "RGBA", fourth };
 }
 
+/** What is done to the levels of an image, and by what it is known. */
+type Levels = Pick<Preprocessing, "scale" | "mean" | "std"> & { readonly reason: string };
+
+/**
+ * What is done to the levels for an input whose model scales them itself: it gets them as they are. Of a model of bytes that goes without
+ * saying.
+ *
+ * @param levelsIn inputs of such models
+ * @returns `undefined` for other inputs
+ */
+export function ownLevels(
+  { reason }: Pick<Levels, "reason">,
+  levelsIn: readonly string[] = [],
+  { name, dtype }: Pick<ImageInput, "name" | "dtype">,
+): Levels | undefined {
+  if (!levelsIn.includes(name) || (dtype !== "f32" && dtype !== "f16")) return undefined;
+  const own = `${reason}; levels as they are, which the model scales itself`;
+  return { reason: own, scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
+}
+
 /** What is assumed of a fourth channel: that of a family which normalises the others is not known. */
 export function assumedOfFourth({ channels }: ImageInput, { mean }: Preprocessing): readonly string[] {
   if (channels < 4 || mean.every((value) => value === 0)) return [];

@@ -13,6 +13,7 @@ import { yolov9Heads } from "./dense-reading.ts";
 import { picodet } from "./distance-maps.ts";
 import { type ExporterConfig, type ModelSpec, naming, type RecogniseOptions } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax, mask2former } from "./hugging-face.ts";
+import { ownLevels } from "./image-input.ts";
 import { efficientNms, maskRcnnMmdeploy, mmdet, mmrotate } from "./nms-inside.ts";
 import { paddleDetection, paddleRtdetr, ppyoloePlanes, ppyoloeRaw } from "./paddle.ts";
 import { rtmo } from "./people.ts";
@@ -173,11 +174,11 @@ export function withConfig<Spec extends ModelSpec>(
 }
 
 /** A model as its graph says: one that scales levels itself gets them as they are. */
-export function withLevels<Spec extends ModelSpec>(spec: Spec, levelsIn: readonly string[] = []): Spec {
-  const { dtype, scale } = spec.preprocessing;
-  if (!levelsIn.includes(spec.imageInput) || (dtype !== "f32" && dtype !== "f16") || scale === 1) return spec;
-  const preprocessing = withOptions(spec.preprocessing, { scale: 1, mean: 0, std: 1 });
-  return { ...spec, reason: `${spec.reason}; levels as they are, which the model scales itself`, preprocessing };
+export function withLevels<Spec extends ModelSpec>(spec: Spec, levelsIn: readonly string[] | undefined): Spec {
+  const own = ownLevels(spec, levelsIn, { name: spec.imageInput, dtype: spec.preprocessing.dtype });
+  if (own === undefined) return spec;
+  const { reason, ...levels } = own;
+  return { ...spec, reason, preprocessing: withOptions(spec.preprocessing, levels) };
 }
 
 /**

@@ -3,7 +3,6 @@
 import { logger } from "../core/log.ts";
 import { type AnchorsTaken, anchorsIn } from "../heads/anchors.ts";
 import type { ExporterConfig, RecogniseOptions } from "../heads/head.ts";
-import type { ImageInput } from "../heads/image-input.ts";
 import { evidentMap, type MapTaskName } from "../heads/traits.ts";
 import { mmdeployConfig, paddleConfig } from "../heads/with-said.ts";
 import type { Size } from "../image/geometry.ts";
@@ -99,7 +98,7 @@ function firstIn<Found>(
 export async function modelFiles(source: string | Uint8Array): Promise<ModelFiles | undefined> {
   const carried = await carriedBy(source);
   const files = firstIn(await foldersOf(source, carried), filesIn);
-  const levelsIn = carried === undefined ? await levelsInOf(source) : carried.levelsIn;
+  const levelsIn = carried === undefined ? await levelsInOf(source, await nodesOf(source)) : carried.levelsIn;
   return levelsIn === undefined ? files : { preprocessor: undefined, config: undefined, ...files, levelsIn };
 }
 
@@ -118,52 +117,39 @@ function filesIn(folder: ModelFolder): ModelFiles | undefined {
 export async function detectorFiles(source: string | Uint8Array): Promise<DetectorFiles> {
   const carried = await carriedBy(source);
   const folders = await foldersOf(source, carried);
+  const nodes = carried === undefined ? await nodesOf(source) : undefined;
   return {
     anchorsBeside: firstIn(folders, anchorsOf),
     namesBeside: firstIn(folders, namesOf),
     exporterBeside: firstIn(folders, exporterIn),
-    weightsOf: carried === undefined ? await weightsOf(source) : carried.weightsOf,
-    levelsIn: carried === undefined ? await levelsInOf(source) : carried.levelsIn,
+    weightsOf: carried === undefined ? nodes && weightsFamily(nodes.bytes) : carried.weightsOf,
+    levelsIn: carried === undefined ? await levelsInOf(source, nodes) : carried.levelsIn,
   };
 }
 
-/** The bytes of a model with its nodes, and whether they are all; `undefined` of what is no ONNX model by its name. */
-async function nodesOf(source: string | Uint8Array): Promise<[nodes: Uint8Array, isWhole: boolean] | undefined> {
-  if (typeof source !== "string") return [source, true];
+/** The bytes of a model with its nodes. */
+interface Nodes {
+  readonly bytes: Uint8Array;
+  /** Whether these are all bytes of the model. */
+  readonly isWhole: boolean;
+}
+
+/** @returns `undefined` of what is no ONNX model by its name */
+async function nodesOf(source: string | Uint8Array): Promise<Nodes | undefined> {
+  if (typeof source !== "string") return { bytes: source, isWhole: true };
   const file = Bun.file(source);
   if (!/\.onnx$/i.test(source) || !(await file.exists())) return undefined;
-  return [await file.slice(0, MOST_OF_NODES).bytes(), file.size <= MOST_OF_NODES];
+  return { bytes: await file.slice(0, MOST_OF_NODES).bytes(), isWhole: file.size <= MOST_OF_NODES };
 }
 
-async function weightsOf(source: string | Uint8Array): Promise<RecogniseOptions["weightsOf"]> {
-  const found = await nodesOf(source);
-  return found && weightsFamily(found[0]);
+async function levelsInOf(
+  source: string | Uint8Array,
+  nodes: Nodes | undefined,
+): Promise<readonly string[] | undefined> {
+  if (nodes === undefined) return undefined;
+  const found = inputsOfLevels(nodes.bytes, nodes.isWhole) ?? inputsOfLevels(await Bun.file(source as string).bytes());
+  return found?.length === 0 ? undefined : found;
 }
-
-async function levelsInOf(source: string | Uint8Array): Promise<readonly string[] | undefined> {
-  const found = await nodesOf(source);
-  if (found === undefined) return undefined;
-  const inputs = inputsOfLevels(...found) ?? inputsOfLevels(await Bun.file(source as string).bytes());
-  return inputs?.length === 0 ? undefined : inputs;
-}
-
-/**
- * How a recipe is changed by a model that scales levels itself: it gets them as they are. Of a model of bytes that goes without saying.
- *
- * @param input the one that takes the image
- */
-export function withOwnLevels<Recipe extends { readonly reason: string } & Levels>(
-  recipe: Recipe,
-  files: ModelFiles | undefined,
-  { name, dtype }: Pick<ImageInput, "name" | "dtype">,
-): Recipe {
-  if (files?.levelsIn?.includes(name) !== true || (dtype !== "f32" && dtype !== "f16")) return recipe;
-  const reason = `${recipe.reason}; levels as they are, which the model scales itself`;
-  return { ...recipe, reason, scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
-}
-
-/** What is done to the levels of an image. */
-type Levels = Pick<Preprocessing, "scale" | "mean" | "std">;
 
 function exporterIn(folder: ModelFolder): ExporterConfig | undefined {
   const pipeline = objectIn(folder, "pipeline.json");
@@ -294,7 +280,7 @@ export function filterOf(known: Preprocessing["resize"] | undefined, said: unkno
 }
 
 /** What transformers' `preprocessor_config.json` says of an image beside its size. @param usual its filter's number where it does not */
-export function levelsOf(file: Json, usual?: number): FoundFilter & Levels {
+export function levelsOf(file: Json, usual?: number): FoundFilter & Pick<Preprocessing, "scale" | "mean" | "std"> {
   const { do_rescale, rescale_factor, do_normalize, image_mean, image_std, resample = usual } = file;
   const isNormalised = do_normalize !== false;
   return {

@@ -4,6 +4,7 @@
  */
 
 import { ArgumentError, message } from "../core/errors.ts";
+import { received } from "../core/options.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import type { OrientedObject } from "../tasks/objects/objects.ts";
 
@@ -263,7 +264,7 @@ export class Assignment {
  */
 export function assertDetections(objects: unknown, action: string): void {
   if (Array.isArray(objects)) return;
-  const isObject = typeof objects === "object" && objects !== null;
-  const found = isObject ? ("detections" in objects ? "a whole result" : "an object") : String(objects);
+  const isResult = typeof objects === "object" && objects !== null && "detections" in objects;
+  const found = isResult ? "a whole result" : received("", objects);
   throw new ArgumentError(message(action, `got ${found}`, "give a list of detections, such as `result.detections`"));
 }

@@ -3,7 +3,7 @@
  * and what its caller says.
  */
 
-import { type ImageInput, preprocessingFor } from "../../heads/image-input.ts";
+import { type ImageInput, ownLevels, preprocessingFor } from "../../heads/image-input.ts";
 import { exportedSize, isNamedClassifier } from "../../heads/traits.ts";
 import { type CropRounding, isSize, type Resized, roundHalfEven, type Size } from "../../image/geometry.ts";
 import {
@@ -25,7 +25,6 @@ import {
   type ModelFiles,
   sizeOf,
   tripleOf,
-  withOwnLevels,
 } from "../model-files.ts";
 
 /** ConvNeXt's share of the shorter side, where its file does not say. */
@@ -225,8 +224,10 @@ const BYTES: Recipe = { ...TORCHVISION, assumptions: ["the middle 7/8; where it 
  */
 export function recipeOf(model: ModelInfo, source: string, image: ImageInput, files: ModelFiles | undefined): Recipe {
   const found = recipeBefore(model, source, image, recipeOfFiles(files));
-  const own = withOwnLevels(found, files, image);
-  return own !== found && (found === KERAS || found === TORCHVISION) ? { ...own, assumptions: BYTES.assumptions } : own;
+  const own = ownLevels(found, files?.levelsIn, image);
+  if (own === undefined) return found;
+  const isAssumed = found === KERAS || found === TORCHVISION;
+  return { ...found, ...own, assumptions: isAssumed ? BYTES.assumptions : found.assumptions };
 }
 
 function recipeBefore(model: ModelInfo, source: string, image: ImageInput, files: Recipe | undefined): Recipe {

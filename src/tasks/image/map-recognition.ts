@@ -2,7 +2,7 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
-import { findImageInput, type ImageInput, preprocessingFor } from "../../heads/image-input.ts";
+import { findImageInput, type ImageInput, ownLevels, preprocessingFor } from "../../heads/image-input.ts";
 import { evidentFacade } from "../../heads/object-reading.ts";
 import {
   exportedSize,
@@ -27,7 +27,7 @@ import {
 } from "../../image/preprocessing.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
 import type { EngineShapes, OpenedModel } from "../../runtime/task.ts";
-import { isSide, type Json, levelsOf, type ModelFiles, sizeOf, withOwnLevels } from "../model-files.ts";
+import { isSide, type Json, levelsOf, type ModelFiles, sizeOf } from "../model-files.ts";
 
 /** What a caller says of the pre-processing; the rest stays as it was found. */
 export interface MapPreprocessingOptions extends Omit<PreprocessingOptions, "resize"> {
@@ -178,11 +178,12 @@ export async function recogniseMap(
     );
   }
   const before = recipeOf(model.metadata, task, options.files);
-  const recipe = withOwnLevels(before, options.files, image);
+  const own = ownLevels(before, options.files?.levelsIn, image);
+  const recipe = { ...before, ...own };
   const usual: Size = [USUAL_SIDE[task], USUAL_SIDE[task]];
   const size = sizeFor(image, options.size ?? recipe.size ?? usual);
   const { reason, multiple, size: _, ...values } = recipe;
-  const assumptions = recipe !== before && before.assumptions === ASSUMED ? ASSUMED_OF_LEVELS : before.assumptions;
+  const assumptions = own !== undefined && before.assumptions === ASSUMED ? ASSUMED_OF_LEVELS : before.assumptions;
   const { resize = values.resize, ...said } = options.preprocessing ?? {};
   const preprocessing = withOptions(preprocessingFor(image, { ...YOLO_PREPROCESSING, ...values }), said);
   const isOpen = info.shape.slice(1).some((side) => side < 0) && info.shape.length === 4 && info.shape[1]! < 0;
